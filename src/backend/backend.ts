@@ -1,0 +1,113 @@
+import type { Readable } from 'node:stream'
+
+/**
+ * Where bytes live. A third backend could be written from this file alone; `test/backend/contract.ts`
+ * is the same promises as tests, and runs against every backend.
+ *
+ * Bytes are immutable: a version is written once, read many times, and removed. Nobody but the writer
+ * knows a version before its row is committed, so a half-written one is never seen by a reader.
+ */
+export interface Backend {
+  /** For logs and `/health`: `local` or `s3`. */
+  readonly kind: string
+
+  /** Whether a small body may be written while a database transaction is open (design §3): true when near. */
+  readonly isNear: boolean
+
+  /**
+   * Stores `body` at `at` and resolves once the bytes would survive a power failure.
+   *
+   * All or nothing: a body that breaks, or passes `maxBytes`, leaves nothing at `at`. `body` is destroyed
+   * on failure. Streams: memory use does not depend on the length.
+   *
+   * @returns length in bytes, and the SHA-256 as 64 lower-case hexadecimal digits
+   * @throws EntityTooLarge when `body` has more than `maxBytes` bytes
+   * @throws StorageFull when the store has no space left
+   * @throws BackendUnavailable when the store cannot be reached or written
+   * @throws the stream's own error when `body` breaks
+   */
+  write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written>
+
+  /**
+   * Opens the bytes for reading. Resolves once they are known to exist, so that a response can still
+   * become a 404. The stream must be consumed or destroyed; destroying it frees all it holds.
+   *
+   * @throws MissingBytes when nothing is stored at `at`
+   * @throws BackendUnavailable
+   */
+  read(at: Location, range?: ByteRange): Promise<Readable>
+
+  /**
+   * Reads a whole small object into memory.
+   *
+   * @param size its length in bytes, as the row has it
+   * @throws MissingBytes when nothing is stored at `at`, or not exactly `size` bytes
+   * @throws BackendUnavailable
+   */
+  readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>>
+
+  /**
+   * Gives `to` its own copy of the bytes at `from`, sharing storage where the store can, durable before
+   * it resolves. Removing either leaves the other. All or nothing.
+   *
+   * @throws MissingBytes when nothing is stored at `from`
+   * @throws StorageFull, BackendUnavailable
+   */
+  copy(from: Location, to: Location): Promise<void>
+
+  /** Removes what is at `at`. Removing nothing is a success. @throws BackendUnavailable */
+  remove(at: Location): Promise<void>
+
+  /** Length in bytes, or null when nothing is stored at `at`. @throws BackendUnavailable */
+  size(at: Location): Promise<number | null>
+
+  /** Whether anything is stored at `at`. @throws BackendUnavailable */
+  exists(at: Location): Promise<boolean>
+
+  /**
+   * Everything stored, in no order, for the cleanup. Holds a bounded number of names in memory, and
+   * tolerates entries that appear or vanish meanwhile. Skips what the backend did not write.
+   *
+   * @param bucket only what is under this bucket's UUID
+   * @throws BackendUnavailable
+   */
+  list(bucket?: string): AsyncIterable<Stored>
+
+  /** Resolves when the store can be read and written now. @throws BackendUnavailable with the reason */
+  check(): Promise<void>
+
+  /** Frees what the backend holds. */
+  close(): Promise<void>
+}
+
+/** The address of one version's bytes. Both are UUIDs in lower case; no user text ever gets here. */
+export interface Location {
+  bucket: string
+  version: string
+}
+
+export interface WriteOptions {
+  /** Largest length accepted, in bytes. */
+  maxBytes: number
+}
+
+export interface Written {
+  /** In bytes. */
+  size: number
+  /** SHA-256, 64 lower-case hexadecimal digits. */
+  sha256: string
+}
+
+/** Both ends counted from 0 and inclusive, as in RFC 9110 §14.1.2. */
+export interface ByteRange {
+  start: number
+  end: number
+}
+
+export interface Stored {
+  location: Location
+  /** In bytes. */
+  size: number
+  /** When the bytes were written, or their writing began. */
+  modifiedAt: Date
+}

@@ -1,0 +1,193 @@
+import { z } from 'zod'
+import { parseByteSize } from './byte-size.ts'
+
+/** Everything the environment can say, read once (design §10). Each field says its unit and variable. */
+export interface Config {
+  /** Address to listen on. STORAGE_HOST, 127.0.0.1. */
+  host: string
+  /** TCP port; 0 takes a free one. STORAGE_PORT, 8209. */
+  port: number
+  /** Folder of objects/, postgres/ and keys.json. STORAGE_DATA_DIR, ./storage-data. */
+  dataDir: string
+  /** Base of absolute URLs, without a trailing slash and without /storage/v1. STORAGE_PUBLIC_URL. */
+  publicUrl: string | undefined
+  /** Whether X-Forwarded-* headers are believed. STORAGE_TRUST_PROXY, false. */
+  trustProxy: boolean
+  /** A PostgreSQL 15 or newer; without it the embedded one is started. DATABASE_URL. */
+  databaseUrl: string | undefined
+  /** Largest number of database connections. STORAGE_DATABASE_POOL, 10. */
+  databasePool: number
+  jwt: {
+    /** Verifies HS256 tokens; made at first start when absent. STORAGE_JWT_SECRET. */
+    secret: string | undefined
+    /** A JSON Web Key Set as text. STORAGE_JWKS. */
+    jwks: { keys: Record<string, unknown>[] } | undefined
+    /** Where to fetch one. STORAGE_JWKS_URL. */
+    jwksUrl: string | undefined
+    /** Roles a token may name besides anon, authenticated and service_role. STORAGE_JWT_ROLES. */
+    extraRoles: string[]
+    /** Opaque keys (`sb_publishable_…`) that mean the anon role. STORAGE_PUBLISHABLE_KEYS. */
+    publishableKeys: string[]
+    /** Opaque keys (`sb_secret_…`) that mean the service_role. STORAGE_SECRET_KEYS. */
+    secretKeys: string[]
+  }
+  /** Signs URLs; made at first start when absent. STORAGE_SIGNING_SECRET. */
+  signingSecret: string | undefined
+  /** Still verifies URLs after a rotation. STORAGE_SIGNING_SECRET_PREVIOUS. */
+  signingSecretPrevious: string | undefined
+  /** Largest object, in bytes. STORAGE_MAX_FILE_SIZE, 5GB. */
+  maxFileSize: number
+  /** Whether writes are flushed to the disk before they are acknowledged. STORAGE_FSYNC, true. */
+  fsync: boolean
+  /** Whether whole reads are hashed again and cut off on a mismatch. STORAGE_VERIFY_READS, false. */
+  verifyReads: boolean
+  /** Whether the wire is exactly Supabase's. STORAGE_COMPAT=supabase. */
+  supabaseCompat: boolean
+  /** Whether signed-in users may create buckets. STORAGE_USER_BUCKETS, false. */
+  userBuckets: boolean
+  /** Origins that browsers may call from; `*` is any. STORAGE_CORS_ORIGINS, *. */
+  corsOrigins: string[]
+  /** How long a shutdown waits for running requests, in milliseconds. STORAGE_SHUTDOWN_TIMEOUT, 30s. */
+  shutdownTimeoutMs: number
+  /** pino level. STORAGE_LOG_LEVEL, info. */
+  logLevel: (typeof LOG_LEVELS)[number]
+}
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+
+/** One or more settings are wrong. Each problem is a sentence that names its variable. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  constructor(readonly problems: string[]) {
+    super(problems.join('\n'))
+  }
+}
+
+const flag = z
+  .string()
+  .regex(/^(true|false|1|0)$/i, 'must be true or false')
+  .transform((text) => /^(true|1)$/i.test(text))
+
+const integer = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`)
+
+const commaList = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+)
+
+const secret = z.string().min(32, 'must have at least 32 characters')
+
+const byteSize = z.string().transform((text, context) => {
+  const bytes = parseByteSize(text)
+  if (bytes !== null && bytes > 0) return bytes
+  context.addIssue({ code: 'custom', message: 'must be a number of bytes or a size such as 5GB' })
+  return z.NEVER
+})
+
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const duration = z
+  .string()
+  .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 30s, 5m or 1h')
+  .transform((text) => {
+    const unit = text.replace(/^\d+/, '') as keyof typeof UNIT_MS // the pattern above allows no other
+    return Number.parseInt(text, 10) * UNIT_MS[unit]
+  })
+
+const jwks = z.string().transform((text, context) => {
+  try {
+    const parsed = z
+      .object({ keys: z.array(z.record(z.string(), z.unknown())).min(1) })
+      .parse(JSON.parse(text))
+    return parsed
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be a JSON Web Key Set: {"keys":[…]}' })
+    return z.NEVER
+  }
+})
+
+const webUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .transform((text) => text.replace(/\/+$/, ''))
+
+const schema = z.object({
+  STORAGE_HOST: z.string().default('127.0.0.1'),
+  STORAGE_PORT: integer(0, 65_535).default(8209),
+  STORAGE_DATA_DIR: z.string().default('./storage-data'),
+  STORAGE_PUBLIC_URL: webUrl.transform((url) => url.replace(/\/storage\/v1$/, '')).optional(),
+  STORAGE_TRUST_PROXY: flag.default(false),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres:// or postgresql://')
+    .optional(),
+  STORAGE_DATABASE_POOL: integer(1, 1000).default(10),
+  STORAGE_JWT_SECRET: secret.optional(),
+  STORAGE_JWKS: jwks.optional(),
+  STORAGE_JWKS_URL: webUrl.optional(),
+  STORAGE_JWT_ROLES: commaList.default([]),
+  STORAGE_PUBLISHABLE_KEYS: commaList.default([]),
+  STORAGE_SECRET_KEYS: commaList.default([]),
+  STORAGE_SIGNING_SECRET: secret.optional(),
+  STORAGE_SIGNING_SECRET_PREVIOUS: secret.optional(),
+  STORAGE_BACKEND: z.enum(['local'], 'must be local').default('local'),
+  STORAGE_MAX_FILE_SIZE: byteSize.default(5_000_000_000),
+  STORAGE_FSYNC: flag.default(true),
+  STORAGE_VERIFY_READS: flag.default(false),
+  STORAGE_COMPAT: z.enum(['supabase'], 'must be supabase, or unset').optional(),
+  STORAGE_USER_BUCKETS: flag.default(false),
+  STORAGE_CORS_ORIGINS: commaList.default(['*']),
+  STORAGE_SHUTDOWN_TIMEOUT: duration.default(30_000),
+  STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
+})
+
+/**
+ * Reads all settings from `env`; a variable that is absent or empty takes its default.
+ *
+ * @throws ConfigError naming every bad value at once
+ */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const given = Object.fromEntries(
+    Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
+  )
+  const parsed = schema.safeParse(given)
+  const problems = parsed.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
+  for (const name of Object.keys(given)) {
+    // A misspelt setting that silently does nothing is worse than a refusal to start.
+    if (name.startsWith('STORAGE_') && !(name in schema.shape)) problems.push(`${name} is not a setting`)
+  }
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
+  const v = parsed.data
+  return {
+    host: v.STORAGE_HOST,
+    port: v.STORAGE_PORT,
+    dataDir: v.STORAGE_DATA_DIR,
+    publicUrl: v.STORAGE_PUBLIC_URL,
+    trustProxy: v.STORAGE_TRUST_PROXY,
+    databaseUrl: v.DATABASE_URL,
+    databasePool: v.STORAGE_DATABASE_POOL,
+    jwt: {
+      secret: v.STORAGE_JWT_SECRET,
+      jwks: v.STORAGE_JWKS,
+      jwksUrl: v.STORAGE_JWKS_URL,
+      extraRoles: v.STORAGE_JWT_ROLES,
+      publishableKeys: v.STORAGE_PUBLISHABLE_KEYS,
+      secretKeys: v.STORAGE_SECRET_KEYS,
+    },
+    signingSecret: v.STORAGE_SIGNING_SECRET,
+    signingSecretPrevious: v.STORAGE_SIGNING_SECRET_PREVIOUS,
+    maxFileSize: v.STORAGE_MAX_FILE_SIZE,
+    fsync: v.STORAGE_FSYNC,
+    verifyReads: v.STORAGE_VERIFY_READS,
+    supabaseCompat: v.STORAGE_COMPAT === 'supabase',
+    userBuckets: v.STORAGE_USER_BUCKETS,
+    corsOrigins: v.STORAGE_CORS_ORIGINS,
+    shutdownTimeoutMs: v.STORAGE_SHUTDOWN_TIMEOUT,
+    logLevel: v.STORAGE_LOG_LEVEL,
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * Every error a client can get, in one table (design §8, contract §1.7).
+ *
+ * Code throws `new StorageError('NoSuchKey')` anywhere; one renderer per wire surface turns it into a
+ * response. Callers compare `error.code`, never the sentence.
+ */
+
+interface ErrorRow {
+  /** The true HTTP status, and the body's `statusCode`. */
+  status: number
+  /** The body's `error`; the code itself when absent (contract §1.5). */
+  label?: string
+  message: string
+  /** The body's `code`, where two rows share one (contract §1.7). */
+  wireCode?: string
+  /** What differs under STORAGE_COMPAT=supabase. `http` is the status sent, else 400, or 500 for 500 (§1.6). */
+  compat?: { http?: number; status?: number; label?: string; wireCode?: string; message?: string }
+}
+
+const table = {
+  // What was asked for is not there.
+  NoSuchBucket: { status: 404, label: 'Bucket not found', message: 'Bucket not found' },
+  NoSuchKey: { status: 404, label: 'not_found', message: 'Object not found' },
+  /** The row exists but its bytes are gone: drift, worth an operator's look. */
+  MissingBytes: { status: 404, label: 'Not found', message: 'Object not found', wireCode: 'NoSuchKey' },
+  NoSuchRoute: {
+    status: 404,
+    label: 'Not Found',
+    message: 'There is no such route',
+    wireCode: 'InvalidRequest',
+    compat: { http: 404 },
+  },
+  MethodNotAllowed: {
+    status: 405,
+    label: 'Method Not Allowed',
+    message: 'This route does not answer this method',
+    wireCode: 'InvalidRequest',
+    compat: { http: 404, status: 404, label: 'Not Found' },
+  },
+
+  // The request is malformed.
+  InvalidRequest: { status: 400, label: 'Error', message: 'The request is malformed' },
+  InvalidParameter: { status: 400, message: 'A parameter is out of range or malformed' },
+  InvalidBucketName: { status: 400, label: 'Invalid Input', message: 'Bucket name invalid' },
+  InvalidKey: { status: 400, message: 'Invalid key' },
+  InvalidRobotsTag: {
+    status: 400,
+    label: 'invalid_x_robots_tag',
+    message: 'The x-robots-tag header is not valid',
+    wireCode: 'InvalidRequest',
+  },
+  InvalidHeaderChar: {
+    status: 400,
+    label: 'invalid_header_char',
+    message: 'A value cannot be sent back as a header',
+    wireCode: 'InvalidRequest',
+  },
+  InvalidRange: {
+    status: 416,
+    label: 'invalid_range',
+    message: 'The range cannot be satisfied',
+    compat: { http: 416 },
+  },
+  InvalidMimeType: { status: 415, label: 'invalid_mime_type', message: 'mime type is not supported' },
+  EntityTooLarge: {
+    status: 413,
+    label: 'Payload too large',
+    message: 'The object exceeded the maximum allowed size',
+  },
+  BodyTooLarge: {
+    status: 413,
+    label: 'Payload too large',
+    message: 'The request body is too large',
+    wireCode: 'EntityTooLarge',
+  },
+  /** The body ended early, or the client went away. Nobody may be left to read it (contract §1.6). */
+  Aborted: {
+    status: 400,
+    label: 'Error',
+    message: 'The request ended before its body was complete',
+    wireCode: 'InvalidRequest',
+    compat: { http: 499, status: 500, label: 'Aborted', wireCode: 'Aborted' },
+  },
+
+  // Who asks.
+  AuthenticationRequired: {
+    status: 401,
+    label: 'Unauthorized',
+    message: 'Authentication is needed: send a token in the authorization header',
+    compat: {
+      status: 400,
+      label: 'Error',
+      wireCode: 'InvalidRequest',
+      message: "headers must have required property 'authorization'",
+    },
+  },
+  InvalidToken: {
+    status: 401,
+    label: 'Unauthorized',
+    message: 'The token is not valid',
+    compat: { status: 403, wireCode: 'AccessDenied' },
+  },
+  AccessDenied: {
+    status: 403,
+    label: 'Unauthorized',
+    message: 'new row violates row-level security policy',
+  },
+  /** The route is for another role. One of the few true statuses of the original (contract §1.4). */
+  RoleNotAllowed: {
+    status: 403,
+    label: 'Unauthorized',
+    message: 'This needs the service_role key',
+    wireCode: 'AccessDenied',
+    compat: { http: 403 },
+  },
+
+  // Signed URLs (design §7).
+  InvalidJWT: { status: 403, message: 'The signed URL token is not valid', compat: { status: 400 } },
+  ExpiredToken: {
+    status: 410,
+    message: 'The signed URL has expired',
+    compat: {
+      status: 400,
+      wireCode: 'InvalidJWT',
+      label: 'InvalidJWT',
+      message: '"exp" claim timestamp check failed',
+    },
+  },
+  InvalidSignature: {
+    status: 403,
+    message: 'The signed URL token is for something else',
+    compat: { status: 400 },
+  },
+
+  // The state of things forbids it.
+  KeyAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
+  BucketAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
+  ResourceAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
+  ResourceNotEmpty: { status: 409, message: 'The bucket is not empty' },
+  ResourceReferenced: { status: 409, message: 'The bucket is still in use' },
+  TransactionConflict: {
+    status: 409,
+    message: 'Another request changed the same thing at the same moment; try again',
+    wireCode: 'TransactionError',
+  },
+  ResourceLocked: { status: 423, message: 'The resource is locked' },
+
+  // The server, the database or the disk.
+  DatabaseUnavailable: {
+    status: 503,
+    message: 'The database is not available; try again soon',
+    wireCode: 'DatabaseError',
+    compat: { http: 544, status: 544, wireCode: 'DatabaseTimeout' },
+  },
+  DatabaseTimeout: {
+    status: 503,
+    message: 'The database did not answer in time',
+    compat: { http: 544, status: 544 },
+  },
+  TooManyConnections: {
+    status: 503,
+    label: 'too_many_connections',
+    message: 'Too many database connections; try again soon',
+    wireCode: 'SlowDown',
+    compat: { http: 429, status: 429 },
+  },
+  DatabaseReadOnly: { status: 503, message: 'The database is read-only' },
+  DatabaseSchemaMismatch: {
+    status: 503,
+    message: 'A policy or trigger in the database refers to something that does not exist',
+  },
+  DatabaseInvalidObjectDefinition: { status: 503, message: 'A policy in the database is recursive' },
+  BackendUnavailable: {
+    status: 503,
+    message: 'The file store is not available; try again soon',
+    wireCode: 'S3Error',
+  },
+  AuthenticationUnavailable: {
+    status: 503,
+    message: 'The keys that verify tokens cannot be fetched; try again soon',
+    wireCode: 'SlowDown',
+  },
+  ShuttingDown: { status: 503, message: 'The server is shutting down', wireCode: 'SlowDown' },
+  StorageFull: {
+    status: 507,
+    message: 'There is no space left to store the object',
+    wireCode: 'InternalError',
+  },
+  DatabaseError: { status: 500, message: 'The database refused the request' },
+  InternalError: { status: 500, message: 'Something went wrong on our side' },
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof table
+
+export interface StorageErrorOptions extends ErrorOptions {
+  /** Replaces the table's sentence; goes to the client. */
+  message?: string
+  /** Extra response headers, such as `Allow` or `Content-Range`. */
+  headers?: Record<string, string>
+}
+
+export class StorageError extends Error {
+  override readonly name = 'StorageError'
+  readonly headers: Record<string, string>
+
+  constructor(
+    readonly code: ErrorCode,
+    options: StorageErrorOptions = {},
+  ) {
+    super(options.message ?? table[code].message, options)
+    this.headers = options.headers ?? {}
+  }
+
+  /** The true HTTP status. */
+  get status(): number {
+    return table[this.code].status
+  }
+}
+
+/** The four fields of a JSON error body (contract §1.5), and the HTTP status to send them with. */
+export interface WireError {
+  http: number
+  body: { statusCode: string; error: string; message: string; code: string }
+}
+
+/** What travels for `error`, in the default shape or exactly as Supabase's (contract §1.6). */
+export function wireError(error: StorageError, compat: boolean): WireError {
+  const row: ErrorRow = table[error.code]
+  const customMessage = error.message === row.message ? undefined : error.message
+  if (!compat) {
+    const code = row.wireCode ?? error.code
+    return {
+      http: row.status,
+      body: { statusCode: String(row.status), error: row.label ?? code, message: error.message, code },
+    }
+  }
+  const status = row.compat?.status ?? row.status
+  const code = row.compat?.wireCode ?? row.wireCode ?? error.code
+  return {
+    http: row.compat?.http ?? (status === 500 ? 500 : 400),
+    body: {
+      statusCode: String(status),
+      error: row.compat?.label ?? row.label ?? code,
+      message: customMessage ?? row.compat?.message ?? row.message,
+      code,
+    },
+  }
+}
