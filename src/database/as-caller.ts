@@ -1,0 +1,126 @@
+import type { SQL } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
+import { PgDialect, type PgTransaction } from 'drizzle-orm/pg-core'
+import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
+import type { Database } from './client.ts'
+import { fromPostgres } from './postgres-error.ts'
+
+/** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
+export interface Caller {
+  /** The database role: anon, authenticated, service_role, or one of STORAGE_JWT_ROLES. */
+  role: string
+  /** The token's `sub`, or null. Becomes `owner_id` of what is created. */
+  subject: string | null
+  claims: Record<string, unknown>
+  /** The raw token, or '' without one. */
+  token: string
+  /** Such as `storage.object.upload` (contract §3.2); policies may ask for it. */
+  operation: string
+  method: string
+  /** With the query, without /storage/v1. */
+  path: string
+  headers: Record<string, unknown>
+  /** Whether signed-in users may create buckets; a policy asks. */
+  userBuckets: boolean
+}
+
+// The schema parameters are Drizzle's relational queries, which we do not use.
+export type Transaction = PgTransaction<
+  PostgresJsQueryResultHKT,
+  Record<string, never>,
+  Record<string, never>
+>
+
+/** The arguments of `storage.act_as`, in its order; the other SQL doors end with the same nine. */
+export function actAsArguments(caller: Caller) {
+  return [
+    caller.role,
+    caller.subject ?? '',
+    JSON.stringify(caller.claims),
+    caller.token,
+    caller.operation,
+    caller.method,
+    caller.path,
+    JSON.stringify(caller.headers),
+    caller.userBuckets,
+  ] as const
+}
+
+/**
+ * The one door to the rows for a caller: runs `work` in a transaction that is the caller's, by role and claims.
+ * Both end with it. `startedAt` is what `now()` is in there.
+ *
+ * @throws StorageError whatever PostgreSQL says, as ours
+ */
+export function asCaller<T>(
+  database: Database,
+  caller: Caller,
+  work: (tx: Transaction, startedAt: Date) => Promise<T>,
+): Promise<T> {
+  return inTransaction(database, async (tx) => {
+    const values = actAsArguments(caller).map((value) => sql`${value}`)
+    const [row] = await prepared<{ started_at: string }>(
+      tx,
+      'act_as',
+      sql`select storage.act_as(${sql.join(values, sql`, `)}) as started_at`,
+    )
+    return work(tx, new Date(row?.started_at ?? Number.NaN))
+  })
+}
+
+/**
+ * The other door: work that nobody's policies judge, because the server itself does it. A reviewer should look
+ * twice at every use.
+ */
+export function asService<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  return inTransaction(database, async (tx) => {
+    await becomeService(tx)
+    return work(tx)
+  })
+}
+
+/** Ends the caller's part of a transaction: from here on the server itself acts, past RLS. */
+export async function becomeService(tx: Transaction): Promise<void> {
+  await prepared(tx, 'become_service', sql`select set_config('role', 'service_role', true)`)
+}
+
+/**
+ * Runs a statement as a prepared one: planned once per connection, one round trip. Drizzle prepares only when
+ * asked, and has no public way to ask for raw SQL.
+ *
+ * @param name any; the statement's text is what identifies it
+ */
+export async function prepared<Row extends Record<string, unknown>>(
+  tx: Transaction,
+  name: string,
+  query: SQL,
+): Promise<Row[]> {
+  const session = (tx as unknown as WithSession)._.session
+  const rows = await session.prepareQuery(dialect.sqlToQuery(query), undefined, name, false).execute()
+  return rows as Row[] // the caller names the columns that the statement's text selects
+}
+
+const dialect = new PgDialect()
+
+/** Every Drizzle database and transaction carries its session here, though the types do not say so. */
+interface WithSession {
+  _: {
+    session: {
+      prepareQuery(
+        query: unknown,
+        fields: undefined,
+        name: string,
+        arrayMode: boolean,
+      ): { execute(): Promise<unknown> }
+    }
+  }
+}
+
+async function inTransaction<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  try {
+    // The cast names the unused schema parameters, which Drizzle's own types leave at their defaults.
+    return await database.drizzle.transaction((tx) => work(tx as unknown as Transaction))
+  } catch (thrown) {
+    throw fromPostgres(thrown)
+  }
+}

@@ -1,0 +1,50 @@
+import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { isAlive } from './postmaster.ts'
+
+/**
+ * Makes the folder `path` whole or not at all: `fill` works in `<path>.new-<pid>`, which takes its name when
+ * it is complete. What a crash leaves, the next call removes. A `path` that has content by then, because
+ * another server starts at the same time, stays as it is.
+ */
+export async function makeFolder(path: string, fill: (unfinished: string) => Promise<void>): Promise<void> {
+  await removeLeftovers(path)
+  const unfinished = `${path}.new-${process.pid}`
+  await mkdir(unfinished, { mode: 0o700 })
+  try {
+    await fill(unfinished)
+    await rename(unfinished, path)
+    await sync(dirname(path)) // the name itself must survive a crash too
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true })
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error
+  }
+}
+
+/** Flushes a file, or the names in a folder, to the disk. */
+export async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** A folder that every user may enter, whatever our umask. One that exists is left as it is. */
+export async function makeSharedFolder(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true })
+  if (made !== undefined) await chmod(path, 0o755)
+}
+
+/** One with our own number is an earlier process's: in a container every start may get the same. */
+async function removeLeftovers(path: string): Promise<void> {
+  const prefix = `${basename(path)}.new-`
+  for (const name of await readdir(dirname(path))) {
+    const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length)) : 0
+    if (pid > 0 && (pid === process.pid || !isAlive(pid))) {
+      await rm(join(dirname(path), name), { recursive: true, force: true })
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
+import { startEmbedded } from './embedded.ts'
+import { MigrationError, migrate } from './migrate.ts'
+
+export interface ConnectOptions {
+  /** Another PostgreSQL than the embedded one. */
+  databaseUrl: string | undefined
+  /** Where the embedded one keeps its cluster, in `postgres/`. */
+  dataDir: string
+  /** Largest number of connections. */
+  connections: number
+  logger: Logger
+  /** The embedded database is lost to another server; nothing can be served any more. */
+  onLost(error: Error): void
+}
+
+/** The ordinary role that the server logs in as to the embedded PostgreSQL; migrations make it. */
+const SERVER_ROLE = 'strongroom_server'
+
+/**
+ * Opens the database, migrated and ready: DATABASE_URL, or the embedded PostgreSQL, which is started first.
+ *
+ * @throws EmbeddedPostgresError, MigrationError
+ */
+export async function connectDatabase(options: ConnectOptions): Promise<Database> {
+  const { databaseUrl, connections, logger } = options
+  if (databaseUrl !== undefined) {
+    await migrate(databaseUrl, logger)
+    const database = openDatabase(databaseUrl, { connections })
+    await checkLogin(database, logger)
+    return database
+  }
+  const embedded = await startEmbedded({
+    clusterDir: join(options.dataDir, 'postgres'),
+    logger,
+    onLost: options.onLost,
+  })
+  try {
+    const database = await openEmbedded(embedded.connection, embedded.superuser, connections, logger)
+    return {
+      ...database,
+      close: async () => {
+        await database.close()
+        await embedded.stop()
+      },
+    }
+  } catch (error) {
+    await embedded.stop()
+    throw error
+  }
+}
+
+/** Migrates as the superuser, and logs in as the server's own role from then on. */
+export async function openEmbedded(
+  place: { host: string; port: number; database: string },
+  superuser: string,
+  connections: number,
+  logger: Logger,
+): Promise<Database> {
+  const asSuperuser: DatabaseAddress = { ...place, username: superuser }
+  await migrate(asSuperuser, logger)
+  const admin = openDatabase(asSuperuser, { connections: 1 })
+  try {
+    // Reached through its socket alone, whose folder only the server's user may enter: no password needed.
+    await admin.sql`alter role ${admin.sql(SERVER_ROLE)} login`
+  } finally {
+    await admin.close()
+  }
+  return openDatabase({ ...place, username: SERVER_ROLE }, { connections })
+}
+
+/** @throws MigrationError when the login may not become the callers' roles */
+async function checkLogin(database: Database, logger: Logger): Promise<void> {
+  const [login] = await database.sql<{ name: string; superuser: boolean; missing: string[] }[]>`
+    select r.rolname as name, r.rolsuper as superuser,
+      array(select needed from unnest(array['anon', 'authenticated', 'service_role']) needed
+            where not pg_has_role(current_user, needed, 'member')) as missing
+    from pg_roles r where r.rolname = current_user`
+  if (!login) return
+  if (login.missing.length > 0) {
+    await database.close()
+    throw new MigrationError(
+      `The database login ${login.name} may not become ${login.missing.join(', ')}. ` +
+        `Run as a superuser: grant ${login.missing.join(', ')} to "${login.name}"`,
+    )
+  }
+  if (login.superuser) {
+    logger.warn(
+      { login: login.name },
+      `DATABASE_URL logs in as a superuser; an ordinary login with \`grant ${SERVER_ROLE}\` is enough once migrated`,
+    )
+  }
+}

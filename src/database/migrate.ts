@@ -1,0 +1,79 @@
+import { fileURLToPath } from 'node:url'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
+import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
+import type { Logger } from 'pino'
+import { type DatabaseAddress, openDatabase } from './client.ts'
+import { fromPostgres, sqlState } from './postgres-error.ts'
+
+const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
+const TABLE = { schema: 'storage', name: 'strongroom_migrations' }
+
+/** One number that all servers agree on, so that only one of them migrates at a time. */
+const ADVISORY_LOCK = 0x5f72_6f6f
+
+/** The database cannot be made ready. The message says what to do. */
+export class MigrationError extends Error {
+  override readonly name = 'MigrationError'
+}
+
+/**
+ * Brings the database up to the newest migration in `drizzle/`, under an advisory lock. With nothing pending it
+ * only reads, so that a login without the right to create anything can serve.
+ *
+ * @param address a login that may create roles and schemas, when something is pending
+ * @returns how many migrations were applied
+ * @throws MigrationError
+ */
+export async function migrate(address: DatabaseAddress, logger: Logger): Promise<number> {
+  // One connection: the lock belongs to it, and the work is done on it.
+  const database = openDatabase(address, { connections: 1 })
+  try {
+    if ((await pending(database.sql)) === 0) return 0
+    await database.sql`set statement_timeout = 0`
+    await database.sql`select pg_advisory_lock(${ADVISORY_LOCK})`
+    // Another server may have done it while this one waited.
+    const count = await pending(database.sql)
+    if (count === 0) return 0
+    await applyMigrations(database.drizzle, {
+      migrationsFolder: FOLDER,
+      migrationsSchema: TABLE.schema,
+      migrationsTable: TABLE.name,
+    })
+    logger.info({ migrations: count }, 'the database was migrated')
+    return count
+  } catch (thrown) {
+    throw asMigrationError(thrown)
+  } finally {
+    await database.close()
+  }
+}
+
+async function pending(sql: ReturnType<typeof openDatabase>['sql']): Promise<number> {
+  const [version] = await sql<
+    { number: number }[]
+  >`select current_setting('server_version_num')::int as number`
+  if (version && version.number < 150_000) {
+    throw new MigrationError(
+      'PostgreSQL 15 or newer is needed; this server is older. Set DATABASE_URL to a newer one.',
+    )
+  }
+  const [table] = await sql<{ exists: boolean }[]>`
+    select to_regclass(${`${TABLE.schema}.${TABLE.name}`}) is not null as exists`
+  const migrations = readMigrationFiles({ migrationsFolder: FOLDER })
+  if (!table?.exists) return migrations.length
+  const [last] = await sql<{ created_at: string }[]>`
+    select created_at from ${sql(TABLE.schema)}.${sql(TABLE.name)} order by created_at desc limit 1`
+  return migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0)).length
+}
+
+function asMigrationError(thrown: unknown): unknown {
+  const error = fromPostgres(thrown)
+  if (error instanceof MigrationError || !(error instanceof Error)) return error
+  const cause = error.cause instanceof Error ? error.cause : error
+  const hint = 'hint' in cause && typeof cause.hint === 'string' ? ` ${cause.hint}` : ''
+  const advice =
+    sqlState(error) === '42501' && hint === ''
+      ? ' Run `strongroom migrate` once with DATABASE_URL naming a login that may create roles and schemas.'
+      : hint
+  return new MigrationError(`The database cannot be migrated: ${cause.message}.${advice}`, { cause })
+}

@@ -1,0 +1,318 @@
+import { and, eq, type SQL, sql } from 'drizzle-orm'
+import type { Location } from '../backend/backend.ts'
+import { actAsArguments, type Caller, prepared, type Transaction } from './as-caller.ts'
+import type { Database } from './client.ts'
+import { inOurErrors } from './postgres-error.ts'
+import { objects, type SystemMetadata, type UserMetadata } from './schema.ts'
+
+/** One object as its row tells it. */
+export interface ObjectRow {
+  id: string
+  bucketId: string
+  name: string
+  /** Null, or any text, for rows that plain SQL made: those have no bytes of ours. */
+  version: string | null
+  /** The uid of the bucket under which the bytes are. */
+  bytesBucket: string
+  ownerId: string | null
+  metadata: SystemMetadata | null
+  userMetadata: UserMetadata | null
+  /** SHA-256, 64 lower-case hexadecimal digits; null for rows that plain SQL made. */
+  checksum: string | null
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** An object to be, with bytes that are stored or about to be. */
+export interface NewObject {
+  bucketId: string
+  name: string
+  version: string
+  bytesBucket: string
+  /** The caller's subject, or null; an overwrite without one keeps the former owner (contract §8). */
+  ownerId: string | null
+  metadata: SystemMetadata
+  userMetadata: UserMetadata | null
+  /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
+  checksum: string | null
+}
+
+/**
+ * `public`: public buckets only, RLS skipped. `signed`: RLS skipped. `caller`: RLS, but a public bucket needs no
+ * policy. `policy`: RLS. (contract §3.4)
+ */
+export type Access = 'public' | 'signed' | 'caller' | 'policy'
+
+/**
+ * Finds an object in one round trip.
+ *
+ * @returns `noBucket` when the bucket is absent or not for this access, null when the object is absent or hidden
+ */
+export async function findObject(
+  database: Database,
+  caller: Caller,
+  access: Access,
+  bucketId: string,
+  name: string,
+): Promise<ObjectRow | null | 'noBucket'> {
+  const context = actAsArguments(caller)
+  const [row] = await inOurErrors(database.sql<FoundRow[]>`
+    select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
+      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  if (row === undefined) return 'noBucket'
+  if (row.id === null) return null
+  return {
+    id: row.id,
+    bucketId,
+    name,
+    version: row.version,
+    bytesBucket: row.bytes_bucket,
+    ownerId: row.owner_id,
+    metadata: row.metadata,
+    userMetadata: row.user_metadata,
+    checksum: row.checksum,
+    createdAt: new Date(row.created_at),
+    updatedAt: new Date(row.updated_at),
+  }
+}
+
+interface FoundRow {
+  id: string | null
+  version: string | null
+  bytes_bucket: string
+  owner_id: string | null
+  metadata: SystemMetadata | null
+  user_metadata: UserMetadata | null
+  checksum: string | null
+  created_at: string
+  updated_at: string
+}
+
+/** What a trial write shows to the policies, before any byte is there (contract §7.7). */
+export interface IntendedWrite {
+  bucketId: string
+  name: string
+  ownerId: string | null
+  metadata: SystemMetadata
+  userMetadata: UserMetadata | null
+  upsert: boolean
+}
+
+/**
+ * Asks the caller's policies whether they allow a write, and, given a location, puts its version on the list of
+ * those being written. One round trip; leaves no object row.
+ *
+ * @throws AccessDenied, ResourceAlreadyExists, NoSuchBucket
+ */
+export async function beginUpload(
+  database: Database,
+  caller: Caller,
+  write: IntendedWrite,
+  location: Location | null,
+): Promise<void> {
+  const context = actAsArguments(caller)
+  await inOurErrors(database.sql`
+    select storage.begin_upload(${location?.version ?? null}, ${location?.bucket ?? null}, ${write.bucketId},
+      ${write.name}, ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)},
+      ${asJson(write.userMetadata)}, ${write.upsert}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]},
+      ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+}
+
+/**
+ * Makes a row. Asks for nothing back, since that would need a SELECT policy (contract §7.7).
+ *
+ * @returns the new row's id
+ * @throws ResourceAlreadyExists, AccessDenied, ResourceReferenced (no such bucket)
+ */
+export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
+  const id = crypto.randomUUID()
+  await tx
+    .insert(objects)
+    .values({ id, ...object, owner: asUuid(object.ownerId) })
+    .prepare('insert_object')
+    .execute()
+  return id
+}
+
+/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). */
+export async function upsertObject(
+  tx: Transaction,
+  object: NewObject,
+): Promise<{ id: string; ownerId: string | null; created: boolean; createdAt: Date; updatedAt: Date }> {
+  const [row] = await tx
+    .insert(objects)
+    .values({ ...object, owner: asUuid(object.ownerId) })
+    .onConflictDoUpdate({
+      target: [objects.bucketId, objects.name],
+      set: {
+        version: sql`excluded.version`,
+        bytesBucket: sql`excluded.bytes_bucket`,
+        owner: sql`coalesce(excluded.owner, ${objects.owner})`,
+        ownerId: sql`coalesce(excluded.owner_id, ${objects.ownerId})`,
+        metadata: sql`excluded.metadata`,
+        userMetadata: sql`excluded.user_metadata`,
+        checksum: sql`excluded.checksum`,
+      },
+    })
+    .returning({
+      id: objects.id,
+      ownerId: objects.ownerId,
+      createdAt: objects.createdAt,
+      updatedAt: objects.updatedAt,
+      // Only a row that this statement inserted has no deleting transaction.
+      created: sql<boolean>`xmax = 0`,
+    })
+    .prepare('upsert_object')
+    .execute()
+  if (!row) throw new Error('an upsert returned no row')
+  return { ...row, createdAt: row.createdAt ?? new Date(0), updatedAt: row.updatedAt ?? new Date(0) }
+}
+
+/** Gives a visible object another name or bucket. Returns whether the policies let it. */
+export async function renameObject(
+  tx: Transaction,
+  from: { bucketId: string; name: string },
+  to: { bucketId: string; name: string; ownerId: string | null },
+): Promise<boolean> {
+  const rows = await tx
+    .update(objects)
+    .set({
+      bucketId: to.bucketId,
+      name: to.name,
+      ...(to.ownerId === null ? {} : { ownerId: to.ownerId, owner: asUuid(to.ownerId) }),
+    })
+    .where(named(from))
+    .returning({ id: objects.id })
+  return rows.length > 0
+}
+
+/** Deletes what the policies let the caller see and delete, of these names; returns those rows. */
+export function deleteObjects(tx: Transaction, bucketId: string, names: string[]): Promise<DeletedRow[]> {
+  return tx
+    .delete(objects)
+    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
+    .returning(ALL_COLUMNS)
+    .prepare('delete_objects')
+    .execute()
+}
+
+/** The database's clock, which is the one that `created_at` is set by. */
+export async function databaseTime(tx: Transaction): Promise<string> {
+  const [row] = await prepared<{ now: string }>(tx, 'now', sql`select now()::text as now`)
+  return row?.now ?? ''
+}
+
+/** Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names. */
+export function deleteAnyObjects(tx: Transaction, bucketId: string, before: string, limit: number) {
+  return tx
+    .delete(objects)
+    .where(
+      sql`${objects.id} in (
+        select o.id from ${objects} o
+        where o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})
+        limit ${limit})`,
+    )
+    .returning({ id: objects.id })
+}
+
+/** Which of these names the caller may see. */
+export async function visibleNames(tx: Transaction, bucketId: string, names: string[]): Promise<Set<string>> {
+  const rows = await tx
+    .select({ name: objects.name })
+    .from(objects)
+    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
+    .prepare('visible_names')
+    .execute()
+  return new Set(rows.map((row) => row.name ?? ''))
+}
+
+/** Whether there is such a row, as far as the transaction's role sees. */
+export async function objectExists(tx: Transaction, bucketId: string, name: string): Promise<boolean> {
+  const rows = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
+  return rows.length > 0
+}
+
+/**
+ * Takes a version off the list of those being written, and says which versions this transaction has made
+ * superfluous: their bytes go once it has committed.
+ */
+export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
+  const rows = await prepared<RemovalRow>(
+    tx,
+    'finish_upload',
+    sql`select * from storage.finish_upload(${version})`,
+  )
+  return rows.map(asLocation)
+}
+
+/** Which versions this transaction has made superfluous. */
+export async function ownRemovals(tx: Transaction): Promise<Location[]> {
+  const rows = await prepared<RemovalRow>(tx, 'own_removals', sql`select * from storage.own_removals()`)
+  return rows.map(asLocation)
+}
+
+/** Notes that these versions' bytes are gone. */
+export async function strikeRemovals(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.strike_removals(${versions}::uuid[])`
+}
+
+/** Notes that this version will never get a row. */
+export async function strikeUpload(database: Database, version: string): Promise<void> {
+  await database.sql`select storage.strike_upload(${version})`
+}
+
+interface RemovalRow extends Record<string, unknown> {
+  version: string
+  bucket_uid: string
+}
+
+function asLocation(row: RemovalRow): Location {
+  return { bucket: row.bucket_uid, version: row.version }
+}
+
+function named(object: { bucketId: string; name: string }) {
+  return and(eq(objects.bucketId, object.bucketId), eq(objects.name, object.name))
+}
+
+/** One parameter for any number of texts, so that the statement's text stays one and is prepared once. */
+function textArray(values: string[]): SQL {
+  return sql`array(select jsonb_array_elements_text(${JSON.stringify(values)}::jsonb))`
+}
+
+function asJson(value: UserMetadata | null): string | null {
+  return value === null ? null : JSON.stringify(value)
+}
+
+/** The subject, where Supabase's old uuid column can hold it (contract §1.3). */
+export function asUuid(subject: string | null): string | null {
+  return subject !== null && /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(subject) ? subject : null
+}
+
+const ALL_COLUMNS = {
+  id: objects.id,
+  bucketId: objects.bucketId,
+  name: objects.name,
+  owner: objects.owner,
+  ownerId: objects.ownerId,
+  version: objects.version,
+  createdAt: objects.createdAt,
+  updatedAt: objects.updatedAt,
+  lastAccessedAt: objects.lastAccessedAt,
+  metadata: objects.metadata,
+  userMetadata: objects.userMetadata,
+}
+
+/** A row as list answers of deletes show it (contract §3.8). */
+export interface DeletedRow {
+  id: string
+  bucketId: string | null
+  name: string | null
+  owner: string | null
+  ownerId: string | null
+  version: string | null
+  createdAt: Date | null
+  updatedAt: Date | null
+  lastAccessedAt: Date | null
+  metadata: SystemMetadata | null
+  userMetadata: UserMetadata | null
+}

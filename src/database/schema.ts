@@ -1,0 +1,87 @@
+import { bigint, boolean, customType, jsonb, pgSchema, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+
+/**
+ * The tables as TypeScript sees them: Supabase's columns (contract §7.1, §7.2) and ours. The SQL in `drizzle/`
+ * is what makes them, with the policies and triggers; `test/database/schema.test.ts` holds the two together.
+ */
+export const storage = pgSchema('storage')
+
+const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
+
+/** jsonb that keeps SQL null and JSON apart: null is SQL null. */
+const json = <T>(name: string) => jsonb(name).$type<T>()
+
+const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })
+
+/** What the server writes about the bytes, readable by users' policies (contract §8). */
+export interface SystemMetadata {
+  /** With its quotes. */
+  eTag?: string
+  /** In bytes. */
+  size?: number
+  /** In bytes; equals `size` once stored, and is the declared request length in a trial write. */
+  contentLength?: number
+  mimetype?: string
+  cacheControl?: string
+  /** ISO 8601. */
+  lastModified?: string
+  httpStatusCode?: number
+  xRobotsTag?: string
+  contentEncoding?: string
+}
+
+export type UserMetadata = Record<string, unknown>
+
+export const buckets = storage.table('buckets', {
+  id: text('id').primaryKey(),
+  name: text('name').notNull().unique(),
+  owner: uuid('owner'),
+  ownerId: text('owner_id'),
+  public: boolean('public').default(false),
+  avifAutodetection: boolean('avif_autodetection').default(false),
+  fileSizeLimit: bigint('file_size_limit', { mode: 'number' }),
+  allowedMimeTypes: text('allowed_mime_types').array(),
+  type: text('type').notNull().default('STANDARD'),
+  versioningStatus: text('versioning_status').notNull().default('DISABLED'),
+  createdAt: moment('created_at').defaultNow(),
+  updatedAt: moment('updated_at').defaultNow(),
+  /** The bucket's part of a location of bytes. */
+  uid: uuid('uid').notNull().defaultRandom(),
+  policy: text('policy').notNull().$type<'private' | 'authenticated' | 'public'>(),
+})
+
+export const objects = storage.table('objects', {
+  id: uuid('id').primaryKey().defaultRandom(),
+  bucketId: text('bucket_id').references(() => buckets.id),
+  name: text('name'),
+  owner: uuid('owner'),
+  ownerId: text('owner_id'),
+  createdAt: moment('created_at').defaultNow(),
+  updatedAt: moment('updated_at').defaultNow(),
+  lastAccessedAt: moment('last_accessed_at').defaultNow(),
+  metadata: json<SystemMetadata>('metadata'),
+  version: text('version'),
+  userMetadata: json<UserMetadata>('user_metadata'),
+  /** Where the bytes are: the uid of the bucket they were uploaded to. */
+  bytesBucket: uuid('bytes_bucket'),
+  /** SHA-256, 64 lower-case hexadecimal digits. */
+  checksum: text('checksum'),
+})
+
+/** Versions being written. */
+export const uploads = storage.table('uploads', {
+  version: uuid('version').primaryKey(),
+  bucketUid: uuid('bucket_uid').notNull(),
+  bucketId: text('bucket_id').notNull(),
+  name: text('name').notNull(),
+  startedAt: moment('started_at').notNull().defaultNow(),
+  heartbeatAt: moment('heartbeat_at').notNull().defaultNow(),
+})
+
+/** Versions whose bytes are to be removed. */
+export const removals = storage.table('removals', {
+  version: uuid('version').primaryKey(),
+  bucketUid: uuid('bucket_uid').notNull(),
+  createdAt: moment('created_at').notNull().defaultNow(),
+  transaction: transactionId('transaction').notNull(),
+})

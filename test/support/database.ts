@@ -1,0 +1,37 @@
+import { randomUUID } from 'node:crypto'
+import type postgres from 'postgres'
+import { inject } from 'vitest'
+import { type Database, openDatabase } from '../../src/database/client.ts'
+
+export interface TestDatabase {
+  /** As the server logs in. */
+  database: Database
+  /** The superuser, for a test's own policies and rows. */
+  admin: postgres.Sql
+  name: string
+  /** Ends all connections and drops the database. */
+  drop(): Promise<void>
+}
+
+/** A migrated database of one's own. */
+export async function createTestDatabase(options: { connections?: number } = {}): Promise<TestDatabase> {
+  const { host, port, superuser, template } = inject('postgres')
+  const name = `test_${randomUUID().replaceAll('-', '')}`
+  const root = openDatabase({ host, port, database: 'postgres', username: superuser }, { connections: 1 })
+  await root.sql`create database ${root.sql(name)} template ${root.sql(template)}`
+  const database = openDatabase(
+    { host, port, database: name, username: 'strongroom_server' },
+    { connections: options.connections ?? 5 },
+  )
+  const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
+  return {
+    database,
+    admin: admin.sql,
+    name,
+    drop: async () => {
+      await Promise.all([database.close(), admin.close()])
+      await root.sql`drop database ${root.sql(name)} with (force)`
+      await root.close()
+    },
+  }
+}
