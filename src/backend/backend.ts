@@ -17,8 +17,9 @@ export interface Backend {
   /**
    * Stores `body` at `at` and resolves once the bytes would survive a power failure.
    *
-   * All or nothing: a body that breaks, or passes `maxBytes`, leaves nothing at `at`. `body` is destroyed
-   * on failure. Streams: memory use does not depend on the length.
+   * All or nothing: a body that breaks, or passes `maxBytes`, leaves nothing at `at`. After a
+   * failure `body` is read no further and left open, for its giver to dispose of: it may be the socket on
+   * which the client is to hear of the failure. Streams: memory use does not depend on the length.
    *
    * @returns length in bytes, and the SHA-256 as 64 lower-case hexadecimal digits
    * @throws EntityTooLarge when `body` has more than `maxBytes` bytes
@@ -89,6 +90,8 @@ export interface Location {
 export interface WriteOptions {
   /** Largest length accepted, in bytes. */
   maxBytes: number
+  /** For a `Uint8Array`: its SHA-256, if the caller has computed it already. Spares doing it twice. */
+  sha256?: string
 }
 
 export interface Written {

@@ -1,0 +1,93 @@
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
+import { mkdir, open } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { errno } from './file-errors.ts'
+
+/**
+ * The folders that hold the bytes: made when they are needed, their names flushed once.
+ *
+ * A new file survives a power failure only if its folder was flushed after the file got its name, and the
+ * same is true of each new folder above it. Errors are the file system's own.
+ */
+export class Folders {
+  /** `<root>/objects`, absolute. */
+  readonly top: string
+  readonly #fsync: boolean
+  /** Folders whose own name has been flushed, so that a further file in them costs one flush, not three. */
+  readonly #flushed = new Set<string>()
+
+  /** Makes `objects/` in `root`. Nothing makes it again later: see LocalBackend. */
+  constructor(root: string, fsync: boolean) {
+    this.top = join(resolve(root), 'objects')
+    this.#fsync = fsync
+    const firstMade = mkdirSync(this.top, { recursive: true, mode: 0o700 })
+    if (!fsync) return
+    // One that exists may have been made a moment ago, by a process that has not flushed it.
+    for (let folder = this.top; ; folder = dirname(folder)) {
+      flushFolderSync(dirname(folder))
+      if (folder === (firstMade ?? this.top)) break
+    }
+  }
+
+  /** Runs `make`, which puts a file at `path`; if its folders are missing, makes them and tries once more. */
+  async holding<T>(path: string, make: () => Promise<T>): Promise<T> {
+    try {
+      return await make()
+    } catch (error) {
+      if (errno(error) !== 'ENOENT') throw error
+    }
+    const shard = dirname(path)
+    for (const folder of [dirname(shard), shard]) {
+      this.#flushed.delete(folder) // it may have been flushed once, and removed since
+      await mkdir(folder, 0o700).catch((error) => {
+        if (errno(error) !== 'EEXIST') throw error
+      })
+    }
+    return make()
+  }
+
+  /** Makes the name of the new file at `path` durable, with those of its folders unless they are. */
+  async flushName(path: string): Promise<void> {
+    if (!this.#fsync) return
+    const shard = dirname(path)
+    await flushPath(shard)
+    for (const folder of [shard, dirname(shard)]) {
+      if (this.#flushed.has(folder)) continue
+      await flushPath(dirname(folder))
+      // To forget all of them costs each one flush more, which is cheaper than keeping an order.
+      if (this.#flushed.size >= MAX_FLUSHED) this.#flushed.clear()
+      this.#flushed.add(folder)
+    }
+  }
+
+  forget(): void {
+    this.#flushed.clear()
+  }
+}
+
+/** Sixteen full buckets, in about half a megabyte. */
+const MAX_FLUSHED = 4096
+
+/** Flushes the file or folder at `path`. */
+export async function flushPath(path: string): Promise<void> {
+  const file = await open(path, 'r')
+  try {
+    await file.sync()
+  } catch (error) {
+    // Some network file systems have no flush for folders, whose names they write at once.
+    if (errno(error) !== 'EINVAL') throw error
+  } finally {
+    await file.close()
+  }
+}
+
+function flushFolderSync(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } catch (error) {
+    if (errno(error) !== 'EINVAL') throw error
+  } finally {
+    closeSync(fd)
+  }
+}
