@@ -1,0 +1,158 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import { asCaller, asService, type Caller } from '../database/as-caller.ts'
+import {
+  type BucketChanges,
+  type BucketListQuery,
+  type BucketRow,
+  type BucketStats,
+  bucketHasObjects,
+  bucketStats,
+  deleteBucket,
+  findBucket,
+  insertBucket,
+  listBuckets,
+  updateBucket,
+} from '../database/buckets.ts'
+import type { Database } from '../database/client.ts'
+import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
+import { StorageError } from '../errors.ts'
+import { type BucketPolicy, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
+import { removeBytes } from './byte-removal.ts'
+
+export interface BucketStorageOptions {
+  database: Database
+  backend: Backend
+  logger: Logger
+  /** Largest object, in bytes, whatever a bucket says. */
+  maxFileSize: number
+}
+
+/** A bucket's settings as a client sends them; undefined leaves a setting as it is, null clears it. */
+export interface BucketRequest {
+  policy?: BucketPolicy | undefined
+  public?: boolean | undefined
+  /** Bytes, or a size such as `"5MB"`. */
+  fileSizeLimit?: number | string | null | undefined
+  allowedMimeTypes?: string[] | null | undefined
+}
+
+export interface NewBucketRequest extends BucketRequest {
+  id: string
+  name: string
+  type: string
+  versioningStatus: string
+}
+
+/** How many objects one transaction deletes when a bucket is emptied. */
+const EMPTY_BATCH = 1000
+
+/** The coordinator for buckets: each public method is one operation (contract §2.3). */
+export class BucketStorage {
+  readonly #options: BucketStorageOptions
+  readonly #database: Database
+
+  constructor(options: BucketStorageOptions) {
+    this.#options = options
+    this.#database = options.database
+  }
+
+  /** @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists */
+  async create(caller: Caller, request: NewBucketRequest): Promise<void> {
+    const strict = request.policy !== undefined
+    const id = parseBucketName(request.id, { strict })
+    const name = parseBucketName(request.name, { strict })
+    const settings = this.#settings(request)
+    try {
+      await asCaller(this.#database, caller, (tx) =>
+        insertBucket(tx, {
+          id,
+          name,
+          ownerId: caller.subject,
+          policy: request.policy ?? (request.public ? 'public' : 'private'),
+          fileSizeLimit: settings.fileSizeLimit ?? null,
+          allowedMimeTypes: settings.allowedMimeTypes ?? null,
+          type: request.type,
+          versioningStatus: request.versioningStatus,
+        }),
+      )
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.code !== 'ResourceAlreadyExists') throw error
+      throw new StorageError('BucketAlreadyExists', { cause: error.cause })
+    }
+  }
+
+  /** @throws NoSuchBucket when absent or hidden */
+  async get(caller: Caller, id: string): Promise<BucketRow> {
+    const bucket = await asCaller(this.#database, caller, (tx) => findBucket(tx, id))
+    if (!bucket) throw new StorageError('NoSuchBucket')
+    return bucket
+  }
+
+  list(caller: Caller, query: BucketListQuery): Promise<BucketRow[]> {
+    return asCaller(this.#database, caller, (tx) => listBuckets(tx, query))
+  }
+
+  /** How much is in each bucket. For buckets that the caller was allowed to see. */
+  async stats(ids: string[]): Promise<(id: string) => BucketStats> {
+    const found = await asService(this.#database, (tx) => bucketStats(tx, ids))
+    return (id) => found.get(id) ?? { fileCount: 0, totalSize: 0 }
+  }
+
+  /** @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType */
+  async update(caller: Caller, id: string, request: BucketRequest): Promise<void> {
+    const changes: BucketChanges = this.#settings(request)
+    if (request.policy !== undefined) changes.policy = request.policy
+    else if (request.public !== undefined) changes.public = request.public
+    await asCaller(this.#database, caller, async (tx) => {
+      if (await updateBucket(tx, id, changes)) return
+      throw new StorageError((await findBucket(tx, id)) ? 'AccessDenied' : 'NoSuchBucket')
+    })
+  }
+
+  /**
+   * Deletes the objects that were in the bucket when it was asked, and returns when they are gone. The
+   * original queues the work; here a bucket can be deleted right after.
+   *
+   * @throws NoSuchBucket
+   */
+  async empty(id: string): Promise<number> {
+    const before = await asService(this.#database, async (tx) => {
+      if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
+      return databaseTime(tx)
+    })
+    let deleted = 0
+    for (;;) {
+      const { count, removals } = await asService(this.#database, async (tx) => {
+        const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
+        return { count: rows.length, removals: await ownRemovals(tx) }
+      })
+      await removeBytes(this.#options, removals)
+      deleted += count
+      if (count < EMPTY_BATCH) return deleted
+    }
+  }
+
+  /** @throws NoSuchBucket when absent or kept by the policies, ResourceNotEmpty, ResourceReferenced */
+  async delete(caller: Caller, id: string): Promise<void> {
+    // Existence and emptiness are facts for the server to find; whether to delete is the policies' to say.
+    await asService(this.#database, async (tx) => {
+      if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
+      if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')
+    })
+    await asCaller(this.#database, caller, async (tx) => {
+      if (!(await deleteBucket(tx, id))) throw new StorageError('NoSuchBucket')
+    })
+  }
+
+  /** The settings in their stored form, checked. */
+  #settings(request: BucketRequest): Pick<BucketChanges, 'fileSizeLimit' | 'allowedMimeTypes'> {
+    const { fileSizeLimit, allowedMimeTypes } = request
+    return {
+      ...(fileSizeLimit !== undefined && {
+        fileSizeLimit: parseFileSizeLimit(fileSizeLimit, this.#options.maxFileSize),
+      }),
+      ...(allowedMimeTypes !== undefined && { allowedMimeTypes: parseMimePatterns(allowedMimeTypes) }),
+    }
+  }
+}

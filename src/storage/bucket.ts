@@ -1,0 +1,119 @@
+import { parseByteSize } from '../byte-size.ts'
+import { StorageError } from '../errors.ts'
+import { printable } from '../printable.ts'
+import { essence } from './content-type.ts'
+
+/** Who may read and write a bucket without further SQL policies (design §4). */
+export type BucketPolicy = (typeof BUCKET_POLICIES)[number]
+
+export const BUCKET_POLICIES = ['private', 'authenticated', 'public'] as const
+
+/** A name that `parseBucketName` let through: one URL segment, never with a slash. */
+export type BucketName = string & { readonly brand: 'BucketName' }
+
+/** Names that stand where a route has a fixed word, so their objects could not be reached (contract §2.2). */
+const ROUTE_WORDS = new Set([
+  'public',
+  'authenticated',
+  'sign',
+  'info',
+  'upload',
+  'list',
+  'list-v2',
+  'move',
+  'copy',
+])
+
+/** Marks the backing buckets of Supabase's analytics tables (contract §2.2). */
+const RESERVED_SUFFIX = '--table-s3'
+
+const STRICT_NAME = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/
+
+/** Contract §2.2; of all white space only the space is in the set. */
+const LENIENT_NAME = /^(?! )[\w !\-.*'()&$@=;:+,?]{1,100}(?<! )$/
+
+/** Contract §2.2: `type/subtype`, perhaps with a charset, or anything printable that ends in a star. */
+const MIME_PATTERN = /^(?:[a-z0-9.+-]+\/[a-z0-9.+-]+(?: *; *charset=[\w.:+-]+)?|[ -~]*\*)$/i
+
+/** In characters. */
+const MAX_MIME_PATTERN = 1000
+
+/**
+ * The name of a bucket to be made.
+ *
+ * @param options.strict for a bucket made with a `policy` (design §4); otherwise Supabase's rules (§2.2)
+ * @throws InvalidBucketName
+ */
+export function parseBucketName(text: string, options: { strict: boolean }): BucketName {
+  const pattern = options.strict ? STRICT_NAME : LENIENT_NAME
+  if (!pattern.test(text)) {
+    const rule = ': use 3 to 63 characters of a-z, 0-9 and -, with no hyphen at the ends'
+    throw new StorageError('InvalidBucketName', {
+      message: `Bucket name invalid${options.strict ? rule : ''}`,
+    })
+  }
+  if (text.endsWith(RESERVED_SUFFIX) || (options.strict && ROUTE_WORDS.has(text))) {
+    throw new StorageError('InvalidBucketName', {
+      message: `Bucket name invalid${options.strict ? ': it is reserved' : ''}`,
+    })
+  }
+  return text as BucketName // checked above
+}
+
+/**
+ * A bucket's own limit in bytes, or null when the global one shall do: null, an empty text, or 0.
+ *
+ * @param value bytes, or a size such as `"5MB"` (contract §2.2)
+ * @param globalLimit in bytes
+ * @throws EntityTooLarge when above the global limit
+ * @throws InvalidRequest when it is no whole number of bytes
+ */
+export function parseFileSizeLimit(value: number | string | null, globalLimit: number): number | null {
+  if (value === null || value === '') return null
+  const bytes = typeof value === 'number' ? value : parseByteSize(value)
+  // A fraction of a byte that rounds to 0 asks for a tiny limit; 0 would give it the largest.
+  const isRoundedAway = typeof value === 'string' && bytes === 0 && /[1-9]/.test(value)
+  if (bytes === null || !Number.isInteger(bytes) || bytes < 0 || isRoundedAway) {
+    throw new StorageError('InvalidRequest', {
+      message: 'file_size_limit must be a whole number of bytes or a size such as 5MB',
+    })
+  }
+  if (bytes > globalLimit) throw new StorageError('EntityTooLarge')
+  return bytes === 0 ? null : bytes
+}
+
+/** The largest object a bucket takes, in bytes. The global limit may have been lowered since. */
+export function effectiveLimit(bucketLimit: number | null, globalLimit: number): number {
+  return bucketLimit === null ? globalLimit : Math.min(bucketLimit, globalLimit)
+}
+
+/**
+ * A bucket's `allowed_mime_types`, as sent but without empty texts; null when everything is allowed.
+ *
+ * @throws InvalidMimeType naming the first bad entry
+ */
+export function parseMimePatterns(value: string[] | null): string[] | null {
+  const patterns = (value ?? []).filter((pattern) => pattern !== '')
+  for (const pattern of patterns) {
+    if (pattern.length > MAX_MIME_PATTERN || !MIME_PATTERN.test(pattern)) {
+      throw new StorageError('InvalidMimeType', {
+        message: `mime type ${printable(pattern)} is not supported`,
+      })
+    }
+  }
+  return patterns.length === 0 ? null : patterns
+}
+
+/**
+ * Whether a bucket takes this type. Parameters and case do not count. A star at the end stands for anything,
+ * so `image/*` takes every image and `*` every type, as does a star on each side of the slash (contract §2.2).
+ */
+export function mimeTypeAllowed(contentType: string, patterns: string[] | null): boolean {
+  if (patterns === null || patterns.length === 0) return true // a row made by plain SQL may hold []
+  const type = essence(contentType)
+  return patterns.some((pattern) => {
+    const wanted = essence(pattern)
+    if (wanted === '*/*') return true
+    return wanted.endsWith('*') ? type.startsWith(wanted.slice(0, -1)) : type === wanted
+  })
+}

@@ -1,0 +1,35 @@
+import type { Logger } from 'pino'
+import type { Backend, Location } from '../backend/backend.ts'
+import type { Database } from '../database/client.ts'
+import { strikeRemovals } from '../database/objects.ts'
+
+/**
+ * Removes the bytes of versions that a committed transaction has made superfluous, and strikes them off
+ * `storage.removals`. Never fails: what it cannot do stays on the list for the cleanup.
+ */
+export async function removeBytes(
+  { backend, database, logger }: { backend: Backend; database: Database; logger: Logger },
+  locations: Location[],
+): Promise<void> {
+  const removed: string[] = []
+  for (const at of locations) {
+    try {
+      await backend.remove(at)
+      removed.push(at.version)
+    } catch (error) {
+      logger.warn(
+        { err: error, version: at.version },
+        'bytes could not be removed; the cleanup will try again',
+      )
+    }
+  }
+  if (removed.length === 0) return
+  try {
+    await strikeRemovals(database, removed)
+  } catch (error) {
+    logger.warn(
+      { err: error, count: removed.length },
+      'removals could not be struck off; the cleanup will do it',
+    )
+  }
+}

@@ -1,0 +1,121 @@
+import { asCaller, type Caller } from '../database/as-caller.ts'
+import type { Database } from '../database/client.ts'
+import { visibleNames } from '../database/objects.ts'
+import type { UserMetadata } from '../database/schema.ts'
+import type { FileStorage, Stored } from './file-storage.ts'
+import { isStorableText } from './object-name.ts'
+import { readUrlToken, signUrlToken, type UrlClaims } from './signed-url.ts'
+import type { UploadRequest } from './upload-request.ts'
+
+export interface SignedUrlsOptions {
+  database: Database
+  files: FileStorage
+  /** The current secret, then those still honoured after a rotation. */
+  secrets: [current: string, ...previous: string[]]
+  now: () => Date
+}
+
+/** A link to one object, for one action, for a time. */
+export interface SignedUrl {
+  bucket: string
+  name: string
+  token: string
+  expiresAt: Date
+}
+
+/** How long a signed upload URL works, in seconds: what hosted Supabase gives (contract §3.11). */
+const UPLOAD_SECONDS = 2 * 60 * 60
+
+/** Makes signed URLs for those whom the policies allow, and honours them (design §7). */
+export class SignedUrls {
+  readonly #options: SignedUrlsOptions
+
+  constructor(options: SignedUrlsOptions) {
+    this.#options = options
+  }
+
+  /** @throws NoSuchBucket, NoSuchKey when the caller may not see it, InvalidParameter */
+  async signDownload(
+    caller: Caller,
+    bucket: string,
+    name: string,
+    expiresInSeconds: number,
+  ): Promise<SignedUrl> {
+    await this.#options.files.find(caller, 'policy', bucket, name)
+    return this.#sign(bucket, name, expiresInSeconds)
+  }
+
+  /** In the order asked; null for what the caller may not see. @throws InvalidParameter */
+  async signDownloads(
+    caller: Caller,
+    bucket: string,
+    names: string[],
+    expiresInSeconds: number,
+  ): Promise<(SignedUrl | null)[]> {
+    const visible = await asCaller(this.#options.database, caller, (tx) =>
+      visibleNames(tx, bucket, names.filter(isStorableText)),
+    )
+    return names.map((name) => (visible.has(name) ? this.#sign(bucket, name, expiresInSeconds) : null))
+  }
+
+  /**
+   * A link to upload one object, in the caller's name. The policies are asked now, not when it is used.
+   *
+   * @throws as `FileStorage.checkUpload`
+   */
+  async signUpload(
+    caller: Caller,
+    request: {
+      bucket: string
+      name: string
+      upsert: boolean
+      contentType: string | undefined
+      userMetadata: UserMetadata | undefined
+    },
+  ): Promise<SignedUrl> {
+    const { bucket, upsert } = request
+    const name = await this.#options.files.checkUpload(caller, request)
+    const [secret] = this.#options.secrets
+    const grant = { scope: 'upload', bucket, name, upsert, expiresInSeconds: UPLOAD_SECONDS } as const
+    const signed = signUrlToken({ ...grant, owner: caller.subject ?? undefined }, secret, this.#options.now())
+    return { bucket, name, ...signed }
+  }
+
+  /**
+   * Checks a download token. Whoever holds one needs no policy.
+   *
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature
+   */
+  checkDownload(token: string, bucket: string, name: string): UrlClaims {
+    return readUrlToken(
+      token,
+      { scope: 'download', bucket, name },
+      this.#options.secrets,
+      this.#options.now(),
+    )
+  }
+
+  /**
+   * Stores what the bearer of an upload token sends, as the signer's, by the server's own right.
+   *
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature, and as `FileStorage.upload`
+   */
+  async upload(caller: Caller, token: string, request: Omit<UploadRequest, 'upsert'>): Promise<Stored> {
+    const wanted = { scope: 'upload', bucket: request.bucket, name: request.name } as const
+    const claims = readUrlToken(token, wanted, this.#options.secrets, this.#options.now())
+    const subject = claims.owner ?? null
+    const signer: Caller = {
+      ...caller,
+      role: 'service_role',
+      subject,
+      claims: { role: 'service_role', ...(subject !== null && { sub: subject }) },
+    }
+    return this.#options.files.upload(signer, { ...request, upsert: claims.upsert ?? false })
+  }
+
+  #sign(bucket: string, name: string, expiresInSeconds: number): SignedUrl {
+    const [secret] = this.#options.secrets
+    const grant = { scope: 'download', bucket, name, expiresInSeconds } as const
+    return { bucket, name, ...signUrlToken(grant, secret, this.#options.now()) }
+  }
+}

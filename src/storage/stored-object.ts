@@ -1,0 +1,94 @@
+import type { Location, Written } from '../backend/backend.ts'
+import type { ObjectRow } from '../database/objects.ts'
+import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
+import { UNKNOWN_TYPE } from './content-type.ts'
+
+/** An object as the wire surfaces show it, whoever made its row. */
+export interface StoredObject {
+  id: string
+  bucket: string
+  name: string
+  /** Null when no bytes of ours belong to the row. */
+  location: Location | null
+  version: string | null
+  /** In bytes; null when unknown. */
+  size: number | null
+  contentType: string
+  cacheControl: string
+  contentEncoding: string | null
+  robotsTag: string | null
+  /** Strong, with its quotes (RFC 9110 §8.8.3). */
+  etag: string
+  /** SHA-256, 64 lower-case hexadecimal digits; null when unknown. */
+  checksum: string | null
+  ownerId: string | null
+  systemMetadata: SystemMetadata | null
+  userMetadata: UserMetadata | null
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** What an upload says about its object besides the bytes. */
+export interface ObjectAttributes {
+  contentType: string
+  cacheControl: string
+  contentEncoding: string | undefined
+  robotsTag: string | undefined
+}
+
+/** Stored when a client names no `cache-control` (contract §3.3). */
+export const DEFAULT_CACHE_CONTROL = 'no-cache'
+
+/** The metadata that a stored object's row carries (contract §8). */
+export function systemMetadata(written: Written, attributes: ObjectAttributes, now: Date): SystemMetadata {
+  return {
+    // Of the content: the same bytes have the same tag wherever they are, for ever.
+    eTag: `"${written.sha256}"`,
+    size: written.size,
+    mimetype: attributes.contentType,
+    cacheControl: attributes.cacheControl,
+    lastModified: now.toISOString(),
+    contentLength: written.size,
+    httpStatusCode: 200,
+    ...(attributes.robotsTag !== undefined && { xRobotsTag: attributes.robotsTag }),
+    ...(attributes.contentEncoding !== undefined && { contentEncoding: attributes.contentEncoding }),
+  }
+}
+
+/** Reads a row, also one that plain SQL made with any metadata or none. */
+export function storedObject(row: ObjectRow): StoredObject {
+  const metadata = typeof row.metadata === 'object' ? row.metadata : null
+  const size = metadata?.size
+  return {
+    id: row.id,
+    bucket: row.bucketId,
+    name: row.name,
+    location:
+      row.version !== null && VERSION.test(row.version)
+        ? { bucket: row.bytesBucket, version: row.version }
+        : null,
+    version: row.version,
+    size: typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? size : null,
+    contentType: textOr(metadata?.mimetype, UNKNOWN_TYPE),
+    cacheControl: textOr(metadata?.cacheControl, DEFAULT_CACHE_CONTROL),
+    contentEncoding: textOr(metadata?.contentEncoding, null),
+    robotsTag: textOr(metadata?.xRobotsTag, null),
+    etag: STRONG_ETAG.test(metadata?.eTag ?? '') ? textOr(metadata?.eTag, '') : `"${row.version ?? row.id}"`,
+    checksum: row.checksum,
+    ownerId: row.ownerId,
+    systemMetadata: metadata,
+    userMetadata: row.userMetadata,
+    createdAt: row.createdAt,
+    updatedAt: row.updatedAt,
+  }
+}
+
+const VERSION = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/** RFC 9110 §8.8.3, without the weak ones. */
+const STRONG_ETAG = /^"[\x21\x23-\x7e]*"$/
+
+/** A text that can be a header's value, or the other. */
+function textOr<T>(value: unknown, otherwise: T): string | T {
+  return typeof value === 'string' && /^[\x20-\x7e\x80-\xff\t]+$/.test(value) ? value : otherwise
+}

@@ -1,0 +1,40 @@
+import type { Readable } from 'node:stream'
+import type { UserMetadata } from '../database/schema.ts'
+
+/** What a client sends to store an object, in our own words. */
+export interface UploadRequest {
+  bucket: string
+  /** As the client named it; not yet checked. */
+  name: string
+  /** Whether an object of that name may be replaced. */
+  upsert: boolean
+  /** As sent and well-formed, or undefined when the client named none. */
+  contentType: string | undefined
+  /** A whole directive, such as `max-age=3600`. */
+  cacheControl: string | undefined
+  /** How the bytes are encoded; they are stored as they come (contract §13.1). */
+  contentEncoding: string | undefined
+  robotsTag: string | undefined
+  userMetadata: UserMetadata | undefined
+  body: UploadBody
+}
+
+export interface UploadBody {
+  /** The object's bytes. */
+  stream: Readable
+  /** Gives up on bytes that will not be read, so that the request can be answered. */
+  discard(): void
+  /** Length of the object in bytes when the request declares exactly that, else null. */
+  declaredSize: number | null
+  /** Length of the request in bytes, form overhead included, or null when chunked. Policies see it. */
+  requestLength: number | null
+  /**
+   * What a form said behind its file. Resolves once the form has been read to its end, and so only after
+   * `stream` has been consumed.
+   */
+  late(): Promise<LateFields>
+}
+
+export type LateFields = Partial<
+  Pick<UploadRequest, 'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata'>
+>

@@ -1,0 +1,194 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { ErrorCode } from '../../src/errors.ts'
+import {
+  effectiveLimit,
+  mimeTypeAllowed,
+  parseBucketName,
+  parseFileSizeLimit,
+  parseMimePatterns,
+} from '../../src/storage/bucket.ts'
+
+const refusal = (code: ErrorCode) => expect.objectContaining({ name: 'StorageError', code })
+
+describe('a bucket name', () => {
+  it.each(['abc', 'a1b', 'my-bucket', '0--0', 'a'.repeat(63)])('%s is fine with a policy', (name) => {
+    expect(parseBucketName(name, { strict: true })).toBe(name)
+  })
+
+  it.each([
+    '',
+    'ab',
+    'a'.repeat(64),
+    '-ab',
+    'ab-',
+    'Abc',
+    'a_b',
+    'a.b',
+    'a b c',
+    'abc\n',
+    'äbc',
+    'public',
+    'list-v2',
+    'copy',
+    'x--table-s3',
+  ])('%j is refused with a policy', (name) => {
+    expect(() => parseBucketName(name, { strict: true })).toThrow(refusal('InvalidBucketName'))
+  })
+
+  it.each(['a', 'A_b', 'a b', "!-.*'()&$@=;:+,?", 'public', 'a'.repeat(100)])(
+    '%s is fine for a client of Supabase',
+    (name) => expect(parseBucketName(name, { strict: false })).toBe(name),
+  )
+
+  it.each(['', ' a', 'a ', ' ', 'a/b', 'a\tb', 'a\n', 'é', 'a#', 'a%', 'a'.repeat(101), 'x--table-s3'])(
+    '%j is refused for a client of Supabase, with the message it compares',
+    (name) => {
+      expect(() => parseBucketName(name, { strict: false })).toThrow(refusal('InvalidBucketName'))
+      expect(() => parseBucketName(name, { strict: false })).toThrow(/^Bucket name invalid$/)
+    },
+  )
+
+  it('that is strict is lenient too, and never has a slash', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[a-z0-9/ -]{0,70}$/), (name) => {
+        try {
+          parseBucketName(name, { strict: true })
+        } catch {
+          return
+        }
+        expect(parseBucketName(name, { strict: false })).toBe(name)
+        expect(name).not.toContain('/')
+      }),
+    )
+  })
+})
+
+describe('file_size_limit', () => {
+  const GLOBAL = 5_000_000_000
+
+  it.each([
+    [null, null],
+    ['', null],
+    [0, null],
+    ['0', null],
+    ['0MB', null],
+    [1, 1],
+    ['5MB', 5_000_000],
+    ['1.5kb', 1500],
+    ['5GB', GLOBAL],
+    [GLOBAL, GLOBAL],
+  ])('%j is %j bytes', (value, bytes) => expect(parseFileSizeLimit(value, GLOBAL)).toBe(bytes))
+
+  it.each([GLOBAL + 1, '6GB', 1e300, '5000000001'])('%j is above the global limit', (value) => {
+    expect(() => parseFileSizeLimit(value, GLOBAL)).toThrow(refusal('EntityTooLarge'))
+  })
+
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '-1', '1.5', '5 apples', 'MB', '0.1B', '0.0001KB'])(
+    '%j is malformed',
+    (value) => expect(() => parseFileSizeLimit(value, GLOBAL)).toThrow(refusal('InvalidRequest')),
+  )
+
+  it('never gives more than the global limit, nor 0', () => {
+    const value = fc.oneof(
+      fc.double(),
+      fc.integer(),
+      fc.string(),
+      fc.stringMatching(/^[\d.]{1,20}[kKmMgG]?[bB]$/),
+    )
+    fc.assert(
+      fc.property(value, fc.integer({ min: 1, max: GLOBAL }), (limit, global) => {
+        try {
+          const bytes = parseFileSizeLimit(limit, global)
+          if (bytes === null) return
+          expect(Number.isSafeInteger(bytes) && bytes > 0 && bytes <= global).toBe(true)
+          expect(effectiveLimit(bytes, global)).toBe(bytes)
+        } catch (error) {
+          expect(['EntityTooLarge', 'InvalidRequest']).toContain((error as { code?: string }).code)
+        }
+      }),
+    )
+  })
+
+  it('follows the global limit down when that is lowered later', () => {
+    expect(effectiveLimit(null, 10)).toBe(10)
+    expect(effectiveLimit(5, 10)).toBe(5)
+    expect(effectiveLimit(50, 10)).toBe(10)
+  })
+})
+
+describe('allowed_mime_types', () => {
+  it('is kept as sent, without empty texts; nothing means everything', () => {
+    expect(parseMimePatterns(['image/*', '', 'Text/Plain; charset=utf-8', '*/*', '*'])).toEqual([
+      'image/*',
+      'Text/Plain; charset=utf-8',
+      '*/*',
+      '*',
+    ])
+    expect(parseMimePatterns(null)).toBeNull()
+    expect(parseMimePatterns([])).toBeNull()
+    expect(parseMimePatterns([''])).toBeNull()
+  })
+
+  it.each(['image', 'image/', '/png', 'a/b/c', ' image/png', 'image/png\n', 'é*', '\n*'])(
+    'refuses %j',
+    (pattern) => expect(() => parseMimePatterns(['a/b', pattern])).toThrow(refusal('InvalidMimeType')),
+  )
+
+  it('takes entries of up to 1000 characters', () => {
+    const longest = `a/${'b'.repeat(998)}`
+    expect(parseMimePatterns([longest])).toEqual([longest])
+    expect(() => parseMimePatterns([`${longest}b`])).toThrow(refusal('InvalidMimeType'))
+  })
+
+  it.each([
+    ['image/png', ['image/png'], true],
+    ['IMAGE/PNG', ['image/png'], true],
+    ['image/png', ['Image/*'], true],
+    ['text/plain;charset=UTF-8', ['text/plain'], true],
+    ['text/plain', ['text/plain; charset=utf-8'], true],
+    ['anything/else', ['*/*'], true],
+    ['anything/else', ['*'], true],
+    ['video/mp4', ['image/*', 'video/mp4'], true],
+    ['image/png', [], true],
+    ['image/png', null, true],
+    ['imagex/png', ['image/*'], false],
+    ['image/pngx', ['image/png'], false],
+    ['image/png', ['image/pngx'], false],
+    ['text/html;a=image/png', ['image/png'], false],
+    ['application/json', ['image/*', 'text/plain'], false],
+  ])('%s against %j: %j', (type, patterns, allowed) => expect(mimeTypeAllowed(type, patterns)).toBe(allowed))
+
+  const token = fc.stringMatching(/^[a-zA-Z0-9][a-zA-Z0-9.+-]{0,8}$/)
+  const type = fc.tuple(token, token)
+
+  it('takes a type by its own name, by its family and by stars, in any case and with any parameters', () => {
+    fc.assert(
+      fc.property(type, fc.constantFrom('', '; charset=utf-8', ';a="b/c"'), ([main, sub], parameters) => {
+        const sent = `${main.toUpperCase()}/${sub}${parameters}`
+        for (const pattern of [`${main}/${sub.toLowerCase()}`, `${main}/*`, '*/*', '*']) {
+          expect(parseMimePatterns([pattern])).toEqual([pattern])
+          expect(mimeTypeAllowed(sent, [pattern])).toBe(true)
+        }
+      }),
+    )
+  })
+
+  it('takes exactly what one of its entries says', () => {
+    fc.assert(
+      fc.property(
+        type,
+        fc.array(fc.tuple(token, fc.oneof(token, fc.constant('*'))), { minLength: 1 }),
+        (sent, list) => {
+          const expected = list.some(
+            ([main, sub]) =>
+              main.toLowerCase() === sent[0].toLowerCase() &&
+              (sub === '*' || sub.toLowerCase() === sent[1].toLowerCase()),
+          )
+          const patterns = list.map(([main, sub]) => `${main}/${sub}`)
+          expect(mimeTypeAllowed(sent.join('/'), patterns)).toBe(expected)
+        },
+      ),
+    )
+  })
+})
