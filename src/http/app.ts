@@ -1,0 +1,52 @@
+import { Hono } from 'hono'
+import type { Logger } from 'pino'
+import { StorageError } from '../errors.ts'
+import { cors } from './cors.ts'
+import type { Env, Services } from './env.ts'
+import { errorResponse } from './error-response.ts'
+import { requestLog } from './request-log.ts'
+import { requestTarget } from './request-path.ts'
+import { bucketRoutes } from './routes/bucket.ts'
+import { healthRoutes } from './routes/health.ts'
+import { listRoutes } from './routes/list.ts'
+import { objectRoutes } from './routes/object.ts'
+import { signRoutes } from './routes/sign.ts'
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+/** Middleware in order, the routes, and the renderer of errors. */
+export function createApp(services: Services, logger: Logger): Hono<Env> {
+  const app = new Hono<Env>({
+    // Routes see the path as it was sent, without the public prefix; decoding is theirs. Only our own adapter
+    // calls the app, so the bindings are there.
+    getPath: (_request, options) => requestTarget((options as { env: Env['Bindings'] }).env.incoming).path,
+  })
+
+  app.use(requestLog(logger))
+  app.use(cors(services.corsOrigins))
+
+  app.route('/', healthRoutes(services))
+  app.route('/', bucketRoutes(services))
+  // Fixed words win over bucket names (contract §3.2), so the routes with the most of them stand first.
+  app.route('/', listRoutes(services))
+  app.route('/', signRoutes(services))
+  app.route('/', objectRoutes(services))
+
+  app.notFound((c) => {
+    const { method, path } = c.req
+    const allowed = METHODS.filter((other) => hasRoute(app, other === 'HEAD' ? 'GET' : other, path))
+    if (allowed.length === 0) {
+      throw new StorageError('NoSuchRoute', { message: `There is no route ${method} ${path}` })
+    }
+    const allow = [...allowed, 'OPTIONS'].join(', ')
+    throw new StorageError('MethodNotAllowed', { headers: { Allow: allow } })
+  })
+  app.onError((error, c) => errorResponse(c, error, logger, services.supabaseCompat))
+  return app
+}
+
+/** Whether a route, and not only middleware, answers this. */
+function hasRoute(app: Hono<Env>, method: string, path: string): boolean {
+  const [handlers] = app.router.match(method, path)
+  return handlers.some(([[, route]]) => route.method !== 'ALL')
+}

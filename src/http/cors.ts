@@ -1,0 +1,53 @@
+import type { MiddlewareHandler } from 'hono'
+import type { Env } from './env.ts'
+
+/** Contract §1.1. */
+const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
+
+/** Contract §1.1, with the conditional headers, and those of SigV4. */
+const REQUEST_HEADERS = [
+  'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
+  'if-match, if-none-match, if-modified-since, if-unmodified-since',
+  'x-upsert, x-metadata, x-signature, x-robots-tag, x-request-id',
+  'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum',
+  'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',
+].join(', ')
+
+/** Contract §1.1. */
+const RESPONSE_HEADERS = [
+  'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified',
+  'location, x-request-id, retry-after',
+  'upload-offset, upload-length, upload-expires, upload-metadata',
+  'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
+].join(', ')
+
+/** A preflight's answer holds for a day, or as much of it as the browser allows. In seconds. */
+const PREFLIGHT_SECONDS = '86400'
+
+/**
+ * Lets browsers call from other origins (the Fetch standard, §3.2). Headers go on Node's response, so that those
+ * sent past Hono carry them too.
+ *
+ * @param origins who may; `*` is anyone. Tokens, not cookies, say who asks, so anyone is no danger.
+ */
+export function cors(origins: string[]): MiddlewareHandler<Env> {
+  const anyone = origins.includes('*')
+  const known = new Set(origins)
+  return async (c, next) => {
+    const { incoming, outgoing } = c.env
+    const { origin } = incoming.headers
+    if (!anyone) outgoing.setHeader('Vary', 'Origin')
+    const isAllowed = anyone || (origin !== undefined && known.has(origin))
+    if (isAllowed) {
+      outgoing.setHeader('Access-Control-Allow-Origin', anyone ? '*' : (origin ?? ''))
+      outgoing.setHeader('Access-Control-Expose-Headers', RESPONSE_HEADERS)
+    }
+    if (incoming.method !== 'OPTIONS') return next()
+    if (isAllowed) {
+      outgoing.setHeader('Access-Control-Allow-Methods', METHODS)
+      outgoing.setHeader('Access-Control-Allow-Headers', REQUEST_HEADERS)
+      outgoing.setHeader('Access-Control-Max-Age', PREFLIGHT_SECONDS)
+    }
+    return c.body(null, 204)
+  }
+}

@@ -1,0 +1,50 @@
+import type { IncomingMessage } from 'node:http'
+import type { z } from 'zod'
+import { StorageError } from '../errors.ts'
+
+/** Room for a thousand of the longest names. In bytes. */
+const MAX_JSON_BYTES = 2 * 1024 * 1024
+
+/**
+ * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).
+ *
+ * @throws BodyTooLarge, InvalidRequest with a message that begins with the failing place (contract §1.6)
+ */
+export async function readJson<T>(incoming: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const bytes = await readBounded(incoming)
+  return checkShape('body', parseJson(bytes), schema)
+}
+
+/** @throws InvalidRequest whose message begins with `place`, such as `querystring/limit` */
+export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const where = [place, ...(issue?.path ?? []).map(String)].join('/')
+  throw new StorageError('InvalidRequest', { message: `${where} ${issue?.message ?? 'is not valid'}` })
+}
+
+async function readBounded(incoming: IncomingMessage): Promise<Buffer> {
+  if (Number(incoming.headers['content-length'] ?? 0) > MAX_JSON_BYTES) throw new StorageError('BodyTooLarge')
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
+      size += chunk.length
+      if (size > MAX_JSON_BYTES) throw new StorageError('BodyTooLarge')
+      chunks.push(chunk)
+    }
+  } catch (cause) {
+    throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
+  }
+  return Buffer.concat(chunks, size)
+}
+
+function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) return {}
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new StorageError('InvalidRequest', { message: 'body must be valid JSON', cause })
+  }
+}

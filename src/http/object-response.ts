@@ -1,0 +1,145 @@
+import type { ServerResponse } from 'node:http'
+import { pipeline, Readable } from 'node:stream'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import type { Caller } from '../database/as-caller.ts'
+import type { Access } from '../database/objects.ts'
+import { StorageError } from '../errors.ts'
+import { isActiveContent, safeContentType } from '../storage/content-type.ts'
+import type { ReadPlan } from '../storage/file-storage.ts'
+import type { StoredObject } from '../storage/stored-object.ts'
+import { checkConditions, rangeStillValid } from './conditionals.ts'
+import { contentDisposition } from './content-disposition.ts'
+import type { AppContext, Services } from './env.ts'
+import { parseRange } from './ranges.ts'
+
+export interface ObjectRequest {
+  caller: Caller
+  access: Access
+  bucket: string
+  name: string
+  /** The query parameter `download` (contract §3.5). */
+  download: string | undefined
+  /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
+  expiresAt?: Date
+}
+
+/** How a download is to be answered, once its row is known. */
+interface Answer {
+  status: 200 | 206 | 304
+  read: ReadPlan
+  headers: Record<string, string>
+}
+
+/**
+ * Sends an object, or a part of it, or 304 (RFC 9110 §13, §14; contract §3.5, §3.6). HEAD is answered from the
+ * row, without ranges and conditions (contract §3.7).
+ */
+export async function sendObject(
+  c: AppContext,
+  services: Services,
+  request: ObjectRequest,
+): Promise<Response> {
+  const { caller, access, bucket, name } = request
+  const about = c.get('log')
+  about.bucket = bucket
+  about.path = name
+  let answer: Answer | undefined
+  const { object, bytes } = await services.files.download(caller, access, bucket, name, (found) => {
+    answer = c.req.method === 'HEAD' ? headAnswer(found, request) : getAnswer(c, found, request)
+    return answer.read
+  })
+  if (!answer) throw new Error('a download was opened without a plan')
+  const { status, headers } = answer
+  if (object.size !== null) about.size = object.size
+  if (bytes instanceof Readable) {
+    streamOut(c, status, headers, bytes)
+    return RESPONSE_ALREADY_SENT
+  }
+  // A 304 has no body either, though the status type of Hono's `body` wants to know.
+  return bytes === null ? c.body(null, status, headers) : c.body(bytes, status as 200, headers)
+}
+
+function headAnswer(object: StoredObject, request: ObjectRequest): Answer {
+  const length: Record<string, string> = object.size === null ? {} : { 'Content-Length': String(object.size) }
+  return { status: 200, read: 'nothing', headers: { ...objectHeaders(object, request), ...length } }
+}
+
+/** @throws PreconditionFailed, InvalidRange */
+function getAnswer(c: AppContext, object: StoredObject, request: ObjectRequest): Answer {
+  const sent = c.env.incoming.headers
+  const headers = objectHeaders(object, request)
+  const validators = { etag: object.etag, lastModified: lastModified(object) }
+  const verdict = checkConditions(
+    {
+      ifMatch: sent['if-match'],
+      ifNoneMatch: sent['if-none-match'],
+      ifModifiedSince: sent['if-modified-since'],
+      ifUnmodifiedSince: sent['if-unmodified-since'],
+    },
+    validators,
+  )
+  if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
+  if (verdict === 'not-modified') return { status: 304, read: 'nothing', headers: notModified(headers) }
+
+  // A row without a size has no bytes either; reading it says so.
+  const size = object.size ?? 0
+  const range = rangeStillValid(c.req.header('if-range'), validators) ? parseRange(sent.range, size) : null
+  if (range === 'unsatisfiable') {
+    throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
+  }
+  if (range === null)
+    return { status: 200, read: 'whole', headers: { ...headers, 'Content-Length': String(size) } }
+  return {
+    status: 206,
+    read: range,
+    headers: {
+      ...headers,
+      'Content-Length': String(range.end - range.start + 1),
+      'Content-Range': `bytes ${range.start}-${range.end}/${size}`,
+    },
+  }
+}
+
+function objectHeaders(object: StoredObject, request: ObjectRequest): Record<string, string> {
+  const contentType = safeContentType(object.contentType)
+  const disposition = contentDisposition(request.download)
+  return {
+    'Content-Type': contentType,
+    ETag: object.etag,
+    'Last-Modified': lastModified(object).toUTCString(),
+    'Accept-Ranges': 'bytes',
+    'X-Robots-Tag': object.robotsTag ?? 'none',
+    ...(request.expiresAt
+      ? { Expires: request.expiresAt.toUTCString() }
+      : { 'Cache-Control': object.cacheControl }),
+    ...(disposition !== undefined && { 'Content-Disposition': disposition }),
+    ...(object.contentEncoding !== null && { 'Content-Encoding': object.contentEncoding }),
+    // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
+    ...(isActiveContent(contentType) && {
+      'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    }),
+  }
+}
+
+/** What a 304 repeats (RFC 9110 §15.4.5). */
+function notModified(headers: Record<string, string>): Record<string, string> {
+  const kept = ['ETag', 'Last-Modified', 'Cache-Control', 'Expires']
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => kept.includes(name)))
+}
+
+/** When the bytes were stored; the row itself also changes when the object is moved. */
+function lastModified(object: StoredObject): Date {
+  const stored = new Date(object.systemMetadata?.lastModified ?? Number.NaN)
+  return Number.isNaN(stored.getTime()) ? object.updatedAt : stored
+}
+
+/**
+ * Sends a stream past Hono, since a web stream in between costs most of the speed. What middleware has to say is
+ * on Node's response already; `pipeline` closes the file when the client goes away.
+ */
+function streamOut(c: AppContext, status: number, headers: Record<string, string>, bytes: Readable): void {
+  const outgoing = c.env.outgoing as ServerResponse // its type also knows HTTP/2, which we do not serve
+  outgoing.writeHead(status, headers)
+  // The request's line in the log tells of a response that was cut off.
+  pipeline(bytes, outgoing, () => {})
+}

@@ -1,0 +1,55 @@
+import type { IncomingMessage } from 'node:http'
+import { StorageError } from '../errors.ts'
+
+/** Where clients find us; gateways may strip it, so that every route answers without it too (contract §1.1). */
+export const PUBLIC_PREFIX = '/storage/v1'
+
+/**
+ * The request target, with every byte outside printable ASCII percent-encoded and nothing else touched: no dot
+ * segment resolved, no escape decoded. A name must reach us as the client sent it.
+ *
+ * Node gives the raw bytes as Latin-1; some clients (curl among them) send UTF-8 unescaped.
+ */
+export function requestTarget(incoming: IncomingMessage): {
+  path: string
+  query: string
+  hasPrefix: boolean
+} {
+  const target = (incoming.url ?? '/')
+    .replace(/^https?:\/\/[^/?]*/i, '') // the absolute form of a proxy request, RFC 9112 §3.2.2
+    .replace(/[^\x21-\x7e]/g, (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  const mark = target.indexOf('?')
+  const full = mark < 0 ? target : target.slice(0, mark)
+  const hasPrefix = full.startsWith(`${PUBLIC_PREFIX}/`)
+  return {
+    path: hasPrefix ? full.slice(PUBLIC_PREFIX.length) : full || '/',
+    query: mark < 0 ? '' : target.slice(mark + 1),
+    hasPrefix,
+  }
+}
+
+/**
+ * The bucket and the name in a path, decoded once. The name is everything after the bucket's segment and may be
+ * empty; whether it is legal is for the storage to say.
+ *
+ * @param route what stands before the bucket, such as `/object/public/`
+ * @throws InvalidRequest when the percent-encoding is broken or is no UTF-8
+ */
+export function objectTarget(path: string, route: string): { bucket: string; name: string } {
+  const rest = path.slice(route.length)
+  const slash = rest.indexOf('/')
+  if (slash < 0) return { bucket: decodeSegment(rest), name: '' }
+  return { bucket: decodeSegment(rest.slice(0, slash)), name: decodeSegment(rest.slice(slash + 1)) }
+}
+
+/** @throws InvalidRequest */
+export function decodeSegment(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch (cause) {
+    throw new StorageError('InvalidRequest', {
+      message: 'The percent-encoding of the path is malformed',
+      cause,
+    })
+  }
+}

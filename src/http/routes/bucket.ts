@@ -1,0 +1,165 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import type { BucketRow, BucketStats } from '../../database/buckets.ts'
+import { StorageError } from '../../errors.ts'
+import { BUCKET_POLICIES } from '../../storage/bucket.ts'
+import type { BucketRequest } from '../../storage/bucket-storage.ts'
+import { type AppContext, type Env, requireCaller, type Services } from '../env.ts'
+import { checkShape, readJson } from '../json-body.ts'
+import { decodeSegment, requestTarget } from '../request-path.ts'
+import { successList, successResponse } from '../success-response.ts'
+
+/** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */
+const sizeLimit = z.union(
+  [z.number(), z.string(), z.null()],
+  'must be a number of bytes or a size such as "5MB"',
+)
+
+const settingsSchema = z.object({
+  policy: z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`).optional(),
+  public: z.boolean('must be true or false').nullish(),
+  file_size_limit: sizeLimit.optional(),
+  max_file_size: sizeLimit.optional(),
+  allowed_mime_types: z.array(z.string(), 'must be an array of MIME types').nullish(),
+})
+
+const createSchema = settingsSchema.extend({
+  name: z.string('must be a string'),
+  id: z.string('must be a string').optional(),
+  type: z.enum(['STANDARD', 'ANALYTICS']).optional(),
+  versioning_status: z.enum(['DISABLED', 'ENABLED']).optional(),
+})
+
+/** Contract §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
+const updateSchema = settingsSchema.refine(
+  (body) => Object.values(body).some((value) => value !== undefined),
+  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
+)
+
+const wholeNumber = (min: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .refine((n) => n >= min, `must be at least ${min}`)
+
+const listSchema = z.object({
+  limit: wholeNumber(1).optional(),
+  offset: wholeNumber(0).default(0),
+  sortColumn: z.enum(['id', 'name', 'created_at', 'updated_at']).optional(),
+  sortOrder: z.enum(['asc', 'desc']).default('asc'),
+  search: z.string().optional(),
+  stats: z.enum(['true', 'false']).optional(),
+})
+
+export function bucketRoutes(services: Services) {
+  const { buckets } = services
+
+  async function update(c: AppContext) {
+    const caller = await requireCaller(c, services, 'storage.bucket.update')
+    const body = await readJson(c.env.incoming, updateSchema)
+    await buckets.update(caller, bucketId(c), asRequest(body))
+    return c.json({ message: 'Successfully updated' })
+  }
+
+  return new Hono<Env>()
+    .post('/bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.bucket.create')
+      const body = await readJson(c.env.incoming, createSchema)
+      const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
+      c.get('log').bucket = id
+      await buckets.create(caller, { ...asRequest(body), id, name, type, versioningStatus })
+      return successResponse(c, services, { name }, { status: 201 })
+    })
+    .get('/bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.bucket.list')
+      const sent = new URLSearchParams(requestTarget(c.env.incoming).query)
+      const query = checkShape('querystring', Object.fromEntries(sent), listSchema)
+      const rows = await buckets.list(caller, {
+        limit: query.limit,
+        offset: query.offset,
+        column: query.sortColumn,
+        order: query.sortOrder,
+        search: query.search,
+      })
+      const stats = query.stats === 'true' ? await buckets.stats(rows.map((row) => row.id)) : undefined
+      const showsType = !isOldPythonClient(c.req.header('user-agent'), c.req.header('x-client-info'))
+      const items = rows.map((row) => ({
+        body: { ...bucketJson(row), ...(showsType && { type: row.type }) },
+        fields: ownFields(row, stats?.(row.id)),
+      }))
+      return successList(c, services, items)
+    })
+    .get('/bucket/:id', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.bucket.get')
+      const row = await buckets.get(caller, bucketId(c))
+      const stats = await buckets.stats([row.id])
+      return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats(row.id)) })
+    })
+    .put('/bucket/:id', update)
+    .patch('/bucket/:id', update)
+    .post('/bucket/:id/empty', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.bucket.empty')
+      if (caller.role !== 'service_role') throw new StorageError('RoleNotAllowed')
+      await buckets.empty(bucketId(c))
+      return c.json({ message: 'Successfully emptied' })
+    })
+    .delete('/bucket/:id', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.bucket.delete')
+      await buckets.delete(caller, bucketId(c))
+      return c.json({ message: 'Successfully deleted' })
+    })
+}
+
+function bucketId(c: AppContext): string {
+  const id = decodeSegment(c.req.path.split('/')[2] ?? '')
+  c.get('log').bucket = id
+  return id
+}
+
+function asRequest(body: z.infer<typeof settingsSchema>): BucketRequest {
+  return {
+    policy: body.policy,
+    public: body.public === null ? false : body.public,
+    fileSizeLimit: body.max_file_size !== undefined ? body.max_file_size : body.file_size_limit,
+    allowedMimeTypes: body.allowed_mime_types,
+  }
+}
+
+/** Contract §2.1. */
+function bucketJson(row: BucketRow) {
+  return {
+    id: row.id,
+    name: row.name,
+    owner: row.owner ?? '', // never null: storage-js types it as a string
+    public: row.public ?? false,
+    file_size_limit: row.fileSizeLimit,
+    allowed_mime_types: row.allowedMimeTypes,
+    created_at: row.createdAt,
+    updated_at: row.updatedAt,
+  }
+}
+
+/** Design §8. */
+function ownFields(row: BucketRow, stats: BucketStats | undefined) {
+  return {
+    policy: row.policy,
+    max_file_size: row.fileSizeLimit,
+    ...(stats && { file_count: stats.fileCount, total_size: stats.totalSize }),
+  }
+}
+
+/** These crash on fields that they do not know (contract §2.4). */
+function isOldPythonClient(userAgent = '', clientInfo = ''): boolean {
+  return (
+    isOlder(/^supabase-py\/storage3 v?(\d+)\.(\d+)\.(\d+)/.exec(userAgent), [0, 12, 1]) ||
+    isOlder(/^supabase-py\/v?(\d+)\.(\d+)\.(\d+)/.exec(clientInfo), [2, 18, 0])
+  )
+}
+
+function isOlder(match: RegExpExecArray | null, than: number[]): boolean {
+  if (!match) return false
+  const version = match.slice(1).map(Number)
+  const at = version.findIndex((part, index) => part !== than[index])
+  return at >= 0 && (version[at] ?? 0) < (than[at] ?? 0)
+}

@@ -1,0 +1,42 @@
+import { Hono } from 'hono'
+import { type AppContext, type Env, requireCaller, type Services } from '../env.ts'
+
+/** How long a part may take to answer before it counts as failing. In milliseconds. */
+const CHECK_TIMEOUT_MS = 5000
+
+export function healthRoutes(services: Services) {
+  async function health(c: AppContext) {
+    const [database, backend] = await Promise.all([
+      state(services.checks.database()),
+      state(services.checks.backend()),
+    ])
+    const healthy = database === 'ok' && backend === 'ok'
+    if (healthy) return c.json({ healthy, database, backend })
+    return c.json({ healthy, database, backend }, 503, { 'Retry-After': '5' })
+  }
+
+  return new Hono<Env>()
+    .get('/status', (c) => c.body(null, 200))
+    .get('/version', (c) => c.text(services.version))
+    .get('/health', async (c) => {
+      if (!services.supabaseCompat) return health(c)
+      // The original wants a token and says 200 either way (contract §11).
+      await requireCaller(c, services, 'storage.health')
+      const response = await health(c)
+      return c.json({ healthy: response.status === 200 })
+    })
+    .get('/health/live', (c) => c.json({ alive: true }))
+    .get('/health/ready', health)
+}
+
+async function state(check: Promise<void>): Promise<'ok' | 'failing'> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<'failing'>((resolve) => {
+    timer = setTimeout(() => resolve('failing'), CHECK_TIMEOUT_MS)
+  })
+  const answer = check.then(
+    () => 'ok' as const,
+    () => 'failing' as const,
+  )
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer))
+}

@@ -1,0 +1,92 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import type { ListEntry } from '../../database/listing.ts'
+import { type Env, requireCaller, type Services } from '../env.ts'
+import { readJson } from '../json-body.ts'
+import { objectTarget } from '../request-path.ts'
+
+const order = z.enum(['asc', 'desc'], 'must be asc or desc')
+const text = z.string('must be a string').max(4096, 'is too long')
+
+/** Contract §3.12. */
+const MAX_LIST = 1500
+const listSchema = z.object({
+  prefix: text,
+  limit: z.int().min(1).default(100),
+  offset: z.int().min(0).max(2_000_000_000).default(0),
+  search: text.nullish(),
+  sortBy: z
+    .object({
+      column: z.enum(['name', 'updated_at', 'created_at', 'last_accessed_at']).nullish(),
+      order: order.nullish(),
+    })
+    .nullish(),
+})
+
+/** Contract §3.13. */
+const MAX_PAGE = 1000
+const pageSchema = z.object({
+  prefix: text.nullish(),
+  limit: z.int().min(1).default(MAX_PAGE),
+  cursor: z.string().nullish(),
+  with_delimiter: z.boolean().nullish(),
+  sortBy: z
+    .object({ column: z.enum(['name', 'updated_at', 'created_at']).nullish(), order: order.nullish() })
+    .nullish(),
+})
+
+export function listRoutes(services: Services) {
+  const { files } = services
+  return new Hono<Env>()
+    .post('/object/list/:bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.list')
+      const { bucket } = objectTarget(c.req.path, '/object/list/')
+      c.get('log').bucket = bucket
+      const body = await readJson(c.env.incoming, listSchema)
+      const entries = await files.list(caller, bucket, {
+        prefix: body.prefix,
+        search: body.search ?? '',
+        limit: Math.min(body.limit, MAX_LIST),
+        offset: body.offset,
+        column: body.sortBy?.column ?? 'name',
+        order: body.sortBy?.order ?? 'asc',
+      })
+      return c.json(entries.map(entryJson))
+    })
+    .post('/object/list-v2/:bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.list_v2')
+      const { bucket } = objectTarget(c.req.path, '/object/list-v2/')
+      c.get('log').bucket = bucket
+      const body = await readJson(c.env.incoming, pageSchema)
+      const delimited = body.with_delimiter ?? false
+      const { entries, next } = await files.listPage(caller, bucket, {
+        prefix: body.prefix ?? '',
+        delimited,
+        limit: Math.min(body.limit, MAX_PAGE),
+        cursor: body.cursor ?? undefined,
+        column: body.sortBy?.column ?? 'name',
+        order: body.sortBy?.order ?? 'asc',
+      })
+      const shown = entries.map((entry) => ({
+        ...(delimited && { key: entry.name.replace(/\/$/, '').split('/').at(-1) }),
+        ...entryJson(entry),
+      }))
+      return c.json({
+        hasNext: next !== null,
+        ...(next && { nextCursor: next.cursor, nextCursorKey: next.name }),
+        folders: shown.filter((_, index) => entries[index]?.isFolder),
+        objects: shown.filter((_, index) => !entries[index]?.isFolder),
+      })
+    })
+}
+
+function entryJson(entry: ListEntry) {
+  return {
+    name: entry.name,
+    id: entry.id,
+    updated_at: entry.updatedAt,
+    created_at: entry.createdAt,
+    last_accessed_at: entry.lastAccessedAt,
+    metadata: entry.metadata,
+  }
+}

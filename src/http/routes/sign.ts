@@ -1,0 +1,148 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { StorageError } from '../../errors.ts'
+import { parseContentType } from '../../storage/content-type.ts'
+import type { SignedUrl } from '../../storage/signed-urls.ts'
+import { type AppContext, anonymousCaller, type Env, requireCaller, type Services } from '../env.ts'
+import { checkShape, readJson } from '../json-body.ts'
+import { sendObject } from '../object-response.ts'
+import { absoluteUrl, encodePath } from '../public-url.ts'
+import { decodeSegment, objectTarget, requestTarget } from '../request-path.ts'
+import { successResponse } from '../success-response.ts'
+import { metadataFromHeader, readUploadBody } from '../upload-body.ts'
+import { keyOf, logged, queryOf, uploadResponse } from './object.ts'
+
+const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
+const signSchema = z.object({ expiresIn: seconds })
+const signManySchema = signSchema.extend({
+  paths: z
+    .array(z.string())
+    .min(1, 'must name at least one object')
+    .max(1000, 'must name at most 1000 objects'),
+})
+
+export function signRoutes(services: Services) {
+  const { urls } = services
+  return new Hono<Env>()
+    .post('/object/upload/sign/:bucket/:key{.*}', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign_upload_url')
+      const target = logged(c, objectTarget(c.req.path, '/object/upload/sign/'))
+      const signed = await urls.signUpload(caller, {
+        ...target,
+        upsert: c.req.header('x-upsert') === 'true',
+        contentType: uploadContentType(c),
+        userMetadata: metadataFromHeader(c.req.header('x-metadata')),
+      })
+      // storage-js appends this to its base and reads the token out of it again.
+      const url = `/object/upload/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}?token=${signed.token}`
+      return successResponse(
+        c,
+        services,
+        { url, token: signed.token },
+        { fields: { signed_url: absoluteUrl(c, services, url), expires_at: signed.expiresAt } },
+      )
+    })
+    .put('/object/upload/sign/:bucket/:key{.*}', async (c) => {
+      const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
+      const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
+      const stored = await urls.upload(caller, token, {
+        ...(await readUploadBody(c.env.incoming)),
+        bucket,
+        name,
+      })
+      return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
+    })
+    .get('/object/sign/:bucket/:key{.*}', async (c) => {
+      const caller = anonymousCaller(c, services, 'storage.object.get_signed')
+      const { bucket, name, token, query } = signedTarget(c, '/object/sign/')
+      const { exp } = urls.checkDownload(token, bucket, name)
+      return sendObject(c, services, {
+        caller,
+        access: 'signed',
+        bucket,
+        name,
+        download: query.get('download') ?? undefined,
+        expiresAt: new Date(exp * 1000),
+      })
+    })
+    .post('/object/sign/:bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign_many')
+      const { bucket } = objectTarget(c.req.path, '/object/sign/')
+      c.get('log').bucket = bucket
+      const { expiresIn, paths } = await readExpiry(c, signManySchema)
+      const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
+      return c.json(
+        paths.map((path, index) => {
+          const url = signed[index]
+          return url
+            ? { path, error: null, ...signedJson(c, services, url) }
+            : {
+                path,
+                error: 'Either the object does not exist or you do not have access to it',
+                signedURL: null,
+              }
+        }),
+      )
+    })
+    .post('/object/sign/:bucket/:key{.*}', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign')
+      const { bucket, name } = logged(c, objectTarget(c.req.path, '/object/sign/'))
+      const { expiresIn } = await readExpiry(c, signSchema)
+      const signed = await urls.signDownload(caller, bucket, name, expiresIn)
+      const { signedURL, ...fields } = signedJson(c, services, signed)
+      return successResponse(c, services, { signedURL }, { fields })
+    })
+}
+
+/** A link in both forms: relative and not encoded, for storage-js to encode, and absolute (design §7). */
+function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
+  const token = `?token=${signed.token}`
+  const path = `/object/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}${token}`
+  return {
+    signedURL: `/object/sign/${signed.bucket}/${signed.name}${token}`,
+    url: absoluteUrl(c, services, path),
+    expires_at: signed.expiresAt,
+  }
+}
+
+/** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
+async function readExpiry<T extends { expiresIn: number }>(c: AppContext, schema: z.ZodType<T>): Promise<T> {
+  const inQuery = queryOf(c).get('expires_in')
+  if (inQuery === null) return readJson(c.env.incoming, schema)
+  const body = await readJson(c.env.incoming, z.looseObject({}))
+  return checkShape(
+    'body',
+    { expiresIn: /^\d{1,10}$/.test(inQuery) ? Number(inQuery) : inQuery, ...body },
+    schema,
+  )
+}
+
+/**
+ * What a signed request is for. A client may leave a question mark in the name as it is (storage-js does, contract
+ * §3.1); so the query begins at the last `?token=`.
+ *
+ * @throws InvalidRequest without a token
+ */
+export function signedTarget(
+  c: AppContext,
+  route: string,
+): { bucket: string; name: string; token: string; query: URLSearchParams } {
+  const { path, query } = requestTarget(c.env.incoming)
+  const whole = `${path}?${query}`
+  const mark = whole.lastIndexOf('?token=')
+  const hasMark = mark > path.length
+  const parameters = new URLSearchParams(hasMark ? whole.slice(mark + 1) : query)
+  const token = parameters.get('token')
+  if (token === null || token === '') {
+    throw new StorageError('InvalidRequest', { message: "querystring must have required property 'token'" })
+  }
+  const target = objectTarget(path, route)
+  const rest = hasMark ? decodeSegment(whole.slice(path.length, mark)) : ''
+  return { ...logged(c, { bucket: target.bucket, name: target.name + rest }), token, query: parameters }
+}
+
+/** Of the upload to come; JSON is what storage-js sends with this request itself. */
+function uploadContentType(c: AppContext): string | undefined {
+  const sent = parseContentType(c.req.header('content-type'))
+  return sent === 'application/json' ? undefined : sent
+}

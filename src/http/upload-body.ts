@@ -1,0 +1,186 @@
+import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import { Busboy, type BusboyHeaders } from '@fastify/busboy'
+import type { UserMetadata } from '../database/schema.ts'
+import { StorageError } from '../errors.ts'
+import { parseContentType } from '../storage/content-type.ts'
+import type { LateFields, UploadRequest } from '../storage/upload-request.ts'
+import { parseRobotsTag } from './robots-tag.ts'
+
+/** What a request body says about its object; bucket, name and upsert stand elsewhere in the request. */
+export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
+
+/** Contract §3.3. */
+const MAX_FORM_FIELDS = 10
+const MAX_FIELD_BYTES = 1024 * 1024
+
+/**
+ * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3).
+ *
+ * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidRequest when a form has no file
+ */
+export async function readUploadBody(incoming: IncomingMessage): Promise<UploadContent> {
+  const { headers } = incoming
+  const robotsTag = parseRobotsTag(one(headers['x-robots-tag']))
+  const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
+  return isForm ? readForm(incoming, robotsTag) : readRaw(incoming, robotsTag)
+}
+
+function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): UploadContent {
+  const { headers } = incoming
+  const length = declaredLength(incoming)
+  return {
+    contentType: parseContentType(headers['content-type']),
+    cacheControl: headers['cache-control'],
+    contentEncoding: headers['content-encoding'],
+    robotsTag,
+    userMetadata: metadataFromHeader(one(headers['x-metadata'])),
+    body: {
+      stream: incoming,
+      declaredSize: length,
+      requestLength: length,
+      discard: () => {},
+      late: async () => ({}),
+    },
+  }
+}
+
+/** Reads a form up to its first file part. What stands behind the file is told by `late`. */
+function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Promise<UploadContent> {
+  return new Promise((resolve, reject) => {
+    const fields = new Map<string, string>()
+    let parser: InstanceType<typeof Busboy>
+    try {
+      parser = new Busboy({
+        headers: incoming.headers as BusboyHeaders, // the content type is there: the caller has looked at it
+        limits: { fields: MAX_FORM_FIELDS, fieldSize: MAX_FIELD_BYTES, files: 1 },
+        // storage-js puts the file into a part whose name is empty.
+        isPartAFile: (field, contentType, fileName) =>
+          field === '' || fileName !== undefined || contentType === 'application/octet-stream',
+      })
+    } catch (cause) {
+      reject(malformed('The multipart body has no boundary', cause))
+      return
+    }
+    let file: Readable | undefined
+    let failure: Error | undefined
+    let finish: (fields: LateFields) => void = () => {}
+    let breakOff: (error: Error) => void = () => {}
+    const late = new Promise<LateFields>((done, broken) => {
+      finish = done
+      breakOff = broken
+    })
+    late.catch(() => {}) // whoever streams the file hears of it there first
+
+    const fail = (error: Error) => {
+      if (failure) return
+      failure = error
+      incoming.unpipe(parser)
+      breakOff(error)
+      if (file) file.destroy(error)
+      reject(error)
+    }
+
+    parser.on('field', (name, value, _nameTruncated, isTruncated) => {
+      if (isTruncated)
+        fail(new StorageError('EntityTooLarge', { message: `The form field ${name} is too large` }))
+      else fields.set(name, value)
+    })
+    parser.on('file', (_field, stream, _fileName, _encoding, partType) => {
+      file = stream
+      try {
+        const known = formFields(fields)
+        resolve({
+          contentType: known.contentType ?? parseContentType(partType),
+          cacheControl: known.cacheControl,
+          contentEncoding: known.contentEncoding,
+          robotsTag,
+          userMetadata: known.userMetadata,
+          body: {
+            stream,
+            declaredSize: null,
+            requestLength: declaredLength(incoming),
+            late: () => late,
+            discard: () => {
+              incoming.unpipe(parser)
+              stream.destroy()
+              parser.destroy()
+            },
+          },
+        })
+      } catch (error) {
+        fail(error as Error) // parse functions throw StorageError only
+      }
+    })
+    parser.on('filesLimit', () => fail(malformed('A form may hold one file')))
+    parser.on('fieldsLimit', () => fail(malformed(`A form may hold ${MAX_FORM_FIELDS} fields`)))
+    parser.on('error', (cause) => fail(malformed('The multipart body is malformed', cause)))
+    parser.on('finish', () => {
+      if (!file) return fail(malformed('The form holds no file'))
+      try {
+        finish(formFields(fields))
+      } catch (error) {
+        fail(error as Error)
+      }
+    })
+    incoming.on('error', (cause) => fail(new StorageError('Aborted', { cause })))
+    incoming.on('close', () => {
+      if (!incoming.readableEnded) fail(new StorageError('Aborted'))
+    })
+    incoming.pipe(parser)
+  })
+}
+
+/** The fields that mean something to us, as far as they are there. */
+function formFields(fields: Map<string, string>): LateFields {
+  const contentType = parseContentType(fields.get('contentType'))
+  const seconds = fields.get('cacheControl')
+  const contentEncoding = fields.get('contentEncoding')
+  const userMetadata = metadataFromJson(fields.get('metadata') ?? fields.get('userMetadata'))
+  return {
+    ...(contentType !== undefined && { contentType }),
+    ...(seconds && { cacheControl: headerValue(/^\d+$/.test(seconds) ? `max-age=${seconds}` : seconds) }),
+    ...(contentEncoding && { contentEncoding: headerValue(contentEncoding) }),
+    ...(userMetadata !== undefined && { userMetadata }),
+  }
+}
+
+/** User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3). */
+export function metadataFromHeader(header: string | undefined): UserMetadata | undefined {
+  return header === undefined ? undefined : metadataFromJson(Buffer.from(header, 'base64').toString())
+}
+
+function metadataFromJson(text: string | undefined): UserMetadata | undefined {
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as UserMetadata)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** A form field that will be sent back as a header. @throws InvalidHeaderChar */
+function headerValue(text: string): string {
+  if (!/^[\x20-\x7e]*$/.test(text)) throw new StorageError('InvalidHeaderChar')
+  return text
+}
+
+/** In bytes, or null for a chunked body. Node has refused what is no number. */
+function declaredLength(incoming: IncomingMessage): number | null {
+  const length = incoming.headers['content-length']
+  return length === undefined
+    ? incoming.headers['transfer-encoding'] === undefined
+      ? 0
+      : null
+    : Number(length)
+}
+
+function one(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header[0] : header
+}
+
+function malformed(message: string, cause?: unknown): StorageError {
+  return new StorageError('InvalidRequest', { message, cause })
+}
