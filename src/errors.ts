@@ -61,6 +61,12 @@ const table = {
     message: 'The range cannot be satisfied',
     compat: { http: 416 },
   },
+  PreconditionFailed: {
+    status: 412,
+    message: 'A precondition of the request does not hold',
+    wireCode: 'InvalidRequest',
+    compat: { http: 412 },
+  },
   InvalidMimeType: { status: 415, label: 'invalid_mime_type', message: 'mime type is not supported' },
   EntityTooLarge: {
     status: 413,
@@ -181,6 +187,12 @@ const table = {
     wireCode: 'SlowDown',
   },
   ShuttingDown: { status: 503, message: 'The server is shutting down', wireCode: 'SlowDown' },
+  /** The bytes are not those that were uploaded; the client must not take them for good. */
+  CorruptedBytes: {
+    status: 500,
+    message: 'The stored bytes are damaged; they have not been sent',
+    wireCode: 'InternalError',
+  },
   StorageFull: {
     status: 507,
     message: 'There is no space left to store the object',

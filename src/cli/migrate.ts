@@ -1,0 +1,16 @@
+import { readConfig } from '../config.ts'
+import { migrate } from '../database/migrate.ts'
+import { createLogger } from '../log.ts'
+
+/** Brings the database of DATABASE_URL up to date. The embedded one needs no command: it is migrated at start. */
+export async function migrateCommand(): Promise<void> {
+  const config = readConfig(process.env)
+  if (config.databaseUrl === undefined) {
+    process.stdout.write(
+      'Without DATABASE_URL the embedded database is migrated by `strongroom serve` itself.\n',
+    )
+    return
+  }
+  const count = await migrate(config.databaseUrl, createLogger('warn'))
+  process.stdout.write(count === 0 ? 'The database is up to date.\n' : `Applied ${count} migrations.\n`)
+}

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto'
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SignJWT } from 'jose'
+import { z } from 'zod'
+
+/** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
+export interface Keys {
+  jwtSecret: string
+  signingSecret: string
+  /** A token of role anon, for browsers. */
+  anonKey: string
+  /** A token of role service_role, which bypasses every policy. */
+  serviceKey: string
+}
+
+const schema = z.object({
+  jwtSecret: z.string().min(32),
+  signingSecret: z.string().min(32),
+  anonKey: z.string(),
+  serviceKey: z.string(),
+})
+
+/** The keys file cannot be read or written. The message says what to do. */
+export class KeysError extends Error {
+  override readonly name = 'KeysError'
+}
+
+/**
+ * Reads the keys of a data folder, or makes them, mode 0600. Secrets from the environment take the place of those
+ * in the file, and the two keys are then minted anew from them.
+ *
+ * @throws KeysError
+ */
+export async function loadKeys(
+  dataDir: string,
+  given: { jwtSecret?: string | undefined; signingSecret?: string | undefined },
+): Promise<Keys> {
+  const path = join(dataDir, 'keys.json')
+  const kept = (await readKeys(path)) ?? (await makeKeys(dataDir, path))
+  const signingSecret = given.signingSecret ?? kept.signingSecret
+  if (given.jwtSecret === undefined || given.jwtSecret === kept.jwtSecret) return { ...kept, signingSecret }
+  return { jwtSecret: given.jwtSecret, signingSecret, ...(await standardTokens(given.jwtSecret)) }
+}
+
+/**
+ * Mints a login token.
+ *
+ * @param expiresInSeconds without it the token is valid for ever
+ */
+export async function mintToken(
+  secret: string,
+  claims: { role: string; subject?: string | undefined },
+  expiresInSeconds?: number,
+): Promise<string> {
+  const now = Math.floor(Date.now() / 1000)
+  const token = new SignJWT({ role: claims.role })
+    .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+    .setIssuer('strongroom')
+    .setIssuedAt(now)
+  if (claims.subject !== undefined) token.setSubject(claims.subject)
+  if (expiresInSeconds !== undefined) token.setExpirationTime(now + expiresInSeconds)
+  return token.sign(new TextEncoder().encode(secret))
+}
+
+async function standardTokens(secret: string): Promise<Pick<Keys, 'anonKey' | 'serviceKey'>> {
+  return {
+    anonKey: await mintToken(secret, { role: 'anon' }),
+    serviceKey: await mintToken(secret, { role: 'service_role' }),
+  }
+}
+
+async function readKeys(path: string): Promise<Keys | null> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
+    throw new KeysError(`${path} cannot be read: ${(cause as Error).message}`, { cause })
+  }
+  try {
+    return schema.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new KeysError(`${path} is damaged. Restore it from a backup, or delete it to have new keys made.`, {
+      cause,
+    })
+  }
+}
+
+async function makeKeys(dataDir: string, path: string): Promise<Keys> {
+  const jwtSecret = randomBytes(32).toString('base64url')
+  const signingSecret = randomBytes(32).toString('base64url')
+  const keys = { jwtSecret, signingSecret, ...(await standardTokens(jwtSecret)) }
+  const draft = `${path}.new-${process.pid}`
+  try {
+    await mkdir(dataDir, { recursive: true })
+    const file = await open(draft, 'w', 0o600)
+    await file.writeFile(`${JSON.stringify(keys, null, 2)}\n`)
+    await file.sync()
+    await file.close()
+    // A link, not a rename: if another server has made keys meanwhile, those stay.
+    await link(draft, path)
+    await syncFolder(dataDir)
+    return keys
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') {
+      const others = await readKeys(path)
+      if (others) return others
+    }
+    throw new KeysError(`${path} cannot be written: ${(cause as Error).message}`, { cause })
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  await folder.sync()
+  await folder.close()
+}

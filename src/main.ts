@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs'
+import { Command, InvalidArgumentError } from 'commander'
+import { keysCommand } from './cli/keys.ts'
+import { migrateCommand } from './cli/migrate.ts'
+import { serve } from './cli/serve.ts'
+import { ConfigError } from './config.ts'
+import { EmbeddedPostgresError } from './database/embedded.ts'
+import { MigrationError } from './database/migrate.ts'
+import { KeysError } from './keys.ts'
+import { packageVersion } from './server.ts'
+
+const program = new Command('strongroom')
+  .description('A self-hosted, Supabase-style storage server.')
+  .version(packageVersion())
+  .addHelpText(
+    'after',
+    `
+Settings come from the environment or a .env file in the current folder; all are optional:
+  STORAGE_PORT        where to listen (8209)
+  STORAGE_DATA_DIR    where files, the embedded database and keys are kept (./storage-data)
+  DATABASE_URL        use this PostgreSQL 15 or newer instead of the embedded one
+The README lists the rest.
+
+Start here:
+  strongroom serve    and paste the curl line that it prints`,
+  )
+
+program.command('serve').description('start the server; stop it with Ctrl-C').action(serve)
+
+program
+  .command('migrate')
+  .description('prepare the database of DATABASE_URL, with a login that may create roles')
+  .action(migrateCommand)
+
+program
+  .command('keys')
+  .description('print the anon and service keys as JSON, or mint a token')
+  .option('--role <role>', 'mint a token of this role: anon, authenticated or service_role')
+  .option('--subject <id>', "the token's sub claim: the user's id")
+  .option(
+    '--expires-in <duration>',
+    'until the token expires, such as 15m, 12h or 30d (default: never)',
+    seconds,
+  )
+  .option('--secrets', 'print the secrets that sign tokens and URLs too')
+  .action(keysCommand)
+
+function seconds(text: string): number {
+  const match = /^(\d{1,9})([smhd])$/.exec(text)
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match?.[2] ?? '']
+  if (!match?.[1] || unit === undefined)
+    throw new InvalidArgumentError('Use a duration such as 15m, 12h or 30d.')
+  return Number(match[1]) * unit
+}
+
+/** Says what is wrong in a line each, and what to do; only a fault of ours comes with its stack. */
+function explain(error: unknown): string {
+  if (error instanceof ConfigError)
+    return error.problems.map((problem) => `strongroom: ${problem}`).join('\n')
+  if (
+    error instanceof EmbeddedPostgresError ||
+    error instanceof MigrationError ||
+    error instanceof KeysError
+  ) {
+    return `strongroom: ${error.message}`
+  }
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+    return 'strongroom: the port is already in use. Stop the other server, or set STORAGE_PORT to another one.'
+  }
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
+    return `strongroom: ${error.message}`
+  }
+  return `strongroom: ${error instanceof Error ? error.stack : String(error)}`
+}
+
+try {
+  if (existsSync('.env')) process.loadEnvFile('.env')
+  await program.parseAsync()
+} catch (error) {
+  process.stderr.write(`${explain(error)}\n`)
+  process.exitCode = 1
+}
