@@ -37,9 +37,9 @@ begin
     select * from (values
       ('level', 'o.name collate "C"', '%s', '>= place and %s < storage.prefix_end(prefix)', 'asc', '0'),
       ('level_desc', 'o.name collate "C"', '%s', '< place and %s >= prefix', 'desc', '/'),
-      ('folded_level', 'lower(o.name collate "default") collate "C"', 'lower((%s) collate "default")',
+      ('folded_level', 'o.folded_name', 'lower((%s) collate "default")',
         '>= place and %s < storage.prefix_end(prefix)', 'asc', '0'),
-      ('folded_level_desc', 'lower(o.name collate "default") collate "C"', 'lower((%s) collate "default")',
+      ('folded_level_desc', 'o.folded_name', 'lower((%s) collate "default")',
         '< place and %s >= prefix', 'desc', '/')
     ) as v (name, key, fold, range, direction, past_folder)
   loop

@@ -140,7 +140,7 @@ function createHttpServer(fetch: ReturnType<typeof buildApp>['fetch']): Server {
       keepAliveTimeout: 65_000,
       requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` below finds the dead ones
     },
-    (incoming, outgoing) => void handle(escaped(incoming), outgoing),
+    (incoming, outgoing) => void handle(escaped(incoming), watched(incoming, outgoing)),
   )
   server.timeout = IDLE_MS
   server.on('checkContinue', (incoming, outgoing) => {
@@ -149,10 +149,17 @@ function createHttpServer(fetch: ReturnType<typeof buildApp>['fetch']): Server {
     incoming.on('newListener', (event) => {
       if ((event === 'data' || event === 'readable') && !outgoing.headersSent) outgoing.writeContinue()
     })
-    void handle(escaped(incoming), outgoing)
+    void handle(escaped(incoming), watched(incoming, outgoing))
   })
   server.on('clientError', (error, socket) => refuse(error, socket as Socket))
   return server
+}
+
+/** Gives up a connection on which a body has stalled, on either side; not one that waits for us to answer. */
+function watched(incoming: IncomingMessage, outgoing: ServerResponse): ServerResponse {
+  return outgoing.on('timeout', (socket: Socket) => {
+    if (!incoming.complete || outgoing.headersSent) socket.destroy()
+  })
 }
 
 /**

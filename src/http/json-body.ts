@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
 import { StorageError } from '../errors.ts'
+import { readBounded } from '../read-bounded.ts'
 
 /** Room for a thousand of the longest names. In bytes. */
 const MAX_JSON_BYTES = 2 * 1024 * 1024
@@ -11,7 +12,11 @@ const MAX_JSON_BYTES = 2 * 1024 * 1024
  * @throws BodyTooLarge, InvalidRequest with a message that begins with the failing place (contract §1.6)
  */
 export async function readJson<T>(incoming: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  const bytes = await readBounded(incoming)
+  const tooLarge = () => new StorageError('BodyTooLarge')
+  if (Number(incoming.headers['content-length'] ?? 0) > MAX_JSON_BYTES) throw tooLarge()
+  const bytes = await readBounded(incoming, MAX_JSON_BYTES, tooLarge).catch((cause: unknown) => {
+    throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
+  })
   return checkShape('body', parseJson(bytes), schema)
 }
 
@@ -22,22 +27,6 @@ export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T
   const issue = parsed.error.issues[0]
   const where = [place, ...(issue?.path ?? []).map(String)].join('/')
   throw new StorageError('InvalidRequest', { message: `${where} ${issue?.message ?? 'is not valid'}` })
-}
-
-async function readBounded(incoming: IncomingMessage): Promise<Buffer> {
-  if (Number(incoming.headers['content-length'] ?? 0) > MAX_JSON_BYTES) throw new StorageError('BodyTooLarge')
-  const chunks: Buffer[] = []
-  let size = 0
-  try {
-    for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
-      size += chunk.length
-      if (size > MAX_JSON_BYTES) throw new StorageError('BodyTooLarge')
-      chunks.push(chunk)
-    }
-  } catch (cause) {
-    throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
-  }
-  return Buffer.concat(chunks, size)
 }
 
 function parseJson(bytes: Buffer): unknown {

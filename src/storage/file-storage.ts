@@ -1,6 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
 import type { Logger } from 'pino'
 import type { Backend, ByteRange, Location, Written } from '../backend/backend.ts'
 import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
@@ -26,6 +25,7 @@ import {
 import { isCertainlyRolledBack } from '../database/postgres-error.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { StorageError } from '../errors.ts'
+import { readBounded } from '../read-bounded.ts'
 import { effectiveLimit, mimeTypeAllowed } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
 import { guessContentType } from './content-type.ts'
@@ -149,8 +149,7 @@ export class FileStorage {
     at: Location,
     maxBytes: number,
   ): Promise<Stored> {
-    const bytes = await readBody(request.body.stream)
-    if (bytes.length > maxBytes) throw new StorageError('EntityTooLarge')
+    const bytes = await readBounded(request.body.stream, maxBytes, () => new StorageError('EntityTooLarge'))
     const complete = { ...request, ...(await request.body.late()) }
     this.#checkLimits(bucket, name, complete)
     const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
@@ -584,15 +583,6 @@ function copiedMetadata(
   if (replace.contentEncoding === '') delete metadata.contentEncoding
   else if (replace.contentEncoding !== undefined) metadata.contentEncoding = replace.contentEncoding
   return { metadata, userMetadata: replace.userMetadata }
-}
-
-/** A small body, whole. Its length is bounded by the request's. */
-async function readBody(stream: Readable): Promise<Buffer> {
-  try {
-    return await buffer(stream)
-  } catch (error) {
-    throw asUploadError(error)
-  }
 }
 
 /** What goes wrong in an upload, in an upload's words. */
