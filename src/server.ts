@@ -16,6 +16,7 @@ import { Callers } from './http/caller.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
+import { ObjectLists } from './storage/object-lists.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 
 export interface RunningServer {
@@ -105,6 +106,7 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
   return createApp(
     {
       files,
+      lists: new ObjectLists(database),
       buckets,
       urls,
       callers,
@@ -128,6 +130,7 @@ export function packageVersion(): string {
 
 function createHttpServer(fetch: ReturnType<typeof buildApp>['fetch']): Server {
   const listener = getRequestListener(fetch, {
+    hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
     errorHandler: (error) => rawError(error),
   })
@@ -155,8 +158,12 @@ function createHttpServer(fetch: ReturnType<typeof buildApp>['fetch']): Server {
   return server
 }
 
+/** The newest request of each connection, and its response. */
+const newest = new WeakMap<Socket, { incoming: IncomingMessage; outgoing: ServerResponse }>()
+
 /** Gives up a connection on which a body has stalled, on either side; not one that waits for us to answer. */
 function watched(incoming: IncomingMessage, outgoing: ServerResponse): ServerResponse {
+  newest.set(incoming.socket, { incoming, outgoing })
   return outgoing.on('timeout', (socket: Socket) => {
     if (!incoming.complete || outgoing.headersSent) socket.destroy()
   })
@@ -176,24 +183,45 @@ function escaped(incoming: IncomingMessage): IncomingMessage {
 
 function rawError(cause: unknown): Response {
   const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), false)
-  return Response.json(body, { status: http })
+  return Response.json(body, { status: http, headers: { 'X-Content-Type-Options': 'nosniff' } })
 }
 
-/** Answers bytes that Node's parser does not take for HTTP. There is no request yet, so this is written by hand. */
+/**
+ * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
+ * hand; never into another response, whose reader would take it for a part of that.
+ */
 function refuse(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
   }
-  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
-  const status = tooLarge ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
-  const message = tooLarge ? 'The request headers are too large' : 'The request is not valid HTTP'
+  const { incoming, outgoing } = newest.get(socket) ?? {}
+  if (incoming?.complete && outgoing?.writableFinished === false) {
+    // It came behind a whole request, which gets its own answer first.
+    newest.delete(socket)
+    outgoing.once('finish', () => socket.writable && refuse(error, socket))
+    return
+  }
+  // Within the body of a request that has been answered, or that still waits for the answers before it.
+  if (outgoing?.writableFinished === false && (outgoing.headersSent || outgoing.socket !== socket)) {
+    socket.destroy()
+    return
+  }
+  const [status, message] = refusal(error)
   const label = STATUS_CODES[status] ?? 'Bad Request'
   const body = JSON.stringify({ statusCode: String(status), error: label, message, code: 'InvalidRequest' })
   socket.end(
     `HTTP/1.1 ${status} ${label}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n${body}`,
   )
+}
+
+function refusal({ code }: { code?: string }): [status: number, message: string] {
+  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'The request headers are too large']
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'The request did not come in time']
+  // Node takes no raw UTF-8 in a target, though some clients send it.
+  if (code === 'HPE_INVALID_URL') return [400, 'The path of the request must be percent-encoded']
+  return [400, 'The request is not valid HTTP']
 }
 
 function listen(server: Server, { host, port }: Config): Promise<string> {

@@ -5,6 +5,7 @@ import type { Access } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
+import type { ObjectLists } from '../storage/object-lists.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
 import type { Callers, Identity } from './caller.ts'
 import { requestTarget } from './request-path.ts'
@@ -12,6 +13,7 @@ import { requestTarget } from './request-path.ts'
 /** What the routes call, handed down from the composition root. */
 export interface Services {
   files: FileStorage
+  lists: ObjectLists
   buckets: BucketStorage
   urls: SignedUrls
   callers: Callers

@@ -1,4 +1,4 @@
-import type { Location, Written } from '../backend/backend.ts'
+import type { Location } from '../backend/backend.ts'
 import type { ObjectRow } from '../database/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
@@ -28,32 +28,8 @@ export interface StoredObject {
   updatedAt: Date
 }
 
-/** What an upload says about its object besides the bytes. */
-export interface ObjectAttributes {
-  contentType: string
-  cacheControl: string
-  contentEncoding: string | undefined
-  robotsTag: string | undefined
-}
-
 /** Stored when a client names no `cache-control` (contract §3.3). */
 export const DEFAULT_CACHE_CONTROL = 'no-cache'
-
-/** The metadata that a stored object's row carries (contract §8). */
-export function systemMetadata(written: Written, attributes: ObjectAttributes, now: Date): SystemMetadata {
-  return {
-    // Of the content: the same bytes have the same tag wherever they are, for ever.
-    eTag: `"${written.sha256}"`,
-    size: written.size,
-    mimetype: attributes.contentType,
-    cacheControl: attributes.cacheControl,
-    lastModified: now.toISOString(),
-    contentLength: written.size,
-    httpStatusCode: 200,
-    ...(attributes.robotsTag !== undefined && { xRobotsTag: attributes.robotsTag }),
-    ...(attributes.contentEncoding !== undefined && { contentEncoding: attributes.contentEncoding }),
-  }
-}
 
 /** Reads a row, also one that plain SQL made with any metadata or none. */
 export function storedObject(row: ObjectRow): StoredObject {
@@ -73,7 +49,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     cacheControl: textOr(metadata?.cacheControl, DEFAULT_CACHE_CONTROL),
     contentEncoding: textOr(metadata?.contentEncoding, null),
     robotsTag: textOr(metadata?.xRobotsTag, null),
-    etag: STRONG_ETAG.test(metadata?.eTag ?? '') ? textOr(metadata?.eTag, '') : `"${row.version ?? row.id}"`,
+    etag: STRONG_ETAG.test(metadata?.eTag ?? '') ? textOr(metadata?.eTag, '') : `"${row.version || row.id}"`,
     checksum: row.checksum,
     ownerId: row.ownerId,
     systemMetadata: metadata,

@@ -36,14 +36,14 @@ const pageSchema = z.object({
 })
 
 export function listRoutes(services: Services) {
-  const { files } = services
+  const { lists } = services
   return new Hono<Env>()
     .post('/object/list/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.list')
       const { bucket } = objectTarget(c.req.path, '/object/list/')
       c.get('log').bucket = bucket
       const body = await readJson(c.env.incoming, listSchema)
-      const entries = await files.list(caller, bucket, {
+      const entries = await lists.level(caller, bucket, {
         prefix: body.prefix,
         search: body.search ?? '',
         limit: Math.min(body.limit, MAX_LIST),
@@ -59,7 +59,7 @@ export function listRoutes(services: Services) {
       c.get('log').bucket = bucket
       const body = await readJson(c.env.incoming, pageSchema)
       const delimited = body.with_delimiter ?? false
-      const { entries, next } = await files.listPage(caller, bucket, {
+      const { entries, next } = await lists.page(caller, bucket, {
         prefix: body.prefix ?? '',
         delimited,
         limit: Math.min(body.limit, MAX_PAGE),

@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Caller } from '../../database/as-caller.ts'
 import { type Access, asUuid, type DeletedRow } from '../../database/objects.ts'
-import type { Stored } from '../../storage/file-storage.ts'
+import type { Stored } from '../../storage/publication.ts'
 import type { StoredObject } from '../../storage/stored-object.ts'
 import {
   type AppContext,

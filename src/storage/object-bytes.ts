@@ -1,0 +1,52 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import type { Backend, ByteRange } from '../backend/backend.ts'
+import { StorageError } from '../errors.ts'
+import type { StoredObject } from './stored-object.ts'
+import { verifiedStream } from './verified-stream.ts'
+
+/** What a reader wants of an object, decided once its row is known. */
+export type ReadPlan = 'nothing' | 'whole' | ByteRange
+
+/** A small object comes as one buffer. Null when nothing was to be read. */
+export type ObjectBytes = Uint8Array<ArrayBuffer> | Readable | null
+
+/** An object of up to this many bytes is read and sent as one buffer: a stream costs six times as much. */
+const SMALL_OBJECT = 256 * 1024
+
+export interface Verification {
+  /** Whether a whole read whose SHA-256 is not the row's must not complete. */
+  verify: boolean
+  /** Hears of such a read. */
+  damaged(): void
+}
+
+/**
+ * Reads what `plan` says.
+ *
+ * @throws MissingBytes when there are none, or not as many as the row says; CorruptedBytes; BackendUnavailable
+ */
+export async function readBytes(
+  backend: Backend,
+  object: StoredObject,
+  plan: ReadPlan,
+  { verify, damaged }: Verification,
+): Promise<ObjectBytes> {
+  if (plan === 'nothing') return null
+  const { location, size, checksum } = object
+  if (location === null || size === null) throw new StorageError('MissingBytes')
+  if (plan !== 'whole') return backend.read(location, plan)
+  const expected = verify ? checksum : null
+  const corrupted = () => {
+    damaged()
+    return new StorageError('CorruptedBytes')
+  }
+  if (size <= SMALL_OBJECT) {
+    const bytes = await backend.readWhole(location, size)
+    if (expected !== null && createHash('sha256').update(bytes).digest('hex') !== expected) throw corrupted()
+    return bytes
+  }
+  if ((await backend.size(location)) !== size) throw new StorageError('MissingBytes')
+  const stream = await backend.read(location)
+  return expected === null ? stream : verifiedStream(stream, expected, corrupted)
+}

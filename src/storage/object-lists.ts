@@ -1,0 +1,70 @@
+import { asCaller, type Caller } from '../database/as-caller.ts'
+import type { Database } from '../database/client.ts'
+import {
+  type FolderQuery,
+  type ListEntry,
+  listFolder,
+  listPage,
+  type PageQuery,
+} from '../database/listing.ts'
+import { decodeCursor, encodeCursor } from './list-cursor.ts'
+
+export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
+  /** A folder, with or without the slash at its end; '' is the top. */
+  prefix: string
+}
+
+export interface PageRequest extends Pick<PageQuery, 'prefix' | 'delimited' | 'limit' | 'column' | 'order'> {
+  /** Of the page before. Its column and order win. */
+  cursor: string | undefined
+}
+
+export interface Page {
+  entries: ListEntry[]
+  /** How to ask for the next page, and the last name on this one. */
+  next: { cursor: string; name: string } | null
+}
+
+/** The two lists of objects. Both show what the caller's policies let them see, and an unknown bucket is empty. */
+export class ObjectLists {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** One level of a folder (contract §3.12). */
+  level(caller: Caller, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
+    const { prefix } = request
+    const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
+    return asCaller(this.#database, caller, (tx) => listFolder(tx, { ...request, bucketId, folder }))
+  }
+
+  /**
+   * A page of full names (contract §3.13).
+   *
+   * @throws InvalidParameter when the cursor is not one of ours
+   */
+  async page(caller: Caller, bucketId: string, request: PageRequest): Promise<Page> {
+    const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
+    const { column, order } = cursor ?? request
+    const found = await asCaller(this.#database, caller, (tx) =>
+      listPage(tx, {
+        bucketId,
+        prefix: request.prefix,
+        delimited: request.delimited,
+        limit: request.limit + 1, // one more shows whether there is a next page
+        after: cursor?.after ?? null,
+        afterTime: cursor?.timestamp ?? null,
+        column,
+        order,
+      }),
+    )
+    const entries = found.slice(0, request.limit)
+    const last = entries.at(-1)
+    if (found.length <= request.limit || last === undefined) return { entries, next: null }
+    const moment = column === 'updated_at' ? last.updatedAt : last.createdAt
+    const place = { after: last.name, order, column, ...(moment && { timestamp: moment.toISOString() }) }
+    return { entries, next: { cursor: encodeCursor(place), name: last.name } }
+  }
+}

@@ -1,0 +1,103 @@
+import type { Logger } from 'pino'
+import type { Backend, Location } from '../backend/backend.ts'
+import { asCaller, type Caller } from '../database/as-caller.ts'
+import type { Database } from '../database/client.ts'
+import {
+  finishUpload,
+  insertObject,
+  type NewObject,
+  strikeUpload,
+  upsertObject,
+} from '../database/objects.ts'
+import { isCertainlyRolledBack } from '../database/postgres-error.ts'
+import { StorageError } from '../errors.ts'
+import { removeBytes } from './byte-removal.ts'
+import { type StoredObject, storedObject } from './stored-object.ts'
+
+export interface Stored {
+  object: StoredObject
+  /** Whether there was no object of that name before. */
+  created: boolean
+}
+
+interface Parts {
+  database: Database
+  backend: Backend
+  logger: Logger
+}
+
+/**
+ * Makes an object's row visible, in one transaction with all that goes with it, and removes the bytes of the
+ * version it replaces once that has committed.
+ *
+ * @param storeBytes runs inside the transaction, after the policies have agreed: the bytes of a small body
+ */
+export async function publish(
+  parts: Parts,
+  caller: Caller,
+  object: NewObject,
+  upsert: boolean,
+  storeBytes?: () => Promise<unknown>,
+): Promise<Stored> {
+  const { saved, removals } = await asCaller(parts.database, caller, async (tx, startedAt) => {
+    const saved = upsert
+      ? await upsertObject(tx, object)
+      : {
+          id: await insertObject(tx, object),
+          ownerId: object.ownerId,
+          created: true,
+          createdAt: startedAt,
+          updatedAt: startedAt,
+        }
+    await storeBytes?.()
+    // A small body was never on the list of uploads, and a created row replaces nothing.
+    const removals = storeBytes && saved.created ? [] : await finishUpload(tx, object.version)
+    return { saved, removals }
+  })
+  await removeBytes(parts, removals)
+  return { object: storedObject({ ...object, ...saved }), created: saved.created }
+}
+
+/**
+ * Undoes a write whose row did not come about. When the commit's outcome is unknown the bytes stay: the row may
+ * be there. The cleanup knows later.
+ *
+ * @param wasListed whether the version was put on the list of those being written
+ */
+export async function giveUp(
+  { backend, database, logger }: Parts,
+  at: Location,
+  error: unknown,
+  wasListed: boolean,
+): Promise<void> {
+  if (!isCertainlyRolledBack(error)) return
+  try {
+    await backend.remove(at)
+    if (wasListed) await strikeUpload(database, at.version)
+  } catch (cause) {
+    logger.warn({ err: cause, version: at.version }, 'a failed upload is left to the cleanup')
+  }
+}
+
+/** What goes wrong in an upload, in an upload's words. */
+export function asUploadError(error: unknown): unknown {
+  if (!(error instanceof StorageError)) {
+    return isAborted(error) ? new StorageError('Aborted', { cause: error }) : error
+  }
+  if (error.code === 'ResourceAlreadyExists') {
+    return new StorageError('KeyAlreadyExists', { cause: error.cause })
+  }
+  return asMissingBucket(error)
+}
+
+/** A row that refers to nothing: the bucket was deleted at this moment. */
+export function asMissingBucket(error: unknown): unknown {
+  if (!(error instanceof StorageError) || error.code !== 'ResourceReferenced') return error
+  return new StorageError('NoSuchBucket', { cause: error.cause })
+}
+
+/** How Node names a body that ended early, because its client went away or broke the protocol. */
+function isAborted(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return /^(?:ECONNRESET|ERR_STREAM_PREMATURE_CLOSE|ABORT_ERR|HPE_.*)$/.test(code)
+}
