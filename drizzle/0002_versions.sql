@@ -56,6 +56,22 @@ create trigger strongroom_list_removal_on_update after update on storage.objects
   for each row when (old.version is not null and old.version is distinct from new.version)
   execute function storage.list_removal();
 --> statement-breakpoint
+-- A row without a bytes_bucket, such as one copied with SQL, has its bytes under its bucket: that must not change
+-- when the row goes to another one.
+create function storage.keep_bytes_bucket() returns trigger
+  language plpgsql security definer set search_path = '' as $$
+begin
+  new.bytes_bucket := (select b.uid from storage.buckets b where b.id = old.bucket_id);
+  return new;
+end $$;
+--> statement-breakpoint
+create trigger strongroom_keep_bytes_bucket before update on storage.objects
+  for each row when (
+    old.bytes_bucket is null and new.bytes_bucket is null and old.version = new.version
+    and old.bucket_id is distinct from new.bucket_id
+  )
+  execute function storage.keep_bytes_bucket();
+--> statement-breakpoint
 -- Ends the writing of a version in the transaction that makes its row: off the list of uploads, and what the
 -- transaction has put on the other list comes back, to be removed once it has committed. For callers' roles
 -- too: a version is nobody's to guess before its row is there.

@@ -39,7 +39,10 @@ begin
       ('storage.get_size_by_bucket()', $d$
         create function storage.get_size_by_bucket() returns table (size bigint, bucket_id text)
           language sql stable as $f$
-          select sum((o.metadata ->> 'size')::numeric)::bigint, o.bucket_id from storage.objects o group by o.bucket_id
+          -- Rows that plain SQL made may hold anything as metadata.
+          select sum(case jsonb_typeof(o.metadata -> 'size') when 'number' then (o.metadata ->> 'size')::numeric end)::bigint,
+            o.bucket_id
+          from storage.objects o group by o.bucket_id
         $f$ $d$),
       ('storage.can_insert_object(text,text,uuid,jsonb)', $d$
         create function storage.can_insert_object(bucketid text, name text, owner uuid, metadata jsonb)

@@ -132,3 +132,6 @@ grant execute on function
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text, text, text, text, text, text, text, text, boolean)
 to strongroom_server, service_role;
+--> statement-breakpoint
+-- A server whose login may not migrate still has to see that nothing is pending.
+grant select on storage.strongroom_migrations to strongroom_server;

@@ -123,13 +123,14 @@ begin
           when 'updated_at' then l.updated_at when 'created_at' then l.created_at else l.last_accessed_at end
         ) as sort (moment)
       order by not l.is_folder, case when sort_order = 'desc' then sort.moment end desc nulls last,
-        sort.moment, l.name
+        sort.moment, lower(l.name collate "default") collate "C", l.name collate "C"
       offset skip limit max_rows;
   end if;
 end $$;
 --> statement-breakpoint
 -- List v2 (contract §3.13): names that begin with `prefix`, case counting, after the entry `after`; with
--- `delimited`, folders are shown once, as their name with the slash. Times count in whole milliseconds.
+-- `delimited`, folders are shown once, as their name with the slash. Times count in whole milliseconds;
+-- a row that plain SQL left without one, or with one that is no date to a client, counts as older than all.
 create function storage.list_page(
   bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
   sort_column text, sort_order text
@@ -139,16 +140,18 @@ create function storage.list_page(
 ) language plpgsql stable as $$
 declare
   level_start integer := case when delimited then length(prefix) + 1 else 1000000 end;
+  earliest constant timestamptz := '1000-01-01 00:00:00Z';
+  latest constant timestamptz := '9999-12-31 23:59:59.999Z';
 begin
   if sort_column = 'name' and sort_order = 'desc' then
     return query
       select * from storage.level_desc(
-        bucket, prefix, level_start, coalesce(after, storage.prefix_end(prefix)), max_rows);
+        bucket, prefix, level_start, least(after collate "C", storage.prefix_end(prefix)), max_rows);
   elsif sort_column = 'name' then
     return query
       select * from storage.level(bucket, prefix, level_start, case
           when after is null or after collate "C" < prefix then prefix
-          when delimited and right(after, 1) = '/' then left(after, -1) || '0'
+          when delimited and right(after, 1) = '/' and length(after) > length(prefix) then left(after, -1) || '0'
           -- No name comes between a text and that text with the smallest character behind it.
           else after || chr(1)
         end, max_rows);
@@ -156,15 +159,13 @@ begin
     return query
       with entries as (
         select o.name, false as is_folder, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
-          date_trunc('milliseconds', case sort_column when 'updated_at' then o.updated_at else o.created_at end)
-            as moment
+          case sort_column when 'updated_at' then o.updated_at else o.created_at end as moment
         from storage.objects o
         where o.bucket_id = bucket
           and o.name collate "C" >= prefix and o.name collate "C" < storage.prefix_end(prefix)
           and position('/' in substr(o.name, level_start)) = 0
         union all
-        select f.name, true, null, min(f.created_at), min(f.created_at), null, null,
-          date_trunc('milliseconds', min(f.created_at))
+        select f.name, true, null, min(f.created_at), min(f.created_at), null, null, min(f.created_at)
         from (
           select left(o.name, level_start - 1 + position('/' in substr(o.name, level_start))) as name, o.created_at
           from storage.objects o
@@ -175,14 +176,19 @@ begin
         group by f.name
       )
       select e.name, e.is_folder, e.id, e.updated_at, e.created_at, e.last_accessed_at, e.metadata
-      from entries e
+      from entries e,
+        lateral (select case when e.moment between earliest and latest
+          then date_trunc('milliseconds', e.moment) else earliest end
+        ) as sort (moment)
       where after is null
-        or (sort_order <> 'desc' and (e.moment, e.name collate "C") > (after_time, after collate "C"))
-        or (sort_order = 'desc' and (e.moment, e.name collate "C") < (after_time, after collate "C"))
+        or (sort_order <> 'desc'
+          and (sort.moment, e.name collate "C") > (coalesce(after_time, earliest), after collate "C"))
+        or (sort_order = 'desc'
+          and (sort.moment, e.name collate "C") < (coalesce(after_time, earliest), after collate "C"))
       order by
-        case when sort_order = 'desc' then e.moment end desc,
+        case when sort_order = 'desc' then sort.moment end desc,
         case when sort_order = 'desc' then e.name collate "C" end desc,
-        e.moment, e.name collate "C"
+        sort.moment, e.name collate "C"
       limit max_rows;
   end if;
 end $$;
@@ -203,7 +209,10 @@ begin
           name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
           metadata jsonb
         ) language sql stable as $f$
-          select * from storage.list_folder(bucketname, prefix, search, limits, offsets, sortcolumn, sortorder)
+          select * from storage.list_folder(bucketname,
+            -- The prefix is a folder, though SQL may write it without its slash, as clients do.
+            case when prefix = '' or right(prefix, 1) = '/' then prefix else prefix || '/' end,
+            search, limits, offsets, sortcolumn, sortorder)
         $f$ $d$),
       ('storage.search_v2(text,text,integer,integer,text,text,text,text)', $d$
         create function storage.search_v2(

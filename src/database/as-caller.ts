@@ -79,9 +79,16 @@ export function asService<T>(database: Database, work: (tx: Transaction) => Prom
   })
 }
 
-/** Ends the caller's part of a transaction: from here on the server itself acts, past RLS. */
+/**
+ * Ends the caller's part of a transaction: from here on the server itself acts, past RLS. Its deletes pass a
+ * `storage.protect_delete()` trigger, as callers' do (contract §7.4, §7.5).
+ */
 export async function becomeService(tx: Transaction): Promise<void> {
-  await prepared(tx, 'become_service', sql`select set_config('role', 'service_role', true)`)
+  await prepared(
+    tx,
+    'become_service',
+    sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
+  )
 }
 
 /**

@@ -49,7 +49,7 @@ export interface NewBucket {
   policy: BucketRow['policy']
   fileSizeLimit: number | null
   allowedMimeTypes: string[] | null
-  type: string
+  type: BucketRow['type']
   versioningStatus: string
 }
 

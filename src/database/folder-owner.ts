@@ -85,9 +85,16 @@ export async function takeOver(folder: string): Promise<number | undefined> {
     if (found === undefined) return undefined
     if (!(await isPostmasterOf(found.pid, folder))) {
       if (found.pid === 0 && (await isFilledSoon(folder))) continue
-      await refuseIfUnreachable(folder, found.port)
-      await removeStaleFiles(folder, found)
-      return undefined
+      try {
+        await refuseIfUnreachable(folder, found.port)
+        await removeStaleFiles(folder, found)
+        return undefined
+      } catch (error) {
+        // A killed PostgreSQL is no process any more for an instant before its socket refuses.
+        if (!isNotReady(error) || Date.now() > giveUpAt) throw error
+        await delay(POLL_MS)
+        continue
+      }
     }
     if (found.status === 'ready' && found.socketDir !== undefined) {
       try {

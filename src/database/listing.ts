@@ -82,6 +82,8 @@ function asEntry(row: EntryRow): ListEntry {
   }
 }
 
+/** Null too for `infinity` and other times that plain SQL may leave and JavaScript has no date for. */
 function asDate(text: string | null): Date | null {
-  return text === null ? null : new Date(text)
+  const date = new Date(text ?? Number.NaN)
+  return Number.isNaN(date.getTime()) ? null : date
 }

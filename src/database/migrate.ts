@@ -57,10 +57,19 @@ async function pending(sql: ReturnType<typeof openDatabase>['sql']): Promise<num
       'PostgreSQL 15 or newer is needed; this server is older. Set DATABASE_URL to a newer one.',
     )
   }
-  const [table] = await sql<{ exists: boolean }[]>`
-    select to_regclass(${`${TABLE.schema}.${TABLE.name}`}) is not null as exists`
+  const [table] = await sql<{ readable: boolean; login: string }[]>`
+    select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as readable,
+      current_user as login
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = ${TABLE.schema} and c.relname = ${TABLE.name}`
   const migrations = readMigrationFiles({ migrationsFolder: FOLDER })
-  if (!table?.exists) return migrations.length
+  if (!table) return migrations.length
+  if (!table.readable) {
+    throw new MigrationError(
+      `The database login ${table.login} may not use Strongroom's tables. ` +
+        `Run as a superuser: grant strongroom_server to "${table.login}"`,
+    )
+  }
   const [last] = await sql<{ created_at: string }[]>`
     select created_at from ${sql(TABLE.schema)}.${sql(TABLE.name)} order by created_at desc limit 1`
   return migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0)).length

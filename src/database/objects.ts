@@ -71,9 +71,15 @@ export async function findObject(
     metadata: row.metadata,
     userMetadata: row.user_metadata,
     checksum: row.checksum,
-    createdAt: new Date(row.created_at),
-    updatedAt: new Date(row.updated_at),
+    createdAt: asDate(row.created_at),
+    updatedAt: asDate(row.updated_at),
   }
+}
+
+/** Plain SQL may leave no time, or one that JavaScript has no date for, such as `infinity`: that is 1970. */
+function asDate(text: string | null): Date {
+  const date = new Date(text ?? 0)
+  return Number.isNaN(date.getTime()) ? new Date(0) : date
 }
 
 interface FoundRow {
@@ -84,8 +90,8 @@ interface FoundRow {
   metadata: SystemMetadata | null
   user_metadata: UserMetadata | null
   checksum: string | null
-  created_at: string
-  updated_at: string
+  created_at: string | null
+  updated_at: string | null
 }
 
 /** What a trial write shows to the policies, before any byte is there (contract §7.7). */
@@ -126,11 +132,13 @@ export async function beginUpload(
  */
 export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
   const id = crypto.randomUUID()
-  await tx
+  const inserted = await tx
     .insert(objects)
     .values({ id, ...object, owner: asUuid(object.ownerId) })
     .prepare('insert_object')
     .execute()
+  // A user's trigger can leave a row out without an error; then nothing is stored, and nobody may be told so.
+  if (inserted.count !== 1) throw new Error('an insert made no row')
   return id
 }
 

@@ -83,11 +83,12 @@ export async function inOurErrors<T>(query: PromiseLike<T>): Promise<T> {
  * the commit may have been under way.
  */
 export function isCertainlyRolledBack(thrown: unknown): boolean {
-  const error = thrown instanceof DrizzleQueryError ? thrown.cause : thrown
+  const error = thrown instanceof DrizzleQueryError ? fromPostgres(thrown) : thrown
   const cause = error instanceof StorageError ? error.cause : error
   if (cause instanceof postgres.PostgresError)
     return !cause.code.startsWith('57P') && !cause.code.startsWith('08')
-  return !isConnectionLost(cause)
+  // The driver's own errors are ours by now; an ECONNRESET that is not is the client's connection.
+  return !(error instanceof StorageError && error.code === 'DatabaseUnavailable')
 }
 
 /** The SQLSTATE behind an error of ours, if there is one. */

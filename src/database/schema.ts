@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { bigint, boolean, customType, jsonb, pgSchema, text, timestamp, uuid } from 'drizzle-orm/pg-core'
 
 /**
@@ -10,6 +11,8 @@ const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'da
 
 /** jsonb that keeps SQL null and JSON apart: null is SQL null. */
 const json = <T>(name: string) => jsonb(name).$type<T>()
+
+const bucketType = storage.enum('buckettype', ['STANDARD', 'ANALYTICS', 'VECTOR'])
 
 const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })
 
@@ -41,7 +44,7 @@ export const buckets = storage.table('buckets', {
   avifAutodetection: boolean('avif_autodetection').default(false),
   fileSizeLimit: bigint('file_size_limit', { mode: 'number' }),
   allowedMimeTypes: text('allowed_mime_types').array(),
-  type: text('type').notNull().default('STANDARD'),
+  type: bucketType('type').notNull().default('STANDARD'),
   versioningStatus: text('versioning_status').notNull().default('DISABLED'),
   createdAt: moment('created_at').defaultNow(),
   updatedAt: moment('updated_at').defaultNow(),
@@ -83,5 +86,5 @@ export const removals = storage.table('removals', {
   version: uuid('version').primaryKey(),
   bucketUid: uuid('bucket_uid').notNull(),
   createdAt: moment('created_at').notNull().defaultNow(),
-  transaction: transactionId('transaction').notNull(),
+  transaction: transactionId('transaction').notNull().default(sql`pg_current_xact_id()`),
 })

@@ -40,7 +40,7 @@ export interface BucketRequest {
 export interface NewBucketRequest extends BucketRequest {
   id: string
   name: string
-  type: string
+  type: BucketRow['type']
   versioningStatus: string
 }
 

@@ -1,0 +1,278 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { fold, folderModel, type ListedFile, pageModel } from '../support/list-model.ts'
+import { withPolicies } from '../support/policies.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+
+/** Lists of random trees of names, against plain models of contract §3.12 and §3.13. */
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startTestServer()
+})
+afterAll(() => server.close())
+
+const RUNS = { numRuns: 100 }
+
+/** Two spellings of letters, and what stands around the slash in byte order: that is where lists go wrong. */
+const ASCII = ['a', 'A', 'b', 'B', '0', '-', '.', ' ', '!', '%', '_']
+const OTHERS = ['é', 'É', 'Σ', 'ς', 'İ', 'ß', '图', '\u{10ffff}', '\ud7ff', '\u{1f600}']
+
+/** Objects whose names are made of few characters, so that they meet in folders. */
+const tree = fc
+  .tuple(fc.subarray(ASCII, { minLength: 2, maxLength: 4 }), fc.subarray(OTHERS, { maxLength: 1 }))
+  .chain(([ascii, others]) => {
+    const character = fc.constantFrom('/', '/', ...ascii, ...others)
+    const moment = fc.integer({ min: 0, max: 3 }).map((n) => new Date(1_700_000_000_000 + n))
+    const file: fc.Arbitrary<ListedFile> = fc.record({
+      name: fc.array(character, { minLength: 1, maxLength: 5, size: 'max' }).map((parts) => parts.join('')),
+      createdAt: moment,
+      updatedAt: moment,
+      micros: fc.integer({ min: 0, max: 999 }),
+    })
+    return fc.uniqueArray(file, { selector: ({ name }) => name, minLength: 1, maxLength: 15, size: 'max' })
+  })
+
+/** The beginning of a name that is there, in any case; nothing; or anything. */
+const beginning = (files: ListedFile[]) =>
+  fc.oneof(
+    fc.constant(''),
+    fc.constantFrom(...files).chain(({ name }) => {
+      const cut = fc.nat(5).map((length) => [...name].slice(0, length).join(''))
+      return fc.oneof(
+        cut,
+        cut.map((text) => text.toUpperCase()),
+      )
+    }),
+    fc.string(),
+  )
+const order = fc.constantFrom('asc', 'desc')
+const limit = fc.integer({ min: 1, max: 6 })
+
+describe('list v1', () => {
+  /** A prefix, and what is sought behind it: together the beginning of a name. */
+  const listing = tree.chain((files) =>
+    fc.record({
+      files: fc.constant(files),
+      whole: beginning(files),
+      cut: fc.nat(5),
+      withSlash: fc.boolean(),
+      column: fc.constantFrom('name', 'created_at', 'updated_at', 'last_accessed_at'),
+      order,
+      size: limit,
+    }),
+  )
+
+  it('shows one level of a folder, in the order asked for, on pages without gap or repetition', async () => {
+    const property = fc.asyncProperty(
+      listing,
+      async ({ files, whole: sought, cut, withSlash, size, ...sortBy }) => {
+        const slash = sought.lastIndexOf('/', cut)
+        const search = sought.slice(slash + 1)
+        const prefix = sought.slice(0, withSlash || slash < 0 ? slash + 1 : slash)
+        const bucket = await bucketOf(files)
+        const list = (page: object) =>
+          post('list', bucket, { prefix, search, sortBy, ...page }) as Promise<Entry[]>
+        const whole = await list({ limit: 1000 })
+
+        const model = folderModel(files, prefix, search, sortBy.column, sortBy.order)
+        // Names that differ in case alone are equal here: which comes first is not said.
+        expect(whole.map((entry) => [entry.id === null, fold(entry.name)])).toEqual(
+          model.map((entry) => [entry.isFolder, fold(entry.name)]),
+        )
+        const filesOf = (entries: { name: string; isFolder: boolean }[]) =>
+          entries.flatMap((entry) => (entry.isFolder ? [] : [entry.name])).sort()
+        expect(filesOf(whole.map((entry) => ({ ...entry, isFolder: entry.id === null })))).toEqual(
+          filesOf(model),
+        )
+
+        const paged: Entry[] = []
+        for (let offset = 0; offset <= whole.length; offset += size) {
+          const page = await list({ limit: size, offset })
+          expect(page.length).toBe(Math.min(size, whole.length - offset))
+          paged.push(...page)
+        }
+        expect(paged).toEqual(whole)
+      },
+    )
+    await fc.assert(property, RUNS)
+  })
+
+  it('says of a folder nothing but its name, and of a file everything', async () => {
+    const bucket = await bucketOf([
+      { name: 'folder/a', createdAt: new Date(0), updatedAt: new Date(1), micros: 5 },
+      { name: 'file', createdAt: new Date(2), updatedAt: new Date(3), micros: 5 },
+    ])
+    await server.admin`update storage.objects set metadata = '{"size": 7}' where bucket_id = ${bucket}`
+    const none = { id: null, created_at: null, updated_at: null, last_accessed_at: null, metadata: null }
+    expect(await post('list', bucket, { prefix: '' })).toEqual([
+      {
+        name: 'file',
+        id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+        created_at: '1970-01-01T00:00:00.002Z',
+        updated_at: expect.stringMatching(/^\d{4}-.*Z$/),
+        last_accessed_at: expect.stringMatching(/^\d{4}-.*Z$/),
+        metadata: { size: 7 },
+      },
+      { name: 'folder', ...none },
+    ])
+  })
+
+  it('shows a folder whose name comes in two spellings once', async () => {
+    const bucket = await bucketOf(['Photos/a', 'photos/b', 'PHOTOS'].map(plain))
+    const list = (await post('list', bucket, { prefix: '' })) as Entry[]
+    expect(list.map((entry) => [entry.id === null, fold(entry.name)])).toEqual([
+      [false, 'photos'],
+      [true, 'photos'],
+    ])
+    const inside = (await post('list', bucket, { prefix: 'pHOTOS' })) as Entry[]
+    expect(inside.map((entry) => entry.name)).toEqual(['a', 'b'])
+  })
+})
+
+describe('list v2', () => {
+  const listing = tree.chain((files) =>
+    fc.record({
+      files: fc.constant(files),
+      prefix: beginning(files),
+      with_delimiter: fc.boolean(),
+      column: fc.constantFrom('name', 'created_at', 'updated_at'),
+      order,
+      size: limit,
+    }),
+  )
+
+  it('shows every name with the prefix, in the order asked for, on pages without gap or repetition', async () => {
+    const property = fc.asyncProperty(listing, async ({ files, column, order, size, ...rest }) => {
+      const bucket = await bucketOf(files)
+      const model = pageModel(files, rest.prefix, rest.with_delimiter, column, order)
+      const paged: string[] = []
+      let cursor: string | undefined
+      do {
+        // The cursor remembers the order; what later pages say about it does not count.
+        const sortBy = cursor === undefined ? { column, order } : { column: 'name', order: 'asc' }
+        const page = (await post('list-v2', bucket, { ...rest, sortBy, cursor, limit: size })) as Page
+        expect(page.folders.every((folder) => folder.id === null && folder.name.endsWith('/'))).toBe(true)
+        expect(page.objects.every((object) => object.id !== null)).toBe(true)
+        const shown = [...page.folders, ...page.objects].map((entry) => entry.name)
+        const expected = model.slice(paged.length, paged.length + size)
+        expect(shown.sort()).toEqual([...expected].sort()) // the two arrays are each in order, tested below
+        expect(page.folders.map((folder) => folder.name)).toEqual(keep(expected, page.folders))
+        expect(page.objects.map((object) => object.name)).toEqual(keep(expected, page.objects))
+        paged.push(...expected)
+        expect(page.hasNext).toBe(paged.length < model.length)
+        expect([page.nextCursor === undefined, page.nextCursorKey]).toEqual([
+          !page.hasNext,
+          page.hasNext ? paged.at(-1) : undefined,
+        ])
+        cursor = page.nextCursor
+      } while (cursor !== undefined)
+      expect(paged).toEqual(model)
+    })
+    await fc.assert(property, RUNS)
+  })
+
+  it.each(['asc', 'desc'])(
+    'shows nothing beside the prefix when a cursor of another one is sent, %s',
+    async (order) => {
+      const bucket = await bucketOf(['a/1', 'a/2', 'b/1', 'b/2', 'c/1', 'c/2'].map(plain))
+      for (const [prefix, cursor] of [
+        ['a/', 'c/1'],
+        ['c/', 'a/1'],
+        ['b/', 'c/1'],
+        ['b/', 'a/1'],
+      ] as const) {
+        const made = { after: cursor, order, column: 'name' }
+        const page = (await post('list-v2', bucket, {
+          prefix,
+          with_delimiter: true,
+          cursor: Buffer.from(JSON.stringify(made)).toString('base64url'),
+        })) as Page
+        expect(page.folders).toEqual([])
+        const beyond = order === 'asc' ? prefix > cursor : prefix < cursor
+        expect(page.objects.map((object) => object.name).sort()).toEqual(
+          beyond ? [`${prefix}1`, `${prefix}2`] : [],
+        )
+      }
+    },
+  )
+})
+
+describe('both lists, under RLS', () => {
+  it('show a folder only if it holds something that the caller may see', async () => {
+    const bucket = await bucketOf(
+      ['dir/sub/x', 'dir/y', 'hidden/z', 'mine/hidden/z', 'mine/z', 'top'].map(plain),
+    )
+    const token = await server.token('somebody')
+    const policy = `create policy "visible" on storage.objects for select to authenticated
+      using (bucket_id = '${bucket}' and name not like '%hidden%' and name <> 'top');`
+    await withPolicies(server.admin, policy, async () => {
+      const v1 = (await post('list', bucket, { prefix: '' }, token)) as Entry[]
+      expect(v1.map((entry) => entry.name)).toEqual(['dir', 'mine'])
+      const mine = (await post('list', bucket, { prefix: 'mine' }, token)) as Entry[]
+      expect(mine.map((entry) => entry.name)).toEqual(['z'])
+      for (const column of ['name', 'created_at']) {
+        const body = { with_delimiter: true, sortBy: { column } }
+        const v2 = (await post('list-v2', bucket, body, token)) as Page
+        expect([...v2.folders, ...v2.objects].map((entry) => entry.name)).toEqual(['dir/', 'mine/'])
+      }
+    })
+  })
+
+  it.each(['list', 'list-v2'])('%s is empty for a bucket that does not exist', async (route) => {
+    const answer = await post(route, 'nowhere', { prefix: '' })
+    expect(answer).toEqual(route === 'list' ? [] : { hasNext: false, folders: [], objects: [] })
+  })
+})
+
+interface Entry {
+  name: string
+  id: string | null
+}
+
+interface Page {
+  hasNext: boolean
+  nextCursor?: string
+  nextCursorKey?: string
+  folders: Entry[]
+  objects: Entry[]
+}
+
+/** Of `names`, those that are among the entries. */
+function keep(names: string[], entries: Entry[]): string[] {
+  const there = new Set(entries.map((entry) => entry.name))
+  return names.filter((each) => there.has(each))
+}
+
+function plain(name: string): ListedFile {
+  return { name, createdAt: new Date(0), updatedAt: new Date(0), micros: 0 }
+}
+
+/** A new bucket with these objects, as rows alone. */
+async function bucketOf(files: ListedFile[]): Promise<string> {
+  const id = randomUUID()
+  await server.admin`insert into storage.buckets (id, name) values (${id}, ${id})`
+  const rows = files.map((each) => ({
+    bucket_id: id,
+    name: each.name,
+    created_at: withMicros(each.createdAt, each.micros),
+    updated_at: withMicros(each.updatedAt, each.micros),
+    last_accessed_at: withMicros(each.updatedAt, each.micros),
+  }))
+  if (rows.length > 0) await server.admin`insert into storage.objects ${server.admin(rows)}`
+  return id
+}
+
+function withMicros(date: Date, micros: number): string {
+  return date.toISOString().replace('Z', `${String(micros).padStart(3, '0')}Z`)
+}
+
+async function post(route: string, bucket: string, body: object, token?: string): Promise<unknown> {
+  const response = await server.request('POST', `/object/${route}/${bucket}`, {
+    body,
+    ...(token && { token }),
+  })
+  expect(response.status).toBe(200)
+  return response.json()
+}

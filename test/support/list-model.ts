@@ -1,0 +1,83 @@
+/** What the two lists are to show (contract §3.12, §3.13), over a plain array of objects. */
+
+export interface ListedFile {
+  name: string
+  createdAt: Date
+  /** Also when it was last accessed. */
+  updatedAt: Date
+  /** What both times have beyond their milliseconds. */
+  micros: number
+}
+
+export interface Shown {
+  name: string
+  isFolder: boolean
+  /** What it is sorted by: microseconds, and a full name, a folder's with its slash. */
+  time: number
+  place: string
+}
+
+/** Contract §3.12: everything ignores case; a folder stands where its name with the slash does. */
+export function folderModel(
+  files: ListedFile[],
+  prefix: string,
+  search: string,
+  column: string,
+  order: string,
+): Shown[] {
+  const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
+  const wanted = fold(folder + search)
+  const entries = new Map<string, Shown>()
+  for (const each of files) {
+    if (!fold(each.name).startsWith(wanted)) continue
+    const slash = each.name.indexOf('/', wanted.lastIndexOf('/') + 1)
+    const isFolder = slash >= 0
+    const shown = isFolder ? each.name.slice(0, slash) : each.name
+    const place = isFolder ? fold(`${shown}/`) : fold(shown)
+    // The whole time counts here, in microseconds; list v2 goes by milliseconds.
+    const time = isFolder || column === 'name' ? 0 : timeOf(each, column) * 1000 + each.micros
+    const entry = { name: shown.slice(folder.length), isFolder, time, place }
+    entries.set(isFolder ? place : each.name, entry)
+  }
+  const sign = order === 'desc' ? -1 : 1
+  return [...entries.values()].sort((a, b) =>
+    column === 'name'
+      ? sign * bytewise(a.place, b.place)
+      : Number(b.isFolder) - Number(a.isFolder) || sign * (a.time - b.time) || bytewise(a.place, b.place),
+  )
+}
+
+/** Contract §3.13: case counts; times count in whole milliseconds, a folder's is that of its oldest content. */
+export function pageModel(
+  files: ListedFile[],
+  prefix: string,
+  delimited: boolean,
+  column: string,
+  order: string,
+): string[] {
+  const entries = new Map<string, number>()
+  for (const each of files) {
+    if (!each.name.startsWith(prefix)) continue
+    const slash = delimited ? each.name.indexOf('/', prefix.length) : -1
+    const place = slash < 0 ? each.name : each.name.slice(0, slash + 1)
+    const time = column === 'name' ? 0 : timeOf(each, slash < 0 ? column : 'created_at')
+    entries.set(place, Math.min(time, entries.get(place) ?? time))
+  }
+  const sign = order === 'desc' ? -1 : 1
+  return [...entries]
+    .sort(([a, atA], [b, atB]) => sign * (atA - atB || bytewise(a, b)))
+    .map(([place]) => place)
+}
+
+function timeOf(each: ListedFile, column: string): number {
+  return (column === 'created_at' ? each.createdAt : each.updatedAt).getTime()
+}
+
+function bytewise(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b))
+}
+
+/** Lower case, one character for one, as PostgreSQL has it: İ is i. */
+export function fold(text: string): string {
+  return [...text].map((char) => (char === 'İ' ? 'i' : char.toLowerCase())).join('')
+}
