@@ -229,7 +229,9 @@ describe('a user with SQL of their own, as PostgREST gives it', () => {
   it('can neither make a bucket, nor give one away, nor take one', async () => {
     const name = newName()
     const token = await server.token(me)
-    expect((await server.request('POST', '/bucket', { token, body: { name } })).status).toBe(201)
+    // Public, so that it would stay visible in other hands.
+    const body = { name, policy: 'public' }
+    expect((await server.request('POST', '/bucket', { token, body })).status).toBe(201)
     const insert = `insert into storage.buckets (id, name, owner_id) values ('${name}-2', '${name}-2', '${me}')`
     await expect(asMe(insert)).rejects.toMatchObject(refusal) // STORAGE_USER_BUCKETS is the API's to say
     const give = asMe(`update storage.buckets set owner_id = 'another' where id = '${name}'`)

@@ -173,6 +173,28 @@ describe('list v2', () => {
     await fc.assert(property, RUNS)
   })
 
+  it.each(['', 'a', 'a/', 'a b'])(
+    'goes on rightly from every entry among the nearest neighbours, from the prefix %j',
+    async (prefix) => {
+      // In byte order: what comes just before the slash, objects with it at their end, and what comes just after.
+      const names = ['a', 'a b', 'a!', 'a-b', 'a.', 'a/', 'a/ ', 'a//', 'a/b', 'a/b/', 'a0', 'b'].map(plain)
+      const bucket = await bucketOf(names)
+      for (const with_delimiter of [false, true]) {
+        for (const order of ['asc', 'desc']) {
+          const found: string[] = []
+          let cursor: string | undefined
+          do {
+            const body = { prefix, with_delimiter, limit: 1, sortBy: { order }, cursor }
+            const page = (await post('list-v2', bucket, body)) as Page
+            found.push(...[...page.folders, ...page.objects].map((entry) => entry.name))
+            cursor = page.nextCursor
+          } while (cursor !== undefined)
+          expect(found).toEqual(pageModel(names, prefix, with_delimiter, 'name', order))
+        }
+      }
+    },
+  )
+
   it.each(['asc', 'desc'])(
     'shows nothing beside the prefix when a cursor of another one is sent, %s',
     async (order) => {

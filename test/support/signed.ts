@@ -1,0 +1,35 @@
+import type { TestServer } from './server.ts'
+
+/** What signing a download answers. */
+export interface Signed {
+  signedURL: string
+  url: string
+  expires_at: string
+}
+
+/** Signs a download as the service. @param path `<bucket>/<name>`, percent-encoded */
+export async function sign(server: TestServer, path: string, expiresIn = 60): Promise<Signed> {
+  const response = await server.request('POST', `/storage/v1/object/sign/${path}`, { body: { expiresIn } })
+  if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+  return response.json() as Promise<Signed>
+}
+
+export function tokenOf(signed: Signed): string {
+  return signed.signedURL.replace(/.*\?token=/, '')
+}
+
+/** What somebody without any key is told. @param url or a path of the server */
+export async function open(server: TestServer, url: string, init: RequestInit = {}) {
+  const response = await fetch(url.startsWith('http') ? url : `${server.url}${url}`, init)
+  const text = await response.text()
+  const isError = response.status >= 400 && text !== ''
+  const { code, statusCode } = isError ? JSON.parse(text) : {}
+  return { status: response.status, text, code, statusCode, headers: response.headers }
+}
+
+/** Stores a text as the service. @param path `<bucket>/<name>`, percent-encoded */
+export async function put(server: TestServer, path: string, body: string): Promise<void> {
+  const headers = { 'content-type': 'text/plain' }
+  const response = await server.request('PUT', `/object/${path}`, { body, headers })
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+}
