@@ -11,8 +11,8 @@
 
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ensureCluster, placeCluster } from './cluster-folder.ts'
-import { EmbeddedPostgresError, FolderInUseError } from './embedded-error.ts'
+import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
+import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import {
   DATABASE,
   isNotReady,
@@ -21,12 +21,12 @@ import {
   SUPERUSER,
   takeOver,
   takeOwnerLock,
-} from './folder-owner.ts'
-import { type LaunchOptions, launch, type PostgresProcess } from './postgres-process.ts'
-import { findPackage, prepareRuntime } from './postgres-runtime.ts'
-import { POLL_MS, stopPostmaster } from './postmaster.ts'
-import { socketFolder } from './socket-folder.ts'
-import { accountFor, isRoot } from './system-account.ts'
+} from './embedded/folder-owner.ts'
+import { type LaunchOptions, launch, type PostgresProcess } from './embedded/postgres-process.ts'
+import { findPackage, prepareRuntime } from './embedded/postgres-runtime.ts'
+import { POLL_MS, stopPostmaster } from './embedded/postmaster.ts'
+import { socketFolder } from './embedded/socket-folder.ts'
+import { accountFor, isRoot } from './embedded/system-account.ts'
 
 export { EmbeddedPostgresError }
 

