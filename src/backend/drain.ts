@@ -6,8 +6,8 @@ import type { Written } from './backend.ts'
 export interface DrainOptions {
   /** Largest length accepted, in bytes. */
   maxBytes: number
-  /** A batch is written as soon as it has this many bytes; only the last one is smaller. */
-  batchBytes: number
+  /** A batch is written as soon as it has this many bytes; only the last one is smaller. Asked again for each. */
+  batchBytes(): number
   /** Stores the next bytes. Called again only after the promise before has settled. */
   write(batch: Uint8Array[]): Promise<void>
 }
@@ -35,7 +35,7 @@ export function drain(body: Readable, { maxBytes, batchBytes, write }: DrainOpti
     let ended = false
     let failure: { reason: unknown } | undefined
 
-    const isFull = () => gathered >= batchBytes || batch.length >= MAX_BATCH_CHUNKS
+    const isFull = () => gathered >= batchBytes() || batch.length >= MAX_BATCH_CHUNKS
 
     const onData = (chunk: unknown) => {
       // Thrown in here, this would be an uncaught exception: `hash.update` refuses such a chunk.
