@@ -13,6 +13,8 @@ interface ErrorRow {
   message: string
   /** The body's `code`, where two rows share one (contract §1.7). */
   wireCode?: string
+  /** Response headers that always go with it. */
+  headers?: Record<string, string>
   /** What differs under STORAGE_COMPAT=supabase. `http` is the status sent, else 400, or 500 for 500 (§1.6). */
   compat?: { http?: number; status?: number; label?: string; wireCode?: string; message?: string }
 }
@@ -22,7 +24,13 @@ const table = {
   NoSuchBucket: { status: 404, label: 'Bucket not found', message: 'Bucket not found' },
   NoSuchKey: { status: 404, label: 'not_found', message: 'Object not found' },
   /** The row exists but its bytes are gone: drift, worth an operator's look. */
-  MissingBytes: { status: 404, label: 'Not found', message: 'Object not found', wireCode: 'NoSuchKey' },
+  MissingBytes: {
+    status: 404,
+    label: 'Not found',
+    message: 'Object not found',
+    wireCode: 'NoSuchKey',
+    headers: { 'Cache-Control': 'no-store' },
+  },
   NoSuchRoute: {
     status: 404,
     label: 'Not Found',
@@ -93,12 +101,22 @@ const table = {
     status: 401,
     label: 'Unauthorized',
     message: 'Authentication is needed: send a token in the authorization header',
+    headers: { 'WWW-Authenticate': 'Bearer' },
     compat: {
       status: 400,
       label: 'Error',
       wireCode: 'InvalidRequest',
       message: "headers must have required property 'authorization'",
     },
+  },
+  /** The same on routes where the original demands no header, and finds the token missing (contract §1.4). */
+  TokenRequired: {
+    status: 401,
+    label: 'Unauthorized',
+    message: 'Authentication is needed: send a token in the authorization header',
+    wireCode: 'AuthenticationRequired',
+    headers: { 'WWW-Authenticate': 'Bearer' },
+    compat: { status: 403, wireCode: 'AccessDenied' },
   },
   InvalidToken: {
     status: 401,
@@ -219,8 +237,9 @@ export class StorageError extends Error {
     readonly code: ErrorCode,
     options: StorageErrorOptions = {},
   ) {
-    super(options.message ?? table[code].message, options)
-    this.headers = options.headers ?? {}
+    const row: ErrorRow = table[code]
+    super(options.message ?? row.message, options)
+    this.headers = { ...row.headers, ...options.headers }
   }
 
   /** The true HTTP status. */

@@ -66,7 +66,8 @@ export function fromPostgres(thrown: unknown): unknown {
       headers: retryHeaders('DatabaseUnavailable'),
     })
   }
-  return thrown
+  // Not Drizzle's wrapping, whose message holds all parameters, the caller's token among them.
+  return error
 }
 
 /** Awaits a query, and throws what it throws as one of our errors. */

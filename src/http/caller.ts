@@ -11,6 +11,7 @@ import {
 } from 'jose'
 import { LRUCache } from 'lru-cache'
 import { StorageError } from '../errors.ts'
+import { STANDARD_ROLES } from '../keys.ts'
 
 /** Who a verified token says is asking. */
 export interface Identity {
@@ -66,14 +67,16 @@ export class Callers {
   readonly #remembered = new LRUCache<string, Identity>({
     maxSize: REMEMBERED_CHARACTERS,
     sizeCalculation: (_identity, token) => token.length + 500,
+    // Tokens end by the clock on the wall; the default one stands still while a machine sleeps.
+    perf: { now: () => Date.now() },
   })
 
   constructor(options: CallersOptions) {
     this.#secret = new TextEncoder().encode(options.secret)
     this.#sharedKeys = (options.jwks?.keys ?? []).flatMap((key) => sharedKey(key) ?? [])
     if (options.jwks) this.#keySets.push(createLocalJWKSet(options.jwks))
-    if (options.jwksUrl) this.#keySets.push(createRemoteJWKSet(new URL(options.jwksUrl)))
-    this.#roles = new Set(['anon', 'authenticated', 'service_role', ...options.extraRoles])
+    if (options.jwksUrl) this.#keySets.push(remoteKeys(options.jwksUrl))
+    this.#roles = new Set([...STANDARD_ROLES, ...options.extraRoles])
     this.#opaque = [
       ...options.publishableKeys.map((key) => ({ digest: digest(key), role: 'anon' })),
       ...options.secretKeys.map((key) => ({ digest: digest(key), role: 'service_role' })),
@@ -111,14 +114,9 @@ export class Callers {
       }
       return await this.#verifyWithKeySets(token)
     } catch (cause) {
-      if (cause instanceof StorageError) throw cause
-      if (
-        cause instanceof errors.JWKSTimeout ||
-        !(cause instanceof errors.JOSEError || cause instanceof TypeError)
-      ) {
-        throw new StorageError('AuthenticationUnavailable', { cause, headers: { 'Retry-After': '5' } })
-      }
-      throw new StorageError('InvalidToken', { cause, message: cause.message })
+      // jose says TypeError of a token that is none; anything else that it does not name is not the token's fault.
+      if (cause instanceof errors.JOSEError || cause instanceof TypeError) throw invalidToken(cause)
+      throw cause
     }
   }
 
@@ -144,7 +142,12 @@ export class Callers {
         message: 'The role in the token is not one that callers may have',
       })
     }
-    return { role, subject: claims.sub ?? null, claims, token }
+    const { sub: subject = null } = claims
+    // The type of the claims says text; who signed them may have thought otherwise.
+    if (subject !== null && typeof subject !== 'string') {
+      throw invalidToken(new errors.JWTClaimValidationFailed('"sub" claim must be a string', claims, 'sub'))
+    }
+    return { role, subject, claims, token }
   }
 
   #opaqueIdentity(token: string): Identity | null {
@@ -163,6 +166,23 @@ function bearerToken(headers: IncomingHttpHeaders): string | null {
     return token === '' ? null : token
   }
   return typeof apikey === 'string' && apikey.trim() !== '' ? apikey.trim() : null
+}
+
+/** The keys behind an address: fetched when needed, kept for ten minutes, asked for again when one is missing. */
+function remoteKeys(url: string): JWTVerifyGetKey {
+  const keys = createRemoteJWKSet(new URL(url))
+  return async (header, token) => {
+    try {
+      return await keys(header, token)
+    } catch (cause) {
+      const isAboutToken =
+        cause instanceof errors.JWKSNoMatchingKey ||
+        cause instanceof errors.JWKSMultipleMatchingKeys ||
+        cause instanceof errors.JOSENotSupported
+      if (isAboutToken) throw cause
+      throw new StorageError('AuthenticationUnavailable', { cause, headers: { 'Retry-After': '5' } })
+    }
+  }
 }
 
 interface SharedKey {
@@ -192,6 +212,12 @@ async function verifyWithAny(
     }
   }
   throw new errors.JWSSignatureVerificationFailed()
+}
+
+/** With the challenge of RFC 6750 §3.1. */
+function invalidToken(cause: Error): StorageError {
+  const headers = { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
+  return new StorageError('InvalidToken', { cause, message: cause.message, headers })
 }
 
 function digest(text: string): Buffer {

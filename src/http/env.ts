@@ -48,14 +48,18 @@ export type AppContext = Context<Env>
 /**
  * The caller of a route that needs a token.
  *
- * @throws AuthenticationRequired, InvalidToken, AccessDenied
+ * @param missing what to say when there is none; the two differ in Supabase's wire alone
+ * @throws AuthenticationRequired, TokenRequired, InvalidToken, AccessDenied
  */
-export async function requireCaller(c: AppContext, services: Services, operation: string): Promise<Caller> {
+export async function requireCaller(
+  c: AppContext,
+  services: Services,
+  operation: string,
+  missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
+): Promise<Caller> {
   c.get('log').operation = operation
   const identity = await services.callers.identify(c.env.incoming.headers)
-  if (!identity) {
-    throw new StorageError('AuthenticationRequired', { headers: { 'WWW-Authenticate': 'Bearer' } })
-  }
+  if (!identity) throw new StorageError(missing)
   return callerOf(c, services, identity, operation)
 }
 

@@ -7,9 +7,15 @@ import { requestTarget } from './request-path.ts'
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
 const FOREIGN_ID = /^[\w.:-]{1,100}$/
 
+/** A JWT where none belongs: in a path, say, by a client that has encoded the question mark before it. */
+const TOKEN = /eyJ[\w-]+\.[\w-]+\.[\w-]+/g
+
+/** For a request whose client went away before anything was sent (contract §1.6). */
+const CLIENT_GONE = 499
+
 /**
- * Gives each request an id, forbids browsers to guess types, and writes one line when its response is over, however it ended. Never the query, which
- * may carry a token, nor any header.
+ * Gives each request an id, forbids browsers to guess types, and writes one line when its response is over,
+ * however it ended. Never the query, which may carry a token, nor any header.
  */
 export function requestLog(logger: Logger): MiddlewareHandler<Env> {
   return async (c, next) => {
@@ -32,14 +38,14 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
             requestId,
             method: incoming.method,
             // Only where there is no bucket: what a signed route carries in its path is named by bucket and path.
-            url: bucket === undefined ? requestTarget(incoming).path : undefined,
+            url: bucket === undefined ? withoutTokens(requestTarget(incoming).path) : undefined,
             operation,
-            bucket,
-            path,
+            bucket: withoutTokens(bucket),
+            path: withoutTokens(path),
             size,
             user: user ?? undefined,
             role,
-            status: outgoing.statusCode,
+            status: aborted && !outgoing.headersSent ? CLIENT_GONE : outgoing.statusCode,
             ms: Math.round((performance.now() - startedAt) * 10) / 10,
             ...(aborted && { aborted }),
           },
@@ -49,4 +55,8 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
     }
     await next()
   }
+}
+
+function withoutTokens(text: string | undefined): string | undefined {
+  return text?.replace(TOKEN, '[hidden]')
 }

@@ -5,19 +5,16 @@ import { StorageError } from '../errors.ts'
 export const PUBLIC_PREFIX = '/storage/v1'
 
 /**
- * The request target, with every byte outside printable ASCII percent-encoded and nothing else touched: no dot
- * segment resolved, no escape decoded. A name must reach us as the client sent it.
- *
- * Node gives the raw bytes as Latin-1; some clients (curl among them) send UTF-8 unescaped.
+ * The request target as it came: no dot segment resolved, no escape decoded. A name must reach us as the client
+ * sent it. All of it is ASCII, since Node's parser refuses a target that is not percent-encoded.
  */
 export function requestTarget(incoming: IncomingMessage): {
   path: string
   query: string
   hasPrefix: boolean
 } {
-  const target = (incoming.url ?? '/')
-    .replace(/^https?:\/\/[^/?]*/i, '') // the absolute form of a proxy request, RFC 9112 §3.2.2
-    .replace(/[^\x21-\x7e]/g, (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  // The absolute form is what proxies are sent (RFC 9112 §3.2.2).
+  const target = (incoming.url ?? '/').replace(/^https?:\/\/[^/?]*/i, '')
   const mark = target.indexOf('?')
   const full = mark < 0 ? target : target.slice(0, mark)
   const hasPrefix = full.startsWith(`${PUBLIC_PREFIX}/`)

@@ -14,6 +14,9 @@ export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
 const MAX_FORM_FIELDS = 10
 const MAX_FIELD_BYTES = 1024 * 1024
 
+/** Levels of user metadata. Whoever reads it calls itself for each: PostgreSQL, the clients, JSON.stringify. */
+const MAX_METADATA_DEPTH = 100
+
 /**
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3).
  *
@@ -77,7 +80,9 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
       failure = error
       incoming.unpipe(parser)
       breakOff(error)
-      if (file) file.destroy(error)
+      // Told at once, for the parser is about to tell the file's reader the same in its own words.
+      file?.emit('error', error)
+      file?.destroy(error)
       reject(error)
     }
 
@@ -88,6 +93,7 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
     })
     parser.on('file', (_field, stream, _fileName, _encoding, partType) => {
       file = stream
+      stream.on('error', () => {}) // it may break before anyone reads it, or without anyone ever reading it
       try {
         const known = formFields(fields)
         resolve({
@@ -145,24 +151,38 @@ function formFields(fields: Map<string, string>): LateFields {
   }
 }
 
-/** User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3). */
+/**
+ * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3).
+ *
+ * @throws InvalidRequest when it is nested too deeply
+ */
 export function metadataFromHeader(header: string | undefined): UserMetadata | undefined {
   return header === undefined ? undefined : metadataFromJson(Buffer.from(header, 'base64').toString())
 }
 
+/** @throws InvalidRequest when it is nested too deeply */
 function metadataFromJson(text: string | undefined): UserMetadata | undefined {
+  const value = parsedOrNull(text ?? '')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  if (!isShallow(value, MAX_METADATA_DEPTH)) throw malformed('The metadata is nested too deeply')
+  return value as UserMetadata // an object, and its keys are texts
+}
+
+function parsedOrNull(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text ?? '')
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as UserMetadata)
-      : undefined
+    return JSON.parse(text)
   } catch {
-    return undefined
+    return null
   }
 }
 
-/** A form field that will be sent back as a header. @throws InvalidHeaderChar */
-function headerValue(text: string): string {
+function isShallow(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))
+}
+
+/** A text of a form or of JSON that will be sent back as a header. @throws InvalidHeaderChar */
+export function headerValue(text: string): string {
   if (!/^[\x20-\x7e]*$/.test(text)) throw new StorageError('InvalidHeaderChar')
   return text
 }

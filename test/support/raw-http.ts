@@ -48,14 +48,17 @@ export function chunk(bytes: string | Buffer): Buffer {
 /** A connection on which bytes go out as they are given, and responses are read one by one. */
 export class RawConnection {
   readonly #socket: Socket
-  #received: Buffer = Buffer.alloc(0)
+  /** What has come and was not taken yet. */
+  #pieces: Buffer[] = []
+  #length = 0
   #closed = false
   #wake: () => void = () => {}
 
   private constructor(socket: Socket) {
     this.#socket = socket
     socket.on('data', (bytes) => {
-      this.#received = Buffer.concat([this.#received, bytes])
+      this.#pieces.push(bytes)
+      this.#length += bytes.length
       this.#wake()
     })
     socket.on('error', () => {}) // 'close' follows
@@ -111,7 +114,7 @@ export class RawConnection {
 
   /** Waits for the first bytes of a response, and takes no more off the wire until `goOn`. */
   async firstBytes(): Promise<void> {
-    await this.#more(() => this.#received.length > 0)
+    await this.#more(() => this.#length > 0)
     this.#socket.pause()
   }
 
@@ -123,7 +126,7 @@ export class RawConnection {
   async rest(): Promise<Buffer> {
     await this.#more(() => false)
     this.#socket.destroy()
-    return this.#take(this.#received.length)
+    return this.#take(this.#length)
   }
 
   /** Sends no more, and still reads. */
@@ -140,7 +143,7 @@ export class RawConnection {
     if (headers['transfer-encoding'] === 'chunked') return this.#chunks()
     const length = headers['content-length']
     if (length === undefined) return { body: await this.rest(), complete: true }
-    await this.#more(() => this.#received.length >= Number(length))
+    await this.#more(() => this.#length >= Number(length))
     const body = this.#take(Number(length))
     return { body, complete: body.length === Number(length) }
   }
@@ -150,7 +153,7 @@ export class RawConnection {
     try {
       for (;;) {
         const size = Number.parseInt((await this.#until('\r\n')).toString(), 16)
-        await this.#more(() => this.#received.length >= size + 2)
+        await this.#more(() => this.#length >= size + 2)
         const part = this.#take(size + 2)
         if (part.length < size + 2) break
         if (size === 0) return { body: Buffer.concat(parts), complete: true }
@@ -164,10 +167,10 @@ export class RawConnection {
 
   /** Everything before `mark`, which is taken too. */
   async #until(mark: string): Promise<Buffer> {
-    await this.#more(() => this.#received.includes(mark))
-    const at = this.#received.indexOf(mark)
+    await this.#more(() => this.#all().includes(mark))
+    const at = this.#all().indexOf(mark)
     if (at < 0)
-      throw new Error(`The connection ended after ${JSON.stringify(this.#received.toString('latin1'))}`)
+      throw new Error(`The connection ended after ${JSON.stringify(this.#all().toString('latin1'))}`)
     const bytes = this.#take(at)
     this.#take(mark.length)
     return bytes
@@ -183,9 +186,17 @@ export class RawConnection {
   }
 
   #take(count: number): Buffer {
-    const bytes = this.#received.subarray(0, count)
-    this.#received = this.#received.subarray(count)
+    const all = this.#all()
+    const bytes = all.subarray(0, count)
+    this.#pieces = [all.subarray(count)]
+    this.#length = all.length - bytes.length
     return bytes
+  }
+
+  #all(): Buffer {
+    const all = this.#pieces.length === 1 && this.#pieces[0] ? this.#pieces[0] : Buffer.concat(this.#pieces)
+    this.#pieces = [all]
+    return all
   }
 }
 

@@ -54,7 +54,7 @@ export function listRoutes(services: Services) {
       return c.json(entries.map(entryJson))
     })
     .post('/object/list-v2/:bucket', async (c) => {
-      const caller = await requireCaller(c, services, 'storage.object.list_v2')
+      const caller = await requireCaller(c, services, 'storage.object.list_v2', 'TokenRequired')
       const { bucket } = objectTarget(c.req.path, '/object/list-v2/')
       c.get('log').bucket = bucket
       const body = await readJson(c.env.incoming, pageSchema)

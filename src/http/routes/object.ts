@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Caller } from '../../database/as-caller.ts'
 import { type Access, asUuid, type DeletedRow } from '../../database/objects.ts'
+import { parseContentType } from '../../storage/content-type.ts'
 import type { Stored } from '../../storage/publication.ts'
 import type { StoredObject } from '../../storage/stored-object.ts'
 import {
@@ -15,8 +16,9 @@ import {
 import { readJson } from '../json-body.ts'
 import { sendObject } from '../object-response.ts'
 import { objectTarget, requestTarget } from '../request-path.ts'
+import { hasUrlToken, sendSigned } from '../signed-request.ts'
 import { successResponse } from '../success-response.ts'
-import { metadataFromHeader, readUploadBody } from '../upload-body.ts'
+import { headerValue, metadataFromHeader, readUploadBody } from '../upload-body.ts'
 
 const key = z.string('must be a string')
 
@@ -60,7 +62,8 @@ export function objectRoutes(services: Services) {
 
   async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = logged(c, objectTarget(c.req.path, route))
-    return c.json(infoJson(await files.find(who.caller, who.access, bucket, name)))
+    const object = await files.find(who.caller, who.access, bucket, name)
+    return successResponse(c, services, infoJson(object), { fields: { checksum: object.checksum } })
   }
 
   return (
@@ -109,9 +112,9 @@ export function objectRoutes(services: Services) {
           replace:
             body.copyMetadata === false
               ? {
-                  contentType: body.metadata?.mimetype ?? undefined,
-                  cacheControl: body.metadata?.cacheControl ?? undefined,
-                  contentEncoding: body.metadata?.contentEncoding ?? undefined,
+                  contentType: parseContentType(body.metadata?.mimetype ?? undefined),
+                  cacheControl: optional(body.metadata?.cacheControl, headerValue),
+                  contentEncoding: optional(body.metadata?.contentEncoding, headerValue),
                   userMetadata: metadataFromHeader(c.req.header('x-metadata')) ?? null,
                 }
               : undefined,
@@ -123,9 +126,10 @@ export function objectRoutes(services: Services) {
           { fields: ownFields(object) },
         )
       })
-      .get('/object/:bucket/:key{.*}', async (c) =>
-        download(c, '/object/', await optionalCaller(c, services, downloadOperation(c))),
-      )
+      .get('/object/:bucket/:key{.*}', async (c) => {
+        if (hasUrlToken(c)) return sendSigned(c, services, '/object/')
+        return download(c, '/object/', await optionalCaller(c, services, downloadOperation(c)))
+      })
       .post('/object/:bucket/:key{.*}', (c) =>
         upload(c, 'storage.object.upload', c.req.header('x-upsert') === 'true'),
       )
@@ -187,6 +191,10 @@ function route(body: z.infer<typeof moveSchema>) {
   }
 }
 
+function optional<T>(text: string | null | undefined, parse: (text: string) => T): T | undefined {
+  return text == null ? undefined : parse(text)
+}
+
 function isHead(c: AppContext): boolean {
   return c.req.method === 'HEAD'
 }
@@ -227,7 +235,6 @@ function infoJson(object: StoredObject) {
     last_modified: object.updatedAt,
     created_at: object.createdAt,
     content_encoding: object.contentEncoding,
-    checksum: object.checksum,
   }
 }
 

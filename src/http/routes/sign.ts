@@ -1,14 +1,13 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { StorageError } from '../../errors.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { type AppContext, anonymousCaller, type Env, requireCaller, type Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
-import { sendObject } from '../object-response.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
-import { decodeSegment, objectTarget, requestTarget } from '../request-path.ts'
-import { successResponse } from '../success-response.ts'
+import { objectTarget } from '../request-path.ts'
+import { sendSigned, signedTarget } from '../signed-request.ts'
+import { successList, successResponse } from '../success-response.ts'
 import { metadataFromHeader, readUploadBody } from '../upload-body.ts'
 import { keyOf, logged, queryOf, uploadResponse } from './object.ts'
 
@@ -52,35 +51,24 @@ export function signRoutes(services: Services) {
       })
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })
-    .get('/object/sign/:bucket/:key{.*}', async (c) => {
-      const caller = anonymousCaller(c, services, 'storage.object.get_signed')
-      const { bucket, name, token, query } = signedTarget(c, '/object/sign/')
-      const { exp } = urls.checkDownload(token, bucket, name)
-      return sendObject(c, services, {
-        caller,
-        access: 'signed',
-        bucket,
-        name,
-        download: query.get('download') ?? undefined,
-        expiresAt: new Date(exp * 1000),
-      })
-    })
+    .get('/object/sign/:bucket/:key{.*}', (c) => sendSigned(c, services, '/object/sign/'))
     .post('/object/sign/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.sign_many')
       const { bucket } = objectTarget(c.req.path, '/object/sign/')
       c.get('log').bucket = bucket
       const { expiresIn, paths } = await readExpiry(c, signManySchema)
       const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
-      return c.json(
+      return successList(
+        c,
+        services,
         paths.map((path, index) => {
           const url = signed[index]
-          return url
-            ? { path, error: null, ...signedJson(c, services, url) }
-            : {
-                path,
-                error: 'Either the object does not exist or you do not have access to it',
-                signedURL: null,
-              }
+          if (url) {
+            const { signedURL, ...fields } = signedJson(c, services, url)
+            return { body: { path, error: null, signedURL }, fields }
+          }
+          const error = 'Either the object does not exist or you do not have access to it'
+          return { body: { path, error, signedURL: null }, fields: {} }
         }),
       )
     })
@@ -115,30 +103,6 @@ async function readExpiry<T extends { expiresIn: number }>(c: AppContext, schema
     { expiresIn: /^\d{1,10}$/.test(inQuery) ? Number(inQuery) : inQuery, ...body },
     schema,
   )
-}
-
-/**
- * What a signed request is for. A client may leave a question mark in the name as it is (storage-js does, contract
- * §3.1); so the query begins at the last `?token=`.
- *
- * @throws InvalidRequest without a token
- */
-export function signedTarget(
-  c: AppContext,
-  route: string,
-): { bucket: string; name: string; token: string; query: URLSearchParams } {
-  const { path, query } = requestTarget(c.env.incoming)
-  const whole = `${path}?${query}`
-  const mark = whole.lastIndexOf('?token=')
-  const hasMark = mark > path.length
-  const parameters = new URLSearchParams(hasMark ? whole.slice(mark + 1) : query)
-  const token = parameters.get('token')
-  if (token === null || token === '') {
-    throw new StorageError('InvalidRequest', { message: "querystring must have required property 'token'" })
-  }
-  const target = objectTarget(path, route)
-  const rest = hasMark ? decodeSegment(whole.slice(path.length, mark)) : ''
-  return { ...logged(c, { bucket: target.bucket, name: target.name + rest }), token, query: parameters }
 }
 
 /** Of the upload to come; JSON is what storage-js sends with this request itself. */

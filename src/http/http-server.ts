@@ -1,0 +1,136 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type AddressInfo, isIPv6, type Socket } from 'node:net'
+import { getRequestListener } from '@hono/node-server'
+import type { Logger } from 'pino'
+import { StorageError, wireError } from '../errors.ts'
+
+type FetchCallback = Parameters<typeof getRequestListener>[0]
+
+/** Room for a long path, a token with many claims, and user metadata in a header. In bytes. */
+const MAX_HEADER_BYTES = 64 * 1024
+
+/** A connection on which nothing moves for this long is given up. In milliseconds. */
+const IDLE_MS = 120_000
+
+/** A server that hands its requests to `fetch`, and answers by itself what is no request at all. */
+export function createHttpServer(fetch: FetchCallback): Server {
+  const listener = getRequestListener(fetch, {
+    hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
+    // Only what is no HTTP request at all gets here, such as an impossible Host header.
+    errorHandler: (error) => rawError(error),
+  })
+  // Its type also knows HTTP/2, which we do not serve.
+  const handle = listener as (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>
+  const server = createServer(
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: 60_000,
+      keepAliveTimeout: 65_000,
+      requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` below finds the dead ones
+    },
+    (incoming, outgoing) => void handle(escaped(incoming), watched(incoming, outgoing)),
+  )
+  server.timeout = IDLE_MS
+  server.on('checkContinue', (incoming, outgoing) => {
+    // A client that asks before it sends is told to go on by the first look at the body, that is, not if the
+    // upload is refused (RFC 9110 §10.1.1).
+    incoming.on('newListener', (event) => {
+      if ((event === 'data' || event === 'readable') && !outgoing.headersSent) outgoing.writeContinue()
+    })
+    void handle(escaped(incoming), watched(incoming, outgoing))
+  })
+  server.on('clientError', (error, socket) => refuse(error, socket as Socket))
+  return server
+}
+
+/** The newest request of each connection, its response, and whether a refusal follows that. */
+const newest = new WeakMap<
+  Socket,
+  { incoming: IncomingMessage; outgoing: ServerResponse; isFollowed: boolean }
+>()
+
+/** Gives up a connection on which a body has stalled, on either side; not one that waits for us to answer. */
+function watched(incoming: IncomingMessage, outgoing: ServerResponse): ServerResponse {
+  newest.set(incoming.socket, { incoming, outgoing, isFollowed: false })
+  return outgoing.on('timeout', (socket: Socket) => {
+    if (!incoming.complete || outgoing.headersSent) socket.destroy()
+  })
+}
+
+/** The adapter refuses a backslash in a target, which may well be part of a name. */
+function escaped(incoming: IncomingMessage): IncomingMessage {
+  incoming.url = incoming.url?.replaceAll('\\', '%5c')
+  return incoming
+}
+
+function rawError(cause: unknown): Response {
+  const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), false)
+  return Response.json(body, { status: http, headers: { 'X-Content-Type-Options': 'nosniff' } })
+}
+
+/**
+ * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
+ * hand; never into another response, whose reader would take it for a part of that.
+ */
+function refuse(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const running = newest.get(socket)
+  if (running && !running.outgoing.writableFinished) {
+    const { incoming, outgoing } = running
+    if (incoming.complete) {
+      // It came behind a whole request, which gets its own answer first.
+      if (!running.isFollowed) outgoing.once('finish', () => socket.writable && refuse(error, socket))
+      running.isFollowed = true
+      return
+    }
+    // It is within the body of a request that has been answered, or waits for the answers before it.
+    if (outgoing.headersSent || outgoing.socket !== socket) {
+      socket.destroy()
+      return
+    }
+  }
+  const [status, message] = refusal(error)
+  const label = STATUS_CODES[status] ?? 'Bad Request'
+  const body = JSON.stringify({ statusCode: String(status), error: label, message, code: 'InvalidRequest' })
+  socket.end(
+    `HTTP/1.1 ${status} ${label}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+      `X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n${body}`,
+  )
+}
+
+function refusal({ code }: { code?: string }): [status: number, message: string] {
+  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'The request headers are too large']
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'The request did not come in time']
+  // Node takes no raw UTF-8 in a target, though some clients send it.
+  if (code === 'HPE_INVALID_URL') return [400, 'The path of the request must be percent-encoded']
+  return [400, 'The request is not valid HTTP']
+}
+
+/** Listens, and tells where, such as `http://127.0.0.1:8209`. */
+export function listen(server: Server, { host, port }: { host: string; port: number }): Promise<string> {
+  return new Promise((done, failed) => {
+    server.once('error', failed)
+    server.listen(port, host, () => {
+      server.off('error', failed)
+      const { port: actual } = server.address() as AddressInfo // it listens on TCP
+      done(`http://${isIPv6(host) ? `[${host}]` : host}:${actual}`)
+    })
+  })
+}
+
+/** Takes no new connections, lets running requests finish, and cuts off what is left after the limit. */
+export async function drain(server: Server, limitMs: number, logger: Logger): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  // A connection that has finished its last request is not closed by itself when it is kept alive.
+  const sweep = setInterval(() => server.closeIdleConnections(), 50)
+  const limit = setTimeout(() => {
+    logger.warn({ limitMs }, 'requests were still running at the end of the shutdown limit')
+    server.closeAllConnections()
+  }, limitMs)
+  await closed
+  clearInterval(sweep)
+  clearTimeout(limit)
+}
