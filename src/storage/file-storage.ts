@@ -172,8 +172,8 @@ export class FileStorage {
   }
 
   /**
-   * Opens an object for reading. `plan` decides from the row what to read; it may be asked twice, when the
-   * object is replaced at that very moment.
+   * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
+   * replaced at that very moment.
    *
    * @throws InvalidKey, NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
    */
@@ -184,19 +184,23 @@ export class FileStorage {
     name: string,
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
-    const object = await this.find(caller, access, bucket, name)
-    try {
-      return await this.#open(object, plan)
-    } catch (error) {
-      if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
-      // The row may just have been replaced, and its bytes removed: then the new row has others.
-      const again = await this.find(caller, access, bucket, name)
-      if (again.version !== object.version) return this.#open(again, plan)
-      this.#options.logger.error(
-        { bucket, path: name, version: object.version },
-        'drift: a row has no bytes, or not as many as it says',
-      )
-      throw error
+    let object = await this.find(caller, access, bucket, name)
+    for (;;) {
+      try {
+        return await this.#open(object, plan)
+      } catch (error) {
+        if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
+        // The row may just have been replaced, and its bytes removed: then the new row has others. Busy writers
+        // can do so several times in a row; each time there is another version.
+        const { version } = object
+        object = await this.find(caller, access, bucket, name)
+        if (object.version !== version) continue
+        this.#options.logger.error(
+          { bucket, path: name, version },
+          'drift: a row has no bytes, or not as many as it says',
+        )
+        throw error
+      }
     }
   }
 
@@ -220,12 +224,14 @@ export class FileStorage {
    */
   async remove(caller: Caller, bucket: string, sentName: string): Promise<void> {
     const name = this.#parseName(sentName)
-    const removals = await asCaller(this.#database, caller, async (tx) => {
-      const rows = await deleteObjects(tx, bucket, [name])
-      if (rows.length > 0) return ownRemovals(tx)
-      await becomeService(tx)
-      throw new StorageError((await objectExists(tx, bucket, name)) ? 'AccessDenied' : 'NoSuchKey')
-    })
+    const removals = await unlessJustReplaced(() =>
+      asCaller(this.#database, caller, async (tx) => {
+        const rows = await deleteObjects(tx, bucket, [name])
+        if (rows.length > 0) return ownRemovals(tx)
+        await becomeService(tx)
+        throw new StorageError((await objectExists(tx, bucket, name)) ? 'AccessDenied' : 'NoSuchKey')
+      }),
+    )
     await removeBytes(this.#options, removals)
   }
 
@@ -262,13 +268,15 @@ export class FileStorage {
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
     }
-    await asCaller(this.#database, caller, async (tx) => {
-      const source = { bucketId: from.bucket, name: object.name }
-      if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
-      // It was visible a moment ago: gone since, or the policies keep it.
-      const isThere = await objectExists(tx, from.bucket, object.name)
-      throw new StorageError(isThere ? 'AccessDenied' : 'NoSuchKey')
-    }).catch((error: unknown) => {
+    await unlessJustReplaced(() =>
+      asCaller(this.#database, caller, async (tx) => {
+        const source = { bucketId: from.bucket, name: object.name }
+        if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
+        // It was visible a moment ago: gone since, or the policies keep it.
+        const isThere = await objectExists(tx, from.bucket, object.name)
+        throw new StorageError(isThere ? 'AccessDenied' : 'NoSuchKey')
+      }),
+    ).catch((error: unknown) => {
       throw asMissingBucket(error)
     })
   }
@@ -279,30 +287,44 @@ export class FileStorage {
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeyAlreadyExists, MissingBytes, StorageFull
    */
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {
-    try {
-      // 1. The names are legal, the source is visible, the target bucket takes such an object.
-      const name = this.#parseName(request.to.name)
-      const source = await this.find(caller, 'policy', request.from.bucket, request.from.name)
-      if (source.location === null) throw new StorageError('MissingBytes')
-      const bucket = await this.#findBucket(request.to.bucket)
-      const at = { bucket: bucket.uid, version: randomUUID() }
-      const to = { bucket: bucket.id, name }
-      const object = copiedObject(caller, source, to, at, request.replace, this.#options.now())
-      const contentType = object.metadata.mimetype ?? source.contentType
-      checkFits(bucket, name, { contentType, size: source.size }, this.#options.maxFileSize)
-
-      // 2. The policies allow the write.
-      await beginUpload(this.#database, caller, { ...object, upsert: request.upsert }, at)
+    // 1. The names are legal, the source is visible, the target bucket takes such an object.
+    const name = this.#parseName(request.to.name)
+    const bucket = await this.#findBucket(request.to.bucket)
+    let source = await this.find(caller, 'policy', request.from.bucket, request.from.name)
+    for (;;) {
       try {
-        // 3. The new version gets its own bytes, then its row.
-        await this.#backend.copy(source.location, at)
-        return await publish(this.#options, caller, object, request.upsert)
+        return await this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } })
       } catch (error) {
-        await giveUp(this.#options, at, error, true)
-        throw error
+        if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw asUploadError(error)
+        // As in a download: the source may have been replaced at this moment.
+        const { version } = source
+        source = await this.find(caller, 'policy', request.from.bucket, request.from.name)
+        if (source.version === version) throw error
       }
+    }
+  }
+
+  async #copy(
+    caller: Caller,
+    source: StoredObject,
+    bucket: BucketSettings,
+    { to, upsert, replace }: CopyRequest,
+  ): Promise<Stored> {
+    if (source.location === null) throw new StorageError('MissingBytes')
+    const at = { bucket: bucket.uid, version: randomUUID() }
+    const object = copiedObject(caller, source, to, at, replace, this.#options.now())
+    const contentType = object.metadata.mimetype ?? source.contentType
+    checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
+
+    // 2. The policies allow the write.
+    await beginUpload(this.#database, caller, { ...object, upsert }, at)
+    try {
+      // 3. The new version gets its own bytes, then its row.
+      await this.#backend.copy(source.location, at)
+      return await publish(this.#options, caller, object, upsert)
     } catch (error) {
-      throw asUploadError(error)
+      await giveUp(this.#options, at, error, true)
+      throw error
     }
   }
 
@@ -322,5 +344,18 @@ export class FileStorage {
     const contentType = request.contentType ?? guessContentType(request.name)
     const declared = { contentType, size: request.body.declaredSize }
     return checkFits(bucket, request.name, declared, this.#options.maxFileSize)
+  }
+}
+
+/**
+ * Asks once more before it believes a denial: an object that was deleted and made again by others, between a
+ * statement that did not find it and the question whether it is there, looks as if the policies kept it.
+ */
+async function unlessJustReplaced<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'AccessDenied') return work()
+    throw error
   }
 }
