@@ -45,7 +45,7 @@ export interface Config {
   supabaseCompat: boolean
   /** Whether signed-in users may create buckets. STORAGE_USER_BUCKETS, false. */
   userBuckets: boolean
-  /** Origins that browsers may call from; `*` is any. STORAGE_CORS_ORIGINS, *. */
+  /** Origins that browsers may call from, as they send them; `*` is any. STORAGE_CORS_ORIGINS, *. */
   corsOrigins: string[]
   /** How long a shutdown waits for running requests, in milliseconds. STORAGE_SHUTDOWN_TIMEOUT, 30s. */
   shutdownTimeoutMs: number
@@ -81,6 +81,17 @@ const commaList = z.string().transform((text) =>
     .map((item) => item.trim())
     .filter((item) => item !== ''),
 )
+
+/** A path or a missing scheme would match no browser, and only be noticed there. */
+const origins = commaList.transform((list, context) => {
+  for (const item of list) {
+    if (item !== '*' && !/^[a-z][a-z\d+.-]*:\/\/[^/\s]+\/?$/i.test(item)) {
+      context.addIssue({ code: 'custom', message: 'must be * or origins such as https://app.example.com' })
+      return z.NEVER
+    }
+  }
+  return list.map((item) => item.toLowerCase().replace(/\/$/, ''))
+})
 
 const secret = z.string().min(32, 'must have at least 32 characters')
 
@@ -141,7 +152,7 @@ const schema = z.object({
   STORAGE_VERIFY_READS: flag.default(false),
   STORAGE_COMPAT: z.enum(['supabase'], 'must be supabase, or unset').optional(),
   STORAGE_USER_BUCKETS: flag.default(false),
-  STORAGE_CORS_ORIGINS: commaList.default(['*']),
+  STORAGE_CORS_ORIGINS: origins.default(['*']),
   STORAGE_SHUTDOWN_TIMEOUT: duration.default(30_000),
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 })

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
@@ -13,6 +13,9 @@ export interface Keys {
   /** A token of role service_role, which bypasses every policy. */
   serviceKey: string
 }
+
+/** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (contract §1.3). */
+export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
 
 const schema = z.object({
   jwtSecret: z.string().min(32),
@@ -91,10 +94,11 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
   const jwtSecret = randomBytes(32).toString('base64url')
   const signingSecret = randomBytes(32).toString('base64url')
   const keys = { jwtSecret, signingSecret, ...(await standardTokens(jwtSecret)) }
-  const draft = `${path}.new-${process.pid}`
+  // Not by the process id alone: containers that share a folder often have the same.
+  const draft = `${path}.new-${randomUUID()}`
   try {
     await mkdir(dataDir, { recursive: true })
-    const file = await open(draft, 'w', 0o600)
+    const file = await open(draft, 'wx', 0o600)
     await file.writeFile(`${JSON.stringify(keys, null, 2)}\n`)
     await file.sync()
     await file.close()

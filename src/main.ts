@@ -13,6 +13,15 @@ import { packageVersion } from './server.ts'
 const program = new Command('strongroom')
   .description('A self-hosted, Supabase-style storage server.')
   .version(packageVersion())
+  .configureOutput({
+    outputError: (text, write) => {
+      const sentence = text
+        .replace(/^error: /, '')
+        .trim()
+        .replaceAll('\n', ' ')
+      write(`strongroom: ${sentence} (see strongroom --help)\n`)
+    },
+  })
   .addHelpText(
     'after',
     `
@@ -66,7 +75,7 @@ function explain(error: unknown): string {
     return `strongroom: ${error.message}`
   }
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
-    return 'strongroom: the port is already in use. Stop the other server, or set STORAGE_PORT to another one.'
+    return `strongroom: ${error.message}. Stop the other server, or set STORAGE_PORT to another port.`
   }
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
     return `strongroom: ${error.message}`

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
+import type { Command } from 'commander'
 import { readConfig } from '../config.ts'
-import { loadKeys, mintToken } from '../keys.ts'
+import { loadKeys, mintToken, STANDARD_ROLES } from '../keys.ts'
 
 export interface KeysOptions {
   /** Mints a token of this role instead of printing the keys. */
@@ -14,8 +15,9 @@ export interface KeysOptions {
 }
 
 /** Prints the keys as JSON, or a token for a role. */
-export async function keysCommand(options: KeysOptions): Promise<void> {
+export async function keysCommand(options: KeysOptions, command: Command): Promise<void> {
   const config = readConfig(process.env)
+  checkOptions(options, [...STANDARD_ROLES, ...config.jwt.extraRoles], command)
   const keys = await loadKeys(resolve(config.dataDir), {
     jwtSecret: config.jwt.secret,
     signingSecret: config.signingSecret,
@@ -27,4 +29,18 @@ export async function keysCommand(options: KeysOptions): Promise<void> {
   }
   const { anonKey, serviceKey } = keys
   process.stdout.write(`${JSON.stringify(options.secrets ? keys : { anonKey, serviceKey }, null, 2)}\n`)
+}
+
+/** Refuses, and ends the process, rather than print something else than was asked for. */
+function checkOptions(options: KeysOptions, roles: string[], command: Command): void {
+  const { role, subject, expiresIn, secrets } = options
+  if (role === undefined && (subject !== undefined || expiresIn !== undefined)) {
+    command.error('error: --subject and --expires-in are for a token: say its role with --role')
+  }
+  if (role !== undefined && secrets) command.error('error: --secrets and --role do not go together')
+  if (role !== undefined && !roles.includes(role)) {
+    command.error(
+      `error: the server takes no token of role ${role}, but of ${roles.join(', ')}; STORAGE_JWT_ROLES adds to them`,
+    )
+  }
 }

@@ -48,7 +48,9 @@ function stopSignal(): { requested: Promise<void>; request: () => void } {
   return { requested, request }
 }
 
-function welcome({ url, keys }: RunningServer, isFirstStart: boolean): string {
+function welcome({ url: listening, keys }: RunningServer, isFirstStart: boolean): string {
+  // Every address is nowhere to go to; on this machine it is reached here.
+  const url = listening.replace(/\/\/(?:0\.0\.0\.0|\[::\])/, '//127.0.0.1')
   if (!isFirstStart) return `\n  Strongroom listens on ${url} (its keys: strongroom keys)\n\n`
   const auth = `-H "Authorization: Bearer ${keys.serviceKey}"`
   return `

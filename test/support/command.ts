@@ -1,0 +1,126 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { until } from './wait.ts'
+
+/** What `npm run build` has made of `src/main.ts`. */
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+
+export interface Place {
+  /** The working folder of the command. */
+  cwd: string
+  /** Nothing else of the test's own environment gets through but what a process needs. */
+  env?: Record<string, string>
+}
+
+export interface Ended {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/** A folder that PostgreSQL's user may enter, so that all a server makes is in it and goes with it. */
+export async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'strongroom-cli-'))
+  await chmod(folder, 0o755)
+  return folder
+}
+
+/** Runs the command to its end. */
+export async function strongroom(args: string[], place: Place): Promise<Ended> {
+  return new Command(args, place).ended
+}
+
+/** The command, running. */
+export class Command {
+  readonly child: ChildProcess
+  readonly ended: Promise<Ended>
+  readonly #folder: string
+  stdout = ''
+  stderr = ''
+
+  constructor(args: string[], { cwd, env = {} }: Place) {
+    this.#folder = cwd
+    const { PATH = '', HOME = '' } = process.env
+    this.child = spawn(process.execPath, [MAIN, ...args], {
+      cwd,
+      env: { PATH, HOME, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.child.stdout?.on('data', (bytes) => {
+      this.stdout += bytes
+    })
+    this.child.stderr?.on('data', (bytes) => {
+      this.stderr += bytes
+    })
+    this.ended = new Promise((resolve, reject) => {
+      this.child.once('error', reject)
+      this.child.once('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr })
+      })
+    })
+  }
+
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  /** The lines of the log so far, parsed. */
+  get logs(): Record<string, unknown>[] {
+    return this.stdout.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []))
+  }
+
+  /** Waits until the log says so. */
+  async says(message: string): Promise<void> {
+    await until(() => {
+      if (!this.isRunning) throw new Error(`It has ended: ${this.stdout}${this.stderr}`)
+      return this.stdout.includes(message)
+    }, `the command says ${message}`)
+  }
+
+  /** Where a server listens, once it does. */
+  async url(): Promise<string> {
+    const listening = /Strongroom listens on (http:\/\/[\w.:[\]]+)/
+    await this.says('Strongroom listens on ')
+    await until(() => listening.test(this.stdout), 'it says where')
+    return listening.exec(this.stdout)?.[1] ?? ''
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** The embedded PostgreSQL of the working folder's data, if one is said to run. */
+  get postgres(): number | undefined {
+    const file = join(this.#folder, 'storage-data', 'postgres', 'postmaster.pid')
+    return existsSync(file) ? Number(readFileSync(file, 'utf8').split('\n', 1)[0]) : undefined
+  }
+}
+
+/** Whether there is a process of this number that is not a zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  const status = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : ''
+  return !/\) Z /.test(status)
+}
+
+/** Ends whatever still runs in a folder, and removes it. */
+export async function removeFolder(folder: string, commands: Command[]): Promise<void> {
+  for (const command of commands) {
+    const { postgres } = command
+    if (command.isRunning) command.signal('SIGKILL')
+    await command.ended
+    if (postgres === undefined || !isAlive(postgres)) continue
+    process.kill(postgres, 'SIGQUIT')
+    await until(() => !isAlive(postgres), 'PostgreSQL has ended')
+  }
+  await rm(folder, { recursive: true, force: true })
+}
