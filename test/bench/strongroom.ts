@@ -1,0 +1,111 @@
+import { mkdir, readFile, realpath, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import postgres from 'postgres'
+import { readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
+import { type Keys, mintToken } from '../../src/keys.ts'
+import { freePort, type Running, startProgram, untilAnswers } from './processes.ts'
+
+/** The server under test: `strongroom serve` as users run it, with a data folder and a database of its own. */
+export interface Strongroom {
+  /** Such as `http://127.0.0.1:40123`. */
+  url: string
+  pid: number
+  dataDir: string
+  serviceToken: string
+  /** A token of the signed-in user USER. */
+  userToken: string
+  /** Where the embedded database listens, for those who go past the server. */
+  database: DatabaseAddress
+  /** The database's superuser, for what no client could do in time. */
+  admin: postgres.Sql
+  createBucket(name: string, policy: 'private' | 'authenticated' | 'public'): Promise<void>
+  upload(path: string, body: Uint8Array<ArrayBuffer>): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface DatabaseAddress {
+  host: string
+  port: number
+  database: string
+}
+
+/** The user whose rights row-level security looks up. */
+export const USER = '7b1f5c1e-0000-4000-8000-00000000be9c'
+
+/** What STORAGE_DATABASE_POOL is by default; the references have as many. */
+export const CONNECTIONS = 10
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+
+/** Starts one below `folder`. fsync stays on: what is measured is what is promised. */
+export async function startStrongroom(folder: string, name: string): Promise<Strongroom> {
+  const dataDir = join(folder, name)
+  await mkdir(dataDir)
+  const log = join(folder, `${name}.log`)
+  const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
+  const child = await startProgram([process.execPath, ...profilerOptions(), MAIN, 'serve'], {
+    // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
+    cwd: dataDir,
+    env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },
+    log,
+  })
+  await untilAnswers(`${url}/health/ready`, log)
+
+  const keys = JSON.parse(await readFile(join(dataDir, 'keys.json'), 'utf8')) as Keys
+  const cluster = await realpath(join(dataDir, 'postgres'))
+  const postmaster = await readPostmasterFile(cluster)
+  const database = { host: postmaster?.socketDir ?? cluster, port: 5432, database: 'strongroom' }
+  const admin = postgres({ ...database, username: 'postgres', pass: '', max: 1, onnotice: () => {} })
+
+  const send = async (
+    method: string,
+    path: string,
+    contentType: string,
+    body: string | Uint8Array<ArrayBuffer>,
+  ) => {
+    const response = await fetch(`${url}/storage/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${keys.serviceKey}`, 'content-type': contentType },
+      body,
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+  }
+  return {
+    url,
+    pid: child.pid,
+    dataDir,
+    serviceToken: keys.serviceKey,
+    userToken: await mintToken(keys.jwtSecret, { role: 'authenticated', subject: USER }),
+    database,
+    admin,
+    createBucket: (bucket, policy) =>
+      send('POST', '/bucket', 'application/json', JSON.stringify({ name: bucket, policy })),
+    upload: (path, body) => send('POST', `/object/${path}`, 'application/octet-stream', body),
+    stop: async () => {
+      await admin.end({ timeout: 1 })
+      await stopWithDatabase(child, cluster)
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** If the server had to be killed, its database lives on. */
+async function stopWithDatabase(child: Running, cluster: string): Promise<void> {
+  await child.stop()
+  const orphan = await readPostmasterFile(cluster)
+  if (orphan !== undefined) await stopPostmaster(orphan.pid, cluster)
+}
+
+/** BENCH_PROFILE=folder leaves a CPU profile of every server under test there. */
+function profilerOptions(): string[] {
+  const folder = process.env.BENCH_PROFILE
+  return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`]
+}
+
+function withoutSettings(): NodeJS.ProcessEnv {
+  const settings = Object.keys(process.env).filter((name) => /^STORAGE_|^DATABASE_URL$/.test(name))
+  return Object.fromEntries(settings.map((name) => [name, undefined]))
+}
