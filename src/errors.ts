@@ -19,6 +19,9 @@ interface ErrorRow {
   compat?: { http?: number; status?: number; label?: string; wireCode?: string; message?: string }
 }
 
+/** What is unavailable now comes back by itself; in seconds (RFC 9110 §10.2.3). */
+const RETRY = { 'Retry-After': '2' }
+
 const table = {
   // What was asked for is not there.
   NoSuchBucket: { status: 404, label: 'Bucket not found', message: 'Bucket not found' },
@@ -167,6 +170,13 @@ const table = {
     message: 'Another request changed the same thing at the same moment; try again',
     wireCode: 'TransactionError',
   },
+  /** Nothing was heard of an upload for the grace period, so that a cleanup removed what there was of it. */
+  UploadGivenUp: {
+    status: 503,
+    message: 'The upload took too long to be finished and was given up; send it again',
+    wireCode: 'SlowDown',
+    headers: RETRY,
+  },
   ResourceLocked: { status: 423, message: 'The resource is locked' },
 
   // The server, the database or the disk.
@@ -175,11 +185,13 @@ const table = {
     message: 'The database is not available; try again soon',
     wireCode: 'DatabaseError',
     compat: { http: 544, status: 544, wireCode: 'DatabaseTimeout' },
+    headers: RETRY,
   },
   DatabaseTimeout: {
     status: 503,
     message: 'The database did not answer in time',
     compat: { http: 544, status: 544 },
+    headers: RETRY,
   },
   TooManyConnections: {
     status: 503,
@@ -187,8 +199,9 @@ const table = {
     message: 'Too many database connections; try again soon',
     wireCode: 'SlowDown',
     compat: { http: 429, status: 429 },
+    headers: RETRY,
   },
-  DatabaseReadOnly: { status: 503, message: 'The database is read-only' },
+  DatabaseReadOnly: { status: 503, message: 'The database is read-only', headers: RETRY },
   DatabaseSchemaMismatch: {
     status: 503,
     message: 'A policy or trigger in the database refers to something that does not exist',
@@ -198,11 +211,13 @@ const table = {
     status: 503,
     message: 'The file store is not available; try again soon',
     wireCode: 'S3Error',
+    headers: RETRY,
   },
   AuthenticationUnavailable: {
     status: 503,
     message: 'The keys that verify tokens cannot be fetched; try again soon',
     wireCode: 'SlowDown',
+    headers: RETRY,
   },
   ShuttingDown: { status: 503, message: 'The server is shutting down', wireCode: 'SlowDown' },
   /** The bytes are not those that were uploaded; the client must not take them for good. */

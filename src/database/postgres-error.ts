@@ -17,13 +17,17 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '42P01': 'DatabaseSchemaMismatch',
   '42883': 'DatabaseSchemaMismatch',
   '42P17': 'DatabaseInvalidObjectDefinition',
-  '53100': 'DatabaseUnavailable',
+  '28000': 'DatabaseUnavailable', // the login, refused at a new connection
+  '28P01': 'DatabaseUnavailable',
+  '3D000': 'DatabaseUnavailable', // the database itself is missing
+  '53100': 'StorageFull',
   '53300': 'TooManyConnections',
   '55P03': 'ResourceLocked',
   '57014': 'DatabaseTimeout',
   '57P01': 'DatabaseUnavailable',
   '57P02': 'DatabaseUnavailable',
   '57P03': 'DatabaseUnavailable',
+  SR001: 'UploadGivenUp', // ours, from storage.finish_upload
 }
 
 /** Codes of the driver and the operating system for a connection that is not there or went away. */
@@ -42,8 +46,8 @@ const CONNECTION_LOST = new Set([
 ])
 
 /**
- * What PostgreSQL or its driver threw, as one of our errors. Ours pass through; what is neither becomes a
- * DatabaseError with its cause kept for the log.
+ * What PostgreSQL or its driver threw, as one of our errors, with its cause kept for the log. Ours pass through,
+ * and so does what neither of them threw.
  */
 export function fromPostgres(thrown: unknown): unknown {
   if (thrown instanceof StorageError) return thrown
@@ -58,14 +62,9 @@ export function fromPostgres(thrown: unknown): unknown {
         ? new StorageError(code, { cause: error })
         : new StorageError(code, { cause: error, message: error.message })
     }
-    return new StorageError(code, { cause: error, headers: retryHeaders(code) })
+    return new StorageError(code, { cause: error })
   }
-  if (isConnectionLost(error)) {
-    return new StorageError('DatabaseUnavailable', {
-      cause: error,
-      headers: retryHeaders('DatabaseUnavailable'),
-    })
-  }
+  if (isConnectionLost(error)) return new StorageError('DatabaseUnavailable', { cause: error })
   // Not Drizzle's wrapping, whose message holds all parameters, the caller's token among them.
   return error
 }
@@ -100,8 +99,4 @@ export function sqlState(error: unknown): string | undefined {
 
 function isConnectionLost(error: unknown): boolean {
   return error instanceof Error && 'code' in error && CONNECTION_LOST.has(String(error.code))
-}
-
-function retryHeaders(code: ErrorCode): Record<string, string> {
-  return code === 'DatabaseUnavailable' || code === 'TooManyConnections' ? { 'Retry-After': '2' } : {}
 }
