@@ -49,6 +49,18 @@ export interface Config {
   corsOrigins: string[]
   /** How long a shutdown waits for running requests, in milliseconds. STORAGE_SHUTDOWN_TIMEOUT, 30s. */
   shutdownTimeoutMs: number
+  cleanup: {
+    /** Between two passes, in milliseconds; 0 makes none by itself. STORAGE_CLEANUP_INTERVAL, 1h. */
+    intervalMs: number
+    /** How long something was left alone before it counts as left behind, in ms. STORAGE_CLEANUP_GRACE, 5m. */
+    graceMs: number
+    /** Most repairs of one pass. STORAGE_CLEANUP_BATCH, 1000. */
+    batch: number
+    /** Largest part of a bucket that a pass takes for lost, 0 to 1. STORAGE_CLEANUP_MAX_SHARE, 0.1. */
+    maxShare: number
+  }
+  /** In which all objects are hashed again once, in milliseconds; 0 never. STORAGE_SCRUB_INTERVAL, 30d. */
+  scrubIntervalMs: number
   /** pino level. STORAGE_LOG_LEVEL, info. */
   logLevel: (typeof LOG_LEVELS)[number]
 }
@@ -81,6 +93,11 @@ const commaList = z.string().transform((text) =>
     .map((item) => item.trim())
     .filter((item) => item !== ''),
 )
+
+const share = z
+  .string()
+  .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'must be a number from 0 to 1')
+  .transform(Number)
 
 /** A path or a missing scheme would match no browser, and only be noticed there. */
 const origins = commaList.transform((list, context) => {
@@ -154,6 +171,11 @@ const schema = z.object({
   STORAGE_USER_BUCKETS: flag.default(false),
   STORAGE_CORS_ORIGINS: origins.default(['*']),
   STORAGE_SHUTDOWN_TIMEOUT: duration.default(30_000),
+  STORAGE_CLEANUP_INTERVAL: duration.default(3_600_000),
+  STORAGE_CLEANUP_GRACE: duration.default(300_000),
+  STORAGE_CLEANUP_BATCH: integer(1, 1_000_000).default(1000),
+  STORAGE_CLEANUP_MAX_SHARE: share.default(0.1),
+  STORAGE_SCRUB_INTERVAL: duration.default(30 * 86_400_000),
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 })
 
@@ -199,6 +221,13 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     userBuckets: v.STORAGE_USER_BUCKETS,
     corsOrigins: v.STORAGE_CORS_ORIGINS,
     shutdownTimeoutMs: v.STORAGE_SHUTDOWN_TIMEOUT,
+    cleanup: {
+      intervalMs: v.STORAGE_CLEANUP_INTERVAL,
+      graceMs: v.STORAGE_CLEANUP_GRACE,
+      batch: v.STORAGE_CLEANUP_BATCH,
+      maxShare: v.STORAGE_CLEANUP_MAX_SHARE,
+    },
+    scrubIntervalMs: v.STORAGE_SCRUB_INTERVAL,
     logLevel: v.STORAGE_LOG_LEVEL,
   }
 }

@@ -16,9 +16,17 @@ const REDACTED = [
   'err.args',
 ]
 
-/** JSON lines on stdout, or lines for a human on a terminal. */
-export function createLogger(level: string): Logger {
+/**
+ * JSON lines, or lines for a human on a terminal.
+ *
+ * @param stream where to: stdout, or stderr for a command whose output is something else
+ */
+export function createLogger(level: string, stream: NodeJS.WriteStream = process.stdout): Logger {
   const options = { level, base: null, redact: { paths: REDACTED, censor: '[hidden]' } }
-  if (!process.stdout.isTTY) return pino(options, pino.destination({ dest: 1, sync: false }))
-  return pino(options, pretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }))
+  const { fd } = stream as NodeJS.WriteStream & { fd: number }
+  if (!stream.isTTY) return pino(options, pino.destination({ dest: fd, sync: fd === 2 }))
+  return pino(
+    options,
+    pretty({ destination: fd, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }),
+  )
 }

@@ -1,12 +1,16 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
+import { parseByteSize } from './byte-size.ts'
+import { cleanupCommand } from './cli/cleanup.ts'
 import { keysCommand } from './cli/keys.ts'
 import { migrateCommand } from './cli/migrate.ts'
+import { scrubCommand } from './cli/scrub.ts'
 import { serve } from './cli/serve.ts'
 import { ConfigError } from './config.ts'
 import { EmbeddedPostgresError } from './database/embedded.ts'
 import { MigrationError } from './database/migrate.ts'
+import { StorageError } from './errors.ts'
 import { KeysError } from './keys.ts'
 import { packageVersion } from './server.ts'
 
@@ -55,6 +59,39 @@ program
   .option('--secrets', 'print the secrets that sign tokens and URLs too')
   .action(keysCommand)
 
+program
+  .command('cleanup')
+  .description('repair drift between files and their rows, as a running server does by itself every hour')
+  .option('--dry-run', 'only tell what it would do')
+  .option('--bucket <id>', 'only this bucket')
+  .addHelpText(
+    'after',
+    `
+Uploads that nobody finishes, bytes that nothing names, and rows whose bytes are gone, if they were left alone for
+STORAGE_CLEANUP_GRACE (5m). May run beside servers. One pass makes at most STORAGE_CLEANUP_BATCH (1000) repairs.`,
+  )
+  .action(cleanupCommand)
+
+program
+  .command('scrub')
+  .description('read every object and compare its SHA-256, to find what the disk has damaged')
+  .option('--bucket <id>', 'only this bucket')
+  .option('--rate <size>', 'read at most so much per second, such as 100MB', byteSize, 100_000_000)
+  .option('--restart', 'begin anew, not where an interrupted scrub has stopped')
+  .addHelpText(
+    'after',
+    `
+Damaged objects are marked, listed at the end, and not served any more. Ctrl-C interrupts; the next scrub goes on
+there. The exit code is 1 if anything is damaged or missing.`,
+  )
+  .action(scrubCommand)
+
+function byteSize(text: string): number {
+  const bytes = parseByteSize(text)
+  if (bytes === null || bytes <= 0) throw new InvalidArgumentError('Use a size such as 100MB.')
+  return bytes
+}
+
 function seconds(text: string): number {
   const match = /^(\d{1,9})([smhd])$/.exec(text)
   const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match?.[2] ?? '']
@@ -70,7 +107,8 @@ function explain(error: unknown): string {
   if (
     error instanceof EmbeddedPostgresError ||
     error instanceof MigrationError ||
-    error instanceof KeysError
+    error instanceof KeysError ||
+    error instanceof StorageError
   ) {
     return `strongroom: ${error.message}`
   }

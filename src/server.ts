@@ -13,8 +13,12 @@ import { createHttpServer, drain, listen } from './http/http-server.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
+import { Heartbeats } from './storage/heartbeats.ts'
 import { ObjectLists } from './storage/object-lists.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
+import { OrphanCleanup } from './workers/orphan-cleanup.ts'
+import { type Schedule, schedule } from './workers/schedule.ts'
+import { Scrub } from './workers/scrub.ts'
 
 export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:8209`. */
@@ -56,10 +60,12 @@ export async function startServer({
   try {
     const server = createHttpServer(buildApp({ config, keys, backend, database, logger }).fetch)
     const url = await listen(server, config)
+    const workers = startWorkers({ config, backend, database, logger })
     return {
       url,
       keys,
       close: async () => {
+        await Promise.all(workers.map((worker) => worker.stop()))
         await drain(server, config.shutdownTimeoutMs, logger)
         await backend.close()
         await database.close()
@@ -83,7 +89,18 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
-  const files = new FileStorage({ database, backend, logger, maxFileSize, nameRules, verifyReads, now })
+  const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
+  const heartbeats = new Heartbeats({ database, logger, intervalMs })
+  const files = new FileStorage({
+    database,
+    backend,
+    logger,
+    maxFileSize,
+    nameRules,
+    verifyReads,
+    heartbeats,
+    now,
+  })
   const buckets = new BucketStorage({ database, backend, logger, maxFileSize })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
@@ -111,6 +128,35 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
     },
     logger,
   )
+}
+
+/** A few may be lost without an upload being given up. */
+const HEARTBEATS_PER_GRACE = 5
+const SHORTEST_HEARTBEAT_MS = 100
+
+/** A pass that was full has left something to do. In milliseconds. */
+const SOON_MS = 10_000
+
+function startWorkers({ config, backend, database, logger }: Omit<Parts, 'keys'>): Schedule[] {
+  const workers: Schedule[] = []
+  const { intervalMs, graceMs } = config.cleanup
+  if (intervalMs > 0) {
+    const cleanup = new OrphanCleanup({ ...config.cleanup, database, backend, logger })
+    const pass = async (signal: AbortSignal) => {
+      const report = await cleanup.pass({ signal })
+      return report?.isFull ? Math.min(SOON_MS, intervalMs) : intervalMs
+    }
+    // What a crash has left is old enough then.
+    const firstAfterMs = Math.min(graceMs, intervalMs)
+    workers.push(schedule('orphan-cleanup', pass, { firstAfterMs, afterFailureMs: intervalMs, logger }))
+  }
+  const { scrubIntervalMs } = config
+  if (scrubIntervalMs > 0) {
+    const scrub = new Scrub({ database, backend, logger })
+    const step = (signal: AbortSignal) => scrub.step(scrubIntervalMs, signal)
+    workers.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  }
+  return workers
 }
 
 /** What `package.json` says, as `1.2.3`. */

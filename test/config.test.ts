@@ -42,6 +42,8 @@ describe('a setting', () => {
       userBuckets: false,
       corsOrigins: ['*'],
       shutdownTimeoutMs: 30_000,
+      cleanup: { intervalMs: 3_600_000, graceMs: 300_000, batch: 1000, maxShare: 0.1 },
+      scrubIntervalMs: 2_592_000_000,
       logLevel: 'info',
     } satisfies Config)
   })
@@ -74,6 +76,12 @@ describe('a setting', () => {
     ['STORAGE_SIGNING_SECRET_PREVIOUS', SECRET, SECRET, (c) => c.signingSecretPrevious],
     ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
     ['STORAGE_MAX_FILE_SIZE', '1.5gb', 1_500_000_000, (c) => c.maxFileSize],
+    ['STORAGE_CLEANUP_INTERVAL', '0s', 0, (c) => c.cleanup.intervalMs],
+    ['STORAGE_CLEANUP_GRACE', '200ms', 200, (c) => c.cleanup.graceMs],
+    ['STORAGE_CLEANUP_BATCH', '5', 5, (c) => c.cleanup.batch],
+    ['STORAGE_CLEANUP_MAX_SHARE', '1', 1, (c) => c.cleanup.maxShare],
+    ['STORAGE_CLEANUP_MAX_SHARE', '0.25', 0.25, (c) => c.cleanup.maxShare],
+    ['STORAGE_SCRUB_INTERVAL', '7d', 604_800_000, (c) => c.scrubIntervalMs],
     ['STORAGE_FSYNC', 'FALSE', false, (c) => c.fsync],
     ['STORAGE_FSYNC', '0', false, (c) => c.fsync],
     ['STORAGE_VERIFY_READS', 'True', true, (c) => c.verifyReads],
@@ -135,6 +143,10 @@ describe('a bad value', () => {
     ['STORAGE_CORS_ORIGINS', 'https://a.example,https://b.example/path', 'must be * or origins'],
     ['STORAGE_SHUTDOWN_TIMEOUT', '30', 'must be a duration such as 30s'],
     ['STORAGE_SHUTDOWN_TIMEOUT', '-30s', 'must be a duration'],
+    ['STORAGE_CLEANUP_GRACE', '5', 'must be a duration such as 30s, 5m or 1h'],
+    ['STORAGE_CLEANUP_BATCH', '0', 'must be a whole number from 1'],
+    ['STORAGE_CLEANUP_MAX_SHARE', '1.5', 'must be a number from 0 to 1'],
+    ['STORAGE_CLEANUP_MAX_SHARE', '10%', 'must be a number from 0 to 1'],
     ['STORAGE_LOG_LEVEL', 'loud', 'must be one of fatal, error, warn, info, debug, trace, silent'],
   ])('%s=%s is refused in a sentence that names it and does not repeat it', (name, text, sentence) => {
     const [problem, ...others] = problems({ [name]: text })

@@ -74,6 +74,14 @@ export interface Backend {
    */
   list(bucket?: string): AsyncIterable<Stored>
 
+  /**
+   * Removes what a bucket that is no more has left beside bytes, such as empty folders. Bytes stay.
+   *
+   * @returns whether nothing of the bucket is left
+   * @throws BackendUnavailable
+   */
+  removeFolders(bucket: string): Promise<boolean>
+
   /** Resolves when the store can be read and written now. @throws BackendUnavailable with the reason */
   check(): Promise<void>
 

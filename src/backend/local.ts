@@ -8,6 +8,7 @@ import {
   open,
   opendir,
   readFile,
+  rmdir,
   stat,
   unlink,
   utimes,
@@ -167,6 +168,16 @@ export class LocalBackend implements Backend {
     }
   }
 
+  async removeFolders(bucket: string): Promise<boolean> {
+    if (!UUID.test(bucket)) throw new Error(`Not a bucket's UUID: ${bucket}`)
+    const folder = join(this.#folders.top, bucket)
+    let isEmpty = true
+    for await (const shard of this.#names(folder)) {
+      isEmpty = (await this.#removeIfEmpty(join(folder, shard))) && isEmpty
+    }
+    return isEmpty && this.#removeIfEmpty(folder)
+  }
+
   async check(): Promise<void> {
     // Another name each time: two servers may share the folder and check at the same moment.
     const name = `.check-${randomUUID()}`
@@ -232,6 +243,17 @@ export class LocalBackend implements Backend {
       await unlink(path).catch(ignore)
       throw error
     }
+  }
+
+  /** Removes a folder that holds nothing. Returns whether it is gone. */
+  async #removeIfEmpty(folder: string): Promise<boolean> {
+    try {
+      await rmdir(folder)
+    } catch (error) {
+      if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errno(error))) return false
+      await this.#passMissing(error)
+    }
+    return true
   }
 
   /** The names in a folder; none when it has vanished, or is no folder. */

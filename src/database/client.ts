@@ -1,5 +1,6 @@
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
+import { inOurErrors } from './postgres-error.ts'
 
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
 export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
@@ -8,6 +9,13 @@ export type DatabaseAddress = string | { host: string; port: number; database: s
 export interface Database {
   sql: postgres.Sql
   drizzle: PostgresJsDatabase
+  /**
+   * Runs `work` while this process holds the advisory lock `key`, on a connection of its own that is not of the
+   * pool. Does not wait: returns null when another session has the lock.
+   *
+   * The lock is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
+   */
+  exclusively<T>(key: number, work: (lost: AbortSignal) => Promise<T>): Promise<T | null>
   close(): Promise<void>
 }
 
@@ -24,9 +32,25 @@ export function openDatabase(address: DatabaseAddress, options: { connections: n
     connection: { application_name: 'strongroom', statement_timeout: STATEMENT_TIMEOUT_MS, TimeZone: 'UTC' },
     onnotice: () => {},
   }
-  const sql =
+  const connect = (changes: typeof settings = {}) =>
     typeof address === 'string'
-      ? postgres(address, settings)
-      : postgres({ ...address, pass: '', ...settings })
-  return { sql, drizzle: drizzle(sql), close: () => sql.end({ timeout: 5 }) }
+      ? postgres(address, { ...settings, ...changes })
+      : postgres({ ...address, pass: '', ...settings, ...changes })
+  const sql = connect()
+  return {
+    sql,
+    drizzle: drizzle(sql),
+    exclusively: async (key, work) => {
+      const lost = new AbortController()
+      // The driver replaces a connection after about an hour, and with it the lock would go.
+      const session = connect({ max: 1, max_lifetime: null, idle_timeout: 0, onclose: () => lost.abort() })
+      try {
+        const [lock] = await inOurErrors(session`select pg_try_advisory_lock(${key}::bigint) as taken`)
+        return lock?.taken ? await work(lost.signal) : null
+      } finally {
+        await session.end({ timeout: 1 })
+      }
+    },
+    close: () => sql.end({ timeout: 5 }),
+  }
 }

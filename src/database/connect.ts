@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
-import { startEmbedded } from './embedded.ts'
+import { FolderInUseError } from './embedded/embedded-error.ts'
+import { EmbeddedPostgresError, findRunning, startEmbedded } from './embedded.ts'
 import { MigrationError, migrate } from './migrate.ts'
 
 export interface ConnectOptions {
@@ -49,6 +51,30 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
   } catch (error) {
     await embedded.stop()
     throw error
+  }
+}
+
+/**
+ * Opens the database for a command that may run beside a server: DATABASE_URL, the embedded PostgreSQL of the running
+ * server, or, if none runs, one that is started for the command.
+ *
+ * @throws EmbeddedPostgresError, MigrationError
+ */
+export async function connectBeside(options: ConnectOptions): Promise<Database> {
+  if (options.databaseUrl !== undefined) return connectDatabase(options)
+  const clusterDir = join(options.dataDir, 'postgres')
+  if (!existsSync(clusterDir)) {
+    throw new EmbeddedPostgresError(
+      `There is no database in ${options.dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
+    )
+  }
+  try {
+    return await connectDatabase(options)
+  } catch (error) {
+    if (!(error instanceof FolderInUseError)) throw error
+    const running = await findRunning(clusterDir)
+    if (!running) throw error
+    return openDatabase({ ...running, username: SERVER_ROLE }, { connections: options.connections })
   }
 }
 

@@ -9,6 +9,7 @@
  * that nobody holds the owner's lock, stops it and starts its own.
  */
 
+import { realpath } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
@@ -24,7 +25,13 @@ import {
 } from './embedded/folder-owner.ts'
 import { type LaunchOptions, launch, type PostgresProcess } from './embedded/postgres-process.ts'
 import { findPackage, prepareRuntime } from './embedded/postgres-runtime.ts'
-import { POLL_MS, stopPostmaster, waitUntil } from './embedded/postmaster.ts'
+import {
+  isPostmasterOf,
+  POLL_MS,
+  readPostmasterFile,
+  stopPostmaster,
+  waitUntil,
+} from './embedded/postmaster.ts'
 import { socketFolder } from './embedded/socket-folder.ts'
 import { accountFor, isRoot } from './embedded/system-account.ts'
 
@@ -83,6 +90,14 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       { cause },
     )
   }
+}
+
+/** Where the PostgreSQL of a running server is; undefined when none is ready on this folder. */
+export async function findRunning(clusterDir: string): Promise<EmbeddedPostgres['connection'] | undefined> {
+  const folder = await realpath(clusterDir)
+  const found = await readPostmasterFile(folder)
+  if (found?.socketDir === undefined || !(await isPostmasterOf(found.pid, folder))) return undefined
+  return { host: found.socketDir, port: found.port, database: DATABASE }
 }
 
 async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {

@@ -3,7 +3,7 @@ import type { Location } from '../backend/backend.ts'
 import { actAsArguments, type Caller, prepared, type Transaction } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
-import { objects, type SystemMetadata, type UserMetadata } from './schema.ts'
+import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from './schema.ts'
 
 /** One object as its row tells it. */
 export interface ObjectRow {
@@ -19,6 +19,8 @@ export interface ObjectRow {
   userMetadata: UserMetadata | null
   /** SHA-256, 64 lower-case hexadecimal digits; null for rows that plain SQL made. */
   checksum: string | null
+  /** What is known to be wrong with the bytes; null is the normal case. */
+  quarantineReason: QuarantineReason | null
   createdAt: Date
   updatedAt: Date
 }
@@ -71,6 +73,7 @@ export async function findObject(
     metadata: row.metadata,
     userMetadata: row.user_metadata,
     checksum: row.checksum,
+    quarantineReason: row.quarantine_reason,
     createdAt: asDate(row.created_at),
     updatedAt: asDate(row.updated_at),
   }
@@ -90,6 +93,7 @@ interface FoundRow {
   metadata: SystemMetadata | null
   user_metadata: UserMetadata | null
   checksum: string | null
+  quarantine_reason: QuarantineReason | null
   created_at: string | null
   updated_at: string | null
 }
@@ -243,6 +247,8 @@ export async function objectExists(tx: Transaction, bucketId: string, name: stri
 /**
  * Takes a version off the list of those being written, and says which versions this transaction has made
  * superfluous: their bytes go once it has committed.
+ *
+ * @throws UploadGivenUp when the version is not on the list any more
  */
 export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
   const rows = await prepared<RemovalRow>(
@@ -262,6 +268,11 @@ export async function ownRemovals(tx: Transaction): Promise<Location[]> {
 /** Notes that these versions' bytes are gone. */
 export async function strikeRemovals(database: Database, versions: string[]): Promise<void> {
   await database.sql`select storage.strike_removals(${versions}::uuid[])`
+}
+
+/** Notes that these versions are still being written. */
+export async function beatUploads(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.beat_uploads(${versions}::uuid[])`
 }
 
 /** Notes that this version will never get a row. */

@@ -69,7 +69,13 @@ export const objects = storage.table('objects', {
   bytesBucket: uuid('bytes_bucket'),
   /** SHA-256, 64 lower-case hexadecimal digits. */
   checksum: text('checksum'),
+  /** Why the bytes of this version cannot be had, as a cleanup or a scrub has found; null when nothing is known. */
+  quarantineReason: text('quarantine_reason').$type<QuarantineReason>(),
+  quarantinedAt: moment('quarantined_at'),
 })
+
+/** `missing`: no bytes. `corrupted`: not those that were uploaded. */
+export type QuarantineReason = 'missing' | 'corrupted'
 
 /** Versions being written. */
 export const uploads = storage.table('uploads', {

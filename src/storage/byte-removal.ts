@@ -5,17 +5,17 @@ import { strikeRemovals } from '../database/objects.ts'
 
 /**
  * Removes the bytes of versions that a committed transaction has made superfluous, and strikes them off
- * `storage.removals`. Never fails: what it cannot do stays on the list for the cleanup.
+ * `storage.removals`. Never fails: what it cannot do stays on the list for the cleanup. Returns what is removed.
  */
-export async function removeBytes(
+export async function removeBytes<At extends Location>(
   { backend, database, logger }: { backend: Backend; database: Database; logger: Logger },
-  locations: Location[],
-): Promise<void> {
-  const removed: string[] = []
+  locations: At[],
+): Promise<At[]> {
+  const removed: At[] = []
   for (const at of locations) {
     try {
       await backend.remove(at)
-      removed.push(at.version)
+      removed.push(at)
     } catch (error) {
       logger.warn(
         { err: error, version: at.version },
@@ -23,13 +23,17 @@ export async function removeBytes(
       )
     }
   }
-  if (removed.length === 0) return
+  if (removed.length === 0) return removed
   try {
-    await strikeRemovals(database, removed)
+    await strikeRemovals(
+      database,
+      removed.map((at) => at.version),
+    )
   } catch (error) {
     logger.warn(
       { err: error, count: removed.length },
       'removals could not be struck off; the cleanup will do it',
     )
   }
+  return removed
 }

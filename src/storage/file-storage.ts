@@ -18,10 +18,12 @@ import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { removeBytes } from './byte-removal.ts'
 import { guessContentType } from './content-type.ts'
+import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
 import { isStorableText, type NameRules, type ObjectName, parseObjectName } from './object-name.ts'
 import { asMissingBucket, asUploadError, giveUp, publish, type Stored } from './publication.ts'
+import { reportCorrupted } from './quarantine.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
 import type { UploadRequest } from './upload-request.ts'
 import { checkFits } from './upload-rules.ts'
@@ -35,6 +37,7 @@ export interface FileStorageOptions {
   nameRules: NameRules
   /** Whether whole reads are hashed again, and cut off when they differ. */
   verifyReads: boolean
+  heartbeats: Heartbeats
   now: () => Date
 }
 
@@ -65,7 +68,7 @@ interface Arrival {
   maxBytes: number
 }
 
-/** The coordinator: each public method is one operation on objects, as design §3 numbers its steps. */
+/** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
 export class FileStorage {
   readonly #options: FileStorageOptions
   readonly #database: Database
@@ -78,10 +81,11 @@ export class FileStorage {
   }
 
   /**
-   * Stores an object; a failure at any step leaves no row and no bytes.
+   * Stores an object. A failure at any step leaves no row and no bytes; if the connection was lost in the commit,
+   * so that nobody knows, the bytes stay until the cleanup can tell.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, KeyAlreadyExists,
-   *   StorageFull, Aborted when the body breaks
+   *   StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { body } = sent
@@ -102,7 +106,7 @@ export class FileStorage {
     }
   }
 
-  /** Steps 3 to 6 for a small body: row under RLS, bytes, commit. A denial costs no file. */
+  /** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
   async #storeSmall(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
     const bytes = await readBounded(request.body.stream, maxBytes, () => new StorageError('EntityTooLarge'))
     const complete = { ...request, ...(await request.body.late()) }
@@ -114,7 +118,7 @@ export class FileStorage {
         this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
       )
     } catch (error) {
-      await giveUp(this.#options, at, error, false)
+      await giveUp(this.#options, at, error, { wasListed: false })
       throw error
     }
   }
@@ -123,7 +127,7 @@ export class FileStorage {
   async #storeStream(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
     await beginUpload(this.#database, caller, intendedWrite(caller, request), at)
-    try {
+    return this.#whileListed(at, async () => {
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
       const complete = { ...request, ...(await request.body.late()) }
@@ -132,10 +136,17 @@ export class FileStorage {
       // 5. Row and event appear together, or neither; the version leaves the list.
       // 6. The replaced version's bytes go once that is committed.
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
-      return await publish(this.#options, caller, object, request.upsert)
+      return publish(this.#options, caller, object, request.upsert)
+    })
+  }
+
+  /** Writes a version that is on the list of uploads. */
+  async #whileListed<T>(at: Location, write: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#options.heartbeats.during(at.version, write)
     } catch (error) {
       // 7. If the process died instead, the cleanup finds the version on the list.
-      await giveUp(this.#options, at, error, true)
+      await giveUp(this.#options, at, error, { wasListed: true })
       throw error
     }
   }
@@ -184,19 +195,31 @@ export class FileStorage {
     name: string,
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
-    let object = await this.find(caller, access, bucket, name)
+    return this.#whileReplaced(
+      () => this.find(caller, access, bucket, name),
+      (object) => this.#open(object, plan),
+    )
+  }
+
+  /**
+   * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
+   * row has others. Busy writers can do so several times in a row; each time there is another version.
+   */
+  async #whileReplaced<T>(
+    find: () => Promise<StoredObject>,
+    work: (object: StoredObject) => Promise<T>,
+  ): Promise<T> {
+    let object = await find()
     for (;;) {
       try {
-        return await this.#open(object, plan)
+        return await work(object)
       } catch (error) {
         if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
-        // The row may just have been replaced, and its bytes removed: then the new row has others. Busy writers
-        // can do so several times in a row; each time there is another version.
         const { version } = object
-        object = await this.find(caller, access, bucket, name)
+        object = await find()
         if (object.version !== version) continue
         this.#options.logger.error(
-          { bucket, path: name, version },
+          { bucket: object.bucket, path: object.name, version },
           'drift: a row has no bytes, or not as many as it says',
         )
         throw error
@@ -205,14 +228,9 @@ export class FileStorage {
   }
 
   async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
-    const damaged = () =>
-      this.#options.logger.error(
-        { bucket: object.bucket, path: object.name, version: object.version },
-        'the stored bytes differ from those that were uploaded',
-      )
     const bytes = await readBytes(this.#backend, object, plan(object), {
       verify: this.#options.verifyReads,
-      damaged,
+      damaged: () => reportCorrupted(this.#options, object),
     })
     return { object, bytes }
   }
@@ -284,23 +302,21 @@ export class FileStorage {
   /**
    * Stores another object with the same bytes.
    *
-   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeyAlreadyExists, MissingBytes, StorageFull
+   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeyAlreadyExists, EntityTooLarge, InvalidMimeType,
+   *   MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
    */
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {
-    // 1. The names are legal, the source is visible, the target bucket takes such an object.
+    // 1. The names are legal, the bucket exists, the source is visible.
     const name = this.#parseName(request.to.name)
     const bucket = await this.#findBucket(request.to.bucket)
-    let source = await this.find(caller, 'policy', request.from.bucket, request.from.name)
-    for (;;) {
-      try {
-        return await this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } })
-      } catch (error) {
-        if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw asUploadError(error)
-        // As in a download: the source may have been replaced at this moment.
-        const { version } = source
-        source = await this.find(caller, 'policy', request.from.bucket, request.from.name)
-        if (source.version === version) throw error
-      }
+    const { from } = request
+    try {
+      return await this.#whileReplaced(
+        () => this.find(caller, 'policy', from.bucket, from.name),
+        (source) => this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
+      )
+    } catch (error) {
+      throw asUploadError(error)
     }
   }
 
@@ -310,22 +326,23 @@ export class FileStorage {
     bucket: BucketSettings,
     { to, upsert, replace }: CopyRequest,
   ): Promise<Stored> {
-    if (source.location === null) throw new StorageError('MissingBytes')
+    const { location } = source
+    if (location === null) throw new StorageError('MissingBytes')
+    if (source.isCorrupted) throw new StorageError('CorruptedBytes')
     const at = { bucket: bucket.uid, version: randomUUID() }
     const object = copiedObject(caller, source, to, at, replace, this.#options.now())
+
+    // 2. The bucket takes such an object.
     const contentType = object.metadata.mimetype ?? source.contentType
     checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
 
-    // 2. The policies allow the write.
+    // 3. The policies allow the write.
     await beginUpload(this.#database, caller, { ...object, upsert }, at)
-    try {
-      // 3. The new version gets its own bytes, then its row.
-      await this.#backend.copy(source.location, at)
-      return await publish(this.#options, caller, object, upsert)
-    } catch (error) {
-      await giveUp(this.#options, at, error, true)
-      throw error
-    }
+    return this.#whileListed(at, async () => {
+      // 4. The new version gets its own bytes; 5. and 6. as in an upload.
+      await this.#backend.copy(location, at)
+      return publish(this.#options, caller, object, upsert)
+    })
   }
 
   #parseName(text: string): ObjectName {

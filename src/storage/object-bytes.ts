@@ -35,6 +35,7 @@ export async function readBytes(
   if (plan === 'nothing') return null
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
+  if (object.isCorrupted) throw new StorageError('CorruptedBytes')
   if (plan !== 'whole') return backend.read(location, plan)
   const expected = verify ? checksum : null
   const corrupted = () => {

@@ -6,6 +6,7 @@ import {
   finishUpload,
   insertObject,
   type NewObject,
+  ownRemovals,
   strikeUpload,
   upsertObject,
 } from '../database/objects.ts'
@@ -49,13 +50,13 @@ export async function publish(
           createdAt: startedAt,
           updatedAt: startedAt,
         }
-    await storeBytes?.()
+    if (!storeBytes) return { saved, removals: await finishUpload(tx, object.version) }
     // A small body was never on the list of uploads, and a created row replaces nothing.
-    const removals = storeBytes && saved.created ? [] : await finishUpload(tx, object.version)
-    return { saved, removals }
+    await storeBytes()
+    return { saved, removals: saved.created ? [] : await ownRemovals(tx) }
   })
   await removeBytes(parts, removals)
-  return { object: storedObject({ ...object, ...saved }), created: saved.created }
+  return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
 }
 
 /**
@@ -68,7 +69,7 @@ export async function giveUp(
   { backend, database, logger }: Parts,
   at: Location,
   error: unknown,
-  wasListed: boolean,
+  { wasListed }: { wasListed: boolean },
 ): Promise<void> {
   if (!isCertainlyRolledBack(error)) return
   try {

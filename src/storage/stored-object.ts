@@ -21,6 +21,8 @@ export interface StoredObject {
   etag: string
   /** SHA-256, 64 lower-case hexadecimal digits; null when unknown. */
   checksum: string | null
+  /** Whether the bytes are known to differ from those that were uploaded; nobody is sent them. */
+  isCorrupted: boolean
   ownerId: string | null
   systemMetadata: SystemMetadata | null
   userMetadata: UserMetadata | null
@@ -51,6 +53,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     robotsTag: textOr(metadata?.xRobotsTag, null),
     etag: STRONG_ETAG.test(metadata?.eTag ?? '') ? textOr(metadata?.eTag, '') : `"${row.version || row.id}"`,
     checksum: row.checksum,
+    isCorrupted: row.quarantineReason === 'corrupted',
     ownerId: row.ownerId,
     systemMetadata: metadata,
     userMetadata: row.userMetadata,

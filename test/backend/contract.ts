@@ -349,6 +349,26 @@ export function describeBackend(name: string, open: () => Promise<Backend>): voi
       })
     })
 
+    describe('removeFolders', () => {
+      it('leaves nothing of a bucket whose bytes are gone, twice as well', async () => {
+        await write(randomBytes(10))
+        await backend.remove(at)
+        expect(await backend.removeFolders(at.bucket)).toBe(true)
+        expect(await backend.removeFolders(at.bucket)).toBe(true)
+        await write(randomBytes(10))
+        expect(await backend.exists(at)).toBe(true)
+      })
+
+      it('leaves bytes alone, and says that something is left', async () => {
+        await write(Buffer.from('still here'))
+        const other = newLocation(at.bucket)
+        await write(randomBytes(10), other)
+        await backend.remove(other)
+        expect(await backend.removeFolders(at.bucket)).toBe(false)
+        expect((await read()).toString()).toBe('still here')
+      })
+    })
+
     describe('list', () => {
       it('finds exactly what is stored, in all buckets or in one', async () => {
         const expected = new Map<string, number>()

@@ -49,6 +49,9 @@ export async function startTestServer(env: Record<string, string> = {}): Promise
       STORAGE_DATA_DIR: dataDir,
       STORAGE_FSYNC: 'false',
       STORAGE_SHUTDOWN_TIMEOUT: '5s',
+      // Tests of the workers start them themselves.
+      STORAGE_CLEANUP_INTERVAL: '0s',
+      STORAGE_SCRUB_INTERVAL: '0s',
       ...env,
     }),
     logger: pino({ level: 'debug', base: null }, lines(logs)),

@@ -1,0 +1,50 @@
+import type { CleanupReport, Repair } from '../workers/cleanup/pass.ts'
+import { OrphanCleanup } from '../workers/orphan-cleanup.ts'
+import { maintain } from './maintenance.ts'
+import { Progress } from './progress.ts'
+
+export interface CleanupOptions {
+  dryRun?: boolean
+  bucket?: string
+}
+
+/** Makes one pass of the cleanup and tells what it did. */
+export async function cleanupCommand({ dryRun = false, bucket }: CleanupOptions): Promise<void> {
+  const progress = new Progress()
+  const report = await maintain(({ config, signal, ...parts }) =>
+    new OrphanCleanup({ ...config.cleanup, ...parts }).pass({
+      dryRun,
+      bucket,
+      signal,
+      onProgress: (step, done) => progress.show(`${step}: ${done.toLocaleString('en')}`),
+    }),
+  )
+  progress.clear()
+  if (report === null) {
+    process.stdout.write('Another server is cleaning up at this moment; nothing was done.\n')
+    return
+  }
+  process.stdout.write(describe(report))
+  if (report.failures > 0) process.exitCode = 1
+}
+
+const LABELS: Record<Repair, string> = {
+  staleUpload: 'uploads given up',
+  removal: 'deleted or replaced versions whose bytes were removed',
+  unnamedBytes: 'files that nothing named, removed',
+  missing: 'objects without bytes, marked; a later pass deletes them',
+  released: 'marked objects whose bytes are back',
+  deleted: 'objects deleted whose bytes stayed away',
+  folders: 'deleted buckets whose folders were removed',
+}
+
+function describe({ dryRun, repairs, held, failures, isFull }: CleanupReport): string {
+  const lines = Object.entries(LABELS).map(
+    ([repair, label]) => `${String(repairs[repair as Repair]).padStart(8)}  ${label}`,
+  )
+  lines.unshift(dryRun ? 'Dry run, nothing was changed. It would be:' : 'Done:')
+  for (const { bucket, reason } of held) lines.push(`Left alone, ${bucket}: ${reason}.`)
+  if (failures > 0) lines.push(`${failures} repairs failed; the log says why, and the next pass tries again.`)
+  if (isFull) lines.push('There may be more: a pass makes only so many repairs (STORAGE_CLEANUP_BATCH).')
+  return `${lines.join('\n')}\n`
+}

@@ -1,0 +1,140 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Location, Stored } from '../../backend/backend.ts'
+import { bucketUid, isPast, knownBuckets, transactionHorizon, unnamedVersions } from '../../database/drift.ts'
+import type { CleanupPass } from './pass.ts'
+
+/** How many files are asked about at once. */
+const PAGE = 1000
+
+/** A share of a few files says little: so many may go from any bucket. */
+const NEVER_TOO_MANY = 100
+
+/** How long the sweep waits for transactions that began before it ended. In milliseconds. */
+const HORIZON_LIMIT_MS = 15_000
+
+interface BucketCount {
+  files: number
+  unnamed: number
+}
+
+/**
+ * Sweeps the backend for bytes that no row, no upload and no removal names: those of small uploads whose server
+ * died before the commit, and files that a power failure brought back. In memory are one page and what will be
+ * removed, which is one pass' batch at most.
+ */
+export async function removeUnnamedBytes(pass: CleanupPass): Promise<void> {
+  const { database, backend, scope } = pass.options
+  if (pass.left <= 0) return
+  const only = scope === undefined ? undefined : await bucketUid(database, scope)
+  if (only === null) return
+
+  // 1. List everything, and keep what nothing names.
+  const counts = new Map<string, BucketCount>()
+  const suspects: Location[] = []
+  let page: Stored[] = []
+  let done = 0
+  const look = async () => {
+    await judge(pass, page, counts, suspects)
+    done += page.length
+    page = []
+    await pass.between('files', done)
+  }
+  for await (const stored of backend.list(only)) {
+    page.push(stored)
+    if (page.length >= PAGE) await look()
+  }
+  await look()
+
+  // 2. Leave alone what looks like a mistake rather than like drift.
+  const removable = await withoutRunaways(pass, suspects, counts)
+
+  // 3. Remove the rest, if nothing names it still.
+  for (const at of await stillUnnamed(pass, removable)) {
+    if (pass.left <= 0) return
+    pass.options.signal.throwIfAborted()
+    try {
+      if (!pass.options.dryRun) await backend.remove(at)
+      pass.repaired('unnamedBytes', { bucketUid: at.bucket, version: at.version })
+    } catch (error) {
+      pass.failed(error, { bucketUid: at.bucket, version: at.version })
+    }
+  }
+}
+
+async function judge(
+  pass: CleanupPass,
+  page: Stored[],
+  counts: Map<string, BucketCount>,
+  suspects: Location[],
+): Promise<void> {
+  const { database, graceMs, batch } = pass.options
+  const newest = Date.now() - graceMs
+  const old = page.filter((stored) => stored.modifiedAt.getTime() <= newest)
+  const versions = old.map((stored) => stored.location.version)
+  const unnamed = versions.length > 0 ? await unnamedVersions(database, versions) : new Set<string>()
+  for (const { location } of page) {
+    const count = counts.get(location.bucket) ?? { files: 0, unnamed: 0 }
+    counts.set(location.bucket, count)
+    count.files++
+    if (!unnamed.has(location.version)) continue
+    count.unnamed++
+    if (suspects.length < batch) suspects.push(location)
+  }
+}
+
+/** Another database, or an older copy of it, knows none of the files, or few of them. */
+async function withoutRunaways(
+  pass: CleanupPass,
+  suspects: Location[],
+  counts: Map<string, BucketCount>,
+): Promise<Location[]> {
+  const { database, maxShare } = pass.options
+  const suspected = [...new Set(suspects.map((at) => at.bucket))]
+  const known = await knownBuckets(database, suspected)
+  const allowed = new Set<string>()
+  for (const bucket of suspected) {
+    const { files, unnamed } = counts.get(bucket) ?? { files: 0, unnamed: 0 }
+    if (!known.has(bucket)) {
+      pass.hold(
+        bucket,
+        `${unnamed} files belong to a bucket that this database never had; is it the right database?`,
+      )
+    } else if (unnamed > NEVER_TOO_MANY && unnamed > files * maxShare) {
+      pass.hold(
+        bucket,
+        `${unnamed} of ${files} files are named by nothing, more than the share of ${maxShare}; is it the right ` +
+          'database? If so, run the cleanup with a larger STORAGE_CLEANUP_MAX_SHARE',
+      )
+    } else {
+      allowed.add(bucket)
+    }
+  }
+  return suspects.filter((at) => allowed.has(at.bucket))
+}
+
+/**
+ * The writer of a small body makes its row before its file, in one transaction that nobody sees until it has
+ * committed. Each that could have made one of these files has begun before now; once they have ended, what is not
+ * named will never be.
+ */
+async function stillUnnamed(pass: CleanupPass, suspects: Location[]): Promise<Location[]> {
+  if (suspects.length === 0) return []
+  const { database, signal, logger } = pass.options
+  const horizon = await transactionHorizon(database)
+  const giveUpAt = Date.now() + HORIZON_LIMIT_MS
+  while (!(await isPast(database, horizon))) {
+    if (Date.now() > giveUpAt) {
+      logger.warn(
+        { files: suspects.length },
+        'a long transaction keeps the cleanup from removing bytes; next time',
+      )
+      return []
+    }
+    await delay(100, undefined, { signal })
+  }
+  const unnamed = await unnamedVersions(
+    database,
+    suspects.map((at) => at.version),
+  )
+  return suspects.filter((at) => unnamed.has(at.version))
+}

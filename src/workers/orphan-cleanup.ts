@@ -1,0 +1,67 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Database } from '../database/client.ts'
+import { bucketUid, trimEvents } from '../database/drift.ts'
+import { StorageError } from '../errors.ts'
+import { removeEmptyFolders } from './cleanup/empty-folders.ts'
+import { finishRemovals, giveUpStaleUploads } from './cleanup/listed-versions.ts'
+import { repairMissingBytes } from './cleanup/missing-bytes.ts'
+import { CleanupPass, type CleanupReport, type CleanupSettings } from './cleanup/pass.ts'
+import { removeUnnamedBytes } from './cleanup/unnamed-bytes.ts'
+
+export interface OrphanCleanupOptions extends CleanupSettings {
+  database: Database
+  backend: Backend
+  logger: Logger
+}
+
+export interface CleanupRequest {
+  /** Only reports and logs what it would do. */
+  dryRun?: boolean
+  /** Only this bucket, by its id. */
+  bucket?: string | undefined
+  /** Ends the pass between two repairs. */
+  signal?: AbortSignal
+  onProgress?: (step: string, done: number) => void
+}
+
+/** One number that all servers agree on, so that one of them cleans up at a time. */
+const ADVISORY_LOCK = 0x5f72_6f70
+
+/** Events are kept for so long, in milliseconds (issue of events: STORAGE_EVENTS_RETENTION). */
+const EVENTS_KEPT_MS = 7 * 86_400_000
+const EVENTS_PER_PASS = 10_000
+
+/** Repairs drift between rows and bytes (design §6). Safe beside running requests, and beside another cleanup. */
+export class OrphanCleanup {
+  constructor(private readonly options: OrphanCleanupOptions) {}
+
+  /**
+   * Makes one pass.
+   *
+   * @returns null when another server is cleaning up
+   * @throws NoSuchBucket, BackendUnavailable, DatabaseUnavailable; what was repaired until then stays repaired
+   */
+  async pass(request: CleanupRequest = {}): Promise<CleanupReport | null> {
+    const { database, backend, logger } = this.options
+    const { dryRun = false, bucket, onProgress } = request
+    if (bucket !== undefined && (await bucketUid(database, bucket)) === null) {
+      throw new StorageError('NoSuchBucket')
+    }
+    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+      // A disk that is not there would look as if all bytes were gone.
+      await backend.check()
+      const signal = AbortSignal.any([lost, ...(request.signal ? [request.signal] : [])])
+      const pass = new CleanupPass({ ...this.options, dryRun, scope: bucket, signal, onProgress })
+      // What the lists name costs nothing to find, so it comes first.
+      await giveUpStaleUploads(pass)
+      await finishRemovals(pass)
+      await removeUnnamedBytes(pass)
+      await repairMissingBytes(pass)
+      await removeEmptyFolders(pass)
+      if (!dryRun && bucket === undefined) await trimEvents(database, EVENTS_KEPT_MS, EVENTS_PER_PASS)
+      logger.info({ ...pass.report }, 'the cleanup has made a pass')
+      return pass.report
+    })
+  }
+}

@@ -1,0 +1,31 @@
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** Keeps background work at half of the time, so that the requests have the other half at least. */
+export class HalfPace {
+  #since = performance.now()
+
+  /** Call between pieces of work: waits as long as the last piece took. */
+  async rest(): Promise<void> {
+    await delay(performance.now() - this.#since)
+    this.#since = performance.now()
+  }
+}
+
+/** Keeps a stream of bytes under a rate. */
+export class BytePace {
+  #nextAt = performance.now()
+
+  /** @param bytesPerSecond Infinity for no limit */
+  constructor(private readonly bytesPerSecond: number) {}
+
+  /** Call after each piece: waits until so many bytes may have passed. */
+  async spend(bytes: number): Promise<void> {
+    const now = performance.now()
+    this.#nextAt = Math.max(this.#nextAt, now) + (bytes / this.bytesPerSecond) * 1000
+    if (this.#nextAt - now > SHORTEST_WAIT_MS) await delay(this.#nextAt - now)
+  }
+}
+
+/** A shorter wait costs more than it is long; the debt is kept. */
+const SHORTEST_WAIT_MS = 10

@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Database } from '../database/client.ts'
+import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/drift.ts'
+import type { QuarantineReason } from '../database/schema.ts'
+import { beginScrub, findScrub, type ScrubState, saveScrub } from '../database/scrubs.ts'
+import { StorageError } from '../errors.ts'
+import { BytePace } from './pace.ts'
+
+export interface ScrubOptions {
+  database: Database
+  backend: Backend
+  logger: Logger
+}
+
+export interface ScrubRequest {
+  /** Only this bucket, by its id. */
+  bucket?: string | undefined
+  /** Bytes per second that are read at most; Infinity for no limit. */
+  rate: number
+  /** Begins anew, though one is under way. */
+  restart?: boolean
+  /** Ends the run after an object; the next run goes on there. */
+  signal: AbortSignal
+  onProgress?: (state: ScrubState) => void
+}
+
+/** One number that all servers agree on, so that one of them scrubs at a time. */
+const ADVISORY_LOCK = 0x5f72_6f71
+
+/** How many rows are read at once. The position is kept after each page, and at the end of a run. */
+const PAGE = 100
+
+/** What a scrub by itself reads per second at most, in bytes. */
+const BACKGROUND_RATE = 50_000_000
+
+/** How often the scrub by itself does its share, in milliseconds. */
+const BACKGROUND_STEP_MS = 60_000
+
+/**
+ * Reads every object and compares its SHA-256 with the row's, to find what the disk has damaged before a client
+ * does. What differs is marked and no longer served; what is whole again loses its mark.
+ */
+export class Scrub {
+  constructor(private readonly options: ScrubOptions) {}
+
+  /**
+   * Scrubs to the end, from where an interrupted run has stopped.
+   *
+   * @returns null when another process is scrubbing
+   * @throws NoSuchBucket, BackendUnavailable, DatabaseUnavailable
+   */
+  async run(request: ScrubRequest): Promise<ScrubState | null> {
+    const { database, backend } = this.options
+    const { bucket, restart = false } = request
+    if (bucket !== undefined && (await bucketUid(database, bucket)) === null) {
+      throw new StorageError('NoSuchBucket')
+    }
+    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+      await backend.check()
+      const last = await findScrub(database, bucket)
+      const state = last && !last.isFinished && !restart ? last : await beginScrub(database, bucket)
+      const signal = AbortSignal.any([request.signal, lost])
+      await this.#advance(state, { ...request, signal }, Number.POSITIVE_INFINITY)
+      return state
+    })
+  }
+
+  /**
+   * Does as much of the scrub of all buckets as is due, so that one takes `intervalMs` from its begin to its end.
+   *
+   * @returns when to ask again, in milliseconds
+   */
+  async step(intervalMs: number, signal: AbortSignal): Promise<number> {
+    const { database, backend } = this.options
+    const last = await findScrub(database, undefined)
+    if (last?.isFinished && last.ageMs < intervalMs) return Math.min(intervalMs, 3_600_000)
+    await database.exclusively(ADVISORY_LOCK, async (lost) => {
+      await backend.check()
+      const found = await findScrub(database, undefined)
+      const state = found && !found.isFinished ? found : await beginScrub(database, undefined)
+      const share = state.ageMs / intervalMs
+      const due = share < 1 ? Math.ceil(state.total * share) - state.checked : Number.POSITIVE_INFINITY
+      const request = { rate: BACKGROUND_RATE, signal: AbortSignal.any([signal, lost]) }
+      if (due > 0 || state.total === 0) await this.#advance(state, request, due)
+    })
+    return Math.min(BACKGROUND_STEP_MS, intervalMs)
+  }
+
+  /** Checks up to `limit` objects more, and keeps how far it has come. */
+  async #advance(state: ScrubState, request: ScrubRequest, limit: number): Promise<void> {
+    const { database, logger } = this.options
+    const { bucket, signal, onProgress } = request
+    const pace = new BytePace(request.rate)
+    const end = state.checked + limit
+    while (!state.isFinished && state.checked < end && !signal.aborted) {
+      const page = await objectsAfter(database, bucket, state.position, PAGE)
+      for (const object of page) {
+        if (signal.aborted || state.checked >= end) break
+        await this.#check(object, state, pace, signal)
+        onProgress?.(state)
+      }
+      state.isFinished = page.length < PAGE && (page.at(-1)?.id ?? state.position) === state.position
+      await saveScrub(database, bucket, state)
+    }
+    if (state.isFinished) logger.info({ bucket, ...state }, 'the scrub has checked all objects')
+  }
+
+  async #check(object: ObjectToCheck, state: ScrubState, pace: BytePace, signal: AbortSignal): Promise<void> {
+    const { database, logger } = this.options
+    const found = await this.#examine(object, state, pace, signal)
+    if (found === 'interrupted') return
+    state.position = object.id
+    state.checked++
+    const { id, location, quarantineReason, bucketId, name } = object
+    if (found === null && quarantineReason === null) return
+    // A replaced or deleted object is not marked, and not counted either.
+    const hasChanged = await setQuarantine(database, { id, version: location.version }, found)
+    if (found !== null && (hasChanged || found === quarantineReason)) state[found]++
+    if (!hasChanged) return
+    const about = { bucket: bucketId, path: name, version: location.version }
+    if (found === null) logger.warn(about, 'the scrub found the bytes of a marked object whole again')
+    else logger.error({ ...about, reason: found }, SENTENCES[found])
+  }
+
+  /** What is wrong with an object's bytes; null if nothing is. */
+  async #examine(
+    { location, size, checksum }: ObjectToCheck,
+    state: ScrubState,
+    pace: BytePace,
+    signal: AbortSignal,
+  ): Promise<QuarantineReason | null | 'interrupted'> {
+    const { backend } = this.options
+    const hash = createHash('sha256')
+    let read = 0
+    try {
+      for await (const chunk of await backend.read(location)) {
+        hash.update(chunk)
+        read += chunk.length
+        state.bytes += chunk.length
+        await pace.spend(chunk.length)
+        if (signal.aborted) return 'interrupted'
+      }
+    } catch (error) {
+      if (error instanceof StorageError && error.code === 'MissingBytes') return 'missing'
+      // Is it this file that cannot be read, or the whole disk?
+      await backend.check()
+      return 'corrupted'
+    }
+    if (size !== null && read !== size) return 'corrupted'
+    return checksum === null || hash.digest('hex') === checksum ? null : 'corrupted'
+  }
+}
+
+const SENTENCES: Record<QuarantineReason, string> = {
+  missing: 'the scrub found no bytes of an object; it was marked',
+  corrupted: 'the scrub found damaged bytes; the object was marked and is not served any more',
+}

@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { loadKeys } from '../../src/keys.ts'
+import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
+
+// In one folder and in this order: beside a running server, after it was killed, and with none.
+let folder: string
+let server: Command
+let url: string
+let serviceKey: string
+const env = { STORAGE_CLEANUP_GRACE: '0s', STORAGE_LOG_LEVEL: 'warn' }
+
+beforeAll(async () => {
+  folder = await newFolder()
+  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' } })
+  url = await server.url()
+  const none = { jwtSecret: undefined, signingSecret: undefined }
+  serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey
+  await send('POST', '/bucket', '{"name":"hello"}')
+  for (const name of ['1.txt', '2.txt', '3.txt']) await send('POST', `/object/hello/${name}`, name)
+})
+afterAll(() => removeFolder(folder, [server]))
+
+async function send(method: string, path: string, body: string | null = null): Promise<Response> {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${serviceKey}` },
+    body,
+  })
+  if (!response.ok && method !== 'GET')
+    throw new Error(`${path}: ${response.status} ${await response.text()}`)
+  return response
+}
+
+const objects = () => join(folder, 'storage-data', 'objects')
+
+async function files(): Promise<string[]> {
+  const entries = await readdir(objects(), { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+}
+
+async function plantOrphan(): Promise<void> {
+  const [uid = ''] = await readdir(objects())
+  const version = randomUUID()
+  await mkdir(join(objects(), uid, version.slice(0, 2)), { recursive: true })
+  await writeFile(join(objects(), uid, version.slice(0, 2), version), 'nobody knows me')
+}
+
+const run = (...args: string[]) => strongroom(args, { cwd: folder, env })
+
+describe('beside a running server', () => {
+  it('cleanup --dry-run tells what it would do, and does nothing', async () => {
+    await plantOrphan()
+    const { code, stdout, stderr } = await run('cleanup', '--dry-run')
+    expect(stdout).toMatch(/^Dry run, nothing was changed/)
+    expect(stdout).toMatch(/^ +1 {2}files that nothing named/m)
+    expect(stderr).toContain('"repair":"unnamedBytes"')
+    expect([code, (await files()).length]).toEqual([0, 4])
+  })
+
+  it('cleanup does it', async () => {
+    const { code, stdout } = await run('cleanup')
+    expect(stdout).toMatch(/^Done:/)
+    expect(stdout).toMatch(/^ +1 {2}files that nothing named/m)
+    expect([code, (await files()).length]).toEqual([0, 3])
+    expect(await (await send('GET', '/object/hello/1.txt')).text()).toBe('1.txt')
+  })
+
+  it('scrub names what is damaged, and ends with 1', async () => {
+    expect(await run('scrub')).toMatchObject({
+      code: 0,
+      stdout: '3 of 3 objects, 0 MB; 0 corrupted, 0 missing\n',
+    })
+    const [file = ''] = await files()
+    await writeFile(file, 'XXXXX')
+    const { code, stdout } = await run('scrub', '--bucket', 'hello', '--rate', '10MB')
+    expect(stdout).toMatch(/^3 of 3 objects, 0 MB; 1 corrupted, 0 missing\ncorrupted {2}hello\/[123]\.txt\n$/)
+    expect(code).toBe(1)
+  })
+
+  it('both say that there is no such bucket', async () => {
+    for (const command of ['cleanup', 'scrub']) {
+      const { code, stderr } = await run(command, '--bucket', 'nope')
+      expect([code, stderr]).toEqual([1, 'strongroom: Bucket not found\n'])
+    }
+  })
+})
+
+describe('without a server', () => {
+  it('cleanup works on what a killed one has left, and leaves nothing running', async () => {
+    server.signal('SIGKILL')
+    await server.ended
+    await plantOrphan()
+    const { code, stdout } = await run('cleanup', '--bucket', 'hello')
+    expect(stdout).toMatch(/^ +1 {2}files that nothing named/m)
+    expect([code, (await files()).length]).toEqual([0, 3])
+    expect(server.postgres).toBeUndefined()
+  })
+
+  it.each(['cleanup', 'scrub'])('%s in an empty folder says where it should be run', async (command) => {
+    const empty = await newFolder()
+    try {
+      const { code, stderr } = await strongroom([command], { cwd: empty, env })
+      expect(stderr).toMatch(/^strongroom: There are no files in .*: run this where the server was started/)
+      expect([code, await readdir(empty)]).toEqual([1, []])
+    } finally {
+      await removeFolder(empty, [])
+    }
+  })
+
+  it('scrub refuses a rate that is none', async () => {
+    const { code, stderr } = await run('scrub', '--rate', 'fast')
+    expect(stderr).toContain('Use a size such as 100MB')
+    expect(code).toBe(1)
+  })
+})

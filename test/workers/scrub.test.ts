@@ -1,0 +1,198 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import pino from 'pino'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { LocalBackend } from '../../src/backend/local.ts'
+import type { ScrubState } from '../../src/database/scrubs.ts'
+import { Scrub, type ScrubRequest } from '../../src/workers/scrub.ts'
+import { fileOf } from '../support/cleanup.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+
+let server: TestServer
+let bucket: string
+beforeAll(async () => {
+  server = await startTestServer()
+})
+afterAll(() => server.close())
+beforeEach(async () => {
+  bucket = `b-${randomUUID()}`
+  await server.createBucket(bucket)
+})
+
+const NEVER = new AbortController().signal
+
+function newScrub(): Scrub {
+  const backend = new LocalBackend({ root: server.dataDir, fsync: false })
+  return new Scrub({ database: server.database, backend, logger: pino({ level: 'silent' }) })
+}
+
+async function scrub(request: Partial<ScrubRequest> = {}): Promise<ScrubState> {
+  const state = await newScrub().run({ bucket, rate: Number.POSITIVE_INFINITY, signal: NEVER, ...request })
+  if (state === null) throw new Error('somebody else is scrubbing')
+  return state
+}
+
+const upload = async (name: string, body: string | object = `the bytes of ${name}`) =>
+  expect((await server.request('PUT', `/object/${bucket}/${name}`, { body })).ok).toBe(true)
+const get = async (name: string) => {
+  const response = await server.request('GET', `/object/${bucket}/${name}`)
+  return [
+    response.status,
+    response.ok ? await response.text() : ((await response.json()) as { code: string }).code,
+  ]
+}
+/** Changes one byte and keeps the length, as a failing disk does. */
+async function damage(name: string): Promise<() => Promise<void>> {
+  const file = await fileOf(server, bucket, name)
+  const whole = await readFile(file)
+  const damaged = Buffer.from(whole)
+  damaged[0] = (damaged[0] ?? 0) ^ 1
+  await writeFile(file, damaged)
+  return () => writeFile(file, whole)
+}
+
+describe('the scrub', () => {
+  it('finds every object whole, and says how much it has read', async () => {
+    await upload('small.txt', 'x'.repeat(1000))
+    await upload('large.bin', randomBytes(1_000_000))
+    expect(await scrub()).toMatchObject({
+      checked: 2,
+      total: 2,
+      bytes: 1_001_000,
+      corrupted: 0,
+      missing: 0,
+      isFinished: true,
+    })
+    expect(await get('small.txt')).toEqual([200, 'x'.repeat(1000)])
+  })
+
+  it('finds damaged bytes, and from then on nobody is sent them', async () => {
+    await upload('good.txt')
+    await upload('bad.txt')
+    await damage('bad.txt')
+    expect((await get('bad.txt'))[0]).toBe(200) // nobody knows yet
+    expect(await scrub()).toMatchObject({ checked: 2, corrupted: 1, missing: 0 })
+    expect(await get('bad.txt')).toEqual([500, 'InternalError'])
+    const part = await server.request('GET', `/object/${bucket}/bad.txt`, { headers: { range: 'bytes=1-3' } })
+    expect(part.status).toBe(500)
+    const copied = await server.request('POST', '/object/copy', {
+      body: { bucketId: bucket, sourceKey: 'bad.txt', destinationKey: 'copy.txt' },
+    })
+    expect(copied.status).toBe(500)
+    expect(await get('good.txt')).toEqual([200, 'the bytes of good.txt'])
+    expect((await get('copy.txt'))[0]).toBe(404)
+  })
+
+  it('takes a file that is cut short for damaged, and one that is gone for missing', async () => {
+    await upload('cut.txt')
+    await upload('gone.txt')
+    await truncate(await fileOf(server, bucket, 'cut.txt'), 5)
+    await rm(await fileOf(server, bucket, 'gone.txt'))
+    expect(await scrub()).toMatchObject({ checked: 2, corrupted: 1, missing: 1 })
+    expect((await get('cut.txt'))[0]).toBe(500)
+    expect((await get('gone.txt'))[0]).toBe(404)
+  })
+
+  it('serves an object again whose bytes were restored, or that was uploaded anew', async () => {
+    await upload('restored.txt')
+    await upload('anew.txt')
+    const restore = await damage('restored.txt')
+    await damage('anew.txt')
+    expect(await scrub()).toMatchObject({ corrupted: 2 })
+    await restore()
+    await upload('anew.txt')
+    expect((await get('anew.txt'))[0]).toBe(200)
+    expect(await scrub()).toMatchObject({ corrupted: 0 })
+    expect((await get('restored.txt'))[0]).toBe(200)
+  })
+
+  it('goes on where it was interrupted, and checks nothing twice', async () => {
+    for (let i = 0; i < 5; i++) await upload(`${i}.txt`)
+    const stop = new AbortController()
+    const interrupted = await scrub({
+      signal: stop.signal,
+      onProgress: ({ checked }) => {
+        if (checked === 2) stop.abort()
+      },
+    })
+    expect(interrupted).toMatchObject({ checked: 2, isFinished: false })
+    const seen: number[] = []
+    const finished = await scrub({ onProgress: ({ checked }) => seen.push(checked) })
+    expect(finished).toMatchObject({ checked: 5, isFinished: true })
+    expect(seen).toEqual([3, 4, 5])
+  })
+
+  it('begins anew when told so', async () => {
+    for (let i = 0; i < 3; i++) await upload(`${i}.txt`)
+    const stop = new AbortController()
+    await scrub({ signal: stop.signal, onProgress: () => stop.abort() })
+    expect(await scrub({ restart: true })).toMatchObject({ checked: 3, total: 3 })
+  })
+
+  it('checks rows without a hash by their length alone', async () => {
+    await upload('plain.txt')
+    await server.admin`update storage.objects set checksum = null where bucket_id = ${bucket}`
+    await damage('plain.txt')
+    expect(await scrub()).toMatchObject({ checked: 1, corrupted: 0 })
+  })
+
+  it('says that there is no such bucket', async () => {
+    await expect(scrub({ bucket: 'nowhere' })).rejects.toMatchObject({ code: 'NoSuchBucket' })
+  })
+})
+
+describe('the scrub by itself', () => {
+  it('does its share of the objects, spread over the interval, and all of them in the end', async () => {
+    for (let i = 0; i < 10; i++) await upload(`${i}.txt`)
+    await damage('7.txt')
+    const scrub = newScrub()
+    const hour = 3_600_000
+    const state = async () => {
+      const [row] = await server.admin`
+        select total::int, checked::int, finished_at is not null as finished from storage.scrubs where scope = ''`
+      return row as { total: number; checked: number; finished: boolean }
+    }
+    await scrub.step(hour, NEVER)
+    const { total, checked } = await state()
+    expect(total).toBeGreaterThanOrEqual(10)
+    expect(checked).toBeLessThanOrEqual(1)
+    // Half of the interval later.
+    await server.admin`update storage.scrubs set started_at = now() - interval '30 minutes' where scope = ''`
+    await scrub.step(hour, NEVER)
+    const half = await state()
+    expect(half.checked / total).toBeGreaterThanOrEqual(0.5)
+    expect(half.checked).toBeLessThan(total)
+    await server.admin`update storage.scrubs set started_at = now() - interval '2 hours' where scope = ''`
+    await scrub.step(hour, NEVER)
+    expect(await state()).toEqual({ total, checked: total, finished: true })
+    expect((await get('7.txt'))[0]).toBe(500)
+  })
+
+  it('rests until the interval is over', async () => {
+    await upload('a.txt')
+    await server.admin`update storage.scrubs set started_at = now(), finished_at = now() where scope = ''`
+    const before = await server.admin`select * from storage.scrubs where scope = ''`
+    await newScrub().step(3_600_000, NEVER)
+    expect(await server.admin`select * from storage.scrubs where scope = ''`).toEqual(before)
+  })
+})
+
+describe('a read that is verified', () => {
+  it('marks what it finds damaged, so that later reads are refused at once', async () => {
+    const verifying = await startTestServer({ STORAGE_VERIFY_READS: 'true' })
+    try {
+      await verifying.createBucket('b')
+      await verifying.request('POST', '/object/b/a.txt', { body: 'to be damaged' })
+      const file = await fileOf(verifying, 'b', 'a.txt')
+      await writeFile(file, 'to be damageD')
+      expect((await verifying.request('GET', '/object/b/a.txt')).status).toBe(500)
+      const marked = async () =>
+        (await verifying.admin`select quarantine_reason as reason from storage.objects`)[0]?.reason
+      await expect.poll(marked).toBe('corrupted')
+      const part = await verifying.request('GET', '/object/b/a.txt', { headers: { range: 'bytes=0-1' } })
+      expect(part.status).toBe(500)
+    } finally {
+      await verifying.close()
+    }
+  })
+})
