@@ -8,8 +8,8 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { createApp } from './http/app.ts'
-import { Callers } from './http/caller.ts'
 import { createHttpServer, drain, listen } from './http/http-server.ts'
+import { TokenVerifier } from './http/token-verifier.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
@@ -105,7 +105,7 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({ database, files, secrets, now })
-  const callers = new Callers({ ...config.jwt, secret: keys.jwtSecret })
+  const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const checks = {
     database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
     backend: atMostOncePerSecond(() => backend.check()),
@@ -117,7 +117,7 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
       lists: new ObjectLists(database),
       buckets,
       urls,
-      callers,
+      tokens,
       checks,
       userBuckets,
       supabaseCompat,

@@ -1,5 +1,6 @@
 import { StorageError } from '../errors.ts'
-import { type AppContext, anonymousCaller, type Services } from './env.ts'
+import { anonymousCaller } from './caller.ts'
+import type { AppContext, Services } from './env.ts'
 import { sendObject } from './object-response.ts'
 import { decodeSegment, objectTarget, requestTarget } from './request-path.ts'
 

@@ -3,12 +3,12 @@ import type { AddressInfo } from 'node:net'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 import { afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { StorageError } from '../../src/errors.ts'
-import { Callers } from '../../src/http/caller.ts'
+import { TokenVerifier } from '../../src/http/token-verifier.ts'
 import { mintToken } from '../../src/keys.ts'
 import { startTestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-/** Keys of STORAGE_JWKS_URL, on a key server of the test. Most of it needs no server of ours, only its `Callers`. */
+/** Keys of STORAGE_JWKS_URL, on a key server of the test. Most of it needs no server of ours, only its verifier. */
 
 const SECRET = 'the login secret of these tests, long enough'
 
@@ -21,7 +21,7 @@ let remote: Server
 let url: string
 let asked: number
 let answer: { status: number; body: string }
-let callers: Callers
+let verifier: TokenVerifier
 let one: Pair
 let two: Pair
 /** In STORAGE_JWKS. */
@@ -42,7 +42,7 @@ beforeEach(async () => {
   })
   await new Promise<void>((done) => remote.listen(0, '127.0.0.1', done))
   url = `http://127.0.0.1:${(remote.address() as AddressInfo).port}/jwks.json`
-  callers = new Callers({
+  verifier = new TokenVerifier({
     secret: SECRET,
     jwks: { keys: [local.jwk] },
     jwksUrl: url,
@@ -82,7 +82,7 @@ function tokenOf({ privateKey, jwk }: Pair, claims: JWTPayload = {}): Promise<st
 /** The role that a token proves, or the error. */
 async function who(token: string): Promise<string | undefined> {
   try {
-    return (await callers.identify({ authorization: `Bearer ${token}` }))?.role
+    return (await verifier.identify({ authorization: `Bearer ${token}` }))?.role
   } catch (error) {
     if (error instanceof StorageError) return error.code
     throw error

@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
-import { type AppContext, type Env, requireCaller, type Services } from '../env.ts'
+import { requireCaller } from '../caller.ts'
+import type { AppContext, Env, Services } from '../env.ts'
 
 /** How long a part may take to answer before it counts as failing. In milliseconds. */
 const CHECK_TIMEOUT_MS = 5000

@@ -1,7 +1,8 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { ListEntry } from '../../database/listing.ts'
-import { type Env, requireCaller, type Services } from '../env.ts'
+import { requireCaller } from '../caller.ts'
+import type { Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
 import { objectTarget } from '../request-path.ts'
 

@@ -5,14 +5,8 @@ import { type Access, asUuid, type DeletedRow } from '../../database/objects.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import type { Stored } from '../../storage/publication.ts'
 import type { StoredObject } from '../../storage/stored-object.ts'
-import {
-  type AppContext,
-  anonymousCaller,
-  type Env,
-  optionalCaller,
-  requireCaller,
-  type Services,
-} from '../env.ts'
+import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
+import type { AppContext, Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
 import { sendObject } from '../object-response.ts'
 import { objectTarget, requestTarget } from '../request-path.ts'
