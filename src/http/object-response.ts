@@ -11,6 +11,7 @@ import { checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import type { AppContext, Services } from './env.ts'
 import { parseRange } from './ranges.ts'
+import { logTarget } from './request-log.ts'
 
 export interface ObjectRequest {
   caller: Caller
@@ -40,9 +41,7 @@ export async function sendObject(
   request: ObjectRequest,
 ): Promise<Response> {
   const { caller, access, bucket, name } = request
-  const about = c.get('log')
-  about.bucket = bucket
-  about.path = name
+  logTarget(c, bucket, name)
   let answer: Answer | undefined
   const { object, bytes } = await services.files.download(caller, access, bucket, name, (found) => {
     answer = c.req.method === 'HEAD' ? headAnswer(found, request) : getAnswer(c, found, request)
@@ -50,7 +49,7 @@ export async function sendObject(
   })
   if (!answer) throw new Error('a download was opened without a plan')
   const { status, headers } = answer
-  if (object.size !== null) about.size = object.size
+  if (object.size !== null) c.get('log').size = object.size
   if (bytes instanceof Readable) {
     streamOut(c, status, headers, bytes)
     return RESPONSE_ALREADY_SENT

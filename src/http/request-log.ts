@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import type { Env } from './env.ts'
+import type { AppContext, Env } from './env.ts'
 import { requestTarget } from './request-path.ts'
 
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
@@ -55,6 +55,13 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
     }
     await next()
   }
+}
+
+/** Remembers for that line what the request is about; of two objects, the source. */
+export function logTarget(c: AppContext, bucket: string, name?: string): void {
+  const about = c.get('log')
+  about.bucket = bucket
+  if (name !== undefined) about.path = name
 }
 
 function withoutTokens(text: string | undefined): string | undefined {

@@ -25,6 +25,11 @@ export function requestTarget(incoming: IncomingMessage): {
   }
 }
 
+/** The query as the client wrote it; Node's URL parser is not asked, since it would see other bytes. */
+export function queryOf(incoming: IncomingMessage): URLSearchParams {
+  return new URLSearchParams(requestTarget(incoming).query)
+}
+
 /**
  * The bucket and the name in a path, decoded once. The name is everything after the bucket's segment and may be
  * empty; whether it is legal is for the storage to say.

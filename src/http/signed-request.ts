@@ -2,6 +2,7 @@ import { StorageError } from '../errors.ts'
 import { anonymousCaller } from './caller.ts'
 import type { AppContext, Services } from './env.ts'
 import { sendObject } from './object-response.ts'
+import { logTarget } from './request-log.ts'
 import { decodeSegment, objectTarget, requestTarget } from './request-path.ts'
 
 /** What a request with a signed URL is for, and what it proves that with. */
@@ -54,6 +55,6 @@ export function signedTarget(c: AppContext, route: string): SignedTarget {
   }
   const { bucket, name: start } = objectTarget(path, route)
   const name = start + (hasMark ? decodeSegment(whole.slice(path.length, mark)) : '')
-  Object.assign(c.get('log'), { bucket, path: name })
+  logTarget(c, bucket, name)
   return { bucket, name, token, query: parameters }
 }

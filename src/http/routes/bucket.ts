@@ -7,7 +7,8 @@ import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
-import { decodeSegment, requestTarget } from '../request-path.ts'
+import { logTarget } from '../request-log.ts'
+import { decodeSegment, queryOf } from '../request-path.ts'
 import { successList, successResponse } from '../success-response.ts'
 
 /** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */
@@ -68,14 +69,14 @@ export function bucketRoutes(services: Services) {
       const caller = await requireCaller(c, services, 'storage.bucket.create')
       const body = await readJson(c.env.incoming, createSchema)
       const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
-      c.get('log').bucket = id
+      logTarget(c, id)
       await buckets.create(caller, { ...asRequest(body), id, name, type, versioningStatus })
       return successResponse(c, services, { name }, { status: 201 })
     })
     .get('/bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.list')
-      const sent = new URLSearchParams(requestTarget(c.env.incoming).query)
-      const query = checkShape('querystring', Object.fromEntries(sent), listSchema)
+      const sent = Object.fromEntries(queryOf(c.env.incoming))
+      const query = checkShape('querystring', sent, listSchema)
       const rows = await buckets.list(caller, {
         limit: query.limit,
         offset: query.offset,
@@ -114,7 +115,7 @@ export function bucketRoutes(services: Services) {
 
 function bucketId(c: AppContext): string {
   const id = decodeSegment(c.req.path.split('/')[2] ?? '')
-  c.get('log').bucket = id
+  logTarget(c, id)
   return id
 }
 

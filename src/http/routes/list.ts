@@ -4,6 +4,7 @@ import type { ListEntry } from '../../database/listing.ts'
 import { requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
+import { logTarget } from '../request-log.ts'
 import { objectTarget } from '../request-path.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
@@ -42,7 +43,7 @@ export function listRoutes(services: Services) {
     .post('/object/list/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.list')
       const { bucket } = objectTarget(c.req.path, '/object/list/')
-      c.get('log').bucket = bucket
+      logTarget(c, bucket)
       const body = await readJson(c.env.incoming, listSchema)
       const entries = await lists.level(caller, bucket, {
         prefix: body.prefix,
@@ -57,7 +58,7 @@ export function listRoutes(services: Services) {
     .post('/object/list-v2/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.list_v2', 'TokenRequired')
       const { bucket } = objectTarget(c.req.path, '/object/list-v2/')
-      c.get('log').bucket = bucket
+      logTarget(c, bucket)
       const body = await readJson(c.env.incoming, pageSchema)
       const delimited = body.with_delimiter ?? false
       const { entries, next } = await lists.page(caller, bucket, {

@@ -1,18 +1,19 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Caller } from '../../database/as-caller.ts'
-import { type Access, asUuid, type DeletedRow } from '../../database/objects.ts'
+import type { Access } from '../../database/objects.ts'
 import { parseContentType } from '../../storage/content-type.ts'
-import type { Stored } from '../../storage/publication.ts'
-import type { StoredObject } from '../../storage/stored-object.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
+import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
-import { objectTarget, requestTarget } from '../request-path.ts'
+import { logTarget } from '../request-log.ts'
+import { objectTarget, queryOf } from '../request-path.ts'
 import { hasUrlToken, sendSigned } from '../signed-request.ts'
 import { successResponse } from '../success-response.ts'
 import { headerValue, metadataFromHeader, readUploadBody } from '../upload-body.ts'
+import { uploadResponse } from '../upload-response.ts'
 
 const key = z.string('must be a string')
 
@@ -42,7 +43,8 @@ export function objectRoutes(services: Services) {
 
   async function upload(c: AppContext, operation: string, upsert: boolean) {
     const caller = await requireCaller(c, services, operation)
-    const target = logged(c, objectTarget(c.req.path, '/object/'))
+    const target = objectTarget(c.req.path, '/object/')
+    logTarget(c, target.bucket, target.name)
     const content = await readUploadBody(c.env.incoming)
     const stored = await files.upload(caller, { ...content, ...target, upsert })
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
@@ -50,12 +52,13 @@ export function objectRoutes(services: Services) {
 
   function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
-    const download = queryOf(c).get('download') ?? undefined
+    const download = queryOf(c.env.incoming).get('download') ?? undefined
     return sendObject(c, services, { ...who, bucket, name, download })
   }
 
   async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
-    const { bucket, name } = logged(c, objectTarget(c.req.path, route))
+    const { bucket, name } = objectTarget(c.req.path, route)
+    logTarget(c, bucket, name)
     const object = await files.find(who.caller, who.access, bucket, name)
     return successResponse(c, services, infoJson(object), { fields: { checksum: object.checksum } })
   }
@@ -91,14 +94,16 @@ export function objectRoutes(services: Services) {
       .post('/object/move', async (c) => {
         const caller = await requireCaller(c, services, 'storage.object.move')
         const body = await readJson(c.env.incoming, moveSchema)
-        const { from, to } = logged(c, route(body))
+        const { from, to } = route(body)
+        logTarget(c, from.bucket, from.name)
         await files.move(caller, from, to)
         return c.json({ message: 'Successfully moved' })
       })
       .post('/object/copy', async (c) => {
         const caller = await requireCaller(c, services, 'storage.object.copy')
         const body = await readJson(c.env.incoming, copySchema)
-        const { from, to } = logged(c, route(body))
+        const { from, to } = route(body)
+        logTarget(c, from.bucket, from.name)
         const { object } = await files.copy(caller, {
           from,
           to,
@@ -116,7 +121,7 @@ export function objectRoutes(services: Services) {
         return successResponse(
           c,
           services,
-          { Id: object.id, Key: keyOf(object), ...rowJson(object) },
+          { Id: object.id, Key: keyOf(object), ...storedRowJson(object) },
           { fields: ownFields(object) },
         )
       })
@@ -131,51 +136,19 @@ export function objectRoutes(services: Services) {
       .delete('/object/:bucket', async (c) => {
         const caller = await requireCaller(c, services, 'storage.object.delete_many')
         const { bucket } = objectTarget(c.req.path, '/object/')
-        c.get('log').bucket = bucket
+        logTarget(c, bucket)
         const { prefixes } = await readJson(c.env.incoming, deleteSchema)
         const rows = await files.removeMany(caller, bucket, prefixes)
-        return c.json(rows.map(deletedJson))
+        return c.json(rows.map(rowJson))
       })
       .delete('/object/:bucket/:key{.*}', async (c) => {
         const caller = await requireCaller(c, services, 'storage.object.delete')
-        const { bucket, name } = logged(c, objectTarget(c.req.path, '/object/'))
+        const { bucket, name } = objectTarget(c.req.path, '/object/')
+        logTarget(c, bucket, name)
         await files.remove(caller, bucket, name)
         return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
       })
   )
-}
-
-/** Answers an upload: Supabase's own body, and the object itself (design §8). */
-export function uploadResponse(
-  c: AppContext,
-  services: Services,
-  { object, created }: Stored,
-  body: Record<string, unknown>,
-): Response {
-  c.get('log').size = object.size ?? 0
-  // PUT is an update, which RFC 9110 §9.3.4 answers with 201 only when there was nothing before.
-  const status = created || c.req.method === 'POST' ? 201 : 200
-  return successResponse(c, services, body, { status, fields: ownFields(object) })
-}
-
-export function keyOf(object: { bucket: string; name: string }): string {
-  return `${object.bucket}/${object.name}`
-}
-
-/** Remembers for the log what a request is about. */
-export function logged<T extends { bucket: string; name: string } | ReturnType<typeof route>>(
-  c: AppContext,
-  about: T,
-): T {
-  const { bucket, name } = 'from' in about ? about.from : about
-  c.get('log').bucket = bucket
-  c.get('log').path = name
-  return about
-}
-
-/** The query as the client wrote it; node's URL parser is not asked, since it would see other bytes. */
-export function queryOf(c: AppContext): URLSearchParams {
-  return new URLSearchParams(requestTarget(c.env.incoming).query)
 }
 
 function route(body: z.infer<typeof moveSchema>) {
@@ -195,72 +168,4 @@ function isHead(c: AppContext): boolean {
 
 function downloadOperation(c: AppContext): string {
   return isHead(c) ? 'object.head_authenticated_info' : 'storage.object.get_authenticated'
-}
-
-/** Design §8: the object itself. */
-function ownFields(object: StoredObject) {
-  return {
-    id: object.id,
-    bucket: object.bucket,
-    path: object.name,
-    size: object.size,
-    content_type: object.contentType,
-    checksum: object.checksum,
-    owner_id: object.ownerId,
-    metadata: object.userMetadata,
-    created_at: object.createdAt,
-    updated_at: object.updatedAt,
-  }
-}
-
-/** Contract §3.7. */
-function infoJson(object: StoredObject) {
-  const known = object.systemMetadata
-  return {
-    id: object.id,
-    name: object.name,
-    version: object.version,
-    bucket_id: object.bucket,
-    size: object.size,
-    content_type: known?.mimetype ?? null,
-    cache_control: known?.cacheControl ?? null,
-    etag: known?.eTag ?? null,
-    metadata: object.userMetadata,
-    last_modified: object.updatedAt,
-    created_at: object.createdAt,
-    content_encoding: object.contentEncoding,
-  }
-}
-
-/** A row of contract §3.8: texts that are null appear as `""`. */
-function rowJson(object: StoredObject) {
-  return {
-    name: object.name,
-    bucket_id: object.bucket,
-    owner: asUuid(object.ownerId) ?? '',
-    owner_id: object.ownerId ?? '',
-    version: object.version ?? '',
-    id: object.id,
-    created_at: object.createdAt,
-    updated_at: object.updatedAt,
-    last_accessed_at: object.updatedAt,
-    metadata: object.systemMetadata,
-    user_metadata: object.userMetadata,
-  }
-}
-
-function deletedJson(row: DeletedRow) {
-  return {
-    name: row.name ?? '',
-    bucket_id: row.bucketId ?? '',
-    owner: row.owner ?? '',
-    owner_id: row.ownerId ?? '',
-    version: row.version ?? '',
-    id: row.id,
-    created_at: row.createdAt,
-    updated_at: row.updatedAt,
-    last_accessed_at: row.lastAccessedAt,
-    metadata: row.metadata,
-    user_metadata: row.userMetadata,
-  }
 }

@@ -5,12 +5,14 @@ import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
+import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
-import { objectTarget } from '../request-path.ts'
+import { logTarget } from '../request-log.ts'
+import { objectTarget, queryOf } from '../request-path.ts'
 import { sendSigned, signedTarget } from '../signed-request.ts'
 import { successList, successResponse } from '../success-response.ts'
 import { metadataFromHeader, readUploadBody } from '../upload-body.ts'
-import { keyOf, logged, queryOf, uploadResponse } from './object.ts'
+import { uploadResponse } from '../upload-response.ts'
 
 const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
 const signSchema = z.object({ expiresIn: seconds })
@@ -26,7 +28,8 @@ export function signRoutes(services: Services) {
   return new Hono<Env>()
     .post('/object/upload/sign/:bucket/:key{.*}', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.sign_upload_url')
-      const target = logged(c, objectTarget(c.req.path, '/object/upload/sign/'))
+      const target = objectTarget(c.req.path, '/object/upload/sign/')
+      logTarget(c, target.bucket, target.name)
       const signed = await urls.signUpload(caller, {
         ...target,
         upsert: c.req.header('x-upsert') === 'true',
@@ -56,7 +59,7 @@ export function signRoutes(services: Services) {
     .post('/object/sign/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.sign_many')
       const { bucket } = objectTarget(c.req.path, '/object/sign/')
-      c.get('log').bucket = bucket
+      logTarget(c, bucket)
       const { expiresIn, paths } = await readExpiry(c, signManySchema)
       const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
       return successList(
@@ -75,7 +78,8 @@ export function signRoutes(services: Services) {
     })
     .post('/object/sign/:bucket/:key{.*}', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.sign')
-      const { bucket, name } = logged(c, objectTarget(c.req.path, '/object/sign/'))
+      const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
+      logTarget(c, bucket, name)
       const { expiresIn } = await readExpiry(c, signSchema)
       const signed = await urls.signDownload(caller, bucket, name, expiresIn)
       const { signedURL, ...fields } = signedJson(c, services, signed)
@@ -96,7 +100,7 @@ function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
 
 /** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
 async function readExpiry<T extends { expiresIn: number }>(c: AppContext, schema: z.ZodType<T>): Promise<T> {
-  const inQuery = queryOf(c).get('expires_in')
+  const inQuery = queryOf(c.env.incoming).get('expires_in')
   if (inQuery === null) return readJson(c.env.incoming, schema)
   const body = await readJson(c.env.incoming, z.looseObject({}))
   return checkShape(
