@@ -30,7 +30,9 @@ export interface BucketStorageOptions {
 
 /** A bucket's settings as a client sends them; undefined leaves a setting as it is, null clears it. */
 export interface BucketRequest {
+  /** Beats `public`, if both are given. */
   policy?: BucketPolicy | undefined
+  /** Supabase's word for the policy `public`. */
   public?: boolean | undefined
   /** Bytes, or a size such as `"5MB"`. */
   fileSizeLimit?: number | string | null | undefined
@@ -57,7 +59,11 @@ export class BucketStorage {
     this.#database = options.database
   }
 
-  /** @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists */
+  /**
+   * Makes a bucket that the caller owns. One that comes with a `policy` also has its name checked strictly.
+   *
+   * @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists
+   */
   async create(caller: Caller, request: NewBucketRequest): Promise<void> {
     const strict = request.policy !== undefined
     const id = parseBucketName(request.id, { strict })
@@ -82,13 +88,14 @@ export class BucketStorage {
     }
   }
 
-  /** @throws NoSuchBucket when absent or hidden */
+  /** Finds a bucket that the caller may see. @throws NoSuchBucket when absent or hidden */
   async get(caller: Caller, id: string): Promise<BucketRow> {
     const bucket = await asCaller(this.#database, caller, (tx) => findBucket(tx, id))
     if (!bucket) throw new StorageError('NoSuchBucket')
     return bucket
   }
 
+  /** The buckets that the caller may see. */
   list(caller: Caller, query: BucketListQuery): Promise<BucketRow[]> {
     return asCaller(this.#database, caller, (tx) => listBuckets(tx, query))
   }
@@ -99,7 +106,11 @@ export class BucketStorage {
     return (id) => found.get(id) ?? { fileCount: 0, totalSize: 0 }
   }
 
-  /** @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType */
+  /**
+   * Changes the settings that are given. Objects that are in the bucket stay, whatever the new ones say.
+   *
+   * @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType
+   */
   async update(caller: Caller, id: string, request: BucketRequest): Promise<void> {
     const changes: BucketChanges = this.#settings(request)
     if (request.policy !== undefined) changes.policy = request.policy
@@ -112,28 +123,32 @@ export class BucketStorage {
 
   /**
    * Deletes the objects that were in the bucket when it was asked, and returns when they are gone. The
-   * original queues the work; here a bucket can be deleted right after.
+   * original queues the work; here a bucket can be deleted right after. For the service alone, since no policy
+   * is asked about the objects.
    *
-   * @throws NoSuchBucket
+   * @throws RoleNotAllowed, NoSuchBucket
    */
-  async empty(id: string): Promise<number> {
+  async empty(caller: Caller, id: string): Promise<void> {
+    if (caller.role !== 'service_role') throw new StorageError('RoleNotAllowed')
     const before = await asService(this.#database, async (tx) => {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
       return databaseTime(tx)
     })
-    let deleted = 0
     for (;;) {
       const { count, removals } = await asService(this.#database, async (tx) => {
         const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
         return { count: rows.length, removals: await ownRemovals(tx) }
       })
       await removeBytes(this.#options, removals)
-      deleted += count
-      if (count < EMPTY_BATCH) return deleted
+      if (count < EMPTY_BATCH) return
     }
   }
 
-  /** @throws NoSuchBucket when absent or kept by the policies, ResourceNotEmpty, ResourceReferenced */
+  /**
+   * Deletes an empty bucket.
+   *
+   * @throws NoSuchBucket when absent or kept by the policies, ResourceNotEmpty, ResourceReferenced
+   */
   async delete(caller: Caller, id: string): Promise<void> {
     // Existence and emptiness are facts for the server to find; whether to delete is the policies' to say.
     await asService(this.#database, async (tx) => {

@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { BucketRow, BucketStats } from '../../database/buckets.ts'
-import { StorageError } from '../../errors.ts'
 import { BUCKET_POLICIES } from '../../storage/bucket.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { requireCaller } from '../caller.ts'
@@ -102,8 +101,7 @@ export function bucketRoutes(services: Services) {
     .patch('/bucket/:id', update)
     .post('/bucket/:id/empty', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.empty')
-      if (caller.role !== 'service_role') throw new StorageError('RoleNotAllowed')
-      await buckets.empty(bucketId(c))
+      await buckets.empty(caller, bucketId(c))
       return c.json({ message: 'Successfully emptied' })
     })
     .delete('/bucket/:id', async (c) => {
