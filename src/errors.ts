@@ -90,6 +90,27 @@ const table = {
     message: 'The request body is too large',
     wireCode: 'EntityTooLarge',
   },
+  /** What Node's parser refuses never gets to a route: `http-server.ts` answers. */
+  NotHttp: {
+    status: 400,
+    label: 'Bad Request',
+    message: 'The request is not valid HTTP',
+    wireCode: 'InvalidRequest',
+  },
+  HeadersTooLarge: {
+    status: 431,
+    label: 'Request Header Fields Too Large',
+    message: 'The request headers are too large',
+    wireCode: 'InvalidRequest',
+    compat: { http: 431 },
+  },
+  RequestTimeout: {
+    status: 408,
+    label: 'Request Timeout',
+    message: 'The request did not come in time',
+    wireCode: 'InvalidRequest',
+    compat: { http: 408 },
+  },
   /** The body ended early, or the client went away. Nobody may be left to read it (contract §1.6). */
   Aborted: {
     status: 400,
@@ -219,7 +240,6 @@ const table = {
     wireCode: 'SlowDown',
     headers: RETRY,
   },
-  ShuttingDown: { status: 503, message: 'The server is shutting down', wireCode: 'SlowDown' },
   /** The bytes are not those that were uploaded; the client must not take them for good. */
   CorruptedBytes: {
     status: 500,

@@ -8,7 +8,7 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { createApp } from './http/app.ts'
-import { createHttpServer, drain, listen } from './http/http-server.ts'
+import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
@@ -58,7 +58,8 @@ export async function startServer({
       onLost: onFatal,
     }))
   try {
-    const server = createHttpServer(buildApp({ config, keys, backend, database, logger }).fetch)
+    const { fetch } = buildApp({ config, keys, backend, database, logger })
+    const server = createHttpServer(fetch, config.supabaseCompat)
     const url = await listen(server, config)
     const workers = startWorkers({ config, backend, database, logger })
     return {
@@ -66,7 +67,7 @@ export async function startServer({
       keys,
       close: async () => {
         await Promise.all(workers.map((worker) => worker.stop()))
-        await drain(server, config.shutdownTimeoutMs, logger)
+        await drainServer(server, config.shutdownTimeoutMs, logger)
         await backend.close()
         await database.close()
       },

@@ -13,11 +13,11 @@ const MAX_HEADER_BYTES = 64 * 1024
 const IDLE_MS = 120_000
 
 /** A server that hands its requests to `fetch`, and answers by itself what is no request at all. */
-export function createHttpServer(fetch: FetchCallback): Server {
+export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean): Server {
   const listener = getRequestListener(fetch, {
     hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
-    errorHandler: (error) => rawError(error),
+    errorHandler: (cause) => rawError(cause, supabaseCompat),
   })
   // Its type also knows HTTP/2, which we do not serve.
   const handle = listener as (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>
@@ -39,7 +39,7 @@ export function createHttpServer(fetch: FetchCallback): Server {
     })
     void handle(escaped(incoming), watched(incoming, outgoing))
   })
-  server.on('clientError', (error, socket) => refuse(error, socket as Socket))
+  server.on('clientError', (error, socket) => refuse(error, socket as Socket, supabaseCompat))
   return server
 }
 
@@ -63,8 +63,8 @@ function escaped(incoming: IncomingMessage): IncomingMessage {
   return incoming
 }
 
-function rawError(cause: unknown): Response {
-  const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), false)
+function rawError(cause: unknown, compat: boolean): Response {
+  const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), compat)
   return Response.json(body, { status: http, headers: { 'X-Content-Type-Options': 'nosniff' } })
 }
 
@@ -72,7 +72,7 @@ function rawError(cause: unknown): Response {
  * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
  * hand; never into another response, whose reader would take it for a part of that.
  */
-function refuse(error: Error & { code?: string }, socket: Socket): void {
+function refuse(error: Error & { code?: string }, socket: Socket, compat: boolean): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
@@ -82,7 +82,7 @@ function refuse(error: Error & { code?: string }, socket: Socket): void {
     const { incoming, outgoing } = running
     if (incoming.complete) {
       // It came behind a whole request, which gets its own answer first.
-      if (!running.isFollowed) outgoing.once('finish', () => socket.writable && refuse(error, socket))
+      if (!running.isFollowed) outgoing.once('finish', () => socket.writable && refuse(error, socket, compat))
       running.isFollowed = true
       return
     }
@@ -92,21 +92,28 @@ function refuse(error: Error & { code?: string }, socket: Socket): void {
       return
     }
   }
-  const [status, message] = refusal(error)
-  const label = STATUS_CODES[status] ?? 'Bad Request'
-  const body = JSON.stringify({ statusCode: String(status), error: label, message, code: 'InvalidRequest' })
+  const { http, body: fields } = wireError(refusal(error), compat)
+  const body = JSON.stringify(fields)
   socket.end(
-    `HTTP/1.1 ${status} ${label}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+    `HTTP/1.1 ${http} ${STATUS_CODES[http]}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n${body}`,
   )
 }
 
-function refusal({ code }: { code?: string }): [status: number, message: string] {
-  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'The request headers are too large']
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'The request did not come in time']
-  // Node takes no raw UTF-8 in a target, though some clients send it.
-  if (code === 'HPE_INVALID_URL') return [400, 'The path of the request must be percent-encoded']
-  return [400, 'The request is not valid HTTP']
+function refusal(cause: Error & { code?: string }): StorageError {
+  switch (cause.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new StorageError('HeadersTooLarge', { cause })
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new StorageError('RequestTimeout', { cause })
+    case 'HPE_INVALID_URL': // Node takes no raw UTF-8 in a target, though some clients send it.
+      return new StorageError('NotHttp', {
+        cause,
+        message: 'The path of the request must be percent-encoded',
+      })
+    default:
+      return new StorageError('NotHttp', { cause })
+  }
 }
 
 /** Listens, and tells where, such as `http://127.0.0.1:8209`. */
@@ -122,7 +129,7 @@ export function listen(server: Server, { host, port }: { host: string; port: num
 }
 
 /** Takes no new connections, lets running requests finish, and cuts off what is left after the limit. */
-export async function drain(server: Server, limitMs: number, logger: Logger): Promise<void> {
+export async function drainServer(server: Server, limitMs: number, logger: Logger): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   // A connection that has finished its last request is not closed by itself when it is kept alive.
   const sweep = setInterval(() => server.closeIdleConnections(), 50)

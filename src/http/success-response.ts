@@ -8,8 +8,9 @@ export interface Additions {
 }
 
 /**
- * The one renderer of successful JSON answers: `body` is Supabase's (contract §2, §3), and unless its exact wire
- * is wanted (STORAGE_COMPAT=supabase), ours is added to it; where both have a field, Supabase's stays.
+ * The one renderer of successful JSON answers that differ between the two modes: `body` is Supabase's (contract §2,
+ * §3), and unless its exact wire is wanted (STORAGE_COMPAT=supabase), ours is added to it; where both have a field,
+ * Supabase's stays.
  */
 export function successResponse(
   c: AppContext,

@@ -200,6 +200,13 @@ const CASES: Case[] = [
     compat: [400, '400', 'InvalidRequest', 'invalid_x_robots_tag'],
   },
   {
+    what: 'headers that are too large',
+    send: get('/status', { headers: { 'x-note': 'a'.repeat(70_000) } }),
+    plain: [431, 'InvalidRequest', 'Request Header Fields Too Large'],
+    compat: [431, '431', 'InvalidRequest', 'Request Header Fields Too Large'],
+    message: 'The request headers are too large',
+  },
+  {
     what: 'an unknown route',
     send: get('/nothing'),
     plain: [404, 'InvalidRequest', 'Not Found'],
