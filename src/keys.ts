@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
+import { flushPath } from './flush.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
 export interface Keys {
@@ -98,13 +99,11 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
   const draft = `${path}.new-${randomUUID()}`
   try {
     await mkdir(dataDir, { recursive: true })
-    const file = await open(draft, 'wx', 0o600)
-    await file.writeFile(`${JSON.stringify(keys, null, 2)}\n`)
-    await file.sync()
-    await file.close()
+    const text = `${JSON.stringify(keys, null, 2)}\n`
+    await writeFile(draft, text, { flag: 'wx', mode: 0o600, flush: true })
     // A link, not a rename: if another server has made keys meanwhile, those stay.
     await link(draft, path)
-    await syncFolder(dataDir)
+    await flushPath(dataDir)
     return keys
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') {
@@ -115,10 +114,4 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
   } finally {
     await rm(draft, { force: true })
   }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  await folder.sync()
-  await folder.close()
 }

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
-import { mkdir, open } from 'node:fs/promises'
+import { mkdirSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { flushPath, flushPathSync } from '../flush.ts'
 import { errno } from './file-errors.ts'
 
 /**
@@ -24,7 +25,7 @@ export class Folders {
     if (!fsync) return
     // One that exists may have been made a moment ago, by a process that has not flushed it.
     for (let folder = this.top; ; folder = dirname(folder)) {
-      flushFolderSync(dirname(folder))
+      flushPathSync(dirname(folder))
       if (folder === (firstMade ?? this.top)) break
     }
   }
@@ -67,27 +68,3 @@ export class Folders {
 
 /** Sixteen full buckets, in about half a megabyte. */
 const MAX_FLUSHED = 4096
-
-/** Flushes the file or folder at `path`. */
-export async function flushPath(path: string): Promise<void> {
-  const file = await open(path, 'r')
-  try {
-    await file.sync()
-  } catch (error) {
-    // Some network file systems have no flush for folders, whose names they write at once.
-    if (errno(error) !== 'EINVAL') throw error
-  } finally {
-    await file.close()
-  }
-}
-
-function flushFolderSync(path: string): void {
-  const fd = openSync(path, 'r')
-  try {
-    fsyncSync(fd)
-  } catch (error) {
-    if (errno(error) !== 'EINVAL') throw error
-  } finally {
-    closeSync(fd)
-  }
-}

@@ -18,10 +18,11 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
+import { flushPath } from '../flush.ts'
 import type { Backend, ByteRange, Location, Stored, WriteOptions, Written } from './backend.ts'
 import { drain } from './drain.ts'
 import { errno, fromErrno, unusable } from './file-errors.ts'
-import { Folders, flushPath } from './folders.ts'
+import { Folders } from './folders.ts'
 
 export interface LocalBackendOptions {
   /** The data folder; `objects/` is made in it. */

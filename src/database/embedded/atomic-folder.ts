@@ -1,5 +1,6 @@
-import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { flushPath } from '../../flush.ts'
 import { isAlive } from './postmaster.ts'
 
 /**
@@ -14,21 +15,11 @@ export async function makeFolder(path: string, fill: (unfinished: string) => Pro
   try {
     await fill(unfinished)
     await rename(unfinished, path)
-    await sync(dirname(path)) // the name itself must survive a crash too
+    await flushPath(dirname(path)) // the name itself must survive a crash too
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true })
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error
-  }
-}
-
-/** Flushes a file, or the names in a folder, to the disk. */
-export async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

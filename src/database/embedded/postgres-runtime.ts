@@ -12,7 +12,8 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, lstat, mkdir, readdir, readFile, stat, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative } from 'node:path'
-import { makeFolder, makeSharedFolder, sync } from './atomic-folder.ts'
+import { flushPath } from '../../flush.ts'
+import { makeFolder, makeSharedFolder } from './atomic-folder.ts'
 import { EmbeddedPostgresError } from './embedded-error.ts'
 import { type Account, allows, canReach, READ, SEARCH } from './system-account.ts'
 
@@ -106,8 +107,8 @@ async function makeCopy(packageDir: string, copy: string): Promise<void> {
     await chmod(unfinished, 0o755)
     await copyReadable(join(packageDir, 'native'), join(unfinished, 'native'))
     await linkLibraries(unfinished)
-    await sync(join(unfinished, 'native/lib'))
-    await sync(unfinished)
+    await flushPath(join(unfinished, 'native/lib'))
+    await flushPath(unfinished)
   })
 }
 
@@ -122,7 +123,7 @@ async function copyReadable(from: string, to: string): Promise<void> {
     if (!entry.isFile()) continue
     await copyFile(source, target, constants.COPYFILE_FICLONE)
     await chmod(target, basename(from) === 'bin' ? 0o755 : 0o644)
-    await sync(target)
+    await flushPath(target)
   }
-  await sync(to)
+  await flushPath(to)
 }
