@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseByteSize } from './byte-size.ts'
+import { parseDuration } from './duration.ts'
 
 /** Everything the environment can say, read once (design §10). Each field says its unit and variable. */
 export interface Config {
@@ -119,14 +120,12 @@ const byteSize = z.string().transform((text, context) => {
   return z.NEVER
 })
 
-const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
-const duration = z
-  .string()
-  .regex(/^\d+(ms|s|m|h|d)$/, 'must be a duration such as 30s, 5m or 1h')
-  .transform((text) => {
-    const unit = text.replace(/^\d+/, '') as keyof typeof UNIT_MS // the pattern above allows no other
-    return Number.parseInt(text, 10) * UNIT_MS[unit]
-  })
+const duration = z.string().transform((text, context) => {
+  const ms = parseDuration(text)
+  if (ms !== null) return ms
+  context.addIssue({ code: 'custom', message: 'must be a duration such as 30s, 5m or 1h' })
+  return z.NEVER
+})
 
 const jwks = z.string().transform((text, context) => {
   try {

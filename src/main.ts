@@ -10,6 +10,7 @@ import { serve } from './cli/serve.ts'
 import { ConfigError } from './config.ts'
 import { EmbeddedPostgresError } from './database/embedded.ts'
 import { MigrationError } from './database/migrate.ts'
+import { parseDuration } from './duration.ts'
 import { StorageError } from './errors.ts'
 import { KeysError } from './keys.ts'
 import { packageVersion } from './server.ts'
@@ -93,11 +94,10 @@ function byteSize(text: string): number {
 }
 
 function seconds(text: string): number {
-  const match = /^(\d{1,9})([smhd])$/.exec(text)
-  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match?.[2] ?? '']
-  if (!match?.[1] || unit === undefined)
+  const ms = parseDuration(text)
+  if (ms === null || ms % 1000 !== 0)
     throw new InvalidArgumentError('Use a duration such as 15m, 12h or 30d.')
-  return Number(match[1]) * unit
+  return ms / 1000
 }
 
 /** Says what is wrong in a line each, and what to do; only a fault of ours comes with its stack. */

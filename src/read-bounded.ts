@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { prematureClose } from './premature-close.ts'
 
 /**
  * Reads a short stream to its end. Listens to events, since a promise for each chunk is what a small request
@@ -27,15 +28,10 @@ export function readBounded(stream: Readable, maxBytes: number, tooLarge: () => 
       settle()
       resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, size))
     }
-    const onClose = () => fail(stream.errored ?? prematureClose())
+    const onClose = () => fail(prematureClose(stream))
     stream.on('error', fail)
     // Events that are past will not come again.
     if (stream.destroyed || stream.readableEnded) return onClose()
     stream.on('data', onData).on('end', onEnd).on('close', onClose)
   })
-}
-
-function prematureClose(): Error {
-  const error = new Error('The stream ended before it was complete')
-  return Object.assign(error, { code: 'ERR_STREAM_PREMATURE_CLOSE' })
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { StorageError } from '../errors.ts'
+import { prematureClose } from '../premature-close.ts'
 import type { Written } from './backend.ts'
 
 export interface DrainOptions {
@@ -92,9 +93,4 @@ export function drain(body: Readable, { maxBytes, batchBytes, write }: DrainOpti
     body.on('data', onData).on('end', onEnd).on('close', onClose)
     body.resume() // someone may have paused it while asking whether it is welcome
   })
-}
-
-function prematureClose(body: Readable): Error {
-  const error = new Error('The body ended before it was complete')
-  return body.errored ?? Object.assign(error, { code: 'ERR_STREAM_PREMATURE_CLOSE' })
 }

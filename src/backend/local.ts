@@ -19,6 +19,7 @@ import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
 import { flushPath } from '../flush.ts'
+import { UUID } from '../uuid.ts'
 import type { Backend, ByteRange, Location, Stored, WriteOptions, Written } from './backend.ts'
 import { drain } from './drain.ts'
 import { errno, fromErrno, unusable } from './file-errors.ts'
@@ -280,7 +281,6 @@ export class LocalBackend implements Backend {
   }
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const SHARD = /^[0-9a-f]{2}$/
 
 /** One write to the disk; larger ones gain nothing. About twice as much of an upload is in memory. */

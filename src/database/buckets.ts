@@ -1,9 +1,10 @@
-import { asc, desc, eq, type SQL, sql } from 'drizzle-orm'
+import { asc, desc, eq, sql } from 'drizzle-orm'
 import type { Transaction } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { asUuid } from './objects.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { buckets, objects } from './schema.ts'
+import { textArray } from './text-array.ts'
 
 export type BucketRow = typeof buckets.$inferSelect
 
@@ -141,13 +142,9 @@ export async function bucketStats(tx: Transaction, ids: string[]): Promise<Map<s
         when 'number' then (${objects.metadata} ->> 'size')::numeric end), 0)`,
     })
     .from(objects)
-    .where(anyOf(ids))
+    .where(sql`${objects.bucketId} = any (${textArray(ids)})`)
     .groupBy(objects.bucketId)
   return new Map(
     rows.map((row) => [row.id ?? '', { fileCount: Number(row.count), totalSize: Number(row.size) }] as const),
   )
-}
-
-function anyOf(ids: string[]): SQL {
-  return sql`${objects.bucketId} = any (array(select jsonb_array_elements_text(${JSON.stringify(ids)}::jsonb)))`
 }

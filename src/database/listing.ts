@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { prepared, type Transaction } from './as-caller.ts'
+import { dateOrNull } from './row-dates.ts'
 import type { SystemMetadata } from './schema.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
@@ -75,15 +76,9 @@ function asEntry(row: EntryRow): ListEntry {
     name: row.name,
     isFolder: row.is_folder,
     id: row.id,
-    updatedAt: asDate(row.updated_at),
-    createdAt: asDate(row.created_at),
-    lastAccessedAt: asDate(row.last_accessed_at),
+    updatedAt: dateOrNull(row.updated_at),
+    createdAt: dateOrNull(row.created_at),
+    lastAccessedAt: dateOrNull(row.last_accessed_at),
     metadata: row.metadata,
   }
-}
-
-/** Null too for `infinity` and other times that plain SQL may leave and JavaScript has no date for. */
-function asDate(text: string | null): Date | null {
-  const date = new Date(text ?? Number.NaN)
-  return Number.isNaN(date.getTime()) ? null : date
 }

@@ -1,9 +1,12 @@
-import { and, eq, type SQL, sql } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
+import { UUID } from '../uuid.ts'
 import { actAsArguments, type Caller, prepared, type Transaction } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
+import { dateOr1970 } from './row-dates.ts'
 import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from './schema.ts'
+import { textArray } from './text-array.ts'
 
 /** One object as its row tells it. */
 export interface ObjectRow {
@@ -74,15 +77,9 @@ export async function findObject(
     userMetadata: row.user_metadata,
     checksum: row.checksum,
     quarantineReason: row.quarantine_reason,
-    createdAt: asDate(row.created_at),
-    updatedAt: asDate(row.updated_at),
+    createdAt: dateOr1970(row.created_at),
+    updatedAt: dateOr1970(row.updated_at),
   }
-}
-
-/** Plain SQL may leave no time, or one that JavaScript has no date for, such as `infinity`: that is 1970. */
-function asDate(text: string | null): Date {
-  const date = new Date(text ?? 0)
-  return Number.isNaN(date.getTime()) ? new Date(0) : date
 }
 
 interface FoundRow {
@@ -293,18 +290,13 @@ function named(object: { bucketId: string; name: string }) {
   return and(eq(objects.bucketId, object.bucketId), eq(objects.name, object.name))
 }
 
-/** One parameter for any number of texts, so that the statement's text stays one and is prepared once. */
-function textArray(values: string[]): SQL {
-  return sql`array(select jsonb_array_elements_text(${JSON.stringify(values)}::jsonb))`
-}
-
 function asJson(value: UserMetadata | null): string | null {
   return value === null ? null : JSON.stringify(value)
 }
 
 /** The subject, where Supabase's old uuid column can hold it (contract §1.3). */
 export function asUuid(subject: string | null): string | null {
-  return subject !== null && /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(subject) ? subject : null
+  return subject !== null && UUID.test(subject.toLowerCase()) ? subject : null
 }
 
 const ALL_COLUMNS = {

@@ -35,6 +35,10 @@ export interface SystemMetadata {
 
 export type UserMetadata = Record<string, unknown>
 
+/** Who may read and write a bucket without further SQL policies (design §4). */
+export const BUCKET_POLICIES = ['private', 'authenticated', 'public'] as const
+export type BucketPolicy = (typeof BUCKET_POLICIES)[number]
+
 export const buckets = storage.table('buckets', {
   id: text('id').primaryKey(),
   name: text('name').notNull().unique(),
@@ -50,7 +54,7 @@ export const buckets = storage.table('buckets', {
   updatedAt: moment('updated_at').defaultNow(),
   /** The bucket's part of a location of bytes. */
   uid: uuid('uid').notNull().defaultRandom(),
-  policy: text('policy').notNull().$type<'private' | 'authenticated' | 'public'>(),
+  policy: text('policy').notNull().$type<BucketPolicy>(),
 })
 
 export const objects = storage.table('objects', {

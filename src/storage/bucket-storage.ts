@@ -16,8 +16,9 @@ import {
 } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
+import type { BucketPolicy } from '../database/schema.ts'
 import { StorageError } from '../errors.ts'
-import { type BucketPolicy, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
+import { parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
 
 export interface BucketStorageOptions {

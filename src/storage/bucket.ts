@@ -3,11 +3,6 @@ import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
 import { essence } from './content-type.ts'
 
-/** Who may read and write a bucket without further SQL policies (design §4). */
-export type BucketPolicy = (typeof BUCKET_POLICIES)[number]
-
-export const BUCKET_POLICIES = ['private', 'authenticated', 'public'] as const
-
 /** A name that `parseBucketName` let through: one URL segment, never with a slash. */
 export type BucketName = string & { readonly brand: 'BucketName' }
 

@@ -1,6 +1,7 @@
 import type { Location } from '../backend/backend.ts'
 import type { ObjectRow } from '../database/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
+import { UUID } from '../uuid.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
 
 /** An object as the wire surfaces show it, whoever made its row. */
@@ -42,7 +43,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     bucket: row.bucketId,
     name: row.name,
     location:
-      row.version !== null && VERSION.test(row.version)
+      row.version !== null && UUID.test(row.version)
         ? { bucket: row.bytesBucket, version: row.version }
         : null,
     version: row.version,
@@ -61,8 +62,6 @@ export function storedObject(row: ObjectRow): StoredObject {
     updatedAt: row.updatedAt,
   }
 }
-
-const VERSION = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** RFC 9110 §8.8.3, without the weak ones. */
 const STRONG_ETAG = /^"[\x21\x23-\x7e]*"$/

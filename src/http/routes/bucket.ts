@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { BucketRow, BucketStats } from '../../database/buckets.ts'
-import { BUCKET_POLICIES } from '../../storage/bucket.ts'
+import { BUCKET_POLICIES } from '../../database/schema.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
