@@ -1,9 +1,8 @@
-import type { SQL } from 'drizzle-orm'
 import { sql } from 'drizzle-orm'
-import { PgDialect, type PgTransaction } from 'drizzle-orm/pg-core'
-import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
 import type { Database } from './client.ts'
 import { fromPostgres } from './postgres-error.ts'
+import { prepared } from './prepared.ts'
+import type { Transaction } from './transaction.ts'
 
 /** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
 export interface Caller {
@@ -24,14 +23,7 @@ export interface Caller {
   userBuckets: boolean
 }
 
-// The schema parameters are Drizzle's relational queries, which we do not use.
-export type Transaction = PgTransaction<
-  PostgresJsQueryResultHKT,
-  Record<string, never>,
-  Record<string, never>
->
-
-/** The arguments of `storage.act_as`, in its order; the other SQL doors end with the same nine. */
+/** The arguments of `storage.act_as`, in its order; `read_object` and `begin_upload` end with the same nine. */
 export function actAsArguments(caller: Caller) {
   return [
     caller.role,
@@ -47,8 +39,11 @@ export function actAsArguments(caller: Caller) {
 }
 
 /**
- * The one door to the rows for a caller: runs `work` in a transaction that is the caller's, by role and claims.
- * Both end with it. `startedAt` is what `now()` is in there.
+ * The door to the rows for a caller: runs `work` in a transaction that is the caller's, by role and claims. Both end
+ * with it. `startedAt` is what `now()` is in there.
+ *
+ * Two questions go past it, to be one round trip each: `findObject` and `beginUpload` in `objects.ts` call functions
+ * that become the caller in SQL.
  *
  * @throws StorageError whatever PostgreSQL says, as ours
  */
@@ -69,8 +64,8 @@ export function asCaller<T>(
 }
 
 /**
- * The other door: work that nobody's policies judge, because the server itself does it. A reviewer should look
- * twice at every use.
+ * The server's own door: work that nobody's policies judge, because no caller does it. A reviewer should look twice
+ * at every use.
  */
 export function asService<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
   return inTransaction(database, async (tx) => {
@@ -89,38 +84,6 @@ export async function becomeService(tx: Transaction): Promise<void> {
     'become_service',
     sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
   )
-}
-
-/**
- * Runs a statement as a prepared one: planned once per connection, one round trip. Drizzle prepares only when
- * asked, and has no public way to ask for raw SQL.
- *
- * @param name any; the statement's text is what identifies it
- */
-export async function prepared<Row extends Record<string, unknown>>(
-  tx: Transaction,
-  name: string,
-  query: SQL,
-): Promise<Row[]> {
-  const session = (tx as unknown as WithSession)._.session
-  const rows = await session.prepareQuery(dialect.sqlToQuery(query), undefined, name, false).execute()
-  return rows as Row[] // the caller names the columns that the statement's text selects
-}
-
-const dialect = new PgDialect()
-
-/** Every Drizzle database and transaction carries its session here, though the types do not say so. */
-interface WithSession {
-  _: {
-    session: {
-      prepareQuery(
-        query: unknown,
-        fields: undefined,
-        name: string,
-        arrayMode: boolean,
-      ): { execute(): Promise<unknown> }
-    }
-  }
 }
 
 async function inTransaction<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {

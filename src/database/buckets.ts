@@ -1,10 +1,10 @@
 import { asc, desc, eq, sql } from 'drizzle-orm'
-import type { Transaction } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { asUuid } from './objects.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { buckets, objects } from './schema.ts'
 import { textArray } from './text-array.ts'
+import type { Transaction } from './transaction.ts'
 
 export type BucketRow = typeof buckets.$inferSelect
 

@@ -1,7 +1,8 @@
 import { sql } from 'drizzle-orm'
-import { prepared, type Transaction } from './as-caller.ts'
+import { prepared } from './prepared.ts'
 import { dateOrNull } from './row-dates.ts'
 import type { SystemMetadata } from './schema.ts'
+import type { Transaction } from './transaction.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
 export interface ListEntry {

@@ -1,12 +1,14 @@
 import { and, eq, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
 import { UUID } from '../uuid.ts'
-import { actAsArguments, type Caller, prepared, type Transaction } from './as-caller.ts'
+import { actAsArguments, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
+import { prepared } from './prepared.ts'
 import { dateOr1970 } from './row-dates.ts'
 import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from './schema.ts'
 import { textArray } from './text-array.ts'
+import type { Transaction } from './transaction.ts'
 
 /** One object as its row tells it. */
 export interface ObjectRow {

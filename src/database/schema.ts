@@ -9,9 +9,6 @@ export const storage = pgSchema('storage')
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
 
-/** jsonb that keeps SQL null and JSON apart: null is SQL null. */
-const json = <T>(name: string) => jsonb(name).$type<T>()
-
 const bucketType = storage.enum('buckettype', ['STANDARD', 'ANALYTICS', 'VECTOR'])
 
 const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })
@@ -66,9 +63,9 @@ export const objects = storage.table('objects', {
   createdAt: moment('created_at').defaultNow(),
   updatedAt: moment('updated_at').defaultNow(),
   lastAccessedAt: moment('last_accessed_at').defaultNow(),
-  metadata: json<SystemMetadata>('metadata'),
+  metadata: jsonb('metadata').$type<SystemMetadata>(),
   version: text('version'),
-  userMetadata: json<UserMetadata>('user_metadata'),
+  userMetadata: jsonb('user_metadata').$type<UserMetadata>(),
   /** Where the bytes are: the uid of the bucket they were uploaded to. */
   bytesBucket: uuid('bytes_bucket'),
   /** SHA-256, 64 lower-case hexadecimal digits. */

@@ -1,11 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { Busboy, type BusboyHeaders } from '@fastify/busboy'
-import type { UserMetadata } from '../database/schema.ts'
 import { StorageError } from '../errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
 import type { LateFields, UploadRequest } from '../storage/upload-request.ts'
+import { headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
+import { metadataFromHeader, metadataFromJson } from './user-metadata.ts'
 
 /** What a request body says about its object; bucket, name and upsert stand elsewhere in the request. */
 export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
@@ -13,9 +14,6 @@ export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
 /** Contract §3.3. */
 const MAX_FORM_FIELDS = 10
 const MAX_FIELD_BYTES = 1024 * 1024
-
-/** Levels of user metadata. Whoever reads it calls itself for each: PostgreSQL, the clients, JSON.stringify. */
-const MAX_METADATA_DEPTH = 100
 
 /**
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3).
@@ -42,7 +40,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): Uplo
       stream: incoming,
       declaredSize: length,
       requestLength: length,
-      discard: () => {},
+      discard: () => {}, // no parser holds the stream: what is left of it is read off behind the answer
       late: async () => ({}),
     },
   }
@@ -149,42 +147,6 @@ function formFields(fields: Map<string, string>): LateFields {
     ...(contentEncoding && { contentEncoding: headerValue(contentEncoding) }),
     ...(userMetadata !== undefined && { userMetadata }),
   }
-}
-
-/**
- * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3).
- *
- * @throws InvalidRequest when it is nested too deeply
- */
-export function metadataFromHeader(header: string | undefined): UserMetadata | undefined {
-  return header === undefined ? undefined : metadataFromJson(Buffer.from(header, 'base64').toString())
-}
-
-/** @throws InvalidRequest when it is nested too deeply */
-function metadataFromJson(text: string | undefined): UserMetadata | undefined {
-  const value = parsedOrNull(text ?? '')
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  if (!isShallow(value, MAX_METADATA_DEPTH)) throw malformed('The metadata is nested too deeply')
-  return value as UserMetadata // an object, and its keys are texts
-}
-
-function parsedOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
-
-function isShallow(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return true
-  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))
-}
-
-/** A text of a form or of JSON that will be sent back as a header. @throws InvalidHeaderChar */
-export function headerValue(text: string): string {
-  if (!/^[\x20-\x7e]*$/.test(text)) throw new StorageError('InvalidHeaderChar')
-  return text
 }
 
 /** In bytes, or null for a chunked body. Node has refused what is no number. */

@@ -5,6 +5,7 @@ import type { Access } from '../../database/objects.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
+import { headerValue } from '../header-value.ts'
 import { readJson } from '../json-body.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
@@ -12,8 +13,9 @@ import { logTarget } from '../request-log.ts'
 import { objectTarget, queryOf } from '../request-path.ts'
 import { hasUrlToken, sendSigned } from '../signed-request.ts'
 import { successResponse } from '../success-response.ts'
-import { headerValue, metadataFromHeader, readUploadBody } from '../upload-body.ts'
+import { readUploadBody } from '../upload-body.ts'
 import { uploadResponse } from '../upload-response.ts'
+import { metadataFromHeader } from '../user-metadata.ts'
 
 const key = z.string('must be a string')
 

@@ -11,8 +11,9 @@ import { logTarget } from '../request-log.ts'
 import { objectTarget, queryOf } from '../request-path.ts'
 import { sendSigned, signedTarget } from '../signed-request.ts'
 import { successList, successResponse } from '../success-response.ts'
-import { metadataFromHeader, readUploadBody } from '../upload-body.ts'
+import { readUploadBody } from '../upload-body.ts'
 import { uploadResponse } from '../upload-response.ts'
+import { metadataFromHeader } from '../user-metadata.ts'
 
 const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
 const signSchema = z.object({ expiresIn: seconds })
