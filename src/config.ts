@@ -1,4 +1,5 @@
 import { z } from 'zod'
+// Of ours only these two, which know how people write amounts and import nothing.
 import { parseByteSize } from './byte-size.ts'
 import { parseDuration } from './duration.ts'
 

@@ -8,9 +8,6 @@ import type { Readable } from 'node:stream'
  * knows a version before its row is committed, so a half-written one is never seen by a reader.
  */
 export interface Backend {
-  /** For logs and `/health`: `local` or `s3`. */
-  readonly kind: string
-
   /** Whether a small body may be written while a database transaction is open (design §3): true when near. */
   readonly isNear: boolean
 

@@ -50,7 +50,6 @@ export interface LocalBackendOptions {
  * below, a read must not call every object lost, and a removal must not be struck off.
  */
 export class LocalBackend implements Backend {
-  readonly kind = 'local'
   readonly isNear = true
   readonly #folders: Folders
   readonly #fsync: boolean

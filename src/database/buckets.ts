@@ -1,6 +1,6 @@
 import { asc, desc, eq, sql } from 'drizzle-orm'
+import { asUuid } from '../uuid.ts'
 import type { Database } from './client.ts'
-import { asUuid } from './objects.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { buckets, objects } from './schema.ts'
 import { textArray } from './text-array.ts'
@@ -10,10 +10,8 @@ export type BucketRow = typeof buckets.$inferSelect
 
 /** What object operations need to know of a bucket. */
 export interface BucketSettings {
-  id: string
   /** The bucket's part of every location of bytes. */
   uid: string
-  policy: BucketRow['policy']
   /** In bytes; null means the global limit. */
   fileSizeLimit: number | null
   /** Null allows everything. */
@@ -28,9 +26,7 @@ export async function findBucketSettings(database: Database, id: string): Promis
   const [row] = await inOurErrors(database.sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`)
   if (!row) return null
   return {
-    id,
     uid: row.uid,
-    policy: row.policy,
     fileSizeLimit: row.file_size_limit === null ? null : Number(row.file_size_limit),
     allowedMimeTypes: row.allowed_mime_types,
   }
@@ -38,7 +34,6 @@ export async function findBucketSettings(database: Database, id: string): Promis
 
 interface SettingsRow {
   uid: string
-  policy: BucketRow['policy']
   file_size_limit: string | null
   allowed_mime_types: string[] | null
 }

@@ -35,8 +35,6 @@ import {
 import { socketFolder } from './embedded/socket-folder.ts'
 import { accountFor, isRoot } from './embedded/system-account.ts'
 
-export { EmbeddedPostgresError }
-
 export interface EmbeddedOptions {
   /** Folder of the cluster, normally <dataDir>/postgres. Becomes a link when PostgreSQL's user cannot go there. */
   clusterDir: string

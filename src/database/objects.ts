@@ -1,6 +1,6 @@
 import { and, eq, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
-import { UUID } from '../uuid.ts'
+import { asUuid } from '../uuid.ts'
 import { actAsArguments, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
@@ -294,11 +294,6 @@ function named(object: { bucketId: string; name: string }) {
 
 function asJson(value: UserMetadata | null): string | null {
   return value === null ? null : JSON.stringify(value)
-}
-
-/** The subject, where Supabase's old uuid column can hold it (contract §1.3). */
-export function asUuid(subject: string | null): string | null {
-  return subject !== null && UUID.test(subject.toLowerCase()) ? subject : null
 }
 
 const ALL_COLUMNS = {

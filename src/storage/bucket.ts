@@ -3,9 +3,6 @@ import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
 import { essence } from './content-type.ts'
 
-/** A name that `parseBucketName` let through: one URL segment, never with a slash. */
-export type BucketName = string & { readonly brand: 'BucketName' }
-
 /** Names that stand where a route has a fixed word, so their objects could not be reached (contract §2.2). */
 const ROUTE_WORDS = new Set([
   'public',
@@ -34,12 +31,12 @@ const MIME_PATTERN = /^(?:[a-z0-9.+-]+\/[a-z0-9.+-]+(?: *; *charset=[\w.:+-]+)?|
 const MAX_MIME_PATTERN = 1000
 
 /**
- * The name of a bucket to be made.
+ * The name of a bucket to be made: one URL segment, never with a slash.
  *
  * @param options.strict for a bucket made with a `policy` (design §4); otherwise Supabase's rules (§2.2)
  * @throws InvalidBucketName
  */
-export function parseBucketName(text: string, options: { strict: boolean }): BucketName {
+export function parseBucketName(text: string, options: { strict: boolean }): string {
   const pattern = options.strict ? STRICT_NAME : LENIENT_NAME
   if (!pattern.test(text)) {
     const rule = ': use 3 to 63 characters of a-z, 0-9 and -, with no hyphen at the ends'
@@ -52,7 +49,7 @@ export function parseBucketName(text: string, options: { strict: boolean }): Buc
       message: `Bucket name invalid${options.strict ? ': it is reserved' : ''}`,
     })
   }
-  return text as BucketName // checked above
+  return text
 }
 
 /**

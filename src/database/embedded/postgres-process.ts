@@ -4,10 +4,10 @@ import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { whyNotStarted } from './cluster-folder.ts'
 import { EmbeddedPostgresError } from './embedded-error.ts'
 import { POLL_MS, readPostmasterFile } from './postmaster.ts'
 import { type Account, isRoot, runAs } from './system-account.ts'
+import { whyNotStarted } from './why-not-started.ts'
 
 /** One run of PostgreSQL that we started. */
 export interface PostgresProcess {

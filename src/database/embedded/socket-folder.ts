@@ -1,8 +1,8 @@
 import { chown, lstat, mkdir, realpath } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { shortHash } from './cluster-folder.ts'
 import { EmbeddedPostgresError } from './embedded-error.ts'
+import { shortHash } from './short-hash.ts'
 import { type Account, canReach, isRoot } from './system-account.ts'
 
 /** Longest path of a unix socket in bytes: `sun_path` in sys/un.h, less its final zero. */
