@@ -7,7 +7,7 @@ import {
   startDebianPostgres,
 } from '../support/debian-postgres.ts'
 import { exercise } from '../support/exercise.ts'
-import { serveOn } from '../support/serve.ts'
+import { serveOn } from '../support/server.ts'
 
 /** Skipped elsewhere, because the npm packages hold a newer PostgreSQL only. */
 describe.skipIf(!hasDebianPostgres)(

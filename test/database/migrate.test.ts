@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { MigrationError, migrate } from '../../src/database/migrate.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { exercise } from '../support/exercise.ts'
-import { serveOn } from '../support/serve.ts'
+import { serveOn } from '../support/server.ts'
 
 const logger = pino({ level: 'silent' })
 const MIGRATIONS = readdirSync(new URL('../../drizzle', import.meta.url)).filter((file) =>

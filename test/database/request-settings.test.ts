@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { type Served, serveOn } from '../support/serve.ts'
+import { type Served, serveOn } from '../support/server.ts'
 
 /*
  * What a policy, a trigger or a function of the user's can ask of PostgreSQL about the request (contract §7.5), and

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { migrate } from '../../src/database/migrate.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { exercise } from '../support/exercise.ts'
-import { type Served, serveOn } from '../support/serve.ts'
+import { type Served, serveOn } from '../support/server.ts'
 
 /** Strongroom over a database that has been Supabase's: what is there stays, and goes on working. */
 

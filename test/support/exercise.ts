@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'vitest'
-import type { Served } from './serve.ts'
+import type { Served } from './server.ts'
 
 /** Uploads, reads, lists, signs, moves, copies and deletes. */
 export async function exercise(server: Served): Promise<void> {

@@ -10,25 +10,34 @@ import { type Keys, mintToken } from '../../src/keys.ts'
 import { startServer } from '../../src/server.ts'
 import { createTestDatabase } from './database.ts'
 
-export interface TestServer {
+export interface Served {
   /** Without a path, such as `http://127.0.0.1:40123`. */
   url: string
   keys: Keys
-  /** The superuser, for a test's own policies and rows. */
-  admin: postgres.Sql
-  database: Database
   dataDir: string
   /** Every line the server has logged, parsed. */
-  logs: Record<string, unknown>[]
+  logs: LogLine[]
   /** A token of a signed-in user, or of another role. */
   token(subject: string, role?: string): Promise<string>
   /** A request with the service key, or another token; null sends none. Paths begin after the host. */
   request(method: string, path: string, init?: RequestOptions): Promise<Response>
+  close(): Promise<void>
+}
+
+export interface TestServer extends Served {
+  /** The superuser, for a test's own policies and rows. */
+  admin: postgres.Sql
+  database: Database
   /** Makes a bucket as the service. */
   createBucket(name: string, settings?: Record<string, unknown>): Promise<void>
   /** The files on disk, as `<bucket uuid>/<shard>/<version>`. */
   storedFiles(): Promise<string[]>
-  close(): Promise<void>
+}
+
+export interface LogLine {
+  level: number
+  msg?: string
+  [field: string]: unknown
 }
 
 export interface RequestOptions {
@@ -40,9 +49,41 @@ export interface RequestOptions {
 
 /** A real server on a free port: its own database in the run's PostgreSQL, its own folder. */
 export async function startTestServer(env: Record<string, string> = {}): Promise<TestServer> {
+  const { database, admin, drop } = await createTestDatabase()
+  const served = await serve(env, database).catch(async (error: unknown) => {
+    await drop()
+    throw error
+  })
+  const { dataDir } = served
+  return {
+    ...served,
+    admin,
+    database,
+    createBucket: async (name, settings = {}) => {
+      const response = await served.request('POST', '/storage/v1/bucket', { body: { name, ...settings } })
+      if (!response.ok) throw new Error(`bucket ${name}: ${response.status} ${await response.text()}`)
+    },
+    storedFiles: async () => {
+      const entries = await readdir(join(dataDir, 'objects'), { recursive: true, withFileTypes: true })
+      return entries
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name).slice(join(dataDir, 'objects').length + 1))
+    },
+    close: async () => {
+      await served.close()
+      await drop()
+    },
+  }
+}
+
+/** The same over a database that the test names, by URL or open already. */
+export function serveOn(database: string | Database): Promise<Served> {
+  return typeof database === 'string' ? serve({ DATABASE_URL: database }) : serve({}, database)
+}
+
+async function serve(env: Record<string, string>, database?: Database): Promise<Served> {
   const dataDir = await mkdtemp(join(tmpdir(), 'strongroom-data-'))
-  const testDatabase = await createTestDatabase()
-  const logs: Record<string, unknown>[] = []
+  const logs: LogLine[] = []
   const server = await startServer({
     config: readConfig({
       STORAGE_PORT: '0',
@@ -58,7 +99,10 @@ export async function startTestServer(env: Record<string, string> = {}): Promise
     onFatal: (error) => {
       throw error
     },
-    database: testDatabase.database,
+    ...(database && { database }),
+  }).catch(async (error: unknown) => {
+    await rm(dataDir, { recursive: true })
+    throw error
   })
   const { url, keys } = server
 
@@ -80,31 +124,18 @@ export async function startTestServer(env: Record<string, string> = {}): Promise
   return {
     url,
     keys,
-    admin: testDatabase.admin,
-    database: testDatabase.database,
     dataDir,
     logs,
     request,
     token: (subject, role = 'authenticated') => mintToken(keys.jwtSecret, { role, subject }, 3600),
-    createBucket: async (name, settings = {}) => {
-      const response = await request('POST', '/storage/v1/bucket', { body: { name, ...settings } })
-      if (!response.ok) throw new Error(`bucket ${name}: ${response.status} ${await response.text()}`)
-    },
-    storedFiles: async () => {
-      const entries = await readdir(join(dataDir, 'objects'), { recursive: true, withFileTypes: true })
-      return entries
-        .filter((entry) => entry.isFile())
-        .map((entry) => join(entry.parentPath, entry.name).slice(join(dataDir, 'objects').length + 1))
-    },
     close: async () => {
       await server.close()
-      await testDatabase.drop()
       await rm(dataDir, { recursive: true, force: true })
     },
   }
 }
 
-function lines(into: Record<string, unknown>[]): Writable {
+function lines(into: LogLine[]): Writable {
   return new Writable({
     write(chunk: Buffer, _encoding, done) {
       for (const line of chunk.toString().split('\n')) if (line !== '') into.push(JSON.parse(line))
