@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
-import { FolderInUseError } from './embedded/embedded-error.ts'
-import { EmbeddedPostgresError, findRunning, startEmbedded } from './embedded.ts'
+import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
+import { findRunning, startEmbedded } from './embedded.ts'
 import { MigrationError, migrate } from './migrate.ts'
 
 export interface ConnectOptions {

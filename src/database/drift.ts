@@ -1,8 +1,10 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
-import { asService, type Transaction } from './as-caller.ts'
+import { UUID } from '../uuid.ts'
+import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import type { QuarantineReason } from './schema.ts'
+import { textArray } from './text-array.ts'
 
 /**
  * The questions of the cleanup and the scrub (design §6). The server itself asks them, past RLS; none of them holds
@@ -154,7 +156,7 @@ export async function objectsAfter(
     database,
     sql`select ${CHECK_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
       where ${after === null ? sql`true` : sql`o.id > ${after}`} and ${inScope(sql`o.bucket_id`, scope)}
-        and o.version ~ ${UUID_PATTERN}
+        and o.version ~ ${UUID.source}
       order by o.id limit ${limit}`,
   )
   return rows.map(asObjectToCheck)
@@ -170,7 +172,7 @@ export async function longMissing(
   const rows = await ask<CheckRow>(
     database,
     sql`select ${CHECK_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
-      where o.bucket_id = ${bucketId} and o.quarantine_reason = 'missing' and o.version ~ ${UUID_PATTERN}
+      where o.bucket_id = ${bucketId} and o.quarantine_reason = 'missing' and o.version ~ ${UUID.source}
         and o.quarantined_at < ${markedBefore}::timestamptz and o.quarantined_at <= ${longAgo(graceMs)}
       limit ${limit}`,
   )
@@ -266,8 +268,6 @@ const CHECK_COLUMNS = sql`o.id, o.bucket_id, o.name, o.version, coalesce(o.bytes
   case when jsonb_typeof(o.metadata -> 'size') = 'number' then o.metadata -> 'size' end as size,
   o.checksum, o.quarantine_reason`
 
-const UUID_PATTERN = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-
 function asObjectToCheck(row: CheckRow): ObjectToCheck {
   return {
     id: row.id,
@@ -293,7 +293,7 @@ function inScope(column: SQL, scope: Scope): SQL {
 }
 
 function uuids(values: string[]): SQL {
-  return sql`array(select jsonb_array_elements_text(${JSON.stringify(values)}::jsonb))::uuid[]`
+  return sql`${textArray(values)}::uuid[]`
 }
 
 /** One statement in a transaction of its own, as the server itself. */
@@ -301,5 +301,5 @@ function ask<Row extends Record<string, unknown> | object = object>(
   database: Database,
   query: SQL,
 ): Promise<Row[]> {
-  return asService(database, async (tx: Transaction) => (await tx.execute(query)) as unknown as Row[])
+  return asService(database, async (tx) => (await tx.execute(query)) as unknown as Row[])
 }
