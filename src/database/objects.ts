@@ -237,10 +237,10 @@ export async function visibleNames(tx: Transaction, bucketId: string, names: str
   return new Set(rows.map((row) => row.name ?? ''))
 }
 
-/** Whether there is such a row, as far as the transaction's role sees. */
-export async function objectExists(tx: Transaction, bucketId: string, name: string): Promise<boolean> {
-  const rows = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
-  return rows.length > 0
+/** The id of such a row, as far as the transaction's role sees; null when there is none. */
+export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
+  const [row] = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
+  return row?.id ?? null
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   type DeletedRow,
   deleteObjects,
   findObject,
-  objectExists,
+  findObjectId,
   ownRemovals,
   renameObject,
 } from '../database/objects.ts'
@@ -25,6 +25,7 @@ import { isStorableText, type NameRules, type ObjectName, parseObjectName } from
 import { asMissingBucket, asUploadError, giveUp, publish, type Stored } from './publication.ts'
 import { reportCorrupted } from './quarantine.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
+import { unlessKept } from './unless-kept.ts'
 import type { UploadRequest } from './upload-request.ts'
 import { checkFits } from './upload-rules.ts'
 
@@ -242,12 +243,12 @@ export class FileStorage {
    */
   async remove(caller: Caller, bucket: string, sentName: string): Promise<void> {
     const name = this.#parseName(sentName)
-    const removals = await unlessJustReplaced(() =>
+    const removals = await unlessKept((keptId) =>
       asCaller(this.#database, caller, async (tx) => {
         const rows = await deleteObjects(tx, bucket, [name])
         if (rows.length > 0) return ownRemovals(tx)
         await becomeService(tx)
-        throw new StorageError((await objectExists(tx, bucket, name)) ? 'AccessDenied' : 'NoSuchKey')
+        return keptId(await findObjectId(tx, bucket, name))
       }),
     )
     await removeBytes(this.#options, removals)
@@ -286,13 +287,12 @@ export class FileStorage {
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
     }
-    await unlessJustReplaced(() =>
+    await unlessKept((keptId) =>
       asCaller(this.#database, caller, async (tx) => {
         const source = { bucketId: from.bucket, name: object.name }
         if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
         // It was visible a moment ago: gone since, or the policies keep it.
-        const isThere = await objectExists(tx, from.bucket, object.name)
-        throw new StorageError(isThere ? 'AccessDenied' : 'NoSuchKey')
+        return keptId(await findObjectId(tx, from.bucket, object.name))
       }),
     ).catch((error: unknown) => {
       throw asMissingBucket(error)
@@ -361,18 +361,5 @@ export class FileStorage {
     const contentType = request.contentType ?? guessContentType(request.name)
     const declared = { contentType, size: request.body.declaredSize }
     return checkFits(bucket, request.name, declared, this.#options.maxFileSize)
-  }
-}
-
-/**
- * Asks once more before it believes a denial: an object that was deleted and made again by others, between a
- * statement that did not find it and the question whether it is there, looks as if the policies kept it.
- */
-async function unlessJustReplaced<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (error instanceof StorageError && error.code === 'AccessDenied') return work()
-    throw error
   }
 }

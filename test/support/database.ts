@@ -9,6 +9,8 @@ export interface TestDatabase {
   /** The superuser, for a test's own policies and rows. */
   admin: postgres.Sql
   name: string
+  /** Another pool for another server, which closes it. */
+  connect(): Database
   /** Ends all connections and drops the database. */
   drop(): Promise<void>
 }
@@ -19,15 +21,18 @@ export async function createTestDatabase(options: { connections?: number } = {})
   const name = `test_${randomUUID().replaceAll('-', '')}`
   const root = openDatabase({ host, port, database: 'postgres', username: superuser }, { connections: 1 })
   await root.sql`create database ${root.sql(name)} template ${root.sql(template)}`
-  const database = openDatabase(
-    { host, port, database: name, username: 'strongroom_server' },
-    { connections: options.connections ?? 5 },
-  )
+  const connect = () =>
+    openDatabase(
+      { host, port, database: name, username: 'strongroom_server' },
+      { connections: options.connections ?? 5 },
+    )
+  const database = connect()
   const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
   return {
     database,
     admin: admin.sql,
     name,
+    connect,
     drop: async () => {
       await Promise.all([database.close(), admin.close()])
       await root.sql`drop database ${root.sql(name)} with (force)`

@@ -32,6 +32,8 @@ export interface TestServer extends Served {
   createBucket(name: string, settings?: Record<string, unknown>): Promise<void>
   /** The files on disk, as `<bucket uuid>/<shard>/<version>`. */
   storedFiles(): Promise<string[]>
+  /** Another server over the same database and folder. To be closed before this one. */
+  beside(env?: Record<string, string>): Promise<Served>
 }
 
 export interface LogLine {
@@ -49,7 +51,7 @@ export interface RequestOptions {
 
 /** A real server on a free port: its own database in the run's PostgreSQL, its own folder. */
 export async function startTestServer(env: Record<string, string> = {}): Promise<TestServer> {
-  const { database, admin, drop } = await createTestDatabase()
+  const { database, admin, drop, connect } = await createTestDatabase()
   const served = await serve(env, database).catch(async (error: unknown) => {
     await drop()
     throw error
@@ -69,6 +71,7 @@ export async function startTestServer(env: Record<string, string> = {}): Promise
         .filter((entry) => entry.isFile())
         .map((entry) => join(entry.parentPath, entry.name).slice(join(dataDir, 'objects').length + 1))
     },
+    beside: (more = {}) => serve({ ...env, ...more, STORAGE_DATA_DIR: dataDir }, connect()),
     close: async () => {
       await served.close()
       await drop()
@@ -82,7 +85,10 @@ export function serveOn(database: string | Database): Promise<Served> {
 }
 
 async function serve(env: Record<string, string>, database?: Database): Promise<Served> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'strongroom-data-'))
+  const dataDir = env.STORAGE_DATA_DIR ?? (await mkdtemp(join(tmpdir(), 'strongroom-data-')))
+  const removeDataDir = async () => {
+    if (env.STORAGE_DATA_DIR === undefined) await rm(dataDir, { recursive: true, force: true })
+  }
   const logs: LogLine[] = []
   const server = await startServer({
     config: readConfig({
@@ -101,7 +107,7 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
     },
     ...(database && { database }),
   }).catch(async (error: unknown) => {
-    await rm(dataDir, { recursive: true })
+    await removeDataDir()
     throw error
   })
   const { url, keys } = server
@@ -130,7 +136,7 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
     token: (subject, role = 'authenticated') => mintToken(keys.jwtSecret, { role, subject }, 3600),
     close: async () => {
       await server.close()
-      await rm(dataDir, { recursive: true, force: true })
+      await removeDataDir()
     },
   }
 }
