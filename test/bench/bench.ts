@@ -18,6 +18,7 @@ import { memory } from './rows/memory.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
 import { smallGetRls } from './rows/small-get-rls.ts'
 import { smallUpload } from './rows/small-upload.ts'
+import { sweep } from './rows/sweep.ts'
 
 const FAMILIES: Record<string, Family> = {
   'get-public': smallGetPublic,
@@ -27,6 +28,7 @@ const FAMILIES: Record<string, Family> = {
   'large-put': largePut,
   list,
   memory,
+  sweep,
 }
 
 const names = Object.keys(FAMILIES).join(', ')

@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url'
 /** A process that the bench has started, and will stop by its pid. */
 export interface Running {
   pid: number
+  /** Resolves when it has ended, by itself or not. */
+  ended: Promise<void>
   /** Asks it to end, insists after a while, and returns once it is gone. Twice is harmless. */
   stop(): Promise<void>
 }
@@ -73,6 +75,7 @@ function tracked(child: ChildProcess): Running {
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null
   const entry: Running = {
     pid: child.pid ?? 0, // it has been spawned, so there is one
+    ended: new Promise((resolve) => child.once('exit', () => resolve())),
     stop: async () => {
       running.delete(entry)
       if (hasEnded()) return

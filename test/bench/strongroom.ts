@@ -21,6 +21,8 @@ export interface Strongroom {
   admin: postgres.Sql
   createBucket(name: string, policy: 'private' | 'authenticated' | 'public'): Promise<void>
   upload(path: string, body: Uint8Array<ArrayBuffer>): Promise<void>
+  /** Starts a command of `strongroom` beside the server. */
+  command(args: string[]): Promise<Running>
   stop(): Promise<void>
 }
 
@@ -84,6 +86,12 @@ export async function startStrongroom(folder: string, name: string): Promise<Str
     createBucket: (bucket, policy) =>
       send('POST', '/bucket', 'application/json', JSON.stringify({ name: bucket, policy })),
     upload: (path, body) => send('POST', `/object/${path}`, 'application/octet-stream', body),
+    command: (args) =>
+      startProgram([process.execPath, MAIN, ...args], {
+        cwd: dataDir,
+        env: { ...withoutSettings(), STORAGE_DATA_DIR: dataDir, STORAGE_CLEANUP_GRACE: '0s' },
+        log,
+      }),
     stop: async () => {
       await admin.end({ timeout: 1 })
       await stopWithDatabase(child, cluster)
