@@ -66,8 +66,10 @@ export async function startServer({
       url,
       keys,
       close: async () => {
-        await Promise.all(workers.map((worker) => worker.stop()))
-        await drainServer(server, config.shutdownTimeoutMs, logger)
+        await Promise.all([
+          drainServer(server, config.shutdownTimeoutMs, logger),
+          ...workers.map((worker) => worker.stop()),
+        ])
         await backend.close()
         await database.close()
       },

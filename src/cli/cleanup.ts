@@ -11,21 +11,17 @@ export interface CleanupOptions {
 /** Makes one pass of the cleanup and tells what it did. */
 export async function cleanupCommand({ dryRun = false, bucket }: CleanupOptions): Promise<void> {
   const progress = new Progress()
-  const report = await maintain(({ config, signal, ...parts }) =>
-    new OrphanCleanup({ ...config.cleanup, ...parts }).pass({
-      dryRun,
-      bucket,
-      signal,
-      onProgress: (step, done) => progress.show(`${step}: ${done.toLocaleString('en')}`),
-    }),
-  )
-  progress.clear()
-  if (report === null) {
-    process.stdout.write('Another server is cleaning up at this moment; nothing was done.\n')
-    return
-  }
-  process.stdout.write(describe(report))
-  if (report.failures > 0) process.exitCode = 1
+  await maintain(async ({ config, signal, ...parts }) => {
+    const cleanup = new OrphanCleanup({ ...config.cleanup, ...parts })
+    const onProgress = (step: string, done: number) => progress.show(`${step}: ${done.toLocaleString('en')}`)
+    const report = await cleanup.pass({ dryRun, bucket, signal, onProgress }).finally(() => progress.clear())
+    if (report === null) {
+      process.stdout.write('Another server is cleaning up at this moment; nothing was done.\n')
+      return
+    }
+    process.stdout.write(describe(report))
+    if (report.failures > 0) process.exitCode = 1
+  })
 }
 
 const LABELS: Record<Repair, string> = {

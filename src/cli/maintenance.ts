@@ -19,8 +19,12 @@ export interface Maintenance {
   signal: AbortSignal
 }
 
-/** Opens database and backend, runs `work`, and closes them. @throws EmbeddedPostgresError, MigrationError */
-export async function maintain<T>(work: (parts: Maintenance) => Promise<T>): Promise<T> {
+/**
+ * Opens database and backend, runs `work`, and closes them. Ctrl-C ends it in order.
+ *
+ * @throws EmbeddedPostgresError, MigrationError, BackendUnavailable
+ */
+export async function maintain(work: (parts: Maintenance) => Promise<void>): Promise<void> {
   const config = readConfig(process.env)
   // On a terminal the command's own report says what happened, so the log has what went wrong alone.
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, process.stderr)
@@ -42,7 +46,11 @@ export async function maintain<T>(work: (parts: Maintenance) => Promise<T>): Pro
     onLost: () => interrupted.abort(),
   })
   try {
-    return await work({ config, database, backend, logger, signal: interrupted.signal })
+    await work({ config, database, backend, logger, signal: interrupted.signal })
+  } catch (error) {
+    if (!interrupted.signal.aborted) throw error
+    process.stdout.write('Interrupted.\n')
+    process.exitCode = 1
   } finally {
     await backend.close()
     await database.close()

@@ -6,7 +6,13 @@ import { StorageError } from '../errors.ts'
 import { removeEmptyFolders } from './cleanup/empty-folders.ts'
 import { finishRemovals, giveUpStaleUploads } from './cleanup/listed-versions.ts'
 import { repairMissingBytes } from './cleanup/missing-bytes.ts'
-import { CleanupPass, type CleanupReport, type CleanupSettings } from './cleanup/pass.ts'
+import {
+  CleanupPass,
+  type CleanupReport,
+  type CleanupSettings,
+  noRepairs,
+  type Repair,
+} from './cleanup/pass.ts'
 import { removeUnnamedBytes } from './cleanup/unnamed-bytes.ts'
 
 export interface OrphanCleanupOptions extends CleanupSettings {
@@ -28,12 +34,15 @@ export interface CleanupRequest {
 /** One number that all servers agree on, so that one of them cleans up at a time. */
 const ADVISORY_LOCK = 0x5f72_6f70
 
-/** Events are kept for so long, in milliseconds (issue of events: STORAGE_EVENTS_RETENTION). */
+/** Events are kept for so long, in milliseconds. */
 const EVENTS_KEPT_MS = 7 * 86_400_000
 const EVENTS_PER_PASS = 10_000
 
 /** Repairs drift between rows and bytes (design §6). Safe beside running requests, and beside another cleanup. */
 export class OrphanCleanup {
+  /** What all passes of this process have repaired, dry runs aside. */
+  readonly totals: Record<Repair, number> = noRepairs()
+
   constructor(private readonly options: OrphanCleanupOptions) {}
 
   /**
@@ -60,7 +69,8 @@ export class OrphanCleanup {
       await repairMissingBytes(pass)
       await removeEmptyFolders(pass)
       if (!dryRun && bucket === undefined) await trimEvents(database, EVENTS_KEPT_MS, EVENTS_PER_PASS)
-      logger.info({ ...pass.report }, 'the cleanup has made a pass')
+      if (!dryRun) for (const [repair, count] of pass.counts()) this.totals[repair] += count
+      logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')
       return pass.report
     })
   }

@@ -86,6 +86,11 @@ export class CleanupPass {
     return this.#left
   }
 
+  /** How many repairs of each kind the pass has made. */
+  counts(): [Repair, number][] {
+    return Object.entries(this.report.repairs) as [Repair, number][] // the keys are those of a Record<Repair, …>
+  }
+
   /** Notes a repair: every one is logged and counted. */
   repaired(kind: Repair, about: object): void {
     this.report.repairs[kind]++
@@ -116,4 +121,9 @@ export class CleanupPass {
     this.options.signal.throwIfAborted()
     await this.#pace.rest()
   }
+}
+
+/** A count for each kind, at 0. */
+export function noRepairs(): Record<Repair, number> {
+  return { staleUpload: 0, removal: 0, unnamedBytes: 0, missing: 0, released: 0, deleted: 0, folders: 0 }
 }
