@@ -1,0 +1,94 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import { until } from '../../support/wait.ts'
+
+/** A data folder with its keys, on which one server runs after the other, each with a PostgreSQL of its own. */
+export class Site {
+  readonly dataDir: string
+  url = ''
+  token = ''
+  readonly #folder: string
+  #server: Command | undefined
+
+  private constructor(folder: string) {
+    this.#folder = folder
+    this.dataDir = join(folder, 'storage-data')
+  }
+
+  static async open(): Promise<Site> {
+    return new Site(await newFolder())
+  }
+
+  get server(): Command {
+    if (this.#server === undefined) throw new Error('no server was started')
+    return this.#server
+  }
+
+  /** Begins to start a server; `start` waits until it serves. */
+  launch(): Command {
+    const env = { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' }
+    // Its own cleanup runs all the time, so that it too is killed now and then in the middle.
+    const cleanup = { STORAGE_CLEANUP_INTERVAL: '200ms', STORAGE_CLEANUP_GRACE: '2s' }
+    this.#server = new Command(['serve'], { cwd: this.#folder, env: { ...env, ...cleanup } })
+    return this.#server
+  }
+
+  async start(): Promise<void> {
+    this.url = await this.launch().url()
+    this.token = JSON.parse(await readFile(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
+  }
+
+  /** `kill -9`, and returns once the process is gone. */
+  async killServer(): Promise<void> {
+    this.server.signal('SIGKILL')
+    await this.server.ended
+  }
+
+  /** A request as the service. Paths begin after `/storage/v1`. */
+  request(method: string, path: string, body?: object): Promise<Response> {
+    const headers = { authorization: `Bearer ${this.token}`, 'content-type': 'application/json' }
+    const init = body === undefined ? { method, headers } : { method, headers, body: JSON.stringify(body) }
+    return fetch(`${this.url}/storage/v1${path}`, init)
+  }
+
+  /** Runs `work` with a session of the superuser's. */
+  async sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+    const host = join(this.dataDir, 'postgres')
+    const address = { host, port: 5432, database: 'strongroom', username: 'postgres', pass: '' }
+    const sql = postgres({ ...address, max: 1, fetch_types: false, connection: { application_name: 'test' } })
+    try {
+      return await work(sql)
+    } finally {
+      await sql.end({ timeout: 5 })
+    }
+  }
+
+  /** Process ids: PostgreSQL's main process, its helpers and sessions, and those sessions that serve requests. */
+  async postgresProcesses(): Promise<{ main: number; children: number[]; sessions: number[] }> {
+    const rows = await this.sql(
+      (sql) => sql<{ pid: number; name: string }[]>`
+        select pid, application_name as name from pg_stat_activity where pid <> pg_backend_pid()`,
+    )
+    const sessions = rows.filter(({ name }) => name === 'strongroom')
+    const { postgres } = this.server
+    if (postgres === undefined || sessions.length === 0) throw new Error('PostgreSQL serves nobody')
+    return { main: postgres, children: rows.map(({ pid }) => pid), sessions: sessions.map(({ pid }) => pid) }
+  }
+
+  /** One cleanup of everything that is left over, beside the running server. */
+  async cleanup(): Promise<void> {
+    const env = { STORAGE_CLEANUP_GRACE: '0s' }
+    await until(async () => {
+      const { code, stdout, stderr } = await strongroom(['cleanup'], { cwd: this.#folder, env })
+      if (code !== 0) throw new Error(`the cleanup ended with ${code}: ${stdout}${stderr}`)
+      return !stdout.startsWith('Another server') // which is ours, at one of its own passes
+    }, 'it is this cleanup that makes a pass')
+  }
+
+  /** Ends what runs, however that went, and removes the folder. */
+  async close(): Promise<void> {
+    await removeFolder(this.#folder, this.#server === undefined ? [] : [this.#server])
+  }
+}
