@@ -5,10 +5,13 @@
  * - writes to a socket that is null, out of reach of any `catch`, which ends the process
  *   (https://github.com/porsager/postgres/issues/1208, 1154, 1066);
  * - forgets to disarm its write timer, so that the connection never gets through again;
+ * - keeps the query that was running, whose answer is then taken from the next session; if that was its own first
+ *   one, for the types, nobody catches the failure, which ends the process;
  * - lets a transaction that was cut off go on: its next statement, at the latest its `rollback`, goes to whatever
- *   session the connection has by then, and undoes somebody else's transaction, who is told that it was committed.
+ *   session the connection has by then, and has its part in somebody else's transaction.
  *
- * To be dropped once a release has all three; a release that does not fit these texts stops the installation.
+ * To be dropped once a release has all of it; a release that does not fit these texts stops the installation, and so
+ * does a driver that was repaired by another version of this file.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -44,10 +47,31 @@ const REPAIRS = {
     socket.removeListener('data', data)`,
     ],
     [
-      `    !hadError && (query || sent.length) && error(Errors.connection('CONNECTION_CLOSED', options, socket))
+      `    socket = null
+
+    if (initial)
+      return reconnect()
+
+    !hadError && (query || sent.length) && error(Errors.connection('CONNECTION_CLOSED', options, socket))
 `,
-      `    ;(query || sent.length) && error(Errors.connection('CONNECTION_CLOSED', options, socket))
+      `    socket = null
+
+    const lost = Errors.connection('CONNECTION_CLOSED', options)
+    query && queryError(query, lost)
+    while (sent.length)
+      queryError(sent.shift(), lost)
+    stream && (stream.destroy(lost), stream = null)
     query = results = errorResponse = null
+
+    if (initial)
+      return reconnect()
+
+`,
+    ],
+    [
+      `        return fetchArrayTypes()
+`,
+      `        return fetchArrayTypes().catch(() => {})
 `,
     ],
   ],
@@ -85,7 +109,7 @@ for (const [name, repairs] of Object.entries(REPAIRS)) {
   let text = readFileSync(file, 'utf8')
   for (const [before, after] of repairs) {
     if (text.includes(after)) continue
-    if (text.split(before).length !== 2) throw new Error(`patches/postgres.js does not fit ${file.pathname}`)
+    if (text.split(before).length !== 2) throw new Error(`${file.pathname} is not as published: run npm ci`)
     text = text.replace(before, () => after)
   }
   writeFileSync(file, text)

@@ -1,6 +1,9 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { sql } from 'drizzle-orm'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { asService } from '../../src/database/as-caller.ts'
+import { openDatabase } from '../../src/database/client.ts'
 import type { Transaction } from '../../src/database/transaction.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { until } from '../support/wait.ts'
@@ -15,7 +18,7 @@ beforeAll(async () => {
 })
 afterAll(() => test?.drop())
 
-it('a transaction that loses its connection between two statements fails, and the process lives', async () => {
+it('a transaction that loses its connection between two statements fails, and no more', async () => {
   const outcome = asService(test.database, async (tx) => {
     await loseConnection(tx)
     await write(tx, 'after the loss')
@@ -49,6 +52,48 @@ it('a transaction that was cut off has no part in the one that gets its connecti
   })
   expect(await notes()).toEqual(['before', 'after'])
 })
+
+it('a connection that is lost while it begins fails the query that wanted it, and no more', async () => {
+  const { host, port, superuser } = inject('postgres')
+  const upstream = `${host}/.s.PGSQL.${port}`
+  let connections = 0
+  const proxy = createServer((client) => {
+    const server = connect(upstream).on('error', () => client.destroy())
+    client.on('error', () => server.destroy())
+    client.on('close', () => server.destroy())
+    connections++
+    // The first one is cut while the driver asks for the types, the second one meets a PostgreSQL that recovers.
+    if (connections === 2) client.once('data', () => client.end(NOT_YET))
+    else client.pipe(server).pipe(client)
+    if (connections === 1) client.on('data', (bytes) => bytes.includes('typarray') && client.destroy())
+  })
+  await once(proxy.listen(0, '127.0.0.1'), 'listening')
+  const address = proxy.address() as AddressInfo
+  const place = { host: '127.0.0.1', port: address.port, database: test.name, username: superuser }
+  const database = openDatabase(place, { connections: 1 })
+  try {
+    await expect(database.sql`select 1`).rejects.toMatchObject({ code: '57P03' })
+    expect(await database.sql`select 1 as one`).toMatchObject([{ one: 1 }])
+  } finally {
+    await database.close()
+    proxy.close()
+  }
+})
+
+/** An ErrorResponse of PostgreSQL: the database system is starting up. */
+const NOT_YET = errorResponse({
+  S: 'FATAL',
+  C: '57P03',
+  M: 'the database system is not yet accepting connections',
+})
+
+function errorResponse(fields: Record<string, string>): Buffer {
+  const text = Object.entries(fields).map(([type, value]) => `${type}${value}\0`)
+  const body = Buffer.from(`${text.join('')}\0`)
+  const head = Buffer.alloc(5, 'E')
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
 
 async function write(tx: Transaction, text: string): Promise<void> {
   await tx.execute(sql`insert into public.notes values (${text})`)
