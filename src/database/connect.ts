@@ -68,13 +68,21 @@ export async function connectBeside(options: ConnectOptions): Promise<Database> 
       `There is no database in ${options.dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
     )
   }
+  const beside = async () => {
+    const running = await findRunning(clusterDir)
+    return (
+      running && openDatabase({ ...running, username: SERVER_ROLE }, { connections: options.connections })
+    )
+  }
+  const found = await beside()
+  if (found) return found
   try {
     return await connectDatabase(options)
   } catch (error) {
     if (!(error instanceof FolderInUseError)) throw error
-    const running = await findRunning(clusterDir)
-    if (!running) throw error
-    return openDatabase({ ...running, username: SERVER_ROLE }, { connections: options.connections })
+    const started = await beside() // a moment ago
+    if (!started) throw error
+    return started
   }
 }
 

@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import {
+  awaitOwner,
   DATABASE,
   isNotReady,
   type OwnerLock,
@@ -25,13 +26,7 @@ import {
 } from './embedded/folder-owner.ts'
 import { type LaunchOptions, launch, type PostgresProcess } from './embedded/postgres-process.ts'
 import { findPackage, prepareRuntime } from './embedded/postgres-runtime.ts'
-import {
-  isPostmasterOf,
-  POLL_MS,
-  readPostmasterFile,
-  stopPostmaster,
-  waitUntil,
-} from './embedded/postmaster.ts'
+import { POLL_MS, readPostmasterFile, stopPostmaster, waitUntil } from './embedded/postmaster.ts'
 import { socketFolder } from './embedded/socket-folder.ts'
 import { accountFor, isRoot } from './embedded/system-account.ts'
 
@@ -72,6 +67,9 @@ const START_LIMIT_MS = 60_000
 const LONGEST_BACKOFF_MS = 10_000
 const EXIT_NOTICE_LIMIT_MS = 10_000
 
+/** A server whose PostgreSQL broke down has it back by then, unless it has much to recover. */
+const RETURN_LIMIT_MS = 5000
+
 /**
  * Starts PostgreSQL on the folder, making it first if need be, and keeps it running until `stop`.
  *
@@ -90,11 +88,17 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   }
 }
 
-/** Where the PostgreSQL of a running server is; undefined when none is ready on this folder. */
+/**
+ * Where the PostgreSQL of a running server is; undefined when no server runs on this folder. Where one may be bringing
+ * its PostgreSQL back, that is waited for: to start another one meanwhile would take the folder from it.
+ */
 export async function findRunning(clusterDir: string): Promise<EmbeddedPostgres['connection'] | undefined> {
   const folder = await realpath(clusterDir)
+  // An orderly stop removes the file.
+  if ((await readPostmasterFile(folder)) === undefined) return undefined
+  if ((await awaitOwner(folder, RETURN_LIMIT_MS)) === undefined) return undefined
   const found = await readPostmasterFile(folder)
-  if (found?.socketDir === undefined || !(await isPostmasterOf(found.pid, folder))) return undefined
+  if (found?.socketDir === undefined) return undefined
   return { host: found.socketDir, port: found.port, database: DATABASE }
 }
 

@@ -118,18 +118,25 @@ export async function takeOver(folder: string): Promise<number | undefined> {
 
 /** The error for a start that another server disturbed. Waits until that server has the lock, to name it. */
 export async function rivalOf(folder: string): Promise<FolderInUseError> {
+  return new FolderInUseError(folder, await awaitOwner(folder, 10_000))
+}
+
+/**
+ * Pid of the server that owns the folder, without a try for the lock: even for an instant, it could cost that server
+ * its start. Waits for one that is about to take it; undefined when there is none after `limitMs`.
+ */
+export async function awaitOwner(folder: string, limitMs: number): Promise<number | undefined> {
   let owner: number | undefined
   const hasOwner = async () => {
     const found = await readPostmasterFile(folder)
     if (found?.status !== 'ready' || found.socketDir === undefined) return false
     const sql = openSession({ host: found.socketDir, port: found.port }, DATABASE)
-    // Only looks: taking the lock, even for an instant, could cost the other server its start.
     owner = await findOwner(sql).catch(() => undefined)
     await sql.end({ timeout: 0 })
     return owner !== undefined
   }
-  await waitUntil(hasOwner, 10_000)
-  return new FolderInUseError(folder, owner)
+  await waitUntil(hasOwner, limitMs)
+  return owner
 }
 
 /** Whether the error only says that PostgreSQL is on its way up or down. */
