@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import { flushPath } from './flush.ts'
@@ -98,7 +98,7 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
   // Not by the process id alone: containers that share a folder often have the same.
   const draft = `${path}.new-${randomUUID()}`
   try {
-    await mkdir(dataDir, { recursive: true })
+    await makeFolder(resolve(dataDir))
     const text = `${JSON.stringify(keys, null, 2)}\n`
     await writeFile(draft, text, { flag: 'wx', mode: 0o600, flush: true })
     // A link, not a rename: if another server has made keys meanwhile, those stay.
@@ -113,5 +113,14 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
     throw new KeysError(`${path} cannot be written: ${(cause as Error).message}`, { cause })
   } finally {
     await rm(draft, { force: true })
+  }
+}
+
+/** Makes a folder, and those above it that are missing, with their names durable: all our data will be in it. */
+async function makeFolder(path: string): Promise<void> {
+  const firstMade = await mkdir(path, { recursive: true })
+  for (let folder = path; firstMade !== undefined; folder = dirname(folder)) {
+    await flushPath(dirname(folder))
+    if (folder === firstMade) break
   }
 }

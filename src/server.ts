@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from './backend/backend.ts'
@@ -45,7 +44,6 @@ export async function startServer({
   ...given
 }: ServerOptions): Promise<RunningServer> {
   const dataDir = resolve(config.dataDir)
-  await mkdir(dataDir, { recursive: true })
   const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
   const backend = new LocalBackend({ root: dataDir, fsync: config.fsync })
   const database =
