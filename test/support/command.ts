@@ -14,6 +14,8 @@ export interface Place {
   cwd: string
   /** Nothing else of the test's own environment gets through but what a process needs. */
   env?: Record<string, string>
+  /** Another build's `main.js` than the one in `dist/`. */
+  main?: string
 }
 
 export interface Ended {
@@ -43,10 +45,10 @@ export class Command {
   stdout = ''
   stderr = ''
 
-  constructor(args: string[], { cwd, env = {} }: Place) {
+  constructor(args: string[], { cwd, env = {}, main = MAIN }: Place) {
     this.#folder = cwd
     const { PATH = '', HOME = '' } = process.env
-    this.child = spawn(process.execPath, [MAIN, ...args], {
+    this.child = spawn(process.execPath, [main, ...args], {
       cwd,
       env: { PATH, HOME, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
