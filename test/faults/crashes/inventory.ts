@@ -14,7 +14,7 @@ export interface Inventory {
 }
 
 /** Walks the disk and reads the rows, and compares the two both ways. For when no request runs. */
-export async function takeInventory(site: Site): Promise<Inventory> {
+export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promise<Inventory> {
   const rows = await site.sql(
     (sql) => sql<{ key: string; path: string; checksum: string; size: string; mark: string | null }[]>`
       select bucket_id || '/' || name as key, checksum, metadata->>'size' as size,
