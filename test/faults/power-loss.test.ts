@@ -1,0 +1,127 @@
+import { randomInt } from 'node:crypto'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { takeInventory } from './crashes/inventory.ts'
+import { Random } from './crashes/random.ts'
+import { anything, EVERYTHING } from './power-loss/loss.ts'
+import { type BootOptions, Machine } from './power-loss/machine.ts'
+import { buildMutant, MUTANTS, removeMutant } from './power-loss/mutants.ts'
+import { Writer } from './power-loss/writer.ts'
+import { isFull } from './size.ts'
+
+const ROUNDS = isFull ? 30 : 3
+const WRITERS = ['a', 'b', 'c', 'd', 'e']
+
+/** About how many changes of files a first start makes, twice: begun and ended. Past its end nothing happens. */
+const FIRST_START_RECORDS = 36
+
+const TRIED_MUTANTS = isFull ? MUTANTS : MUTANTS.slice(0, 4)
+
+/** Longest time for a round, in milliseconds; a usual one takes about two seconds. */
+const ROUND_LIMIT_MS = 30_000
+
+/** FAULTS_SEED repeats the choices of a run, though not its timing. */
+const seed = Number(process.env.FAULTS_SEED ?? randomInt(2 ** 31))
+
+describe('when the power fails amid uploads, overwrites, copies, moves and deletes', () => {
+  const random = new Random(seed)
+  const total = { rounds: 0, lost: 0, leaked: 0 }
+  let machine: Machine
+  let writers: Writer[] = []
+
+  beforeAll(async () => {
+    machine = await Machine.build()
+    writers = WRITERS.map((name) => new Writer(name, machine, new Random(random.below(2 ** 31))))
+  })
+  afterAll(async () => {
+    await machine?.close()
+    const acknowledged = writers.reduce((sum, writer) => sum + writer.acknowledged, 0)
+    const { rounds, lost, leaked } = total
+    console.log(
+      `power loss: ${rounds} rounds, ${acknowledged} operations acknowledged, ${lost} lost, ${leaked} leaked`,
+    )
+  })
+
+  it('the next start has all that was acknowledged, and a cleanup removes the rest', {
+    timeout: (ROUNDS + 1) * ROUND_LIMIT_MS,
+  }, async () => {
+    for (let round = 1; round <= ROUNDS; round++) {
+      await machine.boot({ diesAt: 100 + random.below(4000), canLink: round % 3 !== 0 })
+      await settle()
+      const problems = (await Promise.all(writers.map((writer) => writer.work()))).flat()
+      expect(problems, `round ${round} with FAULTS_SEED=${seed}`).toEqual([])
+      await machine.dies()
+      await machine.losePower(round % 2 === 1 ? EVERYTHING : anything(random))
+      total.rounds++
+    }
+    await machine.boot()
+    await settle()
+  })
+
+  /** Compares all there is with all that was acknowledged. */
+  async function settle(): Promise<void> {
+    const checks = await Promise.all(writers.map((writer) => writer.check()))
+    const problems = checks.flatMap(({ problem }) => problem ?? [])
+    await machine.cleanUp()
+    const { rows, lost, leaked } = await takeInventory(machine)
+    total.lost += problems.length + lost.length
+    total.leaked += leaked.length
+    const message = `after round ${total.rounds} with FAULTS_SEED=${seed}`
+    expect({ problems, lost, leaked }, message).toEqual({ problems: [], lost: [], leaked: [] })
+    expect(rows, message).toEqual(new Map(checks.flatMap(({ found }) => [...found])))
+  }
+})
+
+describe('when the power fails during the very first start', () => {
+  const random = new Random(seed)
+  const moments = Array.from({ length: FIRST_START_RECORDS }, (_, index) => index + 1)
+  const chosen = isFull ? moments : [random.pick([1, ...moments])]
+
+  it.each(chosen)('at its change %i of files, the next start needs no help', async (diesAt) => {
+    const machine = await Machine.build()
+    onTestFinished(() => machine.close())
+    await machine.boot({ diesAt }).catch(() => machine.dies())
+    await machine.losePower(EVERYTHING)
+    await machine.boot()
+    const writer = new Writer('first', machine, random)
+    await writer.exercise()
+    expect(await writer.check()).toEqual({ found: expect.anything(), problem: undefined })
+  })
+})
+
+describe('a build that leaves out a flush', () => {
+  let machine: Machine
+  let builds = 0
+
+  beforeAll(async () => {
+    machine = await Machine.build()
+    await machine.boot()
+    await machine.losePower(EVERYTHING)
+  })
+  afterAll(() => machine?.close())
+
+  it('is found out, as ours loses nothing by the same operations', async () => {
+    expect(await lossOf({})).toBeUndefined()
+    if (isFull) expect(await lossOf({ canLink: false })).toBeUndefined()
+  })
+
+  it.each(TRIED_MUTANTS)('is found out when it omits $omits', async (mutant) => {
+    const folder = buildMutant(mutant)
+    onTestFinished(() => removeMutant(folder))
+    if (mutant.makes !== undefined) machine.erase(mutant.makes)
+    const main = join(folder, 'dist/main.js')
+    expect(await lossOf({ main, canLink: !mutant.copiesBytes })).toBeDefined()
+  })
+
+  /** What is not as it was acknowledged, after a build has done its work and the power has failed. */
+  async function lossOf(build: BootOptions): Promise<string | undefined> {
+    const writer = new Writer(`build-${builds++}`, machine, new Random(seed))
+    await machine.boot(build)
+    await writer.exercise()
+    await machine.losePower(EVERYTHING)
+    const failure = await machine.boot().catch(String)
+    const loss = failure ?? (await writer.check()).problem
+    await machine.losePower(EVERYTHING)
+    return loss
+  }
+})

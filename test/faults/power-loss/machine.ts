@@ -1,0 +1,184 @@
+import { mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join, relative, sep } from 'node:path'
+import postgres from 'postgres'
+import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
+import { until } from '../../support/wait.ts'
+import { Disk, type DiskFolder } from './disk.ts'
+import { readJournal } from './journal.ts'
+import { disagreements, type Loss, lose, scan } from './loss.ts'
+
+const RECORDER = new URL('recorder.mjs', import.meta.url).href
+
+/** Nobody waits as long for an answer. In milliseconds. */
+const PATIENCE_MS = 20_000
+
+/** What the recorder is told. */
+interface Recording {
+  /** What happens below this folder is recorded. */
+  folder: string
+  journal: string
+  /** Where second names go. */
+  shadows: string
+  /** The process kills itself at this many changes of its own, each counted as it begins and as it ends. */
+  diesAt?: number | undefined
+  /** Whether the disk can link files; otherwise the server has to copy them. */
+  canLink: boolean
+}
+
+export interface BootOptions {
+  /** The power fails at this many changes of files; without it, at `losePower`. */
+  diesAt?: number
+  canLink?: boolean
+  /** Another build than ours: its `main.js`. */
+  main?: string | undefined
+}
+
+/** A computer with a server on it, whose power can fail. */
+export class Machine {
+  url = ''
+  /** The service key: that of the first boot, which must stay good. */
+  token = ''
+  readonly dataDir: string
+  readonly #folder: string
+  readonly #disk: string
+  readonly #commands: Command[] = []
+  #server: Command | undefined
+  /** What is durable, when the power comes back. */
+  #atPowerOn: DiskFolder
+
+  private constructor(folder: string) {
+    this.#folder = folder
+    this.#disk = join(folder, 'disk')
+    mkdirSync(this.#disk)
+    this.dataDir = join(this.#disk, 'storage-data')
+    this.#atPowerOn = this.#powerOn()
+  }
+
+  static async build(): Promise<Machine> {
+    return new Machine(realpathSync(await newFolder()))
+  }
+
+  /** Starts the server and waits until it serves. */
+  async boot({ diesAt, canLink = true, main }: BootOptions = {}): Promise<undefined> {
+    this.#server = this.#launch(['serve'], { diesAt, canLink, main, env: { STORAGE_PORT: '0' } })
+    this.url = await this.#server.url()
+    this.token ||= JSON.parse(readFileSync(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
+  }
+
+  /** Waits until the power has failed by itself: see `diesAt`. */
+  async dies(): Promise<void> {
+    await until(() => this.#server?.isRunning === false, 'the power fails')
+  }
+
+  /** Ends every process with no chance to do anything more, and takes from the disk what was not flushed. */
+  async losePower(loss: Loss): Promise<void> {
+    const postmaster = this.#server?.postgres
+    for (const command of this.#commands) {
+      if (command.isRunning) command.signal('SIGKILL')
+      await command.ended
+    }
+    if (postmaster !== undefined && isAlive(postmaster)) {
+      process.kill(postmaster, 'SIGKILL')
+      await until(() => !isAlive(postmaster), 'PostgreSQL is gone')
+    }
+    const disk = new Disk(this.#disk, this.#atPowerOn)
+    disk.replay(readJournal(this.#journal))
+    const wrong = disagreements(this.#disk, disk.root, this.#isOpaque)
+    if (wrong.length > 0) throw new Error(`The recorder has missed something:\n${wrong.join('\n')}`)
+    lose(this.#disk, disk.root, loss, this.#shadows, this.#isOpaque)
+    this.#atPowerOn = this.#powerOn()
+  }
+
+  /** Takes something out of the data folder for good, while the power is off. The keys may be new then. */
+  erase(path: string): void {
+    rmSync(join(this.dataDir, path), { recursive: true, force: true })
+    this.token = ''
+    this.#atPowerOn = this.#powerOn()
+  }
+
+  /** One cleanup of everything that is left over, beside the running server and on the same record. */
+  async cleanUp(): Promise<void> {
+    const env = { STORAGE_CLEANUP_GRACE: '0s' }
+    const { code, stdout, stderr } = await this.#launch(['cleanup'], { canLink: true, env }).ended
+    if (code !== 0) throw new Error(`the cleanup ended with ${code}: ${stdout}${stderr}`)
+  }
+
+  /** A request as the service. Paths begin after `/storage/v1`. */
+  request(method: string, path: string, init: Pick<RequestInit, 'body' | 'headers'> = {}): Promise<Response> {
+    const headers = { authorization: `Bearer ${this.token}`, ...init.headers }
+    const signal = AbortSignal.timeout(PATIENCE_MS)
+    const options = { ...init, method, headers, signal, duplex: 'half' }
+    return fetch(`${this.url}/storage/v1${path}`, options as RequestInit)
+  }
+
+  /** Runs `work` with a session of the superuser's. */
+  async sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+    const host = join(this.dataDir, 'postgres')
+    const address = { host, port: 5432, database: 'strongroom', username: 'postgres', pass: '' }
+    const sql = postgres({ ...address, max: 1, fetch_types: false, connection: { application_name: 'test' } })
+    try {
+      return await work(sql)
+    } finally {
+      await sql.end({ timeout: 5 })
+    }
+  }
+
+  /** Ends what runs, however that went, and removes the disk. */
+  async close(): Promise<void> {
+    await removeFolder(this.#disk, this.#commands)
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  #launch(
+    args: string[],
+    {
+      env,
+      main,
+      ...recorded
+    }: Pick<Recording, 'diesAt' | 'canLink'> & {
+      env: Record<string, string>
+      main?: string | undefined
+    },
+  ): Command {
+    const recording: Recording = {
+      folder: this.#disk,
+      journal: this.#journal,
+      shadows: this.#shadows,
+      ...recorded,
+    }
+    const command = new Command(args, {
+      cwd: this.#disk,
+      env: {
+        STORAGE_LOG_LEVEL: 'warn',
+        ...env,
+        NODE_OPTIONS: `--import=${RECORDER}`,
+        POWER_LOSS: JSON.stringify(recording),
+      },
+      ...(main !== undefined && { main }),
+    })
+    this.#commands.push(command)
+    return command
+  }
+
+  get #journal(): string {
+    return join(this.#folder, 'journal')
+  }
+
+  get #shadows(): string {
+    return join(this.#folder, 'shadows')
+  }
+
+  #powerOn(): DiskFolder {
+    rmSync(this.#journal, { force: true })
+    rmSync(this.#shadows, { recursive: true, force: true })
+    mkdirSync(this.#shadows)
+    return scan(this.#disk, this.#shadows, this.#isOpaque)
+  }
+
+  /** PostgreSQL flushes its own. */
+  readonly #isOpaque = (path: string): boolean => {
+    const [first, second] = relative(this.dataDir, path).split(sep)
+    return first !== '' && first !== '..' && first !== 'objects' && second === undefined
+  }
+}

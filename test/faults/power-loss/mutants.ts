@@ -1,0 +1,129 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+
+/** A copy of the build that does one thing less. */
+export interface Mutant {
+  /** What it does not flush. */
+  omits: string
+  /** Within `dist/`. */
+  file: string
+  /** Text that is there once. */
+  find: string
+  replace: string
+  /** Where the disk must not be able to link, so that a copy is one of bytes. */
+  copiesBytes?: boolean
+  /** What the data folder must not have when it starts, so that it makes it. */
+  makes?: string
+}
+
+/** One for every flush of bytes and of names, those of every upload first. */
+export const MUTANTS: Mutant[] = [
+  {
+    omits: 'the bytes of a file',
+    file: 'backend/local.js',
+    find: 'await mapped(file.sync());',
+    replace: ';',
+  },
+  {
+    omits: 'the name of a file',
+    file: 'backend/folders.js',
+    find: 'await flushPath(shard);',
+    replace: '',
+  },
+  {
+    omits: 'the name of a bucket folder',
+    file: 'backend/folders.js',
+    find: 'for (const folder of [shard, dirname(shard)]) {\n            if',
+    replace: 'for (const folder of [shard]) {\n            if',
+  },
+  {
+    omits: 'the name of a linked copy',
+    file: 'backend/local.js',
+    find: '() => mapped(this.#folders.flushName(target))',
+    replace: 'async () => {}',
+  },
+  {
+    omits: 'the name of a shard folder',
+    file: 'backend/folders.js',
+    find: 'for (const folder of [shard, dirname(shard)]) {\n            if',
+    replace: 'for (const folder of [dirname(shard)]) {\n            if',
+  },
+  {
+    omits: 'the names of a new file',
+    file: 'backend/local.js',
+    find: 'Promise.all([file.close(), this.#folders.flushName(path)])',
+    replace: 'file.close()',
+  },
+  {
+    omits: 'the bytes of a copy',
+    file: 'backend/local.js',
+    find: 'await mapped(flushPath(target));',
+    replace: ';',
+    copiesBytes: true,
+  },
+  {
+    omits: 'the name of a copy',
+    file: 'backend/local.js',
+    find: 'await mapped(this.#folders.flushName(target));',
+    replace: '',
+    copiesBytes: true,
+  },
+  {
+    omits: 'the name of objects/',
+    file: 'backend/folders.js',
+    find: 'flushPathSync(dirname(folder));',
+    replace: '',
+    makes: 'objects',
+  },
+  {
+    omits: 'the bytes of keys.json',
+    file: 'keys.js',
+    find: 'flush: true',
+    replace: 'flush: false',
+    makes: 'keys.json',
+  },
+  {
+    omits: 'the name of the data folder',
+    file: 'keys.js',
+    find: 'await flushPath(dirname(folder));',
+    replace: '',
+    makes: '.',
+  },
+  {
+    omits: "the name of PostgreSQL's folder",
+    file: 'database/embedded/atomic-folder.js',
+    find: 'await flushPath(dirname(path));',
+    replace: '',
+    makes: '.',
+  },
+]
+
+/**
+ * Makes the copy.
+ *
+ * @returns its folder, with `dist/main.js` in it
+ * @throws when the text is not there once: the code has changed, and its mutant must too
+ */
+export function buildMutant({ file, find, replace }: Mutant): string {
+  const text = readFileSync(join(ROOT, 'dist', file), 'utf8')
+  const count = text.split(find).length - 1
+  if (count !== 1) throw new Error(`${file} has ${count} times what a mutant is to change: ${find}`)
+  const folder = mkdtempSync(join(tmpdir(), 'strongroom-mutant-'))
+  for (const name of ['dist', 'drizzle', 'package.json']) {
+    cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  writeFileSync(
+    join(folder, 'dist', file),
+    text.replace(find, () => replace),
+  )
+  return folder
+}
+
+export function removeMutant(folder: string): void {
+  rmSync(folder, { recursive: true, force: true })
+}
