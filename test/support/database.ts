@@ -15,17 +15,17 @@ export interface TestDatabase {
   drop(): Promise<void>
 }
 
-/** A migrated database of one's own. */
-export async function createTestDatabase(options: { connections?: number } = {}): Promise<TestDatabase> {
-  const { host, port, superuser, template } = inject('postgres')
+/** A migrated database of one's own. @param postgres another than the run's own PostgreSQL */
+export async function createTestDatabase({
+  connections = 5,
+  postgres = inject('postgres'),
+} = {}): Promise<TestDatabase> {
+  const { host, port, superuser, template } = postgres
   const name = `test_${randomUUID().replaceAll('-', '')}`
   const root = openDatabase({ host, port, database: 'postgres', username: superuser }, { connections: 1 })
   await root.sql`create database ${root.sql(name)} template ${root.sql(template)}`
   const connect = () =>
-    openDatabase(
-      { host, port, database: name, username: 'strongroom_server' },
-      { connections: options.connections ?? 5 },
-    )
+    openDatabase({ host, port, database: name, username: 'strongroom_server' }, { connections })
   const database = connect()
   const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
   return {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import pino from 'pino'
 import type postgres from 'postgres'
+import type { ProvidedContext } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import type { Database } from '../../src/database/client.ts'
 import { type Keys, mintToken } from '../../src/keys.ts'
@@ -49,10 +50,22 @@ export interface RequestOptions {
   body?: string | object | null
 }
 
+/** What a server stands on, where a test wants to meddle with it. */
+export interface Ground {
+  /** Where the server itself finds its database, by its name: behind a proxy, for example. */
+  databaseUrl?: (name: string) => string
+  /** Another than the run's own PostgreSQL. */
+  postgres?: ProvidedContext['postgres']
+}
+
 /** A real server on a free port: its own database in the run's PostgreSQL, its own folder. */
-export async function startTestServer(env: Record<string, string> = {}): Promise<TestServer> {
-  const { database, admin, drop, connect } = await createTestDatabase()
-  const served = await serve(env, database).catch(async (error: unknown) => {
+export async function startTestServer(
+  env: Record<string, string> = {},
+  { databaseUrl, postgres }: Ground = {},
+): Promise<TestServer> {
+  const { database, admin, name, drop, connect } = await createTestDatabase(postgres && { postgres })
+  const starting = databaseUrl ? serve({ ...env, DATABASE_URL: databaseUrl(name) }) : serve(env, database)
+  const served = await starting.catch(async (error: unknown) => {
     await drop()
     throw error
   })
