@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Cut, type Mishap, openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { isFull } from './size.ts'
+import { type Fault, failAtEachStep } from './steps/injection.ts'
+import { OPERATIONS } from './steps/operations.ts'
+import { Tally } from './tally.ts'
+
+const tally = new Tally('failure at each round trip to the database')
+let proxy: PostgresProxy
+let server: TestServer
+
+beforeAll(async () => {
+  proxy = await openPostgresProxy()
+  // One connection, so that the round trips of an operation always are the same ones.
+  server = await startTestServer({ STORAGE_DATABASE_POOL: '1' }, { databaseUrl: (name) => proxy.url(name) })
+})
+afterAll(async () => {
+  await server.close()
+  await proxy.close()
+  tally.print()
+  expect([tally.lost, tally.leaked]).toEqual([0, 0])
+})
+
+function fault(what: string, mishap: Mishap, cut: Cut = 'end'): Fault {
+  return {
+    what,
+    arm: (step) => proxy.arm(step, mishap, cut),
+    disarm: () => proxy.arm(0),
+    get hasStruck() {
+      return proxy.hasStruck
+    },
+    about: (step) => proxy.roundTrips[step - 1] ?? 'no step',
+    status: mishap.kind === 'error' ? 507 : 503,
+    leavesDoubt: (about) => about === 'commit' && (mishap.kind === 'after' || mishap.kind === 'behind'),
+    // When a small upload loses its commit, nobody knows whether its bytes may go.
+    leavesOnlyListed: mishap.kind === 'error',
+    // A new connection has prepared nothing yet, so that each statement takes two round trips.
+    settle: () => proxy.cutAll(),
+  }
+}
+
+/** 53100 is a database whose disk is full: refused, and worth trying again. */
+const FAULTS = [
+  fault('connection cut before PostgreSQL saw it', { kind: 'before' }),
+  fault('connection reset after PostgreSQL did it, its answer lost', { kind: 'after' }, 'reset'),
+  fault('refused by PostgreSQL', { kind: 'error', sqlState: '53100' }),
+  fault('connection cut after PostgreSQL did it, its answer lost', { kind: 'after' }),
+  fault('connection reset before PostgreSQL saw it', { kind: 'before' }, 'reset'),
+  fault('connection cut behind the answer', { kind: 'behind' }),
+]
+
+describe.each(OPERATIONS.map((operation, index) => [operation.what, operation, index] as const))(
+  '%s that loses the database at any of its round trips',
+  (_what, operation, index) => {
+    // In reduced size each step has one of the faults, another one in each operation.
+    const rounds: [string, (step: number) => Fault][] = isFull
+      ? FAULTS.map((one) => [one.what, () => one])
+      : [['one fault after the other', (step) => FAULTS[(step + index) % FAULTS.length] as Fault]]
+
+    it.each(rounds)('is done, or not at all and says so: %s', { timeout: 120_000 }, async (what, choose) => {
+      const prefix = `${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
+      const steps = await failAtEachStep(server, operation, `db-${prefix}`, choose, tally)
+      expect(steps).toBeGreaterThanOrEqual(4)
+    })
+  },
+)

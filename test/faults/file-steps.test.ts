@@ -1,0 +1,84 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type FileFaults, type FileMishap, injectFileFaults } from '../support/file-faults.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { isFull } from './size.ts'
+import { type Fault, failAtEachStep } from './steps/injection.ts'
+import { OPERATIONS } from './steps/operations.ts'
+import { Tally } from './tally.ts'
+
+const tally = new Tally('failure at each call to the file system')
+let dataDir: string
+let files: FileFaults
+let server: TestServer
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'strongroom-steps-'))
+  server = await startTestServer({ STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: dataDir })
+  files = injectFileFaults(join(dataDir, 'objects'))
+})
+afterAll(async () => {
+  files?.restore()
+  await server?.close()
+  await rm(dataDir, { recursive: true })
+  tally.print()
+  expect([tally.lost, tally.leaked]).toEqual([0, 0])
+})
+
+function fault(what: string, mishap: FileMishap): Fault {
+  return {
+    what,
+    arm: (step) => files.arm(step, mishap),
+    disarm: () => files.arm(0),
+    get hasStruck() {
+      return files.hasStruck
+    },
+    about: (step) => files.calls[step - 1] ?? 'no step',
+    status: mishap.code === 'ENOSPC' ? 507 : 503,
+    leavesDoubt: () => false,
+    // Bytes of a small upload can stay when they cannot be removed either.
+    leavesOnlyListed: mishap.kind !== 'lasting',
+  }
+}
+
+const FAULTS = [
+  fault('the disk is full', { code: 'ENOSPC', kind: 'undone' }),
+  fault('the disk fails once', { code: 'EIO', kind: 'undone' }),
+  fault('the disk has died', { code: 'EIO', kind: 'lasting' }),
+  ...(isFull
+    ? [
+        fault('the disk stays full', { code: 'ENOSPC', kind: 'lasting' }),
+        fault('the disk does it and says that it failed', { code: 'EIO', kind: 'done' }),
+        fault('the disk has become read-only', { code: 'EROFS', kind: 'lasting' }),
+      ]
+    : []),
+]
+
+/** A move changes the row alone. */
+const WITH_FILES = OPERATIONS.filter(({ what }) => !what.startsWith('a move'))
+
+describe.each(WITH_FILES.map((operation, index) => [operation.what, operation, index] as const))(
+  '%s that meets a failure at any of its calls to the disk',
+  (_what, operation, index) => {
+    // In reduced size each step has one of the faults, another one in each operation.
+    const rounds: [string, (step: number) => Fault][] = isFull
+      ? FAULTS.map((one) => [one.what, () => one])
+      : [['one fault after the other', (step) => FAULTS[(step + index) % FAULTS.length] as Fault]]
+
+    it.each(rounds)('is done, or not at all and says so: %s', { timeout: 120_000 }, async (what, choose) => {
+      const prefix = `file-${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
+      const steps = await failAtEachStep(server, operation, prefix, choose, tally)
+      expect(steps).toBeGreaterThanOrEqual(operation.what === 'a delete' ? 1 : 3)
+    })
+  },
+)
+
+it('a move needs no disk', async () => {
+  for (const operation of OPERATIONS.filter((one) => !WITH_FILES.includes(one))) {
+    const one = fault('the disk has died', { code: 'EIO', kind: 'lasting' })
+    const prefix = `move-${OPERATIONS.indexOf(operation)}`
+    expect(await failAtEachStep(server, operation, prefix, () => one, tally)).toBe(0)
+  }
+})

@@ -1,0 +1,122 @@
+import { expect } from 'vitest'
+import { cleanUp } from '../../support/cleanup.ts'
+import type { TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { driftCount, findDrift, NO_DRIFT } from '../drift.ts'
+import type { Tally } from '../tally.ts'
+import { type Operation, type State, sha256 } from './operations.ts'
+
+/** One fault that can be put at any step of an operation, counted from 1. */
+export interface Fault {
+  what: string
+  arm(step: number): void
+  disarm(): void
+  readonly hasStruck: boolean
+  /** What the step was about, as far as there was one. */
+  about(step: number): string
+  /** The status of an operation that failed for it. */
+  status: number
+  /** Whether an operation that was answered with a failure may have been carried out, when it was this step. */
+  leavesDoubt(about: string): boolean
+  /** Whether a file that it leaves behind is on a list: removed without a search of the disk. */
+  leavesOnlyListed: boolean
+  /** Brings about the same state of affairs before each operation. */
+  settle?(): void
+}
+
+/**
+ * Runs an operation again and again, with the fault at its first step, its second, and so on until it has no such
+ * step. Each time the client must be told the truth: a success is there, whole; a failure has left what was before,
+ * and the same operation succeeds once the fault is gone.
+ *
+ * @param choose which of several faults step n gets
+ * @returns how many steps there were
+ */
+export async function failAtEachStep(
+  server: TestServer,
+  operation: Operation,
+  prefix: string,
+  choose: (step: number) => Fault,
+  tally: Tally,
+): Promise<number> {
+  const outcomes: [where: string, expected: State][] = []
+  const careful = new Set<string>()
+  const isBack = () => server.request('GET', '/bucket').then((response) => response.ok)
+  for (let step = 1; ; step++) {
+    const fault = choose(step)
+    const round = operation.round(server, `${prefix}-${step}`)
+    fault.settle?.()
+    await until(isBack, 'the server works')
+    await round.prepare()
+
+    fault.arm(step)
+    const response = await round.run()
+    const text = await response.text()
+    const { hasStruck } = fault
+    const about = fault.about(step)
+    fault.disarm()
+    await until(isBack, 'the server works again')
+
+    tally.rounds++
+    const where = `${operation.what}: ${fault.what} at step ${step} (${about}), answered ${response.status} ${text}`
+    const now = await look(server, Object.keys(round.before))
+    if (response.ok) {
+      tally.acknowledged++
+      if (!isSame(now, round.after)) tally.lost++
+      expect([where, now]).toEqual([where, round.after])
+    } else {
+      expect([where, hasStruck, response.status]).toEqual([where, true, fault.status])
+      if (response.status === 503) expect([where, response.headers.has('retry-after')]).toEqual([where, true])
+      const isDone = fault.leavesDoubt(about) && isSame(now, round.after)
+      if (!isDone) {
+        expect([where, now]).toEqual([where, round.before])
+        const again = await round.run()
+        expect([where, again.ok, await again.text()]).toEqual([where, true, expect.anything()])
+        tally.acknowledged++
+      }
+    }
+    outcomes.push([where, round.after])
+    if (fault.leavesOnlyListed) careful.add(`${prefix}-${step}`)
+    if (!hasStruck) break
+  }
+
+  await expectOnlyListed(server, careful)
+  await cleanUp(server)
+  const drift = await findDrift(server)
+  tally.leaked += driftCount(drift)
+  expect(drift).toEqual(NO_DRIFT)
+  for (const [where, expected] of outcomes) {
+    const now = await look(server, Object.keys(expected))
+    if (!isSame(now, expected)) tally.lost++
+    expect([`after the cleanup: ${where}`, now]).toEqual([`after the cleanup: ${where}`, expected])
+  }
+  return outcomes.length - 1
+}
+
+/** Says that what these rounds have left of bytes without a row stands on a list. */
+async function expectOnlyListed(server: TestServer, rounds: Set<string>): Promise<void> {
+  const { filesWithoutRow, pending } = await findDrift(server)
+  const buckets = await server.admin<{ id: string; uid: string }[]>`select id, uid from storage.buckets`
+  const roundOf = new Map(buckets.map(({ id, uid }) => [uid, id.replace(/-to$/, '')]))
+  const unlisted = filesWithoutRow.filter((file) => {
+    const [bucket = '', , version = ''] = file.split('/')
+    return rounds.has(roundOf.get(bucket) ?? '') && !pending.includes(version)
+  })
+  expect(unlisted).toEqual([])
+}
+
+/** What a client reads. */
+async function look(server: TestServer, paths: string[]): Promise<State> {
+  const found: State = {}
+  for (const path of paths) {
+    const response = await server.request('GET', `/object/${path}`)
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    if (response.status !== 200 && response.status !== 404) throw new Error(`GET ${path}: ${response.status}`)
+    found[path] = response.status === 200 ? sha256(bytes) : null
+  }
+  return found
+}
+
+function isSame(one: State, other: State): boolean {
+  return Object.keys(one).every((path) => one[path] === other[path])
+}
