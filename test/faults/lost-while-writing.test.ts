@@ -1,0 +1,73 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { cleanUp } from '../support/cleanup.ts'
+import { type FileFaults, injectFileFaults } from '../support/file-faults.ts'
+import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { until } from '../support/wait.ts'
+import { findDrift, NO_DRIFT } from './drift.ts'
+
+/** One connection: the upload that comes second gets the one that the first has lost, made anew. */
+let proxy: PostgresProxy
+let dataDir: string
+let files: FileFaults
+let server: TestServer
+
+beforeAll(async () => {
+  proxy = await openPostgresProxy()
+  dataDir = await mkdtemp(join(tmpdir(), 'strongroom-lost-'))
+  server = await startTestServer(
+    { STORAGE_DATABASE_POOL: '1', STORAGE_DATA_DIR: dataDir },
+    { databaseUrl: (name) => proxy.url(name) },
+  )
+  files = injectFileFaults(join(dataDir, 'objects'))
+  await server.createBucket('box')
+})
+afterAll(async () => {
+  files?.restore()
+  await server?.close()
+  await proxy?.close()
+  await rm(dataDir, { recursive: true })
+})
+
+it.each(['end', 'reset'] as const)(
+  'an upload that loses its connection (%s) while its bytes are written fails, and the next one is not published by it',
+  async (cut) => {
+    const writing: { goOn: () => void; fail: (reason: Error) => void }[] = []
+    files.before = (call) =>
+      call === 'writev'
+        ? new Promise((goOn, fail) => {
+            writing.push({ goOn, fail })
+          })
+        : Promise.resolve()
+
+    const first = server.request('POST', `/object/box/first-${cut}`, { body: 'first' })
+    await until(() => writing.length === 1, 'the first is being written')
+    proxy.cutAll(cut)
+    const answer = await first
+    expect([answer.status, answer.headers.has('retry-after')]).toEqual([503, true])
+
+    const second = server.request('POST', `/object/box/second-${cut}`, { body: 'second' })
+    await until(() => writing.length === 2, 'the second is being written')
+    const before = proxy.roundTrips.length
+    writing[0]?.goOn()
+    // The first upload has now done all that it still does: what it leaves is there.
+    await until(() => files.calls.filter((call) => call === 'close').length >= 2, 'the first file is closed')
+    await server.admin`select 1`
+    expect(proxy.roundTrips.slice(before)).toEqual([])
+    writing[1]?.fail(Object.assign(new Error('injected'), { code: 'ENOSPC' }))
+    expect((await second).status).toBe(507)
+    files.before = undefined
+    files.arm(0)
+
+    for (const name of ['first', 'second']) {
+      expect((await server.request('GET', `/object/box/${name}-${cut}`)).status).toBe(404)
+    }
+    await cleanUp(server)
+    expect(await findDrift(server)).toEqual(NO_DRIFT)
+    const again = await server.request('POST', `/object/box/second-${cut}`, { body: 'second' })
+    expect(again.status).toBe(201)
+  },
+)
