@@ -1,0 +1,28 @@
+/** Random numbers that are the same again for the same seed (mulberry32). */
+export class Random {
+  #state: number
+
+  constructor(readonly seed: number) {
+    this.#state = seed >>> 0
+  }
+
+  /** From 0 up to, not including, `limit`. */
+  below(limit: number): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0
+    let mixed = this.#state
+    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit)
+  }
+
+  bytes(length: number): Buffer {
+    const bytes = Buffer.alloc(length)
+    for (let at = 0; at < length; at++) bytes[at] = this.below(256)
+    return bytes
+  }
+}
+
+/** Another one in each run, unless FAULTS_SEED names one from a failure's message. */
+export function newSeed(): number {
+  return Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 32))
+}
