@@ -41,7 +41,7 @@ export const buckets = storage.table('buckets', {
   name: text('name').notNull().unique(),
   owner: uuid('owner'),
   ownerId: text('owner_id'),
-  public: boolean('public').default(false),
+  public: boolean('public').notNull().default(false),
   avifAutodetection: boolean('avif_autodetection').default(false),
   fileSizeLimit: bigint('file_size_limit', { mode: 'number' }),
   allowedMimeTypes: text('allowed_mime_types').array(),

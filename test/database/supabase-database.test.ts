@@ -47,7 +47,7 @@ describe.each([
         id: 'docs',
         name: 'docs',
         owner: null,
-        public: null,
+        public: false,
         policy: 'private',
         file_size_limit: null,
         allowed_mime_types: null,
@@ -67,6 +67,19 @@ describe.each([
         path_tokens: ['u', 'a.png'],
       },
     ])
+  })
+
+  it('takes a bucket that says nothing of being public for a private one', async () => {
+    const stored = await server.request('POST', '/object/docs/secret.txt', { body: 'secret' })
+    expect(stored.status).toBe(201)
+    for (const path of [
+      '/object/public/docs/secret.txt',
+      '/object/docs/secret.txt',
+      '/object/info/public/docs/secret.txt',
+    ]) {
+      const response = await server.request('GET', path, { token: null })
+      expect([path, response.status]).toEqual([path, 404])
+    }
   })
 
   it('keeps its functions and policies', async () => {

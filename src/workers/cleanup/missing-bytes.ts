@@ -6,6 +6,7 @@ import {
   objectsAfter,
   setQuarantine,
 } from '../../database/drift.ts'
+import { removeBytes } from '../../storage/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many rows are read at once. */
@@ -94,6 +95,8 @@ async function deleteLongMissing(pass: CleanupPass, bucket: string, markedBefore
       if (!dryRun && !(await deleteMissing(database, { id, version: location.version }))) continue
       pass.repaired('deleted', about(object))
       deleted++
+      // There is nothing to remove; this takes the version off the list, where the deletion has put it.
+      if (!dryRun) await removeBytes(pass.options, [location])
     }
     if (page.length < PAGE || deleted === 0 || dryRun) return
     done += page.length
