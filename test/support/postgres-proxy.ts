@@ -49,7 +49,7 @@ export async function openPostgresProxy(target = inject('postgres')): Promise<Po
   const links = new Set<Link>()
   const server = createServer({ noDelay: true }, (client) => {
     if (proxy.mode === 'refuse') {
-      client.resetAndDestroy()
+      client.destroy()
       return
     }
     const link = new Link(client, `${target.host}/.s.PGSQL.${target.port}`, plan)
