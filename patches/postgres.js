@@ -8,7 +8,9 @@
  * - keeps the query that was running, whose answer is then taken from the next session; if that was its own first
  *   one, for the types, nobody catches the failure, which ends the process;
  * - lets a transaction that was cut off go on: its next statement, at the latest its `rollback`, goes to whatever
- *   session the connection has by then, and has its part in somebody else's transaction.
+ *   session the connection has by then, and has its part in somebody else's transaction;
+ * - connects again without a pause for as long as PostgreSQL, or what stands before it, closes what it accepts, and
+ *   lets its callers wait.
  *
  * To be dropped once a release has all of it; a release that does not fit these texts stops the installation, and so
  * does a driver that was repaired by another version of this file.
@@ -63,15 +65,17 @@ const REPAIRS = {
     stream && (stream.destroy(lost), stream = null)
     query = results = errorResponse = null
 
-    if (initial)
+    if (initial && options.host[retries + 1])
       return reconnect()
+
+    initial && error(lost)
 
 `,
     ],
     [
       `        return fetchArrayTypes()
 `,
-      `        return fetchArrayTypes().catch(() => {})
+      `        return fetchArrayTypes().catch(() => {}) // told to whoever waits for the connection
 `,
     ],
   ],
