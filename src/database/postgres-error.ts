@@ -53,8 +53,9 @@ export function fromPostgres(thrown: unknown): unknown {
   if (thrown instanceof StorageError) return thrown
   const error = thrown instanceof DrizzleQueryError ? thrown.cause : thrown
   if (error instanceof postgres.PostgresError) {
-    const code =
-      BY_SQLSTATE[error.code] ?? (error.code.startsWith('08') ? 'DatabaseUnavailable' : 'DatabaseError')
+    // A fatal error ends the session, or refuses it, such as 55000 of a database that takes no connections.
+    const isGone = error.code.startsWith('08') || error.severity === 'FATAL'
+    const code = BY_SQLSTATE[error.code] ?? (isGone ? 'DatabaseUnavailable' : 'DatabaseError')
     if (code === 'AccessDenied') {
       // A refusal by RLS gets the sentence that clients compare, without the table's name; any other
       // refusal (a missing grant, a user's trigger) speaks for itself.

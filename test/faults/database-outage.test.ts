@@ -126,6 +126,16 @@ const OUTAGES: [what: string, begin: () => Promise<() => Promise<void>>][] = [
     },
   ],
   [
+    'takes no connections (55000)',
+    async () => {
+      const [row] = await server.admin<{ name: string }[]>`select current_database() as name`
+      const name = postgres.root.sql(String(row?.name))
+      await postgres.root.sql`alter database ${name} with allow_connections false`
+      await postgres.endSessions()
+      return async () => void (await postgres.root.sql`alter database ${name} with allow_connections true`)
+    },
+  ],
+  [
     'is missing (3D000)',
     async () => {
       const [row] = await server.admin<{ name: string }[]>`select current_database() as name`
