@@ -72,6 +72,7 @@ it('a connection that is lost while it begins fails the query that wanted it, an
   const place = { host: '127.0.0.1', port: address.port, database: test.name, username: superuser }
   const database = openDatabase(place, { connections: 1 })
   try {
+    await expect(database.sql`select 1`).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
     await expect(database.sql`select 1`).rejects.toMatchObject({ code: '57P03' })
     expect(await database.sql`select 1 as one`).toMatchObject([{ one: 1 }])
   } finally {
