@@ -3,13 +3,10 @@ import type { Readable } from 'node:stream'
 import { Busboy, type BusboyHeaders } from '@fastify/busboy'
 import { StorageError } from '../errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
-import type { LateFields, UploadRequest } from '../storage/upload-request.ts'
+import type { LateFields, UploadContent } from '../storage/upload-request.ts'
 import { headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { metadataFromHeader, metadataFromJson } from './user-metadata.ts'
-
-/** What a request body says about its object; bucket, name and upsert stand elsewhere in the request. */
-export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
 
 /** Contract §3.3. */
 const MAX_FORM_FIELDS = 10

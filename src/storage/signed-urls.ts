@@ -6,7 +6,7 @@ import type { FileStorage } from './file-storage.ts'
 import { isStorableText } from './object-name.ts'
 import type { Stored } from './publication.ts'
 import { readUrlToken, signUrlToken, type UrlClaims } from './signed-url.ts'
-import type { UploadRequest } from './upload-request.ts'
+import type { UploadContent } from './upload-request.ts'
 
 export interface SignedUrlsOptions {
   database: Database
@@ -22,6 +22,15 @@ export interface SignedUrl {
   name: string
   token: string
   expiresAt: Date
+}
+
+/** What an upload token allows. */
+export interface UploadGrant {
+  bucket: string
+  name: string
+  /** The `sub` of the signer, who will own the object. */
+  owner: string | null
+  upsert: boolean
 }
 
 /** How long a signed upload URL works, in seconds: what hosted Supabase gives (contract §3.11). */
@@ -97,21 +106,34 @@ export class SignedUrls {
   }
 
   /**
+   * Checks an upload token. Nothing of a body may be read before: anyone can send one.
+   *
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature
+   */
+  checkUpload(token: string, bucket: string, name: string): UploadGrant {
+    const wanted = { scope: 'upload', bucket, name } as const
+    const { owner = null, upsert = false } = readUrlToken(
+      token,
+      wanted,
+      this.#options.secrets,
+      this.#options.now(),
+    )
+    return { bucket, name, owner, upsert }
+  }
+
+  /**
    * Stores what the bearer of an upload token sends, as the signer's, by the server's own right.
    *
-   * @throws InvalidJWT, ExpiredToken, InvalidSignature, and as `FileStorage.upload`
+   * @throws as `FileStorage.upload`
    */
-  async upload(caller: Caller, token: string, request: Omit<UploadRequest, 'upsert'>): Promise<Stored> {
-    const wanted = { scope: 'upload', bucket: request.bucket, name: request.name } as const
-    const claims = readUrlToken(token, wanted, this.#options.secrets, this.#options.now())
-    const subject = claims.owner ?? null
+  async upload(caller: Caller, { owner, ...target }: UploadGrant, content: UploadContent): Promise<Stored> {
     const signer: Caller = {
       ...caller,
       role: 'service_role',
-      subject,
-      claims: { role: 'service_role', ...(subject !== null && { sub: subject }) },
+      subject: owner,
+      claims: { role: 'service_role', ...(owner !== null && { sub: owner }) },
     }
-    return this.#options.files.upload(signer, { ...request, upsert: claims.upsert ?? false })
+    return this.#options.files.upload(signer, { ...content, ...target })
   }
 
   #sign(bucket: string, name: string, expiresInSeconds: number): SignedUrl {

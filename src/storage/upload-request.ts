@@ -19,6 +19,9 @@ export interface UploadRequest {
   body: UploadBody
 }
 
+/** What a request's body and headers say about its object; bucket, name and upsert stand elsewhere in it. */
+export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
+
 export interface UploadBody {
   /** The object's bytes. */
   stream: Readable

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { mintToken } from '../../src/keys.ts'
 import { signUrlToken } from '../../src/storage/signed-url.ts'
+import { field, MULTIPART } from '../support/multipart.ts'
+import { RawConnection, rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open, put, sign, tokenOf } from '../support/signed.ts'
 
@@ -256,6 +258,21 @@ describe('a signed upload', () => {
     })
     expect(await rows()).toEqual([])
     expect(await server.storedFiles()).toHaveLength(files)
+  })
+
+  it.each([
+    ['without a token', '', 400, 'InvalidRequest'],
+    ['with garbage', '?token=garbage', 403, 'InvalidJWT'],
+  ])('is refused %s before its form is read', async (_, query, status, code) => {
+    await newBucket()
+    const connection = await RawConnection.open(server.url)
+    const start = field('metadata', 'x'.repeat(100_000)).subarray(0, 50_000)
+    const headers = [MULTIPART, 'Content-Length: 1000000']
+    await connection.send(rawRequest('PUT', `/object/upload/sign/${bucket}/a.txt${query}`, headers), start)
+    // No more is sent: an answer that waited for the form would never come.
+    const response = await connection.response()
+    connection.abort()
+    expect([response.status, response.json().code]).toEqual([status, code])
   })
 
   it('has a token that opens nothing else: no download, no login, no upload without the word sign', async () => {

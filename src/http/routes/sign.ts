@@ -49,11 +49,8 @@ export function signRoutes(services: Services) {
     .put('/object/upload/sign/:bucket/:key{.*}', async (c) => {
       const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
       const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
-      const stored = await urls.upload(caller, token, {
-        ...(await readUploadBody(c.env.incoming)),
-        bucket,
-        name,
-      })
+      const grant = urls.checkUpload(token, bucket, name)
+      const stored = await urls.upload(caller, grant, await readUploadBody(c.env.incoming))
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })
     .get('/object/sign/:bucket/:key{.*}', (c) => sendSigned(c, services, '/object/sign/'))
