@@ -12,6 +12,9 @@ import { metadataFromHeader, metadataFromJson } from './user-metadata.ts'
 const MAX_FORM_FIELDS = 10
 const MAX_FIELD_BYTES = 1024 * 1024
 
+/** Of all fields together, their names included: they are kept in memory. The largest one, and room for the rest. */
+const MAX_FIELDS_BYTES = MAX_FIELD_BYTES + 64 * 1024
+
 /**
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3).
  *
@@ -60,6 +63,7 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
       reject(malformed('The multipart body has no boundary', cause))
       return
     }
+    let fieldsBytes = 0
     let file: Readable | undefined
     let failure: Error | undefined
     let finish: (fields: LateFields) => void = () => {}
@@ -81,10 +85,12 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
       reject(error)
     }
 
-    parser.on('field', (name, value, _nameTruncated, isTruncated) => {
-      if (isTruncated)
-        fail(new StorageError('EntityTooLarge', { message: `The form field ${name} is too large` }))
-      else fields.set(name, value)
+    // Busboy's type does not say that a field may come without a name.
+    parser.on('field', (name: string = '', value, _nameTruncated, isTruncated) => {
+      fieldsBytes += Buffer.byteLength(name) + Buffer.byteLength(value)
+      if (isTruncated) fail(tooLarge(`The form field ${name} is too large`))
+      else if (fieldsBytes > MAX_FIELDS_BYTES) fail(tooLarge('The form fields together are too large'))
+      else if (!failure) fields.set(name, value) // what the parser has begun to read may hold more of them
     })
     parser.on('file', (_field, stream, _fileName, _encoding, partType) => {
       file = stream
@@ -158,6 +164,10 @@ function declaredLength(incoming: IncomingMessage): number | null {
 
 function one(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header[0] : header
+}
+
+function tooLarge(message: string): StorageError {
+  return new StorageError('EntityTooLarge', { message })
 }
 
 function malformed(message: string, cause?: unknown): StorageError {

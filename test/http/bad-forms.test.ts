@@ -25,6 +25,8 @@ const SIZES = [
 ] as const
 
 const many = (count: number) => Array.from({ length: count }, (_, n) => field(`field${n}`, 'value'))
+const large = (count: number, name?: string) =>
+  Array.from({ length: count }, (_, n) => field(name ?? `field${n}`, 'x'.repeat(500_000)))
 const nested = (depth: number) => `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`
 
 describe.each(SIZES)('a form with %s', (_size, size) => {
@@ -46,6 +48,10 @@ describe.each(SIZES)('a form with %s', (_size, size) => {
     ['eleven fields behind the file', 400, form(file(bytes), ...many(11))],
     ['a field of 2 MiB before the file', 413, form(field('metadata', 'x'.repeat(2 ** 21)), file(bytes))],
     ['a field of 2 MiB behind the file', 413, form(file(bytes), field('metadata', 'x'.repeat(2 ** 21)))],
+    ['fields of 2 MB together before the file', 413, form(...large(4), file(bytes))],
+    ['fields of 2 MB together behind the file', 413, form(file(bytes), ...large(4))],
+    ['fields of 2 MB together around the file', 413, form(...large(2), file(bytes), ...large(2))],
+    ['a name that is shared by fields of 2 MB together', 413, form(...large(4, 'same'), file(bytes))],
     ['a content type that is none', 415, form(field('contentType', 'text'), file(bytes))],
     ['a content type that is none, behind', 415, form(file(bytes), field('contentType', 'text'))],
     ['a line break in its type', 415, form(field('contentType', 'text/a\r\nX-Evil: b'), file(bytes))],
@@ -82,6 +88,7 @@ describe('odd forms that are taken', () => {
       form(part(`X-Note: ${'a'.repeat(100_000)}`, ''), file('hi')),
       {},
     ],
+    ['fields of a megabyte together', form(...large(2), file('hi')), {}],
     ['ten fields', form(...many(10), file('hi')), {}],
   ])('%s: 201', async (_what, body, stored) => {
     const request = rawRequest('PUT', '/object/box/odd.txt', [auth, MULTIPART], body)
