@@ -15,6 +15,8 @@ describe('an X-Robots-Tag header', () => {
     'unavailable_after: Fri, 25 Jun 2027 15:00:00 GMT, noindex',
     'googlebot: unavailable_after: 2027-06-25T15:00:00+02:00',
     'noai, noimageai',
+    'NOINDEX ,  GoogleBot  :  Max-Snippet  :  5',
+    'unavailable_after: noindex',
   ])('%j is kept', (value) => expect(parseRobotsTag(value)).toBe(value))
 
   it('is trimmed, and may be absent', () => {
@@ -39,6 +41,19 @@ describe('an X-Robots-Tag header', () => {
     'nöne',
   ])('%j is refused', (value) => {
     expect(() => parseRobotsTag(value)).toThrow(expect.objectContaining({ code: 'InvalidRobotsTag' }))
+  })
+
+  // Twenty of them: one takes four seconds if each space is tried as an end of the name, the date and the rule.
+  it('is refused soon, however many spaces it holds', () => {
+    for (let n = 0; n < 20; n++) {
+      const value = `unavailable_after:${' '.repeat(960 + n)}!`
+      expect(() => parseRobotsTag(value)).toThrow(expect.objectContaining({ code: 'InvalidRobotsTag' }))
+    }
+  })
+
+  it('is kept with as many spaces before its date', () => {
+    const value = `bot:${' '.repeat(400)}unavailable_after:${' '.repeat(400)}25 Jun 2027 15:00:00 PST`
+    expect(parseRobotsTag(value)).toBe(value)
   })
 
   it('is refused above 1000 characters', () => {
