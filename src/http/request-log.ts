@@ -7,8 +7,17 @@ import { requestTarget } from './request-path.ts'
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
 const FOREIGN_ID = /^[\w.:-]{1,100}$/
 
-/** A JWT where none belongs: in a path, say, by a client that has encoded the question mark before it. */
-const TOKEN = /eyJ[\w-]+\.[\w-]+\.[\w-]+/g
+/** In characters; no legal name is longer (contract §3.1). */
+const MAX_LOGGED = 2048
+
+/**
+ * A JWT where none belongs: in a path, say, by a client that has encoded the question mark before it. What stands
+ * right before it, as of `%3D`, goes too: the search begins once in a word, not at each `eyJ` of it.
+ */
+const TOKEN = /(?<![\w-])(?=[\w-]*eyJ)[\w-]+\.[\w-]+\.[\w-]+/g
+
+/** What may be the first part of one that was cut in two. */
+const CUT_TOKEN = /(?<![\w.-])(?=[\w.-]*eyJ)[\w.-]+$/
 
 /** For a request whose client went away before anything was sent (contract §1.6). */
 const CLIENT_GONE = 499
@@ -38,10 +47,10 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
             requestId,
             method: incoming.method,
             // Only where there is no bucket: what a signed route carries in its path is named by bucket and path.
-            url: bucket === undefined ? withoutTokens(requestTarget(incoming).path) : undefined,
+            url: bucket === undefined ? loggable(requestTarget(incoming).path) : undefined,
             operation,
-            bucket: withoutTokens(bucket),
-            path: withoutTokens(path),
+            bucket: loggable(bucket),
+            path: loggable(path),
             size,
             user: user ?? undefined,
             role,
@@ -64,6 +73,9 @@ export function logTarget(c: AppContext, bucket: string, name?: string): void {
   if (name !== undefined) about.path = name
 }
 
-function withoutTokens(text: string | undefined): string | undefined {
-  return text?.replace(TOKEN, '[hidden]')
+/** As the log may hold it: without tokens, and not too long. */
+function loggable(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined
+  const shown = text.slice(0, MAX_LOGGED).replace(TOKEN, '[hidden]')
+  return text.length > MAX_LOGGED ? `${shown.replace(CUT_TOKEN, '[hidden]')}…` : shown
 }

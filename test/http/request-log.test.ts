@@ -227,6 +227,42 @@ describe('a request whose client goes away', () => {
   })
 })
 
+describe('a path', () => {
+  it.each([
+    ['of one', 'eyJ'.repeat(20_000)],
+    ['with many tokens cut off', 'eyJa.'.repeat(10_000)],
+    ['with many words', 'eyJ-.'.repeat(2000) + 'eyJ%'.repeat(5000)],
+  ])('that is very long %s is cut off in the log', async (_, path) => {
+    const { line } = await ask('GET', `/${path}`)
+    expect(String(line.url).length).toBeLessThan(2100)
+    expect(line.url).not.toContain('eyJeyJ')
+    const { line: known } = await ask('GET', `/object/docs/${path.replaceAll('%', '%25')}`)
+    expect(String(known.path).length).toBeLessThan(2100)
+  })
+
+  it.each(['/', '/a%3Dtoken%3D', '/a.b.', '/x'])(
+    'with a token behind %j hides it, in whichever of its letters it is cut off',
+    async (before) => {
+      const parts = user.split('.')
+      for (const fill of [
+        0,
+        2048 - before.length - 20,
+        2048 - before.length - 60,
+        2047 - before.length - user.length,
+      ]) {
+        const { line } = await ask('GET', `/${'f'.repeat(Math.max(0, fill - 1))}${before}${user}`)
+        expect(line.url).toContain('[hidden]')
+        for (const part of parts) expect(line.url).not.toContain(part.slice(0, 15))
+      }
+    },
+  )
+
+  it('as long as a name may be is in the log as it is', async () => {
+    const path = `${'heyJude/'.repeat(120)}a.b.c`
+    expect((await ask('GET', `/object/docs/${path}`)).line.path).toBe(path)
+  })
+})
+
 describe('the log', () => {
   it('never holds a token, a key, a secret or a signature, whatever is asked and however it fails', async () => {
     const signed = tokenOf(await sign(server, 'docs/a.txt'))
