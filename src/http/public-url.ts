@@ -1,6 +1,9 @@
 import type { AppContext, Services } from './env.ts'
 import { PUBLIC_PREFIX, requestTarget } from './request-path.ts'
 
+/** In characters. */
+const MAX_PREFIX = 200
+
 /**
  * Makes a path of ours absolute, as the client can reach it: under STORAGE_PUBLIC_URL, or where the request came
  * to. `X-Forwarded-*` count only behind a trusted proxy (design §10).
@@ -20,8 +23,17 @@ export function absoluteUrl(c: AppContext, services: Services, path: string): st
   const host = forwarded('x-forwarded-host') ?? incoming.headers.host ?? 'localhost'
   const port = forwarded('x-forwarded-port')
   const isUsual = port === undefined || host.includes(':') || port === (proto === 'https' ? '443' : '80')
-  const prefix = forwarded('x-forwarded-prefix') ?? (requestTarget(incoming).hasPrefix ? PUBLIC_PREFIX : '')
-  return `${proto}://${host}${isUsual ? '' : `:${port}`}${prefix.replace(/\/+$/, '')}${path}`
+  const ownPrefix = requestTarget(incoming).hasPrefix ? PUBLIC_PREFIX : ''
+  const prefix = plainPrefix(forwarded('x-forwarded-prefix')) ?? ownPrefix
+  return `${proto}://${host}${isUsual ? '' : `:${port}`}${prefix}${path}`
+}
+
+/** The path of a proxy, without its last slashes; undefined for anything else, which a client may have sent. */
+function plainPrefix(text: string | undefined): string | undefined {
+  if (text === undefined || text.length > MAX_PREFIX || !/^\/[\w./-]*$/.test(text)) return undefined
+  let end = text.length
+  while (text[end - 1] === '/') end--
+  return text.slice(0, end)
 }
 
 /** Percent-encodes each segment of an object's name, and keeps its slashes. */

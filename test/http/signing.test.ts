@@ -166,7 +166,22 @@ describe('the absolute link', () => {
     ],
     [{ 'x-forwarded-host': 'a.example:8080', 'x-forwarded-port': '80' }, 'http://a.example:8080/storage/v1'],
     [{ 'x-forwarded-host': 'a.example', 'x-forwarded-proto': 'javascript' }, 'http://a.example/storage/v1'],
+    [{ 'x-forwarded-prefix': '/' }, 'http://SERVER'],
+    [{ 'x-forwarded-prefix': `/${'a'.repeat(197)}//` }, `http://SERVER/${'a'.repeat(197)}`],
   ])('follows %j of a proxy that STORAGE_TRUST_PROXY trusts', async (headers, base) => {
     expect(await links({ STORAGE_TRUST_PROXY: 'true' }, headers)).toEqual(under(base))
+  })
+
+  it.each(['files', '/a?b', '//evil@host:80', `/${'a'.repeat(200)}`])(
+    'does not follow the prefix %j, which is no path',
+    async (prefix) => {
+      const headers = { 'x-forwarded-prefix': prefix }
+      expect(await links({ STORAGE_TRUST_PROXY: 'true' }, headers)).toEqual(under('http://SERVER/storage/v1'))
+    },
+  )
+
+  it('does not follow a prefix of very many slashes', async () => {
+    const headers = { 'x-forwarded-prefix': `${'/'.repeat(60_000)}x` }
+    expect(await links({ STORAGE_TRUST_PROXY: 'true' }, headers)).toEqual(under('http://SERVER/storage/v1'))
   })
 })
