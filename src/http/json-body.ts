@@ -1,10 +1,23 @@
 import type { IncomingMessage } from 'node:http'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 
 /** Room for a thousand of the longest names. In bytes. */
 const MAX_JSON_BYTES = 2 * 1024 * 1024
+
+/** Names of one request (contract §3.8, §3.11). */
+const MAX_NAMES = 1000
+
+/** A list of objects' names. It is counted first: looking at half a million entries would take a second. */
+export const nameList = z.preprocess(
+  (value, context) => {
+    if (!Array.isArray(value) || value.length <= MAX_NAMES) return value
+    context.addIssue({ code: 'custom', message: `must name at most ${MAX_NAMES} objects` })
+    return z.NEVER
+  },
+  z.array(z.string()).min(1, 'must name at least one object'),
+)
 
 /**
  * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).

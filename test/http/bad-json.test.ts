@@ -148,6 +148,20 @@ describe('wrong types and values', () => {
     expect(response.status).toBe(400)
   })
 
+  it.each([
+    ['DELETE', 'prefixes', 1001, 'a.txt'],
+    ['POST', 'paths', 1001, 'a.txt'],
+    // What is too long is not looked into: else this would be about the first of them.
+    ['DELETE', 'prefixes', 600_000, 1],
+    ['POST', 'paths', 600_000, 1],
+  ])('%s with %s of %i names such as %j: 400, and the number is told', async (method, field, count, name) => {
+    const path = method === 'DELETE' ? '/object/box' : '/object/sign/box'
+    const body = JSON.stringify({ expiresIn: 60, [field]: Array(count).fill(name) })
+    const response = await expectNothingWritten(server, () => send(method, path, body))
+    expect(response.json().message).toBe(`body/${field} must name at most 1000 objects`)
+    expect(response.status).toBe(400)
+  })
+
   it.each([1e15, Number.MAX_SAFE_INTEGER])('a link that lives %d seconds: 400', async (expiresIn) => {
     const response = await send('POST', '/object/sign/box/a.txt', JSON.stringify({ expiresIn }))
     expect(response.status).toBe(400)

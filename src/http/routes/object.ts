@@ -6,7 +6,7 @@ import { parseContentType } from '../../storage/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { headerValue } from '../header-value.ts'
-import { readJson } from '../json-body.ts'
+import { nameList, readJson } from '../json-body.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
 import { logTarget } from '../request-log.ts'
@@ -38,7 +38,7 @@ const copySchema = moveSchema.extend({
 })
 
 /** The entries are exact names, whatever the field is called (contract §3.8). */
-const deleteSchema = z.object({ prefixes: z.array(z.string()).min(1, 'must name at least one object') })
+const deleteSchema = z.object({ prefixes: nameList })
 
 export function objectRoutes(services: Services) {
   const { files } = services

@@ -4,7 +4,7 @@ import { parseContentType } from '../../storage/content-type.ts'
 import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, readJson } from '../json-body.ts'
+import { checkShape, nameList, readJson } from '../json-body.ts'
 import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
@@ -17,12 +17,7 @@ import { metadataFromHeader } from '../user-metadata.ts'
 
 const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
 const signSchema = z.object({ expiresIn: seconds })
-const signManySchema = signSchema.extend({
-  paths: z
-    .array(z.string())
-    .min(1, 'must name at least one object')
-    .max(1000, 'must name at most 1000 objects'),
-})
+const signManySchema = signSchema.extend({ paths: nameList })
 
 export function signRoutes(services: Services) {
   const { urls } = services
