@@ -18,6 +18,7 @@ export async function requireCaller(
   missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
 ): Promise<Caller> {
   c.get('log').operation = operation
+  varyByCaller(c)
   const identity = await services.tokens.identify(c.env.incoming.headers)
   if (!identity) throw new StorageError(missing)
   return callerOf(c, services, identity, operation)
@@ -33,6 +34,7 @@ export async function optionalCaller(
   operation: string,
 ): Promise<{ caller: Caller; access: Access }> {
   c.get('log').operation = operation
+  varyByCaller(c)
   const identity = await services.tokens.identify(c.env.incoming.headers).catch((error: unknown) => {
     const isRefused = error instanceof StorageError && error.status < 500
     if (!isRefused) throw error
@@ -46,6 +48,17 @@ export async function optionalCaller(
 export function anonymousCaller(c: AppContext, services: Services, operation: string): Caller {
   const anonymous = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
   return callerOf(c, services, anonymous, operation)
+}
+
+/**
+ * Caches may give the answer only to those who send the same token, or none as well (RFC 9110 §12.5.5). They know by
+ * themselves that `Authorization` is somebody's, and do not know it of `apikey`. On Node's response, so that errors
+ * and what is sent past Hono carry it too.
+ */
+function varyByCaller(c: AppContext): void {
+  const { outgoing } = c.env
+  const others = outgoing.getHeader('Vary') // of `cors.ts`
+  outgoing.setHeader('Vary', `${others === undefined ? '' : `${others}, `}Authorization, apikey`)
 }
 
 function callerOf(c: AppContext, services: Services, identity: Identity, operation: string): Caller {
