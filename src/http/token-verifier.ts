@@ -107,7 +107,8 @@ export class TokenVerifier {
   async #verify(token: string): Promise<JWTPayload> {
     try {
       const { alg, kid } = decodeProtectedHeader(token)
-      if (alg?.startsWith('HS')) {
+      // Its type says text; who made the token may have thought otherwise.
+      if (typeof alg === 'string' && alg.startsWith('HS')) {
         const shared = this.#sharedKeys.find((key) => key.kid === kid && kid !== undefined)
         const key = shared ?? { secret: this.#secret, alg: 'HS256' }
         return (await jwtVerify(token, key.secret, { algorithms: [key.alg] })).payload
@@ -214,10 +215,11 @@ async function verifyWithAny(
   throw new errors.JWSSignatureVerificationFailed()
 }
 
-/** With the challenge of RFC 6750 §3.1. */
+/** With the challenge of RFC 6750 §3.1. Only what jose says of a token is told; other errors speak of our insides. */
 function invalidToken(cause: Error): StorageError {
   const headers = { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
-  return new StorageError('InvalidToken', { cause, message: cause.message, headers })
+  const message = cause instanceof errors.JOSEError ? cause.message : 'The token is malformed'
+  return new StorageError('InvalidToken', { cause, message, headers })
 }
 
 function digest(text: string): Buffer {

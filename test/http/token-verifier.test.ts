@@ -187,6 +187,21 @@ describe('a token that proves nothing', () => {
     expect(await who({ apikey: await token() })).toEqual(refusal)
   })
 
+  it.each([
+    ['alg a number', () => forge({ alg: 5 }, claims)],
+    ['alg an object', () => forge({ alg: { startsWith: 1 } }, claims)],
+    ['alg null', () => forge({ alg: null }, claims)],
+    ['kid a number', () => forge({ alg: 'HS256', kid: 5 }, claims, 'x')],
+    ['a header that is no JSON', () => 'a.b.c'],
+    ['nothing in it', () => '..'],
+  ])('with %s is refused in words that are about the token', async (_, token) => {
+    const response = await server.request('GET', '/bucket', { token: token() })
+    const { message } = (await response.json()) as { message: string }
+    expect(response.status).toBe(401)
+    expect(message).not.toMatch(/function|undefined|null|startsWith|properties|Invalid Token or/)
+    expect(message).toMatch(/^[A-Za-z"][\w" ]+$/)
+  })
+
   it('opens what anybody may read, and nothing else', async () => {
     const [open, closed] = [`open-${randomUUID()}`, `closed-${randomUUID()}`]
     await server.createBucket(open, { policy: 'public' })
