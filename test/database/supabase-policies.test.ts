@@ -123,6 +123,43 @@ describe('2. small tagged images, judged before the bytes arrive', () => {
     expect(await names('photos')).toEqual(['a/b.PNG'])
   })
 
+  /** An upload without a length: signed beforehand, or in chunks. */
+  const unsized = async (token: string, name: string) => {
+    const signed = await server.request('POST', `/object/upload/sign/photos/${name}`, { token, headers: png })
+    const chunks = new ReadableStream({
+      start: (controller) => {
+        controller.enqueue(Buffer.from('x'))
+        controller.close()
+      },
+    })
+    const init = { token, headers: png, body: chunks }
+    return { signed, chunked: await server.request('POST', `/object/photos/chunked-${name}`, init) }
+  }
+
+  it('refuses what tells no length: a signed URL, and chunks', async () => {
+    const { signed, chunked } = await unsized(await setUp(), 'a.png')
+    expect([signed.status, chunked.status]).toEqual([403, 403])
+    expect(await names('photos')).toEqual([])
+  })
+
+  it('takes those where a missing length counts as none, and the bucket limits them', async () => {
+    const token = await setUp()
+    await server.admin`create policy "unsized images" on storage.objects for insert to authenticated
+      with check (bucket_id = 'photos' and metadata->>'mimetype' like 'image/%'
+        and coalesce((metadata->>'contentLength')::bigint, 0) < 2000000)`
+    const limits = { allowed_mime_types: ['image/*'], file_size_limit: 5 }
+    expect((await server.request('PATCH', '/bucket/photos', { body: limits })).status).toBe(200)
+
+    const { signed, chunked } = await unsized(token, 'a.png')
+    expect([signed.status, chunked.status]).toEqual([200, 201])
+    const { url } = (await signed.json()) as { url: string }
+    const send = (type: string, body: string) =>
+      server.request('PUT', url, { token: null, headers: { 'content-type': type }, body })
+    expect((await send('application/javascript', 'x')).status).toBe(415)
+    expect((await send('image/png', 'too long')).status).toBe(413)
+    expect((await send('image/png', 'right')).status).toBe(201)
+  })
+
   it('takes an image from a form, with the album in a field', async () => {
     const token = await setUp()
     const form = new FormData()
