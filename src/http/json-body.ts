@@ -6,18 +6,17 @@ import { readBounded } from '../read-bounded.ts'
 /** Room for a thousand of the longest names. In bytes. */
 const MAX_JSON_BYTES = 2 * 1024 * 1024
 
-/** Names of one request (contract §3.8, §3.11). */
-const MAX_NAMES = 1000
-
-/** A list of objects' names. It is counted first: looking at half a million entries would take a second. */
-export const nameList = z.preprocess(
-  (value, context) => {
-    if (!Array.isArray(value) || value.length <= MAX_NAMES) return value
-    context.addIssue({ code: 'custom', message: `must name at most ${MAX_NAMES} objects` })
-    return z.NEVER
-  },
-  z.array(z.string()).min(1, 'must name at least one object'),
-)
+/** A list of 1 to `max` objects' names. It is counted first: looking at half a million entries would take a second. */
+export function nameList(max: number) {
+  return z.preprocess(
+    (value, context) => {
+      if (!Array.isArray(value) || value.length <= max) return value
+      context.addIssue({ code: 'custom', message: `must name at most ${max} objects` })
+      return z.NEVER
+    },
+    z.array(z.string()).min(1, 'must name at least one object'),
+  )
+}
 
 /**
  * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).

@@ -163,8 +163,8 @@ describeClientInBothModes((clients) => {
   it('removes more names at once than one transaction takes', async () => {
     const bucket = await clients.bucket()
     await clients.server.admin`insert into storage.objects (bucket_id, name)
-      select ${bucket}, 'row-' || n from generate_series(1, 1000) n`
-    const names = Array.from({ length: 1000 }, (_, index) => `row-${index + 1}`)
+      select ${bucket}, 'row-' || n from generate_series(1, 1200) n`
+    const names = Array.from({ length: 1200 }, (_, index) => `row-${index + 1}`)
 
     const removed = ok(await clients.service.from(bucket).remove(names))
 
@@ -176,13 +176,5 @@ describeClientInBothModes((clients) => {
     const { of } = await bucketWithPhoto()
 
     expect(refused(await of.remove([]))).toMatchObject({ status: 400, statusCode: '400' })
-  })
-
-  it('refuses to remove more than a thousand names at once, and removes none', async () => {
-    const { of } = await bucketWithPhoto()
-    const names = Array.from({ length: 1001 }, (_, index) => (index === 0 ? 'photo.png' : `row-${index}`))
-
-    expect(refused(await of.remove(names))).toMatchObject({ status: 400, statusCode: '400' })
-    expect(ok(await of.list())).toMatchObject([{ name: 'photo.png' }])
   })
 })

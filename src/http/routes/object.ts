@@ -37,8 +37,8 @@ const copySchema = moveSchema.extend({
     .nullish(),
 })
 
-/** The entries are exact names, whatever the field is called (contract §3.8). */
-const deleteSchema = z.object({ prefixes: nameList })
+/** The entries are exact names, whatever the field is called, and may be more than 1000 (contract §3.8). */
+const deleteSchema = z.object({ prefixes: nameList(10_000) })
 
 export function objectRoutes(services: Services) {
   const { files } = services

@@ -17,7 +17,8 @@ import { metadataFromHeader } from '../user-metadata.ts'
 
 const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
 const signSchema = z.object({ expiresIn: seconds })
-const signManySchema = signSchema.extend({ paths: nameList })
+/** Contract §3.11. */
+const signManySchema = signSchema.extend({ paths: nameList(1000) })
 
 export function signRoutes(services: Services) {
   const { urls } = services
