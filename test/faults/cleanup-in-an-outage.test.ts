@@ -1,19 +1,18 @@
-import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { until } from '../support/wait.ts'
 import { FAULTS } from './crashes/faults.ts'
 import { takeInventory } from './crashes/inventory.ts'
-import { Random } from './crashes/random.ts'
 import { Site } from './crashes/site.ts'
+import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
+import { Tally } from './tally.ts'
 
-/** FAULTS_SEED repeats the choices of a run, though not its timing. */
-const seed = Number(process.env.FAULTS_SEED ?? randomInt(2 ** 31))
+const seed = newSeed()
 const OUTAGES = FAULTS.filter(({ endsServer }) => !endsServer)
 const ROUNDS = isFull ? 10 : 1
 
 let site: Site
-const counts = { rounds: 0, acknowledged: 0, lost: 0, leaked: 0 }
+const counts = new Tally('cleanup in an outage')
 
 beforeAll(async () => {
   site = await Site.open()
@@ -21,10 +20,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await site?.close()
-  const { rounds, acknowledged, lost, leaked } = counts
-  console.log(
-    `cleanup in an outage: ${rounds} rounds, ${acknowledged} operations acknowledged, ${lost} lost, ${leaked} leaked`,
-  )
+  counts.print()
 })
 
 it.each(OUTAGES)(

@@ -1,4 +1,4 @@
-import { createHash, randomInt } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { until } from '../support/wait.ts'
@@ -7,9 +7,10 @@ import { FAULTS, type Fault } from './crashes/faults.ts'
 import { takeInventory } from './crashes/inventory.ts'
 import { BUCKETS } from './crashes/messages.ts'
 import type { Contents } from './crashes/operation.ts'
-import { Random } from './crashes/random.ts'
 import { Site } from './crashes/site.ts'
+import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
+import { Tally } from './tally.ts'
 
 /** Of each fault; the faults are six. */
 const ROUNDS = isFull ? 34 : 1
@@ -21,14 +22,13 @@ const SURVIVORS = 10
 /** Longest time for a round, in milliseconds; a usual one takes about four seconds. */
 const ROUND_LIMIT_MS = 60_000
 
-/** FAULTS_SEED repeats the choices of a run, though not its timing. */
-const seed = Number(process.env.FAULTS_SEED ?? randomInt(2 ** 31))
+const seed = newSeed()
 const random = new Random(seed)
 
 let site: Site
 let clients: Clients
 let hasFailed = false
-const total = { rounds: 0, lost: 0, leaked: 0 }
+const total = new Tally('crashes')
 
 beforeAll(async () => {
   site = await Site.open()
@@ -43,10 +43,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await clients?.close()
   await site?.close()
-  const { rounds, lost, leaked } = total
-  console.log(
-    `crashes: ${rounds} rounds, ${clients?.acknowledged} operations acknowledged, ${lost} lost, ${leaked} leaked`,
-  )
+  total.acknowledged = clients?.acknowledged ?? 0
+  total.print()
 })
 
 // What one failed round has left would be found by all that follow.

@@ -1,13 +1,13 @@
-import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { takeInventory } from './crashes/inventory.ts'
-import { Random } from './crashes/random.ts'
 import { anything, EVERYTHING } from './power-loss/loss.ts'
 import { type BootOptions, Machine } from './power-loss/machine.ts'
 import { buildMutant, MUTANTS, removeMutant } from './power-loss/mutants.ts'
 import { Writer } from './power-loss/writer.ts'
+import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
+import { Tally } from './tally.ts'
 
 const ROUNDS = isFull ? 30 : 3
 const WRITERS = ['a', 'b', 'c', 'd', 'e']
@@ -20,12 +20,11 @@ const TRIED_MUTANTS = isFull ? MUTANTS : MUTANTS.slice(0, 4)
 /** Longest time for a round, in milliseconds; a usual one takes about two seconds. */
 const ROUND_LIMIT_MS = 30_000
 
-/** FAULTS_SEED repeats the choices of a run, though not its timing. */
-const seed = Number(process.env.FAULTS_SEED ?? randomInt(2 ** 31))
+const seed = newSeed()
 
 describe('when the power fails amid uploads, overwrites, copies, moves and deletes', () => {
   const random = new Random(seed)
-  const total = { rounds: 0, lost: 0, leaked: 0 }
+  const total = new Tally('power loss')
   let machine: Machine
   let writers: Writer[] = []
 
@@ -35,11 +34,8 @@ describe('when the power fails amid uploads, overwrites, copies, moves and delet
   })
   afterAll(async () => {
     await machine?.close()
-    const acknowledged = writers.reduce((sum, writer) => sum + writer.acknowledged, 0)
-    const { rounds, lost, leaked } = total
-    console.log(
-      `power loss: ${rounds} rounds, ${acknowledged} operations acknowledged, ${lost} lost, ${leaked} leaked`,
-    )
+    total.acknowledged = writers.reduce((sum, writer) => sum + writer.acknowledged, 0)
+    total.print()
   })
 
   it('the next start has all that was acknowledged, and a cleanup removes the rest', {

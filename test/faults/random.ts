@@ -1,4 +1,4 @@
-/** Random numbers that are the same again for the same seed (mulberry32). */
+/** Random choices that a seed repeats: mulberry32, by Tommy Ettinger, in the public domain. */
 export class Random {
   #state: number
 
@@ -15,6 +15,10 @@ export class Random {
     return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit)
   }
 
+  pick<T>(choices: readonly [T, ...T[]]): T {
+    return choices[this.below(choices.length)] ?? choices[0]
+  }
+
   bytes(length: number): Buffer {
     const bytes = Buffer.alloc(length)
     for (let at = 0; at < length; at++) bytes[at] = this.below(256)
@@ -22,7 +26,10 @@ export class Random {
   }
 }
 
-/** Another one in each run, unless FAULTS_SEED names one from a failure's message. */
+/**
+ * Another one in each run, unless FAULTS_SEED names one from a failure's message: that repeats a run's choices, though
+ * not its timing.
+ */
 export function newSeed(): number {
-  return Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 32))
+  return Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 31))
 }

@@ -7,9 +7,9 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Random } from '../random.ts'
 import { type FromClient, keysOf, now, type ToClient, type Work, writersOf } from './messages.ts'
 import { type Answer, isOpen, type Operation } from './operation.ts'
-import { Random } from './random.ts'
 
 const [, , name = '', seed = ''] = process.argv
 const random = new Random(Number(seed))

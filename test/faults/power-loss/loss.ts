@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Random } from '../crashes/random.ts'
+import type { Random } from '../random.ts'
 import { type Change, DiskFile, DiskFolder, type DiskNode, put } from './disk.ts'
 
 /** What a power failure does with everything that was not flushed. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { Ledger } from '../crashes/ledger.ts'
 import { type Answer, type Contents, isAcknowledged, type Operation } from '../crashes/operation.ts'
-import type { Random } from '../crashes/random.ts'
+import type { Random } from '../random.ts'
 import type { Machine } from './machine.ts'
 
 /** Names per bucket: few, so that they are overwritten, deleted and made again. */
