@@ -233,7 +233,7 @@ describe('connections that are cut at random moments, in the middle of commits t
               if (about === 'commit' && kind === 'after') commitsCut++
               return kind === 'error' ? undefined : { kind }
             }
-            await until(() => commitsCut >= (isFull ? 60 : 6), 'commits were cut')
+            await until(() => commitsCut >= (isFull ? 25 : 6), 'commits were cut')
             proxy.decide = undefined
           }, behind)
         }
