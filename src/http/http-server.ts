@@ -31,6 +31,8 @@ export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean):
     (incoming, outgoing) => void handle(escaped(incoming), watched(incoming, outgoing)),
   )
   server.timeout = IDLE_MS
+  // Their size is limited, not their number: Node 20 would leave out those past a thousand, without a word.
+  server.maxHeadersCount = 0
   server.on('checkContinue', (incoming, outgoing) => {
     // A client that asks before it sends is told to go on by the first look at the body, that is, not if the
     // upload is refused (RFC 9110 §10.1.1).
