@@ -138,6 +138,11 @@ function lastModified(object: StoredObject): Date {
  */
 function streamOut(c: AppContext, status: number, headers: Record<string, string>, bytes: Readable): void {
   const outgoing = c.env.outgoing as ServerResponse // its type also knows HTTP/2, which we do not serve
+  if (outgoing.destroyed) {
+    // The client went away meanwhile. Newer Nodes refuse to pipe then, and would leave the file open.
+    bytes.destroy()
+    return
+  }
   outgoing.writeHead(status, headers)
   // The request's line in the log tells of a response that was cut off.
   pipeline(bytes, outgoing, () => {})

@@ -46,7 +46,11 @@ export function injectFileFaults(folder: string): FileFaults {
     const { code, kind } = armed.mishap
     hasStruck = true
     // The kernel frees the descriptor whatever it answers.
-    if (kind === 'done' || name === 'close') await work()
+    if (kind === 'done' || name === 'close') {
+      const result = await work()
+      // Nobody else can close a file that was opened without their hearing of it.
+      if (name === 'open') await (result as FileHandle).close()
+    }
     throw Object.assign(new Error(`${code}: injected, ${name}`), { code, isDone: kind === 'done' })
   }
 
