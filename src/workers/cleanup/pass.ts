@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/client.ts'
 import type { Scope } from '../../database/drift.ts'
-import { HalfPace } from '../pace.ts'
+import { GentlePace } from '../pace.ts'
 
 /** The kinds of repairs, in the order in which a pass makes them, with what the log says of each. */
 export const REPAIRS = {
@@ -59,7 +59,7 @@ export interface PassOptions extends CleanupSettings {
 /** One run of the cleanup: what it may do, and what it has done so far. */
 export class CleanupPass {
   readonly report: CleanupReport
-  readonly #pace = new HalfPace()
+  readonly #pace = new GentlePace()
   #left: number
 
   constructor(readonly options: PassOptions) {
