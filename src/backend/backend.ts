@@ -30,10 +30,10 @@ export interface Backend {
    * Opens the bytes for reading. Resolves once they are known to exist, so that a response can still
    * become a 404. The stream must be consumed or destroyed; destroying it frees all it holds.
    *
-   * @throws MissingBytes when nothing is stored at `at`
+   * @throws MissingBytes when nothing is stored at `at`, or not `size` bytes
    * @throws BackendUnavailable
    */
-  read(at: Location, range?: ByteRange): Promise<Readable>
+  read(at: Location, options?: ReadOptions): Promise<Readable>
 
   /**
    * Reads a whole small object into memory.
@@ -72,6 +72,17 @@ export interface Backend {
   list(bucket?: string): AsyncIterable<Stored>
 
   /**
+   * Writes that have begun and did not come to an end, of this process and of dead ones, for the cleanup. Nothing
+   * that `list` names. A backend whose writes are listed from their first byte has none.
+   *
+   * @throws BackendUnavailable
+   */
+  unfinished(): AsyncIterable<Unfinished>
+
+  /** Frees what an unfinished write holds, and makes it fail. Abandoning none is a success. @throws BackendUnavailable */
+  abandon(write: Unfinished): Promise<void>
+
+  /**
    * Removes what a bucket that is no more has left beside bytes, such as empty folders. Bytes stay.
    *
    * @returns whether nothing of the bucket is left
@@ -95,7 +106,10 @@ export interface Location {
 export interface WriteOptions {
   /** Largest length accepted, in bytes. */
   maxBytes: number
-  /** For a `Uint8Array`: its SHA-256, if the caller has computed it already. Spares doing it twice. */
+  /**
+   * The body's SHA-256, if the caller knows it already. Spares computing that of a `Uint8Array` twice; and a store
+   * that keeps hashes may have to be told before the bytes. What `write` returns for a stream was computed by it.
+   */
   sha256?: string
 }
 
@@ -104,6 +118,13 @@ export interface Written {
   size: number
   /** SHA-256, 64 lower-case hexadecimal digits. */
   sha256: string
+}
+
+export interface ReadOptions {
+  /** Only these bytes. */
+  range?: ByteRange
+  /** The whole length in bytes, as the row has it: bytes of another length are not those meant. */
+  size?: number
 }
 
 /** Both ends counted from 0 and inclusive, as in RFC 9110 §14.1.2. */
@@ -118,4 +139,11 @@ export interface Stored {
   size: number
   /** When the bytes were written, or their writing began. */
   modifiedAt: Date
+}
+
+export interface Unfinished {
+  location: Location
+  /** The backend's own name for it: one version can have several. */
+  id: string
+  startedAt: Date
 }

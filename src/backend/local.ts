@@ -20,7 +20,7 @@ import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
 import { flushPath } from '../flush.ts'
 import { UUID } from '../uuid.ts'
-import type { Backend, ByteRange, Location, Stored, WriteOptions, Written } from './backend.ts'
+import type { Backend, Location, ReadOptions, Stored, Unfinished, WriteOptions, Written } from './backend.ts'
 import { drain } from './drain.ts'
 import { errno, fromErrno, unusable } from './file-errors.ts'
 import { Folders } from './folders.ts'
@@ -91,9 +91,16 @@ export class LocalBackend implements Backend {
     }
   }
 
-  async read(at: Location, range?: ByteRange): Promise<Readable> {
+  async read(at: Location, { range, size }: ReadOptions = {}): Promise<Readable> {
     const path = this.#path(at)
     const file = await open(path, 'r').catch((error) => this.#throwUnreadable(error))
+    try {
+      if (size !== undefined && (await mapped(file.stat())).size !== size)
+        throw new StorageError('MissingBytes')
+    } catch (error) {
+      await file.close().catch(ignore)
+      throw error
+    }
     // Closes the file when it ends, breaks or is destroyed.
     return file.createReadStream({ ...range, highWaterMark: READ_BYTES })
   }
@@ -168,6 +175,12 @@ export class LocalBackend implements Backend {
       }
     }
   }
+
+  async *unfinished(): AsyncGenerator<Unfinished> {
+    // A file is listed from its first byte.
+  }
+
+  async abandon(): Promise<void> {}
 
   async removeFolders(bucket: string): Promise<boolean> {
     if (!UUID.test(bucket)) throw new Error(`Not a bucket's UUID: ${bucket}`)

@@ -36,7 +36,7 @@ export async function readBytes(
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
-  if (plan !== 'whole') return backend.read(location, plan)
+  if (plan !== 'whole') return backend.read(location, { range: plan, size })
   const expected = verify ? checksum : null
   const corrupted = () => {
     damaged()
@@ -47,7 +47,6 @@ export async function readBytes(
     if (expected !== null && createHash('sha256').update(bytes).digest('hex') !== expected) throw corrupted()
     return bytes
   }
-  if ((await backend.size(location)) !== size) throw new StorageError('MissingBytes')
-  const stream = await backend.read(location)
+  const stream = await backend.read(location, { size })
   return expected === null ? stream : verifiedStream(stream, expected, corrupted)
 }

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Backend, Location, Stored } from '../../src/backend/backend.ts'
+import type { Backend, Location, Stored, Unfinished } from '../../src/backend/backend.ts'
 
 const MiB = 1024 * 1024
 
@@ -29,14 +29,21 @@ export function describeBackend(name: string, open: () => Promise<Backend>): voi
     const write = (body: Readable | Uint8Array, to = at, maxBytes = 1024 * MiB) =>
       backend.write(to, body, { maxBytes })
     const read = async (from = at, range?: { start: number; end: number }) =>
-      buffer(await backend.read(from, range))
+      buffer(await backend.read(from, range && { range }))
     const list = async (bucket?: string) => {
       const found: Stored[] = []
       for await (const stored of backend.list(bucket)) found.push(stored)
       return found
     }
 
+    const unfinished = async () => {
+      const found: Unfinished[] = []
+      for await (const one of backend.unfinished()) found.push(one)
+      return found
+    }
+
     const expectNothingAt = async (location: Location) => {
+      expect(await unfinished()).toEqual([])
       expect(await backend.exists(location)).toBe(false)
       expect(await backend.size(location)).toBeNull()
       await expect(backend.read(location)).rejects.toMatchObject({ code: 'MissingBytes' })
@@ -228,8 +235,21 @@ export function describeBackend(name: string, open: () => Promise<Backend>): voi
 
       it('says that bytes are missing before it gives a stream', async () => {
         await expect(backend.read(at)).rejects.toMatchObject({ code: 'MissingBytes' })
-        await expect(backend.read(at, { start: 0, end: 1 })).rejects.toMatchObject({ code: 'MissingBytes' })
+        await expect(backend.read(at, { range: { start: 0, end: 1 } })).rejects.toMatchObject({
+          code: 'MissingBytes',
+        })
       })
+
+      it.each([0, 199_999, 200_001])(
+        'takes 200000 bytes for missing when there should be %i',
+        async (size) => {
+          await write(bytes)
+          await expect(backend.read(at, { size })).rejects.toMatchObject({ code: 'MissingBytes' })
+          const range = { start: 0, end: 9 }
+          await expect(backend.read(at, { size, range })).rejects.toMatchObject({ code: 'MissingBytes' })
+          expect(bytes.equals(await buffer(await backend.read(at, { size: bytes.length })))).toBe(true)
+        },
+      )
 
       it('can be broken off halfway, or before it began', async () => {
         await write(randomBytes(5 * MiB))

@@ -253,7 +253,7 @@ describe('LocalBackend', () => {
       await backend.write(at, randomBytes(5 * MiB), limit)
       for (let i = 0; i < 10; i++) {
         await buffer(await backend.read(at))
-        await buffer(await backend.read(at, { start: 5, end: 9 }))
+        await buffer(await backend.read(at, { range: { start: 5, end: 9 } }))
         const half = await backend.read(at)
         await once(half, 'data')
         half.destroy()
