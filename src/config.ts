@@ -1,7 +1,17 @@
 import { z } from 'zod'
-// Of ours only these two, which know how people write amounts and import nothing.
-import { parseByteSize } from './byte-size.ts'
-import { parseDuration } from './duration.ts'
+import {
+  byteSize,
+  commaList,
+  duration,
+  flag,
+  integer,
+  jwks,
+  origins,
+  secret,
+  share,
+  webUrl,
+} from './config-fields.ts'
+import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './config-s3.ts'
 
 /** Everything the environment can say, read once (design §10). Each field says its unit and variable. */
 export interface Config {
@@ -37,6 +47,12 @@ export interface Config {
   signingSecret: string | undefined
   /** Still verifies URLs after a rotation. STORAGE_SIGNING_SECRET_PREVIOUS. */
   signingSecretPrevious: string | undefined
+  /** Where bytes are written. STORAGE_BACKEND, local. */
+  backend: BackendKind
+  /** Where bytes may still be that a move has not reached yet. STORAGE_BACKEND_PREVIOUS. */
+  backendPrevious: BackendKind | undefined
+  /** Present when STORAGE_S3_BUCKET is. */
+  s3: S3Settings | undefined
   /** Largest object, in bytes. STORAGE_MAX_FILE_SIZE, 5GB. */
   maxFileSize: number
   /** Whether writes are flushed to the disk before they are acknowledged. STORAGE_FSYNC, true. */
@@ -67,6 +83,10 @@ export interface Config {
   logLevel: (typeof LOG_LEVELS)[number]
 }
 
+export type BackendKind = (typeof BACKENDS)[number]
+
+const BACKENDS = ['local', 's3'] as const
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 /** One or more settings are wrong. Each problem is a sentence that names its variable. */
@@ -77,72 +97,7 @@ export class ConfigError extends Error {
   }
 }
 
-const flag = z
-  .string()
-  .regex(/^(true|false|1|0)$/i, 'must be true or false')
-  .transform((text) => /^(true|1)$/i.test(text))
-
-const integer = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
-    .transform(Number)
-    .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`)
-
-const commaList = z.string().transform((text) =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== ''),
-)
-
-const share = z
-  .string()
-  .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'must be a number from 0 to 1')
-  .transform(Number)
-
-/** A path or a missing scheme would match no browser, and only be noticed there. */
-const origins = commaList.transform((list, context) => {
-  for (const item of list) {
-    if (item !== '*' && !/^[a-z][a-z\d+.-]*:\/\/[^/\s]+\/?$/i.test(item)) {
-      context.addIssue({ code: 'custom', message: 'must be * or origins such as https://app.example.com' })
-      return z.NEVER
-    }
-  }
-  return list.map((item) => item.toLowerCase().replace(/\/$/, ''))
-})
-
-const secret = z.string().min(32, 'must have at least 32 characters')
-
-const byteSize = z.string().transform((text, context) => {
-  const bytes = parseByteSize(text)
-  if (bytes !== null && bytes > 0) return bytes
-  context.addIssue({ code: 'custom', message: 'must be a number of bytes or a size such as 5GB' })
-  return z.NEVER
-})
-
-const duration = z.string().transform((text, context) => {
-  const ms = parseDuration(text)
-  if (ms !== null) return ms
-  context.addIssue({ code: 'custom', message: 'must be a duration such as 30s, 5m or 1h' })
-  return z.NEVER
-})
-
-const jwks = z.string().transform((text, context) => {
-  try {
-    const parsed = z
-      .object({ keys: z.array(z.record(z.string(), z.unknown())).min(1) })
-      .parse(JSON.parse(text))
-    return parsed
-  } catch {
-    context.addIssue({ code: 'custom', message: 'must be a JSON Web Key Set: {"keys":[…]}' })
-    return z.NEVER
-  }
-})
-
-const webUrl = z
-  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-  .transform((text) => text.replace(/\/+$/, ''))
+const backend = z.enum(BACKENDS, `must be ${BACKENDS.join(' or ')}`)
 
 const schema = z.object({
   STORAGE_HOST: z.string().default('127.0.0.1'),
@@ -163,7 +118,9 @@ const schema = z.object({
   STORAGE_SECRET_KEYS: commaList.default([]),
   STORAGE_SIGNING_SECRET: secret.optional(),
   STORAGE_SIGNING_SECRET_PREVIOUS: secret.optional(),
-  STORAGE_BACKEND: z.enum(['local'], 'must be local').default('local'),
+  STORAGE_BACKEND: backend.default('local'),
+  STORAGE_BACKEND_PREVIOUS: backend.optional(),
+  ...s3Fields,
   STORAGE_MAX_FILE_SIZE: byteSize.default(5_000_000_000),
   STORAGE_FSYNC: flag.default(true),
   STORAGE_VERIFY_READS: flag.default(false),
@@ -194,6 +151,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     // A misspelt setting that silently does nothing is worse than a refusal to start.
     if (name.startsWith('STORAGE_') && !(name in schema.shape)) problems.push(`${name} is not a setting`)
   }
+  if (parsed.success) problems.push(...contradictions(parsed.data))
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems)
   const v = parsed.data
   return {
@@ -214,6 +172,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     },
     signingSecret: v.STORAGE_SIGNING_SECRET,
     signingSecretPrevious: v.STORAGE_SIGNING_SECRET_PREVIOUS,
+    backend: v.STORAGE_BACKEND,
+    backendPrevious: v.STORAGE_BACKEND_PREVIOUS,
+    s3: s3Settings(v),
     maxFileSize: v.STORAGE_MAX_FILE_SIZE,
     fsync: v.STORAGE_FSYNC,
     verifyReads: v.STORAGE_VERIFY_READS,
@@ -230,4 +191,26 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     scrubIntervalMs: v.STORAGE_SCRUB_INTERVAL,
     logLevel: v.STORAGE_LOG_LEVEL,
   }
+}
+
+type Values = z.infer<typeof schema>
+
+/** What is wrong with settings that are each right by themselves. */
+function contradictions(v: Values): string[] {
+  const problems: string[] = []
+  if (v.STORAGE_BACKEND === v.STORAGE_BACKEND_PREVIOUS) {
+    problems.push('STORAGE_BACKEND_PREVIOUS must be another one than STORAGE_BACKEND')
+  }
+  const usesS3 = v.STORAGE_BACKEND === 's3' || v.STORAGE_BACKEND_PREVIOUS === 's3'
+  if (usesS3 && v.STORAGE_S3_BUCKET === undefined) problems.push('STORAGE_S3_BUCKET is needed for S3')
+  if (usesS3 && v.STORAGE_MAX_FILE_SIZE > largestS3Object(v)) {
+    problems.push(
+      'STORAGE_MAX_FILE_SIZE needs a larger STORAGE_S3_PART_SIZE: an object has at most 10000 parts',
+    )
+  }
+  problems.push(...s3Contradictions(v))
+  if (v.STORAGE_S3_REDIRECT && v.STORAGE_VERIFY_READS) {
+    problems.push('STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true')
+  }
+  return problems
 }

@@ -234,6 +234,12 @@ const table = {
     wireCode: 'S3Error',
     headers: RETRY,
   },
+  /** The store does not take our credentials, or lacks our bucket: an operator's matter, told in the log. */
+  BackendRefused: {
+    status: 500,
+    message: 'The file store refuses the server',
+    wireCode: 'InternalError',
+  },
   AuthenticationUnavailable: {
     status: 503,
     message: 'The keys that verify tokens cannot be fetched; try again soon',

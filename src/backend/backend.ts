@@ -45,6 +45,17 @@ export interface Backend {
   readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>>
 
   /**
+   * An address at which anyone can fetch the bytes past this server, for a minute; null when the backend does not
+   * offer that for an object of this size.
+   *
+   * @param size its length in bytes, as the row has it
+   * @param headers that come with the bytes
+   * @throws MissingBytes when nothing is stored at `at`, or not `size` bytes
+   * @throws BackendUnavailable
+   */
+  directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null>
+
+  /**
    * Gives `to` its own copy of the bytes at `from`, sharing storage where the store can, durable before
    * it resolves. Removing either leaves the other. All or nothing.
    *
@@ -125,6 +136,16 @@ export interface ReadOptions {
   range?: ByteRange
   /** The whole length in bytes, as the row has it: bytes of another length are not those meant. */
   size?: number
+}
+
+/** What a client is told about the bytes with which it is answered, in the words of HTTP. */
+export interface ResponseHeaders {
+  'Content-Type': string
+  'Content-Disposition'?: string
+  'Content-Encoding'?: string
+  'Cache-Control'?: string
+  /** An HTTP date (RFC 9110 §5.6.7). */
+  Expires?: string
 }
 
 /** Both ends counted from 0 and inclusive, as in RFC 9110 §14.1.2. */

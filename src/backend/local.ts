@@ -129,6 +129,10 @@ export class LocalBackend implements Backend {
     return bytes.subarray(0, size)
   }
 
+  async directUrl(): Promise<null> {
+    return null
+  }
+
   async copy(from: Location, to: Location): Promise<void> {
     const source = this.#path(from)
     const target = this.#path(to)

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import { LocalBackend } from '../backend/local.ts'
+import { openBackend } from '../backend/open.ts'
 import { type Config, readConfig } from '../config.ts'
 import type { Database } from '../database/client.ts'
 import { connectBeside } from '../database/connect.ts'
@@ -29,7 +29,7 @@ export async function maintain(work: (parts: Maintenance) => Promise<void>): Pro
   // On a terminal the command's own report says what happened, so the log has what went wrong alone.
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, process.stderr)
   const dataDir = resolve(config.dataDir)
-  if (!existsSync(join(dataDir, 'objects'))) {
+  if (config.backend === 'local' && !existsSync(join(dataDir, 'objects'))) {
     // Made anew, it would look as if all bytes were gone.
     throw new StorageError('BackendUnavailable', {
       message: `There are no files in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
@@ -37,7 +37,7 @@ export async function maintain(work: (parts: Maintenance) => Promise<void>): Pro
   }
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
-  const backend = new LocalBackend({ root: dataDir, fsync: config.fsync })
+  const backend = await openBackend(config.backend, config)
   const database = await connectBeside({
     databaseUrl: config.databaseUrl,
     dataDir,

@@ -1,15 +1,19 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import type { Backend, ByteRange } from '../backend/backend.ts'
+import type { Backend, ByteRange, ResponseHeaders } from '../backend/backend.ts'
 import { StorageError } from '../errors.ts'
 import type { StoredObject } from './stored-object.ts'
 import { verifiedStream } from './verified-stream.ts'
 
 /** What a reader wants of an object, decided once its row is known. */
-export type ReadPlan = 'nothing' | 'whole' | ByteRange
+export interface ReadPlan {
+  part: 'nothing' | 'whole' | ByteRange
+  /** Present when the reader may as well be sent to an address of the store, which answers with these headers. */
+  direct?: ResponseHeaders | undefined
+}
 
 /** A small object comes as one buffer. Null when nothing was to be read. */
-export type ObjectBytes = Uint8Array<ArrayBuffer> | Readable | null
+export type ObjectBytes = Uint8Array<ArrayBuffer> | Readable | URL | null
 
 /** An object of up to this many bytes is read and sent as one buffer: a stream costs six times as much. */
 const SMALL_OBJECT = 256 * 1024
@@ -22,21 +26,23 @@ export interface Verification {
 }
 
 /**
- * Reads what `plan` says.
+ * Reads what the plan says.
  *
  * @throws MissingBytes when there are none, or not as many as the row says; CorruptedBytes; BackendUnavailable
  */
 export async function readBytes(
   backend: Backend,
   object: StoredObject,
-  plan: ReadPlan,
+  { part, direct }: ReadPlan,
   { verify, damaged }: Verification,
 ): Promise<ObjectBytes> {
-  if (plan === 'nothing') return null
+  if (part === 'nothing') return null
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
-  if (plan !== 'whole') return backend.read(location, { range: plan, size })
+  const url = direct && (await backend.directUrl(location, size, direct))
+  if (url) return url
+  if (part !== 'whole') return backend.read(location, { range: part, size })
   const expected = verify ? checksum : null
   const corrupted = () => {
     damaged()

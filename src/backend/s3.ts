@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import type { S3Settings } from '../config-s3.ts'
+import { StorageError } from '../errors.ts'
+import type {
+  Backend,
+  Location,
+  ReadOptions,
+  ResponseHeaders,
+  Stored,
+  Unfinished,
+  WriteOptions,
+  Written,
+} from './backend.ts'
+import { DirectUrls } from './s3/direct-urls.ts'
+import { listObjects, listUploads } from './s3/listing.ts'
+import { abortUpload } from './s3/multipart-upload.ts'
+import { COPY_AT_ONCE, copyObject } from './s3/object-copy.ts'
+import { headObject } from './s3/object-head.ts'
+import { ObjectKeys } from './s3/object-keys.ts'
+import { ObjectWriter } from './s3/object-writer.ts'
+import { PartBuffers } from './s3/part-buffers.ts'
+import { ResumingDownload } from './s3/resuming-download.ts'
+import { Store } from './s3/store.ts'
+
+export interface S3BackendOptions extends S3Settings {
+  /** Where parts of uploads are kept for which there is no memory. Made when missing. */
+  spoolDir: string
+  /** Most bytes that are copied with one request. */
+  copyAtOnce?: number
+}
+
+/**
+ * Bytes in a bucket of an S3-compatible store, which any number of servers may share.
+ *
+ *     <prefix><bucket uuid>/<version>
+ *
+ * Every object appears whole or not at all. What a crash can leave, and who cleans it:
+ * - an object whose upload was never acknowledged: its version is on `storage.uploads`;
+ * - a multipart upload without an end: `unfinished` names it, and the cleanup abandons it;
+ * - an object that the store has made from a request given up before: no row names it, so the sweep finds it.
+ */
+export class S3Backend implements Backend {
+  /** No database connection is held while a remote store answers. */
+  readonly isNear = false
+  readonly #store: Store
+  readonly #keys: ObjectKeys
+  readonly #writer: ObjectWriter
+  readonly #copyLimits: { atOnce: number; parallel: number }
+
+  /** Present when large downloads may go past this server. */
+  readonly #direct: { urls: DirectUrls; minSize: number } | undefined
+
+  constructor(options: S3BackendOptions) {
+    const { prefix, partSize, bufferSize: memory, parallelParts: parallel, spoolDir: folder } = options
+    this.#store = new Store(options)
+    this.#keys = new ObjectKeys(prefix)
+    const buffers = new PartBuffers({ partSize, memory, folder })
+    this.#writer = new ObjectWriter({ store: this.#store, buffers, parallel })
+    const { redirect } = options
+    this.#direct = redirect && {
+      urls: new DirectUrls(options, redirect.publicEndpoint),
+      minSize: redirect.minSize,
+    }
+    this.#copyLimits = { atOnce: options.copyAtOnce ?? COPY_AT_ONCE, parallel }
+  }
+
+  async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
+    const key = this.#keys.of(at)
+    if (body instanceof Uint8Array) return this.#writer.write(key, body, options)
+    return this.#writer.writeStream(key, body, options)
+  }
+
+  async read(at: Location, { range, size }: ReadOptions = {}): Promise<Readable> {
+    const key = this.#keys.of(at)
+    const first = await this.#store.download(key, range)
+    if (size !== undefined && first.size !== size) {
+      first.body.destroy()
+      throw new StorageError('MissingBytes')
+    }
+    const wanted = range ?? { start: 0, end: first.size - 1 }
+    return new ResumingDownload({
+      range: wanted,
+      first,
+      resume: (rest) => this.#store.download(key, rest, first.etag),
+      stallMs: this.#store.settings.timeoutMs,
+    })
+  }
+
+  async readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(await buffer(await this.read(at, { size })))
+  }
+
+  async directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null> {
+    if (!this.#direct || size < this.#direct.minSize) return null
+    // The store's own 404 would not tell us that a row has lost its bytes.
+    if ((await this.size(at)) !== size) throw new StorageError('MissingBytes')
+    return this.#direct.urls.of(this.#keys.of(at), headers)
+  }
+
+  copy(from: Location, to: Location): Promise<void> {
+    return copyObject(this.#store, this.#keys.of(from), this.#keys.of(to), this.#copyLimits)
+  }
+
+  async remove(at: Location): Promise<void> {
+    await this.#delete(this.#keys.of(at))
+  }
+
+  async size(at: Location): Promise<number | null> {
+    return (await headObject(this.#store, this.#keys.of(at)))?.size ?? null
+  }
+
+  async exists(at: Location): Promise<boolean> {
+    return (await this.size(at)) !== null
+  }
+
+  list(bucket?: string): AsyncGenerator<Stored> {
+    const prefix = bucket === undefined ? this.#keys.prefix : this.#keys.ofBucket(bucket)
+    return listObjects(this.#store, this.#keys, prefix)
+  }
+
+  unfinished(): AsyncGenerator<Unfinished> {
+    return listUploads(this.#store, this.#keys)
+  }
+
+  abandon({ location, id }: Unfinished): Promise<void> {
+    return abortUpload(this.#store, this.#keys.of(location), id)
+  }
+
+  async removeFolders(bucket: string): Promise<boolean> {
+    // A store has no folders: what may be left are bytes.
+    for await (const _ of this.list(bucket)) return false
+    return true
+  }
+
+  async check(): Promise<void> {
+    // Another name each time: servers that share the store may check at the same moment.
+    const name = `.check-${randomUUID()}`
+    const key = `${this.#keys.prefix}${name}`
+    await this.#store.send(new PutObjectCommand({ Bucket: this.#store.bucket, Key: key, Body: name }))
+    const { body } = await this.#store.download(key)
+    const read = (await buffer(body)).toString()
+    await this.#delete(key)
+    if (read !== name) {
+      const cause = new Error('The store gave something else back than what was written')
+      throw new StorageError('BackendUnavailable', { cause })
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#direct?.urls.close()
+    this.#store.close()
+  }
+
+  async #delete(key: string): Promise<void> {
+    try {
+      await this.#store.send(new DeleteObjectCommand({ Bucket: this.#store.bucket, Key: key }))
+    } catch (error) {
+      // Amazon is content when there is nothing to delete; some stores say that it is missing.
+      if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import { ListMultipartUploadsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
+import type { Stored, Unfinished } from '../backend.ts'
+import type { ObjectKeys } from './object-keys.ts'
+import type { Store } from './store.ts'
+
+/** Our objects whose keys begin with `prefix`, a page of a thousand at a time in memory. */
+export async function* listObjects(store: Store, keys: ObjectKeys, prefix: string): AsyncGenerator<Stored> {
+  let ContinuationToken: string | undefined
+  do {
+    const input = { Bucket: store.bucket, Prefix: prefix, ContinuationToken }
+    const page = await store.send(new ListObjectsV2Command(input))
+    for (const { Key, Size, LastModified } of page.Contents ?? []) {
+      const location = keys.location(Key ?? '')
+      if (location && LastModified) yield { location, size: Size ?? 0, modifiedAt: LastModified }
+    }
+    ContinuationToken = page.IsTruncated ? page.NextContinuationToken : undefined
+  } while (ContinuationToken !== undefined)
+}
+
+/** Our multipart uploads that were neither completed nor aborted. */
+export async function* listUploads(store: Store, keys: ObjectKeys): AsyncGenerator<Unfinished> {
+  let next: { KeyMarker: string; UploadIdMarker: string | undefined } | undefined
+  do {
+    const input = { Bucket: store.bucket, Prefix: keys.prefix, ...next }
+    const page = await store.send(new ListMultipartUploadsCommand(input))
+    for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+      const location = keys.location(Key ?? '')
+      if (location && UploadId !== undefined && Initiated) {
+        yield { location, id: UploadId, startedAt: Initiated }
+      }
+    }
+    const { NextKeyMarker: KeyMarker, NextUploadIdMarker: UploadIdMarker } = page
+    next = page.IsTruncated && KeyMarker !== undefined ? { KeyMarker, UploadIdMarker } : undefined
+  } while (next)
+}

@@ -1,0 +1,137 @@
+import { randomUUID } from 'node:crypto'
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+} from '@aws-sdk/client-s3'
+import { StorageError } from '../../errors.ts'
+import { isWrittenBy, refuseExisting } from './object-head.ts'
+import type { Store } from './store.ts'
+import { storeCode } from './store-errors.ts'
+
+export interface MultipartUploadOptions {
+  store: Store
+  key: string
+  metadata: Record<string, string>
+  /** How many parts are sent at once. */
+  parallel: number
+}
+
+/** Where a part belongs. */
+export interface PartTarget {
+  Bucket: string
+  Key: string
+  UploadId: string
+  /** Counted from 1. */
+  PartNumber: number
+}
+
+/** Sends a part. @param signal is aborted when the whole upload is */
+export type SendPart = (target: PartTarget, signal: AbortSignal) => Promise<CompletedPart>
+
+/** One object in the making, part by part. Ends with `complete` or `abort`; nobody sees it before it is complete. */
+export class MultipartUpload {
+  readonly #options: MultipartUploadOptions
+  readonly #writeId = randomUUID()
+  readonly #aborted = new AbortController()
+  readonly #running = new Set<Promise<void>>()
+  readonly #parts: CompletedPart[] = []
+  #id: Promise<string> | undefined
+  #started = 0
+  #failure: { reason: unknown } | undefined
+
+  constructor(options: MultipartUploadOptions) {
+    this.#options = options
+  }
+
+  /** Whether any part was added. */
+  get isBegun(): boolean {
+    return this.#started > 0
+  }
+
+  /**
+   * Sends the next part with `send`, in the background. Resolves once there is room for one more.
+   *
+   * @param done is called when the part needs its bytes no more, however that came about
+   * @throws what sending this part or an earlier one has thrown
+   */
+  async add(send: SendPart, done: () => Promise<void> = async () => {}): Promise<void> {
+    const part = this.#send(++this.#started, send)
+      .finally(done)
+      .catch((reason: unknown) => {
+        this.#failure ??= { reason }
+        this.#aborted.abort(reason) // the others would be in vain
+      })
+      .finally(() => this.#running.delete(part))
+    this.#running.add(part)
+    while (this.#running.size >= this.#options.parallel) await Promise.race(this.#running)
+    if (this.#failure) throw this.#failure.reason
+  }
+
+  /** @throws what sending a part has thrown; StorageFull, BackendUnavailable, BackendRefused */
+  async complete(): Promise<void> {
+    await Promise.all(this.#running)
+    if (this.#failure) throw this.#failure.reason
+    const { store, key: Key } = this.#options
+    const UploadId = await this.#create()
+    const Parts = this.#parts.sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
+    const input = { Bucket: store.bucket, Key, UploadId, MultipartUpload: { Parts } }
+    try {
+      await store.send(new CompleteMultipartUploadCommand(input), { longWork: true })
+    } catch (error) {
+      // An attempt whose answer was lost may have completed it, and there is nothing left to complete.
+      if (storeCode(error) !== 'NoSuchUpload' || !(await isWrittenBy(store, Key, this.#writeId))) throw error
+    }
+  }
+
+  /** Gives the upload up. Never fails: what stays in the store is found by the cleanup. */
+  async abort(): Promise<void> {
+    this.#aborted.abort(new StorageError('BackendUnavailable'))
+    // A part that arrived after the abort might stay for ever.
+    await Promise.all(this.#running)
+    if (!this.#id) return
+    const { store, key } = this.#options
+    try {
+      await abortUpload(store, key, await this.#id)
+    } catch {}
+  }
+
+  async #send(PartNumber: number, send: SendPart): Promise<void> {
+    const { store, key: Key } = this.#options
+    const UploadId = await this.#create()
+    const { signal } = this.#aborted
+    signal.throwIfAborted()
+    const part = await send({ Bucket: store.bucket, Key, UploadId, PartNumber }, signal)
+    this.#parts.push({ ...part, PartNumber })
+  }
+
+  #create(): Promise<string> {
+    this.#id ??= this.#createNow()
+    return this.#id
+  }
+
+  async #createNow(): Promise<string> {
+    const { store, key, metadata } = this.#options
+    await refuseExisting(store, key)
+    const { UploadId } = await store.send(
+      new CreateMultipartUploadCommand({
+        Bucket: store.bucket,
+        Key: key,
+        Metadata: { ...metadata, write: this.#writeId },
+        ...(store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
+      }),
+    )
+    if (UploadId === undefined) throw new Error('the store has begun an upload without an id')
+    return UploadId
+  }
+}
+
+/** Gives up a multipart upload; one that is not there is a success. @throws BackendUnavailable, BackendRefused */
+export async function abortUpload(store: Store, key: string, id: string): Promise<void> {
+  try {
+    await store.send(new AbortMultipartUploadCommand({ Bucket: store.bucket, Key: key, UploadId: id }))
+  } catch (error) {
+    if (storeCode(error) !== 'NoSuchUpload') throw error
+  }
+}

@@ -1,0 +1,39 @@
+import { HeadObjectCommand } from '@aws-sdk/client-s3'
+import { StorageError } from '../../errors.ts'
+import type { Store } from './store.ts'
+
+/** What the store tells of an object without its bytes. */
+export interface ObjectHead {
+  /** In bytes. */
+  size: number
+  /**
+   * `sha256`: of the bytes, in hexadecimal digits, if it was known before they were sent. `write`: an id of the write
+   * that has made the object, by which a lost answer is told from a second writer.
+   */
+  metadata: Record<string, string>
+}
+
+/** Null when there is no such object. @throws BackendUnavailable, BackendRefused */
+export async function headObject(store: Store, key: string): Promise<ObjectHead | null> {
+  try {
+    const found = await store.send(new HeadObjectCommand({ Bucket: store.bucket, Key: key }))
+    return { size: found.ContentLength ?? 0, metadata: found.Metadata ?? {} }
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'MissingBytes') return null
+    throw error
+  }
+}
+
+/** Whether the object was made by this write. @throws BackendUnavailable, BackendRefused */
+export async function isWrittenBy(store: Store, key: string, writeId: string): Promise<boolean> {
+  return (await headObject(store, key))?.metadata.write === writeId
+}
+
+/** A version is written once; a second writer is a bug. Not every store can be asked to see to it by itself. */
+export async function refuseExisting(store: Store, key: string): Promise<void> {
+  if (await headObject(store, key)) throw existsAlready(key)
+}
+
+export function existsAlready(key: string): Error {
+  return new Error(`A version was to be written twice: ${key}`)
+}

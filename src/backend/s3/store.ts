@@ -1,0 +1,169 @@
+import type { Readable } from 'node:stream'
+import {
+  type $Command,
+  GetObjectCommand,
+  HeadBucketCommand,
+  S3Client,
+  type S3ClientConfig,
+  type S3ClientResolvedConfig,
+  type ServiceInputTypes,
+  type ServiceOutputTypes,
+} from '@aws-sdk/client-s3'
+import { NodeHttpHandler } from '@smithy/node-http-handler'
+import type { S3Settings } from '../../config-s3.ts'
+import type { ByteRange } from '../backend.ts'
+import { fromStoreError, storeCode } from './store-errors.ts'
+
+export interface SendOptions {
+  /** Whether the store may have to work for long before it answers. */
+  longWork?: boolean
+  /** Breaks the request off. */
+  signal?: AbortSignal
+}
+
+/** An answer whose bytes are still on their way. */
+export interface Download {
+  body: Readable
+  /** Length of the whole object, in bytes. */
+  size: number
+  etag: string | undefined
+}
+
+/** How long one look at the bucket is believed, in milliseconds. */
+const BUCKET_SEEN_MS = 1000
+
+/** The pauses between the attempts of a request take less than this altogether, in milliseconds. */
+const PAUSES_MS = 20_000
+
+/** A store that has to work for its answer, as for a copy, gets so many times as long. */
+const LONG_WORK = 10
+
+/**
+ * The connection to one bucket of the store: attempts, timeouts, and its errors in our words.
+ *
+ * The SDK repeats what may pass by itself, with exponential back-off and full jitter. Downloads have connections of
+ * their own, because each keeps one for as long as its client takes to read.
+ */
+export class Store {
+  readonly bucket: string
+  /** Whether the store's own checksums are sent along. */
+  readonly sendsChecksums: boolean
+  readonly #client: S3Client
+  readonly #downloads: S3Client
+  #bucketSeenAt = 0
+
+  constructor(readonly settings: S3Settings) {
+    this.bucket = settings.bucket
+    this.sendsChecksums = settings.requestChecksum === 'when_supported'
+    this.#client = new S3Client(clientConfig(settings))
+    this.#downloads = new S3Client(clientConfig(settings))
+  }
+
+  /**
+   * Sends a request whose answer is read whole.
+   *
+   * @throws MissingBytes, StorageFull, BackendUnavailable, BackendRefused; `storeCode` tells the store's own code
+   */
+  async send<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
+    command: $Command<Input, Output, S3ClientResolvedConfig, ServiceInputTypes, ServiceOutputTypes>,
+    { longWork = false, signal }: SendOptions = {},
+  ): Promise<Output> {
+    const { attempts, timeoutMs, connectTimeoutMs } = this.settings
+    const requestTimeout = longWork ? timeoutMs * LONG_WORK : timeoutMs
+    // A request's own timeout ends with the first byte of its answer; this one holds for the rest too.
+    const deadline = AbortSignal.timeout(attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS)
+    const abortSignal = signal ? AbortSignal.any([signal, deadline]) : deadline
+    try {
+      return await this.#client.send(command, { abortSignal, requestTimeout })
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw await this.#inOurWords(error)
+    }
+  }
+
+  /**
+   * Begins to read an object. The body must be consumed or destroyed.
+   *
+   * @param etag only the object that has this one
+   * @throws MissingBytes, BackendUnavailable, BackendRefused
+   */
+  async download(key: string, range?: ByteRange, etag?: string): Promise<Download> {
+    try {
+      const { Body, ContentLength, ContentRange, ETag } = await this.#downloads.send(
+        new GetObjectCommand({
+          Bucket: this.bucket,
+          Key: key,
+          Range: range && `bytes=${range.start}-${range.end}`,
+          IfMatch: etag,
+        }),
+      )
+      // Without a Content-Range it is the whole object: RFC 9110 §14.4.
+      const size = ContentRange === undefined ? ContentLength : Number(ContentRange.split('/')[1])
+      return { body: Body as Readable, size: size ?? Number.NaN, etag: ETag } // in Node it is always a Readable
+    } catch (error) {
+      throw await this.#inOurWords(error)
+    }
+  }
+
+  close(): void {
+    this.#client.destroy()
+    this.#downloads.destroy()
+  }
+
+  async #inOurWords(error: unknown): Promise<unknown> {
+    // The answer to a HEAD has no body, and says of a missing bucket what it says of a missing object.
+    if (storeCode(error) === 'NotFound') await this.#findBucket()
+    return fromStoreError(error, this.settings)
+  }
+
+  /** @throws BackendRefused when the store has no such bucket; BackendUnavailable */
+  async #findBucket(): Promise<void> {
+    if (Date.now() - this.#bucketSeenAt < BUCKET_SEEN_MS) return
+    try {
+      await this.#client.send(new HeadBucketCommand({ Bucket: this.bucket }), {
+        abortSignal: AbortSignal.timeout(this.settings.timeoutMs),
+      })
+      this.#bucketSeenAt = Date.now()
+    } catch (error) {
+      const isGone = storeCode(error) === 'NotFound'
+      if (isGone && error instanceof Error) error.name = 'NoSuchBucket'
+      throw fromStoreError(error, this.settings)
+    }
+  }
+}
+
+/** What every client of the store is made with. */
+export function clientConfig(settings: S3Settings): S3ClientConfig {
+  const { endpoint, region, forcePathStyle, credentials, attempts, connections } = settings
+  const agent = { keepAlive: true, maxSockets: connections }
+  return {
+    region,
+    forcePathStyle,
+    ...(endpoint !== undefined && { endpoint }),
+    ...(credentials && {
+      credentials: { accessKeyId: credentials.accessKey, secretAccessKey: credentials.secretKey },
+    }),
+    maxAttempts: attempts,
+    retryMode: 'standard',
+    requestChecksumCalculation:
+      settings.requestChecksum === 'when_supported' ? 'WHEN_SUPPORTED' : 'WHEN_REQUIRED',
+    // What is read is compared with our own SHA-256 where that is asked for.
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // It would open another connection for each part.
+    expectContinueHeader: false,
+    requestHandler: new NodeHttpHandler({
+      httpAgent: agent,
+      httpsAgent: agent,
+      connectionTimeout: settings.connectTimeoutMs,
+      requestTimeout: settings.timeoutMs,
+      throwOnRequestTimeout: true,
+      // A download whose client reads slowly is idle without being dead: see `resuming-download.ts`.
+      socketTimeout: 0,
+      logger: silent,
+    }),
+    logger: silent,
+  }
+}
+
+/** The SDK's own words would go to the console, past the log. */
+const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
