@@ -2,6 +2,10 @@ import type { Logger } from 'pino'
 import type { Backend, Location } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
 import { strikeRemovals } from '../database/objects.ts'
+import { inParallel } from '../in-parallel.ts'
+
+/** How many are removed at once: a store far away takes its time for each. */
+const CONCURRENCY = 16
 
 /**
  * Removes the bytes of versions that a committed transaction has made superfluous, and strikes them off
@@ -12,7 +16,7 @@ export async function removeBytes<At extends Location>(
   locations: At[],
 ): Promise<At[]> {
   const removed: At[] = []
-  for (const at of locations) {
+  await inParallel(CONCURRENCY, locations, async (at) => {
     try {
       await backend.remove(at)
       removed.push(at)
@@ -22,7 +26,7 @@ export async function removeBytes<At extends Location>(
         'bytes could not be removed; the cleanup will try again',
       )
     }
-  }
+  })
   if (removed.length === 0) return removed
   try {
     await strikeRemovals(

@@ -6,6 +6,7 @@ import {
   objectsAfter,
   setQuarantine,
 } from '../../database/drift.ts'
+import { inParallel } from '../../in-parallel.ts'
 import { removeBytes } from '../../storage/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
@@ -50,7 +51,7 @@ async function markMissing(pass: CleanupPass): Promise<Map<string, BucketCount>>
   let last: string | null = null
   for (let done = 0; ; ) {
     const page: ObjectToCheck[] = await objectsAfter(database, scope, last, PAGE)
-    await inParallel(page, async (object) => {
+    await inParallel(CONCURRENCY, page, async (object) => {
       const count = counts.get(object.bucketId) ?? { objects: 0, missing: 0 }
       counts.set(object.bucketId, count)
       count.objects++
@@ -106,12 +107,4 @@ async function deleteLongMissing(pass: CleanupPass, bucket: string, markedBefore
 
 function about({ bucketId, name, location }: ObjectToCheck) {
   return { bucket: bucketId, path: name, version: location.version }
-}
-
-async function inParallel<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values()
-  const worker = async () => {
-    for (const item of rest) await work(item)
-  }
-  await Promise.all(Array.from({ length: CONCURRENCY }, worker))
 }
