@@ -27,6 +27,7 @@ export async function cleanupCommand({ dryRun = false, bucket }: CleanupOptions)
 const LABELS: Record<Repair, string> = {
   staleUpload: 'uploads given up',
   removal: 'deleted or replaced versions whose bytes were removed',
+  unfinished: 'writes that nobody finished, abandoned',
   unnamedBytes: 'files that nothing named, removed',
   missing: 'objects without bytes, marked; a later pass deletes them',
   released: 'marked objects whose bytes are back',

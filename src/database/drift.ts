@@ -116,6 +116,15 @@ export async function unnamedVersions(database: Database, versions: string[]): P
   return new Set(rows.map((row) => row.version))
 }
 
+/** Which of these versions are on the list of uploads. */
+export async function beingWritten(database: Database, versions: string[]): Promise<Set<string>> {
+  const rows = await ask<{ version: string }>(
+    database,
+    sql`select version from storage.uploads where version = any (${uuids(versions)})`,
+  )
+  return new Set(rows.map((row) => row.version))
+}
+
 /** Which of these bucket UUIDs are, or were, buckets of this database. */
 export async function knownBuckets(database: Database, uids: string[]): Promise<Set<string>> {
   const rows = await ask<{ uid: string }>(

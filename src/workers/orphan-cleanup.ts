@@ -13,6 +13,7 @@ import {
   noRepairs,
   type Repair,
 } from './cleanup/pass.ts'
+import { abandonUnfinishedWrites } from './cleanup/unfinished-writes.ts'
 import { removeUnnamedBytes } from './cleanup/unnamed-bytes.ts'
 
 export interface OrphanCleanupOptions extends CleanupSettings {
@@ -65,6 +66,7 @@ export class OrphanCleanup {
       // What the lists name costs nothing to find, so it comes first.
       await giveUpStaleUploads(pass)
       await finishRemovals(pass)
+      await abandonUnfinishedWrites(pass)
       await removeUnnamedBytes(pass)
       await repairMissingBytes(pass)
       await removeEmptyFolders(pass)

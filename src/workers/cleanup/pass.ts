@@ -8,6 +8,7 @@ import { GentlePace } from '../pace.ts'
 export const REPAIRS = {
   staleUpload: 'an upload that nobody finishes was given up',
   removal: 'the bytes of a deleted or replaced version were removed',
+  unfinished: 'a write that nobody finishes was abandoned',
   unnamedBytes: 'bytes that nothing names were removed',
   missing: 'an object has no bytes; it was marked',
   released: 'the bytes of a marked object are back; its mark was taken away',
@@ -66,15 +67,7 @@ export class CleanupPass {
     this.#left = options.batch
     this.report = {
       dryRun: options.dryRun,
-      repairs: {
-        staleUpload: 0,
-        removal: 0,
-        unnamedBytes: 0,
-        missing: 0,
-        released: 0,
-        deleted: 0,
-        folders: 0,
-      },
+      repairs: noRepairs(),
       held: [],
       failures: 0,
       isFull: false,
@@ -125,5 +118,14 @@ export class CleanupPass {
 
 /** A count for each kind, at 0. */
 export function noRepairs(): Record<Repair, number> {
-  return { staleUpload: 0, removal: 0, unnamedBytes: 0, missing: 0, released: 0, deleted: 0, folders: 0 }
+  return {
+    staleUpload: 0,
+    removal: 0,
+    unfinished: 0,
+    unnamedBytes: 0,
+    missing: 0,
+    released: 0,
+    deleted: 0,
+    folders: 0,
+  }
 }
