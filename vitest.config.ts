@@ -1,12 +1,32 @@
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
+
+const ON_S3 = 'test/**/*.s3.test.ts'
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/global-setup.ts',
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
     // Two cores: more files at once only makes each slower.
     maxWorkers: 2,
+    projects: [
+      {
+        test: {
+          name: 'local',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ON_S3],
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 's3',
+          // The clients' tests once more, against a server with an S3 store.
+          include: [ON_S3, 'test/clients/*.test.ts'],
+          globalSetup: 'test/support/s3-setup.ts',
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
   },
 })

@@ -1,9 +1,10 @@
 import type { StorageClient } from '@supabase/storage-js'
 import { StorageApiError } from '@supabase/storage-js'
 import { createClient, type WebSocketLikeConstructor } from '@supabase/supabase-js'
-import { afterAll, beforeAll, describe, expect } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject } from 'vitest'
 import WebSocket from 'ws'
 import { mintToken } from '../../src/keys.ts'
+import { s3Env } from '../support/s3.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 /** What storage-js makes of an error (contract §1.8). */
@@ -27,7 +28,8 @@ export class Clients {
   }
 
   async start(): Promise<void> {
-    this.#server = await startTestServer(this.#env)
+    const s3 = inject('s3')
+    this.#server = await startTestServer({ ...(s3 && (await s3Env(s3))), ...this.#env })
   }
 
   async stop(): Promise<void> {
@@ -98,13 +100,16 @@ export class Clients {
   }
 }
 
-/** Runs `suite` against a server of its own, started with `env`. */
+/**
+ * Runs `suite` against a server of its own, started with `env`: with an S3 store in those test runs that have one,
+ * and else with files (vitest.config.ts).
+ */
 export function describeClient(
   name: string,
   env: Record<string, string>,
   suite: (clients: Clients) => void,
 ): void {
-  describe(name, () => {
+  describe.skipIf(inject('s3') === null)(name, () => {
     const clients = new Clients(env)
     beforeAll(() => clients.start())
     afterAll(() => clients.stop())

@@ -5,13 +5,15 @@ import { Writable } from 'node:stream'
 import pino from 'pino'
 import type postgres from 'postgres'
 import type { ProvidedContext } from 'vitest'
-import { readConfig } from '../../src/config.ts'
+import { openBackend } from '../../src/backend/open.ts'
+import { type Config, readConfig } from '../../src/config.ts'
 import type { Database } from '../../src/database/client.ts'
 import { type Keys, mintToken } from '../../src/keys.ts'
 import { startServer } from '../../src/server.ts'
 import { createTestDatabase } from './database.ts'
 
 export interface Served {
+  config: Config
   /** Without a path, such as `http://127.0.0.1:40123`. */
   url: string
   keys: Keys
@@ -31,7 +33,7 @@ export interface TestServer extends Served {
   database: Database
   /** Makes a bucket as the service. */
   createBucket(name: string, settings?: Record<string, unknown>): Promise<void>
-  /** The files on disk, as `<bucket uuid>/<shard>/<version>`. */
+  /** What has bytes, on the disk or in the store, as `<bucket uuid>/<first two of version>/<version>`. */
   storedFiles(): Promise<string[]>
   /** Another server over the same database and folder. To be closed before this one. */
   beside(env?: Record<string, string>): Promise<Served>
@@ -79,6 +81,7 @@ export async function startTestServer(
       if (!response.ok) throw new Error(`bucket ${name}: ${response.status} ${await response.text()}`)
     },
     storedFiles: async () => {
+      if (served.config.backend === 's3') return storedObjects(served.config)
       const entries = await readdir(join(dataDir, 'objects'), { recursive: true, withFileTypes: true })
       return entries
         .filter((entry) => entry.isFile())
@@ -103,17 +106,18 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
     if (env.STORAGE_DATA_DIR === undefined) await rm(dataDir, { recursive: true, force: true })
   }
   const logs: LogLine[] = []
+  const config = readConfig({
+    STORAGE_PORT: '0',
+    STORAGE_DATA_DIR: dataDir,
+    STORAGE_FSYNC: 'false',
+    STORAGE_SHUTDOWN_TIMEOUT: '5s',
+    // Tests of the workers start them themselves.
+    STORAGE_CLEANUP_INTERVAL: '0s',
+    STORAGE_SCRUB_INTERVAL: '0s',
+    ...env,
+  })
   const server = await startServer({
-    config: readConfig({
-      STORAGE_PORT: '0',
-      STORAGE_DATA_DIR: dataDir,
-      STORAGE_FSYNC: 'false',
-      STORAGE_SHUTDOWN_TIMEOUT: '5s',
-      // Tests of the workers start them themselves.
-      STORAGE_CLEANUP_INTERVAL: '0s',
-      STORAGE_SCRUB_INTERVAL: '0s',
-      ...env,
-    }),
+    config,
     logger: pino({ level: 'debug', base: null }, lines(logs)),
     onFatal: (error) => {
       throw error
@@ -141,6 +145,7 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
   }
 
   return {
+    config,
     url,
     keys,
     dataDir,
@@ -152,6 +157,16 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
       await removeDataDir()
     },
   }
+}
+
+async function storedObjects(config: Config): Promise<string[]> {
+  const backend = await openBackend('s3', config)
+  const found: string[] = []
+  for await (const { location } of backend.list()) {
+    found.push(`${location.bucket}/${location.version.slice(0, 2)}/${location.version}`)
+  }
+  await backend.close()
+  return found
 }
 
 function lines(into: LogLine[]): Writable {

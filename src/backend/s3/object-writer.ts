@@ -124,7 +124,7 @@ export class ObjectWriter {
 const BATCH = 512 * 1024
 
 /** What all uploads together may gather: with many at once, each has smaller batches. */
-const GATHERED = 32 * 1024 * 1024
+const GATHERED = 16 * 1024 * 1024
 
 /** Most uploads are smaller than this, and are sent as they were gathered. */
-const SMALLEST_BATCH = 64 * 1024
+const SMALLEST_BATCH = 32 * 1024

@@ -53,6 +53,8 @@ export class Store {
   #bucketSeenAt = 0
 
   constructor(readonly settings: S3Settings) {
+    // That later versions of the SDK refuse Node 20 is nothing an operator can act on.
+    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
     this.bucket = settings.bucket
     this.sendsChecksums = settings.requestChecksum === 'when_supported'
     this.#client = new S3Client(clientConfig(settings))
