@@ -11,7 +11,7 @@ export interface Drift {
 export const NO_DRIFT: Drift = { filesWithoutRow: [], rowsWithoutFile: [], pending: [] }
 
 /** Compares both ways, row by row and file by file. */
-export async function findDrift(server: TestServer): Promise<Drift> {
+export async function findDrift(server: Pick<TestServer, 'admin' | 'storedFiles'>): Promise<Drift> {
   const rows = await server.admin`
     select bytes_bucket || '/' || left(version, 2) || '/' || version as file from storage.objects`
   const pending = await server.admin`

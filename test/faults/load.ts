@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { TestServer } from '../support/server.ts'
+import type { Served } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { Random } from './random.ts'
 
@@ -17,6 +17,8 @@ export class Load {
   readonly possible = new Map<string, Possible>()
   /** How many answers there were of each status. */
   readonly statuses = new Map<number, number>()
+  /** How many downloads ended before their last byte, as they must when the rest cannot be had. */
+  brokenOff = 0
   /** Answers that no client should get, whatever has failed behind the server. */
   readonly strange: string[] = []
   acknowledged = 0
@@ -26,7 +28,7 @@ export class Load {
   #successes = 0
 
   constructor(
-    private readonly server: TestServer,
+    private readonly server: Pick<Served, 'request'>,
     private readonly bucket: string,
     readonly seed: number,
   ) {}
@@ -103,7 +105,12 @@ export class Load {
   }
 
   async #read(path: string, possible: Possible): Promise<void> {
-    const { status, bytes } = await this.#ask('GET', path)
+    const answer = await this.#ask('GET', path).catch(() => undefined)
+    if (!answer) {
+      this.brokenOff++
+      return
+    }
+    const { status, bytes } = answer
     const found = status === 404 ? null : sha256(bytes)
     if ((status === 200 || status === 404) && !possible.has(found)) {
       this.strange.push(`GET ${path}: ${status}, not what was stored`)

@@ -159,7 +159,8 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
   }
 }
 
-async function storedObjects(config: Config): Promise<string[]> {
+/** What the store of these settings has, as `<bucket uuid>/<first two of version>/<version>`. */
+export async function storedObjects(config: Config): Promise<string[]> {
   const backend = await openBackend('s3', config)
   const found: string[] = []
   for await (const { location } of backend.list()) {
