@@ -1,0 +1,103 @@
+import { createCipheriv, createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { Command, newFolder, removeFolder } from '../support/command.ts'
+import { type Radosgw, startRadosgw } from '../support/radosgw.ts'
+import { describeWithS3, s3Env } from '../support/s3.ts'
+import { isFull } from './size.ts'
+
+const MiB = 1024 ** 2
+const LARGE = isFull ? 5 * 1024 * MiB + 1 : 320 * MiB + 1
+/** What a server needs anyway, once it has done all there is to do. */
+const USUAL = 64 * MiB
+/** In bytes. */
+const MAX_GROWTH = 96 * MiB
+
+describeWithS3(`an object of ${LARGE} bytes in a store`, () => {
+  let store: Radosgw
+  let folder: string
+  let server: Command
+  let url: string
+  let token: string
+
+  beforeAll(async () => {
+    store = await startRadosgw({ memoryBytes: 4 * LARGE })
+    folder = await newFolder()
+    const env = { ...(await s3Env(store)), STORAGE_PORT: '0', STORAGE_MAX_FILE_SIZE: '6GB' }
+    server = new Command(['serve'], { cwd: folder, env })
+    url = `${await server.url()}/storage/v1`
+    token = JSON.parse(readFileSync(`${folder}/storage-data/keys.json`, 'utf8')).serviceKey
+    await ask('POST', '/bucket', JSON.stringify({ name: 'large', file_size_limit: '6GB' }))
+  }, 120_000)
+  afterAll(async () => {
+    if (folder) await removeFolder(folder, server ? [server] : [])
+    await store?.stop()
+  })
+
+  it('is uploaded without its length being known, copied and read in memory that does not depend on its size', {
+    timeout: isFull ? 1_800_000 : 120_000,
+  }, async () => {
+    expect(await exercise('usual', USUAL)).toEqual({ upload: 201, copy: 200, isSame: true, tail: true })
+    const before = peak()
+    expect(await exercise('large', LARGE)).toEqual({ upload: 201, copy: 200, isSame: true, tail: true })
+    expect(peak() - before, `from ${before}`).toBeLessThan(MAX_GROWTH)
+  })
+
+  async function exercise(name: string, size: number) {
+    const upload = await put(`/object/large/${name}`, size)
+    const json = { bucketId: 'large', sourceKey: name, destinationKey: `${name}-copy` }
+    const copy = await ask('POST', '/object/copy', JSON.stringify(json))
+    const hash = createHash('sha256')
+    let last: Uint8Array = new Uint8Array()
+    for (const chunk of content(size)) {
+      hash.update(chunk)
+      last = chunk
+    }
+    const read = await sha256(`/object/large/${name}-copy`)
+    const part = await ask('GET', `/object/large/${name}`, undefined, { range: `bytes=-${last.length}` })
+    const tail = Buffer.from(await part.arrayBuffer()).equals(last)
+    return { upload, copy: copy.status, isSame: read === hash.digest('hex'), tail }
+  }
+
+  /** The most memory that the server ever had, in bytes. */
+  function peak(): number {
+    const status = readFileSync(`/proc/${server.child.pid}/status`, 'utf8')
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
+  }
+
+  function ask(method: string, path: string, body?: string, headers: Record<string, string> = {}) {
+    const type: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' }
+    const init = { method, headers: { authorization: `Bearer ${token}`, ...type, ...headers } }
+    return fetch(`${url}${path}`, body === undefined ? init : { ...init, body })
+  }
+
+  /** Uploads in chunks. Returns the status. */
+  async function put(path: string, size: number): Promise<number | undefined> {
+    const sent = request(`${url}${path}`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })
+    const answered = new Promise<number | undefined>((resolve, reject) => {
+      sent.once('error', reject).once('response', (response) => {
+        response.resume().once('end', () => resolve(response.statusCode))
+      })
+    })
+    await pipeline(Readable.from(content(size)), sent)
+    return answered
+  }
+
+  async function sha256(path: string): Promise<string> {
+    const response = await ask('GET', path)
+    const hash = createHash('sha256')
+    for await (const chunk of response.body ?? []) hash.update(chunk)
+    return hash.digest('hex')
+  }
+})
+
+/** Bytes of which no part is like another, the same each time. */
+function* content(size: number): Generator<Uint8Array> {
+  const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16))
+  const zeros = Buffer.alloc(MiB)
+  for (let left = size; left > 0; left -= MiB)
+    yield cipher.update(left < MiB ? zeros.subarray(0, left) : zeros)
+}
