@@ -34,6 +34,8 @@ export interface S3Access {
 export interface Radosgw extends S3Access {
   /** Of all processes that run now. */
   readonly pids: number[]
+  /** Of its settings and logs. */
+  folder: string
   /** Kills the S3 server: connections break, and new ones are refused. What is stored stays. */
   stopGateway(): Promise<void>
   /** Starts it again, at the same endpoint. */
@@ -49,7 +51,20 @@ export async function startRadosgw({ memoryBytes = 2 * 2 ** 30 } = {}): Promise<
   const running = new Map<string, Daemon>()
   const config = join(folder, 'ceph.conf')
 
+  /** Tries until it works, as long as all daemons live. */
+  async function comesUp(attempt: () => Promise<unknown>, what: string): Promise<void> {
+    const lost = () => [...running].find(([, daemon]) => daemon.hasEnded)?.[0]
+    const works = () =>
+      attempt().then(
+        () => true,
+        () => false,
+      )
+    await until(async () => lost() !== undefined || (await works()), what)
+    if (lost() !== undefined) throw new Error(`${lost()} has ended`)
+  }
   async function start(name: string, command: string, args: string[]): Promise<Daemon> {
+    // Without `--no-mon-config` a daemon forgets the cluster's identity between its start and its first command, and
+    // ends itself when the monitor then refuses that: one start in six.
     const daemon = await startDaemon(
       command,
       ['-d', '--no-mon-config', '-c', config, ...args],
@@ -77,22 +92,23 @@ export async function startRadosgw({ memoryBytes = 2 * 2 ** 30 } = {}): Promise<
 
     // The monitor: it knows who belongs to the cluster.
     await run('monmaptool', ['--create', '--addv', 'a', monitor, '--fsid', cluster, monmap])
-    await run('ceph-mon', ['--no-mon-config', '-c', config, '--mkfs', '-i', 'a', '--monmap', monmap])
+    await run('ceph-mon', ['-c', config, '--mkfs', '-i', 'a', '--monmap', monmap])
     await start('mon', 'ceph-mon', ['-i', 'a'])
 
-    // The object store. It must be known by the identity that it is made with. `ceph` waits for the monitor.
-    await run('ceph', ['--no-mon-config', '-c', config, 'osd', 'new', disk])
-    await run('ceph-osd', ['--no-mon-config', '-c', config, '--mkfs', '-i', '0', '--osd-uuid', disk])
+    // The object store, which the monitor must know by the identity that it is made with. On a busy machine `ceph`
+    // may be refused: it has then sent its command before it learnt the cluster's identity.
+    const register = () => run('ceph', ['-c', config, '--connect-timeout', '10', 'osd', 'new', disk])
+    await comesUp(register, 'the monitor knows the object store')
+    await run('ceph-osd', ['-c', config, '--mkfs', '-i', '0', '--osd-uuid', disk])
     await start('osd', 'ceph-osd', ['-i', '0'])
 
     // The S3 server: it answers once its pools are there, and so the store is.
     const endpoint = `http://127.0.0.1:${gatewayPort}`
     const startGateway = async () => {
-      const frontend = `beast endpoint=127.0.0.1:${gatewayPort}`
+      // Otherwise answers in two packets take 40 ms (Nagle's algorithm).
+      const frontend = `beast endpoint=127.0.0.1:${gatewayPort} tcp_nodelay=1`
       await start('rgw', 'radosgw', ['-n', 'client.rgw', '--rgw-frontends', frontend])
-      const lost = () => [...running].find(([, daemon]) => daemon.hasEnded)?.[0]
-      await until(() => lost() !== undefined || answers(endpoint), 'radosgw answers')
-      if (lost() !== undefined) throw new Error(`${lost()} has ended`)
+      await comesUp(() => fetch(endpoint).then((answer) => answer.text()), 'radosgw answers')
     }
     await startGateway()
     const access = {
@@ -102,19 +118,11 @@ export async function startRadosgw({ memoryBytes = 2 * 2 ** 30 } = {}): Promise<
       region: 'us-east-1',
     }
     const keys = ['--access-key', access.accessKey, '--secret-key', access.secretKey]
-    await run('radosgw-admin', [
-      '--no-mon-config',
-      '-c',
-      config,
-      'user',
-      'create',
-      '--uid=test',
-      '--display-name=test',
-      ...keys,
-    ])
+    await run('radosgw-admin', ['-c', config, 'user', 'create', '--uid=test', '--display-name=test', ...keys])
 
     return {
       ...access,
+      folder,
       get pids() {
         return [...running.values()].map(({ pid }) => pid)
       },
@@ -168,21 +176,13 @@ mon_data_avail_crit = 1
 rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 2
 rgw_gc_processor_max_time = 2
+# With a cache the gateway tells others what changes, and waits half a minute for the one that was killed before it.
+rgw_cache_enabled = false
 
 # The monitor gathers changes for a second before it makes them. Ours come one by one, and wait ten times.
 paxos_propose_interval = 0.02
 paxos_min_wait = 0.01
 `
-}
-
-async function answers(url: string): Promise<boolean> {
-  return fetch(url).then(
-    async (response) => {
-      await response.body?.cancel()
-      return true
-    },
-    () => false,
-  )
 }
 
 /**
