@@ -1,11 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll } from 'vitest'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { HeadObjectCommand } from '@aws-sdk/client-s3'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { S3Backend } from '../../src/backend/s3.ts'
 import { readConfig } from '../../src/config.ts'
-import { describeWithS3, s3Env } from '../support/s3.ts'
-import { describeBackend } from './contract.ts'
+import { describeWithS3, newStoreBucket, s3Client, s3Env } from '../support/s3.ts'
+import { describeBackend, stream } from './contract.ts'
+
+const MiB = 1024 * 1024
 
 let spoolDir: string
 beforeAll(async () => {
@@ -30,6 +36,79 @@ describeWithS3('an S3 store', (s3) => {
     STORAGE_S3_REQUEST_CHECKSUM: 'when_supported',
   }
   describeBackend('S3Backend with a prefix, checksums, small parts and little memory', () =>
-    open(smallParts, 5 * 1024 * 1024),
+    open(smallParts, 5 * MiB),
   )
+
+  describe('S3Backend', () => {
+    const client = s3Client(s3)
+    const at = { bucket: randomUUID(), version: randomUUID() }
+    let Bucket: string
+    let backend: S3Backend
+    beforeEach(async () => {
+      Bucket = await newStoreBucket(s3)
+      backend = await open({ ...smallParts, STORAGE_S3_BUCKET: Bucket }, 5 * MiB)
+    })
+    afterEach(() => backend.close())
+    afterAll(() => client.destroy())
+
+    const head = ({ bucket, version } = at) =>
+      client.send(new HeadObjectCommand({ Bucket, Key: `some/where/${bucket}/${version}` }))
+
+    it('keeps an object under prefix, bucket and version, with its SHA-256 as metadata', async () => {
+      const { sha256 } = await backend.write(at, Readable.from([Buffer.from('hello')]), { maxBytes: 5 })
+      expect(await head()).toMatchObject({ ContentLength: 5, Metadata: { sha256 } })
+    })
+
+    it('has the SHA-256 of a large one as metadata if it was told before', async () => {
+      const bytes = randomBytes(6 * MiB)
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      await backend.write(at, stream(bytes, 65_536), { maxBytes: 6 * MiB, sha256 })
+      expect(await head()).toMatchObject({
+        ContentLength: 6 * MiB,
+        Metadata: { sha256 },
+        ETag: expect.stringMatching(/-2"$/),
+      })
+    })
+
+    it('copies in parts what is too large for one request, with its metadata', async () => {
+      const bytes = randomBytes(13 * MiB)
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      await backend.write(at, stream(bytes, 65_536), { maxBytes: 13 * MiB, sha256 })
+      const copy = { bucket: randomUUID(), version: randomUUID() }
+      await backend.copy(at, copy)
+      expect(await head(copy)).toMatchObject({ Metadata: { sha256 }, ETag: expect.stringMatching(/-3"$/) })
+      expect(bytes.equals(await buffer(await backend.read(copy)))).toBe(true)
+      await expect(backend.copy(at, copy)).rejects.toThrow()
+    })
+
+    it('takes many slow uploads at once, though there is memory for a part or two', async () => {
+      const uploads = Array.from({ length: 30 }, (_, i) => ({
+        to: { bucket: at.bucket, version: randomUUID() },
+        bytes: randomBytes(5 * MiB + 700_000 + i),
+      }))
+      let waiting = 0
+      let goOn = () => {}
+      const allWait = new Promise<void>((resolve) => {
+        goOn = resolve
+      })
+      // Each has filled a part but for its last bytes, and nobody goes on before all have.
+      async function* slowly(bytes: Uint8Array) {
+        for (let start = 0; start < 5 * MiB - 1000; start += 60_000)
+          yield bytes.subarray(start, start + 60_000)
+        const sent = Math.ceil((5 * MiB - 1000) / 60_000) * 60_000
+        if (++waiting === uploads.length) goOn()
+        await allWait
+        yield bytes.subarray(sent)
+      }
+      await Promise.all(
+        uploads.map(({ to, bytes }) =>
+          backend.write(to, Readable.from(slowly(bytes)), { maxBytes: 6 * MiB }),
+        ),
+      )
+      for (const { to, bytes } of uploads) {
+        expect(bytes.equals(await backend.readWhole(to, bytes.length))).toBe(true)
+      }
+      expect(await readdir(spoolDir)).toEqual([])
+    })
+  })
 })
