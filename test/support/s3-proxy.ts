@@ -49,6 +49,8 @@ export interface S3Proxy extends S3Access {
   readonly requests: ProxiedRequest[]
   /** Lets requests fail from now on. Where several faults suit, the first one counts. */
   fail(fault: Fault, scope?: FaultScope): InjectedFault
+  /** Cuts all connections. */
+  cut(): void
   close(): Promise<void>
 }
 
@@ -91,6 +93,7 @@ export async function openS3Proxy(store: S3Access): Promise<S3Proxy> {
         },
       }
     },
+    cut: () => server.closeAllConnections(),
     close: async () => {
       const closed = once(server, 'close')
       server.close()

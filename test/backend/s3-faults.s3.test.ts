@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Unfinished } from '../../src/backend/backend.ts'
+import { S3Backend } from '../../src/backend/s3.ts'
+import { readConfig } from '../../src/config.ts'
+import { describeWithS3, s3Env } from '../support/s3.ts'
+import { type Fault, openS3Proxy, type ProxiedRequest, type S3Proxy } from '../support/s3-proxy.ts'
+import { until } from '../support/wait.ts'
+import { newLocation, stream } from './contract.ts'
+
+const MiB = 1024 * 1024
+const ATTEMPTS = 3
+const STALL_MS = 400
+const HASTY = {
+  STORAGE_S3_ATTEMPTS: String(ATTEMPTS),
+  STORAGE_S3_TIMEOUT: `${STALL_MS}ms`,
+  STORAGE_S3_PART_SIZE: String(5 * MiB),
+}
+
+const SMALL = randomBytes(100_000)
+/** Three parts. */
+const LARGE = randomBytes(11 * MiB)
+
+type Kind = (request: ProxiedRequest) => boolean
+const isPut: Kind = ({ method, query }) => method === 'PUT' && !query.has('partNumber')
+const isCreate: Kind = ({ method, query }) => method === 'POST' && query.has('uploads')
+const isPart: Kind = ({ method, query }) => method === 'PUT' && query.has('partNumber')
+const isComplete: Kind = ({ method, query }) => method === 'POST' && query.has('uploadId')
+const isHead: Kind = ({ method }) => method === 'HEAD'
+const isGet: Kind = ({ method }) => method === 'GET'
+const isDelete: Kind = ({ method }) => method === 'DELETE'
+
+/** What may happen once to any request. */
+const MISHAPS: [what: string, fault: Fault][] = [
+  ['is cut off before the store sees it', { at: 'before', what: 'cut' }],
+  ['is done, and its answer is lost', { at: 'after', what: 'cut' }],
+  ['is answered with 503', { at: 'before', what: { status: 503, code: 'SlowDown' } }],
+  ['is answered with 500', { at: 'before', what: { status: 500, code: 'InternalError' } }],
+  ['is not answered at all', { at: 'before', what: 'stall' }],
+  ['is done, and not answered', { at: 'after', what: 'stall' }],
+]
+
+describeWithS3('a store that fails', (s3) => {
+  let spoolDir: string
+  let proxy: S3Proxy
+  let backend: S3Backend
+  beforeAll(async () => {
+    spoolDir = await mkdtemp(join(tmpdir(), 'strongroom-spool-'))
+  })
+  afterAll(() => rm(spoolDir, { recursive: true }))
+  beforeEach(async () => {
+    const env = await s3Env(s3)
+    proxy = await openS3Proxy(s3)
+    const { s3: settings } = readConfig({ ...env, STORAGE_S3_ENDPOINT: proxy.endpoint, ...HASTY })
+    if (!settings) throw new Error('there are no settings for S3')
+    backend = new S3Backend({ ...settings, spoolDir, copyAtOnce: 5 * MiB })
+  })
+  afterEach(async () => {
+    await backend.close()
+    await proxy.close()
+  })
+
+  const write = (bytes: Buffer, at = newLocation()) =>
+    backend.write(at, stream(bytes, 60_000), { maxBytes: bytes.length }).then(() => at)
+  const isIntact = async (at: ReturnType<typeof newLocation>, bytes: Buffer) =>
+    bytes.equals(await buffer(await backend.read(at, { size: bytes.length })))
+
+  async function unfinished(): Promise<Unfinished[]> {
+    const found: Unfinished[] = []
+    for await (const one of backend.unfinished()) found.push(one)
+    return found
+  }
+
+  describe.each(MISHAPS)('once: a request %s', (_what, fault) => {
+    it('lets a small upload through', async () => {
+      const injected = proxy.fail(fault, { times: 1, when: isPut })
+      expect([await isIntact(await write(SMALL), SMALL), injected.count]).toEqual([true, 1])
+    })
+
+    it.each([
+      ['the first look', isHead],
+      ['the beginning', isCreate],
+      ['a part', isPart],
+      ['the completion', isComplete],
+    ])('lets a large upload through, when that is %s', async (_, when) => {
+      const injected = proxy.fail(fault, { times: 1, when })
+      expect([await isIntact(await write(LARGE), LARGE), injected.count]).toEqual([true, 1])
+      // One that was begun, and whose id was lost, is for the cleanup.
+      const isLost = when === isCreate && fault.at === 'after'
+      expect(await unfinished()).toHaveLength(isLost ? 1 : 0)
+    })
+
+    it('lets a download, a look, a list and a removal through', async () => {
+      const at = await write(SMALL)
+      const injected = [isGet, isHead, isDelete].map((when) => proxy.fail(fault, { times: 1, when }))
+      expect(await isIntact(at, SMALL)).toBe(true)
+      expect(await backend.size(at)).toBe(SMALL.length)
+      proxy.fail(fault, { times: 1, when: isGet })
+      for await (const { location } of backend.list()) expect(location).toEqual(at)
+      await backend.remove(at)
+      expect(await backend.exists(at)).toBe(false)
+      expect(injected.map(({ count }) => count)).toEqual([1, 1, 1])
+    })
+
+    it.each([
+      ['at once', SMALL, isPut],
+      ['in parts', LARGE, isPart],
+    ])('lets a copy through that is made %s', async (_, bytes, when) => {
+      const [from, to] = [await write(bytes), newLocation()]
+      const injected = proxy.fail(fault, { times: 1, when })
+      await backend.copy(from, to)
+      expect([await isIntact(to, bytes), injected.count]).toEqual([true, 1])
+      expect(await unfinished()).toEqual([])
+    })
+  })
+
+  it('cannot break a download by cutting it off again and again', async () => {
+    const at = await write(LARGE)
+    const cuts = proxy.fail({ at: { responseBytes: 2 * MiB }, what: 'cut' }, { times: 5, when: isGet })
+    expect([await isIntact(at, LARGE), cuts.count]).toEqual([true, 5])
+  })
+
+  it('cannot break a download by falling silent in its middle', async () => {
+    const at = await write(LARGE)
+    const stalls = proxy.fail({ at: { responseBytes: 3 * MiB }, what: 'stall' }, { times: 2, when: isGet })
+    expect([await isIntact(at, LARGE), stalls.count]).toEqual([true, 2])
+  })
+
+  it('goes on with the right bytes of a range', async () => {
+    const at = await write(LARGE)
+    proxy.fail({ at: { responseBytes: MiB }, what: 'cut' }, { times: 3, when: isGet })
+    const range = { start: 12_345, end: 12_345 + 6 * MiB }
+    const read = await buffer(await backend.read(at, { range, size: LARGE.length }))
+    expect(LARGE.subarray(range.start, range.end + 1).equals(read)).toBe(true)
+  })
+
+  it('is asked once by a client that reads slowly', async () => {
+    const at = await write(LARGE)
+    proxy.requests.length = 0
+    const body = await backend.read(at)
+    const pieces: Buffer[] = []
+    body.on('data', (piece: Buffer) => pieces.push(piece))
+    await once(body, 'data')
+    body.pause()
+    const pausedAt = Date.now()
+    await until(() => Date.now() > pausedAt + 3 * STALL_MS, 'the client has paused for longer than a timeout')
+    body.resume()
+    await once(body, 'end')
+    expect([LARGE.equals(Buffer.concat(pieces)), proxy.requests.length]).toEqual([true, 1])
+  })
+
+  it('breaks a download, and never ends it early, when nothing more comes', async () => {
+    const at = await write(LARGE)
+    const body = await backend.read(at)
+    await once(body, 'data')
+    proxy.fail({ at: 'before', what: { status: 503, code: 'SlowDown' } })
+    proxy.cut()
+    await expect(buffer(body)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+  })
+
+  it.each<[what: string, bytes: Buffer, when: Kind]>([
+    ['a small upload', SMALL, isPut],
+    ['a part', LARGE, isPart],
+    ['a completion', LARGE, isComplete],
+  ])('answers BackendUnavailable when %s fails every time, and has nothing of it', async (_, bytes, when) => {
+    const at = newLocation()
+    const injected = proxy.fail({ at: 'before', what: 'cut' }, { when })
+    await expect(write(bytes, at)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+    expect(injected.count).toBeGreaterThanOrEqual(ATTEMPTS)
+    injected.stop()
+    expect(await backend.exists(at)).toBe(false)
+    expect(await unfinished()).toEqual([])
+  })
+
+  it('is told apart from a refusal, which is not tried again', async () => {
+    const injected = proxy.fail(
+      { at: 'before', what: { status: 403, code: 'AccessDenied' } },
+      { when: isPut },
+    )
+    await expect(write(SMALL)).rejects.toMatchObject({ code: 'BackendRefused' })
+    expect(injected.count).toBe(1)
+  })
+
+  it('says that it is full', async () => {
+    proxy.fail({ at: 'before', what: { status: 403, code: 'QuotaExceeded' } }, { when: isPut })
+    await expect(write(SMALL)).rejects.toMatchObject({ code: 'StorageFull' })
+  })
+
+  it('may be one that cannot refuse to replace an object', async () => {
+    const injected = proxy.fail(
+      { at: 'before', what: { status: 501, code: 'NotImplemented' } },
+      { times: 1, when: isPut },
+    )
+    expect([await isIntact(await write(SMALL), SMALL), injected.count]).toEqual([true, 1])
+    expect(await isIntact(await write(SMALL), SMALL)).toBe(true)
+  })
+})
