@@ -5,7 +5,8 @@ import type { Readable } from 'node:stream'
  * is the same promises as tests, and runs against every backend.
  *
  * Bytes are immutable: a version is written once, read many times, and removed. Nobody but the writer
- * knows a version before its row is committed, so a half-written one is never seen by a reader.
+ * knows a version before its row is committed, so a half-written one is never seen by a reader. The exception
+ * is a version that comes from another backend: see `isNamed`.
  */
 export interface Backend {
   /** Whether a small body may be written while a database transaction is open (design §3): true when near. */
@@ -122,6 +123,11 @@ export interface WriteOptions {
    * that keeps hashes may have to be told before the bytes. What `write` returns for a stream was computed by it.
    */
   sha256?: string
+  /**
+   * Whether a row names `at` already, so that it has readers: until all the bytes are there and durable, nothing is
+   * at `at`, after a crash either. Without it nobody knows the version, and a part of it may be met there.
+   */
+  isNamed?: boolean
 }
 
 export interface Written {

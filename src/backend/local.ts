@@ -8,6 +8,7 @@ import {
   open,
   opendir,
   readFile,
+  rename,
   rmdir,
   stat,
   unlink,
@@ -38,7 +39,8 @@ export interface LocalBackendOptions {
  *     <root>/objects/<bucket uuid>/<first two of version>/<version>
  *
  * A version's path is new, and nobody knows it before its row is committed, so there is no temporary name
- * and no rename: the file is created exclusively, filled, flushed, and its folder flushed.
+ * and no rename: the file is created exclusively, filled, flushed, and its folder flushed. (A version that a row
+ * names already is written under another one, and renamed.)
  *
  * What a crash can leave, and who cleans it:
  * - a file cut short, or a whole one that was never acknowledged: its version is on `storage.uploads`;
@@ -69,6 +71,7 @@ export class LocalBackend implements Backend {
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
+    if (options.isNamed) return this.#writeNamed(at, body, options)
     const { maxBytes } = options
     const path = this.#path(at)
     if (body instanceof Uint8Array) {
@@ -236,6 +239,20 @@ export class LocalBackend implements Backend {
         await file.close().catch(ignore) // nothing, if it is closed
       }
     })
+  }
+
+  /** Writes a draft, a version that nothing names, and gives it its true name once it is durable. */
+  async #writeNamed(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
+    const path = this.#path(at)
+    if (!(body instanceof Uint8Array)) body.on('error', ignore) // as in `write`
+    if (await this.exists(at)) throw Object.assign(new Error(`There is a file: ${path}`), { code: 'EEXIST' })
+    const draft = { bucket: at.bucket, version: randomUUID() }
+    const written = await this.write(draft, body, { ...options, isNamed: false })
+    await this.#orRemove(this.#path(draft), () =>
+      mapped(this.#folders.holding(path, () => rename(this.#path(draft), path))),
+    )
+    await this.#orRemove(path, () => mapped(this.#folders.flushName(path)))
+    return written
   }
 
   /** For when the file system cannot link. Shares blocks where it can do that. */

@@ -183,6 +183,55 @@ export function describeBackend(name: string, open: () => Promise<Backend>): voi
         expect((await read()).toString()).toBe('first')
       })
 
+      describe('of a version that a row names already', () => {
+        const writeNamed = (body: Readable | Uint8Array, maxBytes = 1024 * MiB) =>
+          backend.write(at, body, { maxBytes, isNamed: true })
+
+        it.each([0, 1000, 5 * MiB])('gives back %i bytes, as one piece or as a stream', async (n) => {
+          const bytes = randomBytes(n)
+          expect(await writeNamed(bytes)).toEqual({ size: n, sha256: sha256(bytes) })
+          expect(bytes.equals(await read())).toBe(true)
+          await backend.remove(at)
+          expect(await writeNamed(stream(bytes, 60_013))).toEqual({ size: n, sha256: sha256(bytes) })
+          expect(bytes.equals(await read())).toBe(true)
+          expect(await list()).toHaveLength(1)
+        })
+
+        it('shows a reader nothing before all of it is there', async () => {
+          const bytes = randomBytes(3 * MiB)
+          const met: unknown[] = []
+          const body = Readable.from(
+            (async function* () {
+              for (const piece of slices(bytes, 65_536)) {
+                yield piece
+                met.push(await backend.size(at))
+                if (met.length % 8 === 0) met.push(await backend.read(at).catch((error) => error.code))
+              }
+            })(),
+          )
+          await writeNamed(body)
+          expect(new Set(met)).toEqual(new Set([null, 'MissingBytes']))
+          expect(bytes.equals(await read())).toBe(true)
+        })
+
+        it('keeps nothing of a body that breaks halfway, or is too long', async () => {
+          const reason = new Error('broken')
+          const body = Readable.from(thenThrow(randomBytes(MiB), reason))
+          await expect(writeNamed(body)).rejects.toBe(reason)
+          await expectNothingAt(at)
+          const long = stream(randomBytes(1001), 100)
+          await expect(writeNamed(long, 1000)).rejects.toMatchObject({ code: 'EntityTooLarge' })
+          await expectNothingAt(at)
+        })
+
+        it('refuses one that exists, and leaves its bytes as they were', async () => {
+          await write(Buffer.from('first'))
+          await expect(writeNamed(Buffer.from('second'))).rejects.toThrow()
+          expect((await read()).toString()).toBe('first')
+          expect(await list()).toHaveLength(1)
+        })
+      })
+
       it('keeps apart what is written at the same time', async () => {
         const uploads = Array.from({ length: 20 }, (_, i) => ({
           to: { bucket: i % 2 ? at.bucket : randomUUID(), version: randomUUID() },

@@ -164,6 +164,15 @@ describe('LocalBackend', () => {
       expect(await flushedBy(write, at)).toEqual(['file', shardOf(at), bucket(), 'objects'])
     })
 
+    it('a version that has readers before it gets its name, and then the name', async () => {
+      await backend.write(neighbour(), Buffer.from('x'), limit)
+      const write = () => backend.write(at, Buffer.from('x'), { ...limit, isNamed: true })
+      const [draft, folderOfDraft, ...rest] = await flushedBy(write, at)
+      expect(draft?.startsWith(`${bucket()}/`) && draft.split('/')).toHaveLength(4)
+      expect([folderOfDraft, rest]).toEqual([dirname(draft ?? ''), expect.arrayContaining([shardOf(at)])])
+      expect(rest.at(-1)).toBe(shardOf(at))
+    })
+
     it('the name of a copy', async () => {
       const to = neighbour()
       await backend.write(at, Buffer.from('x'), limit)
