@@ -1,0 +1,158 @@
+import type { Readable } from 'node:stream'
+import { StorageError } from '../errors.ts'
+import type {
+  Backend,
+  Location,
+  ReadOptions,
+  ResponseHeaders,
+  Stored,
+  Unfinished,
+  WriteOptions,
+  Written,
+} from './backend.ts'
+
+export interface FallbackBackendOptions {
+  /** Where bytes are written. */
+  current: Backend
+  /** Where bytes may still be that were written before. */
+  previous: Backend
+}
+
+/**
+ * Two backends as one, for the time of a move: bytes are written to `current`, and read where they are.
+ *
+ * Reads look in `current`, then in `previous`, and once more in `current`: the bytes may have been moved between the
+ * two looks, and removed from `previous`. Only an answer that there are none leads on to the next look. A backend that
+ * does not answer is BackendUnavailable, since nobody knows then whether the bytes are there.
+ */
+export class FallbackBackend implements Backend {
+  readonly isNear: boolean
+  readonly #current: Backend
+  readonly #previous: Backend
+
+  constructor({ current, previous }: FallbackBackendOptions) {
+    this.#current = current
+    this.#previous = previous
+    this.isNear = current.isNear
+  }
+
+  write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
+    return this.#current.write(at, body, options)
+  }
+
+  read(at: Location, options?: ReadOptions): Promise<Readable> {
+    return this.#whereTheyAre((backend) => backend.read(at, options))
+  }
+
+  readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#whereTheyAre((backend) => backend.readWhole(at, size))
+  }
+
+  directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null> {
+    return this.#whereTheyAre((backend) => backend.directUrl(at, size, headers))
+  }
+
+  copy(from: Location, to: Location): Promise<void> {
+    return this.#whereTheyAre((backend) =>
+      backend === this.#current ? backend.copy(from, to) : this.#copyAcross(from, to),
+    )
+  }
+
+  async remove(at: Location): Promise<void> {
+    await this.#both((backend) => backend.remove(at))
+  }
+
+  async size(at: Location): Promise<number | null> {
+    return (await this.#current.size(at)) ?? (await this.#previous.size(at)) ?? (await this.#current.size(at))
+  }
+
+  async exists(at: Location): Promise<boolean> {
+    return (await this.size(at)) !== null
+  }
+
+  /**
+   * What both have; a version that is in both comes twice. To leave it out would take a question for each, or all
+   * names in memory. The cleanup does without: to remove a version a second time is a success, though it counts as two
+   * repairs of a pass; and the share of files that nothing names, by which it knows a wrong database, is wrong by a
+   * factor of two at most.
+   */
+  async *list(bucket?: string): AsyncGenerator<Stored> {
+    yield* this.#current.list(bucket)
+    yield* this.#previous.list(bucket)
+  }
+
+  async *unfinished(): AsyncGenerator<Unfinished> {
+    for (const [place, backend] of this.#places()) {
+      for await (const one of backend.unfinished()) yield { ...one, id: `${place}:${one.id}` }
+    }
+  }
+
+  async abandon(write: Unfinished): Promise<void> {
+    for (const [place, backend] of this.#places()) {
+      const prefix = `${place}:`
+      if (write.id.startsWith(prefix)) await backend.abandon({ ...write, id: write.id.slice(prefix.length) })
+    }
+  }
+
+  async removeFolders(bucket: string): Promise<boolean> {
+    const areGone = await this.#both((backend) => backend.removeFolders(bucket))
+    return areGone.every((isGone) => isGone)
+  }
+
+  async check(): Promise<void> {
+    await this.#both((backend) => backend.check())
+  }
+
+  async close(): Promise<void> {
+    await this.#both((backend) => backend.close())
+  }
+
+  #places(): [string, Backend][] {
+    return [
+      ['current', this.#current],
+      ['previous', this.#previous],
+    ]
+  }
+
+  /** Does the same with each, with the second even if the first fails. */
+  async #both<T>(work: (backend: Backend) => Promise<T>): Promise<T[]> {
+    const results = await Promise.allSettled([work(this.#current), work(this.#previous)])
+    return results.map((result) => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    })
+  }
+
+  /** Works with bytes in the first place that has them. @throws as `work`; MissingBytes only after all three looks */
+  async #whereTheyAre<T>(work: (backend: Backend) => Promise<T>): Promise<T> {
+    for (const backend of [this.#current, this.#previous]) {
+      try {
+        return await work(backend)
+      } catch (error) {
+        if (!isMissing(error)) throw error
+      }
+    }
+    return work(this.#current)
+  }
+
+  /** Copies what only `previous` has. @throws MissingBytes when it has not */
+  async #copyAcross(from: Location, to: Location): Promise<void> {
+    const size = await this.#previous.size(from)
+    if (size === null) throw new StorageError('MissingBytes')
+    const body = await this.#previous.read(from, { size })
+    try {
+      await this.#current.write(to, body, { maxBytes: size })
+    } catch (error) {
+      // The body broke, which is `previous`' fault here; as its own error it would pass for a client's.
+      if (body.destroyed && !(error instanceof StorageError))
+        throw new StorageError('BackendUnavailable', { cause: error })
+      throw error
+    } finally {
+      body.destroy()
+    }
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof StorageError && error.code === 'MissingBytes'
+}
