@@ -39,6 +39,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.former_buckets'],
     ['select * from storage.events'],
     ['select * from storage.scrubs'],
+    ['select * from storage.moves'],
     ['select * from strongroom.bucket_rules'],
     ["select storage.act_as('service_role', '', '{}', '', '', '', '', '{}', false)"],
     ["select * from storage.bucket_settings('hidden')"],

@@ -1,0 +1,202 @@
+import { setMaxListeners } from 'node:events'
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Database } from '../database/client.ts'
+import { type ObjectToCheck, objectsAfter } from '../database/drift.ts'
+import {
+  beginPass,
+  type Direction,
+  findMove,
+  type MoveState,
+  namedVersions,
+  saveMove,
+} from '../database/moves.ts'
+import { checkReadable, ObjectMove } from './object-move.ts'
+
+export interface BackendMoveOptions {
+  database: Database
+  source: Backend
+  target: Backend
+  /** Under which its position is kept. */
+  direction: Direction
+  logger: Logger
+}
+
+export interface MoveRequest {
+  /** How many objects are copied at once. */
+  parallel: number
+  /** Ends the run, also in the middle of an object; the next run goes on there. */
+  signal: AbortSignal
+  /** @param pass of this run, counted from 1 */
+  onProgress?: (state: MoveState, pass: number) => void
+}
+
+export interface MoveReport {
+  state: MoveState
+  /**
+   * `complete`: a whole pass has found nothing to copy. `busy`: each pass has found as much as the one before, so
+   * someone goes on writing to the source.
+   */
+  ending: 'complete' | 'busy' | 'interrupted'
+  /** What the last pass could not move. */
+  failures: Failures
+}
+
+export interface Failures {
+  count: number
+  /** The first of them. */
+  named: { bucketId: string; name: string; why: string }[]
+}
+
+interface Pass {
+  /** Counted from 1, in this run. */
+  number: number
+  /** How many objects were copied, or gone: replaced, perhaps, by a version that the pass has not seen. */
+  found: number
+  failures: Failures
+}
+
+/** One number that all servers agree on, so that one of them moves at a time. */
+const ADVISORY_LOCK = 0x5f72_6f72
+
+/** How many rows are read at once. The position is kept after each page. */
+const PAGE = 200
+
+/** How many failures the report names. */
+const NAMED = 1000
+
+/** After so many passes in a row that found no less than the one before, there is no end in sight. */
+const MOST_STALLS = 3
+
+/**
+ * Copies the bytes of every object from one backend to another, beside running servers. The source stays as it is.
+ *
+ * Goes through the rows by id, and from the start again until a pass finds nothing to copy: an object that is uploaded
+ * meanwhile may have an id that the pass has gone by. Only a pass of one run counts for that, from its first row to
+ * its last: between two runs there may be months.
+ */
+export class BackendMove {
+  readonly #objects: ObjectMove
+
+  constructor(private readonly options: BackendMoveOptions) {
+    this.#objects = new ObjectMove(options)
+  }
+
+  /**
+   * Moves to the end, from where an interrupted run has stopped.
+   *
+   * @returns null when another process is moving
+   * @throws BackendUnavailable, StorageFull, DatabaseUnavailable; the next run goes on there
+   */
+  async run(request: MoveRequest): Promise<MoveReport | null> {
+    const { database, source, target, direction } = this.options
+    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+      await checkReadable(source)
+      await target.check()
+      const signal = AbortSignal.any([request.signal, lost])
+      const last = await findMove(database, direction)
+      let state = last && !last.isFinished ? last : await beginPass(database, direction, { isFirst: true })
+      let foundBefore = Number.POSITIVE_INFINITY
+      for (let stalls = 0, number = 1; ; number++) {
+        const isWhole = state.position === null
+        const pass: Pass = { number, found: 0, failures: { count: 0, named: [] } }
+        await this.#goThrough(state, pass, { ...request, signal })
+        const { found, failures } = pass
+        if (signal.aborted) return { state, ending: 'interrupted', failures }
+        if (isWhole && found === 0) {
+          state.isFinished = true
+          await saveMove(database, direction, state)
+          return { state, ending: 'complete', failures }
+        }
+        if (isWhole) {
+          stalls = found < foundBefore ? 0 : stalls + 1
+          if (stalls === MOST_STALLS) return { state, ending: 'busy', failures }
+          foundBefore = found
+        }
+        state = await beginPass(database, direction, { isFirst: false })
+      }
+    })
+  }
+
+  /** Goes on with a pass, to its end unless the signal is aborted. Counts in `state`, page by page in the database. */
+  async #goThrough(state: MoveState, pass: Pass, request: MoveRequest): Promise<void> {
+    const { database, direction } = this.options
+    const show = () => request.onProgress?.({ ...state, doneBytes: state.doneBytes + underWay }, pass.number)
+    const broken = new AbortController()
+    const signal = AbortSignal.any([request.signal, broken.signal])
+    setMaxListeners(0, signal) // each object that is being copied listens
+    let underWay = 0 // bytes of large objects
+    for (let isLast = false; !isLast && !signal.aborted; ) {
+      const page = await objectsAfter(database, undefined, state.position, PAGE)
+      const { done, doneBytes } = state
+      const copied: ObjectToCheck[] = []
+      await inParallel(page, request.parallel, broken, async (object) => {
+        if (signal.aborted) return
+        let passed = 0
+        const outcome = await this.#objects.move(object, signal, (bytes) => {
+          passed += bytes
+          underWay += bytes
+          show()
+        })
+        underWay -= passed
+        if (outcome === 'interrupted') return
+        state.done++
+        state.doneBytes += object.size ?? 0
+        if (outcome === 'copied' || outcome === 'gone') pass.found++
+        if (outcome === 'copied') {
+          copied.push(object)
+          state.copied++
+          state.copiedBytes += object.size ?? 0
+        } else if (typeof outcome === 'object') {
+          const { named } = pass.failures
+          pass.failures.count++
+          if (named.length < NAMED)
+            named.push({ bucketId: object.bucketId, name: object.name, why: outcome.why })
+        }
+        show()
+      })
+      await this.#removeUnnamed(copied)
+      // A page that was interrupted is done again: what it has copied is there then.
+      if (signal.aborted) Object.assign(state, { done, doneBytes })
+      else state.position = page.at(-1)?.id ?? state.position
+      await saveMove(database, direction, state)
+      isLast = page.length < PAGE
+    }
+  }
+
+  /**
+   * Removes copies of versions that have been deleted or replaced meanwhile: the server may have removed their bytes
+   * before the copy was there. Those of a run that is killed before this are left to the cleanup.
+   */
+  async #removeUnnamed(copied: ObjectToCheck[]): Promise<void> {
+    if (copied.length === 0) return
+    const { database, target } = this.options
+    const named = await namedVersions(
+      database,
+      copied.map(({ location }) => location.version),
+    )
+    for (const { location } of copied) {
+      if (!named.has(location.version)) await target.remove(location)
+    }
+  }
+}
+
+/** Works on some items at once. After a failure no other is begun, and those under way are told by `broken`. */
+async function inParallel<T>(
+  items: T[],
+  parallel: number,
+  broken: AbortController,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const rest = items.values()
+  const worker = async () => {
+    for (const item of rest) {
+      await work(item).catch((error) => {
+        broken.abort()
+        throw error
+      })
+    }
+  }
+  const workers = await Promise.allSettled(Array.from({ length: parallel }, worker))
+  for (const result of workers) if (result.status === 'rejected') throw result.reason
+}

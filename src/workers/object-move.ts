@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto'
+import { addAbortSignal, Readable } from 'node:stream'
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Database } from '../database/client.ts'
+import { type ObjectToCheck, setQuarantine } from '../database/drift.ts'
+import { namedVersions } from '../database/moves.ts'
+import { StorageError } from '../errors.ts'
+import { verifiedStream } from '../storage/verified-stream.ts'
+
+export interface ObjectMoveOptions {
+  database: Database
+  source: Backend
+  target: Backend
+  logger: Logger
+}
+
+/**
+ * What has become of one object: its bytes were copied; they were in the target before; the object was deleted or
+ * replaced meanwhile; the move was interrupted; or they could not be copied.
+ */
+export type Outcome = 'copied' | 'there' | 'gone' | 'interrupted' | { why: string }
+
+/** So many bytes are read and written as one buffer: cheaper than a stream for either backend. */
+const SMALL_OBJECT = 256 * 1024
+
+/**
+ * Copies the bytes of one object from one backend to another, under the same location.
+ *
+ * What is in the target with the row's size is whole, and taken for done without reading it, also after a crash, for
+ * two reasons. The bytes are compared with the row's SHA-256 before the last of them goes to the target, and a body
+ * that breaks leaves nothing there. And they are written as those of a version that rows name (`isNamed`), so that
+ * nothing is at their location before all of it is durable: a process that was killed, or a power failure, leaves
+ * nothing there, or everything.
+ */
+export class ObjectMove {
+  constructor(private readonly options: ObjectMoveOptions) {}
+
+  /**
+   * @param onBytes hears of a large object's bytes as they pass
+   * @throws BackendUnavailable, StorageFull when it is not this object but a whole backend that fails;
+   *   DatabaseUnavailable
+   */
+  async move(object: ObjectToCheck, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Outcome> {
+    const { source, target } = this.options
+    try {
+      const there = await target.size(object.location)
+      const size = object.size ?? (await source.size(object.location)) ?? there
+      if (size === null) return await this.#withoutBytes(object, size)
+      if (there === size) return 'there'
+      await this.#copy({ ...object, size }, there !== null, signal, onBytes)
+      return 'copied'
+    } catch (error) {
+      if (signal.aborted) return 'interrupted'
+      const code = error instanceof StorageError ? error.code : null
+      if (code === 'CorruptedBytes') return this.#damaged(object)
+      if (code === 'MissingBytes') return this.#withoutBytes(object, object.size)
+      if (code === 'StorageFull' || code?.startsWith('Database')) throw error
+      // Is it this object, or a whole backend?
+      await checkReadable(source)
+      await target.check()
+      const { bucketId, name, location } = object
+      this.options.logger.error(
+        { bucket: bucketId, path: name, version: location.version, err: error },
+        'the bytes of an object could not be moved',
+      )
+      return { why: error instanceof Error ? error.message : String(error) }
+    }
+  }
+
+  async #copy(
+    object: ObjectToCheck & { size: number },
+    hasOther: boolean,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<void> {
+    const { target } = this.options
+    const { location, size, checksum } = object
+    const body = await this.#open(object, signal, onBytes)
+    try {
+      // Of another size: nobody reads it, and a version is written only once.
+      if (hasOther) await target.remove(location)
+      const written = await target.write(location, body, {
+        maxBytes: size,
+        isNamed: true,
+        ...(checksum !== null && { sha256: checksum }),
+      })
+      if (written.size === size && (checksum === null || written.sha256 === checksum)) return
+      await target.remove(location)
+      throw new Error('What was written is not what was read')
+    } finally {
+      if (body instanceof Readable) body.destroy()
+    }
+  }
+
+  /** The bytes, which break with CorruptedBytes before their end if they are not the row's. */
+  async #open(
+    { location, size, checksum }: ObjectToCheck & { size: number },
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<Readable | Uint8Array> {
+    const { source } = this.options
+    if (size <= SMALL_OBJECT) {
+      const bytes = await source.readWhole(location, size)
+      if (checksum === null || createHash('sha256').update(bytes).digest('hex') === checksum) return bytes
+      throw new StorageError('CorruptedBytes')
+    }
+    const stream = await source.read(location, { size })
+    const body =
+      checksum === null ? stream : verifiedStream(stream, checksum, () => new StorageError('CorruptedBytes'))
+    if (body !== stream) stream.on('data', (chunk: Uint8Array) => onBytes(chunk.length))
+    body.on('error', () => {}) // it may break before the target listens, which then finds it broken
+    return addAbortSignal(signal, body)
+  }
+
+  /** When the source has no bytes, or not as many as the row says. */
+  async #withoutBytes(object: ObjectToCheck, size: number | null): Promise<Outcome> {
+    const { database, source, target } = this.options
+    const { location } = object
+    const named = await namedVersions(database, [location.version])
+    if (!named.has(location.version)) return 'gone'
+    const there = await target.size(location)
+    if (there !== null && there === (size ?? there)) return 'there'
+    // Not marked: from the wrong folder or the wrong bucket, everything would seem to be missing.
+    if ((await source.size(location)) === null) return { why: 'there are no bytes of it' }
+    return this.#damaged(object)
+  }
+
+  async #damaged({ id, bucketId, name, location }: ObjectToCheck): Promise<Outcome> {
+    const { database, logger } = this.options
+    const { version } = location
+    if (await setQuarantine(database, { id, version }, 'corrupted')) {
+      const about = { bucket: bucketId, path: name, version }
+      logger.error(about, 'the move found damaged bytes; the object was marked and is not served any more')
+    } else if (!(await namedVersions(database, [version])).has(version)) {
+      return 'gone'
+    }
+    return { why: 'its bytes are damaged' }
+  }
+}
+
+/** Not `check`, which writes: one may well move away from a disk that has become read-only. @throws BackendUnavailable */
+export async function checkReadable(backend: Backend): Promise<void> {
+  for await (const stored of backend.list()) if (stored) return
+}
