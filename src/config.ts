@@ -85,7 +85,7 @@ export interface Config {
 
 export type BackendKind = (typeof BACKENDS)[number]
 
-const BACKENDS = ['local', 's3'] as const
+export const BACKENDS = ['local', 's3'] as const
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 

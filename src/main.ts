@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseByteSize } from './byte-size.ts'
 import { cleanupCommand } from './cli/cleanup.ts'
 import { keysCommand } from './cli/keys.ts'
 import { migrateCommand } from './cli/migrate.ts'
+import { migrateBackendCommand } from './cli/migrate-backend.ts'
 import { scrubCommand } from './cli/scrub.ts'
 import { serve } from './cli/serve.ts'
-import { ConfigError } from './config.ts'
+import { BACKENDS, ConfigError } from './config.ts'
 import { EmbeddedPostgresError } from './database/embedded/embedded-error.ts'
 import { MigrationError } from './database/migrate.ts'
 import { parseDuration } from './duration.ts'
@@ -86,6 +87,30 @@ Damaged objects are marked, listed at the end, and not served any more. Ctrl-C i
 there. The exit code is 1 if anything is damaged or missing.`,
   )
   .action(scrubCommand)
+
+program
+  .command('migrate-backend')
+  .description('copy the bytes of all objects to another backend, while servers run')
+  .addOption(backendOption('--from <backend>', 'where the bytes are'))
+  .addOption(backendOption('--to <backend>', 'where they go'))
+  .option('--parallel <n>', 'how many objects are copied at once', count, 8)
+  .addHelpText(
+    'after',
+    `
+Copies what is not there yet, compares each object's SHA-256, and deletes nothing. Ctrl-C interrupts; the next run goes
+on there. The exit code is 0 once everything is in the other backend. The README tells how to switch over without a gap
+("Moving to another backend").`,
+  )
+  .action(migrateBackendCommand)
+
+function backendOption(flags: string, description: string): Option {
+  return new Option(flags, description).choices(BACKENDS).makeOptionMandatory()
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('Use a whole number from 1 to 999.')
+  return Number(text)
+}
 
 function byteSize(text: string): number {
   const bytes = parseByteSize(text)

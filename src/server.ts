@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from './backend/backend.ts'
-import { openBackend } from './backend/open.ts'
+import { openBackends } from './backend/open.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
@@ -45,7 +45,7 @@ export async function startServer({
 }: ServerOptions): Promise<RunningServer> {
   const dataDir = resolve(config.dataDir)
   const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
-  const backend = await openBackend(config.backend, config)
+  const backend = await openBackends(config)
   const database =
     given.database ??
     (await connectDatabase({

@@ -1,10 +1,40 @@
+import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { BackendKind, Config } from '../config.ts'
+import { StorageError } from '../errors.ts'
 import type { Backend } from './backend.ts'
+import { FallbackBackend } from './fallback.ts'
 import { LocalBackend } from './local.ts'
 
 /**
- * The backend that the settings describe.
+ * What the settings say: one backend, or two as one while bytes are being moved.
+ *
+ * @throws BackendUnavailable
+ */
+export async function openBackends(config: Config): Promise<Backend> {
+  const { backend, backendPrevious } = config
+  if (backendPrevious === undefined) return openBackend(backend, config)
+  const previous = await openExisting(backendPrevious, config)
+  return new FallbackBackend({ current: await openBackend(backend, config), previous })
+}
+
+/**
+ * Opens a backend that must have been used before: a folder that is made anew would look as if all bytes were gone.
+ *
+ * @throws BackendUnavailable
+ */
+export async function openExisting(kind: BackendKind, config: Config): Promise<Backend> {
+  const dataDir = resolve(config.dataDir)
+  if (kind === 'local' && !existsSync(join(dataDir, 'objects'))) {
+    throw new StorageError('BackendUnavailable', {
+      message: `There are no files in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
+    })
+  }
+  return openBackend(kind, config)
+}
+
+/**
+ * One backend, made where it is missing.
  *
  * @throws BackendUnavailable when the data folder cannot be used
  */

@@ -1,19 +1,17 @@
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import { openBackend } from '../backend/open.ts'
+import { openBackends, openExisting } from '../backend/open.ts'
 import { type Config, readConfig } from '../config.ts'
 import type { Database } from '../database/client.ts'
 import { connectBeside } from '../database/connect.ts'
-import { StorageError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 
 /** What a command has to work with that looks after the store, beside a running server or without one. */
-export interface Maintenance {
+export interface Maintenance<Opened = Backend> {
   config: Config
   database: Database
-  backend: Backend
+  backend: Opened
   logger: Logger
   /** Aborted by Ctrl-C. */
   signal: AbortSignal
@@ -24,23 +22,27 @@ export interface Maintenance {
  *
  * @throws EmbeddedPostgresError, MigrationError, BackendUnavailable
  */
-export async function maintain(work: (parts: Maintenance) => Promise<void>): Promise<void> {
+export function maintain(work: (parts: Maintenance) => Promise<void>): Promise<void> {
+  // With a previous backend, the first server may not have made the present one yet.
+  const open = (config: Config) =>
+    config.backendPrevious === undefined ? openExisting(config.backend, config) : openBackends(config)
+  return maintainWith(open, work)
+}
+
+/** The same with a backend of the command's own choice, or several. */
+export async function maintainWith<Opened extends { close(): Promise<void> }>(
+  open: (config: Config) => Promise<Opened>,
+  work: (parts: Maintenance<Opened>) => Promise<void>,
+): Promise<void> {
   const config = readConfig(process.env)
   // On a terminal the command's own report says what happened, so the log has what went wrong alone.
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, process.stderr)
-  const dataDir = resolve(config.dataDir)
-  if (config.backend === 'local' && !existsSync(join(dataDir, 'objects'))) {
-    // Made anew, it would look as if all bytes were gone.
-    throw new StorageError('BackendUnavailable', {
-      message: `There are no files in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
-    })
-  }
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
-  const backend = await openBackend(config.backend, config)
+  const backend = await open(config)
   const database = await connectBeside({
     databaseUrl: config.databaseUrl,
-    dataDir,
+    dataDir: resolve(config.dataDir),
     connections: 4,
     logger,
     onLost: () => interrupted.abort(),

@@ -1,0 +1,100 @@
+import type { Backend } from '../backend/backend.ts'
+import { openBackend, openExisting } from '../backend/open.ts'
+import { type BackendKind, type Config, ConfigError } from '../config.ts'
+import type { MoveState } from '../database/moves.ts'
+import { printable } from '../printable.ts'
+import { BackendMove, type MoveReport } from '../workers/backend-move.ts'
+import { maintainWith } from './maintenance.ts'
+import { Progress } from './progress.ts'
+
+export interface MigrateBackendOptions {
+  from: BackendKind
+  to: BackendKind
+  /** How many objects are copied at once. */
+  parallel: number
+}
+
+/** Copies the bytes of all objects from one backend to another, or until Ctrl-C, and tells what to do next. */
+export async function migrateBackendCommand({ from, to, parallel }: MigrateBackendOptions): Promise<void> {
+  if (from === to) throw new ConfigError(['--from and --to must be different backends'])
+  const progress = new Progress()
+  const open = (config: Config) => openBoth(from, to, config)
+  await maintainWith(open, async ({ config, database, backend: { source, target }, logger, signal }) => {
+    const direction = { source: from, target: to }
+    const move = new BackendMove({ database, source, target, direction, logger })
+    const onProgress = (state: MoveState, pass: number) =>
+      progress.show(`${pass > 1 ? 'once more: ' : ''}${summary(state)}`, share(state))
+    const report = await move.run({ parallel, signal, onProgress }).catch((error: unknown) => {
+      progress.clear()
+      process.stdout.write('The move has stopped. The next run goes on there.\n')
+      throw error
+    })
+    progress.clear()
+    if (report === null) {
+      process.stdout.write('Another process is moving objects at this moment; nothing was done.\n')
+      process.exitCode = 1
+      return
+    }
+    process.stdout.write(describe(report, { from, to, now: config.backend }))
+    if (report.ending !== 'complete' || report.failures.count > 0) process.exitCode = 1
+  })
+}
+
+interface BothBackends {
+  source: Backend
+  target: Backend
+  close(): Promise<void>
+}
+
+async function openBoth(from: BackendKind, to: BackendKind, config: Config): Promise<BothBackends> {
+  if (!config.s3) throw new ConfigError(['STORAGE_S3_BUCKET is needed for S3'])
+  const source = await openExisting(from, config)
+  const target = await openBackend(to, config)
+  return { source, target, close: async () => void (await Promise.all([source.close(), target.close()])) }
+}
+
+const count = (n: number) => n.toLocaleString('en')
+const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
+
+function summary({ done, total, doneBytes, totalBytes }: MoveState): string {
+  const left = megabytes(Math.max(0, totalBytes - doneBytes))
+  return `${count(done)} of ${count(total)} objects, ${megabytes(doneBytes)} of ${megabytes(totalBytes)}, ${left} left`
+}
+
+function share({ done, total, doneBytes, totalBytes }: MoveState): number {
+  // An object without bytes takes its time as well.
+  return total === 0 ? 1 : (done / total + (totalBytes === 0 ? done / total : doneBytes / totalBytes)) / 2
+}
+
+function describe(
+  { state, ending, failures }: MoveReport,
+  { from, to, now }: { from: BackendKind; to: BackendKind; now: BackendKind },
+): string {
+  const lines = [
+    `${count(state.copied)} objects with ${megabytes(state.copiedBytes)} were copied from ${from} to ${to}.`,
+  ]
+  for (const { bucketId, name, why } of failures.named) {
+    lines.push(`Not moved, ${why}: ${printable(`${bucketId}/${name}`)}`)
+  }
+  if (failures.count > failures.named.length) {
+    lines.push(`Not moved either: ${count(failures.count - failures.named.length)} more.`)
+  }
+  if (ending === 'interrupted') {
+    lines.push(`Interrupted after ${summary(state)}. The next run goes on here.`)
+  } else if (ending === 'busy') {
+    lines.push(`A server goes on writing to ${from}. Stop it, and run this again for the rest.`)
+  } else if (failures.count > 0) {
+    lines.push(
+      `All other objects are in ${to}. Restore those above in ${from}, upload them again or delete them; then run this again.`,
+    )
+  } else if (now === to) {
+    lines.push(`All objects are in ${to}. Restart the servers without STORAGE_BACKEND_PREVIOUS.`)
+  } else {
+    lines.push(
+      `All objects are in ${to} that were there at this moment. If a server still writes to ${from}, stop it and run`,
+      `this again for the rest; then start it with STORAGE_BACKEND=${to}.`,
+    )
+  }
+  if (ending === 'complete') lines.push(`Nothing was deleted from ${from}: the README tells how.`)
+  return `${lines.join('\n')}\n`
+}
