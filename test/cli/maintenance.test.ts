@@ -110,6 +110,30 @@ describe('without a server', () => {
     }
   })
 
+  it('migrate-backend says what it lacks', async () => {
+    const s3 = { STORAGE_S3_BUCKET: 'none', STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', NODE_NO_WARNINGS: '1' }
+    const migrate = async (args: string, more = {}, cwd = folder) => {
+      const { code, stderr } = await strongroom(['migrate-backend', ...args.split(' ')], {
+        cwd,
+        env: { ...env, ...more },
+      })
+      expect(code).toBe(1)
+      return stderr
+    }
+    expect(await migrate('--from local --to s3')).toBe('strongroom: STORAGE_S3_BUCKET is needed for S3\n')
+    expect(await migrate('--from s3 --to s3', s3)).toMatch(/must be different backends/)
+    expect(await migrate('--from local --to disk', s3)).toMatch(/Allowed choices are local, s3/)
+    expect(await migrate('--from local --to s3 --parallel 0', s3)).toMatch(/Use a whole number from 1 to 999/)
+    const empty = await newFolder()
+    try {
+      expect(await migrate('--from local --to s3', s3, empty)).toMatch(
+        /There are no files in .*: run this where/,
+      )
+    } finally {
+      await removeFolder(empty, [])
+    }
+  })
+
   it('scrub refuses a rate that is none', async () => {
     const { code, stderr } = await run('scrub', '--rate', 'fast')
     expect(stderr).toContain('Use a size such as 100MB')

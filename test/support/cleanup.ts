@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import pino from 'pino'
-import { openBackend } from '../../src/backend/open.ts'
+import { openBackends } from '../../src/backend/open.ts'
 import type { CleanupReport, CleanupSettings, Repair } from '../../src/workers/cleanup/pass.ts'
 import { type CleanupRequest, OrphanCleanup } from '../../src/workers/orphan-cleanup.ts'
 import type { TestServer } from './server.ts'
@@ -15,7 +15,7 @@ export async function cleanUp(
   server: TestServer,
   { settings = {}, ...request }: CleanupRequest & { settings?: Partial<CleanupSettings> } = {},
 ): Promise<CleanupReport> {
-  const backend = await openBackend(server.config.backend, server.config)
+  const backend = await openBackends(server.config)
   const logger = pino({ level: 'silent' })
   const cleanup = new OrphanCleanup({ ...EAGER, ...settings, database: server.database, backend, logger })
   const report = await cleanup.pass(request).finally(() => backend.close())

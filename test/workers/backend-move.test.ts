@@ -1,4 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -153,6 +154,16 @@ describe('the move to another backend', () => {
       where name ~ '^[0-9].txt$'`
     expect(await move()).toMatchObject({ ending: 'complete', failures: { count: 0 } })
     await expectAllMoved({ leftovers: true }) // versions that were replaced between the two
+  })
+
+  it('shows nothing of a large object before it has all of it', async () => {
+    await upload('large.bin', randomBytes(8 * MiB))
+    const file = inTarget(await fileOf(server, 'b', 'large.bin'))
+    const seen: boolean[] = []
+    const onProgress = ({ done }: { done: number }) => void (done === 0 && seen.push(existsSync(file)))
+    expect(await move({ onProgress })).toMatchObject({ ending: 'complete', state: { copied: 1 } })
+    expect(seen.length).toBeGreaterThan(5)
+    expect(seen).not.toContain(true)
   })
 
   it('breaks off in the middle of a large object, and leaves nothing of it', async () => {

@@ -1,0 +1,202 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { openBackend } from '../../src/backend/open.ts'
+import { readConfig } from '../../src/config.ts'
+import { loadKeys } from '../../src/keys.ts'
+import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { describeWithS3, s3Env } from '../support/s3.ts'
+import { until } from '../support/wait.ts'
+
+// In one folder and in this order: to the store, and back.
+describeWithS3('strongroom migrate-backend', (s3) => {
+  const MiB = 1024 * 1024
+  const SMALL = 250
+  const LARGE = 4
+  let folder: string
+  let env: Record<string, string>
+  const servers: Command[] = []
+  let url: string
+  let serviceKey: string
+
+  beforeAll(async () => {
+    folder = await newFolder()
+    const { STORAGE_BACKEND: _, ...store } = await s3Env(s3)
+    env = { ...store, STORAGE_LOG_LEVEL: 'warn', STORAGE_CLEANUP_GRACE: '0s', NODE_NO_WARNINGS: '1' }
+    await serve({})
+    const none = { jwtSecret: undefined, signingSecret: undefined }
+    serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey
+    await send('POST', '/bucket', '{"name":"b"}')
+    const names = [...expected.keys()]
+    while (names.length > 0) {
+      await Promise.all(
+        names.splice(0, 10).map((name) => send('POST', `/object/b/${name}`, expected.get(name))),
+      )
+    }
+  })
+  afterAll(() => removeFolder(folder, servers))
+
+  const expected = new Map<string, string>()
+  for (let i = 0; i < SMALL; i++) expected.set(`small-${i}`, `the bytes of ${i}`)
+  for (let i = 0; i < LARGE; i++) expected.set(`large-${i}`, String(i).repeat(12 * MiB))
+
+  /** Some at once. */
+  async function forAll(work: (name: string, body: string) => Promise<unknown>): Promise<void> {
+    const rest = [...expected]
+    while (rest.length > 0) await Promise.all(rest.splice(0, 20).map(([name, body]) => work(name, body)))
+  }
+
+  /** Stops the server, in order, and starts it with other settings. */
+  async function serve(settings: Record<string, string>): Promise<void> {
+    const last = servers.at(-1)
+    last?.signal('SIGTERM')
+    await last?.ended
+    const own = { STORAGE_PORT: '0', STORAGE_CLEANUP_INTERVAL: '0s' }
+    const server = new Command(['serve'], { cwd: folder, env: { ...env, ...own, ...settings } })
+    servers.push(server)
+    url = await server.url()
+  }
+
+  async function send(method: string, path: string, body: string | null = null): Promise<Response> {
+    const headers = { authorization: `Bearer ${serviceKey}` }
+    const response = await fetch(`${url}${path}`, { method, headers, body })
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+    return response
+  }
+
+  async function versionOf(name: string): Promise<string> {
+    const info = await (await send('GET', `/object/info/b/${name}`)).json()
+    return (info as { version: string }).version
+  }
+
+  async function expectAllReadable(): Promise<void> {
+    await forAll(async (name, body) => {
+      expect((await (await send('GET', `/object/b/${name}`)).text()) === body, name).toBe(true)
+    })
+  }
+
+  const migrate = (from: string, to: string, settings: Record<string, string> = {}, ...args: string[]) =>
+    new Command(['migrate-backend', '--from', from, '--to', to, ...args], {
+      cwd: folder,
+      env: { ...env, ...settings },
+    })
+  const cleanup = (settings: Record<string, string>) =>
+    strongroom(['cleanup'], { cwd: folder, env: { ...env, ...settings } })
+
+  async function inStore(): Promise<Map<string, number>> {
+    const dataDir = join(folder, 'storage-data')
+    const backend = await openBackend('s3', readConfig({ ...env, STORAGE_DATA_DIR: dataDir }))
+    const sizes = new Map<string, number>()
+    for await (const { location, size } of backend.list()) sizes.set(location.version, size)
+    await backend.close()
+    return sizes
+  }
+  /** The files below the data folder's `objects/`, by their names. */
+  async function inFolder(): Promise<Map<string, string>> {
+    const options = { recursive: true, withFileTypes: true } as const
+    const entries = await readdir(join(folder, 'storage-data', 'objects'), options).catch(() => [])
+    return new Map(entries.filter((e) => e.isFile()).map((e) => [e.name, join(e.parentPath, e.name)]))
+  }
+  const ALL = SMALL + LARGE
+
+  const toStore = { STORAGE_BACKEND: 's3', STORAGE_BACKEND_PREVIOUS: 'local' }
+  const toFolder = { STORAGE_BACKEND: 'local', STORAGE_BACKEND_PREVIOUS: 's3' }
+
+  it('goes on after a kill -9 and after Ctrl-C, until everything is in the store', async () => {
+    await serve(toStore)
+    const killed = migrate('local', 's3', toStore, '--parallel', '2')
+    await until(async () => (await inStore()).size >= 20, 'the store has some objects')
+    killed.signal('SIGKILL')
+    await killed.ended
+    const before = (await inStore()).size
+    expect(before).toBeLessThan(ALL)
+
+    const interrupted = migrate('local', 's3', toStore, '--parallel', '2')
+    await until(async () => (await inStore()).size >= before + 20, 'the store has some more')
+    interrupted.signal('SIGINT')
+    const { code, stdout } = await interrupted.ended
+    expect(stdout).toMatch(/Interrupted after .* of 254 objects, .* left. The next run goes on here.\n$/)
+    expect([code, (await inStore()).size < ALL]).toEqual([1, true])
+
+    const finished = await migrate('local', 's3', toStore).ended
+    expect(finished).toMatchObject({ code: 0, stderr: '' })
+    expect(finished.stdout).toMatch(
+      /^\d+ objects with \d+ MB were copied from local to s3.\nAll objects are in s3. Restart the servers without STORAGE_BACKEND_PREVIOUS.\nNothing was deleted from local: /,
+    )
+    expect((await inStore()).size).toBe(ALL)
+    expect((await inFolder()).size).toBe(ALL)
+  })
+
+  it('leaves a store that serves everything by itself', async () => {
+    await serve({ STORAGE_BACKEND: 's3' })
+    await rm(join(folder, 'storage-data', 'objects'), { recursive: true })
+    await expectAllReadable()
+    const { code, stdout } = await cleanup({ STORAGE_BACKEND: 's3' })
+    // At most the multipart uploads of the run that was killed.
+    expect(stdout).toMatch(/^ +0 {2}files that nothing named/m)
+    expect(stdout).toMatch(/^ +0 {2}objects without bytes/m)
+    expect(code).toBe(0)
+  })
+
+  it('after a kill -9 on the way back, what has the name of an object is whole', async () => {
+    await serve(toFolder)
+    const killed = migrate('s3', 'local', toFolder, '--parallel', '4')
+    await until(async () => (await inFolder()).size >= 40, 'the folder has some files')
+    killed.signal('SIGKILL')
+    await killed.ended
+    const files = await inFolder()
+    expect(files.size).toBeLessThan(ALL)
+    let whole = 0
+    await forAll(async (name, body) => {
+      const file = files.get(await versionOf(name))
+      if (file === undefined) return
+      expect(sha256(await readFile(file)), name).toBe(sha256(body))
+      whole++
+    })
+    expect(whole).toBeGreaterThan(30)
+    expect(files.size - whole).toBeLessThanOrEqual(4) // drafts
+    await expectAllReadable()
+  })
+
+  it('and the next run brings the rest, with nothing for the cleanup but the drafts', async () => {
+    expect(await migrate('s3', 'local', toFolder).ended).toMatchObject({ code: 0, stderr: '' })
+    await serve({ STORAGE_BACKEND: 'local' })
+    await expectAllReadable()
+    const leftovers = (await inFolder()).size - ALL
+    const { stdout } = await cleanup({})
+    expect(stdout).toMatch(new RegExp(`^ +${leftovers}  files that nothing named`, 'm'))
+    expect(stdout).toMatch(/^ +0 {2}objects without bytes/m)
+    expect((await inFolder()).size).toBe(ALL)
+    expect((await strongroom(['scrub'], { cwd: folder, env })).stdout).toMatch(
+      /^254 of 254 .* 0 corrupted, 0 missing/,
+    )
+  })
+
+  it('names what it could not move, and ends with 1', async () => {
+    const fileOf = async (name: string) => (await inFolder()).get(await versionOf(name)) ?? ''
+    await rm(await fileOf('small-7'))
+    const { code, stdout } = await migrate('local', 's3').ended
+    // It is still in the store, and so are all others.
+    expect([code, stdout]).toEqual([0, expect.stringContaining('0 objects with 0 MB were copied')])
+    await send('PUT', '/object/b/small-7', 'new bytes')
+    await send('PUT', '/object/b/small-8', 'more bytes')
+    await rm(await fileOf('small-7'))
+    const partly = await migrate('local', 's3').ended
+    expect(partly.stdout).toMatch(
+      /^1 objects with 0 MB .*\nNot moved, there are no bytes of it: b\/small-7\nAll other objects are in s3./,
+    )
+    expect(partly.code).toBe(1)
+  })
+
+  it('says that the store cannot be reached, and goes on when it can', async () => {
+    const away = { STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', STORAGE_S3_ATTEMPTS: '1' }
+    const { code, stdout, stderr } = await migrate('local', 's3', away).ended
+    expect([code, stdout]).toEqual([1, 'The move has stopped. The next run goes on there.\n'])
+    expect(stderr).toMatch(/strongroom: The file store is not available/)
+  })
+})
+
+function sha256(bytes: string | Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
