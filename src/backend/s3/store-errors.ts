@@ -1,17 +1,30 @@
 import type { S3Settings } from '../../config-s3.ts'
 import { StorageError } from '../../errors.ts'
+import { printable } from '../../printable.ts'
 
 /** What the SDK throws, as far as it says anything. */
 interface StoreError extends Error {
   code?: unknown
   $metadata?: { httpStatusCode?: number }
+  $response?: { headers?: Record<string, string> }
 }
 
 /** The store's own code for what went wrong, such as NoSuchUpload; also of an error that was put in our words. */
 export function storeCode(error: unknown): string {
+  return storeError(error)?.name ?? ''
+}
+
+/** What the store itself has said, to be put behind a sentence of ours; empty when it has said nothing. */
+export function storeWords(error: unknown): string {
+  const { message = '' } = storeError(error) ?? {}
+  // The SDK's word for nothing.
+  return message === '' || message === 'UnknownError' ? '' : ` (it says: ${printable(message)})`
+}
+
+function storeError(error: unknown): Error | undefined {
   let innermost = error
   while (innermost instanceof Error && innermost.cause instanceof Error) innermost = innermost.cause
-  return innermost instanceof Error ? innermost.name : ''
+  return innermost instanceof Error ? innermost : undefined
 }
 
 /**
@@ -35,26 +48,38 @@ const MISSING = new Set(['NoSuchKey', 'NotFound', 'InvalidRange'])
 const FULL = new Set(['QuotaExceeded', 'InsufficientStorage', 'XMinioStorageFull', 'StorageFull'])
 
 /** Refusals that came without a status, or with a misleading one. */
-const REFUSALS = new Set(['NoSuchBucket', 'CredentialsProviderError', 'PermanentRedirect'])
+const REFUSALS = new Set([
+  'NoSuchBucket',
+  'InvalidBucketName',
+  'CredentialsProviderError',
+  'PermanentRedirect',
+])
+
+/** Where the credentials come from. */
+export function credentialsSource({ credentials }: S3Settings): string {
+  return credentials ? 'STORAGE_S3_ACCESS_KEY' : "the SDK's default chain (STORAGE_S3_ACCESS_KEY is not set)"
+}
 
 /** What is wrong, in plain words, and which setting to look at. Without secrets. */
 export function explainStoreError(error: unknown, settings: S3Settings): string {
   const { bucket, region, endpoint = `Amazon S3 in ${region}` } = settings
-  const { name, message, code: errno, $metadata } = error as StoreError
-  const key = settings.credentials
-    ? 'STORAGE_S3_ACCESS_KEY'
-    : "the SDK's default chain (STORAGE_S3_ACCESS_KEY is not set)"
+  const { name, message, code: errno, $metadata, $response } = error as StoreError
+  const source = credentialsSource(settings)
   switch (name) {
     case 'NoSuchBucket':
       return `The store has no bucket "${bucket}": make it, or correct STORAGE_S3_BUCKET`
+    case 'InvalidBucketName':
+      return `No bucket can be called "${bucket}": correct STORAGE_S3_BUCKET`
     case 'InvalidAccessKeyId':
-      return `The store does not know the access key: correct ${key}`
+      return `The store does not know the access key: correct ${source}`
     case 'SignatureDoesNotMatch':
-      return 'The store refuses the signature: STORAGE_S3_SECRET_KEY does not belong to STORAGE_S3_ACCESS_KEY'
+      return settings.credentials
+        ? 'The store refuses the signature: STORAGE_S3_SECRET_KEY does not belong to STORAGE_S3_ACCESS_KEY'
+        : `The store refuses the signature: the secret key from ${source} does not belong to its access key`
     case 'ExpiredToken':
     case 'ExpiredTokenException':
     case 'InvalidToken':
-      return `The store refuses the session token: credentials come from ${key}`
+      return `The store refuses the session token: credentials come from ${source}`
     case 'CredentialsProviderError':
       return 'No credentials for the store: set STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY, or give this machine a role'
     case 'RequestTimeTooSkewed':
@@ -62,33 +87,62 @@ export function explainStoreError(error: unknown, settings: S3Settings): string 
     case 'PermanentRedirect':
     case 'AuthorizationHeaderMalformed':
     case 'IllegalLocationConstraintException':
-      return `The bucket "${bucket}" is not in the region ${region}: correct STORAGE_S3_REGION, or STORAGE_S3_ENDPOINT`
+      return `The bucket "${bucket}" is not in the region ${region}: correct STORAGE_S3_REGION, or STORAGE_S3_ENDPOINT${storeWords(error)}`
     case 'AccessDenied':
     case 'Forbidden':
-      return `The store denies access to bucket "${bucket}": credentials from ${key} need rights to list the bucket, and to read, write and delete in it`
+      return `The store denies access to bucket "${bucket}" (STORAGE_S3_BUCKET): the credentials from ${source} need rights to list it and its multipart uploads, and to read, write and delete in it${storeWords(error)}`
     case 'NotImplemented':
-      return `The store at ${endpoint} does not know a request that is needed: ${message}`
-    case 'TimeoutError':
-    case 'AbortError':
-      return `The store at ${endpoint} did not answer in time (STORAGE_S3_TIMEOUT, STORAGE_S3_CONNECT_TIMEOUT)`
+      return `The store at ${endpoint} does not know a request that is needed${storeWords(error)}`
   }
+  // Before the names: the SDK calls a connection that breaks off a TimeoutError too.
   switch (errno) {
     case 'ECONNREFUSED':
       return `Nothing answers at ${endpoint}: is the store running, and STORAGE_S3_ENDPOINT right?`
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return `What is at ${endpoint} ends the connection without an answer: is it the store, and should STORAGE_S3_ENDPOINT begin with ${otherScheme(endpoint)}?`
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return `There is no way to ${endpoint} (${errno}): is STORAGE_S3_ENDPOINT right, and the network up?`
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return `The host of the store is not known: correct STORAGE_S3_ENDPOINT (${endpoint}), or set STORAGE_S3_FORCE_PATH_STYLE=true if its buckets have no host names`
+      return settings.forcePathStyle
+        ? `The host of the store is not known: correct STORAGE_S3_ENDPOINT (${endpoint})`
+        : `The host of the store is not known: correct STORAGE_S3_ENDPOINT (${endpoint}), or set STORAGE_S3_FORCE_PATH_STYLE=true if its buckets have no host names`
     case 'EPROTO':
-    case 'ERR_SSL_WRONG_VERSION_NUMBER':
-      return `${endpoint} does not speak TLS: does STORAGE_S3_ENDPOINT begin with http:// there?`
+      return /wrong version number/.test(message)
+        ? `${endpoint} does not speak TLS: does STORAGE_S3_ENDPOINT begin with http:// there?`
+        : `${endpoint} and this machine find no way to speak TLS (${printable(message.trim())}): look at STORAGE_S3_ENDPOINT`
   }
   if (typeof errno === 'string' && /CERT|SIGNED/.test(errno)) {
     return `The certificate of ${endpoint} cannot be trusted (${errno}): NODE_EXTRA_CA_CERTS names a file of further authorities`
   }
-  const status = $metadata?.httpStatusCode
-  if (status === 403) {
-    return `The store denies access to bucket "${bucket}": look at the credentials, from ${key}, and their rights`
+  if (name === 'TimeoutError' || name === 'AbortError') {
+    return `The store at ${endpoint} did not answer in time: is STORAGE_S3_ENDPOINT right? (STORAGE_S3_TIMEOUT, STORAGE_S3_CONNECT_TIMEOUT)`
   }
-  if (status !== undefined) return `The store at ${endpoint} answered ${status} ${name}: ${message}`
+  const status = $metadata?.httpStatusCode
+  if ((typeof errno === 'string' && errno.startsWith('HPE_')) || isNoStoresAnswer(error as StoreError)) {
+    const type = $response?.headers?.['content-type'] ?? 'without a type'
+    const answer = status === undefined ? '' : ` (it answers ${status} ${printable(type)})`
+    return `What is at ${endpoint} is not an S3 store${answer}: correct STORAGE_S3_ENDPOINT`
+  }
+  if (status === 403) {
+    return `The store denies access to bucket "${bucket}": look at the credentials, from ${source}, and their rights`
+  }
+  if (status !== undefined) {
+    const code = name === 'Unknown' ? '' : ` ${name}`
+    return `The store at ${endpoint} answered ${status}${code}${storeWords(error)}`
+  }
   return `The store at ${endpoint} cannot be reached: ${message}`
+}
+
+/** Whether the answer is a web page or the like, as no store sends one. From 500 on it may come from what is before it. */
+function isNoStoresAnswer({ message, $metadata, $response }: StoreError): boolean {
+  const status = $metadata?.httpStatusCode
+  if (status === undefined || status >= 500) return false
+  return /Deserialization error/.test(message) || /html|json/.test($response?.headers?.['content-type'] ?? '')
+}
+
+function otherScheme(endpoint: string): string {
+  return endpoint.startsWith('https:') ? 'http://' : 'https://'
 }
