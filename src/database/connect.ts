@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, startEmbedded } from './embedded.ts'
+import { findLogin, SERVER_ROLE, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
 
 export interface ConnectOptions {
@@ -17,9 +18,6 @@ export interface ConnectOptions {
   /** The embedded database is lost to another server; nothing can be served any more. */
   onLost(error: Error): void
 }
-
-/** The ordinary role that the server logs in as to the embedded PostgreSQL; migrations make it. */
-const SERVER_ROLE = 'strongroom_server'
 
 /**
  * Opens the database, migrated and ready: DATABASE_URL, or the embedded PostgreSQL, which is started first.
@@ -107,23 +105,10 @@ export async function openEmbedded(
 
 /** @throws MigrationError when the login may not become the callers' roles */
 async function checkLogin(database: Database, logger: Logger): Promise<void> {
-  const [login] = await database.sql<{ name: string; superuser: boolean; missing: string[] }[]>`
-    select r.rolname as name, r.rolsuper as superuser,
-      array(select needed from unnest(array['anon', 'authenticated', 'service_role']) needed
-            where not pg_has_role(current_user, needed, 'member')) as missing
-    from pg_roles r where r.rolname = current_user`
-  if (!login) return
+  const login = await findLogin(database)
   if (login.missing.length > 0) {
     await database.close()
-    throw new MigrationError(
-      `The database login ${login.name} may not become ${login.missing.join(', ')}. ` +
-        `Run as a superuser: grant ${login.missing.join(', ')} to "${login.name}"`,
-    )
+    throw new MigrationError(whatToGrant(login))
   }
-  if (login.superuser) {
-    logger.warn(
-      { login: login.name },
-      `DATABASE_URL logs in as a superuser; an ordinary login with \`grant ${SERVER_ROLE}\` is enough once migrated`,
-    )
-  }
+  if (login.superuser) logger.warn({ login: login.name }, SUPERUSER_WARNING)
 }

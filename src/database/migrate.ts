@@ -2,10 +2,14 @@ import { fileURLToPath } from 'node:url'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import type { Logger } from 'pino'
-import { type DatabaseAddress, openDatabase } from './client.ts'
+import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
+import { explainConnectionError } from './connection-error.ts'
 import { fromPostgres, sqlState } from './postgres-error.ts'
 
 const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
+/** PostgreSQL 15, as `server_version_num` has it. */
+export const OLDEST_POSTGRES = 150_000
+
 const TABLE = { schema: 'storage', name: 'strongroom_migrations' }
 
 /** One number that all servers agree on, so that only one of them migrates at a time. */
@@ -26,13 +30,14 @@ export class MigrationError extends Error {
  */
 export async function migrate(address: DatabaseAddress, logger: Logger): Promise<number> {
   // One connection: the lock belongs to it, and the work is done on it.
-  const database = openDatabase(address, { connections: 1 })
+  let database: Database | undefined
   try {
-    if ((await pending(database.sql)) === 0) return 0
+    database = openDatabase(address, { connections: 1 })
+    if ((await pendingMigrations(database.sql)) === 0) return 0
     await database.sql`set statement_timeout = 0`
     await database.sql`select pg_advisory_lock(${ADVISORY_LOCK})`
     // Another server may have done it while this one waited.
-    const count = await pending(database.sql)
+    const count = await pendingMigrations(database.sql)
     if (count === 0) return 0
     await applyMigrations(database.drizzle, {
       migrationsFolder: FOLDER,
@@ -42,17 +47,18 @@ export async function migrate(address: DatabaseAddress, logger: Logger): Promise
     logger.info({ migrations: count }, 'the database was migrated')
     return count
   } catch (thrown) {
-    throw asMigrationError(thrown)
+    throw asMigrationError(thrown, address)
   } finally {
-    await database.close()
+    await database?.close()
   }
 }
 
-async function pending(sql: ReturnType<typeof openDatabase>['sql']): Promise<number> {
+/** How many migrations are to be made yet. Only reads. @throws MigrationError when that cannot be told, or never works */
+export async function pendingMigrations(sql: Database['sql']): Promise<number> {
   const [version] = await sql<
     { number: number }[]
   >`select current_setting('server_version_num')::int as number`
-  if (version && version.number < 150_000) {
+  if (version && version.number < OLDEST_POSTGRES) {
     throw new MigrationError(
       'PostgreSQL 15 or newer is needed; this server is older. Set DATABASE_URL to a newer one.',
     )
@@ -75,7 +81,9 @@ async function pending(sql: ReturnType<typeof openDatabase>['sql']): Promise<num
   return migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0)).length
 }
 
-function asMigrationError(thrown: unknown): unknown {
+function asMigrationError(thrown: unknown, address: DatabaseAddress): unknown {
+  const unreached = typeof address === 'string' ? explainConnectionError(thrown, address) : undefined
+  if (unreached !== undefined) return new MigrationError(unreached, { cause: thrown })
   const error = fromPostgres(thrown)
   if (error instanceof MigrationError || !(error instanceof Error)) return error
   const cause = error.cause instanceof Error ? error.cause : error
