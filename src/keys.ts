@@ -74,7 +74,8 @@ async function standardTokens(secret: string): Promise<Pick<Keys, 'anonKey' | 's
   }
 }
 
-async function readKeys(path: string): Promise<Keys | null> {
+/** The keys in a file; null when there is none. @throws KeysError */
+export async function readKeys(path: string): Promise<Keys | null> {
   let text: string
   try {
     text = await readFile(path, 'utf8')

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseByteSize } from './byte-size.ts'
+import { checkCommand } from './cli/check.ts'
 import { cleanupCommand } from './cli/cleanup.ts'
 import { keysCommand } from './cli/keys.ts'
 import { migrateCommand } from './cli/migrate.ts'
@@ -42,6 +43,16 @@ Start here:
   )
 
 program.command('serve').description('start the server; stop it with Ctrl-C').action(serve)
+
+program
+  .command('check')
+  .description('tell whether database, files and store can be reached and written, and what is wrong')
+  .addHelpText(
+    'after',
+    `
+Changes nothing, and may run beside a server. The exit code is 1 if anything has failed.`,
+  )
+  .action(checkCommand)
 
 program
   .command('migrate')

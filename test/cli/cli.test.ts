@@ -30,6 +30,7 @@ describe('strongroom', () => {
     for (const word of [
       'storage server',
       'serve',
+      'check',
       'migrate',
       'keys',
       'STORAGE_PORT',
@@ -41,11 +42,14 @@ describe('strongroom', () => {
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
   })
 
-  it.each(['serve', 'migrate', 'keys'])('%s --help explains it, and does nothing', async (command) => {
-    const { code, stdout } = await run([command, '--help'])
-    expect([code, stdout]).toEqual([0, expect.stringContaining(`Usage: strongroom ${command}`)])
-    await expect(stat(join(cwd, 'storage-data'))).rejects.toThrow('ENOENT')
-  })
+  it.each(['serve', 'check', 'migrate', 'keys'])(
+    '%s --help explains it, and does nothing',
+    async (command) => {
+      const { code, stdout } = await run([command, '--help'])
+      expect([code, stdout]).toEqual([0, expect.stringContaining(`Usage: strongroom ${command}`)])
+      await expect(stat(join(cwd, 'storage-data'))).rejects.toThrow('ENOENT')
+    },
+  )
 
   it('--version is that of the package', async () => {
     expect(await run(['--version'])).toMatchObject({ code: 0, stdout: `${packageVersion()}\n` })
@@ -80,16 +84,19 @@ describe('strongroom', () => {
     expectOneLine(stderr, pattern)
   })
 
-  it.each(['serve', 'migrate', 'keys'])('%s tells all bad settings at once, a line each', async (command) => {
-    const bad = { STORAGE_PORT: 'http', STORAGE_JWT_SECRET: 'short', STORAGE_PROT: '1' }
-    const { code, stdout, stderr } = await run([command], bad)
-    expect([code, stdout]).toEqual([1, ''])
-    expect(stderr.trimEnd().split('\n').sort()).toEqual([
-      'strongroom: STORAGE_JWT_SECRET must have at least 32 characters',
-      'strongroom: STORAGE_PORT must be a whole number from 0 to 65535',
-      'strongroom: STORAGE_PROT is not a setting',
-    ])
-  })
+  it.each(['serve', 'migrate', 'keys', 'check'])(
+    '%s tells all bad settings at once, a line each',
+    async (command) => {
+      const bad = { STORAGE_PORT: 'http', STORAGE_JWT_SECRET: 'short', STORAGE_PROT: '1' }
+      const { code, stdout, stderr } = await run([command], bad)
+      expect([code, stdout]).toEqual([1, ''])
+      expect(stderr.trimEnd().split('\n').sort()).toEqual([
+        'strongroom: STORAGE_JWT_SECRET must have at least 32 characters',
+        'strongroom: STORAGE_PORT must be a whole number from 0 to 65535',
+        'strongroom: STORAGE_PROT is not a setting',
+      ])
+    },
+  )
 })
 
 describe('strongroom keys', () => {

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { checkLocal } from '../backend/local-check.ts'
+import { type BackendKind, type Config, readConfig } from '../config.ts'
+import { checkDatabase } from '../database/check.ts'
+import { checkEmbedded } from '../database/embedded-check.ts'
+import type { Finding } from '../finding.ts'
+import { createLogger } from '../log.ts'
+import { checkDataFolder } from './check/data-folder.ts'
+import { checkKeys } from './check/keys.ts'
+import { withinTime } from './check/within-time.ts'
+
+/** A store or a database that takes longer for one answer is as good as none. In milliseconds. */
+const ANSWER_LIMIT_MS = 30_000
+
+/** The embedded database may have to be started, and to recover from a crash. In milliseconds. */
+const START_LIMIT_MS = 300_000
+
+/** Looks at everything that a server needs, and tells what it finds, a line each. Changes nothing. */
+export async function checkCommand(): Promise<void> {
+  const config = readConfig(process.env)
+  const count = { ok: 0, warning: 0, failed: 0 }
+  for await (const finding of findings(config)) {
+    count[finding.state]++
+    process.stdout.write(line(finding))
+  }
+  process.stdout.write(`\n${summary(count)}\n`)
+  // At once: what did not answer in time may still hold a connection.
+  process.exit(count.failed > 0 ? 1 : 0)
+}
+
+/** In the order in which a server needs them. */
+async function* findings(config: Config): AsyncGenerator<Finding> {
+  const dataDir = resolve(config.dataDir)
+  const from = existsSync('.env') ? 'the environment and .env' : 'the environment'
+  yield { about: 'settings', state: 'ok', says: `read from ${from}` }
+  const folder = await checkDataFolder(dataDir)
+  yield folder
+  const hasFolder = folder.state !== 'failed'
+  if (hasFolder) yield await checkKeys(dataDir, config)
+  if (hasFolder || config.databaseUrl !== undefined) yield* checkDatabaseOf(config.databaseUrl, dataDir)
+  if (hasFolder || config.backend === 's3') yield* checkBackend(config.backend, config)
+  if (config.backendPrevious === undefined) return
+  for await (const finding of checkBackend(config.backendPrevious, config)) {
+    yield { ...finding, about: `previous ${finding.about}` }
+  }
+}
+
+async function* checkDatabaseOf(url: string | undefined, dataDir: string): AsyncGenerator<Finding> {
+  if (url !== undefined) {
+    yield* withinTime(checkDatabase(url), ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
+    return
+  }
+  const embedded = checkEmbedded(join(dataDir, 'postgres'), createLogger('error', process.stderr))
+  yield* withinTime(embedded, START_LIMIT_MS, 'database', 'STORAGE_DATA_DIR')
+}
+
+async function* checkBackend(kind: BackendKind, config: Config): AsyncGenerator<Finding> {
+  if (kind === 'local') {
+    const dataDir = resolve(config.dataDir)
+    const mayBeNew = kind === config.backend && !existsSync(join(dataDir, 'postgres'))
+    yield* withinTime(checkLocal(dataDir, mayBeNew), ANSWER_LIMIT_MS, 'files', 'STORAGE_DATA_DIR')
+    return
+  }
+  if (!config.s3) throw new Error('S3 without its settings') // `readConfig` has refused that
+  const { checkStore } = await import('../backend/s3/check.ts') // see `openBackend`
+  yield* withinTime(checkStore(config.s3), ANSWER_LIMIT_MS, 'store', 'STORAGE_S3_ENDPOINT')
+}
+
+function line({ state, about, says }: Finding): string {
+  return `${state.padEnd(8)} ${about.padEnd(16)} ${says}\n`
+}
+
+function summary({ ok, warning, failed }: Record<Finding['state'], number>): string {
+  const warnings = warning === 0 ? '' : `, ${warning} with a warning`
+  if (failed === 0) return `All is well${warnings}.`
+  return `${failed} of ${ok + warning + failed} failed${warnings}.`
+}

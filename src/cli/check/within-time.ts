@@ -1,0 +1,24 @@
+import type { Finding } from '../../finding.ts'
+
+/** Hands the findings on, until one takes longer than `limitMs`: then that is the last one, and a failure. */
+export async function* withinTime(
+  findings: AsyncGenerator<Finding>,
+  limitMs: number,
+  about: string,
+  setting: string,
+): AsyncGenerator<Finding> {
+  for (;;) {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), limitMs)
+    })
+    const next = await Promise.race([findings.next(), late]).finally(() => clearTimeout(timer))
+    if (next === 'late') {
+      const says = `It did not answer within ${limitMs / 1000} seconds: look at ${setting}`
+      yield { about, state: 'failed', says }
+      return
+    }
+    if (next.done) return
+    yield next.value
+  }
+}

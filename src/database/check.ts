@@ -1,0 +1,124 @@
+import postgres from 'postgres'
+import type { Finding } from '../finding.ts'
+import { type Database, openDatabase } from './client.ts'
+import { explainConnectionError } from './connection-error.ts'
+import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
+import { MigrationError, OLDEST_POSTGRES, pendingMigrations } from './migrate.ts'
+
+/** Whether the database of DATABASE_URL lets us in, is new enough, writable and migrated. Changes nothing in it. */
+export async function* checkDatabase(url: string): AsyncGenerator<Finding> {
+  let database: Database | undefined
+  try {
+    database = openDatabase(url, { connections: 1 })
+    const server = await findServer(database)
+    yield { about: 'database', state: 'ok', says: `reached: ${describe(server)}` }
+    const obstacle = whyUnusable(server)
+    if (obstacle !== undefined) {
+      yield { about: 'database', state: 'failed', says: obstacle }
+      return
+    }
+    const migrations = await checkMigrations(database, server)
+    yield migrations
+    if (migrations.isComplete) yield* checkLogin(database)
+  } catch (error) {
+    yield { about: 'database', state: 'failed', says: explain(error, url) }
+  } finally {
+    await database?.close()
+  }
+}
+
+/** Whether the login may do what the server does: become each caller, and write. The roles must exist. */
+export async function* checkLogin(database: Database): AsyncGenerator<Finding> {
+  const login = await findLogin(database)
+  if (login.missing.length > 0) {
+    yield { about: 'database login', state: 'failed', says: whatToGrant(login) }
+    return
+  }
+  yield {
+    about: 'database login',
+    state: login.superuser ? 'warning' : 'ok',
+    says: login.superuser
+      ? SUPERUSER_WARNING
+      : `${login.name} may become anon, authenticated and service_role`,
+  }
+  yield await checkWriting(database)
+}
+
+interface Server {
+  version: string
+  /** Such as 150004. */
+  number: number
+  database: string
+  login: string
+  isStandby: boolean
+  isReadOnly: boolean
+  /** Whether the login looks as if it could make roles and schemas here. */
+  mayMigrate: boolean
+}
+
+async function findServer({ sql }: Database): Promise<Server> {
+  const [server] = await sql<[Server]>`
+    select current_setting('server_version') as version, current_setting('server_version_num')::int as number,
+      current_database() as database, current_user as login, pg_is_in_recovery() as "isStandby",
+      current_setting('transaction_read_only')::boolean as "isReadOnly",
+      rolsuper or (rolcreaterole and has_database_privilege(current_database(), 'create')) as "mayMigrate"
+    from pg_roles where rolname = current_user`
+  return server
+}
+
+function describe({ version, database, login }: Server): string {
+  return `PostgreSQL ${version}, database "${database}", login "${login}"`
+}
+
+function whyUnusable({ version, number, isStandby, isReadOnly }: Server): string | undefined {
+  if (number < OLDEST_POSTGRES) {
+    return `PostgreSQL 15 or newer is needed, and this is ${version}: set DATABASE_URL to a newer one`
+  }
+  if (isStandby) return 'This is a standby, which cannot be written: DATABASE_URL must name the primary'
+  if (isReadOnly) {
+    return 'It takes no writes: default_transaction_read_only is on for it, for the login or the database of DATABASE_URL'
+  }
+  return undefined
+}
+
+async function checkMigrations(
+  { sql }: Database,
+  { mayMigrate }: Server,
+): Promise<Finding & { isComplete: boolean }> {
+  const about = 'database tables'
+  const pending = await pendingMigrations(sql)
+  if (pending === 0) return { about, state: 'ok', says: 'up to date', isComplete: true }
+  const what = `not up to date, ${pending} to go`
+  if (mayMigrate) {
+    const says = `${what}: the next start of the server does that, or \`strongroom migrate\` now`
+    return { about, state: 'warning', says, isComplete: false }
+  }
+  const says = `They are ${what}: run \`strongroom migrate\` once, with DATABASE_URL naming a login that may create roles and schemas, such as a superuser`
+  return { about, state: 'failed', says, isComplete: false }
+}
+
+/** Writes a row as the server would, and takes it back. */
+async function checkWriting({ sql }: Database): Promise<Finding> {
+  const about = 'database write'
+  const takenBack = new Error('taken back')
+  try {
+    await sql.begin(async (tx) => {
+      for (const role of ['anon', 'authenticated', 'service_role']) await tx`set local role ${tx(role)}`
+      await tx`insert into storage.removals (version, bucket_uid) values (gen_random_uuid(), gen_random_uuid())`
+      throw takenBack
+    })
+  } catch (error) {
+    if (error instanceof postgres.PostgresError) {
+      const says = `Rows cannot be written: ${error.message}; look at the log of PostgreSQL, and the login's rights`
+      return { about, state: 'failed', says }
+    }
+    if (error !== takenBack) throw error
+  }
+  return { about, state: 'ok', says: 'rows can be written' }
+}
+
+function explain(error: unknown, url: string): string {
+  if (error instanceof MigrationError) return error.message
+  const { message } = error as Error
+  return explainConnectionError(error, url) ?? `The database of DATABASE_URL says: ${message}`
+}

@@ -1,0 +1,67 @@
+import { existsSync } from 'node:fs'
+import type { Logger } from 'pino'
+import type { Finding } from '../finding.ts'
+import { checkLogin } from './check.ts'
+import { type DatabaseAddress, openDatabase } from './client.ts'
+import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
+import { SUPERUSER } from './embedded/folder-owner.ts'
+import { type EmbeddedPostgres, findRunning, startEmbedded } from './embedded.ts'
+import { SERVER_ROLE } from './login.ts'
+import { pendingMigrations } from './migrate.ts'
+
+/** Whether the embedded database works: that of the running server, or else started for the check. */
+export async function* checkEmbedded(clusterDir: string, logger: Logger): AsyncGenerator<Finding> {
+  const about = 'database'
+  if (!existsSync(clusterDir)) {
+    yield { about, state: 'ok', says: `none yet; the first start makes one in ${clusterDir}` }
+    return
+  }
+  let started: EmbeddedPostgres | undefined
+  try {
+    const running = await findRunning(clusterDir)
+    if (!running) started = await startUnlessRunning(clusterDir, logger)
+    const place = started?.connection ?? running ?? (await findRunning(clusterDir))
+    if (!place) throw new EmbeddedPostgresError(`The database in ${clusterDir} comes and goes: try again`)
+    const whose = started ? 'started for this check' : 'of the running server'
+    yield { about, state: 'ok', says: `the built-in PostgreSQL in ${clusterDir}, ${whose}` }
+
+    if (!(await isMigrated({ ...place, username: SUPERUSER }))) {
+      yield {
+        about: 'database tables',
+        state: 'ok',
+        says: 'the next start of the server brings them up to date',
+      }
+      return
+    }
+    yield { about: 'database tables', state: 'ok', says: 'up to date' }
+    const database = openDatabase({ ...place, username: SERVER_ROLE }, { connections: 1 })
+    try {
+      yield* checkLogin(database)
+    } finally {
+      await database.close()
+    }
+  } catch (error) {
+    yield { about, state: 'failed', says: (error as Error).message }
+  } finally {
+    await started?.stop()
+  }
+}
+
+/** Undefined when a server of another process has been faster. */
+async function startUnlessRunning(clusterDir: string, logger: Logger): Promise<EmbeddedPostgres | undefined> {
+  try {
+    return await startEmbedded({ clusterDir, logger })
+  } catch (error) {
+    if (error instanceof FolderInUseError) return undefined
+    throw error
+  }
+}
+
+async function isMigrated(address: DatabaseAddress): Promise<boolean> {
+  const database = openDatabase(address, { connections: 1 })
+  try {
+    return (await pendingMigrations(database.sql)) === 0
+  } finally {
+    await database.close()
+  }
+}

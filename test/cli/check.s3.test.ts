@@ -1,0 +1,194 @@
+import { createServer as createTlsServer } from 'node:tls'
+import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { expectFailure, told, withListener } from '../support/findings.ts'
+import type { S3Access } from '../support/radosgw.ts'
+import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
+import { startTestServer } from '../support/server.ts'
+
+let folder: string
+beforeAll(async () => {
+  folder = await newFolder()
+})
+afterAll(() => removeFolder(folder, []))
+
+/** Without a look for roles, which would go beyond this machine. */
+const run = (env: Record<string, string>) =>
+  strongroom(['check'], { cwd: folder, env: { AWS_EC2_METADATA_DISABLED: 'true', ...env } })
+
+describeWithS3('strongroom check, with an S3 store', (s3) => {
+  let good: Record<string, string>
+  beforeAll(async () => {
+    good = await s3Env(s3)
+  })
+
+  it('finds all well where it is, and leaves nothing in the bucket', async () => {
+    const ended = await run({ ...good, STORAGE_S3_PREFIX: 'some/where' })
+    expect(ended.code).toBe(0)
+    const store = Object.entries(told(ended)).filter(([about]) => about.startsWith('store'))
+    expect(store.map(([about, [state]]) => `${about} ${state}`)).toEqual([
+      'store ok',
+      'store: list ok',
+      'store: uploads ok',
+      'store: write ok',
+      'store: read ok',
+      'store: delete ok',
+    ])
+    const { STORAGE_S3_BUCKET: Bucket = '', STORAGE_S3_ENDPOINT = '' } = good
+    for (const word of [Bucket, STORAGE_S3_ENDPOINT, 'us-east-1', 'some/where/']) {
+      expect(told(ended).store?.[1]).toContain(word)
+    }
+    const client = s3Client(s3)
+    const { KeyCount } = await client.send(new ListObjectsV2Command({ Bucket }))
+    client.destroy()
+    expect(KeyCount).toBe(0)
+    expect(ended.stdout).not.toContain(s3.secretKey)
+  })
+
+  it.each<[what: string, wrong: Record<string, string>, says: RegExp]>([
+    [
+      'the secret key is wrong',
+      { STORAGE_S3_SECRET_KEY: 'hunter2' },
+      /STORAGE_S3_SECRET_KEY does not belong to/,
+    ],
+    [
+      'the access key is unknown',
+      { STORAGE_S3_ACCESS_KEY: 'nobody' },
+      /does not know .*STORAGE_S3_ACCESS_KEY$/,
+    ],
+    ['the bucket is missing', { STORAGE_S3_BUCKET: 'missing' }, /no bucket "missing": .*STORAGE_S3_BUCKET$/],
+    [
+      'no bucket has such a name',
+      { STORAGE_S3_BUCKET: 'a/b' },
+      /^No bucket can be called "a\/b": .*STORAGE_S3_BUCKET$/,
+    ],
+    [
+      'nothing listens there',
+      { STORAGE_S3_ENDPOINT: 'http://127.0.0.1:1' },
+      /^Nothing answers at .*STORAGE_S3_ENDPOINT/,
+    ],
+    [
+      'there is no such host',
+      { STORAGE_S3_ENDPOINT: `http://${'x'.repeat(64)}.invalid` },
+      /^The host of the store is not known: correct STORAGE_S3_ENDPOINT/,
+    ],
+    [
+      'TLS is spoken to it, which it does not know',
+      { STORAGE_S3_ENDPOINT: s3.endpoint.replace('http:', 'https:') },
+      /does not speak TLS: does STORAGE_S3_ENDPOINT begin with http:\/\//,
+    ],
+    [
+      'there are no credentials',
+      { STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' },
+      /^No credentials .*STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY/,
+    ],
+  ])('says that %s', async (_, wrong, says) => {
+    const ended = await run({ ...good, ...wrong })
+    expectFailure(ended, 'store', says)
+    expect(ended.stdout).not.toMatch(new RegExp(`hunter2|${s3.secretKey}`))
+  })
+
+  it('says that the bucket is in the endpoint too', async () => {
+    const endpoint = `${s3.endpoint}/${good.STORAGE_S3_BUCKET}`
+    expectFailure(
+      await run({ ...good, STORAGE_S3_ENDPOINT: endpoint }),
+      'store',
+      /in STORAGE_S3_ENDPOINT too\?$/,
+    )
+  })
+
+  it.each([
+    ['written', ['s3:PutObject'], ['write s3:PutObject']],
+    ['read', ['s3:GetObject'], ['read s3:GetObject']],
+    ['removed', ['s3:DeleteObject'], ['delete s3:DeleteObject']],
+    [
+      'listed or written',
+      ['s3:ListBucket', 's3:ListBucketMultipartUploads', 's3:PutObject'],
+      ['list s3:ListBucket', 'uploads s3:ListBucketMultipartUploads', 'write s3:PutObject'],
+    ],
+  ])('names the rights that are missing where nothing may be %s', async (_, denied, missing) => {
+    const env = await s3Env(s3)
+    await denying(s3, env.STORAGE_S3_BUCKET ?? '', denied, async () => {
+      const ended = await run(env)
+      expect(ended.code).toBe(1)
+      expect(told(ended).store?.[0]).toBe('ok')
+      const failed = Object.entries(told(ended)).filter(([, [state]]) => state === 'failed')
+      expect(failed).toEqual(
+        missing.map((text) => {
+          const [name, right] = text.split(' ')
+          return [`store: ${name}`, ['failed', expect.stringMatching(`^Denied: .* need the right ${right} `)]]
+        }),
+      )
+    })
+  })
+
+  it('says that what is there is no S3 store', async () => {
+    const other = await startTestServer()
+    const endpoint = { STORAGE_S3_ENDPOINT: other.url }
+    expectFailure(
+      await run({ ...good, ...endpoint }),
+      'store',
+      /is not an S3 store .*correct STORAGE_S3_ENDPOINT$/,
+    )
+    await other.close()
+  })
+
+  it('says that TLS is wanted there', async () => {
+    const tls = createTlsServer().on('tlsClientError', () => {})
+    await withListener(
+      (socket) => tls.emit('connection', socket),
+      async (port) => {
+        const ended = await run({ ...good, STORAGE_S3_ENDPOINT: `http://127.0.0.1:${port}` })
+        expectFailure(ended, 'store', /should STORAGE_S3_ENDPOINT begin with https:\/\/\?$/)
+      },
+    )
+  })
+
+  it('ends when the store, or the place that gives credentials, never answers', async () => {
+    await withListener(
+      () => {},
+      async (port) => {
+        const silent = `http://127.0.0.1:${port}`
+        const store = await run({ ...good, STORAGE_S3_ENDPOINT: silent, STORAGE_S3_TIMEOUT: '1s' })
+        expectFailure(store, 'store', /did not answer in time: .*STORAGE_S3_TIMEOUT/)
+        const noCredentials = { ...good, STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' }
+        const metadata = { AWS_EC2_METADATA_DISABLED: '', AWS_EC2_METADATA_SERVICE_ENDPOINT: silent }
+        expectFailure(await run({ ...noCredentials, ...metadata }), 'store', /^No credentials for the store/)
+      },
+    )
+  })
+
+  it('says that the clock is wrong', async () => {
+    const clock = `const { now } = Date; globalThis.Date = class extends Date {
+      constructor(...time) { time.length ? super(...time) : super(now() + 3_600_000) }
+      static now() { return now() + 3_600_000 }
+    }`
+    const ended = await run({
+      ...good,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(clock)}`,
+    })
+    expectFailure(ended, 'store', /clock differs from the store's by more than 15 minutes/)
+  })
+})
+
+/** Runs `work` while the bucket's policy denies these actions to all. */
+async function denying(
+  s3: S3Access,
+  Bucket: string,
+  Action: string[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const Resource = [`arn:aws:s3:::${Bucket}`, `arn:aws:s3:::${Bucket}/*`]
+  const Statement = [{ Effect: 'Deny', Principal: '*', Action, Resource }]
+  const client = s3Client(s3)
+  await client.send(
+    new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify({ Version: '2012-10-17', Statement }) }),
+  )
+  try {
+    await work()
+  } finally {
+    await client.send(new DeleteBucketPolicyCommand({ Bucket }))
+    client.destroy()
+  }
+}
