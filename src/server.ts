@@ -60,6 +60,7 @@ export async function startServer({
     const server = createHttpServer(fetch, config.supabaseCompat)
     const url = await listen(server, config)
     const workers = startWorkers({ config, backend, database, logger })
+    tryBackend(backend, logger)
     return {
       url,
       keys,
@@ -158,6 +159,18 @@ function startWorkers({ config, backend, database, logger }: Omit<Parts, 'keys'>
     workers.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   }
   return workers
+}
+
+/**
+ * Says at once why a store does not work, and not only when the first upload fails. The start does not depend on it:
+ * servers and stores come up in any order, and what is away for a moment comes back.
+ */
+function tryBackend(backend: Backend, logger: Logger): void {
+  if (backend.isNear) return
+  backend.check().catch((err) => {
+    const reason = err instanceof Error && err.cause instanceof Error ? err.cause.message : String(err)
+    logger.warn({ err }, `the store does not work: ${reason}`)
+  })
 }
 
 /** What `package.json` says, as `1.2.3`. */

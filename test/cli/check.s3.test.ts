@@ -1,7 +1,7 @@
 import { createServer as createTlsServer } from 'node:tls'
 import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { expectFailure, told, withListener } from '../support/findings.ts'
 import type { S3Access } from '../support/radosgw.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
@@ -169,6 +169,24 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(clock)}`,
     })
     expectFailure(ended, 'store', /clock differs from the store's by more than 15 minutes/)
+  })
+})
+
+describeWithS3('a server whose store refuses it', (s3) => {
+  it('serves, and says at once in its log what is wrong', async () => {
+    const env = { ...(await s3Env(s3)), STORAGE_S3_BUCKET: 'missing', STORAGE_PORT: '0' }
+    const server = new Command(['serve'], { cwd: folder, env })
+    try {
+      const url = await server.url()
+      await server.says('the store does not work: The store has no bucket \\"missing\\"')
+      const health = await fetch(`${url}/health`)
+      expect([health.status, await health.json()]).toEqual([
+        503,
+        expect.objectContaining({ backend: 'failing' }),
+      ])
+    } finally {
+      await removeFolder(folder, [server])
+    }
   })
 })
 
