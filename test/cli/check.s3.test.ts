@@ -89,6 +89,14 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     expect(ended.stdout).not.toMatch(new RegExp(`hunter2|${s3.secretKey}`))
   })
 
+  it('is content with rights under the prefix alone', async () => {
+    const env = await s3Env(s3)
+    await denying(s3, `${env.STORAGE_S3_BUCKET}/.check*`, ['s3:PutObject'], async () => {
+      expect(await run({ ...env, STORAGE_S3_PREFIX: 'ours' })).toMatchObject({ code: 0 })
+      expect(await run(env)).toMatchObject({ code: 1 })
+    })
+  })
+
   it('says that the bucket is in the endpoint too', async () => {
     const endpoint = `${s3.endpoint}/${good.STORAGE_S3_BUCKET}`
     expectFailure(
@@ -190,19 +198,15 @@ describeWithS3('a server whose store refuses it', (s3) => {
   })
 })
 
-/** Runs `work` while the bucket's policy denies these actions to all. */
-async function denying(
-  s3: S3Access,
-  Bucket: string,
-  Action: string[],
-  work: () => Promise<void>,
-): Promise<void> {
-  const Resource = [`arn:aws:s3:::${Bucket}`, `arn:aws:s3:::${Bucket}/*`]
+/** Runs `work` while the bucket's policy denies these actions to all. @param on a bucket, or keys in it */
+async function denying(s3: S3Access, on: string, Action: string[], work: () => Promise<void>): Promise<void> {
+  const [Bucket = '', keys] = on.split('/')
+  const Resource =
+    keys === undefined ? [`arn:aws:s3:::${Bucket}`, `arn:aws:s3:::${Bucket}/*`] : `arn:aws:s3:::${on}`
   const Statement = [{ Effect: 'Deny', Principal: '*', Action, Resource }]
+  const Policy = JSON.stringify({ Version: '2012-10-17', Statement })
   const client = s3Client(s3)
-  await client.send(
-    new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify({ Version: '2012-10-17', Statement }) }),
-  )
+  await client.send(new PutBucketPolicyCommand({ Bucket, Policy }))
   try {
     await work()
   } finally {
