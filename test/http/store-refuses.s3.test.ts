@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
@@ -71,6 +74,27 @@ describeWithS3('a server whose store', (s3) => {
       select count(*)::int as marked from storage.objects where quarantine_reason is not null`
     expect(row?.marked).toBe(0)
     expect(await (await right.request('GET', '/object/docs/small.txt')).text()).toBe('hello')
+  })
+
+  it('is a web server that says yes to everything acknowledges no upload', async () => {
+    const yes = createServer((request, response) => request.resume().on('end', () => response.end()))
+    await once(yes.listen(0, '127.0.0.1'), 'listening')
+    const { port } = yes.address() as AddressInfo // it listens on TCP
+    const wrong = await right.beside({ STORAGE_S3_ENDPOINT: `http://127.0.0.1:${port}` })
+    try {
+      for (const body of ['hello', 'x'.repeat(300_000)]) {
+        const response = await wrong.request('POST', '/object/docs/new.txt', { body })
+        expect([response.status, reasons(wrong)]).toEqual([
+          500,
+          expect.stringContaining('STORAGE_S3_ENDPOINT'),
+        ])
+        await response.arrayBuffer()
+      }
+    } finally {
+      await wrong.close()
+      yes.close()
+      yes.closeAllConnections()
+    }
   })
 
   it('is elsewhere answers 503, and says when to come back', async () => {

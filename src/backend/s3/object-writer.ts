@@ -92,12 +92,12 @@ export class ObjectWriter {
         ...(this.#store.sendsChecksums && { ChecksumSHA256: Buffer.from(sha256, 'hex').toString('base64') }),
       })
     try {
-      await this.#store.send(put())
+      this.#expectStored(await this.#store.send(put()))
     } catch (error) {
       const code = storeCode(error)
       if (code === 'NotImplemented' && this.#canPutIfAbsent) {
         this.#canPutIfAbsent = false
-        await this.#store.send(put())
+        this.#expectStored(await this.#store.send(put()))
       } else if (code !== 'PreconditionFailed') {
         throw error
       } else if (!(await isWrittenBy(this.#store, key, writeId))) {
@@ -108,7 +108,7 @@ export class ObjectWriter {
   }
 
   async #sendPart(part: PartBuffer, target: PartTarget, signal: AbortSignal): Promise<CompletedPart> {
-    const { ETag, ChecksumSHA256 } = await this.#store.send(
+    const stored = await this.#store.send(
       new UploadPartCommand({
         ...target,
         Body: await part.content(),
@@ -116,7 +116,15 @@ export class ObjectWriter {
       }),
       { signal },
     )
-    return { ETag, ChecksumSHA256 }
+    this.#expectStored(stored)
+    return { ETag: stored.ETag, ChecksumSHA256: stored.ChecksumSHA256 }
+  }
+
+  /** A web server that is no store may well answer 200 to a PUT, but does not know what an object is. */
+  #expectStored({ ETag }: { ETag?: string | undefined }): void {
+    if (ETag !== undefined) return
+    const cause = new Error('The answer to an upload has no ETag: is STORAGE_S3_ENDPOINT an S3 store?')
+    throw new StorageError('BackendRefused', { cause })
   }
 }
 
