@@ -32,7 +32,7 @@ export interface S3Settings {
   partSize: number
   /** How many parts of one upload are sent at once. STORAGE_S3_PARALLEL_PARTS, 4. */
   parallelParts: number
-  /** Memory for parts, of all uploads together, in bytes; more are kept on the disk. STORAGE_S3_BUFFER, 128 MiB. */
+  /** Memory for parts, of all uploads together, in bytes; more are kept on the disk. STORAGE_S3_BUFFER, 64 MiB. */
   bufferSize: number
   /** Present when large downloads are sent to the store. STORAGE_S3_REDIRECT. */
   redirect:
@@ -71,7 +71,7 @@ export const s3Fields = {
     .refine((bytes) => bytes >= MIN_PART && bytes <= MAX_PART, 'must be from 5.25MB to 512MB')
     .default(8 * 1024 * 1024),
   STORAGE_S3_PARALLEL_PARTS: integer(1, 100).default(4),
-  STORAGE_S3_BUFFER: byteSize.default(128 * 1024 * 1024),
+  STORAGE_S3_BUFFER: byteSize.default(64 * 1024 * 1024),
   STORAGE_S3_REDIRECT: flag.default(false),
   STORAGE_S3_REDIRECT_MIN_SIZE: byteSize.default(1_000_000),
   STORAGE_S3_PUBLIC_ENDPOINT: webUrl.optional(),
