@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Config, ConfigError, readConfig } from '../src/config.ts'
+import type { S3Settings } from '../src/config-s3.ts'
 
 const SECRET = 'a secret of at least 32 characters'
 const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }
@@ -114,6 +115,86 @@ describe('a setting', () => {
   it('is only read from what is ours: other variables may be anything', () => {
     expect(readConfig({ PATH: '/bin', PORT: 'x', STORAGEX: 'x', HOST: undefined })).toEqual(readConfig({}))
   })
+})
+
+describe('an S3 store', () => {
+  const bucket = { STORAGE_S3_BUCKET: 'files' }
+
+  it('is described by its bucket alone, and is then on Amazon', () => {
+    expect(readConfig(bucket).s3).toEqual({
+      endpoint: undefined,
+      region: 'us-east-1',
+      bucket: 'files',
+      prefix: '',
+      credentials: undefined,
+      forcePathStyle: false,
+      requestChecksum: 'when_supported',
+      connections: 128,
+      connectTimeoutMs: 5000,
+      timeoutMs: 30_000,
+      attempts: 4,
+      partSize: 8_388_608,
+      parallelParts: 4,
+      bufferSize: 67_108_864,
+      redirect: undefined,
+    } satisfies S3Settings)
+  })
+
+  it('elsewhere has its bucket in the path, and is sent no checksums that it may not know', () => {
+    const s3 = readConfig({ ...bucket, STORAGE_S3_ENDPOINT: 'http://store:9000/' }).s3
+    expect(s3).toMatchObject({
+      endpoint: 'http://store:9000',
+      forcePathStyle: true,
+      requestChecksum: 'when_required',
+    })
+  })
+
+  it.each<[name: string, text: string, expected: Partial<S3Settings>]>([
+    ['STORAGE_S3_REGION', 'eu-central-1', { region: 'eu-central-1' }],
+    ['STORAGE_S3_PREFIX', 'a/b', { prefix: 'a/b/' }],
+    ['STORAGE_S3_PREFIX', 'a/b/', { prefix: 'a/b/' }],
+    ['STORAGE_S3_FORCE_PATH_STYLE', 'true', { forcePathStyle: true }],
+    ['STORAGE_S3_REQUEST_CHECKSUM', 'when_required', { requestChecksum: 'when_required' }],
+    ['STORAGE_S3_CONNECTIONS', '5', { connections: 5 }],
+    ['STORAGE_S3_CONNECT_TIMEOUT', '2s', { connectTimeoutMs: 2000 }],
+    ['STORAGE_S3_TIMEOUT', '1m', { timeoutMs: 60_000 }],
+    ['STORAGE_S3_ATTEMPTS', '1', { attempts: 1 }],
+    ['STORAGE_S3_PART_SIZE', '16MB', { partSize: 16_000_000 }],
+    ['STORAGE_S3_PARALLEL_PARTS', '2', { parallelParts: 2 }],
+    ['STORAGE_S3_BUFFER', '1GB', { bufferSize: 1_000_000_000 }],
+    ['STORAGE_S3_REDIRECT', 'true', { redirect: { minSize: 1_000_000, publicEndpoint: undefined } }],
+  ])('takes %s=%s', (name, text, expected) => {
+    expect(readConfig({ ...bucket, [name]: text }).s3).toMatchObject(expected)
+    expect(readConfig(bucket).s3).not.toMatchObject(expected)
+  })
+
+  it('has credentials of its own, or those of its surroundings', () => {
+    const keys = { STORAGE_S3_ACCESS_KEY: 'a', STORAGE_S3_SECRET_KEY: 'b' }
+    expect(readConfig({ ...bucket, ...keys }).s3?.credentials).toEqual({ accessKey: 'a', secretKey: 'b' })
+    expect(problems({ ...bucket, STORAGE_S3_ACCESS_KEY: 'a' })).toEqual([
+      'STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY go together',
+    ])
+  })
+
+  it.each<[problem: string, env: Record<string, string>]>([
+    ['STORAGE_S3_BUCKET is needed for S3', { STORAGE_BACKEND: 's3' }],
+    ['STORAGE_S3_BUCKET is needed for S3', { STORAGE_BACKEND_PREVIOUS: 's3' }],
+    [
+      'STORAGE_BACKEND_PREVIOUS must be another one than STORAGE_BACKEND',
+      { STORAGE_BACKEND: 'local', STORAGE_BACKEND_PREVIOUS: 'local' },
+    ],
+    [
+      'STORAGE_MAX_FILE_SIZE needs a larger STORAGE_S3_PART_SIZE: an object has at most 10000 parts',
+      { ...bucket, STORAGE_BACKEND: 's3', STORAGE_MAX_FILE_SIZE: '100GB' },
+    ],
+    ['STORAGE_S3_BUFFER must be at least twice STORAGE_S3_PART_SIZE', { STORAGE_S3_BUFFER: '10MB' }],
+    ['STORAGE_S3_PART_SIZE must be from 5.25MB to 512MB', { STORAGE_S3_PART_SIZE: '5MB' }],
+    ['STORAGE_S3_PREFIX must be a prefix such as strongroom/', { STORAGE_S3_PREFIX: '/../x' }],
+    [
+      'STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true',
+      { ...bucket, STORAGE_S3_REDIRECT: 'true', STORAGE_VERIFY_READS: 'true' },
+    ],
+  ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
 })
 
 describe('a bad value', () => {
