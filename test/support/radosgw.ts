@@ -44,7 +44,10 @@ export interface Radosgw extends S3Access {
   stop(): Promise<void>
 }
 
-/** @param memoryBytes what may be stored; memory is taken only as it is filled */
+/**
+ * @param memoryBytes what may be stored. Memory is taken as it is filled, 1.8 times as much as the bytes stored.
+ *   A full store does not refuse: a few seconds later, writes and deletions hang.
+ */
 export async function startRadosgw({ memoryBytes = 2 * 2 ** 30 } = {}): Promise<Radosgw> {
   const folder = mkdtempSync(join(tmpdir(), 'strongroom-radosgw-'))
   const removeFolder = removeAtEnd(folder)

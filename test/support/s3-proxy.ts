@@ -126,7 +126,7 @@ function exchange(
   }
   const { method, url, headers } = client
   // A connection of its own, so that none is used that the store has left.
-  const toStore = request(endpoint, { method, path: url, headers, setHost: false, agent: false })
+  const toStore = request(endpoint, { method, path: url, headers, agent: false })
   answer.once('close', () => toStore.destroy())
   toStore.on('error', lose)
   toStore.on('continue', () => answer.writeContinue())
