@@ -11,8 +11,8 @@ import { isFull } from './size.ts'
 
 const MiB = 1024 ** 2
 const LARGE = isFull ? 5 * 1024 * MiB + 1 : 320 * MiB + 1
-/** What a server needs anyway, once it has done all there is to do. */
-const USUAL = 64 * MiB
+/** By which a server comes to have the memory that it needs anyway. In full size it is copied in parts. */
+const USUAL = isFull ? 1100 * MiB : 64 * MiB
 /** In bytes. */
 const MAX_GROWTH = 96 * MiB
 
@@ -24,7 +24,7 @@ describeWithS3(`an object of ${LARGE} bytes in a store`, () => {
   let token: string
 
   beforeAll(async () => {
-    store = await startRadosgw({ memoryBytes: 4 * LARGE })
+    store = await startRadosgw({ memoryBytes: 2 * (LARGE + 2 * USUAL) })
     folder = await newFolder()
     const env = { ...(await s3Env(store)), STORAGE_PORT: '0', STORAGE_MAX_FILE_SIZE: '6GB' }
     server = new Command(['serve'], { cwd: folder, env })
@@ -37,29 +37,31 @@ describeWithS3(`an object of ${LARGE} bytes in a store`, () => {
     await store?.stop()
   })
 
-  it('is uploaded without its length being known, copied and read in memory that does not depend on its size', {
+  it('is uploaded without its length being known, and read in memory that does not depend on its size', {
     timeout: isFull ? 1_800_000 : 120_000,
   }, async () => {
-    expect(await exercise('usual', USUAL)).toEqual({ upload: 201, copy: 200, isSame: true, tail: true })
+    expect(await put('/object/large/usual', USUAL)).toBe(201)
+    const copy = { bucketId: 'large', sourceKey: 'usual', destinationKey: 'copy' }
+    expect((await ask('POST', '/object/copy', JSON.stringify(copy))).status).toBe(200)
+    expect(await isStored('/object/large/copy', USUAL)).toBe(true)
     const before = peak()
-    expect(await exercise('large', LARGE)).toEqual({ upload: 201, copy: 200, isSame: true, tail: true })
+    expect(await put('/object/large/large', LARGE)).toBe(201)
+    expect(await isStored('/object/large/large', LARGE)).toBe(true)
+    console.log(`${LARGE} bytes in a store: ${peak() / MiB} MiB of memory at most, ${before / MiB} before`)
     expect(peak() - before, `from ${before}`).toBeLessThan(MAX_GROWTH)
   })
 
-  async function exercise(name: string, size: number) {
-    const upload = await put(`/object/large/${name}`, size)
-    const json = { bucketId: 'large', sourceKey: name, destinationKey: `${name}-copy` }
-    const copy = await ask('POST', '/object/copy', JSON.stringify(json))
+  /** Whether an object is what was uploaded, read whole and from its last piece. */
+  async function isStored(path: string, size: number): Promise<boolean> {
     const hash = createHash('sha256')
     let last: Uint8Array = new Uint8Array()
     for (const chunk of content(size)) {
       hash.update(chunk)
       last = chunk
     }
-    const read = await sha256(`/object/large/${name}-copy`)
-    const part = await ask('GET', `/object/large/${name}`, undefined, { range: `bytes=-${last.length}` })
-    const tail = Buffer.from(await part.arrayBuffer()).equals(last)
-    return { upload, copy: copy.status, isSame: read === hash.digest('hex'), tail }
+    const end = await ask('GET', path, undefined, { range: `bytes=-${last.length}` })
+    const isEndRight = Buffer.from(await end.arrayBuffer()).equals(last)
+    return isEndRight && (await sha256(path)) === hash.digest('hex')
   }
 
   /** The most memory that the server ever had, in bytes. */
