@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -44,6 +46,20 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     client.destroy()
     expect(KeyCount).toBe(0)
     expect(ended.stdout).not.toContain(s3.secretKey)
+  })
+
+  it('finds the credentials where the SDK looks for them', async () => {
+    const { STORAGE_S3_ACCESS_KEY = '', STORAGE_S3_SECRET_KEY = '', ...rest } = good
+    const inVariables = {
+      AWS_ACCESS_KEY_ID: STORAGE_S3_ACCESS_KEY,
+      AWS_SECRET_ACCESS_KEY: STORAGE_S3_SECRET_KEY,
+    }
+    expect((await run({ ...rest, ...inVariables })).code).toBe(0)
+    const file = join(folder, 'credentials')
+    const profile = `aws_access_key_id = ${STORAGE_S3_ACCESS_KEY}\naws_secret_access_key = ${STORAGE_S3_SECRET_KEY}\n`
+    await writeFile(file, `[files]\n${profile}`)
+    const inFile = { AWS_SHARED_CREDENTIALS_FILE: file, AWS_PROFILE: 'files' }
+    expect((await run({ ...rest, ...inFile })).code).toBe(0)
   })
 
   it.each<[what: string, wrong: Record<string, string>, says: RegExp]>([
