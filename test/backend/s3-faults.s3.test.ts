@@ -186,6 +186,21 @@ describeWithS3('a store that fails', (s3) => {
     expect(injected.count).toBe(1)
   })
 
+  it.each([
+    [400, 'RequestTimeout'],
+    [408, 'RequestTimeout'],
+    [409, 'ConditionalRequestConflict'],
+    [429, 'TooManyRequests'],
+  ])('is unavailable, and refuses nobody, when it answers %i %s', async (status, code) => {
+    proxy.fail({ at: 'before', what: { status, code } }, { when: isPut })
+    await expect(write(SMALL)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+  })
+
+  it('may be asked again for an upload that a cleanup has abandoned meanwhile', async () => {
+    proxy.fail({ at: 'before', what: { status: 404, code: 'NoSuchUpload' } }, { when: isPart })
+    await expect(write(LARGE)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+  })
+
   it('says that it is full', async () => {
     proxy.fail({ at: 'before', what: { status: 403, code: 'QuotaExceeded' } }, { when: isPut })
     await expect(write(SMALL)).rejects.toMatchObject({ code: 'StorageFull' })

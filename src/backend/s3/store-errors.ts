@@ -36,10 +36,28 @@ export function fromStoreError(error: unknown, settings: S3Settings): unknown {
   const status = (error as StoreError).$metadata?.httpStatusCode
   if (MISSING.has(error.name)) return new StorageError('MissingBytes', { cause: error })
   if (FULL.has(error.name) || status === 507) return new StorageError('StorageFull', { cause: error })
-  const isRefusal = REFUSALS.has(error.name) || (status !== undefined && status < 500 && status !== 429)
+  const isRefusal =
+    REFUSALS.has(error.name) || (status !== undefined && status < 500 && !mayPass(error, status))
   const cause = new Error(explainStoreError(error, settings), { cause: error })
   return new StorageError(isRefusal ? 'BackendRefused' : 'BackendUnavailable', { cause })
 }
+
+/** Whether another attempt may succeed, though the status says that the request was at fault. */
+function mayPass({ name }: Error, status: number): boolean {
+  return status === 408 || status === 429 || PASSING.has(name)
+}
+
+/**
+ * The body did not get through in time, or as a whole; another request for the same key was under way, such as one
+ * that we had given up; a cleanup has abandoned the upload.
+ */
+const PASSING = new Set([
+  'RequestTimeout',
+  'IncompleteBody',
+  'ConditionalRequestConflict',
+  'OperationAborted',
+  'NoSuchUpload',
+])
 
 /** InvalidRange: what should be there is longer than what is. */
 const MISSING = new Set(['NoSuchKey', 'NotFound', 'InvalidRange'])
