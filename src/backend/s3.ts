@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
+import { buffer, text } from 'node:stream/consumers'
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../config-s3.ts'
 import { StorageError } from '../errors.ts'
@@ -73,20 +73,8 @@ export class S3Backend implements Backend {
     return this.#writer.writeStream(key, body, options)
   }
 
-  async read(at: Location, { range, size }: ReadOptions = {}): Promise<Readable> {
-    const key = this.#keys.of(at)
-    const first = await this.#store.download(key, range)
-    if (size !== undefined && first.size !== size) {
-      first.body.destroy()
-      throw new StorageError('MissingBytes')
-    }
-    const wanted = range ?? { start: 0, end: first.size - 1 }
-    return new ResumingDownload({
-      range: wanted,
-      first,
-      resume: (rest) => this.#store.download(key, rest, first.etag),
-      stallMs: this.#store.settings.timeoutMs,
-    })
+  async read(at: Location, options: ReadOptions = {}): Promise<Readable> {
+    return this.#read(this.#keys.of(at), options)
   }
 
   async readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -140,8 +128,10 @@ export class S3Backend implements Backend {
     const name = `.check-${randomUUID()}`
     const key = `${this.#keys.prefix}${name}`
     await this.#store.send(new PutObjectCommand({ Bucket: this.#store.bucket, Key: key, Body: name }))
-    const { body } = await this.#store.download(key)
-    const read = (await buffer(body)).toString()
+    const read = await this.#readCheck(key).catch(async (error: unknown) => {
+      await this.#delete(key).catch(() => {}) // the first error tells more
+      throw error
+    })
     await this.#delete(key)
     if (read !== name) {
       const cause = new Error('The store gave something else back than what was written')
@@ -152,6 +142,28 @@ export class S3Backend implements Backend {
   async close(): Promise<void> {
     this.#direct?.urls.close()
     this.#store.close()
+  }
+
+  async #readCheck(key: string): Promise<string> {
+    try {
+      return await text(await this.#read(key))
+    } catch (error) {
+      throw error instanceof StorageError ? error : new StorageError('BackendUnavailable', { cause: error })
+    }
+  }
+
+  async #read(key: string, { range, size }: ReadOptions = {}): Promise<Readable> {
+    const first = await this.#store.download(key, range)
+    if (size !== undefined && first.size !== size) {
+      first.body.destroy()
+      throw new StorageError('MissingBytes')
+    }
+    return new ResumingDownload({
+      range: range ?? { start: 0, end: first.size - 1 },
+      first,
+      resume: (rest) => this.#store.download(key, rest, first.etag),
+      stallMs: this.#store.settings.timeoutMs,
+    })
   }
 
   async #delete(key: string): Promise<void> {

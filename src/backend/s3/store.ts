@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import {
   type $Command,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadBucketCommand,
   S3Client,
   type S3ClientConfig,
@@ -11,6 +12,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import type { S3Settings } from '../../config-s3.ts'
+import { StorageError } from '../../errors.ts'
 import type { ByteRange } from '../backend.ts'
 import { fromStoreError, storeCode } from './store-errors.ts'
 
@@ -70,10 +72,10 @@ export class Store {
     command: $Command<Input, Output, S3ClientResolvedConfig, ServiceInputTypes, ServiceOutputTypes>,
     { longWork = false, signal }: SendOptions = {},
   ): Promise<Output> {
-    const { attempts, timeoutMs, connectTimeoutMs } = this.settings
+    const { timeoutMs } = this.settings
     const requestTimeout = longWork ? timeoutMs * LONG_WORK : timeoutMs
     // A request's own timeout ends with the first byte of its answer; this one holds for the rest too.
-    const deadline = AbortSignal.timeout(attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS)
+    const deadline = AbortSignal.timeout(this.#longest(requestTimeout))
     const abortSignal = signal ? AbortSignal.any([signal, deadline]) : deadline
     try {
       return await this.#client.send(command, { abortSignal, requestTimeout })
@@ -90,21 +92,41 @@ export class Store {
    * @throws MissingBytes, BackendUnavailable, BackendRefused
    */
   async download(key: string, range?: ByteRange, etag?: string): Promise<Download> {
+    const answer = await this.#begin(
+      new GetObjectCommand({
+        Bucket: this.bucket,
+        Key: key,
+        Range: range && `bytes=${range.start}-${range.end}`,
+        IfMatch: etag,
+      }),
+    )
+    const body = answer.Body as Readable // in Node it is always one
+    const brought = extent(answer)
+    if (brought && brought.start === (range?.start ?? 0))
+      return { body, size: brought.size, etag: answer.ETag }
+    body.destroy()
+    // Whatever is in between, its bytes must not pass for others.
+    const cause = new Error('The store does not answer with the part of an object that it was asked for')
+    throw new StorageError('BackendRefused', { cause })
+  }
+
+  /** Until its body, the answer must not take longer than others; an error's body is a part of that. */
+  async #begin(command: GetObjectCommand): Promise<GetObjectCommandOutput> {
+    const late = new AbortController()
+    const deadline = setTimeout(() => late.abort(), this.#longest(this.settings.timeoutMs))
     try {
-      const { Body, ContentLength, ContentRange, ETag } = await this.#downloads.send(
-        new GetObjectCommand({
-          Bucket: this.bucket,
-          Key: key,
-          Range: range && `bytes=${range.start}-${range.end}`,
-          IfMatch: etag,
-        }),
-      )
-      // Without a Content-Range it is the whole object: RFC 9110 §14.4.
-      const size = ContentRange === undefined ? ContentLength : Number(ContentRange.split('/')[1])
-      return { body: Body as Readable, size: size ?? Number.NaN, etag: ETag } // in Node it is always a Readable
+      return await this.#downloads.send(command, { abortSignal: late.signal })
     } catch (error) {
       throw await this.#inOurWords(error)
+    } finally {
+      clearTimeout(deadline)
     }
+  }
+
+  /** How long a request with all its attempts may take, in milliseconds. */
+  #longest(requestTimeout: number): number {
+    const { attempts, connectTimeoutMs } = this.settings
+    return attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS
   }
 
   close(): void {
@@ -132,6 +154,17 @@ export class Store {
       throw fromStoreError(error, this.settings)
     }
   }
+}
+
+/**
+ * The first byte that an answer brings, and the length of the whole object. Without a Content-Range it brings all of
+ * it, whatever was asked for: RFC 9110 §14.4. Undefined when it does not tell.
+ */
+function extent({ ContentRange, ContentLength }: GetObjectCommandOutput) {
+  if (ContentRange === undefined)
+    return ContentLength === undefined ? undefined : { start: 0, size: ContentLength }
+  const [, start, size] = /^bytes (\d+)-\d+\/(\d+)$/.exec(ContentRange) ?? []
+  return size === undefined ? undefined : { start: Number(start), size: Number(size) }
 }
 
 /** What every client of the store is made with. */
