@@ -78,7 +78,7 @@ export class S3Backend implements Backend {
   }
 
   async readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
-    return new Uint8Array(await buffer(await this.read(at, { size })))
+    return new Uint8Array(await buffer(await this.#read(this.#keys.of(at), { size, isShort: true })))
   }
 
   async directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null> {
@@ -146,14 +146,17 @@ export class S3Backend implements Backend {
 
   async #readCheck(key: string): Promise<string> {
     try {
-      return await text(await this.#read(key))
+      return await text(await this.#read(key, { isShort: true }))
     } catch (error) {
       throw error instanceof StorageError ? error : new StorageError('BackendUnavailable', { cause: error })
     }
   }
 
-  async #read(key: string, { range, size }: ReadOptions = {}): Promise<Readable> {
-    const first = await this.#store.download(key, range)
+  async #read(
+    key: string,
+    { range, size, isShort = false }: ReadOptions & { isShort?: boolean },
+  ): Promise<Readable> {
+    const first = await this.#store.download(key, { range, isShort })
     if (size !== undefined && first.size !== size) {
       first.body.destroy()
       throw new StorageError('MissingBytes')
@@ -161,7 +164,7 @@ export class S3Backend implements Backend {
     return new ResumingDownload({
       range: range ?? { start: 0, end: first.size - 1 },
       first,
-      resume: (rest) => this.#store.download(key, rest, first.etag),
+      resume: (rest) => this.#store.download(key, { range: rest, etag: first.etag, isShort }),
       stallMs: this.#store.settings.timeoutMs,
     })
   }

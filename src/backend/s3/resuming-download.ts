@@ -9,13 +9,16 @@ export interface ResumingDownloadOptions {
   first: Download
   /** Asks for what is left of them. */
   resume(rest: ByteRange): Promise<Download>
-  /** How long to wait for further bytes before asking again, in milliseconds. */
+  /** How long to wait for further bytes before asking again, or for a reader who has enough. In milliseconds. */
   stallMs: number
 }
 
 /**
  * The bytes of a download, though the store's connections may break: what is left is asked for again, and the reader
  * only notices a pause. Bytes under a version never change, so the pieces fit together.
+ *
+ * A reader who stops reading must not keep a connection from others: it is given up, and what is left is asked for when
+ * the reader goes on.
  *
  * Breaks as `resume` does, or when several answers in a row have brought nothing at all.
  */
@@ -25,6 +28,9 @@ export class ResumingDownload extends Readable {
   /** The next byte that is wanted. */
   #position: number
   #fruitless = 0
+  /** Whether the reader waits for bytes. */
+  #isHungry = false
+  #isAsking = false
   #stall: NodeJS.Timeout | undefined
 
   constructor(options: ResumingDownloadOptions) {
@@ -36,7 +42,11 @@ export class ResumingDownload extends Readable {
   }
 
   override _read(): void {
-    if (!this.#body) return
+    this.#isHungry = true
+    if (!this.#body) {
+      this.#ask()
+      return
+    }
     this.#watch()
     this.#body.resume()
   }
@@ -61,14 +71,12 @@ export class ResumingDownload extends Readable {
     const bytes = chunk.length > wanted ? chunk.subarray(0, wanted) : chunk
     this.#position += bytes.length
     if (bytes.length > 0) this.#fruitless = 0
-    const isHungry = this.push(bytes)
+    this.#isHungry = this.push(bytes)
     if (this.#position > this.#options.range.end) {
       this.#finish()
-    } else if (isHungry) {
-      this.#watch()
     } else {
-      this.#body.pause()
-      this.#stopWatching() // the reader is slow, not the store
+      if (!this.#isHungry) this.#body.pause()
+      this.#watch()
     }
   }
 
@@ -80,19 +88,20 @@ export class ResumingDownload extends Readable {
 
   #watch(): void {
     if (this.#stall) this.#stall.refresh()
-    else this.#stall = setTimeout(() => this.#lost(new Error('the store went silent')), this.#options.stallMs)
+    else this.#stall = setTimeout(() => this.#stalled(), this.#options.stallMs)
   }
 
-  #stopWatching(): void {
-    clearTimeout(this.#stall)
-    this.#stall = undefined
+  #stalled(): void {
+    if (this.#isHungry) this.#lost(new Error('the store went silent'))
+    else this.#leave()?.destroy() // the reader is slow, not the store
   }
 
   /** Takes leave of the answer that is being read. */
   #leave(): Readable | undefined {
     const body = this.#body
     this.#body = undefined
-    this.#stopWatching()
+    clearTimeout(this.#stall)
+    this.#stall = undefined
     body?.removeAllListeners('data').on('error', () => {})
     return body
   }
@@ -105,8 +114,15 @@ export class ResumingDownload extends Readable {
       this.destroy(reason)
       return
     }
+    if (this.#isHungry) this.#ask()
+  }
+
+  #ask(): void {
+    if (this.#isAsking) return
+    this.#isAsking = true
     this.#options.resume({ start: this.#position, end: this.#options.range.end }).then(
       ({ body: rest }) => {
+        this.#isAsking = false
         if (this.destroyed) {
           rest.destroy()
           return

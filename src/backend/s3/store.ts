@@ -23,6 +23,15 @@ export interface SendOptions {
   signal?: AbortSignal
 }
 
+export interface DownloadOptions {
+  /** Only these bytes. */
+  range?: ByteRange | undefined
+  /** Only the object that has this ETag. */
+  etag?: string | undefined
+  /** Whether we read it at once, so that no slow client keeps its connection. */
+  isShort?: boolean
+}
+
 /** An answer whose bytes are still on their way. */
 export interface Download {
   body: Readable
@@ -43,8 +52,8 @@ const LONG_WORK = 10
 /**
  * The connection to one bucket of the store: attempts, timeouts, and its errors in our words.
  *
- * The SDK repeats what may pass by itself, with exponential back-off and full jitter. Downloads have connections of
- * their own, because each keeps one for as long as its client takes to read.
+ * The SDK repeats what may pass by itself, with exponential back-off and full jitter. Large downloads have connections
+ * of their own, because each keeps one for as long as its client takes to read.
  */
 export class Store {
   readonly bucket: string
@@ -88,11 +97,11 @@ export class Store {
   /**
    * Begins to read an object. The body must be consumed or destroyed.
    *
-   * @param etag only the object that has this one
    * @throws MissingBytes, BackendUnavailable, BackendRefused
    */
-  async download(key: string, range?: ByteRange, etag?: string): Promise<Download> {
+  async download(key: string, { range, etag, isShort = false }: DownloadOptions = {}): Promise<Download> {
     const answer = await this.#begin(
+      isShort ? this.#client : this.#downloads,
       new GetObjectCommand({
         Bucket: this.bucket,
         Key: key,
@@ -111,11 +120,11 @@ export class Store {
   }
 
   /** Until its body, the answer must not take longer than others; an error's body is a part of that. */
-  async #begin(command: GetObjectCommand): Promise<GetObjectCommandOutput> {
+  async #begin(client: S3Client, command: GetObjectCommand): Promise<GetObjectCommandOutput> {
     const late = new AbortController()
     const deadline = setTimeout(() => late.abort(), this.#longest(this.settings.timeoutMs))
     try {
-      return await this.#downloads.send(command, { abortSignal: late.signal })
+      return await client.send(command, { abortSignal: late.signal })
     } catch (error) {
       throw await this.#inOurWords(error)
     } finally {
