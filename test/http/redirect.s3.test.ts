@@ -20,6 +20,8 @@ describeWithS3('STORAGE_S3_REDIRECT=true', (s3) => {
     await upload('docs/large.bin', LARGE)
     await upload('docs/small.bin', LARGE.subarray(0, 9999))
     await upload('open/large.bin', LARGE)
+    await upload('docs/tab.txt', LARGE, { 'content-type': 'text/plain;\tcharset=utf-8' })
+    await upload('docs/latin.txt', LARGE, { 'cache-control': 'no-cache, x="\xe9"' })
     await upload('open/drawing.svg', LARGE, { 'content-type': 'image/svg+xml' })
   })
   afterAll(() => server?.close())
@@ -87,6 +89,8 @@ describeWithS3('STORAGE_S3_REDIRECT=true', (s3) => {
   it.each([
     ['a small object', '/object/docs/small.bin', {}, 200],
     ['what a browser could run', '/object/open/drawing.svg', {}, 200],
+    ['a header with a tab', '/object/docs/tab.txt', {}, 200],
+    ['a header beyond ASCII', '/object/docs/latin.txt', {}, 200],
     ['a HEAD', '/object/docs/large.bin', { method: 'HEAD' }, 200],
     ['a range beyond the end', '/object/docs/large.bin', { headers: { range: 'bytes=90000-' } }, 416],
     ['a conditional request', '/object/docs/large.bin', { headers: { 'if-none-match': '"other"' } }, 200],
