@@ -20,7 +20,7 @@ export interface S3Settings {
    * one, as some stores refuse them. STORAGE_S3_REQUEST_CHECKSUM.
    */
   requestChecksum: 'when_supported' | 'when_required'
-  /** Most connections for downloads, and as many for everything else. STORAGE_S3_CONNECTIONS, 128. */
+  /** Most connections for large downloads, and as many for everything else. STORAGE_S3_CONNECTIONS, 128. */
   connections: number
   /** How long to wait for a connection, a free one or a new one, in milliseconds. STORAGE_S3_CONNECT_TIMEOUT, 5s. */
   connectTimeoutMs: number
