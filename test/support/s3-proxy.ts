@@ -186,12 +186,14 @@ function relay(
   counter: 'requestBytes' | 'responseBytes',
   atLimit: () => void,
 ): void {
-  from.on('end', () => to.end())
+  const end = () => void to.end()
+  from.on('end', end)
   from.on('data', function pass(chunk: Buffer) {
     const part = chunk.subarray(0, limit - record[counter])
     record[counter] += part.length
     if (record[counter] === limit) {
-      from.off('data', pass).pause()
+      // Its end may be on its way already, and would make a whole of the part.
+      from.off('data', pass).off('end', end).pause()
       if (part.length > 0) to.write(part, atLimit)
       else atLimit()
     } else if (!to.write(part)) {
