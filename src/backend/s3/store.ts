@@ -83,11 +83,10 @@ export class Store {
   ): Promise<Output> {
     const { timeoutMs } = this.settings
     const requestTimeout = longWork ? timeoutMs * LONG_WORK : timeoutMs
-    // A request's own timeout ends with the first byte of its answer; this one holds for the rest too.
-    const deadline = AbortSignal.timeout(this.#longest(requestTimeout))
-    const abortSignal = signal ? AbortSignal.any([signal, deadline]) : deadline
     try {
-      return await this.#client.send(command, { abortSignal, requestTimeout })
+      return await this.#inTime(requestTimeout, signal, (abortSignal) =>
+        this.#client.send(command, { abortSignal, requestTimeout }),
+      )
     } catch (error) {
       signal?.throwIfAborted()
       throw await this.#inOurWords(error)
@@ -100,15 +99,18 @@ export class Store {
    * @throws MissingBytes, BackendUnavailable, BackendRefused
    */
   async download(key: string, { range, etag, isShort = false }: DownloadOptions = {}): Promise<Download> {
-    const answer = await this.#begin(
-      isShort ? this.#client : this.#downloads,
-      new GetObjectCommand({
-        Bucket: this.bucket,
-        Key: key,
-        Range: range && `bytes=${range.start}-${range.end}`,
-        IfMatch: etag,
-      }),
-    )
+    const client = isShort ? this.#client : this.#downloads
+    const command = new GetObjectCommand({
+      Bucket: this.bucket,
+      Key: key,
+      Range: range && `bytes=${range.start}-${range.end}`,
+      IfMatch: etag,
+    })
+    const answer = await this.#inTime(this.settings.timeoutMs, undefined, (abortSignal) =>
+      client.send(command, { abortSignal }),
+    ).catch(async (error: unknown) => {
+      throw await this.#inOurWords(error)
+    })
     const body = answer.Body as Readable // in Node it is always one
     const brought = extent(answer)
     if (brought && brought.start === (range?.start ?? 0))
@@ -119,23 +121,27 @@ export class Store {
     throw new StorageError('BackendRefused', { cause })
   }
 
-  /** Until its body, the answer must not take longer than others; an error's body is a part of that. */
-  async #begin(client: S3Client, command: GetObjectCommand): Promise<GetObjectCommandOutput> {
-    const late = new AbortController()
-    const deadline = setTimeout(() => late.abort(), this.#longest(this.settings.timeoutMs))
+  /**
+   * Breaks `work` off when all its attempts together take too long: a request's own timeout ends with the first byte of
+   * its answer. Not by `AbortSignal.any`, which in Node 20 forgets a timeout that nobody else holds.
+   */
+  async #inTime<T>(
+    requestTimeout: number,
+    signal: AbortSignal | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { attempts, connectTimeoutMs } = this.settings
+    const breaker = new AbortController()
+    const breakOff = () => breaker.abort()
+    const deadline = setTimeout(breakOff, attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS)
+    signal?.addEventListener('abort', breakOff)
+    if (signal?.aborted) breakOff()
     try {
-      return await client.send(command, { abortSignal: late.signal })
-    } catch (error) {
-      throw await this.#inOurWords(error)
+      return await work(breaker.signal)
     } finally {
       clearTimeout(deadline)
+      signal?.removeEventListener('abort', breakOff)
     }
-  }
-
-  /** How long a request with all its attempts may take, in milliseconds. */
-  #longest(requestTimeout: number): number {
-    const { attempts, connectTimeoutMs } = this.settings
-    return attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS
   }
 
   close(): void {
