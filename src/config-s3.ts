@@ -20,11 +20,11 @@ export interface S3Settings {
    * one, as some stores refuse them. STORAGE_S3_REQUEST_CHECKSUM.
    */
   requestChecksum: 'when_supported' | 'when_required'
-  /** Most connections for large downloads, and as many for everything else. STORAGE_S3_CONNECTIONS, 128. */
+  /** Most connections for large downloads, as many for uploads and as many for all else. STORAGE_S3_CONNECTIONS, 128. */
   connections: number
   /** How long to wait for a connection, a free one or a new one, in milliseconds. STORAGE_S3_CONNECT_TIMEOUT, 5s. */
   connectTimeoutMs: number
-  /** How long to wait for an answer, or for more of one, in milliseconds. STORAGE_S3_TIMEOUT, 30s. */
+  /** How long the store may be silent, in milliseconds. STORAGE_S3_TIMEOUT, 30s. */
   timeoutMs: number
   /** How often a request is tried in all. STORAGE_S3_ATTEMPTS, 4. */
   attempts: number

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -8,6 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { Unfinished } from '../../src/backend/backend.ts'
 import { S3Backend } from '../../src/backend/s3.ts'
 import { readConfig } from '../../src/config.ts'
+import type { S3Settings } from '../../src/config-s3.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
 import { type Fault, openS3Proxy, type ProxiedRequest, type S3Proxy } from '../support/s3-proxy.ts'
 import { until } from '../support/wait.ts'
@@ -51,6 +53,7 @@ describeWithS3('a store that fails', (s3) => {
   let spoolDir: string
   let proxy: S3Proxy
   let backend: S3Backend
+  let settings: S3Settings
   beforeAll(async () => {
     spoolDir = await mkdtemp(join(tmpdir(), 'strongroom-spool-'))
   })
@@ -58,8 +61,9 @@ describeWithS3('a store that fails', (s3) => {
   beforeEach(async () => {
     const env = await s3Env(s3)
     proxy = await openS3Proxy(s3)
-    const { s3: settings } = readConfig({ ...env, STORAGE_S3_ENDPOINT: proxy.endpoint, ...HASTY })
-    if (!settings) throw new Error('there are no settings for S3')
+    const read = readConfig({ ...env, STORAGE_S3_ENDPOINT: proxy.endpoint, ...HASTY }).s3
+    if (!read) throw new Error('there are no settings for S3')
+    settings = read
     backend = new S3Backend({ ...settings, spoolDir, copyAtOnce: 5 * MiB })
   })
   afterEach(async () => {
@@ -196,6 +200,22 @@ describeWithS3('a store that fails', (s3) => {
     expect(await unfinished()).toEqual([])
   })
 
+  it('takes an upload over a line that needs longer than its timeout, but is never silent for so long', async () => {
+    const line = await slowLine(proxy.endpoint, 5 * MiB)
+    const [timeoutMs, partSize] = [3000, 32 * MiB]
+    const slow = new S3Backend({ ...settings, timeoutMs, partSize, endpoint: line.endpoint, spoolDir })
+    try {
+      const at = newLocation()
+      const bytes = Buffer.alloc(24 * MiB, SMALL) // almost five seconds, and more than the sockets on the way hold
+      await slow.write(at, stream(bytes, 60_000), { maxBytes: bytes.length })
+      expect(proxy.requests.filter(isPut)).toHaveLength(1)
+      expect(await isIntact(at, bytes)).toBe(true)
+    } finally {
+      await slow.close()
+      await line.close()
+    }
+  })
+
   it('is told apart from a refusal, which is not tried again', async () => {
     const injected = proxy.fail(
       { at: 'before', what: { status: 403, code: 'AccessDenied' } },
@@ -234,3 +254,29 @@ describeWithS3('a store that fails', (s3) => {
     expect(await isIntact(await write(SMALL), SMALL)).toBe(true)
   })
 })
+
+/** A line to the store that takes only so many bytes per second, over all its connections. */
+async function slowLine(endpoint: string, bytesPerSecond: number) {
+  const { hostname, port } = new URL(endpoint)
+  const sockets = new Set<Socket>()
+  const line = createServer((client) => {
+    const store = connect(Number(port), hostname)
+    for (const socket of [client, store]) sockets.add(socket.on('error', () => {}))
+    client.on('data', (chunk) => {
+      client.pause()
+      store.write(chunk)
+      const share = [...sockets].filter((socket) => !socket.destroyed).length / 2
+      setTimeout(() => client.resume(), (1000 * chunk.length * share) / bytesPerSecond)
+    })
+    client.on('close', () => store.destroy())
+    store.pipe(client)
+  })
+  await once(line.listen(0, '127.0.0.1'), 'listening')
+  return {
+    endpoint: `http://127.0.0.1:${(line.address() as AddressInfo).port}`,
+    close: async () => {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((closed) => line.close(closed))
+    },
+  }
+}

@@ -92,12 +92,12 @@ export class ObjectWriter {
         ...(this.#store.sendsChecksums && { ChecksumSHA256: Buffer.from(sha256, 'hex').toString('base64') }),
       })
     try {
-      this.#expectStored(await this.#store.send(put()))
+      this.#expectStored(await this.#store.send(put(), { bringsBytes: true }))
     } catch (error) {
       const code = storeCode(error)
       if (code === 'NotImplemented' && this.#canPutIfAbsent) {
         this.#canPutIfAbsent = false
-        this.#expectStored(await this.#store.send(put()))
+        this.#expectStored(await this.#store.send(put(), { bringsBytes: true }))
       } else if (code !== 'PreconditionFailed') {
         throw error
       } else if (!(await isWrittenBy(this.#store, key, writeId))) {
@@ -114,7 +114,7 @@ export class ObjectWriter {
         Body: await part.content(),
         ...(this.#store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
       }),
-      { signal },
+      { bringsBytes: true, signal },
     )
     this.#expectStored(stored)
     return { ETag: stored.ETag, ChecksumSHA256: stored.ChecksumSHA256 }

@@ -19,6 +19,8 @@ import { fromStoreError, storeCode } from './store-errors.ts'
 export interface SendOptions {
   /** Whether the store may have to work for long before it answers. */
   longWork?: boolean
+  /** Whether the request brings bytes of an object, which may take long on a slow line without being stuck. */
+  bringsBytes?: boolean
   /** Breaks the request off. */
   signal?: AbortSignal
 }
@@ -46,7 +48,7 @@ const BUCKET_SEEN_MS = 1000
 /** The pauses between the attempts of a request take less than this altogether, in milliseconds. */
 const PAUSES_MS = 20_000
 
-/** A store that has to work for its answer, as for a copy, gets so many times as long. */
+/** A store that has to work for its answer, as for a copy, or a slow line to it, gets so many times as long. */
 const LONG_WORK = 10
 
 /**
@@ -60,6 +62,7 @@ export class Store {
   /** Whether the store's own checksums are sent along. */
   readonly sendsChecksums: boolean
   readonly #client: S3Client
+  readonly #uploads: S3Client
   readonly #downloads: S3Client
   #bucketSeenAt = 0
 
@@ -69,6 +72,8 @@ export class Store {
     this.bucket = settings.bucket
     this.sendsChecksums = settings.requestChecksum === 'when_supported'
     this.#client = new S3Client(clientConfig(settings))
+    // Here silence counts, and not how long it takes: bytes that still move are no reason to begin anew.
+    this.#uploads = new S3Client(clientConfig(settings, { socketTimeout: settings.timeoutMs }))
     this.#downloads = new S3Client(clientConfig(settings))
   }
 
@@ -79,13 +84,14 @@ export class Store {
    */
   async send<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     command: $Command<Input, Output, S3ClientResolvedConfig, ServiceInputTypes, ServiceOutputTypes>,
-    { longWork = false, signal }: SendOptions = {},
+    { longWork = false, bringsBytes = false, signal }: SendOptions = {},
   ): Promise<Output> {
     const { timeoutMs } = this.settings
-    const requestTimeout = longWork ? timeoutMs * LONG_WORK : timeoutMs
+    const requestTimeout = longWork || bringsBytes ? timeoutMs * LONG_WORK : timeoutMs
+    const client = bringsBytes ? this.#uploads : this.#client
     try {
       return await this.#inTime(requestTimeout, signal, (abortSignal) =>
-        this.#client.send(command, { abortSignal, requestTimeout }),
+        client.send(command, { abortSignal, requestTimeout }),
       )
     } catch (error) {
       signal?.throwIfAborted()
@@ -146,6 +152,7 @@ export class Store {
 
   close(): void {
     this.#client.destroy()
+    this.#uploads.destroy()
     this.#downloads.destroy()
   }
 
@@ -183,7 +190,7 @@ function extent({ ContentRange, ContentLength }: GetObjectCommandOutput) {
 }
 
 /** What every client of the store is made with. */
-export function clientConfig(settings: S3Settings): S3ClientConfig {
+export function clientConfig(settings: S3Settings, { socketTimeout = 0 } = {}): S3ClientConfig {
   const { endpoint, region, forcePathStyle, credentials, attempts, connections } = settings
   const agent = { keepAlive: true, maxSockets: connections }
   return {
@@ -207,8 +214,9 @@ export function clientConfig(settings: S3Settings): S3ClientConfig {
       connectionTimeout: settings.connectTimeoutMs,
       requestTimeout: settings.timeoutMs,
       throwOnRequestTimeout: true,
-      // A download whose client reads slowly is idle without being dead: see `resuming-download.ts`.
-      socketTimeout: 0,
+      // None for others: a download whose client reads slowly is idle without being dead (`resuming-download.ts`), and
+      // so is a store that works for its answer.
+      socketTimeout,
       logger: silent,
     }),
     logger: silent,
