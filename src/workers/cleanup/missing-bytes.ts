@@ -36,7 +36,8 @@ export async function repairMissingBytes(pass: CleanupPass): Promise<void> {
       pass.hold(
         bucket,
         `${missing} of ${objects} objects have no bytes, more than the share of ${maxShare}; is the right disk ` +
-          'mounted? If so, run the cleanup with a larger STORAGE_CLEANUP_MAX_SHARE',
+          'mounted, or the right bucket and prefix set, and a move finished? Only if the bytes are lost for good, run ' +
+          'the cleanup with a larger STORAGE_CLEANUP_MAX_SHARE',
       )
     } else {
       await deleteLongMissing(pass, bucket, startedAt)

@@ -92,7 +92,7 @@ export class CleanupPass {
     const { dryRun, logger } = this.options
     logger.warn(
       { repair: kind, dryRun, ...about },
-      dryRun ? `dry run, nothing done: ${REPAIRS[kind]}` : REPAIRS[kind],
+      dryRun ? `a dry run, nothing was done; else: ${REPAIRS[kind]}` : REPAIRS[kind],
     )
   }
 
