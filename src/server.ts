@@ -13,6 +13,7 @@ import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
+import { refuseMissingFiles } from './storage/missing-files.ts'
 import { ObjectLists } from './storage/object-lists.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { OrphanCleanup } from './workers/orphan-cleanup.ts'
@@ -45,7 +46,6 @@ export async function startServer({
 }: ServerOptions): Promise<RunningServer> {
   const dataDir = resolve(config.dataDir)
   const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
-  const backend = await openBackends(config)
   const database =
     given.database ??
     (await connectDatabase({
@@ -56,6 +56,8 @@ export async function startServer({
       onLost: onFatal,
     }))
   try {
+    await refuseMissingFiles(config, database)
+    const backend = await openBackends(config)
     const { fetch } = buildApp({ config, keys, backend, database, logger })
     const server = createHttpServer(fetch, config.supabaseCompat)
     const url = await listen(server, config)

@@ -1,0 +1,27 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Config } from '../config.ts'
+import type { Database } from '../database/client.ts'
+import { countOwnObjects } from '../database/own-objects.ts'
+import { StorageError } from '../errors.ts'
+
+/**
+ * Keeps a server from making the folder of the files anew while the database has objects that were in it: on a disk
+ * that is not mounted, all would look well while every object is gone. To be called before the backend is opened.
+ *
+ * During a move the folder may be missing, since the bytes are where they were.
+ *
+ * @throws BackendUnavailable saying what is missing and what to do
+ */
+export async function refuseMissingFiles(config: Config, database: Database): Promise<void> {
+  const folder = join(resolve(config.dataDir), 'objects')
+  if (config.backend !== 'local' || config.backendPrevious !== undefined || existsSync(folder)) return
+  const count = await countOwnObjects(database)
+  if (count === 0) return
+  const objects = count === 1 ? '1 object' : `${count} objects`
+  throw new StorageError('BackendUnavailable', {
+    message:
+      `The database has ${objects}, but the folder ${folder} is missing: is its disk mounted? ` +
+      'If the files are lost for good, make the folder and start again.',
+  })
+}
