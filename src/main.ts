@@ -157,6 +157,14 @@ function explain(error: unknown): string {
   return `strongroom: ${error instanceof Error ? error.stack : String(error)}`
 }
 
+// Whoever read this has gone, as `head` does: nobody is told any more, and the work comes to its end in order, so that
+// a database that was started for it is stopped.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
+
 try {
   if (existsSync('.env')) process.loadEnvFile('.env')
   await program.parseAsync()

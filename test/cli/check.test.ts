@@ -104,6 +104,16 @@ describe('strongroom check, where a server has run', () => {
     expect(server.postgres).toBeUndefined()
   })
 
+  it.each(['check', 'cleanup', 'scrub'])(
+    '%s stops it again though nobody reads on, quietly',
+    async (name) => {
+      const command = new Command([name], { cwd: place, env: { STORAGE_LOG_LEVEL: 'warn' } })
+      command.child.stdout?.destroy()
+      expect(await command.ended).toMatchObject({ code: 0, signal: null, stderr: '' })
+      expect(server.postgres).toBeUndefined()
+    },
+  )
+
   it('asks for the disk of the files when their folder is gone, and does not make it anew', async () => {
     await rename(objects(), `${objects()}.away`)
     expectFailure(await there(), 'files', /is its disk mounted, and STORAGE_DATA_DIR right\?$/)
