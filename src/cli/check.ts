@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { checkLocal } from '../backend/local-check.ts'
 import { type BackendKind, type Config, readConfig } from '../config.ts'
-import { checkDatabase } from '../database/check.ts'
+import { checkDatabase, type OpenedForCheck } from '../database/check.ts'
 import { checkEmbedded } from '../database/embedded-check.ts'
 import type { Finding } from '../finding.ts'
 import { createLogger } from '../log.ts'
 import { checkDataFolder } from './check/data-folder.ts'
 import { checkKeys } from './check/keys.ts'
+import { checkSample } from './check/sample.ts'
 import { withinTime } from './check/within-time.ts'
 
 /** A store or a database that takes longer for one answer is as good as none. In milliseconds. */
@@ -20,17 +21,34 @@ const START_LIMIT_MS = 300_000
 export async function checkCommand(): Promise<void> {
   const config = readConfig(process.env)
   const count = { ok: 0, warning: 0, failed: 0 }
-  for await (const finding of findings(config)) {
-    count[finding.state]++
-    process.stdout.write(line(finding))
+  const width = config.backendPrevious === undefined ? 16 : 24
+  const opened: OpenedForCheck = { closers: [] }
+  try {
+    for await (const finding of findings(config, opened)) {
+      count[finding.state]++
+      process.stdout.write(line(finding, width))
+    }
+    process.stdout.write(`\n${summary(count)}\n`)
+  } finally {
+    for (const close of opened.closers.reverse()) await close()
   }
-  process.stdout.write(`\n${summary(count)}\n`)
   // At once: what did not answer in time may still hold a connection.
   process.exit(count.failed > 0 ? 1 : 0)
 }
 
-/** In the order in which a server needs them. */
-async function* findings(config: Config): AsyncGenerator<Finding> {
+async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator<Finding> {
+  let hasFailed = false
+  for await (const finding of checkParts(config, opened)) {
+    hasFailed ||= finding.state === 'failed'
+    yield finding
+  }
+  if (hasFailed || !opened.database) return
+  const sample = checkSample(opened.database, config)
+  yield* withinTime(sample, ANSWER_LIMIT_MS, 'objects: sample', 'DATABASE_URL and the settings of the store')
+}
+
+/** Each part by itself, in the order in which a server needs them. */
+async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerator<Finding> {
   const dataDir = resolve(config.dataDir)
   const from = existsSync('.env') ? 'the environment and .env' : 'the environment'
   yield { about: 'settings', state: 'ok', says: `read from ${from}` }
@@ -38,7 +56,8 @@ async function* findings(config: Config): AsyncGenerator<Finding> {
   yield folder
   const hasFolder = folder.state !== 'failed'
   if (hasFolder) yield await checkKeys(dataDir, config)
-  if (hasFolder || config.databaseUrl !== undefined) yield* checkDatabaseOf(config.databaseUrl, dataDir)
+  if (hasFolder || config.databaseUrl !== undefined)
+    yield* checkDatabaseOf(config.databaseUrl, dataDir, opened)
   if (hasFolder || config.backend === 's3') yield* checkBackend(config.backend, config)
   if (config.backendPrevious === undefined) return
   for await (const finding of checkBackend(config.backendPrevious, config)) {
@@ -46,12 +65,16 @@ async function* findings(config: Config): AsyncGenerator<Finding> {
   }
 }
 
-async function* checkDatabaseOf(url: string | undefined, dataDir: string): AsyncGenerator<Finding> {
+async function* checkDatabaseOf(
+  url: string | undefined,
+  dataDir: string,
+  opened: OpenedForCheck,
+): AsyncGenerator<Finding> {
   if (url !== undefined) {
-    yield* withinTime(checkDatabase(url), ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
+    yield* withinTime(checkDatabase(url, opened), ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }
-  const embedded = checkEmbedded(join(dataDir, 'postgres'), createLogger('error', process.stderr))
+  const embedded = checkEmbedded(join(dataDir, 'postgres'), createLogger('error', process.stderr), opened)
   yield* withinTime(embedded, START_LIMIT_MS, 'database', 'STORAGE_DATA_DIR')
 }
 
@@ -67,8 +90,9 @@ async function* checkBackend(kind: BackendKind, config: Config): AsyncGenerator<
   yield* withinTime(checkStore(config.s3), ANSWER_LIMIT_MS, 'store', 'STORAGE_S3_ENDPOINT')
 }
 
-function line({ state, about, says }: Finding): string {
-  return `${state.padEnd(8)} ${about.padEnd(16)} ${says}\n`
+/** @param width of the column of what was looked at */
+function line({ state, about, says }: Finding, width: number): string {
+  return `${state.padEnd(8)} ${about.padEnd(width)} ${says}\n`
 }
 
 function summary({ ok, warning, failed }: Record<Finding['state'], number>): string {

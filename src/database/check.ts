@@ -5,11 +5,19 @@ import { explainConnectionError } from './connection-error.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, OLDEST_POSTGRES, pendingMigrations } from './migrate.ts'
 
+/** What a check of the database leaves open for those that come after it, and has to be closed at the end. */
+export interface OpenedForCheck {
+  /** In the order of opening. */
+  closers: (() => Promise<void>)[]
+  /** Present once it is known to have all tables. */
+  database?: Database
+}
+
 /** Whether the database of DATABASE_URL lets us in, is new enough, writable and migrated. Changes nothing in it. */
-export async function* checkDatabase(url: string): AsyncGenerator<Finding> {
-  let database: Database | undefined
+export async function* checkDatabase(url: string, opened: OpenedForCheck): AsyncGenerator<Finding> {
   try {
-    database = openDatabase(url, { connections: 1 })
+    const database = openDatabase(url, { connections: 1 })
+    opened.closers.push(() => database.close())
     const server = await findServer(database)
     yield { about: 'database', state: 'ok', says: `reached: ${describe(server)}` }
     const obstacle = whyUnusable(server)
@@ -19,11 +27,11 @@ export async function* checkDatabase(url: string): AsyncGenerator<Finding> {
     }
     const migrations = await checkMigrations(database, server)
     yield migrations
-    if (migrations.isComplete) yield* checkLogin(database)
+    if (!migrations.isComplete) return
+    yield* checkLogin(database)
+    opened.database = database
   } catch (error) {
     yield { about: 'database', state: 'failed', says: explain(error, url) }
-  } finally {
-    await database?.close()
   }
 }
 

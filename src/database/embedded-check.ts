@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { Finding } from '../finding.ts'
-import { checkLogin } from './check.ts'
+import { checkLogin, type OpenedForCheck } from './check.ts'
 import { type DatabaseAddress, openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { SUPERUSER } from './embedded/folder-owner.ts'
@@ -10,16 +10,20 @@ import { SERVER_ROLE } from './login.ts'
 import { pendingMigrations } from './migrate.ts'
 
 /** Whether the embedded database works: that of the running server, or else started for the check. */
-export async function* checkEmbedded(clusterDir: string, logger: Logger): AsyncGenerator<Finding> {
+export async function* checkEmbedded(
+  clusterDir: string,
+  logger: Logger,
+  opened: OpenedForCheck,
+): AsyncGenerator<Finding> {
   const about = 'database'
   if (!existsSync(clusterDir)) {
     yield { about, state: 'ok', says: `none yet; the first start makes one in ${clusterDir}` }
     return
   }
-  let started: EmbeddedPostgres | undefined
   try {
     const running = await findRunning(clusterDir)
-    if (!running) started = await startUnlessRunning(clusterDir, logger)
+    const started = running ? undefined : await startUnlessRunning(clusterDir, logger)
+    if (started) opened.closers.push(() => started.stop())
     const place = started?.connection ?? running ?? (await findRunning(clusterDir))
     if (!place) throw new EmbeddedPostgresError(`The database in ${clusterDir} comes and goes: try again`)
     const whose = started ? 'started for this check' : 'of the running server'
@@ -35,15 +39,11 @@ export async function* checkEmbedded(clusterDir: string, logger: Logger): AsyncG
     }
     yield { about: 'database tables', state: 'ok', says: 'up to date' }
     const database = openDatabase({ ...place, username: SERVER_ROLE }, { connections: 1 })
-    try {
-      yield* checkLogin(database)
-    } finally {
-      await database.close()
-    }
+    opened.closers.push(() => database.close())
+    yield* checkLogin(database)
+    opened.database = database
   } catch (error) {
     yield { about, state: 'failed', says: (error as Error).message }
-  } finally {
-    await started?.stop()
   }
 }
 

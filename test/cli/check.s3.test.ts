@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { loadKeys } from '../../src/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { expectFailure, told, withListener } from '../support/findings.ts'
 import type { S3Access } from '../support/radosgw.ts'
@@ -46,6 +47,47 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     client.destroy()
     expect(KeyCount).toBe(0)
     expect(ended.stdout).not.toContain(s3.secretKey)
+  })
+
+  it('looks for the bytes of the objects where the settings say', async () => {
+    const place = await newFolder()
+    const env = { ...good, STORAGE_S3_PREFIX: 'theirs' }
+    const server = new Command(['serve'], { cwd: place, env: { ...env, STORAGE_PORT: '0' } })
+    try {
+      const url = await server.url()
+      const { serviceKey } = await loadKeys(join(place, 'storage-data'), {
+        jwtSecret: undefined,
+        signingSecret: undefined,
+      })
+      const headers = { authorization: `Bearer ${serviceKey}` }
+      for (const [path, body] of [
+        ['/bucket', '{"name":"b"}'],
+        ['/object/b/one', 'bytes'],
+        ['/object/b/two', 'bytes'],
+      ]) {
+        expect((await fetch(`${url}${path}`, { method: 'POST', headers, body: body ?? null })).ok).toBe(true)
+      }
+      const check = (settings: Record<string, string>) => strongroom(['check'], { cwd: place, env: settings })
+      const sampleOf = async (settings: Record<string, string>) =>
+        told(await check(settings))['objects: sample']
+      expect(await sampleOf(env)).toEqual(['ok', '2 of 2 have their bytes'])
+      expectFailure(
+        await check({ ...env, STORAGE_S3_PREFIX: 'ours' }),
+        'objects: sample',
+        /^2 of 2 objects have no bytes here: wrong bucket, prefix or folder/,
+      )
+      // As before the first start of a move to the folder, which is not made.
+      const move = { ...env, STORAGE_BACKEND: 'local', STORAGE_BACKEND_PREVIOUS: 's3' }
+      expect(await sampleOf(move)).toBeUndefined()
+      await mkdir(join(place, 'storage-data', 'objects'))
+      const moving = await check(move)
+      expect(told(moving)['objects: sample']).toEqual(['ok', '2 of 2 have their bytes'])
+      const lines = moving.stdout.split('\n').filter((line) => /^(ok|warning|failed) /.test(line))
+      expect(lines.find((line) => line.includes('previous store: uploads'))).toBeDefined()
+      for (const line of lines) expect(line).toMatch(/^.{33} \S/) // in columns
+    } finally {
+      await removeFolder(place, [server])
+    }
   })
 
   it('finds the credentials where the SDK looks for them', async () => {
