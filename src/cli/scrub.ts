@@ -24,6 +24,8 @@ export async function scrubCommand({ bucket, rate, restart = false }: ScrubComma
       rate,
       restart,
       signal,
+      onResume: () =>
+        process.stdout.write('Going on with the scrub that was interrupted; --restart begins anew.\n'),
       onProgress: (state) => progress.show(summary(state), state.total > 0 ? state.checked / state.total : 1),
     })
     progress.clear()

@@ -4,7 +4,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
 import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/drift.ts'
 import type { QuarantineReason } from '../database/schema.ts'
-import { beginScrub, findScrub, type ScrubState, saveScrub } from '../database/scrubs.ts'
+import { beginScrub, findScrub, type ScrubScope, type ScrubState, saveScrub } from '../database/scrubs.ts'
 import { StorageError } from '../errors.ts'
 import { BytePace } from './pace.ts'
 
@@ -23,6 +23,8 @@ export interface ScrubRequest {
   restart?: boolean
   /** Ends the run after an object; the next run goes on there. */
   signal: AbortSignal
+  /** Hears that this run goes on with an interrupted one. */
+  onResume?: () => void
   onProgress?: (state: ScrubState) => void
 }
 
@@ -46,7 +48,7 @@ export class Scrub {
   constructor(private readonly options: ScrubOptions) {}
 
   /**
-   * Scrubs to the end, from where an interrupted run has stopped.
+   * Scrubs to the end, from where an interrupted run has stopped; never where the scrub by itself is.
    *
    * @returns null when another process is scrubbing
    * @throws NoSuchBucket, BackendUnavailable, DatabaseUnavailable
@@ -59,10 +61,13 @@ export class Scrub {
     }
     return database.exclusively(ADVISORY_LOCK, async (lost) => {
       await backend.check()
-      const last = await findScrub(database, bucket)
-      const state = last && !last.isFinished && !restart ? last : await beginScrub(database, bucket)
+      const scope = { bucket }
+      const last = await findScrub(database, scope)
+      const isResumed = last !== null && !last.isFinished && !restart
+      if (isResumed) request.onResume?.()
+      const state = isResumed ? last : await beginScrub(database, scope)
       const signal = AbortSignal.any([request.signal, lost])
-      await this.#advance(state, { ...request, signal }, Number.POSITIVE_INFINITY)
+      await this.#advance(scope, state, { ...request, signal }, Number.POSITIVE_INFINITY)
       return state
     })
   }
@@ -74,22 +79,22 @@ export class Scrub {
    */
   async step(intervalMs: number, signal: AbortSignal): Promise<number> {
     const { database, backend } = this.options
-    const last = await findScrub(database, undefined)
+    const last = await findScrub(database, 'background')
     if (last?.isFinished && last.ageMs < intervalMs) return Math.min(intervalMs, 3_600_000)
     await database.exclusively(ADVISORY_LOCK, async (lost) => {
       await backend.check()
-      const found = await findScrub(database, undefined)
-      const state = found && !found.isFinished ? found : await beginScrub(database, undefined)
+      const found = await findScrub(database, 'background')
+      const state = found && !found.isFinished ? found : await beginScrub(database, 'background')
       const share = state.ageMs / intervalMs
       const due = share < 1 ? Math.ceil(state.total * share) - state.checked : Number.POSITIVE_INFINITY
       const request = { rate: BACKGROUND_RATE, signal: AbortSignal.any([signal, lost]) }
-      if (due > 0 || state.total === 0) await this.#advance(state, request, due)
+      if (due > 0 || state.total === 0) await this.#advance('background', state, request, due)
     })
     return Math.min(BACKGROUND_STEP_MS, intervalMs)
   }
 
   /** Checks up to `limit` objects more, and keeps how far it has come. */
-  async #advance(state: ScrubState, request: ScrubRequest, limit: number): Promise<void> {
+  async #advance(scope: ScrubScope, state: ScrubState, request: ScrubRequest, limit: number): Promise<void> {
     const { database, logger } = this.options
     const { bucket, signal, onProgress } = request
     const pace = new BytePace(request.rate)
@@ -102,7 +107,7 @@ export class Scrub {
         onProgress?.(state)
       }
       state.isFinished = page.length < PAGE && (page.at(-1)?.id ?? state.position) === state.position
-      await saveScrub(database, bucket, state)
+      await saveScrub(database, scope, state)
     }
     if (state.isFinished) logger.info({ bucket, ...state }, 'the scrub has checked all objects')
   }
@@ -113,6 +118,7 @@ export class Scrub {
     if (found === 'interrupted') return
     state.position = object.id
     state.checked++
+    state.total = Math.max(state.total, state.checked)
     const { id, location, quarantineReason, bucketId, name } = object
     if (found === null && quarantineReason === null) return
     // A replaced or deleted object is not marked, and not counted either.

@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { connectBeside } from '../../src/database/connect.ts'
+import { findScrub, saveScrub } from '../../src/database/scrubs.ts'
 import { loadKeys } from '../../src/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 
@@ -78,6 +81,29 @@ describe('beside a running server', () => {
     const { code, stdout } = await run('scrub', '--bucket', 'hello', '--rate', '10MB')
     expect(stdout).toMatch(/^3 of 3 objects, 0 MB; 1 corrupted, 0 missing\ncorrupted {2}hello\/[123]\.txt\n$/)
     expect(code).toBe(1)
+  })
+
+  it('scrub says that it goes on with an interrupted one', async () => {
+    const database = await connectBeside({
+      databaseUrl: undefined,
+      dataDir: join(folder, 'storage-data'),
+      connections: 1,
+      logger: pino({ level: 'silent' }),
+      onLost: () => {},
+    })
+    try {
+      const byHand = { bucket: undefined }
+      const last = await findScrub(database, byHand)
+      expect(last).toMatchObject({ checked: 3, isFinished: true })
+      if (last) await saveScrub(database, byHand, { ...last, position: null, checked: 0, isFinished: false })
+    } finally {
+      await database.close()
+    }
+    const { stdout } = await run('scrub')
+    expect(stdout).toMatch(
+      /^Going on with the scrub that was interrupted; --restart begins anew.\n3 of 3 objects, /,
+    )
+    expect((await run('scrub')).stdout).toMatch(/^3 of 3 objects, /)
   })
 
   it('both say that there is no such bucket', async () => {

@@ -122,6 +122,50 @@ describe('the scrub', () => {
     expect(seen).toEqual([3, 4, 5])
   })
 
+  it('reads everything by hand, wherever the scrub by itself is', async () => {
+    for (let i = 0; i < 3; i++) await upload(`${i}.txt`)
+    const [row] =
+      await server.admin`select count(*)::int as total, max(id::text) as last from storage.objects`
+    await server.admin`
+      insert into storage.scrubs as s (scope, position, total, checked) values ('', ${row?.last}, 3, 3)
+      on conflict (scope) do update set position = excluded.position, total = 3, checked = 3, finished_at = null`
+    const resumed: boolean[] = []
+    const onResume = () => resumed.push(true)
+    const total = row?.total
+    expect(await scrub({ bucket: undefined, onResume })).toMatchObject({
+      checked: total,
+      total,
+      isFinished: true,
+    })
+    expect(resumed).toEqual([])
+    const background = await server.admin`
+      select checked::int, finished_at is not null as finished from storage.scrubs where scope = ''`
+    expect(background).toEqual([{ checked: 3, finished: false }])
+    await server.admin`delete from storage.scrubs where scope = ''`
+  })
+
+  it('never tells of more objects checked than there are', async () => {
+    // In the order of their ids: a later one is not passed by.
+    const id = (n: number) => `00000000-0000-4000-8000-00000000000${n}`
+    const uploadAs = async (n: number) => {
+      await upload(`${n}.txt`)
+      await server.admin`
+        update storage.objects set id = ${id(n)} where bucket_id = ${bucket} and name = ${`${n}.txt`}`
+    }
+    for (let n = 1; n < 3; n++) await uploadAs(n)
+    const stop = new AbortController()
+    await scrub({ signal: stop.signal, onProgress: () => stop.abort() })
+    for (let n = 3; n < 5; n++) await uploadAs(n)
+    const seen: number[] = []
+    const onProgress = ({ checked, total }: ScrubState) => seen.push(total - checked)
+    let isResumed = false
+    const onResume = () => {
+      isResumed = true
+    }
+    expect(await scrub({ onProgress, onResume })).toMatchObject({ checked: 4, total: 4 })
+    expect([isResumed, seen]).toEqual([true, [0, 0, 0]])
+  })
+
   it('begins anew when told so', async () => {
     for (let i = 0; i < 3; i++) await upload(`${i}.txt`)
     const stop = new AbortController()
