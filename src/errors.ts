@@ -287,6 +287,12 @@ export class StorageError extends Error {
   get status(): number {
     return table[this.code].status
   }
+
+  /** The sentence for an operator, not for clients: with the reason why the file store cannot be used. */
+  get explanation(): string {
+    const isStores = this.code === 'BackendRefused' || this.code === 'BackendUnavailable'
+    return isStores && this.cause instanceof Error ? `${this.message}: ${this.cause.message}` : this.message
+  }
 }
 
 /** The four fields of a JSON error body (contract §1.5), and the HTTP status to send them with. */

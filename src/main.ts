@@ -143,11 +143,11 @@ function explain(error: unknown): string {
   if (
     error instanceof EmbeddedPostgresError ||
     error instanceof MigrationError ||
-    error instanceof KeysError ||
-    error instanceof StorageError
+    error instanceof KeysError
   ) {
     return `strongroom: ${error.message}`
   }
+  if (error instanceof StorageError) return `strongroom: ${error.explanation}`
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return `strongroom: ${error.message}. Stop the other server, or set STORAGE_PORT to another port.`
   }

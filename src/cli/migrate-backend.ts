@@ -22,11 +22,14 @@ export async function migrateBackendCommand({ from, to, parallel }: MigrateBacke
   await maintainWith(open, async ({ config, database, backend: { source, target }, logger, signal }) => {
     const direction = { source: from, target: to }
     const move = new BackendMove({ database, source, target, direction, logger })
-    const onProgress = (state: MoveState, pass: number) =>
+    let hasBegun = false
+    const onProgress = (state: MoveState, pass: number) => {
+      hasBegun = true
       progress.show(`${pass > 1 ? 'once more: ' : ''}${summary(state)}`, share(state))
+    }
     const report = await move.run({ parallel, signal, onProgress }).catch((error: unknown) => {
       progress.clear()
-      process.stdout.write('The move has stopped. The next run goes on there.\n')
+      if (hasBegun) process.stdout.write('The move has stopped. The next run goes on there.\n')
       throw error
     })
     progress.clear()
@@ -47,7 +50,8 @@ interface BothBackends {
 }
 
 async function openBoth(from: BackendKind, to: BackendKind, config: Config): Promise<BothBackends> {
-  if (!config.s3) throw new ConfigError(['STORAGE_S3_BUCKET is needed for S3'])
+  if (!config.s3)
+    throw new ConfigError(['STORAGE_S3_BUCKET is needed for S3: set it in the environment or .env'])
   const source = await openExisting(from, config)
   const target = await openBackend(to, config)
   return { source, target, close: async () => void (await Promise.all([source.close(), target.close()])) }

@@ -64,6 +64,7 @@ export class ObjectMove {
         { bucket: bucketId, path: name, version: location.version, err: error },
         'the bytes of an object could not be moved',
       )
+      if (error instanceof StorageError) return { why: error.explanation }
       return { why: error instanceof Error ? error.message : String(error) }
     }
   }

@@ -136,6 +136,28 @@ describe('without a server', () => {
     }
   })
 
+  it.each([['cleanup'], ['scrub'], ['migrate-backend', '--from', 's3', '--to', 'local']])(
+    '%s says why the store cannot be used, and where it is set',
+    async (...command) => {
+      const away = {
+        STORAGE_BACKEND: 's3',
+        STORAGE_S3_BUCKET: 'none',
+        STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9',
+        STORAGE_S3_ACCESS_KEY: 'an-access-key',
+        STORAGE_S3_SECRET_KEY: 'a-secret-key',
+        STORAGE_S3_ATTEMPTS: '1',
+        STORAGE_LOG_LEVEL: 'silent',
+        NODE_NO_WARNINGS: '1',
+      }
+      expect(await strongroom(command, { cwd: folder, env: away })).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr:
+          'strongroom: The file store is not available; try again soon: Nothing answers at http://127.0.0.1:9: is the store running, and STORAGE_S3_ENDPOINT right?\n',
+      })
+    },
+  )
+
   it('migrate-backend says what it lacks', async () => {
     const s3 = { STORAGE_S3_BUCKET: 'none', STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', NODE_NO_WARNINGS: '1' }
     const migrate = async (args: string, more = {}, cwd = folder) => {
@@ -146,7 +168,9 @@ describe('without a server', () => {
       expect(code).toBe(1)
       return stderr
     }
-    expect(await migrate('--from local --to s3')).toBe('strongroom: STORAGE_S3_BUCKET is needed for S3\n')
+    expect(await migrate('--from local --to s3')).toBe(
+      'strongroom: STORAGE_S3_BUCKET is needed for S3: set it in the environment or .env\n',
+    )
     expect(await migrate('--from s3 --to s3', s3)).toMatch(/must be different backends/)
     expect(await migrate('--from local --to disk', s3)).toMatch(/Allowed choices are local, s3/)
     expect(await migrate('--from local --to s3 --parallel 0', s3)).toMatch(/Use a whole number from 1 to 999/)

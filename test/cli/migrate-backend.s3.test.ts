@@ -189,11 +189,22 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     expect(partly.code).toBe(1)
   })
 
+  it('says that the store has no such bucket', async () => {
+    const { code, stdout, stderr } = await migrate('local', 's3', { STORAGE_S3_BUCKET: 'no-such-bucket' })
+      .ended
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(
+      /strongroom: The file store refuses the server: The store has no bucket "no-such-bucket": make it, or correct STORAGE_S3_BUCKET\n/,
+    )
+  })
+
   it('says that the store cannot be reached, and goes on when it can', async () => {
     const away = { STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', STORAGE_S3_ATTEMPTS: '1' }
     const { code, stdout, stderr } = await migrate('local', 's3', away).ended
-    expect([code, stdout]).toEqual([1, 'The move has stopped. The next run goes on there.\n'])
-    expect(stderr).toMatch(/strongroom: The file store is not available/)
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(
+      /strongroom: The file store is not available; .*: Nothing answers at http:\/\/127.0.0.1:9: /,
+    )
   })
 })
 
