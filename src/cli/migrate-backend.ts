@@ -21,7 +21,13 @@ export async function migrateBackendCommand({ from, to, parallel }: MigrateBacke
   const open = (config: Config) => openBoth(from, to, config)
   await maintainWith(open, async ({ config, database, backend: { source, target }, logger, signal }) => {
     const direction = { source: from, target: to }
-    const move = new BackendMove({ database, source, target, direction, logger })
+    const move = new BackendMove({
+      database,
+      source,
+      target,
+      direction,
+      logger,
+    })
     let hasBegun = false
     const onProgress = (state: MoveState, pass: number) => {
       hasBegun = true
@@ -71,12 +77,20 @@ function share({ done, total, doneBytes, totalBytes }: MoveState): number {
 }
 
 function describe(
-  { state, ending, failures }: MoveReport,
+  { state, copied, copiedBytes, inTarget, ending, failures }: MoveReport,
   { from, to, now }: { from: BackendKind; to: BackendKind; now: BackendKind },
 ): string {
-  const lines = [
-    `${count(state.copied)} objects with ${megabytes(state.copiedBytes)} were copied from ${from} to ${to}.`,
-  ]
+  const all = Math.max(inTarget, state.total)
+  const were = (n: number) => `${count(n)} ${n === 1 ? 'object' : 'objects'}`
+  const run = `${were(copied)} with ${megabytes(copiedBytes)} ${copied === 1 ? 'was' : 'were'} copied from ${from} to ${to}`
+  const there = `${count(Math.max(0, inTarget - copied))} were there already`
+  const lines: string[] = []
+  if (ending !== 'complete') lines.push(`${run}.`)
+  else if (failures.count === 0) lines.push(`${run}, ${there}; all ${count(inTarget)} are in ${to} now.`)
+  else
+    lines.push(
+      `${run}, ${there}; ${count(inTarget)} of ${count(inTarget + failures.count)} are in ${to} now.`,
+    )
   for (const { bucketId, name, why } of failures.named) {
     lines.push(`Not moved, ${why}: ${printable(`${bucketId}/${name}`)}`)
   }
@@ -84,7 +98,7 @@ function describe(
     lines.push(`Not moved either: ${count(failures.count - failures.named.length)} more.`)
   }
   if (ending === 'interrupted') {
-    lines.push(`Interrupted after ${summary(state)}. The next run goes on here.`)
+    lines.push(`Interrupted: ${count(inTarget)} of ${count(all)} objects are in ${to}. The next run goes on.`)
   } else if (ending === 'busy') {
     lines.push(`A server goes on writing to ${from}. Stop it, and run this again for the rest.`)
   } else if (failures.count > 0) {

@@ -3,15 +3,20 @@ const BAR = 30
 /** How often a terminal is written to, in milliseconds. */
 const REDRAW_MS = 100
 
-/** One line of progress on a terminal, written over and over; nothing anywhere else. */
+/** How often anything else is written to, such as the log of a container, in milliseconds. */
+const LINE_MS = 30_000
+
+/** One line of progress on a terminal, written over and over; anywhere else a line now and then. */
 export class Progress {
-  #drawnAt = 0
+  #drawnAt = process.stderr.isTTY ? 0 : Date.now()
 
   /** @param share of the work that is done, from 0 to 1, if that is known */
   show(text: string, share?: number): void {
-    if (!process.stderr.isTTY || Date.now() - this.#drawnAt < REDRAW_MS) return
+    const { isTTY } = process.stderr
+    if (Date.now() - this.#drawnAt < (isTTY ? REDRAW_MS : LINE_MS)) return
     this.#drawnAt = Date.now()
-    process.stderr.write(`\r\x1b[K${share === undefined ? '' : `${bar(share)} `}${text}`)
+    if (!isTTY) process.stderr.write(`${text}\n`)
+    else process.stderr.write(`\r\x1b[K${share === undefined ? '' : `${bar(share)} `}${text}`)
   }
 
   /** Takes the line away. */

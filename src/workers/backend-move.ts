@@ -33,6 +33,11 @@ export interface MoveRequest {
 
 export interface MoveReport {
   state: MoveState
+  /** What this run has copied. */
+  copied: number
+  copiedBytes: number
+  /** How many objects have their bytes in the target, as far as is known. */
+  inTarget: number
   /**
    * `complete`: a whole pass has found nothing to copy. `busy`: each pass has found as much as the one before, so
    * someone goes on writing to the source.
@@ -48,9 +53,15 @@ export interface Failures {
   named: { bucketId: string; name: string; why: string }[]
 }
 
+/** What a run reports, as far as it has come. */
+type Tally = Pick<MoveReport, 'copied' | 'copiedBytes' | 'inTarget'>
+
 interface Pass {
   /** Counted from 1, in this run. */
   number: number
+  tally: Tally
+  /** How many objects this pass knows to have their bytes in the target. */
+  inTarget: number
   /** How many objects were copied, or gone: replaced, perhaps, by a version that the pass has not seen. */
   found: number
   failures: Failures
@@ -96,21 +107,28 @@ export class BackendMove {
       const signal = AbortSignal.any([request.signal, lost])
       const last = await findMove(database, direction)
       let state = last && !last.isFinished ? last : await beginPass(database, direction, { isFirst: true })
+      const tally: Tally = { copied: 0, copiedBytes: 0, inTarget: 0 }
       let foundBefore = Number.POSITIVE_INFINITY
       for (let stalls = 0, number = 1; ; number++) {
         const isWhole = state.position === null
-        const pass: Pass = { number, found: 0, failures: { count: 0, named: [] } }
+        const failures: Failures = { count: 0, named: [] }
+        const pass: Pass = { number, tally, inTarget: state.done, found: 0, failures }
         await this.#goThrough(state, pass, { ...request, signal })
-        const { found, failures } = pass
-        if (signal.aborted) return { state, ending: 'interrupted', failures }
+        const { found } = pass
+        if (signal.aborted) {
+          // This pass has come by fewer, perhaps, than those before it, or than the last run on the same page.
+          const known = Math.min(state.copied, state.total)
+          tally.inTarget = Math.max(tally.inTarget, pass.inTarget, known)
+        } else tally.inTarget = pass.inTarget
+        if (signal.aborted) return { state, ...tally, ending: 'interrupted', failures }
         if (isWhole && found === 0) {
           state.isFinished = true
           await saveMove(database, direction, state)
-          return { state, ending: 'complete', failures }
+          return { state, ...tally, ending: 'complete', failures }
         }
         if (isWhole) {
           stalls = found < foundBefore ? 0 : stalls + 1
-          if (stalls === MOST_STALLS) return { state, ending: 'busy', failures }
+          if (stalls === MOST_STALLS) return { state, ...tally, ending: 'busy', failures }
           foundBefore = found
         }
         state = await beginPass(database, direction, { isFirst: false })
@@ -143,10 +161,13 @@ export class BackendMove {
         state.done++
         state.doneBytes += object.size ?? 0
         if (outcome === 'copied' || outcome === 'gone') pass.found++
+        if (outcome === 'copied' || outcome === 'there') pass.inTarget++
         if (outcome === 'copied') {
           copied.push(object)
           state.copied++
           state.copiedBytes += object.size ?? 0
+          pass.tally.copied++
+          pass.tally.copiedBytes += object.size ?? 0
         } else if (typeof outcome === 'object') {
           const { named } = pass.failures
           pass.failures.count++

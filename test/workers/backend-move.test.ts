@@ -131,13 +131,19 @@ describe('the move to another backend', () => {
     const interrupted = await move({ signal: stop.signal, onProgress })
     expect(interrupted.ending).toBe('interrupted')
     expect(interrupted.state).toMatchObject({ done: 200, isFinished: false })
-    const first = interrupted.state.copied
+    const first = interrupted.copied
     expect(first).toBeGreaterThanOrEqual(300)
+    expect(interrupted.inTarget).toBe(first)
     let writes = 0
     const counted = intercepted(target, async (method) => void (method === 'write' && writes++))
     const seen: number[] = []
     const report = await move({ onProgress: ({ done }) => seen.push(done) }, { target: counted })
-    expect(report).toMatchObject({ ending: 'complete', state: { copied: 450, done: 450 } })
+    expect(report).toMatchObject({
+      ending: 'complete',
+      state: { copied: 450, done: 450 },
+      copied: 450 - first,
+      inTarget: 450,
+    })
     expect(seen[0]).toBe(201)
     expect(writes).toBe(450 - first)
     await expectAllMoved()
