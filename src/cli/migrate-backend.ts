@@ -25,6 +25,7 @@ export async function migrateBackendCommand({ from, to, parallel }: MigrateBacke
       database,
       source,
       target,
+      isTargetRead: config.backend === to,
       direction,
       logger,
     })

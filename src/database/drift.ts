@@ -217,6 +217,19 @@ export async function setQuarantine(
   return rows.length > 0
 }
 
+/** Takes the mark of an object away that is still marked as missing. Returns whether it did. */
+export async function releaseMissing(
+  database: Database,
+  object: { id: string; version: string },
+): Promise<boolean> {
+  const rows = await ask(
+    database,
+    sql`update storage.objects set quarantine_reason = null, quarantined_at = null
+      where id = ${object.id} and version = ${object.version} and quarantine_reason = 'missing' returning id`,
+  )
+  return rows.length > 0
+}
+
 /** Deletes an object that is still marked as missing. Returns whether it did. */
 export async function deleteMissing(
   database: Database,

@@ -17,6 +17,8 @@ export interface BackendMoveOptions {
   database: Database
   source: Backend
   target: Backend
+  /** Whether servers read the target. */
+  isTargetRead?: boolean
   /** Under which its position is kept. */
   direction: Direction
   logger: Logger

@@ -3,7 +3,7 @@ import { addAbortSignal, Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
-import { type ObjectToCheck, setQuarantine } from '../database/drift.ts'
+import { type ObjectToCheck, releaseMissing, setQuarantine } from '../database/drift.ts'
 import { namedVersions } from '../database/moves.ts'
 import { StorageError } from '../errors.ts'
 import { verifiedStream } from '../storage/verified-stream.ts'
@@ -12,6 +12,8 @@ export interface ObjectMoveOptions {
   database: Database
   source: Backend
   target: Backend
+  /** Whether servers read the target: then what is there is not missing. */
+  isTargetRead?: boolean
   logger: Logger
 }
 
@@ -37,11 +39,33 @@ export class ObjectMove {
   constructor(private readonly options: ObjectMoveOptions) {}
 
   /**
+   * Takes the mark of a missing object away once servers find its bytes in the target.
+   *
    * @param onBytes hears of a large object's bytes as they pass
    * @throws BackendUnavailable, StorageFull when it is not this object but a whole backend that fails;
    *   DatabaseUnavailable
    */
   async move(object: ObjectToCheck, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Outcome> {
+    const { database, isTargetRead, logger } = this.options
+    const outcome = await this.#move(object, signal, onBytes)
+    const isThere = outcome === 'copied' || outcome === 'there'
+    if (!isThere || !isTargetRead || object.quarantineReason !== 'missing') return outcome
+    const { id, bucketId, name, location } = object
+    if (await releaseMissing(database, { id, version: location.version })) {
+      const about = { bucket: bucketId, path: name, version: location.version }
+      logger.warn(
+        about,
+        'the move found the bytes of an object that was marked as missing; its mark was taken away',
+      )
+    }
+    return outcome
+  }
+
+  async #move(
+    object: ObjectToCheck,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<Outcome> {
     const { source, target } = this.options
     try {
       const there = await target.size(object.location)

@@ -34,7 +34,7 @@ afterEach(async () => {
 
 async function move(
   request: Partial<MoveRequest> = {},
-  backends: { source?: Backend; target?: Backend } = {},
+  backends: { source?: Backend; target?: Backend; isTargetRead?: boolean } = {},
 ): Promise<MoveReport> {
   const { database } = server
   const direction = { source: 'here', target: 'there' }
@@ -224,6 +224,29 @@ describe('the move to another backend', () => {
     await move()
     await rm(await fileOf(server, 'b', 'a.txt'))
     expect(await move()).toMatchObject({ ending: 'complete', failures: { count: 0 }, state: { copied: 0 } })
+  })
+
+  it('takes the mark of a missing object away only if servers read the target', async () => {
+    await upload('copied.txt')
+    await upload('there.txt')
+    await upload('damaged.txt')
+    await move()
+    await rm(inTarget(await fileOf(server, 'b', 'copied.txt')))
+    await server.admin`update storage.objects set quarantined_at = now(),
+      quarantine_reason = case name when 'damaged.txt' then 'corrupted' else 'missing' end`
+    const marks = async () => {
+      const rows = await server.admin`select quarantine_reason as reason from storage.objects order by name`
+      return rows.map(({ reason }) => reason)
+    }
+    await move()
+    expect(await marks()).toEqual(['missing', 'corrupted', 'missing'])
+    await rm(inTarget(await fileOf(server, 'b', 'copied.txt')))
+    expect(await move({}, { isTargetRead: true })).toMatchObject({
+      ending: 'complete',
+      copied: 1,
+      inTarget: 3,
+    })
+    expect(await marks()).toEqual([null, 'corrupted', null])
   })
 
   it('writes anew what is in the target with another size', async () => {
