@@ -107,11 +107,11 @@ export class Command {
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
+    // Only Linux has this file; and the process may end between the two questions.
+    return !existsSync('/proc/self/stat') || !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   } catch {
     return false
   }
-  const status = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : ''
-  return !/\) Z /.test(status)
 }
 
 /** Ends whatever still runs in a folder, and removes it. */
