@@ -50,7 +50,7 @@ const MIN_PART = 5 * 1024 * 1024
 const MAX_PART = 512_000_000
 
 /** Most parts of one object on S3. */
-const MAX_PARTS = 10_000
+export const MAX_PARTS = 10_000
 
 export const s3Fields = {
   STORAGE_S3_ENDPOINT: webUrl.optional(),

@@ -290,9 +290,19 @@ export class StorageError extends Error {
 
   /** The sentence for an operator, not for clients: with the reason why the file store cannot be used. */
   get explanation(): string {
-    const isStores = this.code === 'BackendRefused' || this.code === 'BackendUnavailable'
-    return isStores && this.cause instanceof Error ? `${this.message}: ${this.cause.message}` : this.message
+    return this.reason === this.message ? this.message : `${this.message}: ${this.reason}`
   }
+
+  /** Why the file store cannot be used, for an operator; of other errors the message. */
+  get reason(): string {
+    const isStores = this.code === 'BackendRefused' || this.code === 'BackendUnavailable'
+    return isStores && this.cause instanceof Error ? this.cause.message : this.message
+  }
+}
+
+/** Whether `error` is one of ours, of this code. */
+export function hasCode(error: unknown, code: ErrorCode): error is StorageError {
+  return error instanceof StorageError && error.code === code
 }
 
 /** The four fields of a JSON error body (contract §1.5), and the HTTP status to send them with. */

@@ -1,7 +1,8 @@
 /**
- * Does `work` for each item, some of them at once.
+ * Does `work` for each item, some of them at once. After a failure no other is begun, and those under way are waited
+ * for.
  *
- * @throws as the first work that fails; those that run then are not waited for
+ * @throws as one of the works that have failed
  */
 export async function inParallel<T>(
   concurrency: number,
@@ -9,8 +10,15 @@ export async function inParallel<T>(
   work: (item: T) => Promise<void>,
 ): Promise<void> {
   const rest = items[Symbol.iterator]()
+  let hasFailed = false
   const worker = async () => {
-    for (let next = rest.next(); !next.done; next = rest.next()) await work(next.value)
+    for (let next = rest.next(); !next.done && !hasFailed; next = rest.next()) {
+      await work(next.value).catch((error: unknown) => {
+        hasFailed = true
+        throw error
+      })
+    }
   }
-  await Promise.all(Array.from({ length: concurrency }, worker))
+  const workers = await Promise.allSettled(Array.from({ length: concurrency }, worker))
+  for (const result of workers) if (result.status === 'rejected') throw result.reason
 }

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import type {
   Backend,
   Location,
@@ -129,7 +129,7 @@ export class FallbackBackend implements Backend {
       try {
         return await work(backend)
       } catch (error) {
-        if (!isMissing(error)) throw error
+        if (!hasCode(error, 'MissingBytes')) throw error
       }
     }
     return work(this.#current)
@@ -151,8 +151,4 @@ export class FallbackBackend implements Backend {
       body.destroy()
     }
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof StorageError && error.code === 'MissingBytes'
 }

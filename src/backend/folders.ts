@@ -4,6 +4,11 @@ import { dirname, join, resolve } from 'node:path'
 import { flushPath, flushPathSync } from '../flush.ts'
 import { errno } from './file-errors.ts'
 
+/** Where the files are in a data folder, absolute. */
+export function objectsFolder(dataDir: string): string {
+  return join(resolve(dataDir), 'objects')
+}
+
 /**
  * The folders that hold the bytes: made when they are needed, their names flushed once.
  *
@@ -19,7 +24,7 @@ export class Folders {
 
   /** Makes `objects/` in `root`. Nothing makes it again later: see LocalBackend. */
   constructor(root: string, fsync: boolean) {
-    this.top = join(resolve(root), 'objects')
+    this.top = objectsFolder(root)
     this.#fsync = fsync
     const firstMade = mkdirSync(this.top, { recursive: true, mode: 0o700 })
     if (!fsync) return

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
 import { StorageError } from '../errors.ts'
 import type { Finding } from '../finding.ts'
+import { objectsFolder } from './folders.ts'
 import { LocalBackend } from './local.ts'
 
 /** Below this little is left for uploads. In bytes. */
@@ -16,7 +16,7 @@ const LITTLE_SPACE = 1e9
  */
 export async function* checkLocal(root: string, mayBeNew: boolean): AsyncGenerator<Finding> {
   const about = 'files'
-  const folder = join(root, 'objects')
+  const folder = objectsFolder(root)
   if (!existsSync(folder)) {
     if (mayBeNew) {
       yield { about, state: 'ok', says: `none yet; the first start makes ${folder}` }

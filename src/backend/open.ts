@@ -4,6 +4,7 @@ import type { BackendKind, Config } from '../config.ts'
 import { StorageError } from '../errors.ts'
 import type { Backend } from './backend.ts'
 import { FallbackBackend } from './fallback.ts'
+import { objectsFolder } from './folders.ts'
 import { LocalBackend } from './local.ts'
 
 /**
@@ -25,7 +26,7 @@ export async function openBackends(config: Config): Promise<Backend> {
  */
 export async function openExisting(kind: BackendKind, config: Config): Promise<Backend> {
   const dataDir = resolve(config.dataDir)
-  if (kind === 'local' && !existsSync(join(dataDir, 'objects'))) {
+  if (kind === 'local' && !existsSync(objectsFolder(dataDir))) {
     throw new StorageError('BackendUnavailable', {
       message: `There are no files in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
     })

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../config-s3.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import type {
   Backend,
   Location,
@@ -178,7 +178,7 @@ export class S3Backend implements Backend {
       await this.#store.send(new DeleteObjectCommand({ Bucket: this.#store.bucket, Key: key }))
     } catch (error) {
       // Amazon is content when there is nothing to delete; some stores say that it is missing.
-      if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
+      if (!hasCode(error, 'MissingBytes')) throw error
     }
   }
 }

@@ -17,7 +17,7 @@ import {
 import type { Database } from '../database/client.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
 
@@ -84,7 +84,7 @@ export class BucketStorage {
         }),
       )
     } catch (error) {
-      if (!(error instanceof StorageError) || error.code !== 'ResourceAlreadyExists') throw error
+      if (!hasCode(error, 'ResourceAlreadyExists')) throw error
       throw new StorageError('BucketAlreadyExists', { cause: error.cause })
     }
   }

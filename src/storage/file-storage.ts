@@ -14,7 +14,7 @@ import {
   ownRemovals,
   renameObject,
 } from '../database/objects.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { removeBytes } from './byte-removal.ts'
 import { guessContentType } from './content-type.ts'
@@ -215,7 +215,7 @@ export class FileStorage {
       try {
         return await work(object)
       } catch (error) {
-        if (!(error instanceof StorageError) || error.code !== 'MissingBytes') throw error
+        if (!hasCode(error, 'MissingBytes')) throw error
         const { version } = object
         object = await find()
         if (object.version !== version) continue

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { objectsFolder } from '../backend/folders.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../database/client.ts'
 import { countOwnObjects } from '../database/own-objects.ts'
@@ -14,7 +14,7 @@ import { StorageError } from '../errors.ts'
  * @throws BackendUnavailable saying what is missing and what to do
  */
 export async function refuseMissingFiles(config: Config, database: Database): Promise<void> {
-  const folder = join(resolve(config.dataDir), 'objects')
+  const folder = objectsFolder(config.dataDir)
   if (config.backend !== 'local' || config.backendPrevious !== undefined || existsSync(folder)) return
   const count = await countOwnObjects(database)
   if (count === 0) return

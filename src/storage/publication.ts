@@ -11,7 +11,7 @@ import {
   upsertObject,
 } from '../database/objects.ts'
 import { isCertainlyRolledBack } from '../database/postgres-error.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { removeBytes } from './byte-removal.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
 
@@ -93,7 +93,7 @@ export function asUploadError(error: unknown): unknown {
 
 /** A row that refers to nothing: the bucket was deleted at this moment. */
 export function asMissingBucket(error: unknown): unknown {
-  if (!(error instanceof StorageError) || error.code !== 'ResourceReferenced') return error
+  if (!hasCode(error, 'ResourceReferenced')) return error
   return new StorageError('NoSuchBucket', { cause: error.cause })
 }
 

@@ -11,6 +11,7 @@ import {
   namedVersions,
   saveMove,
 } from '../database/moves.ts'
+import { inParallel } from '../in-parallel.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
 
 export interface BackendMoveOptions {
@@ -150,13 +151,17 @@ export class BackendMove {
       const page = await objectsAfter(database, undefined, state.position, PAGE)
       const { done, doneBytes } = state
       const copied: ObjectToCheck[] = []
-      await inParallel(page, request.parallel, broken, async (object) => {
+      await inParallel(request.parallel, page, async (object) => {
         if (signal.aborted) return
         let passed = 0
-        const outcome = await this.#objects.move(object, signal, (bytes) => {
+        const onBytes = (bytes: number) => {
           passed += bytes
           underWay += bytes
           show()
+        }
+        const outcome = await this.#objects.move(object, signal, onBytes).catch((error: unknown) => {
+          broken.abort() // those under way would be in vain
+          throw error
         })
         underWay -= passed
         if (outcome === 'interrupted') return
@@ -202,24 +207,4 @@ export class BackendMove {
       if (!named.has(location.version)) await target.remove(location)
     }
   }
-}
-
-/** Works on some items at once. After a failure no other is begun, and those under way are told by `broken`. */
-async function inParallel<T>(
-  items: T[],
-  parallel: number,
-  broken: AbortController,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const rest = items.values()
-  const worker = async () => {
-    for (const item of rest) {
-      await work(item).catch((error) => {
-        broken.abort()
-        throw error
-      })
-    }
-  }
-  const workers = await Promise.allSettled(Array.from({ length: parallel }, worker))
-  for (const result of workers) if (result.status === 'rejected') throw result.reason
 }

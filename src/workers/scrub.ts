@@ -5,7 +5,7 @@ import type { Database } from '../database/client.ts'
 import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/drift.ts'
 import type { QuarantineReason } from '../database/schema.ts'
 import { beginScrub, findScrub, type ScrubScope, type ScrubState, saveScrub } from '../database/scrubs.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { BytePace } from './pace.ts'
 
 export interface ScrubOptions {
@@ -149,7 +149,7 @@ export class Scrub {
         if (signal.aborted) return 'interrupted'
       }
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'MissingBytes') return 'missing'
+      if (hasCode(error, 'MissingBytes')) return 'missing'
       // Is it this file that cannot be read, or the whole disk?
       await backend.check()
       return 'corrupted'

@@ -10,7 +10,7 @@ import type { S3Settings } from '../../config-s3.ts'
 import { StorageError } from '../../errors.ts'
 import type { Finding } from '../../finding.ts'
 import { Store } from './store.ts'
-import { credentialsSource, storeCode, storeWords } from './store-errors.ts'
+import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'
 
 /** Somebody waits for the answer, so one that takes longer is none. In milliseconds. */
 const PATIENCE_MS = 10_000
@@ -98,18 +98,12 @@ async function list(store: Store, Prefix: string): Promise<void> {
   }
 }
 
-function refusal(sentence: string): StorageError {
-  return new StorageError('BackendRefused', { cause: new Error(sentence) })
-}
-
 /** @returns what makes a problem of an error of a step */
 function inWords(right: string, settings: S3Settings): (error: unknown) => Problem {
   return (error) => {
     if (!(error instanceof StorageError)) throw error
     if (storeCode(error) !== 'AccessDenied') {
-      const isExplained = error.code === 'BackendRefused' || error.code === 'BackendUnavailable'
-      const says = isExplained && error.cause instanceof Error ? error.cause.message : error.message
-      return { says, isDenial: false }
+      return { says: error.reason, isDenial: false }
     }
     const who = `the credentials from ${credentialsSource(settings)}`
     const where = `in the bucket "${settings.bucket}" (STORAGE_S3_BUCKET)`

@@ -1,4 +1,5 @@
 import { CopyObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3'
+import { MAX_PARTS } from '../../config-s3.ts'
 import { StorageError } from '../../errors.ts'
 import { MultipartUpload } from './multipart-upload.ts'
 import { headObject, type ObjectHead, refuseExisting } from './object-head.ts'
@@ -16,9 +17,6 @@ export const COPY_AT_ONCE = 1024 ** 3
 
 /** In bytes. */
 const PART = 256 * 1024 * 1024
-
-/** Most parts of one object. */
-const MAX_PARTS = 10_000
 
 /**
  * Copies an object within the store, which moves the bytes itself.

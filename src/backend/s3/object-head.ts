@@ -1,5 +1,5 @@
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
-import { StorageError } from '../../errors.ts'
+import { hasCode } from '../../errors.ts'
 import type { Store } from './store.ts'
 
 /** What the store tells of an object without its bytes. */
@@ -19,7 +19,7 @@ export async function headObject(store: Store, key: string): Promise<ObjectHead 
     const found = await store.send(new HeadObjectCommand({ Bucket: store.bucket, Key: key }))
     return { size: found.ContentLength ?? 0, metadata: found.Metadata ?? {} }
   } catch (error) {
-    if (error instanceof StorageError && error.code === 'MissingBytes') return null
+    if (hasCode(error, 'MissingBytes')) return null
     throw error
   }
 }

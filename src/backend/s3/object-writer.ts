@@ -9,7 +9,7 @@ import { existsAlready, isWrittenBy } from './object-head.ts'
 import type { PartBuffer, PartBuffers } from './part-buffers.ts'
 import { PartCutter } from './part-cutter.ts'
 import type { Store } from './store.ts'
-import { storeCode } from './store-errors.ts'
+import { refusal, storeCode } from './store-errors.ts'
 
 export interface ObjectWriterOptions {
   store: Store
@@ -123,8 +123,7 @@ export class ObjectWriter {
   /** A web server that is no store may well answer 200 to a PUT, but does not know what an object is. */
   #expectStored({ ETag }: { ETag?: string | undefined }): void {
     if (ETag !== undefined) return
-    const cause = new Error('The answer to an upload has no ETag: is STORAGE_S3_ENDPOINT an S3 store?')
-    throw new StorageError('BackendRefused', { cause })
+    throw refusal('The answer to an upload has no ETag: is STORAGE_S3_ENDPOINT an S3 store?')
   }
 }
 

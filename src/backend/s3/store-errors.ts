@@ -42,6 +42,11 @@ export function fromStoreError(error: unknown, settings: S3Settings): unknown {
   return new StorageError(isRefusal ? 'BackendRefused' : 'BackendUnavailable', { cause })
 }
 
+/** What an operator has to mend, in a sentence of ours: the store itself has not refused. */
+export function refusal(sentence: string): StorageError {
+  return new StorageError('BackendRefused', { cause: new Error(sentence) })
+}
+
 /** Whether another attempt may succeed, though the status says that the request was at fault. */
 function mayPass({ name }: Error, status: number): boolean {
   return status === 408 || status === 429 || PASSING.has(name)

@@ -12,9 +12,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import type { S3Settings } from '../../config-s3.ts'
-import { StorageError } from '../../errors.ts'
 import type { ByteRange } from '../backend.ts'
-import { fromStoreError, storeCode } from './store-errors.ts'
+import { fromStoreError, refusal, storeCode } from './store-errors.ts'
 
 export interface SendOptions {
   /** Whether the store may have to work for long before it answers. */
@@ -123,8 +122,7 @@ export class Store {
       return { body, size: brought.size, etag: answer.ETag }
     body.destroy()
     // Whatever is in between, its bytes must not pass for others.
-    const cause = new Error('The store does not answer with the part of an object that it was asked for')
-    throw new StorageError('BackendRefused', { cause })
+    throw refusal('The store does not answer with the part of an object that it was asked for')
   }
 
   /**

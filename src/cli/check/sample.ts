@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import type { Backend } from '../../backend/backend.ts'
+import { objectsFolder } from '../../backend/folders.ts'
 import { openBackends, openExisting } from '../../backend/open.ts'
 import type { Config } from '../../config.ts'
 import type { Database } from '../../database/client.ts'
@@ -55,7 +55,7 @@ async function countMissing(sample: OwnObject[], database: Database, backend: Ba
 function openUnchanged(config: Config): Promise<Backend> {
   const { backend, backendPrevious, s3 } = config
   const once = { ...config, s3: s3 && { ...s3, attempts: 1 } }
-  const isNew = backend === 'local' && !existsSync(join(resolve(config.dataDir), 'objects'))
+  const isNew = backend === 'local' && !existsSync(objectsFolder(config.dataDir))
   if (backendPrevious === undefined) return openExisting(backend, once)
   // Before the first server of a move has made the folder, all bytes are where they were.
   return isNew ? openExisting(backendPrevious, once) : openBackends(once)
