@@ -6,11 +6,10 @@ import { cleanUp } from '../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { canMount, mountSmallDisk, type SmallDisk } from '../support/small-disk.ts'
 import { until } from '../support/wait.ts'
-import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
-import { Load } from './load.ts'
-import { newSeed } from './random.ts'
+import { findDrift, NO_DRIFT } from './drift.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
+import { underLoad } from './under-load.ts'
 
 const ROUNDS = isFull ? 10 : 1
 const isRoot = process.getuid?.() === 0
@@ -54,15 +53,10 @@ async function becomes(backend: 'ok' | 'failing'): Promise<void> {
 
 let count = 0
 
-/** Lets clients work while the folder is away, and checks all they were told once it is back. */
-async function underLoad(takeAway: () => Promise<() => Promise<void>>, meanwhile: () => Promise<void>) {
+/** Takes the folder away while clients work, and checks all they were told once it is back. */
+async function whileAway(takeAway: () => Promise<() => Promise<void>>, meanwhile: () => Promise<void>) {
   for (let round = 0; round < ROUNDS; round++) {
-    const bucket = `folder-${++count}`
-    await server.createBucket(bucket)
-    const load = new Load(server, bucket, newSeed())
-    load.start(8)
-    try {
-      await load.succeeds()
+    await underLoad(server, `folder-${++count}`, tally, async (load) => {
       undo = await takeAway()
       await load.answers(503, 20)
       await becomes('failing')
@@ -71,17 +65,7 @@ async function underLoad(takeAway: () => Promise<() => Promise<void>>, meanwhile
       await undo()
       undo = undefined
       await becomes('ok')
-      await load.succeeds(30)
-    } finally {
-      await load.stop()
-    }
-    await cleanUp(server)
-    const [drift, lost] = [await findDrift(server), await load.lost()]
-    tally.rounds++
-    tally.acknowledged += load.acknowledged
-    tally.lost += lost.length
-    tally.leaked += driftCount(drift)
-    expect([`${load}`, load.strange, lost, drift]).toEqual([`${load}`, [], [], NO_DRIFT])
+    })
   }
 }
 
@@ -107,7 +91,7 @@ describe('a data folder that has vanished', () => {
   it('refuses uploads and reads with 503, calls nothing lost, and serves again when it is back', {
     timeout: 120_000,
   }, async () => {
-    await underLoad(
+    await whileAway(
       async () => {
         const elsewhere = join(dataDir, 'elsewhere')
         await rename(objects(), elsewhere)
@@ -156,7 +140,7 @@ describe.skipIf(isRoot && !canMount)(
     it('refuses uploads with 503, gives out what it has, and takes uploads again by itself', {
       timeout: 120_000,
     }, async () => {
-      await underLoad(makeReadOnly, async () => {
+      await whileAway(makeReadOnly, async () => {
         expect(await uploads()).toEqual(REFUSED)
         expect(await (await server.request('GET', '/object/still/here')).text()).toBe('bytes')
         const copied = await server.request('POST', '/object/copy', {

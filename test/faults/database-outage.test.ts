@@ -1,21 +1,18 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Database, openDatabase } from '../../src/database/client.ts'
-import { cleanUp } from '../support/cleanup.ts'
 import { type OwnPostgres, startOwnPostgres } from '../support/own-postgres.ts'
 import { type Mishap, openPostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
-import { Load } from './load.ts'
-import { newSeed, Random } from './random.ts'
+import { Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
+import { underLoad } from './under-load.ts'
 
 const ROUNDS = isFull ? 5 : 1
 const tally = new Tally('database outage')
 let postgres: OwnPostgres
 let server: TestServer
-let load: Load
 
 beforeAll(async () => {
   postgres = await startOwnPostgres({ max_connections: '30' })
@@ -29,28 +26,6 @@ afterAll(async () => {
 })
 
 let count = 0
-
-/** Lets clients work while `outage` takes the database away, and checks all they were told. */
-async function underLoad(outage: () => Promise<void>, on = server): Promise<void> {
-  const bucket = `outage-${++count}`
-  await on.createBucket(bucket)
-  load = new Load(on, bucket, newSeed())
-  load.start(8)
-  try {
-    await load.succeeds()
-    await outage()
-    await load.succeeds(30)
-  } finally {
-    await load.stop()
-  }
-  await cleanUp(on)
-  const [drift, lost] = [await findDrift(on), await load.lost()]
-  tally.rounds++
-  tally.acknowledged += load.acknowledged
-  tally.lost += lost.length
-  tally.leaked += driftCount(drift)
-  expect([`${load}`, load.strange, lost, drift]).toEqual([`${load}`, [], [], NO_DRIFT])
-}
 
 async function health(): Promise<unknown> {
   return (await server.request('GET', '/health')).json()
@@ -168,7 +143,7 @@ describe.each(OUTAGES)('a database that %s', (_what, begin) => {
     timeout: 120_000,
   }, async () => {
     for (let round = 0; round < ROUNDS; round++) {
-      await underLoad(async () => {
+      await underLoad(server, `outage-${++count}`, tally, async (load) => {
         restore = await begin()
         await load.answers(503, 10)
         await becomes(BAD)
@@ -194,7 +169,7 @@ describe('a database that has become read-only (25006)', () => {
     await server.createBucket('still')
     await server.request('PUT', '/object/still/here', { body: 'bytes' })
     for (let round = 0; round < ROUNDS; round++) {
-      await underLoad(async () => {
+      await underLoad(server, `outage-${++count}`, tally, async (load) => {
         await setReadOnly(true)
         await load.answers(503, 10)
         expect(await (await server.request('GET', '/object/still/here')).text()).toBe('bytes')
@@ -222,7 +197,7 @@ describe('connections that are cut at random moments, in the middle of commits t
       )
       try {
         for (let round = 0; round < ROUNDS; round++) {
-          await underLoad(async () => {
+          await underLoad(behind, `outage-${++count}`, tally, async (load) => {
             const random = new Random(load.seed)
             const kinds: Mishap['kind'][] = ['before', 'after', 'behind']
             let commitsCut = 0
@@ -235,7 +210,7 @@ describe('connections that are cut at random moments, in the middle of commits t
             }
             await until(() => commitsCut >= (isFull ? 25 : 6), 'commits were cut')
             proxy.decide = undefined
-          }, behind)
+          })
         }
       } finally {
         proxy.decide = undefined

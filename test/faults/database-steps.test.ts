@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cut, type Mishap, openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
-import { isFull } from './size.ts'
-import { type Fault, failAtEachStep } from './steps/injection.ts'
+import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
 import { Tally } from './tally.ts'
 
@@ -53,15 +52,14 @@ const FAULTS = [
 describe.each(OPERATIONS.map((operation, index) => [operation.what, operation, index] as const))(
   '%s that loses the database at any of its round trips',
   (_what, operation, index) => {
-    // In reduced size each step has one of the faults, another one in each operation.
-    const rounds: [string, (step: number) => Fault][] = isFull
-      ? FAULTS.map((one) => [one.what, () => one])
-      : [['one fault after the other', (step) => FAULTS[(step + index) % FAULTS.length] as Fault]]
-
-    it.each(rounds)('is done, or not at all and says so: %s', { timeout: 120_000 }, async (what, choose) => {
-      const prefix = `${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
-      const steps = await failAtEachStep(server, operation, `db-${prefix}`, choose, tally)
-      expect(steps).toBeGreaterThanOrEqual(4)
-    })
+    it.each(roundsOf(FAULTS, index))(
+      'is done, or not at all and says so: %s',
+      { timeout: 120_000 },
+      async (what, choose) => {
+        const prefix = `${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
+        const steps = await failAtEachStep(server, operation, `db-${prefix}`, choose, tally)
+        expect(steps).toBeGreaterThanOrEqual(4)
+      },
+    )
   },
 )

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type FileFaults, type FileMishap, injectFileFaults } from '../support/file-faults.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { isFull } from './size.ts'
-import { type Fault, failAtEachStep } from './steps/injection.ts'
+import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
 import { Tally } from './tally.ts'
 
@@ -62,16 +62,15 @@ const WITH_FILES = OPERATIONS.filter(({ what }) => !what.startsWith('a move'))
 describe.each(WITH_FILES.map((operation, index) => [operation.what, operation, index] as const))(
   '%s that meets a failure at any of its calls to the disk',
   (_what, operation, index) => {
-    // In reduced size each step has one of the faults, another one in each operation.
-    const rounds: [string, (step: number) => Fault][] = isFull
-      ? FAULTS.map((one) => [one.what, () => one])
-      : [['one fault after the other', (step) => FAULTS[(step + index) % FAULTS.length] as Fault]]
-
-    it.each(rounds)('is done, or not at all and says so: %s', { timeout: 120_000 }, async (what, choose) => {
-      const prefix = `file-${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
-      const steps = await failAtEachStep(server, operation, prefix, choose, tally)
-      expect(steps).toBeGreaterThanOrEqual(operation.what === 'a delete' ? 1 : 3)
-    })
+    it.each(roundsOf(FAULTS, index))(
+      'is done, or not at all and says so: %s',
+      { timeout: 120_000 },
+      async (what, choose) => {
+        const prefix = `file-${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
+        const steps = await failAtEachStep(server, operation, prefix, choose, tally)
+        expect(steps).toBeGreaterThanOrEqual(operation.what === 'a delete' ? 1 : 3)
+      },
+    )
   },
 )
 

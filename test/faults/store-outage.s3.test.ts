@@ -1,14 +1,11 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { cleanUp } from '../support/cleanup.ts'
 import { type Radosgw, startRadosgw } from '../support/radosgw.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
-import { Load } from './load.ts'
-import { newSeed } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
+import { underLoad } from './under-load.ts'
 
 const ROUNDS = isFull ? 10 : 2
 
@@ -47,28 +44,13 @@ describeWithS3('a store that is stopped, and started again', () => {
     timeout: ROUNDS * 60_000,
   }, async () => {
     for (let round = 0; round < ROUNDS; round++) {
-      const bucket = `outage-${round}`
-      await server.createBucket(bucket)
-      const load = new Load(server, bucket, newSeed())
-      load.start(8)
-      try {
-        await load.succeeds()
+      await underLoad(server, `outage-${round}`, tally, async (load) => {
         await store.stopGateway()
         await load.answers(503, 10)
         await becomes('failing')
         await store.startGateway()
         await becomes('ok')
-        await load.succeeds(30)
-      } finally {
-        await load.stop()
-      }
-      await cleanUp(server)
-      const [drift, lost] = [await findDrift(server), await load.lost()]
-      tally.rounds++
-      tally.acknowledged += load.acknowledged
-      tally.lost += lost.length
-      tally.leaked += driftCount(drift)
-      expect([`${load}`, load.strange, lost, drift]).toEqual([`${load}`, [], [], NO_DRIFT])
+      })
     }
   })
 })

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import { asSuperuser } from '../../support/superuser.ts'
 import { until } from '../../support/wait.ts'
 
 /** A data folder with its keys, on which one server runs after the other, each with a PostgreSQL of its own. */
@@ -54,15 +55,8 @@ export class Site {
   }
 
   /** Runs `work` with a session of the superuser's. */
-  async sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-    const host = join(this.dataDir, 'postgres')
-    const address = { host, port: 5432, database: 'strongroom', username: 'postgres', pass: '' }
-    const sql = postgres({ ...address, max: 1, fetch_types: false, connection: { application_name: 'test' } })
-    try {
-      return await work(sql)
-    } finally {
-      await sql.end({ timeout: 5 })
-    }
+  sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+    return asSuperuser(this.dataDir, work)
   }
 
   /** Process ids: PostgreSQL's main process, its helpers and sessions, and those sessions that serve requests. */

@@ -1,8 +1,9 @@
 import { mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
+import { asSuperuser } from '../../support/superuser.ts'
 import { until } from '../../support/wait.ts'
 import { Disk, type DiskFolder } from './disk.ts'
 import { readJournal } from './journal.ts'
@@ -113,15 +114,8 @@ export class Machine {
   }
 
   /** Runs `work` with a session of the superuser's. */
-  async sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-    const host = join(this.dataDir, 'postgres')
-    const address = { host, port: 5432, database: 'strongroom', username: 'postgres', pass: '' }
-    const sql = postgres({ ...address, max: 1, fetch_types: false, connection: { application_name: 'test' } })
-    try {
-      return await work(sql)
-    } finally {
-      await sql.end({ timeout: 5 })
-    }
+  sql<T>(work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+    return asSuperuser(this.dataDir, work)
   }
 
   /** Ends what runs, however that went, and removes the disk. */

@@ -3,6 +3,7 @@ import { cleanUp } from '../../support/cleanup.ts'
 import type { TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 import { driftCount, findDrift, NO_DRIFT } from '../drift.ts'
+import { isFull } from '../size.ts'
 import type { Tally } from '../tally.ts'
 import { type Operation, type State, sha256 } from './operations.ts'
 
@@ -22,6 +23,17 @@ export interface Fault {
   leavesOnlyListed: boolean
   /** Brings about the same state of affairs before each operation. */
   settle?(): void
+}
+
+/**
+ * Which faults an operation meets, round by round. In full size each of them at every step; in reduced size one round, in
+ * which each step has one of them, another one in each operation.
+ *
+ * @param index of the operation
+ */
+export function roundsOf(faults: Fault[], index: number): [what: string, choose: (step: number) => Fault][] {
+  if (isFull) return faults.map((one) => [one.what, () => one])
+  return [['one fault after the other', (step) => faults[(step + index) % faults.length] as Fault]]
 }
 
 /**
