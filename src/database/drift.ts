@@ -171,6 +171,16 @@ export async function objectsAfter(
   return rows.map(asObjectToCheck)
 }
 
+/** An object as it is now; null when there is none with this id, or its bytes are not ours. */
+export async function findObjectToCheck(database: Database, id: string): Promise<ObjectToCheck | null> {
+  const [row] = await ask<CheckRow>(
+    database,
+    sql`select ${CHECK_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
+      where o.id = ${id} and o.version ~ ${UUID.source}`,
+  )
+  return row ? asObjectToCheck(row) : null
+}
+
 /** Objects of a bucket that were marked as missing before `markedBefore`, and at least `graceMs` ago. */
 export async function longMissing(
   database: Database,

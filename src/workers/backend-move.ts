@@ -65,7 +65,7 @@ interface Pass {
   tally: Tally
   /** How many objects this pass knows to have their bytes in the target. */
   inTarget: number
-  /** How many objects were copied, or gone: replaced, perhaps, by a version that the pass has not seen. */
+  /** How many objects were copied, or replaced so often that the pass has not come by their last version. */
   found: number
   failures: Failures
 }
@@ -151,7 +151,7 @@ export class BackendMove {
       const page = await objectsAfter(database, undefined, state.position, PAGE)
       const { done, doneBytes } = state
       const copied: ObjectToCheck[] = []
-      await inParallel(request.parallel, page, async (object) => {
+      await inParallel(request.parallel, page, async (seen) => {
         if (signal.aborted) return
         let passed = 0
         const onBytes = (bytes: number) => {
@@ -159,15 +159,17 @@ export class BackendMove {
           underWay += bytes
           show()
         }
-        const outcome = await this.#objects.move(object, signal, onBytes).catch((error: unknown) => {
-          broken.abort() // those under way would be in vain
-          throw error
-        })
+        const { outcome, object } = await this.#objects
+          .move(seen, signal, onBytes)
+          .catch((error: unknown) => {
+            broken.abort() // those under way would be in vain
+            throw error
+          })
         underWay -= passed
         if (outcome === 'interrupted') return
         state.done++
         state.doneBytes += object.size ?? 0
-        if (outcome === 'copied' || outcome === 'gone') pass.found++
+        if (outcome === 'copied' || outcome === 'replaced') pass.found++
         if (outcome === 'copied' || outcome === 'there') pass.inTarget++
         if (outcome === 'copied') {
           copied.push(object)

@@ -3,7 +3,7 @@ import { addAbortSignal, Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
-import { type ObjectToCheck, releaseMissing, setQuarantine } from '../database/drift.ts'
+import { findObjectToCheck, type ObjectToCheck, releaseMissing, setQuarantine } from '../database/drift.ts'
 import { namedVersions } from '../database/moves.ts'
 import { StorageError } from '../errors.ts'
 import { verifiedStream } from '../storage/verified-stream.ts'
@@ -18,10 +18,13 @@ export interface ObjectMoveOptions {
 }
 
 /**
- * What has become of one object: its bytes were copied; they were in the target before; the object was deleted or
- * replaced meanwhile; the move was interrupted; or they could not be copied.
+ * What has become of one object: its bytes were copied; they were in the target before; the object was deleted
+ * meanwhile; it is replaced again and again; the move was interrupted; or they could not be copied.
  */
-export type Outcome = 'copied' | 'there' | 'gone' | 'interrupted' | { why: string }
+export type Outcome = 'copied' | 'there' | 'gone' | 'replaced' | 'interrupted' | { why: string }
+
+/** So many versions of one object are tried, each replaced while it is on its way. */
+const MOST_VERSIONS = 5
 
 /** So many bytes are read and written as one buffer: cheaper than a stream for either backend. */
 const SMALL_OBJECT = 256 * 1024
@@ -42,12 +45,34 @@ export class ObjectMove {
    * Takes the mark of a missing object away once servers find its bytes in the target.
    *
    * @param onBytes hears of a large object's bytes as they pass
+   * @returns the object as it was when that became of it
    * @throws BackendUnavailable, StorageFull when it is not this object but a whole backend that fails;
    *   DatabaseUnavailable
    */
-  async move(object: ObjectToCheck, signal: AbortSignal, onBytes: (bytes: number) => void): Promise<Outcome> {
+  async move(
+    seen: ObjectToCheck,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<{ outcome: Outcome; object: ObjectToCheck }> {
+    let object = seen
+    for (let versions = 0; versions < MOST_VERSIONS; versions++) {
+      const outcome = await this.#moveVersion(object, signal, onBytes)
+      if (outcome !== 'gone') return { outcome, object }
+      // Its newest version may be in the target already, where running servers write: nothing is left to copy then.
+      const now = await findObjectToCheck(this.options.database, object.id)
+      if (now === null) return { outcome, object }
+      object = now
+    }
+    return { outcome: 'replaced', object }
+  }
+
+  async #moveVersion(
+    object: ObjectToCheck,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ): Promise<Outcome> {
     const { database, isTargetRead, logger } = this.options
-    const outcome = await this.#move(object, signal, onBytes)
+    const outcome = await this.#copyUnlessThere(object, signal, onBytes)
     const isThere = outcome === 'copied' || outcome === 'there'
     if (!isThere || !isTargetRead || object.quarantineReason !== 'missing') return outcome
     const { id, bucketId, name, location } = object
@@ -61,7 +86,7 @@ export class ObjectMove {
     return outcome
   }
 
-  async #move(
+  async #copyUnlessThere(
     object: ObjectToCheck,
     signal: AbortSignal,
     onBytes: (bytes: number) => void,

@@ -292,6 +292,21 @@ describe('the move to another backend', () => {
     await expectAllMoved()
   })
 
+  it('follows an object that is replaced before it is read, and takes none that is deleted for work to do', async () => {
+    await uploadMany(3)
+    let replaced = 0
+    const busy = intercepted(source, async (method) => {
+      if (method !== 'readWhole' || replaced === 10) return
+      await upload('0.txt', `version ${replaced++}`)
+      await server.request('DELETE', '/object/b/1.txt')
+      await upload('1.txt')
+    })
+    const report = await move({ parallel: 1 }, { source: busy })
+    expect(report).toMatchObject({ ending: 'complete', failures: { count: 0 } })
+    expect(replaced).toBe(10)
+    await expectAllMoved()
+  })
+
   it.each(['deleted', 'replaced'])(
     'leaves no copy of an object that is %s while it is copied',
     async (how) => {
