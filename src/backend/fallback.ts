@@ -1,8 +1,11 @@
 import type { Readable } from 'node:stream'
 import { hasCode, StorageError } from '../errors.ts'
 import type {
+  Appended,
+  AppendOptions,
   Backend,
   Location,
+  Progress,
   ReadOptions,
   ResponseHeaders,
   Stored,
@@ -38,6 +41,23 @@ export class FallbackBackend implements Backend {
 
   write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
     return this.#current.write(at, body, options)
+  }
+
+  /** A version goes on where its first pieces are; one that has none yet begins in `current`. */
+  append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
+    return this.#whereTheyAre((backend) => backend.append(at, from, body, options))
+  }
+
+  complete(at: Location, progress: Progress): Promise<void> {
+    return this.#whereTheyAre((backend) => backend.complete(at, progress))
+  }
+
+  async goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
+    await this.#both((backend) => backend.goBack(at, steps))
+  }
+
+  async discard(at: Location): Promise<void> {
+    await this.#both((backend) => backend.discard(at))
   }
 
   read(at: Location, options?: ReadOptions): Promise<Readable> {

@@ -31,6 +31,15 @@ export function fromErrno(error: unknown): unknown {
   }
 }
 
+/** The result of work on our own files, or its error in our words. */
+export async function mapped<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw fromErrno(error)
+  }
+}
+
 /** BackendUnavailable with a sentence for the operator. */
 export function unusable(error: unknown): StorageError {
   const code = errno(error)

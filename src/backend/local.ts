@@ -11,6 +11,7 @@ import {
   rename,
   rmdir,
   stat,
+  truncate,
   unlink,
   utimes,
   writeFile,
@@ -21,10 +22,23 @@ import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
 import { flushPath } from '../flush.ts'
 import { UUID } from '../uuid.ts'
-import type { Backend, Location, ReadOptions, Stored, Unfinished, WriteOptions, Written } from './backend.ts'
+import type {
+  Appended,
+  AppendOptions,
+  Backend,
+  Location,
+  Progress,
+  ReadOptions,
+  Stored,
+  Unfinished,
+  WriteOptions,
+  Written,
+} from './backend.ts'
 import { drain } from './drain.ts'
-import { errno, fromErrno, unusable } from './file-errors.ts'
+import { errno, fromErrno, mapped, unusable } from './file-errors.ts'
 import { Folders } from './folders.ts'
+import { growFile } from './growing-file.ts'
+import { writeAll } from './write-all.ts'
 
 export interface LocalBackendOptions {
   /** The data folder; `objects/` is made in it. */
@@ -77,7 +91,7 @@ export class LocalBackend implements Backend {
     if (body instanceof Uint8Array) {
       if (body.length > maxBytes) throw new StorageError('EntityTooLarge')
       return this.#create(path, async (file) => {
-        const writing = writeAll(file, [body])
+        const writing = writeAll(file, [body], 0)
         const sha256 = options.sha256 ?? createHash('sha256').update(body).digest('hex') // meanwhile
         await writing
         return { size: body.length, sha256 }
@@ -86,12 +100,63 @@ export class LocalBackend implements Backend {
     body.on('error', ignore) // it may break before `drain` listens, which then finds it broken
     this.#streams++
     try {
-      return await this.#create(path, (file) =>
-        drain(body, { maxBytes, batchBytes: this.#batchBytes, write: (batch) => writeAll(file, batch) }),
-      )
+      return await this.#create(path, async (file) => {
+        const hash = createHash('sha256')
+        let done = 0
+        const { size } = await drain(body, {
+          maxBytes,
+          batchBytes: this.#batchBytes,
+          tap: (chunk) => hash.update(chunk),
+          write: async (batch) => {
+            await writeAll(file, batch, done)
+            for (const chunk of batch) done += chunk.length
+          },
+        })
+        return { size, sha256: hash.digest('hex') }
+      })
     } finally {
       this.#streams--
     }
+  }
+
+  /** The pieces are one file, which grows at its true place. No notes are needed for that. */
+  async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
+    body.on('error', ignore) // as in `write`
+    this.#streams++
+    try {
+      const { size, cut } = await this.#grow(this.#path(at), from.offset, (file) =>
+        growFile(file, from.offset, body, {
+          ...options,
+          batchBytes: this.#batchBytes,
+          onDurable: (length) => options.onProgress({ offset: length, notes: null }),
+          fsync: this.#fsync,
+        }),
+      )
+      return { progress: { offset: from.offset + size, notes: null }, cut }
+    } finally {
+      this.#streams--
+    }
+  }
+
+  async complete(at: Location, { offset }: Progress): Promise<void> {
+    if (offset > 0) {
+      if ((await this.size(at)) !== offset) throw new StorageError('MissingBytes')
+      return
+    }
+    await this.#grow(this.#path(at), 0, (file) => this.#flush(file))
+  }
+
+  async goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
+    const path = this.#path(at)
+    try {
+      if ((await stat(path)).size > offset) await truncate(path, offset)
+    } catch (error) {
+      await this.#passMissing(error)
+    }
+  }
+
+  async discard(at: Location): Promise<void> {
+    await this.remove(at)
   }
 
   async read(at: Location, { range, size }: ReadOptions = {}): Promise<Readable> {
@@ -224,6 +289,10 @@ export class LocalBackend implements Backend {
     return join(this.#folders.top, bucket, version.slice(0, 2), version)
   }
 
+  async #flush(file: FileHandle): Promise<void> {
+    if (this.#fsync) await mapped(file.sync())
+  }
+
   /** Makes the file at `path` with what `fill` puts in it, durable; or leaves nothing. */
   async #create<T>(path: string, fill: (file: FileHandle) => Promise<T>): Promise<T> {
     // A file that exists is another writer's, so this failure removes nothing.
@@ -232,13 +301,43 @@ export class LocalBackend implements Backend {
       try {
         const result = await fill(file)
         // Not fdatasync: for a new file it saves nothing, and the cleanup relies on the file's time.
-        if (this.#fsync) await mapped(file.sync())
+        await this.#flush(file)
         await mapped(Promise.all([file.close(), this.#folders.flushName(path)]))
         return result
       } finally {
         await file.close().catch(ignore) // nothing, if it is closed
       }
     })
+  }
+
+  /** Runs `work` with the file that has `length` bytes of a version, and no more now; made when that is none. */
+  async #grow<T>(path: string, length: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
+    const file = await this.#openToGrow(path, length)
+    try {
+      const result = await work(file)
+      await mapped(file.close())
+      return result
+    } finally {
+      await file.close().catch(ignore) // nothing, if it is closed
+    }
+  }
+
+  async #openToGrow(path: string, length: number): Promise<FileHandle> {
+    // Without O_TRUNC: nothing may be lost before it is known that nothing is kept.
+    const flags = fs.constants.O_RDWR | (length === 0 ? fs.constants.O_CREAT : 0)
+    const file = await (length === 0
+      ? mapped(this.#folders.holding(path, () => open(path, flags, 0o600)))
+      : open(path, flags).catch((error) => this.#throwUnreadable(error)))
+    try {
+      const { size } = await mapped(file.stat())
+      if (size < length) throw new StorageError('MissingBytes')
+      if (size > length) await mapped(file.truncate(length))
+      if (length === 0) await mapped(this.#folders.flushName(path))
+      return file
+    } catch (error) {
+      await file.close().catch(ignore)
+      throw error
+    }
   }
 
   /** Writes a draft, a version that nothing names, and gives it its true name once it is durable. */
@@ -336,30 +435,3 @@ const openFd = promisify(fs.open)
 const readFd = promisify(fs.read)
 
 const ignore = () => {}
-
-async function writeAll(file: FileHandle, batch: Uint8Array[]): Promise<void> {
-  let rest = batch
-  while (rest.length > 0) {
-    const { bytesWritten } = await mapped(file.writev(rest))
-    rest = after(bytesWritten, rest)
-  }
-}
-
-/** What is left of `chunks` after `bytes`: a disk that fills up takes less than it was given. */
-function after(bytes: number, chunks: Uint8Array[]): Uint8Array[] {
-  let skip = bytes
-  for (const [index, chunk] of chunks.entries()) {
-    if (skip < chunk.length) return [chunk.subarray(skip), ...chunks.slice(index + 1)]
-    skip -= chunk.length
-  }
-  return []
-}
-
-/** The result of work on our own files, or its error in our words. */
-async function mapped<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work
-  } catch (error) {
-    throw fromErrno(error)
-  }
-}

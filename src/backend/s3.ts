@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
-import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../config-s3.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { StorageError } from '../errors.ts'
 import type {
+  Appended,
+  AppendOptions,
   Backend,
   Location,
+  Progress,
   ReadOptions,
   ResponseHeaders,
   Stored,
@@ -14,15 +17,19 @@ import type {
   WriteOptions,
   Written,
 } from './backend.ts'
+import { BatchSize } from './s3/batch-size.ts'
+import { ByteSender } from './s3/byte-sender.ts'
 import { DirectUrls } from './s3/direct-urls.ts'
+import { GrowingObjects } from './s3/growing-objects.ts'
 import { listObjects, listUploads } from './s3/listing.ts'
 import { abortUpload } from './s3/multipart-upload.ts'
 import { COPY_AT_ONCE, copyObject } from './s3/object-copy.ts'
+import { deleteObject } from './s3/object-delete.ts'
 import { headObject } from './s3/object-head.ts'
 import { ObjectKeys } from './s3/object-keys.ts'
+import { readObject } from './s3/object-read.ts'
 import { ObjectWriter } from './s3/object-writer.ts'
 import { PartBuffers } from './s3/part-buffers.ts'
-import { ResumingDownload } from './s3/resuming-download.ts'
 import { Store } from './s3/store.ts'
 
 /** What every store sends back in a header as it was signed: Ceph answers a tab with half an answer. */
@@ -33,16 +40,19 @@ export interface S3BackendOptions extends S3Settings {
   spoolDir: string
   /** Most bytes that are copied with one request. */
   copyAtOnce?: number
+  /** How many parts of an upload are listed with one request; as many as the store likes when absent. */
+  partsPerPage?: number
 }
 
 /**
  * Bytes in a bucket of an S3-compatible store, which any number of servers may share.
  *
  *     <prefix><bucket uuid>/<version>
+ *     <prefix>tails/<bucket uuid>/<version>/<tail uuid>   the newest bytes of a version that arrives in pieces
  *
  * Every object appears whole or not at all. What a crash can leave, and who cleans it:
  * - an object whose upload was never acknowledged: its version is on `storage.uploads`;
- * - a multipart upload without an end: `unfinished` names it, and the cleanup abandons it;
+ * - a multipart upload without an end, or a tail: `unfinished` names it, and the cleanup abandons it;
  * - an object that the store has made from a request given up before: no row names it, so the sweep finds it.
  */
 export class S3Backend implements Backend {
@@ -51,6 +61,7 @@ export class S3Backend implements Backend {
   readonly #store: Store
   readonly #keys: ObjectKeys
   readonly #writer: ObjectWriter
+  readonly #growing: GrowingObjects
   readonly #copyLimits: { atOnce: number; parallel: number }
 
   /** Present when large downloads may go past this server. */
@@ -61,7 +72,15 @@ export class S3Backend implements Backend {
     this.#store = new Store(options)
     this.#keys = new ObjectKeys(prefix)
     const buffers = new PartBuffers({ partSize, memory, folder })
-    this.#writer = new ObjectWriter({ store: this.#store, buffers, parallel })
+    const sender = new ByteSender(this.#store)
+    const batchSize = new BatchSize()
+    const writing = { store: this.#store, sender, buffers, batchSize, parallel }
+    this.#writer = new ObjectWriter(writing)
+    this.#growing = new GrowingObjects({
+      ...writing,
+      keys: this.#keys,
+      partsPerPage: options.partsPerPage,
+    })
     const { redirect } = options
     this.#direct = redirect && {
       urls: new DirectUrls(options, redirect.publicEndpoint),
@@ -76,12 +95,30 @@ export class S3Backend implements Backend {
     return this.#writer.writeStream(key, body, options)
   }
 
+  append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
+    return this.#growing.append(at, from, body, options)
+  }
+
+  complete(at: Location, progress: Progress): Promise<void> {
+    return this.#growing.complete(at, progress)
+  }
+
+  goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
+    return this.#growing.goBack(at, steps)
+  }
+
+  discard(at: Location): Promise<void> {
+    return this.#growing.discard(at)
+  }
+
   async read(at: Location, options: ReadOptions = {}): Promise<Readable> {
-    return this.#read(this.#keys.of(at), options)
+    return readObject(this.#store, this.#keys.of(at), options)
   }
 
   async readWhole(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
-    return new Uint8Array(await buffer(await this.#read(this.#keys.of(at), { size, isShort: true })))
+    return new Uint8Array(
+      await buffer(await readObject(this.#store, this.#keys.of(at), { size, isShort: true })),
+    )
   }
 
   async directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null> {
@@ -97,7 +134,7 @@ export class S3Backend implements Backend {
   }
 
   async remove(at: Location): Promise<void> {
-    await this.#delete(this.#keys.of(at))
+    await deleteObject(this.#store, this.#keys.of(at))
   }
 
   async size(at: Location): Promise<number | null> {
@@ -113,12 +150,14 @@ export class S3Backend implements Backend {
     return listObjects(this.#store, this.#keys, prefix)
   }
 
-  unfinished(): AsyncGenerator<Unfinished> {
-    return listUploads(this.#store, this.#keys)
+  async *unfinished(): AsyncGenerator<Unfinished> {
+    yield* listUploads(this.#store, this.#keys, this.#keys.prefix)
+    yield* this.#growing.tails.list()
   }
 
-  abandon({ location, id }: Unfinished): Promise<void> {
-    return abortUpload(this.#store, this.#keys.of(location), id)
+  async abandon(write: Unfinished): Promise<void> {
+    if (await this.#growing.tails.abandon(write)) return
+    await abortUpload(this.#store, this.#keys.of(write.location), write.id)
   }
 
   async removeFolders(bucket: string): Promise<boolean> {
@@ -133,10 +172,10 @@ export class S3Backend implements Backend {
     const key = `${this.#keys.prefix}${name}`
     await this.#store.send(new PutObjectCommand({ Bucket: this.#store.bucket, Key: key, Body: name }))
     const read = await this.#readCheck(key).catch(async (error: unknown) => {
-      await this.#delete(key).catch(() => {}) // the first error tells more
+      await deleteObject(this.#store, key).catch(() => {}) // the first error tells more
       throw error
     })
-    await this.#delete(key)
+    await deleteObject(this.#store, key)
     if (read !== name) {
       const cause = new Error('The store gave something else back than what was written')
       throw new StorageError('BackendUnavailable', { cause })
@@ -150,35 +189,9 @@ export class S3Backend implements Backend {
 
   async #readCheck(key: string): Promise<string> {
     try {
-      return await text(await this.#read(key, { isShort: true }))
+      return await text(await readObject(this.#store, key, { isShort: true }))
     } catch (error) {
       throw error instanceof StorageError ? error : new StorageError('BackendUnavailable', { cause: error })
-    }
-  }
-
-  async #read(
-    key: string,
-    { range, size, isShort = false }: ReadOptions & { isShort?: boolean },
-  ): Promise<Readable> {
-    const first = await this.#store.download(key, { range, isShort })
-    if (size !== undefined && first.size !== size) {
-      first.body.destroy()
-      throw new StorageError('MissingBytes')
-    }
-    return new ResumingDownload({
-      range: range ?? { start: 0, end: first.size - 1 },
-      first,
-      resume: (rest) => this.#store.download(key, { range: rest, etag: first.etag, isShort }),
-      stallMs: this.#store.settings.timeoutMs,
-    })
-  }
-
-  async #delete(key: string): Promise<void> {
-    try {
-      await this.#store.send(new DeleteObjectCommand({ Bucket: this.#store.bucket, Key: key }))
-    } catch (error) {
-      // Amazon is content when there is nothing to delete; some stores say that it is missing.
-      if (!hasCode(error, 'MissingBytes')) throw error
     }
   }
 }

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Backend, Location } from '../../src/backend/backend.ts'
+import { type Backend, type Location, NOTHING_YET, type Progress } from '../../src/backend/backend.ts'
 import { FallbackBackend } from '../../src/backend/fallback.ts'
 import { LocalBackend } from '../../src/backend/local.ts'
 import { intercepted } from '../support/intercepted.ts'
 import { describeBackend, newLocation, stream } from './contract.ts'
+import { describeAppend } from './contract-append.ts'
 
 let root: string
 let current: LocalBackend
@@ -21,6 +22,7 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true, force: true }))
 
 describeBackend('FallbackBackend', async () => new FallbackBackend({ current, previous }))
+describeAppend('FallbackBackend', async () => async () => new FallbackBackend({ current, previous }))
 
 describe('FallbackBackend', () => {
   const limit = { maxBytes: 64 * 1024 * 1024 }
@@ -87,6 +89,53 @@ describe('FallbackBackend', () => {
     await backend.write(other, stream(bytes, 1000), limit)
     expect([await current.exists(at), await current.exists(other)]).toEqual([true, true])
     expect(await filesUnder('previous')).toEqual([])
+  })
+
+  describe('of a version that arrives in pieces', () => {
+    const append = (to: Backend, from: Progress, piece: Uint8Array) =>
+      to.append(at, from, stream(piece, 1000), {
+        maxBytes: piece.length,
+        size: bytes.length,
+        signal: new AbortController().signal,
+        tap: () => {},
+        onProgress: async () => {},
+      })
+    const half = bytes.length / 2
+
+    it.each(['current', 'previous'])('goes on in the %s backend where it began', async (place) => {
+      const began = place === 'current' ? backend : previous
+      const { progress: middle } = await append(began, NOTHING_YET, bytes.subarray(0, half))
+      const { progress: end } = await append(backend, middle, bytes.subarray(half))
+      await backend.complete(at, end)
+      expect(bytes.equals(await backend.readWhole(at, bytes.length))).toBe(true)
+      expect([await filesUnder('current'), await filesUnder('previous')]).toEqual(
+        place === 'current' ? [[at.version], []] : [[], [at.version]],
+      )
+    })
+
+    it('begins in the current one, or not at all', async () => {
+      await append(backend, NOTHING_YET, bytes.subarray(0, half))
+      expect([await filesUnder('current'), await filesUnder('previous')]).toEqual([[at.version], []])
+      at = newLocation()
+      await rename(join(root, 'current', 'objects'), join(root, 'current', 'taken'))
+      await expect(append(backend, NOTHING_YET, bytes)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+      expect(await filesUnder('previous')).toEqual([])
+    })
+
+    it.each(['current', 'previous'])('goes back in the %s backend where it began', async (place) => {
+      const began = place === 'current' ? backend : previous
+      const { progress: to } = await append(began, NOTHING_YET, bytes.subarray(0, half))
+      const { progress: from } = await append(backend, to, bytes)
+      await backend.goBack(at, { from, to })
+      expect(await backend.size(at)).toBe(half)
+    })
+
+    it.each(['current', 'previous'])('leaves nothing of what is discarded from %s', async (place) => {
+      const began = place === 'current' ? backend : previous
+      await append(began, NOTHING_YET, bytes.subarray(0, half))
+      await backend.discard(at)
+      expect([await filesUnder('current'), await filesUnder('previous')]).toEqual([[], []])
+    })
   })
 
   it('prefers the whole bytes of the previous backend to a part in the current one', async () => {

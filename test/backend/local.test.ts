@@ -26,6 +26,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Location } from '../../src/backend/backend.ts'
 import { LocalBackend } from '../../src/backend/local.ts'
 import { describeBackend, newLocation, stream } from './contract.ts'
+import { describeAppend } from './contract-append.ts'
 
 const MiB = 1024 * 1024
 const isRoot = process.platform === 'linux' && process.getuid?.() === 0
@@ -43,6 +44,8 @@ afterEach(async () => {
 
 describeBackend('LocalBackend', async () => new LocalBackend({ root, fsync: false }))
 describeBackend('LocalBackend with fsync', async () => new LocalBackend({ root, fsync: true }))
+describeAppend('LocalBackend', async () => async () => new LocalBackend({ root, fsync: false }))
+describeAppend('LocalBackend with fsync', async () => async () => new LocalBackend({ root, fsync: true }))
 
 describe('LocalBackend', () => {
   const limit = { maxBytes: 64 * MiB }

@@ -10,6 +10,7 @@ import { S3Backend } from '../../src/backend/s3.ts'
 import { readConfig } from '../../src/config.ts'
 import { describeWithS3, newStoreBucket, s3Client, s3Env } from '../support/s3.ts'
 import { describeBackend, stream } from './contract.ts'
+import { describeAppend } from './contract-append.ts'
 
 const MiB = 1024 * 1024
 
@@ -37,6 +38,14 @@ describeWithS3('an S3 store', (s3) => {
   }
   describeBackend('S3Backend with a prefix, checksums, small parts and little memory', () =>
     open(smallParts, 5 * MiB),
+  )
+  describeAppend(
+    'S3Backend with a prefix, checksums, small parts and little memory',
+    async () => {
+      const env = { ...smallParts, STORAGE_S3_BUCKET: await newStoreBucket(s3) }
+      return () => open(env, 5 * MiB)
+    },
+    5 * MiB,
   )
 
   describe('S3Backend', () => {

@@ -35,6 +35,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       'store: list ok',
       'store: uploads ok',
       'store: write ok',
+      'store: parts ok',
       'store: read ok',
       'store: delete ok',
     ])
@@ -168,6 +169,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     ['written', ['s3:PutObject'], ['write s3:PutObject']],
     ['read', ['s3:GetObject'], ['read s3:GetObject']],
     ['removed', ['s3:DeleteObject'], ['delete s3:DeleteObject']],
+    ['gone on with', ['s3:ListMultipartUploadParts'], ['parts s3:ListMultipartUploadParts,']],
     [
       'listed or written',
       ['s3:ListBucket', 's3:ListBucketMultipartUploads', 's3:PutObject'],

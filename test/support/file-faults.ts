@@ -28,7 +28,7 @@ export interface FileFaults {
 type Call = (...args: unknown[]) => Promise<unknown>
 
 const FUNCTIONS = ['copyFile', 'link', 'mkdir', 'open', 'readFile', 'stat', 'unlink', 'utimes', 'writeFile']
-const METHODS = ['close', 'datasync', 'sync', 'writev']
+const METHODS = ['close', 'datasync', 'stat', 'sync', 'truncate', 'writev']
 
 /** @param folder absolute */
 export function injectFileFaults(folder: string): FileFaults {
@@ -62,7 +62,7 @@ export function injectFileFaults(folder: string): FileFaults {
       if (!original) throw new Error(`a file handle has no ${name}`)
       methods[name] = (...args) =>
         step(name, () => Reflect.apply(original, file, args)).catch(async (error: unknown) => {
-          if (name === 'writev' && isInjected(error)) await writeHalf(file, args[0])
+          if (name === 'writev' && isInjected(error)) await writeHalf(file, args[0], args[1])
           throw error
         })
     }
@@ -110,7 +110,7 @@ function isInjected(error: unknown): boolean {
 }
 
 /** As a disk does that fills up in the middle. */
-async function writeHalf(file: FileHandle, batch: unknown): Promise<void> {
+async function writeHalf(file: FileHandle, batch: unknown, position: unknown): Promise<void> {
   const bytes = Buffer.concat(batch as Uint8Array[])
-  await file.write(bytes.subarray(0, bytes.length / 2))
+  await file.write(bytes, 0, bytes.length >> 1, position as number)
 }

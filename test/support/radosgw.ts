@@ -48,7 +48,7 @@ export interface Radosgw extends S3Access {
  * @param memoryBytes what may be stored. Memory is taken as it is filled, 1.8 times as much as the bytes stored.
  *   A full store does not refuse: a few seconds later, writes and deletions hang.
  */
-export async function startRadosgw({ memoryBytes = 2 * 2 ** 30 } = {}): Promise<Radosgw> {
+export async function startRadosgw({ memoryBytes = 4 * 2 ** 30 } = {}): Promise<Radosgw> {
   const folder = mkdtempSync(join(tmpdir(), 'strongroom-radosgw-'))
   const removeFolder = removeAtEnd(folder)
   const running = new Map<string, Daemon>()

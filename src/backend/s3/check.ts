@@ -4,11 +4,13 @@ import {
   DeleteObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../config-s3.ts'
 import { StorageError } from '../../errors.ts'
 import type { Finding } from '../../finding.ts'
+import { abortUpload, createUpload } from './multipart-upload.ts'
 import { Store } from './store.ts'
 import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'
 
@@ -71,6 +73,11 @@ function steps(store: Store): Step[] {
       run: () => store.send(new PutObjectCommand({ Bucket, Key, Body })),
     },
     {
+      name: 'parts',
+      right: 's3:ListMultipartUploadParts, s3:AbortMultipartUpload',
+      run: () => listParts(store, Key),
+    },
+    {
       name: 'read',
       right: 's3:GetObject',
       run: async () => {
@@ -95,6 +102,17 @@ async function list(store: Store, Prefix: string): Promise<void> {
   } catch (error) {
     if (storeCode(error) !== 'NoSuchKey') throw error
     throw refusal('The store takes the bucket for an object: is the bucket in STORAGE_S3_ENDPOINT too?')
+  }
+}
+
+/** Of an upload that is begun and given up for that: one that is not there may be told from a right that is not. */
+async function listParts(store: Store, Key: string): Promise<void> {
+  const { bucket: Bucket } = store
+  const UploadId = await createUpload(store, Key)
+  try {
+    await store.send(new ListPartsCommand({ Bucket, Key, UploadId, MaxParts: 1 }))
+  } finally {
+    await abortUpload(store, Key, UploadId)
   }
 }
 

@@ -3,25 +3,39 @@ import type { Stored, Unfinished } from '../backend.ts'
 import type { ObjectKeys } from './object-keys.ts'
 import type { Store } from './store.ts'
 
-/** Our objects whose keys begin with `prefix`, a page of a thousand at a time in memory. */
+/** Our objects whose keys begin with `prefix`. */
 export async function* listObjects(store: Store, keys: ObjectKeys, prefix: string): AsyncGenerator<Stored> {
+  for await (const { key, size, modifiedAt } of listKeys(store, prefix)) {
+    const location = keys.location(key)
+    if (location) yield { location, size, modifiedAt }
+  }
+}
+
+/** All keys that begin with `prefix`, a page of a thousand at a time in memory. */
+export async function* listKeys(
+  store: Store,
+  prefix: string,
+): AsyncGenerator<{ key: string; size: number; modifiedAt: Date }> {
   let ContinuationToken: string | undefined
   do {
     const input = { Bucket: store.bucket, Prefix: prefix, ContinuationToken }
     const page = await store.send(new ListObjectsV2Command(input))
     for (const { Key, Size, LastModified } of page.Contents ?? []) {
-      const location = keys.location(Key ?? '')
-      if (location && LastModified) yield { location, size: Size ?? 0, modifiedAt: LastModified }
+      if (Key !== undefined && LastModified) yield { key: Key, size: Size ?? 0, modifiedAt: LastModified }
     }
     ContinuationToken = page.IsTruncated ? page.NextContinuationToken : undefined
   } while (ContinuationToken !== undefined)
 }
 
-/** Our multipart uploads that were neither completed nor aborted. */
-export async function* listUploads(store: Store, keys: ObjectKeys): AsyncGenerator<Unfinished> {
+/** Our multipart uploads that were neither completed nor aborted, of keys that begin with `prefix`. */
+export async function* listUploads(
+  store: Store,
+  keys: ObjectKeys,
+  prefix: string,
+): AsyncGenerator<Unfinished> {
   let next: { KeyMarker: string; UploadIdMarker: string | undefined } | undefined
   do {
-    const input = { Bucket: store.bucket, Prefix: keys.prefix, ...next }
+    const input = { Bucket: store.bucket, Prefix: prefix, ...next }
     const page = await store.send(new ListMultipartUploadsCommand(input))
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       const location = keys.location(Key ?? '')

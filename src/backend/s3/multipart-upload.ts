@@ -6,6 +6,7 @@ import {
   CreateMultipartUploadCommand,
 } from '@aws-sdk/client-s3'
 import { StorageError } from '../../errors.ts'
+import { Background } from './background.ts'
 import { isWrittenBy, refuseExisting } from './object-head.ts'
 import type { Store } from './store.ts'
 import { storeCode } from './store-errors.ts'
@@ -34,15 +35,14 @@ export type SendPart = (target: PartTarget, signal: AbortSignal) => Promise<Comp
 export class MultipartUpload {
   readonly #options: MultipartUploadOptions
   readonly #writeId = randomUUID()
-  readonly #aborted = new AbortController()
-  readonly #running = new Set<Promise<void>>()
+  readonly #sending: Background
   readonly #parts: CompletedPart[] = []
   #id: Promise<string> | undefined
   #started = 0
-  #failure: { reason: unknown } | undefined
 
   constructor(options: MultipartUploadOptions) {
     this.#options = options
+    this.#sending = new Background(options.parallel)
   }
 
   /** Whether any part was added. */
@@ -57,22 +57,13 @@ export class MultipartUpload {
    * @throws what sending this part or an earlier one has thrown
    */
   async add(send: SendPart, done: () => Promise<void> = async () => {}): Promise<void> {
-    const part = this.#send(++this.#started, send)
-      .finally(done)
-      .catch((reason: unknown) => {
-        this.#failure ??= { reason }
-        this.#aborted.abort(reason) // the others would be in vain
-      })
-      .finally(() => this.#running.delete(part))
-    this.#running.add(part)
-    while (this.#running.size >= this.#options.parallel) await Promise.race(this.#running)
-    if (this.#failure) throw this.#failure.reason
+    const number = ++this.#started
+    await this.#sending.add((signal) => this.#send(number, send, signal).finally(done))
   }
 
   /** @throws what sending a part has thrown; StorageFull, BackendUnavailable, BackendRefused */
   async complete(): Promise<void> {
-    await Promise.all(this.#running)
-    if (this.#failure) throw this.#failure.reason
+    await this.#sending.done()
     const { store, key: Key } = this.#options
     const UploadId = await this.#create()
     const Parts = this.#parts.sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
@@ -87,9 +78,8 @@ export class MultipartUpload {
 
   /** Gives the upload up. Never fails: what stays in the store is found by the cleanup. */
   async abort(): Promise<void> {
-    this.#aborted.abort(new StorageError('BackendUnavailable'))
     // A part that arrived after the abort might stay for ever.
-    await Promise.all(this.#running)
+    await this.#sending.breakOff(new StorageError('BackendUnavailable'))
     if (!this.#id) return
     const { store, key } = this.#options
     try {
@@ -97,10 +87,9 @@ export class MultipartUpload {
     } catch {}
   }
 
-  async #send(PartNumber: number, send: SendPart): Promise<void> {
+  async #send(PartNumber: number, send: SendPart, signal: AbortSignal): Promise<void> {
     const { store, key: Key } = this.#options
     const UploadId = await this.#create()
-    const { signal } = this.#aborted
     signal.throwIfAborted()
     const part = await send({ Bucket: store.bucket, Key, UploadId, PartNumber }, signal)
     this.#parts.push({ ...part, PartNumber })
@@ -114,17 +103,26 @@ export class MultipartUpload {
   async #createNow(): Promise<string> {
     const { store, key, metadata } = this.#options
     await refuseExisting(store, key)
-    const { UploadId } = await store.send(
-      new CreateMultipartUploadCommand({
-        Bucket: store.bucket,
-        Key: key,
-        Metadata: { ...metadata, write: this.#writeId },
-        ...(store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
-      }),
-    )
-    if (UploadId === undefined) throw new Error('the store has begun an upload without an id')
-    return UploadId
+    return createUpload(store, key, { ...metadata, write: this.#writeId })
   }
+}
+
+/** Begins a multipart upload. Returns its id. @throws BackendUnavailable, BackendRefused */
+export async function createUpload(
+  store: Store,
+  key: string,
+  metadata: Record<string, string> = {},
+): Promise<string> {
+  const { UploadId } = await store.send(
+    new CreateMultipartUploadCommand({
+      Bucket: store.bucket,
+      Key: key,
+      Metadata: metadata,
+      ...(store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
+    }),
+  )
+  if (UploadId === undefined) throw new Error('the store has begun an upload without an id')
+  return UploadId
 }
 
 /** Gives up a multipart upload; one that is not there is a success. @throws BackendUnavailable, BackendRefused */

@@ -15,14 +15,17 @@ export class PartCutter {
     private readonly send: (part: PartBuffer) => Promise<void>,
   ) {}
 
+  /** How many bytes came after the last part that was sent, at most a part. */
+  get restLength(): number {
+    return this.#current?.length ?? lengthOf(this.#first ?? [])
+  }
+
   async take(batch: Uint8Array[]): Promise<void> {
-    if (!this.#first && !this.#current) {
+    if (!this.#first && !this.#current && lengthOf(batch) <= this.buffers.partSize) {
       this.#first = batch
       return
     }
-    const first = this.#first ?? []
-    this.#first = undefined
-    for (const chunk of first) await this.#append(chunk)
+    await this.#unpackFirst()
     for (const chunk of batch) await this.#append(chunk)
   }
 
@@ -35,6 +38,7 @@ export class PartCutter {
 
   /** Hands the last part over, to be sent like the others. */
   async sendRest(): Promise<void> {
+    await this.#unpackFirst()
     const last = this.#current
     this.#current = undefined
     if (last) await this.send(last)
@@ -42,6 +46,12 @@ export class PartCutter {
 
   async release(): Promise<void> {
     await this.#current?.release()
+  }
+
+  async #unpackFirst(): Promise<void> {
+    const first = this.#first ?? []
+    this.#first = undefined
+    for (const chunk of first) await this.#append(chunk)
   }
 
   async #append(chunk: Uint8Array): Promise<void> {
@@ -54,4 +64,8 @@ export class PartCutter {
       rest = rest.subarray(fitting.length)
     }
   }
+}
+
+function lengthOf(chunks: Uint8Array[]): number {
+  return chunks.reduce((length, chunk) => length + chunk.length, 0)
 }

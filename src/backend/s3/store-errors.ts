@@ -113,7 +113,7 @@ export function explainStoreError(error: unknown, settings: S3Settings): string 
       return `The bucket "${bucket}" is not in the region ${region}: correct STORAGE_S3_REGION, or STORAGE_S3_ENDPOINT${storeWords(error)}`
     case 'AccessDenied':
     case 'Forbidden':
-      return `The store denies access to bucket "${bucket}" (STORAGE_S3_BUCKET): the credentials from ${source} need rights to list it and its multipart uploads, and to read, write and delete in it${storeWords(error)}`
+      return `The store denies access to bucket "${bucket}" (STORAGE_S3_BUCKET): the credentials from ${source} need rights to list it, its multipart uploads and their parts, and to read, write and delete in it${storeWords(error)}`
     case 'NotImplemented':
       return `The store at ${endpoint} does not know a request that is needed${storeWords(error)}`
   }

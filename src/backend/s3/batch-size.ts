@@ -1,0 +1,26 @@
+/** How many bytes of a body are gathered before they are put into a part. Many bodies at once gather less each. */
+export class BatchSize {
+  #streams = 0
+
+  /** For one body that is being read, in bytes. */
+  readonly bytes = (): number => Math.min(BATCH, Math.max(SMALLEST_BATCH, GATHERED / this.#streams))
+
+  /** Counts a body while `read` reads it. */
+  async during<T>(read: () => Promise<T>): Promise<T> {
+    this.#streams++
+    try {
+      return await read()
+    } finally {
+      this.#streams--
+    }
+  }
+}
+
+/** In bytes. */
+const BATCH = 512 * 1024
+
+/** What all bodies together may gather, in bytes. */
+const GATHERED = 16 * 1024 * 1024
+
+/** Most uploads are smaller than this, and are sent as they were gathered. In bytes. */
+const SMALLEST_BATCH = 32 * 1024

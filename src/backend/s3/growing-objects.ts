@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { hasCode, StorageError } from '../../errors.ts'
+import type { Appended, AppendOptions, Location, Progress } from '../backend.ts'
+import { CHECKPOINT_MS, drainSome } from '../drain.ts'
+import { type GrowingNotes, NO_NOTES, notesOf, progressOf } from './growing-notes.ts'
+import { listUploads } from './listing.ts'
+import { abortUpload } from './multipart-upload.ts'
+import { deleteObject } from './object-delete.ts'
+import { headObject } from './object-head.ts'
+import type { ObjectKeys } from './object-keys.ts'
+import type { ObjectWriterOptions } from './object-writer.ts'
+import { PartCutter } from './part-cutter.ts'
+import { PartSeries, type StoredParts } from './part-series.ts'
+import { Tails } from './tails.ts'
+import { completeParts, expectPart } from './uploaded-parts.ts'
+
+export interface GrowingObjectsOptions extends ObjectWriterOptions {
+  keys: ObjectKeys
+  /** How many parts are asked for at once; as many as the store likes when undefined. */
+  partsPerPage: number | undefined
+}
+
+/**
+ * Objects that arrive in pieces, over any time and through any server.
+ *
+ * What fills a part is sent as one of a multipart upload. All parts but the last have the same length, which some
+ * stores ask for; so the bytes that do not fill one are kept as a `Tail`, with which the next piece begins. A
+ * version that fits into a single PUT gets one, with its last piece.
+ *
+ * Going back costs nothing: a part is replaced by the next one with its number, and a tail is removed only when the
+ * next piece begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
+ * part of the object; on Ceph, which refuses to leave them out, such a version cannot be completed.)
+ */
+export class GrowingObjects {
+  readonly tails: Tails
+  readonly #options: GrowingObjectsOptions
+
+  constructor(options: GrowingObjectsOptions) {
+    this.#options = options
+    this.tails = new Tails(options)
+  }
+
+  /** As `Backend.append`. */
+  async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
+    body.on('error', () => {}) // it may break before `drainSome` listens, which then finds it broken
+    const notes = notesOf(from)
+    const { buffers, batchSize } = this.#options
+    const series = this.#goOn(at, from, notes, options)
+    const cutter = new PartCutter(buffers, (part) => series.add(part))
+    try {
+      await this.#begin(at, from, notes, cutter)
+      const { size, cut } = await batchSize.during(() =>
+        drainSome(body, {
+          ...options,
+          maxBytes: notes.isWhole ? 0 : options.maxBytes,
+          batchBytes: batchSize.bytes,
+          write: (batch) => cutter.take(batch),
+        }),
+      )
+      const isLast = from.offset + size === options.size
+      if (size === 0 && !(isLast && notes.tail)) return { progress: from, cut }
+      return { progress: await this.#keep(at, from.offset + size, notes, series, cutter, isLast), cut }
+    } catch (error) {
+      await series.breakOff(new StorageError('BackendUnavailable', { cause: error }))
+      throw error
+    } finally {
+      await cutter.release()
+    }
+  }
+
+  /** As `Backend.complete`. */
+  async complete(at: Location, progress: Progress): Promise<void> {
+    const key = this.#options.keys.of(at)
+    try {
+      await this.#make(key, at, progress)
+    } catch (error) {
+      // What is gone may have become the object, by a completion whose answer was lost.
+      if (!hasCode(error, 'MissingBytes')) throw error
+    }
+    const made = await headObject(this.#options.store, key)
+    if (made?.size !== progress.offset) throw new StorageError('MissingBytes')
+    await this.tails.removeAll(at).catch(() => {}) // the cleanup finds them
+  }
+
+  /**
+   * As `Backend.goBack`. Goes by the notes alone, so that it cannot take what somebody else has begun. An object made of
+   * the last piece stays: the next one replaces it.
+   */
+  async goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
+    const { store, keys } = this.#options
+    const from = ownNotes(steps.from)
+    const to = ownNotes(steps.to)
+    if (!from || !to) return
+    const unwanted = tailsOf(from).filter((id) => !tailsOf(to).includes(id))
+    if (from.uploadId !== null && from.uploadId !== to.uploadId) {
+      await abortUpload(store, keys.of(at), from.uploadId)
+    }
+    for (const id of unwanted) await this.tails.remove(at, id)
+  }
+
+  /** As `Backend.discard`. Finds by itself what there is: a crash may have left what the notes do not tell. */
+  async discard(at: Location): Promise<void> {
+    const { store, keys } = this.#options
+    const key = keys.of(at)
+    for await (const { id } of listUploads(store, keys, key)) await abortUpload(store, key, id)
+    await this.tails.removeAll(at)
+    await deleteObject(store, key)
+  }
+
+  #goOn(at: Location, from: Progress, notes: GrowingNotes, options: AppendOptions): PartSeries {
+    const { store, sender, keys, parallel } = this.#options
+    // The caller is to know of a new upload at once.
+    let toldAt = notes.uploadId === null ? Number.NEGATIVE_INFINITY : performance.now()
+    return new PartSeries({
+      store,
+      sender,
+      key: keys.of(at),
+      from: {
+        uploadId: notes.uploadId,
+        parts: notes.parts,
+        size: from.offset - (notes.tail?.size ?? 0),
+      },
+      parallel,
+      onStored: async (stored) => {
+        if (performance.now() - toldAt < CHECKPOINT_MS) return
+        toldAt = performance.now()
+        await options.onProgress(progressOf(stored.size, after(notes, stored)))
+      },
+    })
+  }
+
+  /** Sees to it that what was noted is there, and fetches what the piece is to begin with. */
+  async #begin(at: Location, from: Progress, notes: GrowingNotes, cutter: PartCutter): Promise<void> {
+    const { store, keys } = this.#options
+    const { uploadId, parts, tail, staleTail, isWhole } = notes
+    const key = keys.of(at)
+    if (isWhole && (await headObject(store, key))?.size !== from.offset)
+      throw new StorageError('MissingBytes')
+    if (uploadId !== null) await expectPart(store, { key, uploadId }, parts)
+    if (tail) await this.tails.read(at, tail, (bytes) => cutter.take(bytes))
+    // If it cannot be removed now, it is with all others at the end.
+    if (staleTail !== null) await this.tails.remove(at, staleTail).catch(() => {})
+  }
+
+  /** Stores what has come since the last part. */
+  async #keep(
+    at: Location,
+    offset: number,
+    notes: GrowingNotes,
+    series: PartSeries,
+    cutter: PartCutter,
+    isLast: boolean,
+  ): Promise<Progress> {
+    const { buffers, keys, sender } = this.#options
+    if (isLast && !series.isBegun) {
+      const bytes = await cutter.rest()
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      // One that is there is of an earlier try, from which the caller has gone back.
+      await sender.put(keys.of(at), bytes, { sha256, replaces: true })
+      return progressOf(offset, { ...NO_NOTES, staleTail: notes.tail?.id ?? null, isWhole: true })
+    }
+    if (isLast || cutter.restLength === buffers.partSize) await cutter.sendRest()
+    const stored = await series.done()
+    const tail = cutter.restLength > 0 ? await this.tails.write(at, await cutter.rest()) : null
+    return progressOf(offset, { ...after(notes, stored), tail })
+  }
+
+  async #make(key: string, at: Location, progress: Progress): Promise<void> {
+    const { store, sender, partsPerPage } = this.#options
+    const { offset } = progress
+    const { uploadId, parts, isWhole } = notesOf(await this.#withoutTail(at, progress))
+    if (isWhole) return
+    if (uploadId !== null) {
+      await completeParts(store, { key, uploadId }, { count: parts, size: offset }, partsPerPage)
+    } else if (!(await headObject(store, key))) {
+      await sender.put(key, new Uint8Array(), { sha256: EMPTY_SHA256, replaces: true })
+    }
+  }
+
+  /** The same, when it was not known before that this is all. */
+  async #withoutTail(at: Location, progress: Progress): Promise<Progress> {
+    if (!notesOf(progress).tail) return progress
+    const { progress: ended } = await this.append(at, progress, Readable.from([]), {
+      maxBytes: 0,
+      size: progress.offset,
+      signal: new AbortController().signal,
+      tap: () => {},
+      onProgress: async () => {},
+    })
+    return ended
+  }
+}
+
+/** The notes once these parts are stored, without those of the bytes after them. */
+function after(before: GrowingNotes, { uploadId, parts }: StoredParts): GrowingNotes {
+  return { ...NO_NOTES, uploadId, parts, staleTail: before.tail?.id ?? null }
+}
+
+/** Null when another backend has the bytes. */
+function ownNotes(progress: Progress): GrowingNotes | null {
+  try {
+    return notesOf(progress)
+  } catch (error) {
+    if (!hasCode(error, 'MissingBytes')) throw error
+    return null
+  }
+}
+
+/** The ids of the tails that may be there. */
+function tailsOf({ tail, staleTail }: GrowingNotes): string[] {
+  return [tail?.id ?? null, staleTail].filter((id) => id !== null)
+}
+
+const EMPTY_SHA256 = createHash('sha256').digest('hex')
