@@ -28,7 +28,7 @@ export interface S3Settings {
   timeoutMs: number
   /** How often a request is tried in all. STORAGE_S3_ATTEMPTS, 4. */
   attempts: number
-  /** Length of the parts of a multipart upload, in bytes. STORAGE_S3_PART_SIZE, 8 MiB. */
+  /** Length of the parts of a multipart upload, in bytes. STORAGE_S3_PART_SIZE, 6 MiB: a chunk of a resumable upload. */
   partSize: number
   /** How many parts of one upload are sent at once. STORAGE_S3_PARALLEL_PARTS, 4. */
   parallelParts: number
@@ -69,7 +69,7 @@ export const s3Fields = {
   STORAGE_S3_ATTEMPTS: integer(1, 20).default(4),
   STORAGE_S3_PART_SIZE: byteSize
     .refine((bytes) => bytes >= MIN_PART && bytes <= MAX_PART, 'must be from 5.25MB to 512MB')
-    .default(8 * 1024 * 1024),
+    .default(6 * 1024 * 1024),
   STORAGE_S3_PARALLEL_PARTS: integer(1, 100).default(4),
   STORAGE_S3_BUFFER: byteSize.default(64 * 1024 * 1024),
   STORAGE_S3_REDIRECT: flag.default(false),

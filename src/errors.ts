@@ -198,7 +198,45 @@ const table = {
     wireCode: 'SlowDown',
     headers: RETRY,
   },
+  NotImplemented: { status: 501, message: 'This is not supported', wireCode: 'InvalidRequest' },
   ResourceLocked: { status: 423, message: 'The resource is locked' },
+
+  // Resumable uploads (contract §5.8), told in plain text.
+  UnsupportedTusVersion: {
+    status: 412,
+    message: 'Tus-Resumable: 1.0.0 is required',
+    wireCode: 'InvalidRequest',
+    headers: { 'Tus-Version': '1.0.0' },
+  },
+  InvalidUploadId: { status: 400, message: 'The upload id is malformed' },
+  NoSuchUpload: { status: 404, message: 'There is no such upload' },
+  UploadGone: { status: 410, message: 'The upload has expired or was removed', wireCode: 'NoSuchUpload' },
+  UploadFinished: { status: 409, message: 'The upload is finished', wireCode: 'InvalidRequest' },
+  OffsetConflict: { status: 409, message: 'Upload-Offset conflict', wireCode: 'InvalidRequest' },
+  ChecksumMismatch: {
+    status: 460,
+    message: 'The bytes are not those of Upload-Checksum; they were not kept',
+    wireCode: 'InvalidChecksum',
+  },
+  /** A running request is ended, so that its client goes on somewhere else. */
+  ShuttingDown: {
+    status: 503,
+    message: 'The server is shutting down; go on in a moment',
+    wireCode: 'SlowDown',
+    headers: RETRY,
+  },
+  TooManyUploads: {
+    status: 503,
+    message: 'Too many resumable uploads at once; try again soon',
+    wireCode: 'SlowDown',
+    headers: RETRY,
+  },
+  LockTimeout: {
+    status: 503,
+    message: 'acquiring lock timeout',
+    wireCode: 'LockTimeout',
+    headers: RETRY,
+  },
 
   // The server, the database or the disk.
   DatabaseUnavailable: {

@@ -6,6 +6,7 @@ import { openBackends } from './backend/open.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
+import { UploadSession } from './database/upload-session.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
@@ -15,7 +16,9 @@ import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
 import { refuseMissingFiles } from './storage/missing-files.ts'
 import { ObjectLists } from './storage/object-lists.ts'
+import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
+import { UploadLocks } from './storage/upload-locks.ts'
 import { OrphanCleanup } from './workers/orphan-cleanup.ts'
 import { type Schedule, schedule } from './workers/schedule.ts'
 import { Scrub } from './workers/scrub.ts'
@@ -58,7 +61,9 @@ export async function startServer({
   try {
     await refuseMissingFiles(config, database)
     const backend = await openBackends(config)
-    const { fetch } = buildApp({ config, keys, backend, database, logger })
+    const session = new UploadSession(database)
+    const uploadLocks = new UploadLocks({ database, session, logger })
+    const { fetch } = buildApp({ config, keys, backend, database, logger, uploadLocks })
     const server = createHttpServer(fetch, config.supabaseCompat)
     const url = await listen(server, config)
     const workers = startWorkers({ config, backend, database, logger })
@@ -67,11 +72,13 @@ export async function startServer({
       url,
       keys,
       close: async () => {
+        uploadLocks.close()
         await Promise.all([
           drainServer(server, config.shutdownTimeoutMs, logger),
           ...workers.map((worker) => worker.stop()),
         ])
         await backend.close()
+        await session.close()
         await database.close()
       },
     }
@@ -87,9 +94,10 @@ interface Parts {
   backend: Backend
   database: Database
   logger: Logger
+  uploadLocks: UploadLocks
 }
 
-function buildApp({ config, keys, backend, database, logger }: Parts) {
+function buildApp({ config, keys, backend, database, logger, uploadLocks }: Parts) {
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -103,6 +111,17 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
     nameRules,
     verifyReads,
     heartbeats,
+    now,
+  })
+  const resumable = new ResumableUploads({
+    database,
+    backend,
+    logger,
+    maxFileSize,
+    nameRules,
+    lifetimeMs: config.tusExpiryMs,
+    heartbeats,
+    locks: uploadLocks,
     now,
   })
   const buckets = new BucketStorage({ database, backend, logger, maxFileSize })
@@ -121,8 +140,10 @@ function buildApp({ config, keys, backend, database, logger }: Parts) {
       lists: new ObjectLists(database),
       buckets,
       urls,
+      resumable,
       tokens,
       checks,
+      maxFileSize,
       userBuckets,
       supabaseCompat,
       corsOrigins,
@@ -141,7 +162,12 @@ const SHORTEST_HEARTBEAT_MS = 100
 /** A pass that was full has left something to do. In milliseconds. */
 const SOON_MS = 10_000
 
-function startWorkers({ config, backend, database, logger }: Omit<Parts, 'keys'>): Schedule[] {
+function startWorkers({
+  config,
+  backend,
+  database,
+  logger,
+}: Omit<Parts, 'keys' | 'uploadLocks'>): Schedule[] {
   const workers: Schedule[] = []
   const { intervalMs, graceMs } = config.cleanup
   if (intervalMs > 0) {

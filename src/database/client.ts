@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { inOurErrors } from './postgres-error.ts'
@@ -16,6 +17,16 @@ export interface Database {
    * The lock is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
    */
   exclusively<T>(key: number, work: (lost: AbortSignal) => Promise<T>): Promise<T | null>
+  /** Opens a connection that is not of the pool, for what lives as long as a session does. */
+  openSession(): Session
+  close(): Promise<void>
+}
+
+/** One connection, for as long as it lasts. */
+export interface Session {
+  sql: postgres.Sql
+  /** Aborted when the connection is lost, and all that it held with it. */
+  lost: AbortSignal
   close(): Promise<void>
 }
 
@@ -37,18 +48,24 @@ export function openDatabase(address: DatabaseAddress, options: { connections: n
       ? postgres(address, { ...settings, ...changes })
       : postgres({ ...address, pass: '', ...settings, ...changes })
   const sql = connect()
+  const openSession = (): Session => {
+    const lost = new AbortController()
+    setMaxListeners(0, lost.signal) // each lock of the session listens
+    // The driver replaces a connection after about an hour, and with it all that the session holds would go.
+    const session = connect({ max: 1, max_lifetime: null, idle_timeout: 0, onclose: () => lost.abort() })
+    return { sql: session, lost: lost.signal, close: () => session.end({ timeout: 1 }) }
+  }
   return {
     sql,
     drizzle: drizzle(sql),
+    openSession,
     exclusively: async (key, work) => {
-      const lost = new AbortController()
-      // The driver replaces a connection after about an hour, and with it the lock would go.
-      const session = connect({ max: 1, max_lifetime: null, idle_timeout: 0, onclose: () => lost.abort() })
+      const session = openSession()
       try {
-        const [lock] = await inOurErrors(session`select pg_try_advisory_lock(${key}::bigint) as taken`)
-        return lock?.taken ? await work(lost.signal) : null
+        const [lock] = await inOurErrors(session.sql`select pg_try_advisory_lock(${key}::bigint) as taken`)
+        return lock?.taken ? await work(session.lost) : null
       } finally {
-        await session.end({ timeout: 1 })
+        await session.close()
       }
     },
     close: () => sql.end({ timeout: 5 }),

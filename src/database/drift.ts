@@ -19,7 +19,7 @@ export interface StaleUpload extends Location {
   name: string
 }
 
-/** Uploads of which nothing was heard for `graceMs`. */
+/** Uploads of which nothing was heard for `graceMs`, and resumable ones that have expired. */
 export function staleUploads(database: Database, graceMs: number, scope: Scope, limit: number) {
   return ask<StaleUpload>(
     database,
@@ -312,8 +312,10 @@ function asObjectToCheck(row: CheckRow): ObjectToCheck {
   }
 }
 
+/** Of a row of `storage.uploads`. Between the pieces of a resumable upload nobody speaks for it until it expires. */
 function isStale(graceMs: number): SQL {
-  return sql`heartbeat_at <= ${longAgo(graceMs)}`
+  return sql`heartbeat_at <= ${longAgo(graceMs)} and not exists (
+    select from storage.resumable_uploads r where r.id = version and r.ended is null and r.expires_at > now())`
 }
 
 function longAgo(ms: number): SQL {

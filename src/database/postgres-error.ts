@@ -21,6 +21,7 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '28P01': 'DatabaseUnavailable',
   '3D000': 'DatabaseUnavailable', // the database itself is missing
   '53100': 'StorageFull',
+  '53200': 'TooManyConnections', // memory: the table of locks is full
   '53300': 'TooManyConnections',
   '55P03': 'ResourceLocked',
   '57014': 'DatabaseTimeout',

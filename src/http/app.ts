@@ -10,7 +10,9 @@ import { bucketRoutes } from './routes/bucket.ts'
 import { healthRoutes } from './routes/health.ts'
 import { listRoutes } from './routes/list.ts'
 import { objectRoutes } from './routes/object.ts'
+import { resumableRoutes } from './routes/resumable.ts'
 import { signRoutes } from './routes/sign.ts'
+import { tusHeaders } from './tus/protocol.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
@@ -23,6 +25,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
   })
 
   app.use(requestLog(logger))
+  app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
   app.use(cors(services.corsOrigins))
 
   app.route('/', healthRoutes(services))
@@ -31,6 +34,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
   app.route('/', listRoutes(services))
   app.route('/', signRoutes(services))
   app.route('/', objectRoutes(services))
+  app.route('/', resumableRoutes(services, logger))
 
   app.notFound((c) => {
     const { method, path } = c.req

@@ -9,7 +9,8 @@ const REQUEST_HEADERS = [
   'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
   'x-upsert, x-metadata, x-signature, x-robots-tag, x-request-id',
-  'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum',
+  'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum, upload-expires',
+  'upload-concat, x-http-method-override, x-requested-with',
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',
 ].join(', ')
 
@@ -17,7 +18,7 @@ const REQUEST_HEADERS = [
 const RESPONSE_HEADERS = [
   'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified',
   'location, x-request-id, retry-after',
-  'upload-offset, upload-length, upload-expires, upload-metadata',
+  'upload-offset, upload-length, upload-defer-length, upload-expires, upload-metadata',
   'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
 ].join(', ')
 

@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
+import type { ResumableUploads } from '../storage/resumable-uploads.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
 import type { TokenVerifier } from './token-verifier.ts'
 
@@ -12,9 +13,12 @@ export interface Services {
   lists: ObjectLists
   buckets: BucketStorage
   urls: SignedUrls
+  resumable: ResumableUploads
   tokens: TokenVerifier
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
+  /** Largest object, in bytes, whatever its bucket says. */
+  maxFileSize: number
   userBuckets: boolean
   supabaseCompat: boolean
   corsOrigins: string[]

@@ -2,19 +2,35 @@ import type { Logger } from 'pino'
 import { StorageError, wireError } from '../errors.ts'
 import type { AppContext } from './env.ts'
 
+/** The one renderer of errors on the REST surface (contract §1.5). */
+export function errorResponse(c: AppContext, thrown: unknown, logger: Logger, compat: boolean): Response {
+  const { error, message } = loggedError(c, thrown, logger)
+  const { http, body } = wireError(error, compat)
+  if (error.status === 500) body.message = message
+  return c.json(body, http as 400, error.headers) // Hono's type names the usual statuses; 544 and 499 are ours
+}
+
+/** Nothing is wrong with the server then. */
+const EXPECTED = new Set<StorageError['code']>([
+  'NotImplemented',
+  'LockTimeout',
+  'ShuttingDown',
+  'TooManyUploads',
+])
+
 /**
- * The one renderer of errors on the REST surface (contract §1.5). What is no StorageError is a fault of ours:
+ * What was thrown, as an error of ours, with the sentence for the client. What is no StorageError is a fault of ours:
  * logged whole, and told in one plain sentence with the request's id.
  */
-export function errorResponse(c: AppContext, thrown: unknown, logger: Logger, compat: boolean): Response {
+export function loggedError(
+  c: AppContext,
+  thrown: unknown,
+  logger: Logger,
+): { error: StorageError; message: string } {
   const error = thrown instanceof StorageError ? thrown : new StorageError('InternalError', { cause: thrown })
-  const { http, body } = wireError(error, compat)
-  if (error.status >= 500) {
-    logger.error(
-      { err: error.cause ?? error, code: error.code, requestId: c.get('requestId') },
-      error.message,
-    )
+  const requestId = c.get('requestId')
+  if (error.status >= 500 && !EXPECTED.has(error.code)) {
+    logger.error({ err: error.cause ?? error, code: error.code, requestId }, error.message)
   }
-  if (error.status === 500) body.message = `${error.message} (request ${c.get('requestId')})`
-  return c.json(body, http as 400, error.headers) // Hono's type names the usual statuses; 544 and 499 are ours
+  return { error, message: error.status === 500 ? `${error.message} (request ${requestId})` : error.message }
 }

@@ -153,7 +153,7 @@ function formFields(fields: Map<string, string>): LateFields {
 }
 
 /** In bytes, or null for a chunked body. Node has refused what is no number. */
-function declaredLength(incoming: IncomingMessage): number | null {
+export function declaredLength(incoming: IncomingMessage): number | null {
   const length = incoming.headers['content-length']
   return length === undefined
     ? incoming.headers['transfer-encoding'] === undefined

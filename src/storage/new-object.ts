@@ -30,7 +30,7 @@ export function intendedWrite(
 /** The row of an upload whose bytes are stored at `at`, or will be (contract §8). */
 export function uploadedObject(
   caller: Caller,
-  request: UploadRequest,
+  request: Omit<UploadRequest, 'body'>,
   at: Location,
   written: Written,
   now: Date,

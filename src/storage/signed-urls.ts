@@ -126,14 +126,19 @@ export class SignedUrls {
    *
    * @throws as `FileStorage.upload`
    */
-  async upload(caller: Caller, { owner, ...target }: UploadGrant, content: UploadContent): Promise<Stored> {
-    const signer: Caller = {
+  async upload(caller: Caller, grant: UploadGrant, content: UploadContent): Promise<Stored> {
+    const { bucket, name, upsert } = grant
+    return this.#options.files.upload(this.signer(caller, grant), { ...content, bucket, name, upsert })
+  }
+
+  /** Who uploads with a token: the server, in the signer's name (contract §5.7). */
+  signer(caller: Caller, { owner }: UploadGrant): Caller {
+    return {
       ...caller,
       role: 'service_role',
       subject: owner,
       claims: { role: 'service_role', ...(owner !== null && { sub: owner }) },
     }
-    return this.#options.files.upload(signer, { ...content, ...target })
   }
 
   #sign(bucket: string, name: string, expiresInSeconds: number): SignedUrl {

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
 import { bucketUid, trimEvents } from '../database/drift.ts'
+import { trimResumableUploads } from '../database/resumable-uploads.ts'
 import { StorageError } from '../errors.ts'
 import { removeEmptyFolders } from './cleanup/empty-folders.ts'
 import { finishRemovals, giveUpStaleUploads } from './cleanup/listed-versions.ts'
@@ -37,7 +38,12 @@ const ADVISORY_LOCK = 0x5f72_6f70
 
 /** Events are kept for so long, in milliseconds. */
 const EVENTS_KEPT_MS = 7 * 86_400_000
-const EVENTS_PER_PASS = 10_000
+
+/** For a client that asks for its upload a day after it has ended. */
+const ENDED_UPLOADS_KEPT_MS = 86_400_000
+
+/** How many rows one statement forgets. */
+const ROWS_PER_STEP = 10_000
 
 /** Repairs drift between rows and bytes (design §6). Safe beside running requests, and beside another cleanup. */
 export class OrphanCleanup {
@@ -70,10 +76,25 @@ export class OrphanCleanup {
       await removeUnnamedBytes(pass)
       await repairMissingBytes(pass)
       await removeEmptyFolders(pass)
-      if (!dryRun && bucket === undefined) await trimEvents(database, EVENTS_KEPT_MS, EVENTS_PER_PASS)
+      if (!dryRun && bucket === undefined) {
+        await trim(pass, 'events', () => trimEvents(database, EVENTS_KEPT_MS, ROWS_PER_STEP))
+        await trim(pass, 'ended uploads', () =>
+          trimResumableUploads(database, ENDED_UPLOADS_KEPT_MS, ROWS_PER_STEP),
+        )
+      }
       if (!dryRun) for (const [repair, count] of pass.counts()) this.totals[repair] += count
       logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')
       return pass.report
     })
+  }
+}
+
+/** Forgets all that is old enough: what a busy server adds between two passes may take many steps. */
+async function trim(pass: CleanupPass, step: string, forget: () => Promise<number>): Promise<void> {
+  for (let done = 0; ; ) {
+    const count = await forget()
+    if (count < ROWS_PER_STEP) return
+    done += count
+    await pass.between(step, done)
   }
 }

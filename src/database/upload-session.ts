@@ -1,0 +1,78 @@
+import type { Database, Session } from './client.ts'
+import { inOurErrors } from './postgres-error.ts'
+import { bytesOrNull, type TakenUpload } from './resumable-uploads.ts'
+
+/** One request's turn with a resumable upload. */
+export interface UploadTurn {
+  /** Null when the upload has ended or expired, or was not to be taken. */
+  taken: TakenUpload | null
+  /** Aborted when the turn is lost with its connection. */
+  lost: AbortSignal
+  /** Ends the turn. Never fails: one that cannot be given back ends with its connection. */
+  end(): Promise<void>
+}
+
+/**
+ * The turns that this server has with resumable uploads: advisory locks, any number of them, on one connection that is
+ * not of the pool. PostgreSQL itself gives them back when the server dies, at once, so no lock is ever left behind and
+ * none has to be renewed.
+ *
+ * Within this process an upload can be had twice: the caller keeps its own requests apart.
+ */
+export class UploadSession {
+  readonly #database: Database
+  #session: Session | undefined
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /**
+   * Does not wait: null when another server has the upload.
+   *
+   * @param lifetimeMs how long the upload stays after this, or null to look at it only
+   * @throws DatabaseUnavailable
+   */
+  async tryTurn(id: string, lifetimeMs: number | null): Promise<UploadTurn | null> {
+    this.#session ??= this.#open()
+    const { sql, lost, close } = this.#session
+    const [row] = await inOurErrors(sql<TurnRow[]>`
+      select * from storage.lock_resumable_upload(${id}, ${lifetimeMs !== null}, ${lifetimeMs ?? 0})`)
+    if (!row || lost.aborted) return null
+    return {
+      taken:
+        row.attempt === null
+          ? null
+          : {
+              attempt: Number(row.attempt),
+              length: bytesOrNull(row.upload_length),
+              progress: { offset: Number(row.upload_offset), notes: row.notes },
+            },
+      lost,
+      end: async () => {
+        if (!lost.aborted) await sql`select storage.unlock_resumable_upload(${id})`.catch(close)
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#session?.close()
+  }
+
+  #open(): Session {
+    const session = this.#database.openSession()
+    // The driver would connect again, but the locks are gone, and who held them has been told.
+    session.lost.addEventListener('abort', () => {
+      if (this.#session === session) this.#session = undefined
+      void session.close()
+    })
+    return session
+  }
+}
+
+interface TurnRow {
+  attempt: string | null
+  upload_length: string | null
+  upload_offset: string | null
+  notes: string | null
+}

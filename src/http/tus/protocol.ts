@@ -1,0 +1,56 @@
+import type { MiddlewareHandler } from 'hono'
+import type { Logger } from 'pino'
+import type { StorageError } from '../../errors.ts'
+import type { AppContext, Env, Services } from '../env.ts'
+import { loggedError } from '../error-response.ts'
+import { requestTarget } from '../request-path.ts'
+import { TUS_CHECKSUM_ALGORITHMS, TUS_EXTENSIONS, TUS_VERSION } from './headers.ts'
+
+export const TUS_PATH = '/upload/resumable'
+
+/** What every answer of the protocol carries, and what OPTIONS tells of this server (TUS 1.0, contract §5.5). */
+export function tusHeaders({ maxFileSize }: Pick<Services, 'maxFileSize'>): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const { incoming, outgoing } = c.env
+    const { path } = requestTarget(incoming)
+    if (path !== TUS_PATH && !path.startsWith(`${TUS_PATH}/`)) return next()
+    // On Node's response, so that errors carry it too.
+    outgoing.setHeader('Tus-Resumable', TUS_VERSION)
+    if (incoming.method === 'OPTIONS') {
+      outgoing.setHeader('Tus-Version', TUS_VERSION)
+      outgoing.setHeader('Tus-Extension', TUS_EXTENSIONS)
+      outgoing.setHeader('Tus-Max-Size', String(maxFileSize))
+      outgoing.setHeader('Tus-Checksum-Algorithm', TUS_CHECKSUM_ALGORITHMS)
+    }
+    return next()
+  }
+}
+
+/** Errors that this surface tells otherwise (contract §5.8). */
+const STATUS: Partial<Record<StorageError['code'], number>> = {
+  InvalidJWT: 400,
+  ExpiredToken: 400,
+  InvalidSignature: 400,
+}
+
+const TEXT: Partial<Record<StorageError['code'], string>> = {
+  InvalidJWT: 'Invalid Compact JWS',
+  ExpiredToken: '"exp" claim timestamp check failed',
+  EntityTooLarge: 'Maximum size exceeded\n',
+  OffsetConflict: 'Upload-Offset conflict\n',
+}
+
+/** The renderer of errors of this surface: plain text and the true status (contract §5.8). */
+export function tusError(c: AppContext, thrown: unknown, logger: Logger, isHead: boolean): Response {
+  const { error, message } = loggedError(c, thrown, logger)
+  // At a HEAD that fails otherwise than so, tus-js-client forgets the upload, and begins it anew from its first byte.
+  const isForNow = isHead && error.status > 500
+  const status = isForNow ? 423 : (STATUS[error.code] ?? error.status)
+  // The rest of a piece that was taken from its request will not be read.
+  const headers = error.code === 'ResourceLocked' ? { ...error.headers, Connection: 'close' } : error.headers
+  return c.body(TEXT[error.code] ?? message, status as 400, {
+    ...headers,
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Cache-Control': 'no-store',
+  })
+}

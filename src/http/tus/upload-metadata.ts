@@ -1,0 +1,59 @@
+import { StorageError } from '../../errors.ts'
+import { parseContentType } from '../../storage/content-type.ts'
+import type { ResumableRequest } from '../../storage/resumable-uploads.ts'
+import { metadataFromJson } from '../user-metadata.ts'
+
+/** What the Upload-Metadata of a creation says (contract §5.3). */
+export type UploadMetadata = Pick<ResumableRequest, 'bucket' | 'name' | 'content'>
+
+/** In characters. The header comes back with each HEAD, and clients on Node take no more than 16 KiB of headers. */
+const MAX_LENGTH = 12 * 1024
+
+/** `key base64`, or `key` alone; a key is printable ASCII without space and comma (TUS 1.0, Upload-Metadata). */
+const METADATA_PAIR = /^([!-+\--~]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/
+
+/**
+ * Reads the Upload-Metadata header. Unknown keys mean nothing here, and are kept by who keeps the header.
+ *
+ * @throws InvalidRequest when it is missing, malformed, or names no bucket or object; InvalidMimeType
+ */
+export function parseUploadMetadata(header: string | undefined): UploadMetadata {
+  if (header === undefined || header.trim() === '') throw malformed('Upload-Metadata is required')
+  if (header.length > MAX_LENGTH) throw malformed('Upload-Metadata is too long')
+  const values = new Map<string, string>()
+  for (const pair of header.split(',')) {
+    const [, key, value = ''] = METADATA_PAIR.exec(pair.trim()) ?? []
+    if (key === undefined || values.has(key)) throw malformed('Upload-Metadata is malformed')
+    values.set(key, decode(value))
+  }
+  const bucket = values.get('bucketName')
+  const name = values.get('objectName')
+  if (!bucket || !name) throw malformed('Upload-Metadata needs bucketName and objectName')
+  const contentType = parseContentType(values.get('contentType'))
+  const userMetadata = metadataFromJson(values.get('metadata'))
+  const seconds = values.get('cacheControl') ?? ''
+  return {
+    bucket,
+    name,
+    content: {
+      contentType,
+      cacheControl: /^\d{1,20}$/.test(seconds) ? `max-age=${seconds}` : 'no-cache',
+      ...(userMetadata !== undefined && { userMetadata }),
+    },
+  }
+}
+
+function decode(base64: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(base64, 'base64'))
+  } catch (cause) {
+    throw new StorageError('InvalidRequest', {
+      message: 'Upload-Metadata has a value that is not UTF-8',
+      cause,
+    })
+  }
+}
+
+function malformed(message: string): StorageError {
+  return new StorageError('InvalidRequest', { message })
+}
