@@ -1,6 +1,8 @@
 /** What a client asks of the server. Keys are `<bucket>/<name>`; contents are known by their SHA-256. */
 export type Operation =
-  | { kind: 'insert' | 'upsert'; key: string; sha256: string }
+  /** `inPieces`: as a resumable upload. */
+  | { kind: 'insert'; key: string; sha256: string; inPieces?: boolean }
+  | { kind: 'upsert'; key: string; sha256: string }
   | { kind: 'read' | 'delete'; key: string }
   | { kind: 'move'; from: string; to: string }
   | { kind: 'copy'; from: string; to: string; upsert: boolean }

@@ -29,6 +29,12 @@ export const MUTANTS: Mutant[] = [
     replace: ';',
   },
   {
+    omits: 'the bytes of a piece',
+    file: 'backend/growing-file.js',
+    find: 'await mapped(file.sync());',
+    replace: ';',
+  },
+  {
     omits: 'the name of a file',
     file: 'backend/folders.js',
     find: 'await flushPath(shard);',

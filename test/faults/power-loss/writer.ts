@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
+import { metadataOf } from '../../support/tus-requests.ts'
 import { Ledger } from '../crashes/ledger.ts'
 import { type Answer, type Contents, isAcknowledged, type Operation } from '../crashes/operation.ts'
 import type { Random } from '../random.ts'
@@ -63,6 +64,8 @@ export class Writer {
     await upload(`${old}/0`, 2000)
     await upload(`${old}/1`, 400_000)
     await upload(`${old}/2`, 10)
+    const pieces = Buffer.alloc(3000, ' in pieces')
+    await this.#must({ kind: 'insert', key: `${old}/4`, sha256: hash(pieces), inPieces: true }, pieces)
     await this.#must({ kind: 'delete', key: `${old}/2` })
     await this.#must({ kind: 'move', from: `${old}/1`, to: `${old}/3` })
     // Into new folders, whose names nothing else flushes.
@@ -130,7 +133,7 @@ export class Writer {
   #choose(sha256: string): Operation {
     const [key, to] = [this.#key(), this.#key()]
     const dice = this.#random.below(20)
-    if (dice < 3) return { kind: 'insert', key, sha256 }
+    if (dice < 3) return { kind: 'insert', key, sha256, inPieces: this.#random.below(2) === 0 }
     if (dice < 10 || key === to) return { kind: 'upsert', key, sha256 }
     if (dice < 12) return { kind: 'delete', key }
     if (dice < 15) return { kind: 'move', from: key, to }
@@ -155,6 +158,8 @@ export class Writer {
     switch (operation.kind) {
       case 'insert':
       case 'upsert': {
+        if (operation.kind === 'insert' && operation.inPieces)
+          return this.#insertInPieces(operation.key, content)
         // In two pieces, neither of them empty: `fetch` would wait for more for ever.
         const half = content.length / 2
         const isChunked = this.#random.below(4) === 0
@@ -170,6 +175,35 @@ export class Writer {
       case 'copy':
         return this.#send('POST', 'copy', route(operation), { 'x-upsert': String(operation.upsert) })
     }
+  }
+
+  async #insertInPieces(key: string, content: Buffer): Promise<Answer> {
+    const [bucketName = '', objectName = ''] = key.split('/')
+    const tus = { 'tus-resumable': '1.0.0' }
+    const creation = {
+      'upload-length': String(content.length),
+      'upload-metadata': metadataOf({ bucketName, objectName }),
+    }
+    const path = '/upload/resumable'
+    const created = await this.#machine.request('POST', path, { headers: { ...tus, ...creation } })
+    if (created.status !== 201) return { status: created.status }
+    const id = created.headers.get('location')?.split('/').at(-1)
+    const end = this.#random.below(content.length)
+    let status = 0
+    for (const [from, to] of [
+      [0, end],
+      [end, content.length],
+    ] as const) {
+      const piece = { 'content-type': 'application/offset+octet-stream', 'upload-offset': String(from) }
+      const body = new Uint8Array(content.subarray(from, to))
+      const answer = await this.#machine.request('PATCH', `${path}/${id}`, {
+        headers: { ...tus, ...piece },
+        body,
+      })
+      status = answer.status
+      if (status !== 204) return { status }
+    }
+    return { status: 201 } // what it is worth, in the words of other uploads
   }
 
   async #send(

@@ -1,0 +1,73 @@
+import { mintToken } from '../../src/keys.ts'
+import { Command, newFolder, removeFolder } from '../support/command.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { type Line, NOWHERE, openLine } from '../support/line.ts'
+import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+
+/** The two secrets that all servers of a database need. */
+const SECRETS = {
+  STORAGE_JWT_SECRET: 'a secret that all of the servers know',
+  STORAGE_SIGNING_SECRET: 'another secret that all of them know',
+}
+
+/** Servers as processes of their own, over one database and one folder, and the line on which clients reach one. */
+export class ServerProcesses {
+  readonly #commands: Command[] = []
+
+  private constructor(
+    readonly folder: string,
+    readonly database: TestDatabase,
+    readonly line: Line,
+    readonly keys: { serviceKey: string },
+    private readonly proxy: PostgresProxy,
+    private readonly env: Record<string, string>,
+  ) {}
+
+  /** @param env of all servers. There is none yet. */
+  static async open(env: Record<string, string> = {}): Promise<ServerProcesses> {
+    const database = await createTestDatabase()
+    const proxy = await openPostgresProxy() // settings name a database by TCP
+    const serviceKey = await mintToken(SECRETS.STORAGE_JWT_SECRET, { role: 'service_role' })
+    const line = await openLine(NOWHERE)
+    return new ServerProcesses(await newFolder(), database, line, { serviceKey }, proxy, {
+      ...SECRETS,
+      DATABASE_URL: proxy.url(database.name),
+      STORAGE_PORT: '0',
+      ...env,
+    })
+  }
+
+  /** Where clients find whichever server the line leads to. */
+  get url(): string {
+    return this.line.url
+  }
+
+  /** Starts one, and leads the line to it. */
+  async start(): Promise<Command> {
+    const command = new Command(['serve'], { cwd: this.folder, env: this.env })
+    this.#commands.push(command)
+    this.line.target = await command.url()
+    return command
+  }
+
+  /** As the service, past the line. An object is sent as JSON. */
+  request = (
+    method: string,
+    path: string,
+    { body }: { body?: object | string | null } = {},
+  ): Promise<Response> => {
+    const headers = { authorization: `Bearer ${this.keys.serviceKey}`, 'content-type': 'application/json' }
+    return fetch(`${this.line.target}${path}`, {
+      method,
+      headers,
+      ...(body && { body: JSON.stringify(body) }),
+    })
+  }
+
+  async remove(): Promise<void> {
+    await removeFolder(this.folder, this.#commands)
+    await this.line.close()
+    await this.proxy.close()
+    await this.database.drop()
+  }
+}
