@@ -15,6 +15,7 @@ import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
 import { list } from './rows/list.ts'
 import { memory } from './rows/memory.ts'
+import { resumable } from './rows/resumable.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
 import { smallGetRls } from './rows/small-get-rls.ts'
 import { smallUpload } from './rows/small-upload.ts'
@@ -26,6 +27,7 @@ const FAMILIES: Record<string, Family> = {
   upload: smallUpload,
   'large-get': largeGet,
   'large-put': largePut,
+  resumable,
   list,
   memory,
   sweep,

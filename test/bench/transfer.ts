@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { request } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 
@@ -14,12 +14,53 @@ const CHUNK = randomBytes(1024 * 1024)
 export async function timeUpload(
   url: string,
   size: number,
-  options: { method: 'POST' | 'PUT'; headers?: Record<string, string> },
+  { method, headers = {} }: { method: 'POST' | 'PUT'; headers?: Record<string, string> },
 ): Promise<number> {
-  const { method, headers = {} } = options
   const startedAt = performance.now()
-  const sending = request(url, { method, agent: false, headers: { ...headers, 'content-length': size } })
-  const answered = once(sending, 'response')
+  await send(request(url, { method, agent: false, headers: { ...headers, 'content-length': size } }), size)
+  return (performance.now() - startedAt) / 1000
+}
+
+/**
+ * Sends `size` bytes in pieces, one after the other on one connection, as tus-js-client does.
+ *
+ * @param url where uploads are created
+ * @returns seconds until the last answer; all must be successes
+ */
+export async function timeResumableUpload(
+  url: string,
+  size: number,
+  options: { bucket: string; name: string; pieceBytes: number; headers: Record<string, string> },
+): Promise<number> {
+  const { bucket, name, pieceBytes } = options
+  const headers = { ...options.headers, 'tus-resumable': '1.0.0' }
+  const encoded = (text: string) => Buffer.from(text).toString('base64')
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const startedAt = performance.now()
+  const creation = {
+    'content-length': 0,
+    'upload-length': size,
+    'upload-metadata': `bucketName ${encoded(bucket)},objectName ${encoded(name)}`,
+  }
+  const created = await send(request(url, { method: 'POST', agent, headers: { ...headers, ...creation } }), 0)
+  const location = created.headers.location ?? ''
+  for (let offset = 0; offset < size; offset += pieceBytes) {
+    const length = Math.min(pieceBytes, size - offset)
+    const piece = {
+      'content-type': 'application/offset+octet-stream',
+      'content-length': length,
+      'upload-offset': offset,
+    }
+    await send(request(location, { method: 'PATCH', agent, headers: { ...headers, ...piece } }), length)
+  }
+  const seconds = (performance.now() - startedAt) / 1000
+  agent.destroy()
+  return seconds
+}
+
+/** Sends the body, and returns the answer, which must be a success. */
+async function send(sending: ClientRequest, size: number): Promise<IncomingMessage> {
+  const answered = once(sending, 'response') as Promise<[IncomingMessage]>
   answered.catch(() => {}) // awaited below
   for (let left = size; left > 0; left -= CHUNK.length) {
     if (!sending.write(left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK)) {
@@ -28,10 +69,10 @@ export async function timeUpload(
   }
   sending.end()
   const [response] = await answered
-  const seconds = (performance.now() - startedAt) / 1000
   const body = await text(response)
-  if (response.statusCode >= 300) throw new Error(`${method} ${url}: ${response.statusCode} ${body}`)
-  return seconds
+  const { statusCode = 0 } = response
+  if (statusCode >= 300) throw new Error(`${sending.method} ${sending.path}: ${statusCode} ${body}`)
+  return response
 }
 
 /**
