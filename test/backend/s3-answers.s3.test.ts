@@ -35,11 +35,12 @@ describeWithS3('a store that answers oddly', (s3) => {
     await rm(spoolDir, { recursive: true })
   })
 
-  function open(endpoint: string): S3Backend {
+  /** @param patience for a store that does answer in the end, though a busy machine makes it slow */
+  function open(endpoint: string, patience = '400ms'): S3Backend {
     const hasty = {
       STORAGE_S3_ATTEMPTS: '2',
-      STORAGE_S3_TIMEOUT: '400ms',
-      STORAGE_S3_CONNECT_TIMEOUT: '400ms',
+      STORAGE_S3_TIMEOUT: patience,
+      STORAGE_S3_CONNECT_TIMEOUT: patience,
     }
     const { s3: settings } = readConfig({ ...env, ...hasty, STORAGE_S3_ENDPOINT: endpoint })
     if (!settings) throw new Error('there are no settings for S3')
@@ -102,14 +103,14 @@ describeWithS3('a store that answers oddly', (s3) => {
   })
 
   it('and falls silent in the middle of a check is asked for the rest', async () => {
-    open(proxy.endpoint)
+    open(proxy.endpoint, '3s')
     const silence = proxy.fail({ at: { responseBytes: 10 }, what: 'stall' }, { times: 1, when: isGet })
     await backend.check()
     expect(silence.count).toBe(1)
   })
 
   it('and gives nothing back to the check keeps nothing of it', async () => {
-    open(proxy.endpoint)
+    open(proxy.endpoint, '3s')
     const injected = proxy.fail({ at: 'before', what: 'cut' }, { when: isGet })
     await expect(backend.check()).rejects.toMatchObject({ code: 'BackendUnavailable' })
     injected.stop()
