@@ -94,21 +94,23 @@ create function storage.ask_resumable_upload(
   expires_at timestamptz, state text,
   has_bucket boolean, file_size_limit bigint, allowed_mime_types text[]
 ) language plpgsql as $$
-declare
-  found_upload record;
 begin
-  return query select * from storage.find_resumable_upload(upload);
-  select * into found_upload from storage.find_resumable_upload(upload);
-  if found_upload.bucket_id = bucket and found_upload.name = object and found_upload.is_signed = signed
-    and coalesce(found_upload.owner_id, '') = subject and found_upload.owner_role = role
-    and found_upload.state = 'open' and found_upload.has_bucket
+  select f.* into bucket_id, name, bucket_uid, owner_id, owner_role, is_signed, upload_length, upload_offset,
+    upload_metadata, content, notes, expires_at, state, has_bucket, file_size_limit, allowed_mime_types
+  from storage.find_resumable_upload(upload) f;
+  if not found then
+    return;
+  end if;
+  return next;
+  if bucket_id = bucket and name = object and is_signed = signed and coalesce(owner_id, '') = subject
+    and owner_role = role and state = 'open' and has_bucket
   then
     perform storage.act_as(role, subject, claims, token, operation, method, path, headers, user_buckets);
     perform storage.trial_write(
-      bucket, object, owner, found_upload.owner_id,
-      jsonb_build_object('mimetype', found_upload.content -> 'contentType')
-        || jsonb_strip_nulls(jsonb_build_object('contentLength', found_upload.upload_length)),
-      found_upload.content -> 'userMetadata', upsert
+      bucket, object, owner, owner_id,
+      jsonb_build_object('mimetype', content -> 'contentType')
+        || jsonb_strip_nulls(jsonb_build_object('contentLength', upload_length)),
+      content -> 'userMetadata', upsert
     );
   end if;
 end $$;

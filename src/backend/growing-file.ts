@@ -50,8 +50,7 @@ export async function growFile(
   }
   const write = async (batch: Uint8Array[]) => {
     if (failure) throw failure.reason
-    await writeAll(file, batch, length)
-    for (const chunk of batch) length += chunk.length
+    length = await writeAll(file, batch, length)
     if (failure || checkpoint) return
     const isDueToTell = performance.now() - last >= TOLD_AFTER_MS
     if (!isDueToTell && length - begun < AHEAD_BYTES) return

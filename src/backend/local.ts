@@ -34,6 +34,7 @@ import type {
   WriteOptions,
   Written,
 } from './backend.ts'
+import { BatchSize } from './batch-size.ts'
 import { drain } from './drain.ts'
 import { errno, fromErrno, mapped, unusable } from './file-errors.ts'
 import { Folders } from './folders.ts'
@@ -69,10 +70,7 @@ export class LocalBackend implements Backend {
   readonly isNear = true
   readonly #folders: Folders
   readonly #fsync: boolean
-  /** How many streams are being written now. */
-  #streams = 0
-  readonly #batchBytes = () =>
-    Math.min(WRITE_BYTES, Math.max(MIN_WRITE_BYTES, GATHERED_BYTES / this.#streams))
+  readonly #batchSize = new BatchSize()
 
   /** @throws BackendUnavailable when the folder cannot be made */
   constructor({ root, fsync }: LocalBackendOptions) {
@@ -98,44 +96,37 @@ export class LocalBackend implements Backend {
       })
     }
     body.on('error', ignore) // it may break before `drain` listens, which then finds it broken
-    this.#streams++
-    try {
-      return await this.#create(path, async (file) => {
+    return this.#batchSize.during(() =>
+      this.#create(path, async (file) => {
         const hash = createHash('sha256')
-        let done = 0
+        let length = 0
         const { size } = await drain(body, {
           maxBytes,
-          batchBytes: this.#batchBytes,
+          batchBytes: this.#batchSize.bytes,
           tap: (chunk) => hash.update(chunk),
           write: async (batch) => {
-            await writeAll(file, batch, done)
-            for (const chunk of batch) done += chunk.length
+            length = await writeAll(file, batch, length)
           },
         })
         return { size, sha256: hash.digest('hex') }
-      })
-    } finally {
-      this.#streams--
-    }
+      }),
+    )
   }
 
   /** The pieces are one file, which grows at its true place. No notes are needed for that. */
   async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     body.on('error', ignore) // as in `write`
-    this.#streams++
-    try {
-      const { size, cut } = await this.#grow(this.#path(at), from.offset, (file) =>
+    const { size, cut } = await this.#batchSize.during(() =>
+      this.#grow(this.#path(at), from.offset, (file) =>
         growFile(file, from.offset, body, {
           ...options,
-          batchBytes: this.#batchBytes,
+          batchBytes: this.#batchSize.bytes,
           onDurable: (length) => options.onProgress({ offset: length, notes: null }),
           fsync: this.#fsync,
         }),
-      )
-      return { progress: { offset: from.offset + size, notes: null }, cut }
-    } finally {
-      this.#streams--
-    }
+      ),
+    )
+    return { progress: { offset: from.offset + size, notes: null }, cut }
   }
 
   async complete(at: Location, { offset }: Progress): Promise<void> {
@@ -414,15 +405,6 @@ export class LocalBackend implements Backend {
 }
 
 const SHARD = /^[0-9a-f]{2}$/
-
-/** One write to the disk; larger ones gain nothing. About twice as much of an upload is in memory. */
-const WRITE_BYTES = 512 * 1024
-
-/** What all uploads together may gather for a write: with many at once, each writes in smaller pieces. */
-const GATHERED_BYTES = 16 * 1024 * 1024
-
-/** Below this a write costs more than it saves in memory. */
-const MIN_WRITE_BYTES = 32 * 1024
 
 /** One read from the disk. Measured to a socket: 256 KiB is a third slower, 1 MiB hardly faster. */
 const READ_BYTES = 512 * 1024

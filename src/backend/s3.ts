@@ -17,7 +17,7 @@ import type {
   WriteOptions,
   Written,
 } from './backend.ts'
-import { BatchSize } from './s3/batch-size.ts'
+import { BatchSize } from './batch-size.ts'
 import { ByteSender } from './s3/byte-sender.ts'
 import { DirectUrls } from './s3/direct-urls.ts'
 import { GrowingObjects } from './s3/growing-objects.ts'

@@ -1,14 +1,16 @@
 import type { FileHandle } from 'node:fs/promises'
 import { mapped } from './file-errors.ts'
 
-/** Writes all of these, from `position` on. @throws StorageFull, BackendUnavailable */
-export async function writeAll(file: FileHandle, batch: Uint8Array[], position: number): Promise<void> {
+/** Writes all of these, from `position` on. Returns where they end. @throws StorageFull, BackendUnavailable */
+export async function writeAll(file: FileHandle, batch: Uint8Array[], position: number): Promise<number> {
   let rest = batch
-  for (let done = 0; rest.length > 0; ) {
-    const { bytesWritten } = await mapped(file.writev(rest, position + done))
-    done += bytesWritten
+  let end = position
+  while (rest.length > 0) {
+    const { bytesWritten } = await mapped(file.writev(rest, end))
+    end += bytesWritten
     rest = after(bytesWritten, rest)
   }
+  return end
 }
 
 /** What is left of `chunks` after `bytes`: a disk that fills up takes less than it was given. */

@@ -22,7 +22,7 @@ import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
 import { isStorableText, type NameRules, type ObjectName, parseObjectName } from './object-name.ts'
-import { asMissingBucket, asUploadError, giveUp, publish, type Stored } from './publication.ts'
+import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
 import { reportCorrupted } from './quarantine.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
 import { unlessKept } from './unless-kept.ts'
@@ -165,9 +165,7 @@ export class FileStorage {
     const name = this.#parseName(request.name)
     await this.#findBucket(request.bucket)
     const write = intendedWrite(caller, { ...request, name, body: { requestLength: null } })
-    await beginUpload(this.#database, caller, write, null).catch((error: unknown) => {
-      throw asUploadError(error)
-    })
+    await inUploadWords(beginUpload(this.#database, caller, write, null))
     return name
   }
 

@@ -80,6 +80,15 @@ export async function giveUp(
   }
 }
 
+/** Awaits a step of an upload, and throws what it throws in an upload's words. */
+export async function inUploadWords<T>(step: Promise<T>): Promise<T> {
+  try {
+    return await step
+  } catch (error) {
+    throw asUploadError(error)
+  }
+}
+
 /** What goes wrong in an upload, in an upload's words. */
 export function asUploadError(error: unknown): unknown {
   if (!(error instanceof StorageError)) {

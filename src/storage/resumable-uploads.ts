@@ -16,7 +16,7 @@ import { hasCode, StorageError } from '../errors.ts'
 import { guessContentType } from './content-type.ts'
 import { intendedWrite } from './new-object.ts'
 import { type NameRules, parseObjectName } from './object-name.ts'
-import { asUploadError } from './publication.ts'
+import { inUploadWords } from './publication.ts'
 import type { UploadLocks } from './upload-locks.ts'
 import { type Piece, UploadPieces, type UploadPiecesOptions, type UploadStatus } from './upload-pieces.ts'
 import { checkFits } from './upload-rules.ts'
@@ -91,7 +91,11 @@ export class ResumableUploads {
     const contentType = request.content.contentType ?? guessContentType(name)
     const content = { ...request.content, contentType }
     const write = intendedWrite(caller, {
-      ...{ bucket: request.bucket, name, upsert, contentType, userMetadata: content.userMetadata },
+      bucket: request.bucket,
+      name,
+      upsert,
+      contentType,
+      userMetadata: content.userMetadata,
       body: { requestLength: length },
     })
     try {
@@ -99,18 +103,14 @@ export class ResumableUploads {
     } catch (error) {
       // A refusal by the policies comes before one of the type (contract §5.7).
       if (hasCode(error, 'InvalidMimeType')) {
-        await beginUpload(this.#database, caller, write, null).catch((refusal: unknown) => {
-          throw asUploadError(refusal)
-        })
+        await inUploadWords(beginUpload(this.#database, caller, write, null))
       }
       throw error
     }
     const at = { bucket: bucket.uid, version: randomUUID() }
     const begun = { write, at, isSigned, length, uploadMetadata, content }
-    const beginning = beginResumableUpload(this.#database, caller, begun, this.#options.lifetimeMs)
-    const expiresAt = await beginning.catch((error: unknown) => {
-      throw asUploadError(error)
-    })
+    const { lifetimeMs } = this.#options
+    const expiresAt = await inUploadWords(beginResumableUpload(this.#database, caller, begun, lifetimeMs))
     const { version } = at
     if (!piece && length !== 0) {
       return { version, offset: 0, length, uploadMetadata, expiresAt, isFinished: false }
@@ -175,10 +175,7 @@ export class ResumableUploads {
 
   /** Asks the policies too, in the same round trip. @throws as `theirs`; AccessDenied, KeyAlreadyExists */
   async #ask(uploader: Uploader, address: UploadAddress): Promise<ResumableUpload> {
-    const asking = askResumableUpload(this.#database, uploader.caller, address, uploader)
-    const upload = await asking.catch((error: unknown) => {
-      throw asUploadError(error)
-    })
+    const upload = await inUploadWords(askResumableUpload(this.#database, uploader.caller, address, uploader))
     return theirs(uploader, address, upload)
   }
 
@@ -210,9 +207,7 @@ export class ResumableUploads {
     const { locks, lifetimeMs, heartbeats } = this.#options
     const { taken, signal, release } = await locks.acquire(version, lifetimeMs, uploader.gone)
     try {
-      if (taken) return await heartbeats.during(version, () => work(taken, signal))
-    } catch (error) {
-      throw asUploadError(error)
+      if (taken) return await inUploadWords(heartbeats.during(version, () => work(taken, signal)))
     } finally {
       void release() // the answer need not wait for that
     }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { metadataOf } from '../support/tus-requests.ts'
 
 const CHUNK = randomBytes(1024 * 1024)
 
@@ -34,13 +35,12 @@ export async function timeResumableUpload(
 ): Promise<number> {
   const { bucket, name, pieceBytes } = options
   const headers = { ...options.headers, 'tus-resumable': '1.0.0' }
-  const encoded = (text: string) => Buffer.from(text).toString('base64')
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   const startedAt = performance.now()
   const creation = {
     'content-length': 0,
     'upload-length': size,
-    'upload-metadata': `bucketName ${encoded(bucket)},objectName ${encoded(name)}`,
+    'upload-metadata': metadataOf({ bucketName: bucket, objectName: name }),
   }
   const created = await send(request(url, { method: 'POST', agent, headers: { ...headers, ...creation } }), 0)
   const location = created.headers.location ?? ''

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Command, newFolder, removeFolder } from '../support/command.ts'
+import { metadataOf } from '../support/tus-requests.ts'
 import { isFull } from './size.ts'
 
 const MiB = 1024 ** 2
@@ -62,10 +63,9 @@ describe.skipIf(process.platform !== 'linux')(
 
     /** Uploads one piece after the other. Returns the SHA-256 of what was sent. */
     async function upload(name: string, size: number, pieceBytes: number): Promise<string> {
-      const encoded = (text: string) => Buffer.from(text).toString('base64')
       const { headers } = await send('POST', `${url}/upload/resumable`, {
         'upload-length': size,
-        'upload-metadata': `bucketName ${encoded('large')},objectName ${encoded(name)}`,
+        'upload-metadata': metadataOf({ bucketName: 'large', objectName: name }),
       })
       const hash = createHash('sha256')
       const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16))

@@ -1,4 +1,7 @@
-/** How many bytes of a body are gathered before they are put into a part. Many bodies at once gather less each. */
+/**
+ * How many bytes of a body are gathered before they are written, or put into a part. Larger batches gain nothing; about
+ * twice as much of a body is in memory. Many bodies at once gather less each.
+ */
 export class BatchSize {
   #streams = 0
 
@@ -22,5 +25,5 @@ const BATCH = 512 * 1024
 /** What all bodies together may gather, in bytes. */
 const GATHERED = 16 * 1024 * 1024
 
-/** Most uploads are smaller than this, and are sent as they were gathered. In bytes. */
+/** Below this a write costs more than it saves in memory; and most uploads are smaller. In bytes. */
 const SMALLEST_BATCH = 32 * 1024
