@@ -78,6 +78,8 @@ export interface Config {
     batch: number
     /** Largest part of a bucket that a pass takes for lost, 0 to 1. STORAGE_CLEANUP_MAX_SHARE, 0.1. */
     maxShare: number
+    /** How long events are kept, in milliseconds. STORAGE_EVENTS_RETENTION, 7d. */
+    eventsKeptMs: number
   }
   /** In which all objects are hashed again once, in milliseconds; 0 never. STORAGE_SCRUB_INTERVAL, 30d. */
   scrubIntervalMs: number
@@ -135,6 +137,7 @@ const schema = z.object({
   STORAGE_CLEANUP_GRACE: duration.default(300_000),
   STORAGE_CLEANUP_BATCH: integer(1, 1_000_000).default(1000),
   STORAGE_CLEANUP_MAX_SHARE: share.default(0.1),
+  STORAGE_EVENTS_RETENTION: duration.default(7 * 86_400_000),
   STORAGE_SCRUB_INTERVAL: duration.default(30 * 86_400_000),
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 })
@@ -191,6 +194,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       graceMs: v.STORAGE_CLEANUP_GRACE,
       batch: v.STORAGE_CLEANUP_BATCH,
       maxShare: v.STORAGE_CLEANUP_MAX_SHARE,
+      eventsKeptMs: v.STORAGE_EVENTS_RETENTION,
     },
     scrubIntervalMs: v.STORAGE_SCRUB_INTERVAL,
     logLevel: v.STORAGE_LOG_LEVEL,

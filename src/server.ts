@@ -7,6 +7,8 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { UploadSession } from './database/upload-session.ts'
+import { Outbox } from './events/outbox.ts'
+import { Subscriptions } from './events/subscriptions.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
@@ -63,9 +65,21 @@ export async function startServer({
     const backend = await openBackends(config)
     const session = new UploadSession(database)
     const uploadLocks = new UploadLocks({ database, session, logger })
-    const { fetch } = buildApp({ config, keys, backend, database, logger, uploadLocks })
+    const outbox = new Outbox({ database, logger })
+    const subscriptions = new Subscriptions({ database, outbox, logger })
+    const { fetch } = buildApp({
+      config,
+      keys,
+      backend,
+      database,
+      logger,
+      uploadLocks,
+      outbox,
+      subscriptions,
+    })
     const server = createHttpServer(fetch, config.supabaseCompat)
     const url = await listen(server, config)
+    outbox.start()
     const workers = startWorkers({ config, backend, database, logger })
     tryBackend(backend, logger)
     return {
@@ -73,10 +87,12 @@ export async function startServer({
       keys,
       close: async () => {
         uploadLocks.close()
+        subscriptions.close()
         await Promise.all([
           drainServer(server, config.shutdownTimeoutMs, logger),
           ...workers.map((worker) => worker.stop()),
         ])
+        await outbox.close()
         await backend.close()
         await session.close()
         await database.close()
@@ -95,9 +111,12 @@ interface Parts {
   database: Database
   logger: Logger
   uploadLocks: UploadLocks
+  outbox: Outbox
+  subscriptions: Subscriptions
 }
 
-function buildApp({ config, keys, backend, database, logger, uploadLocks }: Parts) {
+function buildApp(parts: Parts) {
+  const { config, keys, backend, database, logger, uploadLocks, outbox, subscriptions } = parts
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -111,6 +130,7 @@ function buildApp({ config, keys, backend, database, logger, uploadLocks }: Part
     nameRules,
     verifyReads,
     heartbeats,
+    announce: outbox.wake,
     now,
   })
   const resumable = new ResumableUploads({
@@ -122,9 +142,10 @@ function buildApp({ config, keys, backend, database, logger, uploadLocks }: Part
     lifetimeMs: config.tusExpiryMs,
     heartbeats,
     locks: uploadLocks,
+    announce: outbox.wake,
     now,
   })
-  const buckets = new BucketStorage({ database, backend, logger, maxFileSize })
+  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce: outbox.wake })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({ database, files, secrets, now })
@@ -142,6 +163,8 @@ function buildApp({ config, keys, backend, database, logger, uploadLocks }: Part
       urls,
       resumable,
       tokens,
+      outbox,
+      subscriptions,
       checks,
       maxFileSize,
       userBuckets,
@@ -167,7 +190,7 @@ function startWorkers({
   backend,
   database,
   logger,
-}: Omit<Parts, 'keys' | 'uploadLocks'>): Schedule[] {
+}: Pick<Parts, 'config' | 'backend' | 'database' | 'logger'>): Schedule[] {
   const workers: Schedule[] = []
   const { intervalMs, graceMs } = config.cleanup
   if (intervalMs > 0) {

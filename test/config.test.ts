@@ -47,7 +47,13 @@ describe('a setting', () => {
       userBuckets: false,
       corsOrigins: ['*'],
       shutdownTimeoutMs: 30_000,
-      cleanup: { intervalMs: 3_600_000, graceMs: 300_000, batch: 1000, maxShare: 0.1 },
+      cleanup: {
+        intervalMs: 3_600_000,
+        graceMs: 300_000,
+        batch: 1000,
+        maxShare: 0.1,
+        eventsKeptMs: 604_800_000,
+      },
       scrubIntervalMs: 2_592_000_000,
       logLevel: 'info',
     } satisfies Config)

@@ -17,8 +17,12 @@ export interface Database {
    * The lock is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
    */
   exclusively<T>(key: number, work: (lost: AbortSignal) => Promise<T>): Promise<T | null>
-  /** Opens a connection that is not of the pool, for what lives as long as a session does. */
-  openSession(): Session
+  /**
+   * Opens a connection that is not of the pool, for what lives as long as a session does.
+   *
+   * @param onNotify hears what NOTIFY sends to the channels that the session listens to
+   */
+  openSession(onNotify?: (channel: string, payload: string) => void): Session
   close(): Promise<void>
 }
 
@@ -48,11 +52,17 @@ export function openDatabase(address: DatabaseAddress, options: { connections: n
       ? postgres(address, { ...settings, ...changes })
       : postgres({ ...address, pass: '', ...settings, ...changes })
   const sql = connect()
-  const openSession = (): Session => {
+  const openSession: Database['openSession'] = (onNotify) => {
     const lost = new AbortController()
     setMaxListeners(0, lost.signal) // each lock of the session listens
     // The driver replaces a connection after about an hour, and with it all that the session holds would go.
-    const session = connect({ max: 1, max_lifetime: null, idle_timeout: 0, onclose: () => lost.abort() })
+    const session = connect({
+      max: 1,
+      max_lifetime: null,
+      idle_timeout: 0,
+      onclose: () => lost.abort(),
+      ...(onNotify && { onnotify: onNotify }),
+    })
     return { sql: session, lost: lost.signal, close: () => session.end({ timeout: 1 }) }
   }
   return {

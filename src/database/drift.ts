@@ -272,19 +272,6 @@ export async function noteFoldersRemoved(database: Database, uid: string): Promi
   await ask(database, sql`update storage.former_buckets set folders_removed_at = now() where uid = ${uid}`)
 }
 
-/** Deletes up to `limit` events that are older than `ageMs`, and says how many. */
-export async function trimEvents(database: Database, ageMs: number, limit: number): Promise<number> {
-  const [row] = await ask<{ count: number }>(
-    database,
-    sql`with old as (
-        delete from storage.events where id in (
-          select id from storage.events where created_at < ${longAgo(ageMs)} order by id limit ${limit})
-        returning 1
-      ) select count(*)::int as count from old`,
-  )
-  return row?.count ?? 0
-}
-
 interface CheckRow extends Record<string, unknown> {
   id: string
   bucket_id: string

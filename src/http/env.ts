@@ -1,5 +1,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
+import type { Outbox } from '../events/outbox.ts'
+import type { Subscriptions } from '../events/subscriptions.ts'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -15,6 +17,8 @@ export interface Services {
   urls: SignedUrls
   resumable: ResumableUploads
   tokens: TokenVerifier
+  outbox: Outbox
+  subscriptions: Subscriptions
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

@@ -27,6 +27,8 @@ export interface BucketStorageOptions {
   logger: Logger
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
+  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
+  announce: () => void
 }
 
 /** A bucket's settings as a client sends them; undefined leaves a setting as it is, null clears it. */
@@ -87,6 +89,7 @@ export class BucketStorage {
       if (!hasCode(error, 'ResourceAlreadyExists')) throw error
       throw new StorageError('BucketAlreadyExists', { cause: error.cause })
     }
+    this.#options.announce()
   }
 
   /** Finds a bucket that the caller may see. @throws NoSuchBucket when absent or hidden */
@@ -140,6 +143,7 @@ export class BucketStorage {
         const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
         return { count: rows.length, removals: await ownRemovals(tx) }
       })
+      this.#options.announce()
       await removeBytes(this.#options, removals)
       if (count < EMPTY_BATCH) return
     }
@@ -159,6 +163,7 @@ export class BucketStorage {
     await asCaller(this.#database, caller, async (tx) => {
       if (!(await deleteBucket(tx, id))) throw new StorageError('NoSuchBucket')
     })
+    this.#options.announce()
   }
 
   /** The settings in their stored form, checked. */

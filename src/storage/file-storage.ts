@@ -39,6 +39,8 @@ export interface FileStorageOptions {
   /** Whether whole reads are hashed again, and cut off when they differ. */
   verifyReads: boolean
   heartbeats: Heartbeats
+  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
+  announce: () => void
   now: () => Date
 }
 
@@ -249,6 +251,7 @@ export class FileStorage {
         return keptId(await findObjectId(tx, bucket, name))
       }),
     )
+    this.#options.announce()
     await removeBytes(this.#options, removals)
   }
 
@@ -262,6 +265,7 @@ export class FileStorage {
         const rows = await deleteObjects(tx, bucket, batch)
         return { rows, removals: await ownRemovals(tx) }
       })
+      this.#options.announce()
       await removeBytes(this.#options, removals)
       deleted.push(...rows)
     }
@@ -295,6 +299,7 @@ export class FileStorage {
     ).catch((error: unknown) => {
       throw asMissingBucket(error)
     })
+    this.#options.announce()
   }
 
   /**

@@ -25,6 +25,8 @@ interface Parts {
   database: Database
   backend: Backend
   logger: Logger
+  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
+  announce: () => void
 }
 
 /**
@@ -55,6 +57,7 @@ export async function publish(
     await storeBytes()
     return { saved, removals: saved.created ? [] : await ownRemovals(tx) }
   })
+  parts.announce()
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
 }
@@ -66,7 +69,7 @@ export async function publish(
  * @param wasListed whether the version was put on the list of those being written
  */
 export async function giveUp(
-  { backend, database, logger }: Parts,
+  { backend, database, logger }: Pick<Parts, 'backend' | 'database' | 'logger'>,
   at: Location,
   error: unknown,
   { wasListed }: { wasListed: boolean },

@@ -28,6 +28,8 @@ export interface UploadPiecesOptions {
   /** How long an upload stays after its last piece, in milliseconds. */
   lifetimeMs: number
   heartbeats: Heartbeats
+  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
+  announce: () => void
   now: () => Date
 }
 

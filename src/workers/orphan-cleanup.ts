@@ -1,7 +1,8 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
-import { bucketUid, trimEvents } from '../database/drift.ts'
+import { bucketUid } from '../database/drift.ts'
+import { trimEvents } from '../database/events.ts'
 import { trimResumableUploads } from '../database/resumable-uploads.ts'
 import { StorageError } from '../errors.ts'
 import { removeEmptyFolders } from './cleanup/empty-folders.ts'
@@ -21,6 +22,8 @@ export interface OrphanCleanupOptions extends CleanupSettings {
   database: Database
   backend: Backend
   logger: Logger
+  /** How long events are kept, in milliseconds. */
+  eventsKeptMs: number
 }
 
 export interface CleanupRequest {
@@ -35,9 +38,6 @@ export interface CleanupRequest {
 
 /** One number that all servers agree on, so that one of them cleans up at a time. */
 const ADVISORY_LOCK = 0x5f72_6f70
-
-/** Events are kept for so long, in milliseconds. */
-const EVENTS_KEPT_MS = 7 * 86_400_000
 
 /** For a client that asks for its upload a day after it has ended. */
 const ENDED_UPLOADS_KEPT_MS = 86_400_000
@@ -77,7 +77,7 @@ export class OrphanCleanup {
       await repairMissingBytes(pass)
       await removeEmptyFolders(pass)
       if (!dryRun && bucket === undefined) {
-        await trim(pass, 'events', () => trimEvents(database, EVENTS_KEPT_MS, ROWS_PER_STEP))
+        await trim(pass, 'events', () => trimEvents(database, this.options.eventsKeptMs, ROWS_PER_STEP))
         await trim(pass, 'ended uploads', () =>
           trimResumableUploads(database, ENDED_UPLOADS_KEPT_MS, ROWS_PER_STEP),
         )

@@ -8,7 +8,7 @@ import { type CleanupRequest, OrphanCleanup } from '../../src/workers/orphan-cle
 import type { TestServer } from './server.ts'
 
 /** Nothing is too young, and no bucket is too small to be repaired: what most tests are not about. */
-const EAGER: CleanupSettings = { graceMs: 0, batch: 1000, maxShare: 1 }
+const EAGER = { graceMs: 0, batch: 1000, maxShare: 1, eventsKeptMs: 7 * 86_400_000 }
 
 /** One pass of the cleanup over what a test server has, as another server beside it would make. */
 export async function cleanUp(

@@ -180,7 +180,7 @@ describe('two cleanups at once', () => {
     const { OrphanCleanup } = await import('../../src/workers/orphan-cleanup.ts')
     const logger = { warn() {}, error() {}, info() {} } as never
     const backend = new LocalBackend({ root: server.dataDir, fsync: false })
-    const settings = { graceMs: 0, batch: 1000, maxShare: 1 }
+    const settings = { graceMs: 0, batch: 1000, maxShare: 1, eventsKeptMs: 86_400_000 }
     const cleanup = new OrphanCleanup({ ...settings, database: server.database, backend, logger })
     const reports = await Promise.all([cleanup.pass(), cleanup.pass()])
     const made = reports.filter((report) => report !== null)

@@ -1,0 +1,80 @@
+import type { Database, Session } from './client.ts'
+import { EVENTS_CHANNEL } from './events.ts'
+import { inOurErrors } from './postgres-error.ts'
+
+/** A sink that this server works for, and no other. */
+export interface Turn {
+  /** Aborted when the turn is lost with its connection. */
+  lost: AbortSignal
+  /** Never fails: a turn that cannot be given back ends with its connection. */
+  end(): Promise<void>
+}
+
+/** Together with the sink's name, the key of its advisory lock. */
+const LOCK_SEED = 1601335158
+
+/**
+ * One connection, not of the pool, for what lives as long as a session does: hearing of other servers' events, and
+ * the turns that this server has with sinks. PostgreSQL gives the turns back when the server dies.
+ */
+export class EventSession {
+  readonly #database: Database
+  readonly #onPosition: (newest: number) => void
+  #opening: Promise<Session> | undefined
+
+  /** @param onPosition hears the newest position whenever any server has ordered events */
+  constructor(database: Database, onPosition: (newest: number) => void) {
+    this.#database = database
+    this.#onPosition = onPosition
+  }
+
+  /** Begins to listen, also again after the connection was lost. @throws DatabaseUnavailable */
+  async listen(): Promise<void> {
+    await this.#session()
+  }
+
+  /** Does not wait: null when another server has the sink. @throws DatabaseUnavailable */
+  async tryTurn(sink: string): Promise<Turn | null> {
+    const { sql, lost, close } = await this.#session()
+    const [row] = await inOurErrors(
+      sql<
+        { taken: boolean }[]
+      >`select pg_try_advisory_lock(hashtextextended(${sink}, ${LOCK_SEED})) as taken`,
+    )
+    if (!row?.taken || lost.aborted) return null
+    return {
+      lost,
+      end: async () => {
+        if (lost.aborted) return
+        await sql`select pg_advisory_unlock(hashtextextended(${sink}, ${LOCK_SEED}))`.catch(close)
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    const session = await this.#opening?.catch(() => null)
+    await session?.close()
+  }
+
+  #session(): Promise<Session> {
+    this.#opening ??= this.#open()
+    return this.#opening
+  }
+
+  async #open(): Promise<Session> {
+    const session = this.#database.openSession((_channel, payload) => this.#onPosition(Number(payload)))
+    const forget = () => {
+      this.#opening = undefined
+      void session.close()
+    }
+    // The driver would connect again, but nobody would listen there.
+    session.lost.addEventListener('abort', forget)
+    try {
+      await inOurErrors(session.sql`listen ${session.sql(EVENTS_CHANNEL)}`)
+    } catch (error) {
+      forget()
+      throw error
+    }
+    return session
+  }
+}

@@ -1,0 +1,74 @@
+import type { Sight, StorageEvent } from '../database/events.ts'
+
+/** An event as every surface sends it. */
+export interface EventJson {
+  /** Its position: it counts up, and can be given as `Last-Event-ID`. */
+  id: number
+  type: string
+  bucket: string
+  path: string | null
+  old_bucket: string | null
+  old_path: string | null
+  /** In bytes. */
+  size: number | null
+  content_type: string | null
+  checksum: string | null
+  version: string | null
+  owner_id: string | null
+  /** ISO 8601, of the change's transaction. */
+  timestamp: string
+}
+
+export function eventJson(event: StorageEvent): EventJson {
+  return {
+    id: event.position,
+    type: event.type,
+    bucket: event.bucket,
+    path: event.path,
+    old_bucket: event.oldBucket,
+    old_path: event.oldPath,
+    size: event.size,
+    content_type: event.contentType,
+    checksum: event.checksum,
+    version: event.version,
+    owner_id: event.ownerId,
+    timestamp: event.createdAt.toISOString(),
+  }
+}
+
+/** What somebody hears of an event who may know so much of it; null is nothing. */
+export function eventFor(event: StorageEvent, { sees, saw }: Sight): StorageEvent | null {
+  if (event.oldPath === null) return sees ? event : null
+  if (sees) return saw ? event : arrived(event)
+  return saw ? gone(event) : null
+}
+
+/** All that an event can be to anybody. */
+export function formsOf(event: StorageEvent): StorageEvent[] {
+  return event.oldPath === null ? [event] : [event, arrived(event), gone(event)]
+}
+
+/** A move for those who may not know where the object was. */
+function arrived(event: StorageEvent): StorageEvent {
+  return { ...event, oldBucket: null, oldPath: null }
+}
+
+/** A move for those who may not know where the object is now: to them it was deleted. */
+function gone(event: StorageEvent): StorageEvent {
+  const { record, oldBucket, oldPath } = event
+  const bucket = oldBucket ?? event.bucket
+  const path = oldPath ?? ''
+  return {
+    ...event,
+    type: 'storage.object.deleted',
+    bucket,
+    path,
+    oldBucket: null,
+    oldPath: null,
+    // Of the mover, and of the new place.
+    ownerId: null,
+    version: null,
+    oldVersion: null,
+    record: record && { id: record.id, bucket_id: bucket, name: path },
+  }
+}

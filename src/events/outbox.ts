@@ -1,0 +1,173 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Database } from '../database/client.ts'
+import { EventSession, type Turn } from '../database/event-session.ts'
+import { orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
+
+export interface OutboxOptions {
+  database: Database
+  logger: Logger
+}
+
+/** What others wrote, such as plain SQL, is found within this time. In milliseconds. */
+const POLL_MS = 1000
+
+/** At least so long from one ordering to the next: what is committed in between shares one. In milliseconds. */
+const PACE_MS = 20
+
+/**
+ * `storage.events` as this server follows it (design §9, decision 0017). Events get their places in order here, after
+ * their commit: at once when this server has made it, when another server says so, and within a second otherwise.
+ */
+export class Outbox {
+  readonly #options: OutboxOptions
+  readonly #session: EventSession
+  readonly #stopping = new AbortController()
+  readonly #listeners = new Set<() => void>()
+  #newest = 0
+  #alarm = new Alarm()
+  #settling: Settling[] = []
+  #running: Promise<void> | undefined
+  #isFailing = false
+
+  constructor(options: OutboxOptions) {
+    this.#options = options
+    this.#session = new EventSession(options.database, (newest) => this.#advance(newest))
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  /** To be called after a commit that has changed objects or buckets. Costs nothing by itself. */
+  readonly wake = (): void => this.#alarm.ring()
+
+  /** The newest position that is known here. */
+  get newest(): number {
+    return this.#newest
+  }
+
+  /**
+   * The newest position, of a moment after the call: all that was committed before has its place at or below it.
+   *
+   * @throws DatabaseUnavailable
+   */
+  settled(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#settling.push({ resolve, reject })
+      this.wake()
+    })
+  }
+
+  /** Calls `listener` whenever there are new events. Returns what ends that. */
+  onNews(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Resolves once there are events after `position`. @throws the signal's reason */
+  async beyond(position: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (this.#newest > position) return
+    await new Promise<void>((resolve, reject) => {
+      const end = this.onNews(() => {
+        if (this.#newest <= position) return
+        stop()
+        resolve()
+      })
+      const abort = () => {
+        stop()
+        reject(signal.reason)
+      }
+      const stop = () => {
+        end()
+        signal.removeEventListener('abort', abort)
+      }
+      signal.addEventListener('abort', abort)
+    })
+  }
+
+  /** The events after `position`, at most `limit`, in order. @throws DatabaseUnavailable */
+  read(position: number, limit: number): Promise<StorageEvent[]> {
+    return readEvents(this.#options.database, position, limit)
+  }
+
+  /** A turn as the one server that works for a sink, or null when another has it. @throws DatabaseUnavailable */
+  tryTurn(sink: string): Promise<Turn | null> {
+    return this.#session.tryTurn(sink)
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort(new Error('the server is stopping'))
+    this.#alarm.ring()
+    await this.#running
+    await this.#session.close()
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      const settling = this.#settling
+      this.#settling = []
+      const pace = delay(PACE_MS, undefined, { ref: false })
+      // Only makes it faster, so it is not waited for.
+      this.#session.listen().catch((error: unknown) => this.#noteState(error))
+      try {
+        this.#advance(await orderEvents(this.#options.database))
+        for (const { resolve } of settling) resolve(this.#newest)
+        this.#noteState(null)
+      } catch (error) {
+        for (const { reject } of settling) reject(error)
+        this.#noteState(error)
+      }
+      await pace
+      if (this.#settling.length === 0) await this.#alarm.wait(POLL_MS)
+    }
+    for (const { reject } of this.#settling) reject(signal.reason)
+  }
+
+  #advance(newest: number): void {
+    if (newest <= this.#newest) return
+    this.#newest = newest
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** One line when it begins to fail and one when it works again. */
+  #noteState(error: unknown): void {
+    const { logger } = this.#options
+    if (error !== null && !this.#isFailing) logger.warn({ err: error }, 'events cannot be read; trying again')
+    if (error === null && this.#isFailing) logger.info('events can be read again')
+    this.#isFailing = error !== null
+  }
+}
+
+interface Settling {
+  resolve(newest: number): void
+  reject(error: unknown): void
+}
+
+/** Wakes who waits, or who will wait next. */
+class Alarm {
+  #isRung = false
+  #wakeUp: (() => void) | undefined
+
+  ring(): void {
+    this.#isRung = true
+    this.#wakeUp?.()
+  }
+
+  /** @param ms the longest time to wait */
+  async wait(ms: number): Promise<void> {
+    if (!this.#isRung) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms).unref()
+        this.#wakeUp = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.#wakeUp = undefined
+    }
+    this.#isRung = false
+  }
+}

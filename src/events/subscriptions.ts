@@ -1,0 +1,224 @@
+import { setTimeout as delay, setImmediate as yieldToOthers } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Database } from '../database/client.ts'
+import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
+import { hasCode } from '../errors.ts'
+import { inParallel } from '../in-parallel.ts'
+import { eventFor, formsOf } from './event.ts'
+import type { Outbox } from './outbox.ts'
+
+/** Somebody who hears events as long as he is connected. */
+export interface Subscriber {
+  /** Asked anew for every event, so a fresh token counts at once; null hears nothing. */
+  readonly claimant: Claimant | null
+  /** Whether this is one of the events asked for. Says nothing of rights. */
+  wants(event: StorageEvent): boolean
+  /** Gets what may be heard, in order. Must not fail and must not wait: who is too slow is to be dropped. */
+  deliver(events: StorageEvent[]): void
+}
+
+export interface SubscriptionsOptions {
+  database: Database
+  outbox: Outbox
+  logger: Logger
+}
+
+/** Events of one round. */
+const BATCH = 500
+
+/** Questions to the database at once: uploads need it too. */
+const CONCURRENT_QUESTIONS = 2
+
+/** So many deliveries in a row; then others have their turn. */
+const SLICE = 100
+
+/** A rest takes so many times as long as the deliveries before it, so that a thousand listeners slow no upload much. */
+const REST_PER_WORK = 3
+
+/** After a failure. In milliseconds. */
+const RETRY_MS = 1000
+
+/**
+ * Hands out events to the subscribers of this server: to each only what the policies let him read, asked under his
+ * claims. Subscribers with equal claims are asked for together.
+ */
+export class Subscriptions {
+  readonly #options: SubscriptionsOptions
+  readonly #stopping = new AbortController()
+  /** With the position after which each begins. */
+  readonly #subscribers = new Map<Subscriber, number>()
+  /** All up to here has been handed out, or is about to be. */
+  #position = 0
+  #isRunning = false
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options
+    options.outbox.onNews(() => this.#start())
+  }
+
+  /**
+   * Adds a subscriber, who hears what is committed from now on.
+   *
+   * @returns what ends it
+   * @throws DatabaseUnavailable
+   */
+  async add(subscriber: Subscriber): Promise<() => void> {
+    const newest = await this.#options.outbox.settled()
+    return this.addAfter(newest, subscriber) ?? this.#add(newest, subscriber)
+  }
+
+  /**
+   * Adds a subscriber who has had all up to a position.
+   *
+   * @returns what ends it; null if more than that has been handed out by now, so that he must read on first
+   */
+  addAfter(position: number, subscriber: Subscriber): (() => void) | null {
+    if (this.#subscribers.size === 0) this.#position = this.#options.outbox.newest
+    return position < this.#position ? null : this.#add(position, subscriber)
+  }
+
+  #add(after: number, subscriber: Subscriber): () => void {
+    this.#subscribers.set(subscriber, after)
+    this.#start()
+    return () => void this.#subscribers.delete(subscriber)
+  }
+
+  /**
+   * What a claimant may hear of these events, in order. Where his claims make a policy fail, it lets nothing through.
+   *
+   * @throws DatabaseUnavailable, TooManyConnections, TransactionConflict
+   */
+  async visibleTo(claimant: Claimant, events: StorageEvent[]): Promise<StorageEvent[]> {
+    if (events.length === 0) return []
+    const { database, logger } = this.#options
+    const positions = events.map((event) => event.position)
+    try {
+      const sights = await readableEvents(database, claimant, positions)
+      return events.flatMap((event) => eventFor(event, sights.get(event.position) ?? UNSEEN) ?? [])
+    } catch (error) {
+      if (isPassing(error)) throw error
+      if (events.length > 1) {
+        // One row can make a policy fail, by a cast of a part of its name for example.
+        const half = Math.ceil(events.length / 2)
+        const first = await this.visibleTo(claimant, events.slice(0, half))
+        return [...first, ...(await this.visibleTo(claimant, events.slice(half)))]
+      }
+      logger.warn({ err: error, role: claimant.role, positions }, 'a policy failed; its event is not sent')
+      return []
+    }
+  }
+
+  /** Ends the handing out. */
+  close(): void {
+    this.#stopping.abort()
+    this.#subscribers.clear()
+  }
+
+  #start(): void {
+    if (this.#isRunning || this.#subscribers.size === 0) return
+    this.#isRunning = true
+    void this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted && this.#subscribers.size > 0 && this.#position < this.#options.outbox.newest) {
+      const workedMs = await this.#handOut()
+      await delay(REST_PER_WORK * workedMs, undefined, { ref: false })
+    }
+    this.#isRunning = false
+  }
+
+  /** Hands out one batch. Returns how long the deliveries took, in milliseconds. */
+  async #handOut(): Promise<number> {
+    const { outbox } = this.#options
+    const events = await this.#whenAnswered(() => outbox.read(this.#position, BATCH))
+    // Whoever joins from here on does so behind this batch. Without one, it was trimmed before it was read.
+    this.#position = events?.at(-1)?.position ?? outbox.newest
+    let workedMs = 0
+    await inParallel(CONCURRENT_QUESTIONS, this.#groups(events ?? []), async (group) => {
+      const { claimant, members, wanted } = group
+      const visible = await this.#whenAnswered(() => this.visibleTo(claimant, [...wanted]))
+      workedMs += await this.#deliver(members, visible ?? [])
+    })
+    return workedMs
+  }
+
+  /** Who wants something of this batch, by claims. */
+  #groups(events: StorageEvent[]): Group[] {
+    const groups = new Map<string, Group>()
+    const candidates = events.map((event) => ({ event, forms: formsOf(event) }))
+    for (const [subscriber, after] of this.#subscribers) {
+      const { claimant } = subscriber
+      if (claimant === null) continue
+      const wanted = candidates.filter(
+        ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
+      )
+      if (wanted.length === 0) continue
+      const key = `${claimant.role} ${JSON.stringify(claimant.claims)}`
+      const group = groups.get(key) ?? { claimant, members: [], wanted: new Set() }
+      groups.set(key, group)
+      group.members.push({ subscriber, after })
+      for (const { event } of wanted) group.wanted.add(event)
+    }
+    // In the order of the batch, whoever came first.
+    return [...groups.values()].map((group) => ({
+      ...group,
+      wanted: new Set(events.filter((event) => group.wanted.has(event))),
+    }))
+  }
+
+  async #deliver(members: Member[], events: StorageEvent[]): Promise<number> {
+    if (events.length === 0) return 0
+    let workedMs = 0
+    for (let start = 0; start < members.length; start += SLICE) {
+      const startedAt = performance.now()
+      for (const { subscriber, after } of members.slice(start, start + SLICE)) {
+        // He may have left, or lost his token, since the question was asked.
+        if (!this.#subscribers.has(subscriber) || subscriber.claimant === null) continue
+        const wanted = events.filter((event) => event.position > after && subscriber.wants(event))
+        if (wanted.length > 0) subscriber.deliver(wanted)
+      }
+      workedMs += performance.now() - startedAt
+      await yieldToOthers()
+    }
+    return workedMs
+  }
+
+  /** Asks until there is an answer; undefined once the server stops. */
+  async #whenAnswered<T>(ask: () => Promise<T>): Promise<T | undefined> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        return await ask()
+      } catch (error) {
+        if (signal.aborted) break
+        this.#options.logger.warn({ err: error }, 'events wait for the database')
+        await delay(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
+      }
+    }
+    return undefined
+  }
+}
+
+interface Member {
+  subscriber: Subscriber
+  after: number
+}
+
+interface Group {
+  claimant: Claimant
+  members: Member[]
+  wanted: Set<StorageEvent>
+}
+
+const UNSEEN: Sight = { sees: false, saw: false }
+
+/** What is the database's trouble and not the claims'. */
+function isPassing(error: unknown): boolean {
+  return (
+    hasCode(error, 'DatabaseUnavailable') ||
+    hasCode(error, 'TooManyConnections') ||
+    hasCode(error, 'TransactionConflict')
+  )
+}
