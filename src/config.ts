@@ -57,6 +57,8 @@ export interface Config {
   maxFileSize: number
   /** How long a resumable upload stays after its last piece, in milliseconds. STORAGE_TUS_EXPIRY, 24h. */
   tusExpiryMs: number
+  /** A stream of events is never silent for longer, in milliseconds. STORAGE_EVENTS_KEEPALIVE, 15s. */
+  eventsKeepAliveMs: number
   /** Whether writes are flushed to the disk before they are acknowledged. STORAGE_FSYNC, true. */
   fsync: boolean
   /** Whether whole reads are hashed again and cut off on a mismatch. STORAGE_VERIFY_READS, false. */
@@ -127,6 +129,7 @@ const schema = z.object({
   ...s3Fields,
   STORAGE_MAX_FILE_SIZE: byteSize.default(5_000_000_000),
   STORAGE_TUS_EXPIRY: duration.refine((ms) => ms > 0, 'must be more than 0').default(86_400_000),
+  STORAGE_EVENTS_KEEPALIVE: duration.refine((ms) => ms > 0, 'must be more than 0').default(15_000),
   STORAGE_FSYNC: flag.default(true),
   STORAGE_VERIFY_READS: flag.default(false),
   STORAGE_COMPAT: z.enum(['supabase'], 'must be supabase, or unset').optional(),
@@ -183,6 +186,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     s3: s3Settings(v),
     maxFileSize: v.STORAGE_MAX_FILE_SIZE,
     tusExpiryMs: v.STORAGE_TUS_EXPIRY,
+    eventsKeepAliveMs: v.STORAGE_EVENTS_KEEPALIVE,
     fsync: v.STORAGE_FSYNC,
     verifyReads: v.STORAGE_VERIFY_READS,
     supabaseCompat: v.STORAGE_COMPAT === 'supabase',

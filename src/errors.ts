@@ -252,6 +252,12 @@ const table = {
     compat: { http: 544, status: 544 },
     headers: RETRY,
   },
+  TooManySubscribers: {
+    status: 503,
+    message: 'Too many subscribers are connected; try again soon',
+    wireCode: 'SlowDown',
+    headers: RETRY,
+  },
   TooManyConnections: {
     status: 503,
     label: 'too_many_connections',

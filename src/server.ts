@@ -165,6 +165,7 @@ function buildApp(parts: Parts) {
       tokens,
       outbox,
       subscriptions,
+      keepAliveMs: config.eventsKeepAliveMs,
       checks,
       maxFileSize,
       userBuckets,

@@ -38,6 +38,7 @@ describe('a setting', () => {
       signingSecretPrevious: undefined,
       maxFileSize: 5_000_000_000,
       tusExpiryMs: 86_400_000,
+      eventsKeepAliveMs: 15_000,
       fsync: true,
       verifyReads: false,
       backend: 'local',

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { EventSession, type Turn } from '../database/event-session.ts'
-import { orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
+import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
 
 export interface OutboxOptions {
   database: Database
@@ -90,6 +90,11 @@ export class Outbox {
   /** The events after `position`, at most `limit`, in order. @throws DatabaseUnavailable */
   read(position: number, limit: number): Promise<StorageEvent[]> {
     return readEvents(this.#options.database, position, limit)
+  }
+
+  /** The first position whose event is still kept, or the next one to come. @throws DatabaseUnavailable */
+  oldest(): Promise<number> {
+    return oldestPosition(this.#options.database)
   }
 
   /** A turn as the one server that works for a sink, or null when another has it. @throws DatabaseUnavailable */

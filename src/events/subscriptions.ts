@@ -1,8 +1,9 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay, setImmediate as yieldToOthers } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
-import { hasCode } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
 import { eventFor, formsOf } from './event.ts'
 import type { Outbox } from './outbox.ts'
@@ -22,6 +23,9 @@ export interface SubscriptionsOptions {
   outbox: Outbox
   logger: Logger
 }
+
+/** Each costs memory and a part of every event. */
+const MAX_SUBSCRIBERS = 20_000
 
 /** Events of one round. */
 const BATCH = 500
@@ -49,20 +53,39 @@ export class Subscriptions {
   readonly #subscribers = new Map<Subscriber, number>()
   /** All up to here has been handed out, or is about to be. */
   #position = 0
+  /** All up to here has been handed out. */
+  #handedOut = 0
   #isRunning = false
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options
+    setMaxListeners(0, this.stopping)
     options.outbox.onNews(() => this.#start())
+  }
+
+  /** Aborted when the server stops. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
+  /** Every subscriber has had all up to this position that he may hear. */
+  get handedOut(): number {
+    return this.#handedOut
+  }
+
+  /** @throws TooManySubscribers when no more can be added */
+  admit(): void {
+    if (this.#subscribers.size >= MAX_SUBSCRIBERS) throw new StorageError('TooManySubscribers')
   }
 
   /**
    * Adds a subscriber, who hears what is committed from now on.
    *
    * @returns what ends it
-   * @throws DatabaseUnavailable
+   * @throws DatabaseUnavailable, TooManySubscribers
    */
   async add(subscriber: Subscriber): Promise<() => void> {
+    this.admit()
     const newest = await this.#options.outbox.settled()
     return this.addAfter(newest, subscriber) ?? this.#add(newest, subscriber)
   }
@@ -108,6 +131,14 @@ export class Subscriptions {
     }
   }
 
+  /** What a subscriber hears of these events, by his wishes and his rights. @throws as `visibleTo` */
+  async heardBy(subscriber: Subscriber, events: StorageEvent[]): Promise<StorageEvent[]> {
+    const { claimant } = subscriber
+    if (claimant === null) return []
+    const asked = events.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
+    return (await this.visibleTo(claimant, asked)).filter((event) => subscriber.wants(event))
+  }
+
   /** Ends the handing out. */
   close(): void {
     this.#stopping.abort()
@@ -141,6 +172,7 @@ export class Subscriptions {
       const visible = await this.#whenAnswered(() => this.visibleTo(claimant, [...wanted]))
       workedMs += await this.#deliver(members, visible ?? [])
     })
+    this.#handedOut = this.#position
     return workedMs
   }
 

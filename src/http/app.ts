@@ -7,6 +7,7 @@ import { errorResponse } from './error-response.ts'
 import { requestLog } from './request-log.ts'
 import { requestTarget } from './request-path.ts'
 import { bucketRoutes } from './routes/bucket.ts'
+import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { listRoutes } from './routes/list.ts'
 import { objectRoutes } from './routes/object.ts'
@@ -35,6 +36,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
   app.route('/', signRoutes(services))
   app.route('/', objectRoutes(services))
   app.route('/', resumableRoutes(services, logger))
+  app.route('/', eventRoutes(services, logger))
 
   app.notFound((c) => {
     const { method, path } = c.req

@@ -9,6 +9,7 @@ import type { Identity } from './token-verifier.ts'
  * The caller of a route that needs a token.
  *
  * @param missing what to say when there is none; the two differ in Supabase's wire alone
+ * @param headers where the token is looked for
  * @throws AuthenticationRequired, TokenRequired, InvalidToken, AccessDenied
  */
 export async function requireCaller(
@@ -16,10 +17,11 @@ export async function requireCaller(
   services: Services,
   operation: string,
   missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
+  headers = c.env.incoming.headers,
 ): Promise<Caller> {
   c.get('log').operation = operation
   varyByCaller(c)
-  const identity = await services.tokens.identify(c.env.incoming.headers)
+  const identity = await services.tokens.identify(headers)
   if (!identity) throw new StorageError(missing)
   return callerOf(c, services, identity, operation)
 }

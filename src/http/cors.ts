@@ -8,7 +8,7 @@ const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 const REQUEST_HEADERS = [
   'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
-  'x-upsert, x-metadata, x-signature, x-robots-tag, x-request-id',
+  'x-upsert, x-metadata, x-signature, x-robots-tag, x-request-id, last-event-id',
   'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum, upload-expires',
   'upload-concat, x-http-method-override, x-requested-with',
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',

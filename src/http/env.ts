@@ -19,6 +19,8 @@ export interface Services {
   tokens: TokenVerifier
   outbox: Outbox
   subscriptions: Subscriptions
+  /** After so much silence a stream of events is told that it is still there. In milliseconds. */
+  keepAliveMs: number
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

@@ -31,6 +31,8 @@ export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean):
     (incoming, outgoing) => void handle(escaped(incoming), watched(incoming, outgoing)),
   )
   server.timeout = IDLE_MS
+  const sockets = new Set<Socket>()
+  socketsOf.set(server, sockets)
   // Their size is limited, not their number: Node 20 would leave out those past a thousand, without a word.
   server.maxHeadersCount = 0
   server.on('checkContinue', (incoming, outgoing) => {
@@ -41,9 +43,16 @@ export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean):
     })
     void handle(escaped(incoming), watched(incoming, outgoing))
   })
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
   server.on('clientError', (error, socket) => refuse(error, socket as Socket, supabaseCompat))
   return server
 }
+
+/** The open connections of each server. */
+const socketsOf = new WeakMap<Server, Set<Socket>>()
 
 /** The newest request of each connection, its response, and whether a refusal follows that. */
 const newest = new WeakMap<
@@ -133,8 +142,12 @@ export function listen(server: Server, { host, port }: { host: string; port: num
 /** Takes no new connections, lets running requests finish, and cuts off what is left after the limit. */
 export async function drainServer(server: Server, limitMs: number, logger: Logger): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  // A connection that has finished its last request is not closed by itself when it is kept alive.
-  const sweep = setInterval(() => server.closeIdleConnections(), 50)
+  const sweep = setInterval(() => {
+    // A connection that has finished its last request is not closed by itself when it is kept alive.
+    server.closeIdleConnections()
+    // Node does not count those as idle on which nothing was ever sent: browsers open some in advance.
+    for (const socket of socketsOf.get(server) ?? []) if (socket.bytesRead === 0) socket.destroy()
+  }, 50)
   const limit = setTimeout(() => {
     logger.warn({ limitMs }, 'requests were still running at the end of the shutdown limit')
     server.closeAllConnections()

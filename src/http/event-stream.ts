@@ -1,0 +1,143 @@
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
+import type { Claimant, StorageEvent } from '../database/events.ts'
+import { eventJson } from '../events/event.ts'
+import { type EventFilter, matches } from '../events/event-filter.ts'
+import type { Outbox } from '../events/outbox.ts'
+import type { Subscriber, Subscriptions } from '../events/subscriptions.ts'
+import { atExpiry, tokenExpiry } from '../events/token-expiry.ts'
+
+export interface EventStreamOptions {
+  outbox: Outbox
+  subscriptions: Subscriptions
+  logger: Logger
+  /** When nothing happens for so long, something is sent all the same, so that the line stays open. In milliseconds. */
+  keepAliveMs: number
+}
+
+/** What a reader may leave unread before it is dropped; it comes back and reads on at its own pace. In bytes. */
+const MAX_UNREAD = 1024 * 1024
+
+/** Events of a replay that are read at once. */
+const PAGE = 200
+
+/** After this time readers come back. In milliseconds. */
+const RETRY_MS = 2000
+
+/** One reader's stream of events (WHATWG HTML §9.2), as long as it is open. */
+export class EventStream implements Subscriber {
+  readonly #outgoing: ServerResponse
+  readonly #claimant: Claimant
+  readonly #filter: EventFilter
+  readonly #options: EventStreamOptions
+  readonly #expiresAt: number
+  /** The reader has all up to here that it may hear, and knows so. */
+  #position = 0
+
+  constructor(
+    outgoing: ServerResponse,
+    claimant: Claimant,
+    filter: EventFilter,
+    options: EventStreamOptions,
+  ) {
+    this.#outgoing = outgoing
+    this.#claimant = claimant
+    this.#filter = filter
+    this.#options = options
+    this.#expiresAt = tokenExpiry(claimant)
+  }
+
+  get claimant(): Claimant | null {
+    return Date.now() < this.#expiresAt ? this.#claimant : null
+  }
+
+  wants(event: StorageEvent): boolean {
+    return matches(this.#filter, event)
+  }
+
+  deliver(events: StorageEvent[]): void {
+    this.#send(events)
+    if (this.#outgoing.writableLength > MAX_UNREAD) this.#outgoing.destroy()
+  }
+
+  /**
+   * Answers, and goes on by itself until the reader leaves, its token expires or the server stops.
+   *
+   * @param after the last event that the reader has had; null begins with what is committed from now on
+   * @throws DatabaseUnavailable, TooManySubscribers; then nothing was sent
+   */
+  async open(after: number | null): Promise<void> {
+    const { outbox, subscriptions, keepAliveMs } = this.#options
+    const newest = await outbox.settled()
+    const oldest = after === null ? newest : await outbox.oldest()
+    subscriptions.admit()
+    this.#position = Math.min(after ?? newest, newest)
+    this.#outgoing.writeHead(200, EVENT_STREAM_HEADERS)
+    // With the position, so that a reader who loses the line before the first event misses none.
+    this.#outgoing.write(`retry: ${RETRY_MS}\nid: ${this.#position}\n\n`)
+    if (after !== null && (after > newest || after + 1 < oldest)) {
+      // Trimmed by now, or of another database: what is missing has to be looked up by other means.
+      this.#outgoing.write(`event: storage.events.lost\ndata: ${JSON.stringify({ after, oldest })}\n\n`)
+    }
+    const closed = new AbortController()
+    this.#outgoing.once('close', () => closed.abort())
+    const { signal } = closed
+    const end = () => this.#outgoing.end()
+    const keepAlive = setInterval(() => this.#keepAlive(), keepAliveMs).unref()
+    const takeBack = atExpiry(this.#expiresAt, end)
+    subscriptions.stopping.addEventListener('abort', end, { signal })
+    signal.addEventListener('abort', () => {
+      clearInterval(keepAlive)
+      takeBack()
+    })
+    this.#follow(signal).catch((error: unknown) => {
+      if (signal.aborted) return
+      this.#options.logger.warn({ err: error }, 'a stream of events was cut off; its reader will come back')
+      this.#outgoing.destroy()
+    })
+  }
+
+  /** Reads up to where the others are, and goes on with them. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { outbox, subscriptions } = this.#options
+    while (!signal.aborted && !this.#outgoing.writableEnded) {
+      const leave = subscriptions.addAfter(this.#position, this)
+      if (leave) {
+        signal.addEventListener('abort', leave)
+        return
+      }
+      const page = await outbox.read(this.#position, PAGE)
+      const heard = await subscriptions.heardBy(this, page)
+      if (signal.aborted) return
+      this.#send(heard)
+      this.#position = page.at(-1)?.position ?? outbox.newest
+      if (this.#outgoing.writableNeedDrain) await once(this.#outgoing, 'drain', { signal })
+    }
+  }
+
+  #send(events: StorageEvent[]): void {
+    const last = events.at(-1)
+    if (last === undefined || this.#outgoing.writableEnded) return
+    this.#outgoing.write(events.map(eventText).join(''))
+    this.#position = last.position
+  }
+
+  /** Tells how far everything is known, so that a reader who comes back after a quiet time need not go far back. */
+  #keepAlive(): void {
+    const { handedOut } = this.#options.subscriptions
+    const isLater = handedOut > this.#position
+    if (isLater) this.#position = handedOut
+    this.#outgoing.write(isLater ? `id: ${handedOut}\n\n` : ':\n\n')
+  }
+}
+
+export const EVENT_STREAM_HEADERS = {
+  'Content-Type': 'text/event-stream',
+  'Cache-Control': 'no-store',
+  'X-Accel-Buffering': 'no', // nginx would keep events back
+}
+
+function eventText(event: StorageEvent): string {
+  return `id: ${event.position}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`
+}

@@ -1,0 +1,49 @@
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { Hono } from 'hono'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { EVENT_TYPES } from '../../database/events.ts'
+import { requireCaller } from '../caller.ts'
+import type { AppContext, Env, Services } from '../env.ts'
+import { EVENT_STREAM_HEADERS, EventStream } from '../event-stream.ts'
+import { checkShape } from '../json-body.ts'
+import { queryOf } from '../request-path.ts'
+
+const querySchema = z.object({
+  bucket: z.string().optional(),
+  prefix: z.string().optional(),
+  type: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(EVENT_TYPES, `must be among ${EVENT_TYPES.join(', ')}`)))
+    .optional(),
+})
+
+/** A position; `open` looks whether there is such a one. */
+const idSchema = z
+  .string()
+  .regex(/^\d{1,15}$/, 'must be the id of an event')
+  .transform(Number)
+
+/** Server-sent events, for curl and browsers' EventSource. */
+export function eventRoutes(services: Services, logger: Logger) {
+  return new Hono<Env>().get('/events', async (c) => {
+    const query = queryOf(c.env.incoming)
+    const headers = { ...c.env.incoming.headers }
+    // An EventSource can set no header; where there is one, it wins.
+    headers.apikey ??= query.get('apikey') ?? undefined
+    const caller = await requireCaller(c, services, 'storage.event.read', 'AuthenticationRequired', headers)
+    const { bucket, prefix, type } = checkShape('querystring', Object.fromEntries(query), querySchema)
+    const after = lastEventId(c)
+    if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
+    const filter = { bucket, prefix, types: type && new Set(type) }
+    await new EventStream(c.env.outgoing, caller, filter, { ...services, logger }).open(after)
+    return RESPONSE_ALREADY_SENT
+  })
+}
+
+/** What a reader who comes back has had last, or null. @throws InvalidRequest */
+function lastEventId(c: AppContext): number | null {
+  const sent = c.req.header('last-event-id') ?? ''
+  return sent === '' ? null : checkShape('last-event-id', sent, idSchema)
+}

@@ -1,0 +1,87 @@
+import type { EventJson } from '../../src/events/event.ts'
+import type { Served } from './server.ts'
+import { until } from './wait.ts'
+
+/** One block of a stream (WHATWG HTML §9.2.6). */
+export interface Block {
+  id?: string
+  event?: string
+  data?: string
+  retry?: string
+  /** A comment has no name. */
+  ''?: string
+}
+
+/** A reader of server-sent events that keeps all it gets. */
+export interface EventReader {
+  response: Response
+  blocks: Block[]
+  /** The events among them. */
+  events(): EventJson[]
+  /** Those as `type path`. */
+  heard(): string[]
+  /** Waits until so many have come, and returns them as `heard` does. */
+  hears(count: number): Promise<string[]>
+  /** Resolves when the server has ended the stream. */
+  ended: Promise<void>
+  close(): void
+}
+
+export interface ReaderOptions {
+  /** The service key when absent; null sends none. */
+  token?: string | null
+  query?: string
+  lastEventId?: number | string
+}
+
+/** Opens a stream; resolves once it is answered. @throws when the answer is no stream */
+export async function openEvents(
+  server: Pick<Served, 'url' | 'keys'>,
+  { token = server.keys.serviceKey, query = '', lastEventId }: ReaderOptions = {},
+): Promise<EventReader> {
+  const leaving = new AbortController()
+  const response = await fetch(`${server.url}/storage/v1/events${query}`, {
+    signal: leaving.signal,
+    headers: {
+      ...(token !== null && { authorization: `Bearer ${token}` }),
+      ...(lastEventId !== undefined && { 'last-event-id': String(lastEventId) }),
+    },
+  })
+  if (!response.ok || !response.body) throw new Error(`${response.status} ${await response.text()}`)
+  const blocks: Block[] = []
+  const read = async (body: ReadableStream<Uint8Array>) => {
+    let rest = ''
+    for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split('\n\n')
+      rest = parts.pop() ?? ''
+      blocks.push(...parts.map(parseBlock))
+    }
+  }
+  const events = () =>
+    blocks.flatMap(({ event, data }) =>
+      event?.match(/^storage\.(object|bucket)/) && data ? [JSON.parse(data) as EventJson] : [],
+    )
+  const heard = () =>
+    events().map((event) => `${event.type.replace('storage.', '')} ${event.path ?? event.bucket}`)
+  return {
+    response,
+    blocks,
+    events,
+    heard,
+    hears: async (count) => {
+      await until(() => events().length >= count, `${count} events come; there are ${heard().join(', ')}`)
+      return heard()
+    },
+    ended: read(response.body).catch(() => {}),
+    close: () => leaving.abort(),
+  }
+}
+
+function parseBlock(text: string): Block {
+  return Object.fromEntries(
+    text.split('\n').map((line) => {
+      const colon = line.indexOf(':')
+      return [line.slice(0, colon), line.slice(colon + 1).trimStart()]
+    }),
+  )
+}
