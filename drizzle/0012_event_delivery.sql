@@ -235,20 +235,25 @@ begin
 
   perform set_config('role', 'service_role', true);
   return query
-    select o.position,
-      case
+    select o.position, s.sees,
+      -- Who still owns a moved object and may not see it there has lost nothing: to him it is no deletion.
+      e.old_name is not null and storage.could_read(
+        bypasses_rls, signed_in, caller, e.old_bucket_id, e.old_bucket_policy, e.old_bucket_owner_id,
+        case when s.sees or e.owner_id is distinct from caller then e.old_owner_id end)
+    from storage.event_order o join storage.events e on e.id = o.event_id,
+    lateral (
+      select case
         when o.position = any (visible) then true
         -- Still there, and the policies hide it.
         when e.type not like '%.deleted' and case
           when e.name is null then exists (select from storage.buckets b where b.id = e.bucket_id)
-          else exists (select from storage.objects c where c.id = e.object_id and c.bucket_id = e.bucket_id and c.name = e.name)
+          else exists (
+            select from storage.objects c where c.id = e.object_id and c.bucket_id = e.bucket_id and c.name = e.name)
         end then false
         else storage.could_read(
           bypasses_rls, signed_in, caller, e.bucket_id, e.bucket_policy, e.bucket_owner_id, e.owner_id)
-      end,
-      e.old_name is not null and storage.could_read(
-        bypasses_rls, signed_in, caller, e.old_bucket_id, e.old_bucket_policy, e.old_bucket_owner_id, e.old_owner_id)
-    from storage.event_order o join storage.events e on e.id = o.event_id
+      end as sees
+    ) s
     where o.position = any (positions);
 end $$;
 --> statement-breakpoint
