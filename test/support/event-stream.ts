@@ -1,5 +1,4 @@
 import type { EventJson } from '../../src/events/event.ts'
-import type { Served } from './server.ts'
 import { until } from './wait.ts'
 
 /** One block of a stream (WHATWG HTML §9.2.6). */
@@ -36,7 +35,7 @@ export interface ReaderOptions {
 
 /** Opens a stream; resolves once it is answered. @throws when the answer is no stream */
 export async function openEvents(
-  server: Pick<Served, 'url' | 'keys'>,
+  server: { url: string; keys: { serviceKey: string } },
   { token = server.keys.serviceKey, query = '', lastEventId }: ReaderOptions = {},
 ): Promise<EventReader> {
   const leaving = new AbortController()
