@@ -161,6 +161,14 @@ const table = {
     wireCode: 'AccessDenied',
     compat: { http: 403 },
   },
+  /** A browser's page from elsewhere than STORAGE_CORS_ORIGINS: of a WebSocket the browser itself asks nobody. */
+  OriginNotAllowed: {
+    status: 403,
+    label: 'Forbidden',
+    message: 'Pages of this origin may not connect',
+    wireCode: 'AccessDenied',
+    compat: { http: 403 },
+  },
 
   // Signed URLs (design §7).
   InvalidJWT: { status: 403, message: 'The signed URL token is not valid', compat: { status: 400 } },
@@ -198,7 +206,23 @@ const table = {
     wireCode: 'SlowDown',
     headers: RETRY,
   },
+  UpgradeRequired: {
+    status: 426,
+    label: 'Upgrade Required',
+    message: 'This is the address of a WebSocket',
+    wireCode: 'InvalidRequest',
+    headers: { Connection: 'Upgrade', Upgrade: 'websocket' },
+    compat: { http: 426 },
+  },
   NotImplemented: { status: 501, message: 'This is not supported', wireCode: 'InvalidRequest' },
+  /** The label too, since realtime-js shows that. */
+  NoBroadcasts: {
+    status: 501,
+    label: "Clients' broadcasts are not passed on",
+    message: "Clients' broadcasts are not passed on: channels only tell what happens to files",
+    wireCode: 'InvalidRequest',
+    compat: { http: 501 },
+  },
   ResourceLocked: { status: 423, message: 'The resource is locked' },
 
   // Resumable uploads (contract §5.8), told in plain text.

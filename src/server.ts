@@ -11,6 +11,7 @@ import { Outbox } from './events/outbox.ts'
 import { Subscriptions } from './events/subscriptions.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
+import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
@@ -67,6 +68,8 @@ export async function startServer({
     const uploadLocks = new UploadLocks({ database, session, logger })
     const outbox = new Outbox({ database, logger })
     const subscriptions = new Subscriptions({ database, outbox, logger })
+    const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
+    const { supabaseCompat, corsOrigins } = config
     const { fetch } = buildApp({
       config,
       keys,
@@ -76,8 +79,11 @@ export async function startServer({
       uploadLocks,
       outbox,
       subscriptions,
+      tokens,
     })
-    const server = createHttpServer(fetch, config.supabaseCompat)
+    const limits = REALTIME_LIMITS
+    const realtime = new Realtime({ tokens, subscriptions, logger, corsOrigins, supabaseCompat, limits })
+    const server = createHttpServer(fetch, realtime, supabaseCompat)
     const url = await listen(server, config)
     outbox.start()
     const workers = startWorkers({ config, backend, database, logger })
@@ -90,6 +96,7 @@ export async function startServer({
         subscriptions.close()
         await Promise.all([
           drainServer(server, config.shutdownTimeoutMs, logger),
+          realtime.close(),
           ...workers.map((worker) => worker.stop()),
         ])
         await outbox.close()
@@ -113,10 +120,11 @@ interface Parts {
   uploadLocks: UploadLocks
   outbox: Outbox
   subscriptions: Subscriptions
+  tokens: TokenVerifier
 }
 
 function buildApp(parts: Parts) {
-  const { config, keys, backend, database, logger, uploadLocks, outbox, subscriptions } = parts
+  const { config, keys, backend, database, logger, uploadLocks, outbox, subscriptions, tokens } = parts
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -149,7 +157,6 @@ function buildApp(parts: Parts) {
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({ database, files, secrets, now })
-  const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const checks = {
     database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
     backend: atMostOncePerSecond(() => backend.check()),

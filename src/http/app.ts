@@ -11,6 +11,7 @@ import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { listRoutes } from './routes/list.ts'
 import { objectRoutes } from './routes/object.ts'
+import { realtimeRoutes } from './routes/realtime.ts'
 import { resumableRoutes } from './routes/resumable.ts'
 import { signRoutes } from './routes/sign.ts'
 import { tusHeaders } from './tus/protocol.ts'
@@ -37,6 +38,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
   app.route('/', objectRoutes(services))
   app.route('/', resumableRoutes(services, logger))
   app.route('/', eventRoutes(services, logger))
+  app.route('/', realtimeRoutes())
 
   app.notFound((c) => {
     const { method, path } = c.req

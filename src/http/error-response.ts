@@ -13,10 +13,17 @@ export function errorResponse(c: AppContext, thrown: unknown, logger: Logger, co
 /** Nothing is wrong with the server then. */
 const EXPECTED = new Set<StorageError['code']>([
   'NotImplemented',
+  'NoBroadcasts',
   'LockTimeout',
   'ShuttingDown',
   'TooManyUploads',
+  'TooManySubscribers',
 ])
+
+/** Whether it belongs into the log, as something that is wrong with the server. */
+export function isOurFault({ status, code }: StorageError): boolean {
+  return status >= 500 && !EXPECTED.has(code)
+}
 
 /**
  * What was thrown, as an error of ours, with the sentence for the client. What is no StorageError is a fault of ours:
@@ -29,7 +36,7 @@ export function loggedError(
 ): { error: StorageError; message: string } {
   const error = thrown instanceof StorageError ? thrown : new StorageError('InternalError', { cause: thrown })
   const requestId = c.get('requestId')
-  if (error.status >= 500 && !EXPECTED.has(error.code)) {
+  if (isOurFault(error)) {
     logger.error({ err: error.cause ?? error, code: error.code, requestId }, error.message)
   }
   return { error, message: error.status === 500 ? `${error.message} (request ${requestId})` : error.message }

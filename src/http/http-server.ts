@@ -1,8 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, isIPv6, type Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
 import { StorageError, wireError } from '../errors.ts'
+import { rawAnswer } from './raw-answer.ts'
+import type { Realtime } from './realtime/realtime.ts'
+import { isUpgradeToRealtime } from './realtime/upgrade.ts'
 
 type FetchCallback = Parameters<typeof getRequestListener>[0]
 
@@ -12,8 +15,15 @@ const MAX_HEADER_BYTES = 64 * 1024
 /** A connection on which nothing moves for this long is given up. In milliseconds. */
 const IDLE_MS = 120_000
 
-/** A server that hands its requests to `fetch`, and answers by itself what is no request at all. */
-export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean): Server {
+/**
+ * A server that hands its requests to `fetch`, and those that ask for its WebSocket to `realtime`; it answers by itself
+ * what is no request at all.
+ */
+export function createHttpServer(
+  fetch: FetchCallback,
+  realtime: Pick<Realtime, 'upgrade'>,
+  supabaseCompat: boolean,
+): Server {
   const listener = getRequestListener(fetch, {
     hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
@@ -47,6 +57,17 @@ export function createHttpServer(fetch: FetchCallback, supabaseCompat: boolean):
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
+  server.on('upgrade', (incoming, stream, head) => {
+    const socket = stream as Socket // of this server
+    const running = newest.get(socket)
+    if (running && !running.outgoing.writableFinished) {
+      socket.destroy() // what it is to become would be mixed with the answer that it still owes
+    } else if (isUpgradeToRealtime(incoming)) {
+      void realtime.upgrade(incoming, socket, head)
+    } else {
+      goOnWithout(server, incoming, socket, head)
+    }
+  })
   server.on('clientError', (error, socket) => refuse(error, socket as Socket, supabaseCompat))
   return server
 }
@@ -72,6 +93,31 @@ function watched(incoming: IncomingMessage, outgoing: ServerResponse): ServerRes
 function escaped(incoming: IncomingMessage): IncomingMessage {
   incoming.url = incoming.url?.replaceAll('\\', '%5c')
   return incoming
+}
+
+/**
+ * Serves a request as if it had not asked for another protocol, as it has to be with those that are not spoken here
+ * (RFC 9110 §7.8): some clients ask for HTTP/2 with every first request. Node, once it knows of upgrades, hands us all
+ * of them with what is left of the connection; so the request is put before that again, and read anew.
+ */
+function goOnWithout(server: Server, incoming: IncomingMessage, socket: Socket, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = incoming
+  const lines = [`${method} ${url} HTTP/${httpVersion}`]
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = rawHeaders.slice(index, index + 2)
+    if (name.toLowerCase() === 'upgrade') continue
+    lines.push(`${name}: ${name.toLowerCase() === 'connection' ? withoutUpgrade(value) : value}`)
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]))
+  server.emit('connection', socket)
+}
+
+/** The other options of a connection. */
+function withoutUpgrade(options: string): string {
+  return options
+    .split(',')
+    .filter((option) => option.trim().toLowerCase() !== 'upgrade')
+    .join(',')
 }
 
 function rawError(cause: unknown, compat: boolean): Response {
@@ -103,12 +149,7 @@ function refuse(error: Error & { code?: string }, socket: Socket, compat: boolea
       return
     }
   }
-  const { http, body: fields } = wireError(refusal(error), compat)
-  const body = JSON.stringify(fields)
-  socket.end(
-    `HTTP/1.1 ${http} ${STATUS_CODES[http]}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
-      `X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n${body}`,
-  )
+  socket.end(rawAnswer(refusal(error), compat))
 }
 
 function refusal(cause: Error & { code?: string }): StorageError {

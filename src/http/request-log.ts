@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { AppContext, Env } from './env.ts'
@@ -30,8 +31,7 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
   return async (c, next) => {
     const { incoming, outgoing } = c.env
     const startedAt = performance.now()
-    const sentId = incoming.headers['x-request-id']
-    const requestId = typeof sentId === 'string' && FOREIGN_ID.test(sentId) ? sentId : randomUUID()
+    const requestId = requestIdOf(incoming)
     c.set('requestId', requestId)
     const about: Env['Variables']['log'] = {}
     c.set('log', about)
@@ -64,6 +64,12 @@ export function requestLog(logger: Logger): MiddlewareHandler<Env> {
     }
     await next()
   }
+}
+
+/** The id that a proxy has given, or a new one. */
+export function requestIdOf(incoming: IncomingMessage): string {
+  const sent = incoming.headers['x-request-id']
+  return typeof sent === 'string' && FOREIGN_ID.test(sent) ? sent : randomUUID()
 }
 
 /** Remembers for that line what the request is about; of two objects, the source. */

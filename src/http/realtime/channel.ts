@@ -1,0 +1,135 @@
+import { z } from 'zod'
+import type { Claimant, StorageEvent } from '../../database/events.ts'
+import { matches } from '../../events/event-filter.ts'
+import type { Subscriber, Subscriptions } from '../../events/subscriptions.ts'
+import { atExpiry, tokenExpiry } from '../../events/token-expiry.ts'
+import { checkShape } from '../json-body.ts'
+import type { Identity } from '../token-verifier.ts'
+import type { EventFrames } from './event-frames.ts'
+import type { Message, Version } from './frames.ts'
+import { askedChanges, type ChangesGroup, matchingIds, readChanges } from './postgres-changes.ts'
+import { readTopic, type Topic } from './topics.ts'
+
+/** What a channel needs of its connection. */
+export interface ChannelOptions {
+  version: Version
+  subscriptions: Subscriptions
+  frames: EventFrames
+  /** Whom a token proves. Without one, whom the connection's own key does. @throws as TokenVerifier */
+  identify(token: string | null): Promise<Identity>
+  /** Sends a frame, or drops the connection when its reader is too slow. */
+  send(frame: Buffer): void
+  /** The token has expired. */
+  onExpired(channel: Channel): void
+}
+
+/** Each event is held against every one. */
+const MAX_CHANGES = 100
+
+/** Replays, presence and acknowledgements may be asked for too, by default even are, and mean nothing here. */
+const joinPayload = z.object({
+  config: z.object({ postgres_changes: z.array(askedChanges).max(MAX_CHANGES).nullish() }).nullish(),
+  access_token: z.string().nullish(),
+})
+
+/** One channel that a client has joined, or is about to: what it hears, and as whom. */
+export class Channel implements Subscriber {
+  readonly topic: Topic
+  /** Of the message that has asked for it. */
+  readonly joinRef: string | null
+  /** The answer to `postgres_changes`, in its order. */
+  readonly changes: object[]
+  readonly #options: ChannelOptions
+  readonly #groups: ChangesGroup[]
+  readonly #hasOtherName: boolean
+  #token: string | null
+  #identity: Identity | null = null
+  #expiresAt = 0
+  #endExpiry: (() => void) | undefined
+  #tokens = 0
+  #unsubscribe: (() => void) | undefined
+  #isClosed = false
+
+  /** @throws InvalidParameter, InvalidRequest */
+  constructor(options: ChannelOptions, message: Message) {
+    this.#options = options
+    this.topic = readTopic(message.topic)
+    this.joinRef = message.joinRef ?? message.ref
+    const join = checkShape('payload', message.payload, joinPayload)
+    const asked = join.config?.postgres_changes ?? []
+    const { groups, reply } = readChanges(asked)
+    this.#groups = groups
+    this.changes = reply
+    // Its client may have filters such as `{ bucket: 'avatars' }`, but it neither sends them nor applies them itself
+    // (realtime-js 2.109): the name of a storage channel is what narrows raw names of events.
+    this.#hasOtherName = this.topic.filter === null && asked.length === 0
+    this.#token = join.access_token ?? null
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Resolves once everything that is committed from then on will be heard. @throws as `authorize`, TooManySubscribers, DatabaseUnavailable */
+  async open(): Promise<void> {
+    await this.authorize(this.#token)
+    if (this.#isClosed) return
+    const { subscriptions } = this.#options
+    subscriptions.admit()
+    const unsubscribe = await subscriptions.add(this)
+    this.#unsubscribe = unsubscribe
+    if (this.#isClosed) unsubscribe()
+  }
+
+  /**
+   * Goes on as whom this token proves.
+   *
+   * @param token null is the connection's own key
+   * @throws InvalidToken, AccessDenied, AuthenticationUnavailable
+   */
+  async authorize(token: string | null): Promise<void> {
+    const turn = ++this.#tokens
+    const identity = await this.#options.identify(token)
+    // The newest token counts, not the one that took longest to verify.
+    if (turn !== this.#tokens || this.#isClosed) return
+    this.#identity = identity
+    this.#expiresAt = tokenExpiry(identity)
+    this.#endExpiry?.()
+    this.#endExpiry = atExpiry(this.#expiresAt, () => this.#options.onExpired(this))
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#endExpiry?.()
+    this.#unsubscribe?.()
+  }
+
+  get claimant(): Claimant | null {
+    return Date.now() < this.#expiresAt ? this.#identity : null
+  }
+
+  wants(event: StorageEvent): boolean {
+    return this.#hearsByName(event) || this.#groups.some((group) => matchingIds(group, event).length > 0)
+  }
+
+  deliver(events: StorageEvent[]): void {
+    const { version, frames, send } = this.#options
+    const { topic, filter } = this.topic
+    const to = { version, topic }
+    for (const event of events) {
+      if (this.#hearsByName(event)) {
+        if (filter !== null) send(frames.broadcast(event, to))
+        send(frames.raw(event, to))
+      }
+      for (const group of this.#groups) {
+        const ids = matchingIds(group, event)
+        if (ids.length > 0) send(frames.change(event, to, group, ids))
+      }
+    }
+  }
+
+  #hearsByName(event: StorageEvent): boolean {
+    const { filter } = this.topic
+    return filter === null ? this.#hasOtherName : matches(filter, event)
+  }
+}

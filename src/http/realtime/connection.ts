@@ -1,0 +1,257 @@
+import type { Logger } from 'pino'
+import type { RawData, WebSocket } from 'ws'
+import { StorageError } from '../../errors.ts'
+import type { Subscriptions } from '../../events/subscriptions.ts'
+import { isOurFault } from '../error-response.ts'
+import type { Identity, TokenVerifier } from '../token-verifier.ts'
+import { Channel, type ChannelOptions } from './channel.ts'
+import type { EventFrames } from './event-frames.ts'
+import { encode, MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
+
+export interface ConnectionLimits {
+  /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (contract §10.1). */
+  idleMs: number
+  channels: number
+  /**
+   * A reader with more than this before him is dropped, in bytes. Far more than a full batch of events takes on a
+   * channel, about 1 MB, so that only who does not keep up gets there; frames are shared, so that a crowd of slow
+   * readers does not take so much memory each.
+   */
+  bufferedBytes: number
+}
+
+export interface ConnectionOptions {
+  tokens: TokenVerifier
+  subscriptions: Subscriptions
+  frames: EventFrames
+  logger: Logger
+  limits: ConnectionLimits
+  version: Version
+  /** Whom the key of the connection proves; channels may have tokens of their own. */
+  identity: Identity
+}
+
+/** Joins and fresh tokens that one client may leave waiting for the database or for keys. */
+const MAX_UNFINISHED = 200
+
+/** What a closed connection leaves for the log. */
+export interface ConnectionSummary {
+  code: number
+  /** Why this side has ended it. */
+  reason: string | undefined
+  joins: number
+  sent: number
+}
+
+/** One client's WebSocket: what it says, and its channels (contract §10). */
+export class Connection {
+  readonly #socket: WebSocket
+  readonly #options: ConnectionOptions
+  readonly #channelOptions: ChannelOptions
+  readonly #channels = new Map<string, Channel>()
+  readonly #idle: NodeJS.Timeout
+  #unfinished = 0
+  #reason: string | undefined
+  #joins = 0
+  #sent = 0
+
+  /** Resolves once it is closed. */
+  readonly closed: Promise<ConnectionSummary>
+
+  constructor(socket: WebSocket, options: ConnectionOptions) {
+    this.#socket = socket
+    this.#options = options
+    const { version, subscriptions, frames, limits } = options
+    this.#channelOptions = {
+      version,
+      subscriptions,
+      frames,
+      identify: (token) => this.#identify(token),
+      send: (frame) => this.#sendFrame(frame),
+      onExpired: (channel) => this.#end(channel, 'Token has expired: send a fresh one in time'),
+    }
+    this.#idle = setTimeout(() => this.close(1008, 'no heartbeat'), limits.idleMs).unref()
+    socket.on('message', (data, isBinary) => this.#receive(data, isBinary))
+    socket.on('ping', () => this.#idle.refresh())
+    socket.on('pong', () => this.#idle.refresh())
+    // What breaks the protocol of WebSockets; `ws` has answered it, and closes.
+    socket.on('error', (error) => {
+      this.#reason ??= error.message
+    })
+    this.closed = new Promise((resolve) => {
+      socket.on('close', (code) => {
+        clearTimeout(this.#idle)
+        for (const channel of this.#channels.values()) channel.close()
+        this.#channels.clear()
+        resolve({ code, reason: this.#reason, joins: this.#joins, sent: this.#sent })
+      })
+    })
+  }
+
+  /** Hears and says no more. A client that does not answer is cut off after half a minute. @param code RFC 6455 §7.4 */
+  close(code: number, reason: string): void {
+    this.#reason ??= reason
+    for (const channel of this.#channels.values()) channel.close()
+    this.#channels.clear()
+    this.#socket.close(code, reason)
+  }
+
+  /** Cuts the line. */
+  terminate(): void {
+    this.#socket.terminate()
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    this.#idle.refresh()
+    try {
+      const { version } = this.#options
+      const bytes = data as Buffer // its type unless `binaryType` says otherwise
+      this.#handle(isBinary ? readBinary(version, bytes) : readText(version, bytes.toString()))
+    } catch (error) {
+      if (!(error instanceof MalformedFrame)) throw error
+      this.close(error.closeCode, error.message)
+    }
+  }
+
+  #handle(message: Message): void {
+    const { topic, event } = message
+    const channel = this.#channels.get(topic)
+    // Of a join that another has replaced.
+    const isOutdated = channel && message.joinRef !== null && message.joinRef !== channel.joinRef
+    if (topic === 'phoenix' && event === 'heartbeat') {
+      this.#reply(message, 'ok', {})
+    } else if (event === 'phx_join') {
+      this.#finish(this.#join(message))
+    } else if (event === 'phx_leave') {
+      if (channel && !isOutdated) this.#forget(channel)
+      this.#reply(message, 'ok', {})
+    } else if (!channel || isOutdated) {
+      this.#reply(message, 'error', { reason: 'unmatched topic' })
+    } else if (event === 'access_token') {
+      this.#finish(this.#refresh(channel, message.payload))
+    } else {
+      this.#refuse(channel, message)
+    }
+  }
+
+  async #join(message: Message): Promise<void> {
+    const previous = this.#channels.get(message.topic)
+    if (previous) this.#closeChannel(previous)
+    let channel: Channel | undefined
+    try {
+      if (this.#channels.size >= this.#options.limits.channels) {
+        const reason = `A connection has at most ${this.#options.limits.channels} channels`
+        throw new StorageError('InvalidParameter', { message: reason })
+      }
+      channel = new Channel(this.#channelOptions, message)
+      this.#channels.set(message.topic, channel)
+      await channel.open()
+      if (channel.isClosed) return
+    } catch (error) {
+      if (channel?.isClosed) return
+      if (channel) this.#forget(channel)
+      this.#reply(message, 'error', { reason: this.#sentence(error) })
+      return
+    }
+    this.#joins++
+    this.#reply(message, 'ok', { postgres_changes: channel.changes })
+    if (channel.changes.length > 0) {
+      this.#tell(channel, 'postgres_changes', 'ok', 'Subscribed to changes of storage.objects')
+    }
+  }
+
+  async #refresh(channel: Channel, payload: unknown): Promise<void> {
+    const token = (payload as { access_token?: unknown } | null)?.access_token ?? null
+    try {
+      if (token !== null && typeof token !== 'string') throw new StorageError('InvalidToken')
+      await channel.authorize(token)
+    } catch (error) {
+      if (channel.isClosed) return
+      const sentence = this.#sentence(error)
+      // The one it has holds until it expires.
+      const isRefused = error instanceof StorageError && error.status < 500
+      if (isRefused) this.#end(channel, sentence)
+      else this.#tell(channel, 'system', 'error', sentence)
+    }
+  }
+
+  /** What clients say to each other is not our business. */
+  #refuse(channel: Channel, message: Message): void {
+    const { event } = message
+    const isKnown = event === 'broadcast' || event === 'presence'
+    const reason = isKnown
+      ? `This server does not pass on a client's ${event}: its channels only tell what happens to files`
+      : `There is no event ${event} for clients to send`
+    this.#reply(message, 'error', { reason })
+    this.#tell(channel, isKnown ? event : 'system', 'error', reason)
+  }
+
+  /** Ends a channel for a reason that its client is told. */
+  #end(channel: Channel, reason: string): void {
+    this.#tell(channel, 'system', 'error', reason)
+    this.#closeChannel(channel)
+  }
+
+  #closeChannel(channel: Channel): void {
+    this.#forget(channel)
+    const { joinRef, topic } = channel
+    this.#send({ joinRef, ref: joinRef, topic: topic.topic, event: 'phx_close', payload: {} })
+  }
+
+  #forget(channel: Channel): void {
+    channel.close()
+    const { topic } = channel.topic
+    if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
+  }
+
+  async #identify(token: string | null): Promise<Identity> {
+    const { tokens, identity } = this.#options
+    return (token !== null && (await tokens.identify({ authorization: token }))) || identity
+  }
+
+  #tell(
+    { topic: { topic, name } }: Channel,
+    extension: string,
+    status: 'ok' | 'error',
+    message: string,
+  ): void {
+    const payload = { channel: name, extension, status, message }
+    this.#send({ joinRef: null, ref: null, topic, event: 'system', payload })
+  }
+
+  #reply({ joinRef, ref, topic }: Message, status: 'ok' | 'error', response: object): void {
+    if (ref === null) return
+    this.#send({ joinRef, ref, topic, event: 'phx_reply', payload: { status, response } })
+  }
+
+  #send(message: Message): void {
+    this.#sendFrame(encode(this.#options.version, message))
+  }
+
+  #sendFrame(frame: Buffer): void {
+    const socket = this.#socket
+    if (socket.readyState !== socket.OPEN) return
+    this.#sent++
+    socket.send(frame, { binary: false })
+    if (socket.bufferedAmount > this.#options.limits.bufferedBytes) {
+      this.#reason = 'too slow a reader'
+      socket.terminate()
+    }
+  }
+
+  #sentence(error: unknown): string {
+    const ours = error instanceof StorageError ? error : new StorageError('InternalError', { cause: error })
+    if (isOurFault(ours)) {
+      this.#options.logger.error({ err: ours.cause ?? ours, code: ours.code }, ours.message)
+    }
+    return ours.message
+  }
+
+  /** Lets work go on while other messages come in, but not more and more of it. */
+  #finish(work: Promise<void>): void {
+    this.#unfinished++
+    if (this.#unfinished > MAX_UNFINISHED) this.close(1008, 'too many messages at once')
+    void work.finally(() => this.#unfinished--)
+  }
+}

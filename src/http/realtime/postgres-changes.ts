@@ -1,0 +1,103 @@
+import { z } from 'zod'
+import type { EventRecord, EventType, StorageEvent } from '../../database/events.ts'
+import { StorageError } from '../../errors.ts'
+import { COLUMNS, type RecordFilter, readFilter } from './postgres-filter.ts'
+
+/** What a client asks for with `.on('postgres_changes', …)` (contract §10.3). */
+export const askedChanges = z.object({
+  event: z.string(),
+  schema: z.string(),
+  table: z.string().nullish(),
+  filter: z.string().max(8192).nullish(),
+  select: z.array(z.string()).nullish(),
+})
+export type AskedChanges = z.infer<typeof askedChanges>
+
+/** One subscription to changes of rows. */
+interface Changes {
+  id: number
+  /** `*` is any. */
+  event: string
+  holds: RecordFilter
+}
+
+/** Subscriptions that get the same columns, so that one frame tells all of them. */
+export interface ChangesGroup {
+  columns: string[]
+  members: Changes[]
+}
+
+const CHANGES: Partial<Record<EventType, 'INSERT' | 'UPDATE' | 'DELETE'>> = {
+  'storage.object.created': 'INSERT',
+  'storage.object.updated': 'UPDATE',
+  'storage.object.deleted': 'DELETE',
+}
+
+/**
+ * The subscriptions that are asked for, and what the reply says of each: the same in the same order, with an id.
+ *
+ * @throws InvalidParameter
+ */
+export function readChanges(asked: AskedChanges[]): {
+  groups: ChangesGroup[]
+  reply: (AskedChanges & { id: number })[]
+} {
+  const groups = new Map<string, ChangesGroup>()
+  for (const [index, { event, schema, table, filter, select }] of asked.entries()) {
+    const wanted = event.toUpperCase()
+    if (!['*', 'INSERT', 'UPDATE', 'DELETE'].includes(wanted)) {
+      throw refusal(`there is no change ${event}: there are INSERT, UPDATE, DELETE and *`)
+    }
+    if ((schema !== 'storage' && schema !== '*') || (table && table !== 'objects' && table !== '*')) {
+      throw refusal(
+        `changes of ${schema}.${table || '*'} cannot be heard here, only those of storage.objects`,
+      )
+    }
+    const unknown = select?.find((column) => !COLUMNS.has(column))
+    if (unknown !== undefined) throw refusal(`storage.objects has no column ${unknown} that events tell of`)
+    const columns = [...COLUMNS.keys()].filter((column) => !select || select.includes(column))
+    const group = groups.get(String(columns)) ?? { columns, members: [] }
+    groups.set(String(columns), group)
+    group.members.push({ id: index + 1, event: wanted, holds: filter ? readFilter(filter) : () => true })
+  }
+  return { groups: [...groups.values()], reply: asked.map((one, index) => ({ ...one, id: index + 1 })) }
+}
+
+/** The ids of the subscriptions that an event is for. */
+export function matchingIds({ members }: ChangesGroup, { type, record }: StorageEvent): number[] {
+  const change = CHANGES[type]
+  if (change === undefined || record === null) return []
+  return members
+    .filter(({ event, holds }) => (event === '*' || event === change) && holds(record))
+    .map(({ id }) => id)
+}
+
+/** What a client makes its `{ eventType, new, old, … }` of (contract §10.5). */
+export function changePayload({ type, record, createdAt }: StorageEvent, ids: number[], columns: string[]) {
+  const change = CHANGES[type]
+  return {
+    ids,
+    data: {
+      schema: 'storage',
+      table: 'objects',
+      commit_timestamp: createdAt.toISOString(),
+      type: change,
+      columns: columns.map((name) => ({ name, type: COLUMNS.get(name) })),
+      ...(change !== 'DELETE' && { record: record && pick(record, columns) }),
+      ...(change === 'UPDATE' && { old_record: record && pick(record, ['id']) }),
+      // All of it, and not only its key: what is gone can be asked about nowhere else.
+      ...(change === 'DELETE' && { old_record: record && pick(record, columns) }),
+      errors: null,
+    },
+  }
+}
+
+function pick(record: EventRecord, columns: string[]): Record<string, unknown> {
+  return Object.fromEntries(
+    columns.filter((column) => column in record).map((column) => [column, record[column]]),
+  )
+}
+
+function refusal(message: string): StorageError {
+  return new StorageError('InvalidParameter', { message })
+}

@@ -1,0 +1,106 @@
+import type { EventRecord } from '../../database/events.ts'
+import { StorageError } from '../../errors.ts'
+
+/** The columns of `storage.objects` that an event's record has, with PostgreSQL's names of their types. */
+export const COLUMNS: ReadonlyMap<string, string> = new Map([
+  ['id', 'uuid'],
+  ['bucket_id', 'text'],
+  ['name', 'text'],
+  ['owner', 'uuid'],
+  ['owner_id', 'text'],
+  ['created_at', 'timestamptz'],
+  ['updated_at', 'timestamptz'],
+  ['last_accessed_at', 'timestamptz'],
+  ['metadata', 'jsonb'],
+  ['user_metadata', 'jsonb'],
+  ['version', 'text'],
+  ['checksum', 'text'],
+])
+
+export type RecordFilter = (record: EventRecord) => boolean
+
+/** What the order of a row's value and the wanted one, as a sort has it, says of each. */
+const OPERATORS = new Map<string, (order: number) => boolean>([
+  ['eq', (order) => order === 0],
+  ['neq', (order) => order !== 0],
+  ['lt', (order) => order < 0],
+  ['lte', (order) => order <= 0],
+  ['gt', (order) => order > 0],
+  ['gte', (order) => order >= 0],
+  ['in', (order) => order === 0],
+])
+
+/** Every event is compared with each. */
+const MAX_VALUES = 100
+
+/**
+ * A filter such as `bucket_id=eq.avatars` or `name=in.(a,b)`; all of several conditions with commas between them have
+ * to hold (contract §10.5). What holds a comma or a parenthesis itself stands in double quotes. As in SQL, null equals
+ * nothing and differs from nothing. Times are compared by their milliseconds.
+ *
+ * @throws InvalidParameter
+ */
+export function readFilter(text: string): RecordFilter {
+  const conditions = splitAtCommas(text).map(readCondition)
+  return (record) => conditions.every((holds) => holds(record))
+}
+
+function readCondition(text: string): RecordFilter {
+  const [, column = '', operator = '', value = ''] = /^\s*(\w+)=(\w+)\.(.*)$/s.exec(text) ?? []
+  if (column === '') throw refusal(`the filter ${JSON.stringify(text)} is not column=operator.value`)
+  const type = COLUMNS.get(column)
+  if (type === undefined) throw refusal(`storage.objects has no column ${column} that events tell of`)
+  if (type === 'jsonb') throw refusal(`the column ${column} cannot be filtered by`)
+  const holds = OPERATORS.get(operator)
+  if (!holds) {
+    throw refusal(`filters have no operator ${operator}: they have ${[...OPERATORS.keys()].join(', ')}`)
+  }
+  const wanted = (operator === 'in' ? listOf(value) : [value]).map((one) => comparable(type, unquoted(one)))
+  if (wanted.some((one) => Number.isNaN(one))) throw refusal(`${column} is not compared with ${value}`)
+  return (record) => {
+    const actual = record[column]
+    if (typeof actual !== 'string') return false
+    const own = comparable(type, actual)
+    return wanted.some((one) => holds(compare(own, one)))
+  }
+}
+
+/** The values of `(a,b)`. */
+function listOf(text: string): string[] {
+  if (!/^\(.*\)$/s.test(text)) throw refusal('the values of in stand in parentheses')
+  const values = splitAtCommas(text.slice(1, -1))
+  if (values.length > MAX_VALUES) throw refusal(`in takes at most ${MAX_VALUES} values`)
+  return values
+}
+
+/** Commas within double quotes or parentheses are not between things. */
+function splitAtCommas(text: string): string[] {
+  const pattern = /((?:[^,()"]|"(?:[^"\\]|\\.)*"|\((?:[^()"]|"(?:[^"\\]|\\.)*")*\))*)(,|$)/gsy
+  const parts: string[] = []
+  for (;;) {
+    const match = pattern.exec(text)
+    if (match === null) throw refusal(`quotes or parentheses of ${JSON.stringify(text)} do not match`)
+    parts.push(match[1] ?? '')
+    if (match[2] === '') return parts
+  }
+}
+
+function unquoted(text: string): string {
+  return /^".*"$/s.test(text) ? text.slice(1, -1).replace(/\\(.)/gs, '$1') : text
+}
+
+/** NaN for what is no value of the type. */
+function comparable(type: string, text: string): string | number {
+  if (type === 'timestamptz') return Date.parse(text)
+  return type === 'uuid' ? text.toLowerCase() : text
+}
+
+/** Text in the order of its bytes, as the database has it. */
+function compare(a: string | number, b: string | number): number {
+  if (typeof a === 'number' || typeof b === 'number') return Number(a) - Number(b)
+  return a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
+}
+
+function refusal(message: string): StorageError {
+  return new StorageError('InvalidParameter', { message })
+}

@@ -1,0 +1,146 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Logger } from 'pino'
+import { WebSocketServer } from 'ws'
+import { StorageError, wireError } from '../../errors.ts'
+import type { Subscriptions } from '../../events/subscriptions.ts'
+import { isOurFault } from '../error-response.ts'
+import { rawAnswer } from '../raw-answer.ts'
+import { requestIdOf } from '../request-log.ts'
+import type { TokenVerifier } from '../token-verifier.ts'
+import { Connection, type ConnectionLimits } from './connection.ts'
+import { EventFrames } from './event-frames.ts'
+import { admit, WEBSOCKET_PATH } from './upgrade.ts'
+
+export interface RealtimeLimits extends ConnectionLimits {
+  /** Of this server. */
+  connections: number
+}
+
+export const REALTIME_LIMITS: RealtimeLimits = {
+  connections: 10_000,
+  channels: 100,
+  idleMs: 75_000,
+  bufferedBytes: 8 * 1024 * 1024,
+}
+
+export interface RealtimeOptions {
+  tokens: TokenVerifier
+  subscriptions: Subscriptions
+  logger: Logger
+  corsOrigins: string[]
+  supabaseCompat: boolean
+  limits: RealtimeLimits
+}
+
+/** Room for a token with many claims. In bytes. */
+const MAX_MESSAGE_BYTES = 128 * 1024
+
+/** Clients have so long to answer that they are gone. In milliseconds. */
+const CLOSING_MS = 1000
+
+/** Tells clients of Supabase's Realtime what happens to files (contract §10). */
+export class Realtime {
+  readonly #options: RealtimeOptions
+  readonly #sockets = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false, // costs far more memory and time than these short messages are long
+    maxPayload: MAX_MESSAGE_BYTES,
+  })
+  readonly #frames = new EventFrames()
+  readonly #connections = new Set<Connection>()
+  /** Asked for, and not answered yet. */
+  #arriving = 0
+  #isClosing = false
+
+  constructor(options: RealtimeOptions) {
+    this.#options = options
+  }
+
+  /** Makes a request's connection a WebSocket, or answers why not. */
+  async upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const startedAt = performance.now()
+    const requestId = requestIdOf(incoming)
+    const ignore = () => {} // 'close' follows
+    socket.on('error', ignore)
+    this.#arriving++
+    try {
+      if (this.#isClosing) throw new StorageError('ShuttingDown')
+      const { limits, corsOrigins, tokens } = this.#options
+      if (this.#connections.size + this.#arriving > limits.connections) {
+        throw new StorageError('TooManySubscribers')
+      }
+      const { identity, version } = await admit(incoming, { tokens, corsOrigins })
+      if (this.#isClosing) throw new StorageError('ShuttingDown')
+      socket.off('error', ignore)
+      // Calls back at once, or has refused by itself what breaks RFC 6455.
+      this.#sockets.handleUpgrade(incoming, socket, head, (webSocket) => {
+        const connection = new Connection(webSocket, {
+          ...this.#options,
+          frames: this.#frames,
+          identity,
+          version,
+        })
+        this.#keep(connection, { requestId, role: identity.role, user: identity.subject, version, startedAt })
+      })
+    } catch (error) {
+      this.#refuse(error, socket, { requestId, startedAt })
+    } finally {
+      this.#arriving--
+    }
+  }
+
+  /** Says good-bye to all, and takes nobody in any more. */
+  async close(): Promise<void> {
+    this.#isClosing = true
+    const all = [...this.#connections]
+    for (const connection of all) connection.close(1001, 'the server is stopping')
+    const limit = setTimeout(() => {
+      for (const connection of all) connection.terminate()
+    }, CLOSING_MS)
+    await Promise.all(all.map((connection) => connection.closed))
+    clearTimeout(limit)
+  }
+
+  #keep(
+    connection: Connection,
+    { startedAt, user, ...about }: { startedAt: number; user: string | null } & Record<string, unknown>,
+  ): void {
+    this.#connections.add(connection)
+    void connection.closed.then((summary) => {
+      this.#connections.delete(connection)
+      const line = {
+        ...about,
+        user: user ?? undefined,
+        url: WEBSOCKET_PATH,
+        ...summary,
+        ms: since(startedAt),
+      }
+      this.#options.logger.info(line, 'realtime connection')
+    })
+  }
+
+  #refuse(
+    thrown: unknown,
+    socket: Duplex,
+    { requestId, startedAt }: { requestId: string; startedAt: number },
+  ): void {
+    const { logger, supabaseCompat } = this.#options
+    const error =
+      thrown instanceof StorageError ? thrown : new StorageError('InternalError', { cause: thrown })
+    if (isOurFault(error)) {
+      logger.error({ err: error.cause ?? error, code: error.code, requestId }, error.message)
+    }
+    const { http: status } = wireError(error, supabaseCompat)
+    logger.info({ requestId, method: 'GET', url: WEBSOCKET_PATH, status, ms: since(startedAt) }, 'request')
+    // A client that does not close its side would keep the connection half open.
+    socket.once('finish', () => socket.destroy())
+    socket.end(rawAnswer(error, supabaseCompat, { 'X-Request-Id': requestId }))
+  }
+}
+
+/** In milliseconds, to a tenth. */
+function since(startedAt: number): number {
+  return Math.round((performance.now() - startedAt) * 10) / 10
+}
