@@ -167,28 +167,33 @@ export class Subscriptions {
     // Whoever joins from here on does so behind this batch. Without one, it was trimmed before it was read.
     this.#position = events?.at(-1)?.position ?? outbox.newest
     let workedMs = 0
-    await inParallel(CONCURRENT_QUESTIONS, this.#groups(events ?? []), async (group) => {
-      const { claimant, members, wanted } = group
-      const visible = await this.#whenAnswered(() => this.visibleTo(claimant, [...wanted]))
-      workedMs += await this.#deliver(members, visible ?? [])
-    })
+    let members = [...this.#subscribers].map(([subscriber, after]) => ({ subscriber, after }))
+    while (members.length > 0) {
+      const changed: Member[] = []
+      await inParallel(CONCURRENT_QUESTIONS, this.#groups(events ?? [], members), async (group) => {
+        const visible = await this.#whenAnswered(() => this.visibleTo(group.claimant, [...group.wanted]))
+        workedMs += await this.#deliver(group, visible ?? [], changed)
+      })
+      // They are asked for again: what another may hear is not theirs.
+      members = changed
+    }
     this.#handedOut = this.#position
     return workedMs
   }
 
   /** Who wants something of this batch, by claims. */
-  #groups(events: StorageEvent[]): Group[] {
+  #groups(events: StorageEvent[], members: Member[]): Group[] {
     const groups = new Map<string, Group>()
     const candidates = events.map((event) => ({ event, forms: formsOf(event) }))
-    for (const [subscriber, after] of this.#subscribers) {
+    for (const { subscriber, after } of members) {
       const { claimant } = subscriber
       if (claimant === null) continue
       const wanted = candidates.filter(
         ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
       )
       if (wanted.length === 0) continue
-      const key = `${claimant.role} ${JSON.stringify(claimant.claims)}`
-      const group = groups.get(key) ?? { claimant, members: [], wanted: new Set() }
+      const key = keyOf(claimant)
+      const group = groups.get(key) ?? { key, claimant, members: [], wanted: new Set() }
       groups.set(key, group)
       group.members.push({ subscriber, after })
       for (const { event } of wanted) group.wanted.add(event)
@@ -200,14 +205,24 @@ export class Subscriptions {
     }))
   }
 
-  async #deliver(members: Member[], events: StorageEvent[]): Promise<number> {
-    if (events.length === 0) return 0
+  /** @param changed gets those whose claims are others since the question was asked */
+  async #deliver(
+    { key, claimant: asked, members }: Group,
+    events: StorageEvent[],
+    changed: Member[],
+  ): Promise<number> {
     let workedMs = 0
     for (let start = 0; start < members.length; start += SLICE) {
       const startedAt = performance.now()
-      for (const { subscriber, after } of members.slice(start, start + SLICE)) {
-        // He may have left, or lost his token, since the question was asked.
-        if (!this.#subscribers.has(subscriber) || subscriber.claimant === null) continue
+      for (const member of members.slice(start, start + SLICE)) {
+        const { subscriber, after } = member
+        const { claimant } = subscriber
+        // He may have left, or lost his token.
+        if (!this.#subscribers.has(subscriber) || claimant === null) continue
+        if (claimant !== asked && keyOf(claimant) !== key) {
+          changed.push(member)
+          continue
+        }
         const wanted = events.filter((event) => event.position > after && subscriber.wants(event))
         if (wanted.length > 0) subscriber.deliver(wanted)
       }
@@ -239,9 +254,15 @@ interface Member {
 }
 
 interface Group {
+  key: string
   claimant: Claimant
   members: Member[]
   wanted: Set<StorageEvent>
+}
+
+/** Equal for those who may hear the same. */
+function keyOf({ role, claims }: Claimant): string {
+  return `${role} ${JSON.stringify(claims)}`
 }
 
 const UNSEEN: Sight = { sees: false, saw: false }
