@@ -54,6 +54,7 @@ export function createHttpServer(
     void handle(escaped(incoming), watched(incoming, outgoing))
   })
   server.on('connection', (socket: Socket) => {
+    if (sockets.has(socket)) return // read anew, by `goOnWithout`
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
