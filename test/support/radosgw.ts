@@ -1,10 +1,9 @@
-import { randomBytes, randomInt, randomUUID } from 'node:crypto'
-import { once } from 'node:events'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type Daemon, removeAtEnd, run, startDaemon } from './daemon.ts'
+import { freePort } from './free-port.ts'
 import { until } from './wait.ts'
 
 /** Debian's packages without which there is no radosgw, and what of them we run. */
@@ -186,24 +185,6 @@ rgw_cache_enabled = false
 paxos_propose_interval = 0.02
 paxos_min_wait = 0.01
 `
-}
-
-/**
- * A port that nobody has. It lies below those that the system gives away by itself, so that it stays free while
- * its server is stopped.
- */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(20_000, 32_000)
-    const probe = createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!isFree) continue
-    probe.close()
-    await once(probe, 'close')
-    return port
-  }
 }
 
 function isInstalled(program: string): boolean {
