@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { eventContradictions, eventFields, type NatsSettings, natsSettings } from './config-events.ts'
 import {
   byteSize,
   commaList,
@@ -85,6 +86,8 @@ export interface Config {
   }
   /** In which all objects are hashed again once, in milliseconds; 0 never. STORAGE_SCRUB_INTERVAL, 30d. */
   scrubIntervalMs: number
+  /** Present when STORAGE_NATS_URL is. */
+  nats: NatsSettings | undefined
   /** pino level. STORAGE_LOG_LEVEL, info. */
   logLevel: (typeof LOG_LEVELS)[number]
 }
@@ -142,6 +145,7 @@ const schema = z.object({
   STORAGE_CLEANUP_MAX_SHARE: share.default(0.1),
   STORAGE_EVENTS_RETENTION: duration.default(7 * 86_400_000),
   STORAGE_SCRUB_INTERVAL: duration.default(30 * 86_400_000),
+  ...eventFields,
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 })
 
@@ -201,6 +205,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       eventsKeptMs: v.STORAGE_EVENTS_RETENTION,
     },
     scrubIntervalMs: v.STORAGE_SCRUB_INTERVAL,
+    nats: natsSettings(v),
     logLevel: v.STORAGE_LOG_LEVEL,
   }
 }
@@ -220,7 +225,7 @@ function contradictions(v: Values): string[] {
       'STORAGE_MAX_FILE_SIZE needs a larger STORAGE_S3_PART_SIZE: an object has at most 10000 parts',
     )
   }
-  problems.push(...s3Contradictions(v))
+  problems.push(...s3Contradictions(v), ...eventContradictions(v))
   if (v.STORAGE_S3_REDIRECT && v.STORAGE_VERIFY_READS) {
     problems.push('STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true')
   }

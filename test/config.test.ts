@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Config, ConfigError, readConfig } from '../src/config.ts'
+import type { NatsSettings } from '../src/config-events.ts'
 import type { S3Settings } from '../src/config-s3.ts'
 
 const SECRET = 'a secret of at least 32 characters'
@@ -56,6 +57,7 @@ describe('a setting', () => {
         eventsKeptMs: 604_800_000,
       },
       scrubIntervalMs: 2_592_000_000,
+      nats: undefined,
       logLevel: 'info',
     } satisfies Config)
   })
@@ -205,6 +207,50 @@ describe('an S3 store', () => {
   ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
 })
 
+describe('a NATS broker', () => {
+  const url = { STORAGE_NATS_URL: 'nats://nats' }
+
+  it('is described by its address alone', () => {
+    expect(readConfig(url).nats).toEqual({
+      servers: ['nats:4222'],
+      requiresTls: false,
+      login: undefined,
+      credentialsFile: undefined,
+      prefix: 'storage',
+    } satisfies NatsSettings)
+  })
+
+  it.each<[url: string, expected: Partial<NatsSettings>]>([
+    ['nats://a:80, nats://[::1]/', { servers: ['a:80', '[::1]:4222'] }],
+    ['tls://a,tls://b', { requiresTls: true, servers: ['a:4222', 'b:4222'] }],
+    ['nats://me:1%2C%40%3a2@a,nats://me:1%2C%40%3a2@b', { login: { user: 'me', password: '1,@:2' } }],
+    ['nats://s3cr%20t@a:4333', { login: { token: 's3cr t' }, servers: ['a:4333'] }],
+  ])('is taken from %s', (text, expected) => {
+    expect(readConfig({ STORAGE_NATS_URL: text }).nats).toMatchObject(expected)
+  })
+
+  it('has its credentials in a file, and a beginning of its subjects', () => {
+    const more = { STORAGE_NATS_CREDENTIALS: '/run/secrets/nats.creds', STORAGE_NATS_PREFIX: 'a.b-c' }
+    expect(readConfig({ ...url, ...more }).nats).toMatchObject({
+      credentialsFile: '/run/secrets/nats.creds',
+      prefix: 'a.b-c',
+    })
+  })
+
+  it.each<[problem: string, env: Record<string, string>]>([
+    [
+      'STORAGE_NATS_URL must have the same user for each server',
+      { STORAGE_NATS_URL: 'nats://me:x@a,nats://b' },
+    ],
+    ['STORAGE_NATS_URL must be all nats:// or all tls://', { STORAGE_NATS_URL: 'nats://a,tls://b' }],
+    ['STORAGE_NATS_CREDENTIALS needs STORAGE_NATS_URL', { STORAGE_NATS_CREDENTIALS: 'x.creds' }],
+    [
+      'STORAGE_NATS_CREDENTIALS and a user in STORAGE_NATS_URL: only one can be',
+      { STORAGE_NATS_URL: 'nats://token@a', STORAGE_NATS_CREDENTIALS: 'x.creds' },
+    ],
+  ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
+})
+
 describe('a bad value', () => {
   it.each([
     ['STORAGE_PORT', '65536', 'must be a whole number from 0 to 65535'],
@@ -239,6 +285,14 @@ describe('a bad value', () => {
     ['STORAGE_CLEANUP_BATCH', '0', 'must be a whole number from 1'],
     ['STORAGE_CLEANUP_MAX_SHARE', '1.5', 'must be a number from 0 to 1'],
     ['STORAGE_CLEANUP_MAX_SHARE', '10%', 'must be a number from 0 to 1'],
+    ['STORAGE_NATS_URL', 'http://nats:4222', 'must be nats://host:4222 or tls://host:4222'],
+    ['STORAGE_NATS_URL', 'nats:4222', 'must be nats://host:4222'],
+    ['STORAGE_NATS_URL', 'nats://me:hunter2@', 'must be nats://host:4222'],
+    ['STORAGE_NATS_URL', 'nats://me:hunter2%@nats', 'must be nats://host:4222'],
+    ['STORAGE_NATS_URL', 'nats://me:hunter2@nats,x', 'must be nats://host:4222'],
+    ['STORAGE_NATS_URL', 'nats://nats:99999', 'must be nats://host:4222'],
+    ['STORAGE_NATS_PREFIX', 'storage.*', 'must be a subject such as storage or files.storage'],
+    ['STORAGE_NATS_PREFIX', 'storage.', 'must be a subject'],
     ['STORAGE_LOG_LEVEL', 'loud', 'must be one of fatal, error, warn, info, debug, trace, silent'],
   ])('%s=%s is refused in a sentence that names it and does not repeat it', (name, text, sentence) => {
     const [problem, ...others] = problems({ [name]: text })
