@@ -7,7 +7,9 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { UploadSession } from './database/upload-session.ts'
+import { NatsSink } from './events/nats.ts'
 import { Outbox } from './events/outbox.ts'
+import { type RunningSink, runSink } from './events/sink.ts'
 import { Subscriptions } from './events/subscriptions.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
@@ -87,6 +89,7 @@ export async function startServer({
     const url = await listen(server, config)
     outbox.start()
     const workers = startWorkers({ config, backend, database, logger })
+    const sinks = startSinks({ config, database, outbox, logger })
     tryBackend(backend, logger)
     return {
       url,
@@ -97,7 +100,7 @@ export async function startServer({
         await Promise.all([
           drainServer(server, config.shutdownTimeoutMs, logger),
           realtime.close(),
-          ...workers.map((worker) => worker.stop()),
+          ...[...workers, ...sinks].map((running) => running.stop()),
         ])
         await outbox.close()
         await backend.close()
@@ -218,6 +221,17 @@ function startWorkers({
     workers.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   }
   return workers
+}
+
+function startSinks({
+  config,
+  database,
+  outbox,
+  logger,
+}: Pick<Parts, 'config' | 'database' | 'outbox' | 'logger'>): RunningSink[] {
+  const { nats: settings } = config
+  if (settings === undefined) return []
+  return [runSink({ outbox, logger }, new NatsSink({ settings, database, outbox, logger }))]
 }
 
 /**
