@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync, mkdtempSync } from 'node:fs'
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { connect as dial } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -27,7 +27,9 @@ export interface NatsServer {
   /** Such as `127.0.0.1:20123`. Stays the same over a stop and a start. */
   host: string
   /** A client, as long as the server runs. */
-  client(login?: Pick<ConnectionOptions, 'user' | 'pass' | 'token'>): Promise<NatsConnection>
+  client(
+    login?: Pick<ConnectionOptions, 'user' | 'pass' | 'token' | 'authenticator'>,
+  ): Promise<NatsConnection>
   /** Kills it. What is in streams stays. */
   stop(): Promise<void>
   start(): Promise<void>
@@ -38,13 +40,16 @@ export interface NatsServer {
 /**
  * @param jetstream whether it has streams
  * @param args more arguments of `nats-server`
+ * @param settings text of its configuration file
  */
 export async function startNats({
   jetstream = false,
   args = [],
+  settings = '',
 }: {
   jetstream?: boolean
   args?: string[]
+  settings?: string
 } = {}): Promise<NatsServer> {
   const folder = mkdtempSync(join(tmpdir(), 'strongroom-nats-'))
   const removeFolder = removeAtEnd(folder)
@@ -52,12 +57,14 @@ export async function startNats({
   const log = join(folder, 'nats.log')
   const clients: NatsConnection[] = []
   let daemon: Daemon | undefined
+  const config = join(folder, 'nats.conf')
+  writeFileSync(config, settings)
   const streams = jetstream ? ['-js', '-sd', join(folder, 'streams')] : []
 
   async function start(): Promise<void> {
     const running = await startDaemon(
       'nats-server',
-      ['-a', '127.0.0.1', '-p', String(port), ...streams, ...args],
+      ['-c', config, '-a', '127.0.0.1', '-p', String(port), ...streams, ...args],
       log,
     )
     daemon = running
