@@ -190,6 +190,18 @@ describe('joining', () => {
       changes({ filter: 'created_at=gt.soon' }),
       'not compared with soon',
     ],
+    [
+      'by a list without end',
+      'realtime:x',
+      changes({ filter: `name=in.(${Array(101)})` }),
+      'at most 100 values',
+    ],
+    [
+      'by too much',
+      'realtime:x',
+      changes({ filter: Array(21).fill('name=eq.a').join() }),
+      'at most 20 conditions',
+    ],
     ['for unknown columns', 'realtime:x', changes({ select: ['secret'] }), 'no column secret'],
     [
       'for too much',

@@ -30,7 +30,8 @@ const OPERATORS = new Map<string, (order: number) => boolean>([
   ['in', (order) => order === 0],
 ])
 
-/** Every event is compared with each. */
+/** Every event is held against each. */
+const MAX_CONDITIONS = 20
 const MAX_VALUES = 100
 
 /**
@@ -41,7 +42,9 @@ const MAX_VALUES = 100
  * @throws InvalidParameter
  */
 export function readFilter(text: string): RecordFilter {
-  const conditions = splitAtCommas(text).map(readCondition)
+  const parts = splitAtCommas(text)
+  if (parts.length > MAX_CONDITIONS) throw refusal(`a filter has at most ${MAX_CONDITIONS} conditions`)
+  const conditions = parts.map(readCondition)
   return (record) => conditions.every((holds) => holds(record))
 }
 
