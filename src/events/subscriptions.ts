@@ -154,8 +154,14 @@ export class Subscriptions {
   async #run(): Promise<void> {
     const { signal } = this.#stopping
     while (!signal.aborted && this.#subscribers.size > 0 && this.#position < this.#options.outbox.newest) {
-      const workedMs = await this.#handOut()
-      await delay(REST_PER_WORK * workedMs, undefined, { ref: false })
+      try {
+        const workedMs = await this.#handOut()
+        await delay(REST_PER_WORK * workedMs, undefined, { ref: false })
+      } catch (error) {
+        // A fault of ours with one subscriber must not end it for all.
+        this.#options.logger.error({ err: error }, 'a batch of events was not handed out to all')
+        await delay(RETRY_MS, undefined, { ref: false })
+      }
     }
     this.#isRunning = false
   }
