@@ -13,6 +13,7 @@ import {
   webUrl,
 } from './config-fields.ts'
 import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './config-s3.ts'
+import { type WebhookSettings, webhookSettingFields, webhookSettings } from './config-webhooks.ts'
 
 /** Everything the environment can say, read once (design §10). Each field says its unit and variable. */
 export interface Config {
@@ -84,6 +85,7 @@ export interface Config {
     /** How long events are kept, in milliseconds. STORAGE_EVENTS_RETENTION, 7d. */
     eventsKeptMs: number
   }
+  webhooks: WebhookSettings
   /** In which all objects are hashed again once, in milliseconds; 0 never. STORAGE_SCRUB_INTERVAL, 30d. */
   scrubIntervalMs: number
   /** Present when STORAGE_NATS_URL is. */
@@ -144,6 +146,7 @@ const schema = z.object({
   STORAGE_CLEANUP_BATCH: integer(1, 1_000_000).default(1000),
   STORAGE_CLEANUP_MAX_SHARE: share.default(0.1),
   STORAGE_EVENTS_RETENTION: duration.default(7 * 86_400_000),
+  ...webhookSettingFields,
   STORAGE_SCRUB_INTERVAL: duration.default(30 * 86_400_000),
   ...eventFields,
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
@@ -204,6 +207,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       maxShare: v.STORAGE_CLEANUP_MAX_SHARE,
       eventsKeptMs: v.STORAGE_EVENTS_RETENTION,
     },
+    webhooks: webhookSettings(v),
     scrubIntervalMs: v.STORAGE_SCRUB_INTERVAL,
     nats: natsSettings(v),
     logLevel: v.STORAGE_LOG_LEVEL,

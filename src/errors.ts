@@ -34,6 +34,8 @@ const table = {
     wireCode: 'NoSuchKey',
     headers: { 'Cache-Control': 'no-store' },
   },
+  NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
+  NoSuchDeadLetter: { status: 404, message: 'There is no such dead letter' },
   NoSuchRoute: {
     status: 404,
     label: 'Not Found',
@@ -194,6 +196,11 @@ const table = {
   ResourceAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceNotEmpty: { status: 409, message: 'The bucket is not empty' },
   ResourceReferenced: { status: 409, message: 'The bucket is still in use' },
+  WebhookFromSettings: {
+    status: 409,
+    message: 'This webhook comes from STORAGE_WEBHOOKS; change it there',
+    wireCode: 'InvalidRequest',
+  },
   TransactionConflict: {
     status: 409,
     message: 'Another request changed the same thing at the same moment; try again',

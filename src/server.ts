@@ -7,10 +7,7 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { UploadSession } from './database/upload-session.ts'
-import { NatsSink } from './events/nats.ts'
-import { Outbox } from './events/outbox.ts'
-import { type RunningSink, runSink } from './events/sink.ts'
-import { Subscriptions } from './events/subscriptions.ts'
+import { type Events, openEvents } from './events/open.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
@@ -68,41 +65,30 @@ export async function startServer({
     const backend = await openBackends(config)
     const session = new UploadSession(database)
     const uploadLocks = new UploadLocks({ database, session, logger })
-    const outbox = new Outbox({ database, logger })
-    const subscriptions = new Subscriptions({ database, outbox, logger })
+    const events = await openEvents({ config, database, logger })
     const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
     const { supabaseCompat, corsOrigins } = config
-    const { fetch } = buildApp({
-      config,
-      keys,
-      backend,
-      database,
-      logger,
-      uploadLocks,
-      outbox,
-      subscriptions,
-      tokens,
-    })
+    const { fetch } = buildApp({ config, keys, backend, database, logger, uploadLocks, events, tokens })
+    const { subscriptions } = events
     const limits = REALTIME_LIMITS
     const realtime = new Realtime({ tokens, subscriptions, logger, corsOrigins, supabaseCompat, limits })
     const server = createHttpServer(fetch, realtime, supabaseCompat)
     const url = await listen(server, config)
-    outbox.start()
+    events.start()
     const workers = startWorkers({ config, backend, database, logger })
-    const sinks = startSinks({ config, database, outbox, logger })
     tryBackend(backend, logger)
     return {
       url,
       keys,
       close: async () => {
         uploadLocks.close()
-        subscriptions.close()
         await Promise.all([
+          events.close(),
           drainServer(server, config.shutdownTimeoutMs, logger),
           realtime.close(),
-          ...[...workers, ...sinks].map((running) => running.stop()),
+          ...workers.map((worker) => worker.stop()),
         ])
-        await outbox.close()
+        await events.outbox.close()
         await backend.close()
         await session.close()
         await database.close()
@@ -121,13 +107,12 @@ interface Parts {
   database: Database
   logger: Logger
   uploadLocks: UploadLocks
-  outbox: Outbox
-  subscriptions: Subscriptions
+  events: Events
   tokens: TokenVerifier
 }
 
 function buildApp(parts: Parts) {
-  const { config, keys, backend, database, logger, uploadLocks, outbox, subscriptions, tokens } = parts
+  const { config, keys, backend, database, logger, uploadLocks, events, tokens } = parts
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -141,7 +126,7 @@ function buildApp(parts: Parts) {
     nameRules,
     verifyReads,
     heartbeats,
-    announce: outbox.wake,
+    announce: events.outbox.wake,
     now,
   })
   const resumable = new ResumableUploads({
@@ -153,10 +138,10 @@ function buildApp(parts: Parts) {
     lifetimeMs: config.tusExpiryMs,
     heartbeats,
     locks: uploadLocks,
-    announce: outbox.wake,
+    announce: events.outbox.wake,
     now,
   })
-  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce: outbox.wake })
+  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce: events.outbox.wake })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({ database, files, secrets, now })
@@ -173,8 +158,7 @@ function buildApp(parts: Parts) {
       urls,
       resumable,
       tokens,
-      outbox,
-      subscriptions,
+      events,
       keepAliveMs: config.eventsKeepAliveMs,
       checks,
       maxFileSize,
@@ -221,17 +205,6 @@ function startWorkers({
     workers.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   }
   return workers
-}
-
-function startSinks({
-  config,
-  database,
-  outbox,
-  logger,
-}: Pick<Parts, 'config' | 'database' | 'outbox' | 'logger'>): RunningSink[] {
-  const { nats: settings } = config
-  if (settings === undefined) return []
-  return [runSink({ outbox, logger }, new NatsSink({ settings, database, outbox, logger }))]
 }
 
 /**

@@ -56,6 +56,7 @@ describe('a setting', () => {
         maxShare: 0.1,
         eventsKeptMs: 604_800_000,
       },
+      webhooks: { webhooks: [], timeoutMs: 10_000, attempts: 10, backOffMs: 5000 },
       scrubIntervalMs: 2_592_000_000,
       nats: undefined,
       logLevel: 'info',
@@ -96,6 +97,9 @@ describe('a setting', () => {
     ['STORAGE_CLEANUP_MAX_SHARE', '1', 1, (c) => c.cleanup.maxShare],
     ['STORAGE_CLEANUP_MAX_SHARE', '0.25', 0.25, (c) => c.cleanup.maxShare],
     ['STORAGE_SCRUB_INTERVAL', '7d', 604_800_000, (c) => c.scrubIntervalMs],
+    ['STORAGE_WEBHOOK_TIMEOUT', '3s', 3000, (c) => c.webhooks.timeoutMs],
+    ['STORAGE_WEBHOOK_ATTEMPTS', '3', 3, (c) => c.webhooks.attempts],
+    ['STORAGE_WEBHOOK_BACKOFF', '20ms', 20, (c) => c.webhooks.backOffMs],
     ['STORAGE_FSYNC', 'FALSE', false, (c) => c.fsync],
     ['STORAGE_FSYNC', '0', false, (c) => c.fsync],
     ['STORAGE_VERIFY_READS', 'True', true, (c) => c.verifyReads],
@@ -251,6 +255,52 @@ describe('a NATS broker', () => {
   ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
 })
 
+describe('webhooks in the settings', () => {
+  const secret = `whsec_${Buffer.alloc(32, 'k').toString('base64')}`
+  const url = 'https://example.com/hook'
+  const told = (...webhooks: object[]) => problems({ STORAGE_WEBHOOKS: JSON.stringify(webhooks) })
+
+  it('are described by url and secret alone', () => {
+    expect(readConfig({ STORAGE_WEBHOOKS: JSON.stringify([{ url, secret }]) }).webhooks.webhooks).toEqual([
+      { url, secret, events: [], bucket: null, format: 'standard', allowPrivate: false },
+    ])
+  })
+
+  it('or by more', () => {
+    const fields = { url: 'http://10.0.0.1/', events: ['storage.object.created'], bucket: 'avatars' }
+    const given = { ...fields, format: 'supabase', allow_private: true }
+    expect(readConfig({ STORAGE_WEBHOOKS: JSON.stringify([given]) }).webhooks.webhooks).toEqual([
+      { ...fields, format: 'supabase', secret: null, allowPrivate: true },
+    ])
+  })
+
+  it('are refused with all that is wrong with them, and without their secrets', () => {
+    const problems = told(
+      { url: 'ftp://hunter2', secret: 'hunter 2', events: ['hunter2'], format: 'hunter2' },
+      { url: 'https://hunter2:hunter2@example.com', secret, allow_private: 'hunter2', hunter2: true },
+      { url, secret: 'hunter2' },
+      { url },
+      { url: 'http://0x7f.1/', secret },
+      { secret },
+    )
+    expect(problems).toEqual([
+      'STORAGE_WEBHOOKS 0/url must be an http or https URL',
+      'STORAGE_WEBHOOKS 0/secret must be printable ASCII without spaces',
+      expect.stringMatching(/^STORAGE_WEBHOOKS 0\/events\/0 must be one of storage.object.created, /),
+      'STORAGE_WEBHOOKS 0/format must be one of standard, supabase',
+      'STORAGE_WEBHOOKS 1/url must not hold a user or a password',
+      'STORAGE_WEBHOOKS 1/allow_private must be true or false',
+      expect.stringMatching(/^STORAGE_WEBHOOKS 1 must have no other fields than url, /),
+      'STORAGE_WEBHOOKS 2/secret must be whsec_ and the base64 of 24 to 64 bytes',
+      'STORAGE_WEBHOOKS 3/secret must be whsec_ and the base64 of 24 to 64 bytes',
+      'STORAGE_WEBHOOKS 4/url must not be a private address, unless allow_private is true',
+      'STORAGE_WEBHOOKS 5/url must be a string',
+      'STORAGE_WEBHOOKS must not have two webhooks of the same url, bucket and format',
+    ])
+    expect(problems.join()).not.toContain('hunter2')
+  })
+})
+
 describe('a bad value', () => {
   it.each([
     ['STORAGE_PORT', '65536', 'must be a whole number from 0 to 65535'],
@@ -273,6 +323,12 @@ describe('a bad value', () => {
     ['STORAGE_BACKEND', 'ftp', 'must be local or s3'],
     ['STORAGE_MAX_FILE_SIZE', '0', 'must be a number of bytes or a size such as 5GB'],
     ['STORAGE_MAX_FILE_SIZE', '5 gigabytes', 'must be a number of bytes'],
+    ['STORAGE_WEBHOOKS', 'https://hunter2.example', 'must be a JSON array of webhooks'],
+    ['STORAGE_WEBHOOKS', '{"url":"https://hunter2.example"}', 'must be a JSON array of webhooks'],
+    ['STORAGE_WEBHOOKS', '["hunter2"]', '0 must be an object'],
+    ['STORAGE_WEBHOOK_TIMEOUT', '0s', 'must be more than 0'],
+    ['STORAGE_WEBHOOK_ATTEMPTS', '0', 'must be a whole number from 1 to 100'],
+    ['STORAGE_WEBHOOK_BACKOFF', '5', 'must be a duration such as 30s'],
     ['STORAGE_FSYNC', 'off', 'must be true or false'],
     ['STORAGE_VERIFY_READS', '2', 'must be true or false'],
     ['STORAGE_COMPAT', 'aws', 'must be supabase, or unset'],

@@ -1,18 +1,11 @@
 import { sql } from 'drizzle-orm'
+import { EVENT_TYPES, type EventType } from '../event-types.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { dateOr1970 } from './row-dates.ts'
 
-/** What can happen (design §9). */
-export const EVENT_TYPES = [
-  'storage.object.created',
-  'storage.object.updated',
-  'storage.object.deleted',
-  'storage.bucket.created',
-  'storage.bucket.deleted',
-] as const
-export type EventType = (typeof EVENT_TYPES)[number]
+export { EVENT_TYPES, type EventType }
 
 /** One row of `storage.events`, with its place in the order of delivery. */
 export interface StorageEvent {

@@ -40,6 +40,7 @@ async function run(
   sink: Sink,
   stopping: AbortSignal,
 ): Promise<void> {
+  let isFailing = false
   while (!stopping.aborted) {
     let turn: Turn | null = null
     try {
@@ -48,9 +49,12 @@ async function run(
         const signal = AbortSignal.any([stopping, turn.lost])
         await sink.work(signal)
       }
+      isFailing = false
     } catch (error) {
-      if (!stopping.aborted && !turn?.lost.aborted) {
+      // One line when it begins to fail: what is down for a night would fill the log.
+      if (!stopping.aborted && !turn?.lost.aborted && !isFailing) {
         logger.warn({ err: error, sink: sink.name }, 'a sink for events failed; trying again')
+        isFailing = true
       }
     } finally {
       await turn?.end()

@@ -14,6 +14,7 @@ import { objectRoutes } from './routes/object.ts'
 import { realtimeRoutes } from './routes/realtime.ts'
 import { resumableRoutes } from './routes/resumable.ts'
 import { signRoutes } from './routes/sign.ts'
+import { webhookRoutes } from './routes/webhook.ts'
 import { tusHeaders } from './tus/protocol.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -39,6 +40,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
   app.route('/', resumableRoutes(services, logger))
   app.route('/', eventRoutes(services, logger))
   app.route('/', realtimeRoutes())
+  app.route('/', webhookRoutes(services))
 
   app.notFound((c) => {
     const { method, path } = c.req

@@ -1,7 +1,6 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
-import type { Outbox } from '../events/outbox.ts'
-import type { Subscriptions } from '../events/subscriptions.ts'
+import type { Events } from '../events/open.ts'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -17,8 +16,7 @@ export interface Services {
   urls: SignedUrls
   resumable: ResumableUploads
   tokens: TokenVerifier
-  outbox: Outbox
-  subscriptions: Subscriptions
+  events: Events
   /** After so much silence a stream of events is told that it is still there. In milliseconds. */
   keepAliveMs: number
   /** Each resolves when that part works, or rejects with the reason. */

@@ -40,6 +40,8 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.events'],
     ['select * from storage.scrubs'],
     ['select * from storage.moves'],
+    ['select * from storage.webhooks'],
+    ['select * from storage.webhook_deliveries'],
     ['select * from strongroom.bucket_rules'],
     ["select storage.act_as('service_role', '', '{}', '', '', '', '', '{}', false)"],
     ["select * from storage.bucket_settings('hidden')"],

@@ -27,6 +27,8 @@ const idSchema = z
 
 /** Server-sent events, for curl and browsers' EventSource. */
 export function eventRoutes(services: Services, logger: Logger) {
+  const { events, keepAliveMs } = services
+  const options = { ...events, keepAliveMs, logger }
   return new Hono<Env>().get('/events', async (c) => {
     const query = queryOf(c.env.incoming)
     const headers = { ...c.env.incoming.headers }
@@ -37,7 +39,7 @@ export function eventRoutes(services: Services, logger: Logger) {
     const after = lastEventId(c)
     if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
     const filter = { bucket, prefix, types: type && new Set(type) }
-    await new EventStream(c.env.outgoing, caller, filter, { ...services, logger }).open(after)
+    await new EventStream(c.env.outgoing, caller, filter, options).open(after)
     return RESPONSE_ALREADY_SENT
   })
 }

@@ -1,0 +1,100 @@
+import { z } from 'zod'
+import { duration, integer } from './config-fields.ts'
+import type { EventType } from './event-types.ts'
+import { type WebhookFormat, webhookContradiction, webhookFields } from './webhook-fields.ts'
+
+/** Webhooks, and how they are sent. */
+export interface WebhookSettings {
+  /** Those that are looked after here and not by the routes. STORAGE_WEBHOOKS. */
+  webhooks: WebhookSetting[]
+  /** How long a receiver may take for its answer, in milliseconds. STORAGE_WEBHOOK_TIMEOUT, 10s. */
+  timeoutMs: number
+  /** How often an event is tried before it is a dead letter. STORAGE_WEBHOOK_ATTEMPTS, 10. */
+  attempts: number
+  /** The wait after the first failure, in milliseconds; it doubles each time. STORAGE_WEBHOOK_BACKOFF, 5s. */
+  backOffMs: number
+}
+
+export interface WebhookSetting {
+  url: string
+  secret: string | null
+  /** Empty is all. */
+  events: EventType[]
+  /** Null is all. */
+  bucket: string | null
+  format: WebhookFormat
+  allowPrivate: boolean
+}
+
+const UNKNOWN_FIELD = 'must have no other fields than url, secret, events, bucket, format, allow_private'
+
+/** Misspelt fields are refused: they would silently do nothing. */
+const settingShape = z.strictObject(
+  {
+    url: webhookFields.url,
+    secret: webhookFields.secret.nullish(),
+    events: webhookFields.events.default([]),
+    bucket: webhookFields.bucket.nullish(),
+    format: webhookFields.format.default('standard'),
+    allow_private: webhookFields.allow_private.default(false),
+  },
+  { error: (issue) => (issue.code === 'unrecognized_keys' ? UNKNOWN_FIELD : 'must be an object') },
+)
+
+const webhookList = z.string().transform((text, context) => {
+  const problem = (message: string) => context.addIssue({ code: 'custom', message })
+  const list = asArray(text)
+  if (list === null) {
+    problem('must be a JSON array of webhooks: [{"url":…,"secret":…}]')
+    return z.NEVER
+  }
+  const webhooks = list.flatMap((item, index): WebhookSetting[] => {
+    const parsed = settingShape.safeParse(item)
+    for (const { path, message } of parsed.error?.issues ?? []) {
+      problem(`${[index, ...path].join('/')} ${message}`)
+    }
+    if (!parsed.success) return []
+    const { url, secret = null, events, bucket = null, format, allow_private: allowPrivate } = parsed.data
+    const webhook = { url, secret, events, bucket, format, allowPrivate }
+    const contradiction = webhookContradiction(webhook)
+    if (contradiction) problem(`${index}/${contradiction.field} ${contradiction.sentence}`)
+    return [webhook]
+  })
+  const identities = webhooks.map(webhookIdentity)
+  if (new Set(identities).size < identities.length) {
+    problem('must not have two webhooks of the same url, bucket and format')
+  }
+  return webhooks
+})
+
+/** What makes a webhook of the settings the same one after a restart. */
+export function webhookIdentity({ url, bucket, format }: WebhookSetting): string {
+  return JSON.stringify([url, bucket, format])
+}
+
+export const webhookSettingFields = {
+  STORAGE_WEBHOOKS: webhookList.default([]),
+  STORAGE_WEBHOOK_TIMEOUT: duration.refine((ms) => ms > 0, 'must be more than 0').default(10_000),
+  STORAGE_WEBHOOK_ATTEMPTS: integer(1, 100).default(10),
+  STORAGE_WEBHOOK_BACKOFF: duration.refine((ms) => ms > 0, 'must be more than 0').default(5000),
+}
+
+const schema = z.object(webhookSettingFields)
+
+export function webhookSettings(v: z.infer<typeof schema>): WebhookSettings {
+  return {
+    webhooks: v.STORAGE_WEBHOOKS,
+    timeoutMs: v.STORAGE_WEBHOOK_TIMEOUT,
+    attempts: v.STORAGE_WEBHOOK_ATTEMPTS,
+    backOffMs: v.STORAGE_WEBHOOK_BACKOFF,
+  }
+}
+
+function asArray(text: string): unknown[] | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return Array.isArray(value) ? value : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,9 @@
+/** What can happen (design §9). */
+export const EVENT_TYPES = [
+  'storage.object.created',
+  'storage.object.updated',
+  'storage.object.deleted',
+  'storage.bucket.created',
+  'storage.bucket.deleted',
+] as const
+export type EventType = (typeof EVENT_TYPES)[number]

@@ -1,0 +1,59 @@
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import type { Database } from '../database/client.ts'
+import { NatsSink } from './nats.ts'
+import { Outbox } from './outbox.ts'
+import { type RunningSink, runSink } from './sink.ts'
+import { Subscriptions } from './subscriptions.ts'
+import { syncSettingsWebhooks } from './webhooks/settings-webhooks.ts'
+import { WebhookSinks } from './webhooks/webhook-sinks.ts'
+import { Webhooks } from './webhooks/webhooks.ts'
+
+/** All that reads the outbox, and the outbox. */
+export interface Events {
+  outbox: Outbox
+  subscriptions: Subscriptions
+  webhooks: Webhooks
+  /** Begins to hand out. */
+  start(): void
+  /** Ends it: subscribers leave, and what is on its way to a sink is waited for. The outbox goes on until then. */
+  close(): Promise<void>
+}
+
+/** @throws DatabaseUnavailable */
+export async function openEvents(parts: {
+  config: Config
+  database: Database
+  logger: Logger
+}): Promise<Events> {
+  const { config, database, logger } = parts
+  const outbox = new Outbox({ database, logger })
+  const subscriptions = new Subscriptions({ database, outbox, logger })
+
+  await syncSettingsWebhooks(database, config.webhooks.webhooks)
+  const origin = { region: config.s3?.region ?? '', host: hostOf(config.publicUrl) }
+  const webhookSinks = new WebhookSinks({ ...config.webhooks, database, outbox, logger, origin })
+  const webhooks = new Webhooks({ database, outbox, onChange: () => void webhookSinks.refresh() })
+
+  const sinks: RunningSink[] = []
+  return {
+    outbox,
+    subscriptions,
+    webhooks,
+    start: () => {
+      outbox.start()
+      webhookSinks.start()
+      const { nats: settings } = config
+      if (settings)
+        sinks.push(runSink({ outbox, logger }, new NatsSink({ settings, database, outbox, logger })))
+    },
+    close: async () => {
+      subscriptions.close()
+      await Promise.all([webhookSinks.close(), ...sinks.map((sink) => sink.stop())])
+    },
+  }
+}
+
+function hostOf(publicUrl: string | undefined): string {
+  return publicUrl === undefined ? '' : new URL(publicUrl).host
+}

@@ -1,0 +1,14 @@
+import { sinkName, type WebhookRow, webhookPosition } from '../../database/webhooks.ts'
+import type { Sink } from '../sink.ts'
+import { WebhookDelivery, type WebhookDeliveryOptions } from './webhook-delivery.ts'
+
+/** One webhook as a sink of the outbox. */
+export function webhookSink(webhook: WebhookRow, options: WebhookDeliveryOptions): Sink {
+  return {
+    name: sinkName(webhook.id),
+    work: async (signal) => {
+      const position = await webhookPosition(options.database, webhook)
+      if (position !== null) await new WebhookDelivery(webhook, position, options).run(signal)
+    },
+  }
+}
