@@ -11,6 +11,7 @@ import type { Family } from './family.ts'
 import { loadGenerator } from './load.ts'
 import { stopAll } from './processes.ts'
 import { type Row, table, writeResults } from './results.ts'
+import { events } from './rows/events.ts'
 import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
 import { list } from './rows/list.ts'
@@ -30,6 +31,7 @@ const FAMILIES: Record<string, Family> = {
   resumable,
   list,
   memory,
+  events,
   sweep,
 }
 

@@ -54,11 +54,13 @@ export async function startReference<Ready>(
   const script = fileURLToPath(new URL(`references/${name}.ts`, import.meta.url))
   const child = fork(script, [JSON.stringify(args)])
   const answer = async <T>(): Promise<T> => {
-    const gone = once(child, 'exit').then(([code]) => {
+    const answered = new AbortController()
+    const gone = once(child, 'exit', answered).then(([code]) => {
       throw new Error(`The reference ${name} ended with ${code}`)
     })
-    gone.catch(() => {}) // it ends some day; only now it matters
+    gone.catch(() => {}) // also when it is not waited for any more
     const [message] = await Promise.race([once(child, 'message'), gone])
+    answered.abort()
     return message as T // both ends are ours
   }
   return {
