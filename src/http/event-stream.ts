@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Claimant, StorageEvent } from '../database/events.ts'
+import { StorageError } from '../errors.ts'
 import { eventJson } from '../events/event.ts'
 import { type EventFilter, matches } from '../events/event-filter.ts'
 import type { Outbox } from '../events/outbox.ts'
@@ -34,6 +35,8 @@ export class EventStream implements Subscriber {
   readonly #expiresAt: number
   /** The reader has all up to here that it may hear, and knows so. */
   #position = 0
+  /** It has caught up, and hears what the others hear. */
+  #isLive = false
 
   constructor(
     outgoing: ServerResponse,
@@ -65,13 +68,19 @@ export class EventStream implements Subscriber {
    * Answers, and goes on by itself until the reader leaves, its token expires or the server stops.
    *
    * @param after the last event that the reader has had; null begins with what is committed from now on
-   * @throws DatabaseUnavailable, TooManySubscribers; then nothing was sent
+   * @throws DatabaseUnavailable, TooManySubscribers, InvalidRequest; then nothing was sent
    */
   async open(after: number | null): Promise<void> {
     const { outbox, subscriptions, keepAliveMs } = this.#options
     const newest = await outbox.settled()
     const oldest = after === null ? newest : await outbox.oldest()
     subscriptions.admit()
+    if (this.#outgoing.destroyed) return // the reader left in the meantime, and nothing would say so again
+    // Such a response never hears that its connection has gone.
+    if (this.#outgoing.socket === null) {
+      const message = 'A stream of events cannot wait for other answers on its connection'
+      throw new StorageError('InvalidRequest', { message })
+    }
     this.#position = Math.min(after ?? newest, newest)
     this.#outgoing.writeHead(200, EVENT_STREAM_HEADERS)
     // With the position, so that a reader who loses the line before the first event misses none.
@@ -105,6 +114,7 @@ export class EventStream implements Subscriber {
       const leave = subscriptions.addAfter(this.#position, this)
       if (leave) {
         signal.addEventListener('abort', leave)
+        this.#isLive = true
         return
       }
       const page = await outbox.read(this.#position, PAGE)
@@ -125,8 +135,9 @@ export class EventStream implements Subscriber {
 
   /** Tells how far everything is known, so that a reader who comes back after a quiet time need not go far back. */
   #keepAlive(): void {
+    if (this.#outgoing.writableEnded) return // its last bytes wait for a slow reader
     const { handedOut } = this.#options.subscriptions
-    const isLater = handedOut > this.#position
+    const isLater = this.#isLive && handedOut > this.#position
     if (isLater) this.#position = handedOut
     this.#outgoing.write(isLater ? `id: ${handedOut}\n\n` : ':\n\n')
   }
