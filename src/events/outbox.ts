@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { EventSession, type Turn } from '../database/event-session.ts'
 import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
+import { StorageError } from '../errors.ts'
 
 export interface OutboxOptions {
   database: Database
@@ -53,6 +54,8 @@ export class Outbox {
    * @throws DatabaseUnavailable
    */
   settled(): Promise<number> {
+    const { signal } = this.#stopping
+    if (signal.aborted) return Promise.reject(signal.reason)
     return new Promise((resolve, reject) => {
       this.#settling.push({ resolve, reject })
       this.wake()
@@ -103,7 +106,7 @@ export class Outbox {
   }
 
   async close(): Promise<void> {
-    this.#stopping.abort(new Error('the server is stopping'))
+    this.#stopping.abort(new StorageError('ShuttingDown'))
     this.#alarm.ring()
     await this.#running
     await this.#session.close()

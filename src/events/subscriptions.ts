@@ -169,9 +169,10 @@ export class Subscriptions {
   /** Hands out one batch. Returns how long the deliveries took, in milliseconds. */
   async #handOut(): Promise<number> {
     const { outbox } = this.#options
+    const { newest } = outbox
     const events = await this.#whenAnswered(() => outbox.read(this.#position, BATCH))
     // Whoever joins from here on does so behind this batch. Without one, it was trimmed before it was read.
-    this.#position = events?.at(-1)?.position ?? outbox.newest
+    this.#position = events?.at(-1)?.position ?? newest
     let workedMs = 0
     let members = [...this.#subscribers].map(([subscriber, after]) => ({ subscriber, after }))
     while (members.length > 0) {
@@ -238,15 +239,15 @@ export class Subscriptions {
     return workedMs
   }
 
-  /** Asks until there is an answer; undefined once the server stops. */
+  /** Asks until there is an answer; undefined once the server stops. One line in the log says that it waits. */
   async #whenAnswered<T>(ask: () => Promise<T>): Promise<T | undefined> {
     const { signal } = this.#stopping
-    while (!signal.aborted) {
+    for (let isFirst = true; !signal.aborted; isFirst = false) {
       try {
         return await ask()
       } catch (error) {
         if (signal.aborted) break
-        this.#options.logger.warn({ err: error }, 'events wait for the database')
+        if (isFirst) this.#options.logger.warn({ err: error }, 'events wait for the database')
         await delay(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
       }
     }

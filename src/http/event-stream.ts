@@ -117,11 +117,13 @@ export class EventStream implements Subscriber {
         this.#isLive = true
         return
       }
+      const { newest } = outbox
       const page = await outbox.read(this.#position, PAGE)
       const heard = await subscriptions.heardBy(this, page)
       if (signal.aborted) return
       this.#send(heard)
-      this.#position = page.at(-1)?.position ?? outbox.newest
+      // Without one, all up to the newest was trimmed.
+      this.#position = page.at(-1)?.position ?? newest
       if (this.#outgoing.writableNeedDrain) await once(this.#outgoing, 'drain', { signal })
     }
   }
@@ -149,6 +151,14 @@ export const EVENT_STREAM_HEADERS = {
   'X-Accel-Buffering': 'no', // nginx would keep events back
 }
 
+/** Of what is being handed out: all readers get the same. */
+const texts = new WeakMap<StorageEvent, string>()
+
 function eventText(event: StorageEvent): string {
-  return `id: ${event.position}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`
+  let text = texts.get(event)
+  if (text === undefined) {
+    text = `id: ${event.position}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`
+    texts.set(event, text)
+  }
+  return text
 }
