@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { EventJson } from '../../src/events/event.ts'
+import { newWebhookSecret } from '../../src/events/webhooks/signature.ts'
 import { type EventReader, openEvents } from '../support/event-stream.ts'
+import { hasNats, type NatsServer, startNats } from '../support/nats.ts'
 import { until } from '../support/wait.ts'
+import { type Receiver, startReceiver } from '../support/webhook-receiver.ts'
 import { newSeed, Random } from './random.ts'
 import { ServerProcesses } from './server-processes.ts'
 import { isFull } from './size.ts'
@@ -11,10 +14,36 @@ const ROUNDS = isFull ? 30 : 3
 const WRITERS = 4
 
 let servers: ServerProcesses
+let receiver: Receiver
+let nats: NatsServer | undefined
 beforeAll(async () => {
-  servers = await ServerProcesses.open()
+  if (hasNats) nats = await startNats()
+  receiver = await startReceiver()
+  const hooks = JSON.stringify([{ url: receiver.url, secret: newWebhookSecret(), allow_private: true }])
+  servers = await ServerProcesses.open({
+    STORAGE_WEBHOOKS: hooks,
+    ...(nats && { STORAGE_NATS_URL: `nats://${nats.host}` }),
+  })
 })
-afterAll(() => servers?.remove())
+afterAll(async () => {
+  await servers?.remove()
+  await receiver?.close()
+  await nats?.remove()
+})
+
+/** What NATS publishes, from now on. */
+async function listenToNats(at: NatsServer): Promise<EventJson[]> {
+  const client = await at.client()
+  const heard: EventJson[] = []
+  client.subscribe('storage.>', { callback: (_error, message) => void heard.push(message.json()) })
+  await client.flush()
+  return heard
+}
+
+/** Of what may come more than once, each at its first time. */
+function once(events: EventJson[]): EventJson[] {
+  return events.filter(({ id }, index) => events.findIndex((other) => other.id === id) === index)
+}
 
 /** A reader that comes back after every loss, and goes on after what it has had. */
 class ReturningReader {
@@ -53,6 +82,7 @@ it(`every acknowledged upload is heard of, however often the server is killed ($
   let server = await servers.start()
   await servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
   const reader = new ReturningReader()
+  const messages = nats && (await listenToNats(nats))
   let count = 0
   for (let round = 0; round < ROUNDS; round++) {
     let isOver = false
@@ -73,8 +103,15 @@ it(`every acknowledged upload is heard of, however often the server is killed ($
   await servers.request('PUT', '/object/box/end', { body: 'end' })
   await until(() => reader.events.some(({ path }) => path === 'end'), 'the last upload is heard of')
   await reader.stop()
-
-  const heard = reader.events.filter(({ path }) => path !== null)
+  const ofObjects = (events: EventJson[]) => events.filter(({ path }) => path !== null)
+  const heard = ofObjects(reader.events)
+  const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as EventJson))
+  const published = () => ofObjects(messages ?? [])
+  for (const list of messages ? [delivered, published] : [delivered]) {
+    await until(() => once(list()).length >= heard.length, 'all of it is heard of everywhere')
+    // Some of it may come twice. For each object it is in order.
+    expect(byObject(once(list()))).toEqual(byObject(heard))
+  }
   const committed = await servers.database.admin<{ checksum: string }[]>`
     select e.checksum from storage.event_order o join storage.events e on e.id = o.event_id
     where e.name is not null order by o.position`
@@ -83,6 +120,17 @@ it(`every acknowledged upload is heard of, however often the server is killed ($
   expect([...acknowledged].filter((checksum) => !checksums.has(checksum))).toEqual([])
   // Of each object the last event is the object as it is.
   const rows = await servers.database.admin`select name, checksum from storage.objects`
-  const last = new Map(heard.map(({ path, checksum }) => [path, checksum]))
+  const last = Object.entries(byObject(heard)).map(([path, checksums]) => [path, checksums.at(-1)])
   expect(Object.fromEntries(last)).toEqual(Object.fromEntries(rows.map((row) => [row.name, row.checksum])))
-})
+}, ROUNDS * 20_000)
+
+/** The checksums that each object has had, in order. */
+function byObject(events: EventJson[]): Record<string, (string | null)[]> {
+  const found: Record<string, (string | null)[]> = {}
+  for (const { path, checksum } of events) {
+    const list = found[path ?? ''] ?? []
+    found[path ?? ''] = list
+    list.push(checksum)
+  }
+  return found
+}
