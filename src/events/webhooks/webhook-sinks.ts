@@ -41,10 +41,10 @@ export class WebhookSinks {
 
   /** Resolves once what is under way has been delivered, or has failed. */
   async close(): Promise<void> {
-    this.#stopping.abort()
+    this.#stopping.abort() // no other one is begun
+    await Promise.all([...this.#running.values()].map(({ sink }) => sink.stop()))
     await this.#polling
     await this.#looking
-    await Promise.all([...this.#running.values()].map(({ sink }) => sink.stop()))
   }
 
   async #poll(): Promise<void> {
