@@ -76,53 +76,57 @@ class ReturningReader {
   }
 }
 
-it(`every acknowledged upload is heard of, however often the server is killed (${ROUNDS} times)`, async () => {
-  const random = new Random(newSeed())
-  const acknowledged = new Set<string>()
-  let server = await servers.start()
-  await servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
-  const reader = new ReturningReader()
-  const messages = nats && (await listenToNats(nats))
-  let count = 0
-  for (let round = 0; round < ROUNDS; round++) {
-    let isOver = false
-    const writers = Array.from({ length: WRITERS }, async () => {
-      while (!isOver) {
-        const body = `${round} ${count++}`
-        const stored = await servers.request('PUT', `/object/box/${count % 5}`, { body }).catch(() => null)
-        if (stored?.ok) acknowledged.add(createHash('sha256').update(JSON.stringify(body)).digest('hex'))
-      }
-    })
-    const enough = acknowledged.size + 5 + random.below(60)
-    await until(() => acknowledged.size >= enough, 'some uploads are acknowledged')
-    server.signal('SIGKILL')
-    isOver = true
-    await Promise.all([server.ended, ...writers])
-    server = await servers.start()
-  }
-  await servers.request('PUT', '/object/box/end', { body: 'end' })
-  await until(() => reader.events.some(({ path }) => path === 'end'), 'the last upload is heard of')
-  await reader.stop()
-  const ofObjects = (events: EventJson[]) => events.filter(({ path }) => path !== null)
-  const heard = ofObjects(reader.events)
-  const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as EventJson))
-  const published = () => ofObjects(messages ?? [])
-  for (const list of messages ? [delivered, published] : [delivered]) {
-    await until(() => once(list()).length >= heard.length, 'all of it is heard of everywhere')
-    // Some of it may come twice. For each object it is in order.
-    expect(byObject(once(list()))).toEqual(byObject(heard))
-  }
-  const committed = await servers.database.admin<{ checksum: string }[]>`
+it(
+  `every acknowledged upload is heard of, however often the server is killed (${ROUNDS} times)`,
+  async () => {
+    const random = new Random(newSeed())
+    const acknowledged = new Set<string>()
+    let server = await servers.start()
+    await servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
+    const reader = new ReturningReader()
+    const messages = nats && (await listenToNats(nats))
+    let count = 0
+    for (let round = 0; round < ROUNDS; round++) {
+      let isOver = false
+      const writers = Array.from({ length: WRITERS }, async () => {
+        while (!isOver) {
+          const body = `${round} ${count++}`
+          const stored = await servers.request('PUT', `/object/box/${count % 5}`, { body }).catch(() => null)
+          if (stored?.ok) acknowledged.add(createHash('sha256').update(JSON.stringify(body)).digest('hex'))
+        }
+      })
+      const enough = acknowledged.size + 5 + random.below(60)
+      await until(() => acknowledged.size >= enough, 'some uploads are acknowledged')
+      server.signal('SIGKILL')
+      isOver = true
+      await Promise.all([server.ended, ...writers])
+      server = await servers.start()
+    }
+    await servers.request('PUT', '/object/box/end', { body: 'end' })
+    await until(() => reader.events.some(({ path }) => path === 'end'), 'the last upload is heard of')
+    await reader.stop()
+    const ofObjects = (events: EventJson[]) => events.filter(({ path }) => path !== null)
+    const heard = ofObjects(reader.events)
+    const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as EventJson))
+    const published = () => ofObjects(messages ?? [])
+    for (const list of messages ? [delivered, published] : [delivered]) {
+      await until(() => once(list()).length >= heard.length, 'all of it is heard of everywhere')
+      // Some of it may come twice. For each object it is in order.
+      expect(byObject(once(list()))).toEqual(byObject(heard))
+    }
+    const committed = await servers.database.admin<{ checksum: string }[]>`
     select e.checksum from storage.event_order o join storage.events e on e.id = o.event_id
     where e.name is not null order by o.position`
-  expect(heard.map(({ checksum }) => checksum)).toEqual(committed.map(({ checksum }) => checksum))
-  const checksums = new Set(heard.map(({ checksum }) => checksum))
-  expect([...acknowledged].filter((checksum) => !checksums.has(checksum))).toEqual([])
-  // Of each object the last event is the object as it is.
-  const rows = await servers.database.admin`select name, checksum from storage.objects`
-  const last = Object.entries(byObject(heard)).map(([path, checksums]) => [path, checksums.at(-1)])
-  expect(Object.fromEntries(last)).toEqual(Object.fromEntries(rows.map((row) => [row.name, row.checksum])))
-}, ROUNDS * 20_000)
+    expect(heard.map(({ checksum }) => checksum)).toEqual(committed.map(({ checksum }) => checksum))
+    const checksums = new Set(heard.map(({ checksum }) => checksum))
+    expect([...acknowledged].filter((checksum) => !checksums.has(checksum))).toEqual([])
+    // Of each object the last event is the object as it is.
+    const rows = await servers.database.admin`select name, checksum from storage.objects`
+    const last = Object.entries(byObject(heard)).map(([path, checksums]) => [path, checksums.at(-1)])
+    expect(Object.fromEntries(last)).toEqual(Object.fromEntries(rows.map((row) => [row.name, row.checksum])))
+  },
+  ROUNDS * 20_000,
+)
 
 /** The checksums that each object has had, in order. */
 function byObject(events: EventJson[]): Record<string, (string | null)[]> {
