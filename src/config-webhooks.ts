@@ -1,29 +1,17 @@
 import { z } from 'zod'
 import { duration, integer } from './config-fields.ts'
-import type { EventType } from './event-types.ts'
-import { type WebhookFormat, webhookContradiction, webhookFields } from './webhook-fields.ts'
+import { type WebhookValues, webhookContradiction, webhookFields } from './webhook-fields.ts'
 
 /** Webhooks, and how they are sent. */
 export interface WebhookSettings {
   /** Those that are looked after here and not by the routes. STORAGE_WEBHOOKS. */
-  webhooks: WebhookSetting[]
+  webhooks: WebhookValues[]
   /** How long a receiver may take for its answer, in milliseconds. STORAGE_WEBHOOK_TIMEOUT, 10s. */
   timeoutMs: number
   /** How often an event is tried before it is a dead letter. STORAGE_WEBHOOK_ATTEMPTS, 10. */
   attempts: number
   /** The wait after the first failure, in milliseconds; it doubles each time. STORAGE_WEBHOOK_BACKOFF, 5s. */
   backOffMs: number
-}
-
-export interface WebhookSetting {
-  url: string
-  secret: string | null
-  /** Empty is all. */
-  events: EventType[]
-  /** Null is all. */
-  bucket: string | null
-  format: WebhookFormat
-  allowPrivate: boolean
 }
 
 const UNKNOWN_FIELD = 'must have no other fields than url, secret, events, bucket, format, allow_private'
@@ -48,7 +36,7 @@ const webhookList = z.string().transform((text, context) => {
     problem('must be a JSON array of webhooks: [{"url":…,"secret":…}]')
     return z.NEVER
   }
-  const webhooks = list.flatMap((item, index): WebhookSetting[] => {
+  const webhooks = list.flatMap((item, index): WebhookValues[] => {
     const parsed = settingShape.safeParse(item)
     for (const { path, message } of parsed.error?.issues ?? []) {
       problem(`${[index, ...path].join('/')} ${message}`)
@@ -68,7 +56,7 @@ const webhookList = z.string().transform((text, context) => {
 })
 
 /** What makes a webhook of the settings the same one after a restart. */
-export function webhookIdentity({ url, bucket, format }: WebhookSetting): string {
+export function webhookIdentity({ url, bucket, format }: WebhookValues): string {
   return JSON.stringify([url, bucket, format])
 }
 

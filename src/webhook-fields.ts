@@ -1,11 +1,25 @@
 import { z } from 'zod'
-import { EVENT_TYPES } from './event-types.ts'
+import { EVENT_TYPES, type EventType } from './event-types.ts'
 import { isPublicAddress, literalAddress } from './public-address.ts'
 
 // What a webhook may look like, wherever it is described: in a request, or in STORAGE_WEBHOOKS.
 
 export const WEBHOOK_FORMATS = ['standard', 'supabase'] as const
 export type WebhookFormat = (typeof WEBHOOK_FORMATS)[number]
+
+/** What a webhook is told by those who make it. */
+export interface WebhookValues {
+  url: string
+  /** Signs the bodies of the standard format, and is the bearer token of the other one, if there is one. */
+  secret: string | null
+  /** Empty is all. */
+  events: EventType[]
+  /** Null is all. */
+  bucket: string | null
+  format: WebhookFormat
+  /** Whether the receiver may be in a private network. */
+  allowPrivate: boolean
+}
 
 /** In characters. */
 const MAX_URL = 2048

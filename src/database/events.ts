@@ -1,11 +1,9 @@
 import { sql } from 'drizzle-orm'
-import { EVENT_TYPES, type EventType } from '../event-types.ts'
+import type { EventType } from '../event-types.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { dateOr1970 } from './row-dates.ts'
-
-export { EVENT_TYPES, type EventType }
 
 /** One row of `storage.events`, with its place in the order of delivery. */
 export interface StorageEvent {

@@ -1,25 +1,11 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { EventType } from '../event-types.ts'
-import type { WebhookFormat } from '../webhook-fields.ts'
+import type { WebhookFormat, WebhookValues } from '../webhook-fields.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { dateOr1970 } from './row-dates.ts'
 import { textArray } from './text-array.ts'
 import type { Transaction } from './transaction.ts'
-
-/** What a webhook is told by those who make it. */
-export interface WebhookValues {
-  url: string
-  /** Signs the bodies of the standard format, and is the bearer token of the other one, if there is one. */
-  secret: string | null
-  /** Empty is all. */
-  events: EventType[]
-  /** Null is all. */
-  bucket: string | null
-  format: WebhookFormat
-  /** Whether the receiver may be in a private network. */
-  allowPrivate: boolean
-}
 
 /** One row of `storage.webhooks`. */
 export interface WebhookRow extends WebhookValues {

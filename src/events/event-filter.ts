@@ -1,4 +1,5 @@
-import type { EventType, StorageEvent } from '../database/events.ts'
+import type { StorageEvent } from '../database/events.ts'
+import type { EventType } from '../event-types.ts'
 
 /** Which events somebody wants to hear; what is absent does not narrow. */
 export interface EventFilter {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type WebhookSetting, webhookIdentity } from '../../config-webhooks.ts'
+import { webhookIdentity } from '../../config-webhooks.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/client.ts'
 import { orderEvents } from '../../database/events.ts'
@@ -10,8 +10,8 @@ import {
   lockWebhooks,
   updateWebhook,
   type WebhookRow,
-  type WebhookValues,
 } from '../../database/webhooks.ts'
+import type { WebhookValues } from '../../webhook-fields.ts'
 
 /**
  * Makes the rows of STORAGE_WEBHOOKS equal to what it says now. A webhook of the same url, bucket and format stays the
@@ -19,7 +19,7 @@ import {
  *
  * @throws DatabaseUnavailable
  */
-export async function syncSettingsWebhooks(database: Database, settings: WebhookSetting[]): Promise<void> {
+export async function syncSettingsWebhooks(database: Database, settings: WebhookValues[]): Promise<void> {
   const wanted = new Map(settings.map((setting) => [settingId(setting), setting]))
   // Mostly there is nothing to do, and a database that can only be read will do.
   if (isSynced(wanted, await asService(database, listWebhooks))) return
@@ -36,7 +36,7 @@ export async function syncSettingsWebhooks(database: Database, settings: Webhook
   })
 }
 
-function isSynced(wanted: Map<string, WebhookSetting>, rows: WebhookRow[]): boolean {
+function isSynced(wanted: Map<string, WebhookValues>, rows: WebhookRow[]): boolean {
   const found = rows.filter(isOfSettings)
   return found.length === wanted.size && found.every((row) => isSame(wanted.get(row.id), row))
 }
@@ -46,7 +46,7 @@ function isOfSettings({ source }: WebhookRow): boolean {
 }
 
 /** A UUID that is made from what is hashed (RFC 9562 §5.8). */
-function settingId(setting: WebhookSetting): string {
+function settingId(setting: WebhookValues): string {
   const hash = createHash('sha256').update(webhookIdentity(setting)).digest()
   hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x80, 6)
   hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8)

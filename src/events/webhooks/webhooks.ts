@@ -17,12 +17,11 @@ import {
   updateWebhook,
   type WebhookBacklog,
   type WebhookRow,
-  type WebhookValues,
   webhookBacklogs,
 } from '../../database/webhooks.ts'
 import { StorageError } from '../../errors.ts'
 import { UUID } from '../../uuid.ts'
-import { webhookContradiction } from '../../webhook-fields.ts'
+import { type WebhookValues, webhookContradiction } from '../../webhook-fields.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'
 

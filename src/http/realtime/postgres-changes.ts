@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import type { EventRecord, EventType, StorageEvent } from '../../database/events.ts'
+import type { EventRecord, StorageEvent } from '../../database/events.ts'
 import { StorageError } from '../../errors.ts'
+import type { EventType } from '../../event-types.ts'
 import { COLUMNS, type RecordFilter, readFilter } from './postgres-filter.ts'
 
 /** What a client asks for with `.on('postgres_changes', …)` (contract §10.3). */
