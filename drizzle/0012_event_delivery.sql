@@ -1,7 +1,7 @@
 -- What subscribers and sinks need to know of an event, and the order in which they get it (decision 0017).
 
 alter table storage.events
-  -- Survives moves and overwrites; null for a bucket's events.
+  -- Survives moves and overwrites. Of a bucket's events its uid: another may come to have its name.
   add column object_id uuid,
   -- What the caller was doing, such as storage.object.copy; null for plain SQL.
   add column operation text,
@@ -72,9 +72,9 @@ create or replace function storage.emit_bucket_event() returns trigger
 declare
   bucket storage.buckets := case when tg_op = 'DELETE' then old else new end;
 begin
-  insert into storage.events (type, bucket_id, owner_id, operation, bucket_policy, bucket_owner_id) values (
+  insert into storage.events (type, bucket_id, object_id, owner_id, operation, bucket_policy, bucket_owner_id) values (
     case tg_op when 'INSERT' then 'storage.bucket.created' else 'storage.bucket.deleted' end,
-    bucket.id, bucket.owner_id, nullif(current_setting('storage.operation', true), ''), bucket.policy, bucket.owner_id
+    bucket.id, bucket.uid, bucket.owner_id, nullif(current_setting('storage.operation', true), ''), bucket.policy, bucket.owner_id
   );
   return null;
 end $$;
@@ -95,8 +95,8 @@ begin
       nullif(current_setting('storage.operation', true), ''), b.policy, b.owner_id
     from storage.objects o join storage.buckets b on b.id = o.bucket_id;
   else
-    insert into storage.events (type, bucket_id, owner_id, operation, bucket_policy, bucket_owner_id)
-    select 'storage.bucket.deleted', b.id, b.owner_id, nullif(current_setting('storage.operation', true), ''),
+    insert into storage.events (type, bucket_id, object_id, owner_id, operation, bucket_policy, bucket_owner_id)
+    select 'storage.bucket.deleted', b.id, b.uid, b.owner_id, nullif(current_setting('storage.operation', true), ''),
       b.policy, b.owner_id
     from storage.buckets b;
   end if;
@@ -182,15 +182,27 @@ create function storage.rule_reads(
     or (signed_in and (bucket_policy = 'authenticated' or bucket_owner = caller or object_owner = caller))
 $$;
 --> statement-breakpoint
+-- Whether the built-in policies alone decide what a role may select from a table, as far as they show it: one of them
+-- is for the role, and no restrictive policy is, which may hide what they show.
+create function storage.rules_decide(role text, target regclass) returns boolean language sql stable as $$
+  with policies as (
+    select p.polname, p.polpermissive from pg_catalog.pg_policy p
+    where p.polrelid = target and p.polcmd in ('r', '*')
+      and exists (select from unnest(p.polroles) r where r = 0 or pg_has_role(role, r, 'usage'))
+  )
+  select exists (select from policies where polname like 'strongroom: %')
+    and not exists (select from policies where not polpermissive)
+$$;
+--> statement-breakpoint
 -- Whether a caller could read what is not there any more, by its bucket's policy or as its owner: policies can only be
 -- asked about rows that are there. `past` is how it was when it happened; if there still is such a bucket, its present
 -- policy has to agree, so that nothing comes to light by an old event.
 create function storage.could_read(
-  bypasses_rls boolean, signed_in boolean, caller text,
+  bypasses_rls boolean, by_rules boolean, signed_in boolean, caller text,
   bucket text, past_policy text, past_bucket_owner text, object_owner text
 ) returns boolean language sql stable as $$
   select bypasses_rls or (
-    coalesce(storage.rule_reads(signed_in, caller, past_policy, past_bucket_owner, object_owner), false)
+    by_rules and coalesce(storage.rule_reads(signed_in, caller, past_policy, past_bucket_owner, object_owner), false)
     and not exists (
       select from storage.buckets b
       where b.id = bucket and storage.rule_reads(signed_in, caller, b.policy, b.owner_id, object_owner) is not true
@@ -215,6 +227,8 @@ declare
   bypasses_rls boolean := (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r where r.rolname = role);
   signed_in boolean := pg_has_role(role, 'authenticated', 'usage');
   caller text := claims::jsonb ->> 'sub';
+  by_rules boolean := storage.rules_decide(role, 'storage.objects');
+  bucket_by_rules boolean := storage.rules_decide(role, 'storage.buckets');
 begin
   perform set_config('role', 'service_role', true);
   select array_agg(o.position), array_agg(e.object_id), array_agg(e.bucket_id), array_agg(e.name)
@@ -228,9 +242,9 @@ begin
     join storage.objects o on o.id = a.object_id
     where o.bucket_id = a.bucket and o.name = a.name
     union all
-    select a.position from unnest(asked, buckets, names) as a (position, bucket, name)
+    select a.position from unnest(asked, object_ids, buckets, names) as a (position, uid, bucket, name)
     join storage.buckets b on b.id = a.bucket
-    where a.name is null
+    where a.name is null and b.uid = a.uid
   );
 
   perform set_config('role', 'service_role', true);
@@ -238,7 +252,7 @@ begin
     select o.position, s.sees,
       -- Who still owns a moved object and may not see it there has lost nothing: to him it is no deletion.
       e.old_name is not null and storage.could_read(
-        bypasses_rls, signed_in, caller, e.old_bucket_id, e.old_bucket_policy, e.old_bucket_owner_id,
+        bypasses_rls, by_rules, signed_in, caller, e.old_bucket_id, e.old_bucket_policy, e.old_bucket_owner_id,
         case when s.sees or e.owner_id is distinct from caller then e.old_owner_id end)
     from storage.event_order o join storage.events e on e.id = o.event_id,
     lateral (
@@ -246,12 +260,13 @@ begin
         when o.position = any (visible) then true
         -- Still there, and the policies hide it.
         when e.type not like '%.deleted' and case
-          when e.name is null then exists (select from storage.buckets b where b.id = e.bucket_id)
+          when e.name is null then exists (select from storage.buckets b where b.id = e.bucket_id and b.uid = e.object_id)
           else exists (
             select from storage.objects c where c.id = e.object_id and c.bucket_id = e.bucket_id and c.name = e.name)
         end then false
         else storage.could_read(
-          bypasses_rls, signed_in, caller, e.bucket_id, e.bucket_policy, e.bucket_owner_id, e.owner_id)
+          bypasses_rls, case when e.name is null then bucket_by_rules else by_rules end, signed_in, caller,
+          e.bucket_id, e.bucket_policy, e.bucket_owner_id, e.owner_id)
       end as sees
     ) s
     where o.position = any (positions);
@@ -266,7 +281,7 @@ create function storage.read_events(after bigint, most integer) returns table (
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select o.position, e.type, e.bucket_id, e.name, e.old_bucket_id, e.old_name, e.version, e.old_version, e.size,
     e.content_type, e.checksum, e.owner_id, e.created_at, e.operation,
-    case when e.object_id is not null then jsonb_build_object(
+    case when e.name is not null then jsonb_build_object(
       'id', e.object_id, 'bucket_id', e.bucket_id, 'name', e.name, 'owner', e.owner, 'owner_id', e.owner_id,
       'created_at', e.object_created_at, 'updated_at', e.object_updated_at,
       'last_accessed_at', e.object_accessed_at, 'metadata', e.metadata, 'user_metadata', e.user_metadata,
@@ -288,7 +303,8 @@ grant all on storage.event_sinks to service_role;
 revoke execute on function
   storage.emit_object_event(), storage.emit_bucket_event(), storage.emit_truncation(),
   storage.size_of(jsonb), storage.order_events(),
-  storage.could_read(boolean, boolean, text, text, text, text, text),
+  storage.rules_decide(text, regclass),
+  storage.could_read(boolean, boolean, boolean, text, text, text, text, text),
   storage.rule_reads(boolean, text, text, text, text),
   storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean),
   storage.read_events(bigint, integer)
@@ -296,7 +312,8 @@ from public;
 --> statement-breakpoint
 grant execute on function
   storage.order_events(), storage.read_events(bigint, integer),
-  storage.could_read(boolean, boolean, text, text, text, text, text),
+  storage.rules_decide(text, regclass),
+  storage.could_read(boolean, boolean, boolean, text, text, text, text, text),
   storage.rule_reads(boolean, text, text, text, text),
   storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean)
 to strongroom_server, service_role;

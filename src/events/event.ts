@@ -65,8 +65,11 @@ function gone(event: StorageEvent): StorageEvent {
     path,
     oldBucket: null,
     oldPath: null,
-    // Of the mover, and of the new place.
+    // Of the mover, and of what is at the new place: it may have been written anew there.
     ownerId: null,
+    size: null,
+    contentType: null,
+    checksum: null,
     version: null,
     oldVersion: null,
     record: record && { id: record.id, bucket_id: bucket, name: path },
