@@ -50,7 +50,7 @@ begin
     end,
     object.bucket_id, object.name, object.version,
     storage.size_of(object.metadata), object.metadata ->> 'mimetype', object.checksum, object.owner_id,
-    object.id, object.owner, object.metadata, object.user_metadata,
+    object.id, object.owner, object.metadata, storage.unless_large(object.user_metadata),
     object.created_at, object.updated_at, object.last_accessed_at,
     nullif(current_setting('storage.operation', true), ''), rules.policy, rules.owner_id,
     case when tg_op = 'UPDATE' then old.version end,
@@ -65,6 +65,11 @@ end $$;
 create function storage.size_of(metadata jsonb) returns bigint language sql immutable as $$
   select case when jsonb_typeof(metadata -> 'size') = 'number'
     then trunc(least((metadata ->> 'size')::numeric, 9223372036854775807))::bigint end
+$$;
+--> statement-breakpoint
+-- Up to 64 KiB: many events are in memory at once.
+create function storage.unless_large(user_metadata jsonb) returns jsonb language sql immutable as $$
+  select case when octet_length(user_metadata::text) <= 65536 then user_metadata end
 $$;
 --> statement-breakpoint
 create or replace function storage.emit_bucket_event() returns trigger
@@ -91,7 +96,7 @@ begin
     )
     select 'storage.object.deleted', o.bucket_id, o.name, o.version, storage.size_of(o.metadata),
       o.metadata ->> 'mimetype', o.checksum, o.owner_id,
-      o.id, o.owner, o.metadata, o.user_metadata, o.created_at, o.updated_at, o.last_accessed_at,
+      o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
       nullif(current_setting('storage.operation', true), ''), b.policy, b.owner_id
     from storage.objects o join storage.buckets b on b.id = o.bucket_id;
   else
@@ -202,7 +207,10 @@ create function storage.could_read(
   bucket text, past_policy text, past_bucket_owner text, object_owner text
 ) returns boolean language sql stable as $$
   select bypasses_rls or (
-    by_rules and coalesce(storage.rule_reads(signed_in, caller, past_policy, past_bucket_owner, object_owner), false)
+    (
+      coalesce(signed_in and object_owner = caller, false)
+      or (by_rules and coalesce(storage.rule_reads(signed_in, caller, past_policy, past_bucket_owner, object_owner), false))
+    )
     and not exists (
       select from storage.buckets b
       where b.id = bucket and storage.rule_reads(signed_in, caller, b.policy, b.owner_id, object_owner) is not true
@@ -302,7 +310,7 @@ grant all on storage.event_sinks to service_role;
 --> statement-breakpoint
 revoke execute on function
   storage.emit_object_event(), storage.emit_bucket_event(), storage.emit_truncation(),
-  storage.size_of(jsonb), storage.order_events(),
+  storage.size_of(jsonb), storage.unless_large(jsonb), storage.order_events(),
   storage.rules_decide(text, regclass),
   storage.could_read(boolean, boolean, boolean, text, text, text, text, text),
   storage.rule_reads(boolean, text, text, text, text),

@@ -33,7 +33,12 @@ export class EventSession {
     await this.#session()
   }
 
-  /** Does not wait: null when another server has the sink. @throws DatabaseUnavailable */
+  /**
+   * Does not wait: null when another server has the sink. This one could have it twice: whoever asks keeps its own
+   * turns apart.
+   *
+   * @throws DatabaseUnavailable
+   */
   async tryTurn(sink: string): Promise<Turn | null> {
     const { sql, lost, close } = await this.#session()
     const [row] = await inOurErrors(

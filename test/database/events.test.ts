@@ -91,6 +91,18 @@ it('is nobody else’s to read or to write', async () => {
   }
 })
 
+it('keeps no more than 64 KiB of user metadata', async () => {
+  const large = JSON.stringify({ text: 'x'.repeat(70_000) })
+  await server.admin`insert into storage.objects (bucket_id, name, user_metadata)
+    values (${bucket}, 'small', '{"text": "x"}'), (${bucket}, 'large', ${large}::text::jsonb)`
+  const rows = await server.admin`
+    select name, user_metadata from storage.events where bucket_id = ${bucket} and name is not null order by id`
+  expect(rows.map((row) => [row.name, row.user_metadata])).toEqual([
+    ['small', { text: 'x' }],
+    ['large', null],
+  ])
+})
+
 it('is trimmed by age, so many at a time', async () => {
   const week = 7 * 86_400_000
   await trimEvents(server.database, 0, 1000) // what other tests have left
