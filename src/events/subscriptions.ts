@@ -33,8 +33,8 @@ const BATCH = 500
 /** Questions to the database at once: uploads need it too. */
 const CONCURRENT_QUESTIONS = 2
 
-/** So many deliveries in a row; then others have their turn. */
-const SLICE = 100
+/** After so long at a stretch others have their turn. In milliseconds. */
+const SLICE_MS = 5
 
 /** A rest takes so many times as long as the deliveries before it, so that a thousand listeners slow no upload much. */
 const REST_PER_WORK = 3
@@ -166,37 +166,40 @@ export class Subscriptions {
     this.#isRunning = false
   }
 
-  /** Hands out one batch. Returns how long the deliveries took, in milliseconds. */
+  /** Hands out one batch. Returns how long this server itself was busy with it, in milliseconds. */
   async #handOut(): Promise<number> {
     const { outbox } = this.#options
     const { newest } = outbox
     const events = await this.#whenAnswered(() => outbox.read(this.#position, BATCH))
     // Whoever joins from here on does so behind this batch. Without one, it was trimmed before it was read.
     this.#position = events?.at(-1)?.position ?? newest
-    let workedMs = 0
+    const work = new Work()
     let members = [...this.#subscribers].map(([subscriber, after]) => ({ subscriber, after }))
     while (members.length > 0) {
       const changed: Member[] = []
-      await inParallel(CONCURRENT_QUESTIONS, this.#groups(events ?? [], members), async (group) => {
+      const groups = await this.#groups(events ?? [], members, work)
+      await inParallel(CONCURRENT_QUESTIONS, groups, async (group) => {
         const visible = await this.#whenAnswered(() => this.visibleTo(group.claimant, [...group.wanted]))
-        workedMs += await this.#deliver(group, visible ?? [], changed)
+        await this.#deliver(group, visible ?? [], { changed, work })
       })
       // They are asked for again: what another may hear is not theirs.
       members = changed
     }
     this.#handedOut = this.#position
-    return workedMs
+    return work.ms
   }
 
   /** Who wants something of this batch, by claims. */
-  #groups(events: StorageEvent[], members: Member[]): Group[] {
+  async #groups(events: StorageEvent[], members: Member[], work: Work): Promise<Group[]> {
     const groups = new Map<string, Group>()
     const candidates = events.map((event) => ({ event, forms: formsOf(event) }))
     for (const { subscriber, after } of members) {
       const { claimant } = subscriber
       if (claimant === null) continue
-      const wanted = candidates.filter(
-        ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
+      const wanted = await work.slice(() =>
+        candidates.filter(
+          ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
+        ),
       )
       if (wanted.length === 0) continue
       const key = keyOf(claimant)
@@ -216,27 +219,22 @@ export class Subscriptions {
   async #deliver(
     { key, claimant: asked, members }: Group,
     events: StorageEvent[],
-    changed: Member[],
-  ): Promise<number> {
-    let workedMs = 0
-    for (let start = 0; start < members.length; start += SLICE) {
-      const startedAt = performance.now()
-      for (const member of members.slice(start, start + SLICE)) {
-        const { subscriber, after } = member
+    { changed, work }: { changed: Member[]; work: Work },
+  ): Promise<void> {
+    for (const member of members) {
+      const { subscriber, after } = member
+      await work.slice(() => {
         const { claimant } = subscriber
         // He may have left, or lost his token.
-        if (!this.#subscribers.has(subscriber) || claimant === null) continue
+        if (!this.#subscribers.has(subscriber) || claimant === null) return
         if (claimant !== asked && keyOf(claimant) !== key) {
           changed.push(member)
-          continue
+          return
         }
         const wanted = events.filter((event) => event.position > after && subscriber.wants(event))
         if (wanted.length > 0) subscriber.deliver(wanted)
-      }
-      workedMs += performance.now() - startedAt
-      await yieldToOthers()
+      })
     }
-    return workedMs
   }
 
   /** Asks until there is an answer; undefined once the server stops. One line in the log says that it waits. */
@@ -258,6 +256,25 @@ export class Subscriptions {
 interface Member {
   subscriber: Subscriber
   after: number
+}
+
+/** Work for many, with pauses in which others have their turn. */
+class Work {
+  /** How long it took so far, in milliseconds. */
+  ms = 0
+  #sinceMs = 0
+
+  /** Does a part of it, which cannot be interrupted. */
+  slice<T>(part: () => T): T | Promise<T> {
+    const startedAt = performance.now()
+    const result = part()
+    const tookMs = performance.now() - startedAt
+    this.ms += tookMs
+    this.#sinceMs += tookMs
+    if (this.#sinceMs < SLICE_MS) return result
+    this.#sinceMs = 0
+    return yieldToOthers(result)
+  }
 }
 
 interface Group {

@@ -204,6 +204,12 @@ describe('joining', () => {
     ],
     ['for unknown columns', 'realtime:x', changes({ select: ['secret'] }), 'no column secret'],
     [
+      'by too many values in all',
+      'realtime:x',
+      { config: { postgres_changes: Array(100).fill(change({ filter: 'name=in.(a,b,c)' })) } },
+      'at most 200 values',
+    ],
+    [
       'for too much',
       'realtime:x',
       { config: { postgres_changes: Array(101).fill(change({})) } },

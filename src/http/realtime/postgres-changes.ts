@@ -19,7 +19,7 @@ interface Changes {
   id: number
   /** `*` is any. */
   event: string
-  holds: RecordFilter
+  holds: RecordFilter['holds']
 }
 
 /** Subscriptions that get the same columns, so that one frame tells all of them. */
@@ -27,6 +27,9 @@ export interface ChangesGroup {
   columns: string[]
   members: Changes[]
 }
+
+/** Of one channel: every event is compared with each, of every channel of every client. */
+const MAX_COMPARISONS = 200
 
 const CHANGES: Partial<Record<EventType, 'INSERT' | 'UPDATE' | 'DELETE'>> = {
   'storage.object.created': 'INSERT',
@@ -44,6 +47,7 @@ export function readChanges(asked: AskedChanges[]): {
   reply: (AskedChanges & { id: number })[]
 } {
   const groups = new Map<string, ChangesGroup>()
+  let comparisons = 0
   for (const [index, { event, schema, table, filter, select }] of asked.entries()) {
     const wanted = event.toUpperCase()
     if (!['*', 'INSERT', 'UPDATE', 'DELETE'].includes(wanted)) {
@@ -59,10 +63,17 @@ export function readChanges(asked: AskedChanges[]): {
     const columns = [...COLUMNS.keys()].filter((column) => !select || select.includes(column))
     const group = groups.get(String(columns)) ?? { columns, members: [] }
     groups.set(String(columns), group)
-    group.members.push({ id: index + 1, event: wanted, holds: filter ? readFilter(filter) : () => true })
+    const rows = filter ? readFilter(filter) : EVERY_ROW
+    comparisons += rows.comparisons
+    if (comparisons > MAX_COMPARISONS) {
+      throw refusal(`the filters of a channel compare with at most ${MAX_COMPARISONS} values`)
+    }
+    group.members.push({ id: index + 1, event: wanted, holds: rows.holds })
   }
   return { groups: [...groups.values()], reply: asked.map((one, index) => ({ ...one, id: index + 1 })) }
 }
+
+const EVERY_ROW: RecordFilter = { holds: () => true, comparisons: 0 }
 
 /** The ids of the subscriptions that an event is for. */
 export function matchingIds({ members }: ChangesGroup, { type, record }: StorageEvent): number[] {

@@ -17,20 +17,27 @@ export const COLUMNS: ReadonlyMap<string, string> = new Map([
   ['checksum', 'text'],
 ])
 
-export type RecordFilter = (record: EventRecord) => boolean
+export interface RecordFilter {
+  /** Whether a row is one of those asked for. */
+  holds(record: EventRecord): boolean
+  /** How many values a row is compared with. */
+  comparisons: number
+}
 
-/** What the order of a row's value and the wanted one, as a sort has it, says of each. */
-const OPERATORS = new Map<string, (order: number) => boolean>([
-  ['eq', (order) => order === 0],
-  ['neq', (order) => order !== 0],
-  ['lt', (order) => order < 0],
-  ['lte', (order) => order <= 0],
-  ['gt', (order) => order > 0],
-  ['gte', (order) => order >= 0],
-  ['in', (order) => order === 0],
+type Value = string | number
+
+/** Of a row's value and the wanted one. Most filters only ask for equality, which is found out far faster than order. */
+const OPERATORS = new Map<string, (own: Value, wanted: Value) => boolean>([
+  ['eq', (own, wanted) => own === wanted],
+  ['neq', (own, wanted) => own !== wanted],
+  ['lt', (own, wanted) => compare(own, wanted) < 0],
+  ['lte', (own, wanted) => compare(own, wanted) <= 0],
+  ['gt', (own, wanted) => compare(own, wanted) > 0],
+  ['gte', (own, wanted) => compare(own, wanted) >= 0],
+  ['in', (own, wanted) => own === wanted],
 ])
 
-/** Every event is held against each. */
+/** Of one filter. */
 const MAX_CONDITIONS = 20
 const MAX_VALUES = 100
 
@@ -45,7 +52,10 @@ export function readFilter(text: string): RecordFilter {
   const parts = splitAtCommas(text)
   if (parts.length > MAX_CONDITIONS) throw refusal(`a filter has at most ${MAX_CONDITIONS} conditions`)
   const conditions = parts.map(readCondition)
-  return (record) => conditions.every((holds) => holds(record))
+  return {
+    holds: (record) => conditions.every(({ holds }) => holds(record)),
+    comparisons: conditions.reduce((sum, { comparisons }) => sum + comparisons, 0),
+  }
 }
 
 function readCondition(text: string): RecordFilter {
@@ -54,17 +64,20 @@ function readCondition(text: string): RecordFilter {
   const type = COLUMNS.get(column)
   if (type === undefined) throw refusal(`storage.objects has no column ${column} that events tell of`)
   if (type === 'jsonb') throw refusal(`the column ${column} cannot be filtered by`)
-  const holds = OPERATORS.get(operator)
-  if (!holds) {
+  const isHeld = OPERATORS.get(operator)
+  if (!isHeld) {
     throw refusal(`filters have no operator ${operator}: they have ${[...OPERATORS.keys()].join(', ')}`)
   }
   const wanted = (operator === 'in' ? listOf(value) : [value]).map((one) => comparable(type, unquoted(one)))
   if (wanted.some((one) => Number.isNaN(one))) throw refusal(`${column} is not compared with ${value}`)
-  return (record) => {
-    const actual = record[column]
-    if (typeof actual !== 'string') return false
-    const own = comparable(type, actual)
-    return wanted.some((one) => holds(compare(own, one)))
+  return {
+    holds: (record) => {
+      const actual = record[column]
+      if (typeof actual !== 'string') return false
+      const own = comparable(type, actual)
+      return wanted.some((one) => isHeld(own, one))
+    },
+    comparisons: wanted.length,
   }
 }
 
@@ -93,13 +106,13 @@ function unquoted(text: string): string {
 }
 
 /** NaN for what is no value of the type. */
-function comparable(type: string, text: string): string | number {
+function comparable(type: string, text: string): Value {
   if (type === 'timestamptz') return Date.parse(text)
   return type === 'uuid' ? text.toLowerCase() : text
 }
 
 /** Text in the order of its bytes, as the database has it. */
-function compare(a: string | number, b: string | number): number {
+function compare(a: Value, b: Value): number {
   if (typeof a === 'number' || typeof b === 'number') return Number(a) - Number(b)
   return a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
