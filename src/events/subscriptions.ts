@@ -2,11 +2,12 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as delay, setImmediate as yieldToOthers } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
-import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import type { Claimant, StorageEvent } from '../database/events.ts'
+import { StorageError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
-import { eventFor, formsOf } from './event.ts'
+import { formsOf } from './event.ts'
 import type { Outbox } from './outbox.ts'
+import { visibleEvents } from './visible-events.ts'
 
 /** Somebody who hears events as long as he is connected. */
 export interface Subscriber {
@@ -106,37 +107,12 @@ export class Subscriptions {
     return () => void this.#subscribers.delete(subscriber)
   }
 
-  /**
-   * What a claimant may hear of these events, in order. Where his claims make a policy fail, it lets nothing through.
-   *
-   * @throws DatabaseUnavailable, TooManyConnections, TransactionConflict
-   */
-  async visibleTo(claimant: Claimant, events: StorageEvent[]): Promise<StorageEvent[]> {
-    if (events.length === 0) return []
-    const { database, logger } = this.#options
-    const positions = events.map((event) => event.position)
-    try {
-      const sights = await readableEvents(database, claimant, positions)
-      return events.flatMap((event) => eventFor(event, sights.get(event.position) ?? UNSEEN) ?? [])
-    } catch (error) {
-      if (isPassing(error)) throw error
-      if (events.length > 1) {
-        // One row can make a policy fail, by a cast of a part of its name for example.
-        const half = Math.ceil(events.length / 2)
-        const first = await this.visibleTo(claimant, events.slice(0, half))
-        return [...first, ...(await this.visibleTo(claimant, events.slice(half)))]
-      }
-      logger.warn({ err: error, role: claimant.role, positions }, 'a policy failed; its event is not sent')
-      return []
-    }
-  }
-
-  /** What a subscriber hears of these events, by his wishes and his rights. @throws as `visibleTo` */
+  /** What a subscriber hears of these events, by his wishes and his rights. @throws as `visibleEvents` */
   async heardBy(subscriber: Subscriber, events: StorageEvent[]): Promise<StorageEvent[]> {
     const { claimant } = subscriber
     if (claimant === null) return []
     const asked = events.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
-    return (await this.visibleTo(claimant, asked)).filter((event) => subscriber.wants(event))
+    return (await visibleEvents(this.#options, claimant, asked)).filter((event) => subscriber.wants(event))
   }
 
   /** Ends the handing out. */
@@ -179,7 +155,9 @@ export class Subscriptions {
       const changed: Member[] = []
       const groups = await this.#groups(events ?? [], members, work)
       await inParallel(CONCURRENT_QUESTIONS, groups, async (group) => {
-        const visible = await this.#whenAnswered(() => this.visibleTo(group.claimant, [...group.wanted]))
+        const visible = await this.#whenAnswered(() =>
+          visibleEvents(this.#options, group.claimant, [...group.wanted]),
+        )
         await this.#deliver(group, visible ?? [], { changed, work })
       })
       // They are asked for again: what another may hear is not theirs.
@@ -287,15 +265,4 @@ interface Group {
 /** Equal for those who may hear the same. */
 function keyOf({ role, claims }: Claimant): string {
   return `${role} ${JSON.stringify(claims)}`
-}
-
-const UNSEEN: Sight = { sees: false, saw: false }
-
-/** What is the database's trouble and not the claims'. */
-function isPassing(error: unknown): boolean {
-  return (
-    hasCode(error, 'DatabaseUnavailable') ||
-    hasCode(error, 'TooManyConnections') ||
-    hasCode(error, 'TransactionConflict')
-  )
 }
