@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay, setImmediate as yieldToOthers } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { atMost } from '../at-most.ts'
 import type { Database } from '../database/client.ts'
 import type { Claimant, StorageEvent } from '../database/events.ts'
 import { StorageError } from '../errors.ts'
@@ -34,6 +35,9 @@ const BATCH = 500
 /** Questions to the database at once: uploads need it too. */
 const CONCURRENT_QUESTIONS = 2
 
+/** Pages of replays at once, beside those: after a restart all listeners come back together. */
+const CONCURRENT_REPLAYS = 2
+
 /** After so long at a stretch others have their turn. In milliseconds. */
 const SLICE_MS = 5
 
@@ -57,6 +61,7 @@ export class Subscriptions {
   /** All up to here has been handed out. */
   #handedOut = 0
   #isRunning = false
+  readonly #replays = atMost(CONCURRENT_REPLAYS)
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options
@@ -107,12 +112,30 @@ export class Subscriptions {
     return () => void this.#subscribers.delete(subscriber)
   }
 
-  /** What a subscriber hears of these events, by his wishes and his rights. @throws as `visibleEvents` */
-  async heardBy(subscriber: Subscriber, events: StorageEvent[]): Promise<StorageEvent[]> {
-    const { claimant } = subscriber
-    if (claimant === null) return []
-    const asked = events.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
-    return (await visibleEvents(this.#options, claimant, asked)).filter((event) => subscriber.wants(event))
+  /**
+   * A page of what was before: the events after a position that a subscriber hears, by his wishes and his rights, and
+   * how far they go. Waits for its turn.
+   *
+   * @param limit how many events are looked at
+   * @throws as `visibleEvents`; the signal's reason
+   */
+  replay(
+    subscriber: Subscriber,
+    { after, limit, signal }: { after: number; limit: number; signal: AbortSignal },
+  ): Promise<{ heard: StorageEvent[]; position: number }> {
+    const { outbox } = this.#options
+    return this.#replays(async () => {
+      signal.throwIfAborted()
+      const { newest } = outbox
+      const page = await outbox.read(after, limit)
+      // Without one, all was trimmed.
+      const position = page.at(-1)?.position ?? newest
+      const { claimant } = subscriber
+      if (claimant === null) return { heard: [], position }
+      const asked = page.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
+      const visible = await visibleEvents(this.#options, claimant, asked)
+      return { heard: visible.filter((event) => subscriber.wants(event)), position }
+    })
   }
 
   /** Ends the handing out. */

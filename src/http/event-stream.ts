@@ -109,7 +109,7 @@ export class EventStream implements Subscriber {
 
   /** Reads up to where the others are, and goes on with them. */
   async #follow(signal: AbortSignal): Promise<void> {
-    const { outbox, subscriptions } = this.#options
+    const { subscriptions } = this.#options
     while (!signal.aborted && !this.#outgoing.writableEnded) {
       const leave = subscriptions.addAfter(this.#position, this)
       if (leave) {
@@ -117,13 +117,14 @@ export class EventStream implements Subscriber {
         this.#isLive = true
         return
       }
-      const { newest } = outbox
-      const page = await outbox.read(this.#position, PAGE)
-      const heard = await subscriptions.heardBy(this, page)
+      const { heard, position } = await subscriptions.replay(this, {
+        after: this.#position,
+        limit: PAGE,
+        signal,
+      })
       if (signal.aborted) return
       this.#send(heard)
-      // Without one, all up to the newest was trimmed.
-      this.#position = page.at(-1)?.position ?? newest
+      this.#position = position
       if (this.#outgoing.writableNeedDrain) await once(this.#outgoing, 'drain', { signal })
     }
   }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import { type EventReader, openEvents, type ReaderOptions } from '../support/event-stream.ts'
+import { withPolicies } from '../support/policies.ts'
 import { rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -30,7 +31,7 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const reader of readers.splice(0)) reader.close()
   for (const socket of sockets.splice(0)) socket.destroy()
-  await server.admin.unsafe(`drop policy "${bucket}" on storage.objects`)
+  await server.admin.unsafe(`drop policy if exists "${bucket}" on storage.objects`)
 })
 
 async function open(options: ReaderOptions = {}) {
@@ -97,4 +98,28 @@ it('who is still catching up is not told a position ahead of the events', async 
   await late.hears(2)
   const ids = late.blocks.flatMap(({ id }) => (id === undefined ? [] : [Number(id)]))
   expect(ids.slice(0, 3)).toEqual([begin, ...live.events().map(({ id }) => id)])
+})
+
+it('an upload does not wait for readers who catch up, however long their policies take', async () => {
+  const live = await open()
+  const begin = Number(live.blocks[0]?.id ?? 0)
+  await insert('a')
+  await live.hears(1)
+  const rule = `create policy "waits" on storage.objects for select to authenticated using (
+    bucket_id = '${bucket}' and (storage.operation() <> 'storage.event.read' or pg_advisory_xact_lock_shared(42) is not null))`
+  await withPolicies(server.admin, rule, async () => {
+    const late: EventReader[] = []
+    await server.admin.begin(async (tx) => {
+      await tx`select pg_advisory_xact_lock(42)`
+      // More than the server has connections.
+      for (let user = 0; user < 12; user++) {
+        late.push(await open({ token: await server.token(`u${user}`), lastEventId: begin }))
+      }
+      const headers = { 'content-type': 'text/plain' }
+      const uploaded = await server.request('PUT', `/object/${bucket}/b`, { body: 'x', headers })
+      expect(uploaded.status).toBe(201)
+      expect(late.flatMap((reader) => reader.heard())).toEqual([])
+    })
+    for (const reader of late) expect(await reader.hears(2)).toEqual(['object.created a', 'object.created b'])
+  })
 })
