@@ -1,24 +1,15 @@
 import { setMaxListeners } from 'node:events'
-import { setTimeout as delay, setImmediate as yieldToOthers } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { atMost } from '../at-most.ts'
 import type { Database } from '../database/client.ts'
-import type { Claimant, StorageEvent } from '../database/events.ts'
+import type { StorageEvent } from '../database/events.ts'
 import { StorageError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
+import { Batch, type Group, type Member, type Subscriber } from './batch.ts'
 import { formsOf } from './event.ts'
 import type { Outbox } from './outbox.ts'
 import { visibleEvents } from './visible-events.ts'
-
-/** Somebody who hears events as long as he is connected. */
-export interface Subscriber {
-  /** Asked anew for every event, so a fresh token counts at once; null hears nothing. */
-  readonly claimant: Claimant | null
-  /** Whether this is one of the events asked for. Says nothing of rights. */
-  wants(event: StorageEvent): boolean
-  /** Gets what may be heard, in order. Must not fail and must not wait: who is too slow is to be dropped. */
-  deliver(events: StorageEvent[]): void
-}
 
 export interface SubscriptionsOptions {
   database: Database
@@ -38,8 +29,14 @@ const CONCURRENT_QUESTIONS = 2
 /** Pages of replays at once, beside those: after a restart all listeners come back together. */
 const CONCURRENT_REPLAYS = 2
 
-/** After so long at a stretch others have their turn. In milliseconds. */
-const SLICE_MS = 5
+/** A batch waits so long for what the policies say of each group of listeners. In milliseconds. */
+const PATIENCE_MS = 1000
+
+/** Groups that go on by themselves since they were too slow; with more, all wait for them. */
+const MAX_BEHIND = 2
+
+/** Of a subscriber who is behind: after all positions, so that nothing is handed to him beside what he catches up with. */
+const BEHIND = Number.POSITIVE_INFINITY
 
 /** A rest takes so many times as long as the deliveries before it, so that a thousand listeners slow no upload much. */
 const REST_PER_WORK = 3
@@ -60,6 +57,7 @@ export class Subscriptions {
   #position = 0
   /** All up to here has been handed out. */
   #handedOut = 0
+  #behind = 0
   #isRunning = false
   readonly #replays = atMost(CONCURRENT_REPLAYS)
 
@@ -74,9 +72,9 @@ export class Subscriptions {
     return this.#stopping.signal
   }
 
-  /** Every subscriber has had all up to this position that he may hear. */
-  get handedOut(): number {
-    return this.#handedOut
+  /** A subscriber has had all up to this position that he may hear, and may have had more. */
+  handedOutTo(subscriber: Subscriber): number {
+    return this.#subscribers.get(subscriber) === BEHIND ? 0 : this.#handedOut
   }
 
   /** @throws TooManySubscribers when no more can be added */
@@ -128,8 +126,7 @@ export class Subscriptions {
       signal.throwIfAborted()
       const { newest } = outbox
       const page = await outbox.read(after, limit)
-      // Without one, all was trimmed.
-      const position = page.at(-1)?.position ?? newest
+      const position = page.at(-1)?.position ?? newest // without one, all was trimmed
       const { claimant } = subscriber
       if (claimant === null) return { heard: [], position }
       const asked = page.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
@@ -167,75 +164,83 @@ export class Subscriptions {
 
   /** Hands out one batch. Returns how long this server itself was busy with it, in milliseconds. */
   async #handOut(): Promise<number> {
+    const { events, position } = await this.#read(this.#position)
+    // Whoever joins from here on does so behind this batch.
+    this.#position = position
+    const batch = this.#batch(events)
+    await this.#hand(batch, this.#members(), async (group, handing) => {
+      // Nobody waits long for others, whose policies may be slow.
+      if (this.#behind >= MAX_BEHIND || !(await isLate(handing, PATIENCE_MS))) return handing
+      void this.#catchUp(group.members, { position, batch, handing })
+      return []
+    })
+    this.#handedOut = position
+    return batch.workedMs
+  }
+
+  /** Goes on with a group that was too slow for a batch, until it has what the others have. */
+  async #catchUp(members: Member[], begun: { position: number; batch: Batch; handing: Promise<Member[]> }) {
+    const { logger } = this.#options
+    logger.warn({ listeners: members.length }, 'policies are slow for some listeners; their events come late')
+    this.#behind++
+    for (const { subscriber } of members) this.#put(subscriber, BEHIND)
+    let { position } = begun
+    try {
+      await this.#hand(begun.batch, await begun.handing)
+      while (position < this.#position && !this.stopping.aborted) {
+        const page = await this.#read(position)
+        await this.#hand(this.#batch(page.events), members)
+        position = page.position
+      }
+    } catch (error) {
+      logger.error({ err: error }, 'events were not handed out to all')
+    } finally {
+      this.#behind--
+      for (const { subscriber, after } of members) this.#put(subscriber, Math.max(after, position))
+    }
+  }
+
+  /**
+   * Asks for each group of these members what of a batch it may hear, and gives it that.
+   *
+   * @param wait for a group, and says who is to be asked for again
+   */
+  async #hand(
+    batch: Batch,
+    members: Member[],
+    wait: (group: Group, handing: Promise<Member[]>) => Promise<Member[]> = (_group, handing) => handing,
+  ): Promise<void> {
+    for (let rest = members; rest.length > 0; ) {
+      const changed: Member[] = []
+      await inParallel(CONCURRENT_QUESTIONS, await batch.groups(rest), async (group) => {
+        const handing = this.#whenAnswered(() =>
+          visibleEvents(this.#options, group.claimant, group.wanted),
+        ).then((visible) => batch.deliver(group, visible ?? []))
+        changed.push(...(await wait(group, handing)))
+      })
+      rest = changed
+    }
+  }
+
+  /** The events after a position, and how far they go: all was trimmed where there are none. */
+  async #read(after: number): Promise<{ events: StorageEvent[]; position: number }> {
     const { outbox } = this.#options
     const { newest } = outbox
-    const events = await this.#whenAnswered(() => outbox.read(this.#position, BATCH))
-    // Whoever joins from here on does so behind this batch. Without one, it was trimmed before it was read.
-    this.#position = events?.at(-1)?.position ?? newest
-    const work = new Work()
-    let members = [...this.#subscribers].map(([subscriber, after]) => ({ subscriber, after }))
-    while (members.length > 0) {
-      const changed: Member[] = []
-      const groups = await this.#groups(events ?? [], members, work)
-      await inParallel(CONCURRENT_QUESTIONS, groups, async (group) => {
-        const visible = await this.#whenAnswered(() =>
-          visibleEvents(this.#options, group.claimant, [...group.wanted]),
-        )
-        await this.#deliver(group, visible ?? [], { changed, work })
-      })
-      // They are asked for again: what another may hear is not theirs.
-      members = changed
-    }
-    this.#handedOut = this.#position
-    return work.ms
+    const events = (await this.#whenAnswered(() => outbox.read(after, BATCH))) ?? []
+    return { events, position: events.at(-1)?.position ?? newest }
   }
 
-  /** Who wants something of this batch, by claims. */
-  async #groups(events: StorageEvent[], members: Member[], work: Work): Promise<Group[]> {
-    const groups = new Map<string, Group>()
-    const candidates = events.map((event) => ({ event, forms: formsOf(event) }))
-    for (const { subscriber, after } of members) {
-      const { claimant } = subscriber
-      if (claimant === null) continue
-      const wanted = await work.slice(() =>
-        candidates.filter(
-          ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
-        ),
-      )
-      if (wanted.length === 0) continue
-      const key = keyOf(claimant)
-      const group = groups.get(key) ?? { key, claimant, members: [], wanted: new Set() }
-      groups.set(key, group)
-      group.members.push({ subscriber, after })
-      for (const { event } of wanted) group.wanted.add(event)
-    }
-    // In the order of the batch, whoever came first.
-    return [...groups.values()].map((group) => ({
-      ...group,
-      wanted: new Set(events.filter((event) => group.wanted.has(event))),
-    }))
+  #batch(events: StorageEvent[]): Batch {
+    return new Batch(events, (subscriber) => this.#subscribers.has(subscriber))
   }
 
-  /** @param changed gets those whose claims are others since the question was asked */
-  async #deliver(
-    { key, claimant: asked, members }: Group,
-    events: StorageEvent[],
-    { changed, work }: { changed: Member[]; work: Work },
-  ): Promise<void> {
-    for (const member of members) {
-      const { subscriber, after } = member
-      await work.slice(() => {
-        const { claimant } = subscriber
-        // He may have left, or lost his token.
-        if (!this.#subscribers.has(subscriber) || claimant === null) return
-        if (claimant !== asked && keyOf(claimant) !== key) {
-          changed.push(member)
-          return
-        }
-        const wanted = events.filter((event) => event.position > after && subscriber.wants(event))
-        if (wanted.length > 0) subscriber.deliver(wanted)
-      })
-    }
+  #members(): Member[] {
+    return [...this.#subscribers].map(([subscriber, after]) => ({ subscriber, after }))
+  }
+
+  /** Changes the position after which a subscriber hears events, if he is still there. */
+  #put(subscriber: Subscriber, after: number): void {
+    if (this.#subscribers.has(subscriber)) this.#subscribers.set(subscriber, after)
   }
 
   /** Asks until there is an answer; undefined once the server stops. One line in the log says that it waits. */
@@ -254,38 +259,11 @@ export class Subscriptions {
   }
 }
 
-interface Member {
-  subscriber: Subscriber
-  after: number
-}
-
-/** Work for many, with pauses in which others have their turn. */
-class Work {
-  /** How long it took so far, in milliseconds. */
-  ms = 0
-  #sinceMs = 0
-
-  /** Does a part of it, which cannot be interrupted. */
-  slice<T>(part: () => T): T | Promise<T> {
-    const startedAt = performance.now()
-    const result = part()
-    const tookMs = performance.now() - startedAt
-    this.ms += tookMs
-    this.#sinceMs += tookMs
-    if (this.#sinceMs < SLICE_MS) return result
-    this.#sinceMs = 0
-    return yieldToOthers(result)
-  }
-}
-
-interface Group {
-  key: string
-  claimant: Claimant
-  members: Member[]
-  wanted: Set<StorageEvent>
-}
-
-/** Equal for those who may hear the same. */
-function keyOf({ role, claims }: Claimant): string {
-  return `${role} ${JSON.stringify(claims)}`
+/** Whether a promise has not come to an end within this time. @throws what it throws until then */
+async function isLate(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<true>((resolve) => {
+    timer = setTimeout(resolve, ms, true).unref()
+  })
+  return Promise.race([promise.then(() => false), late]).finally(() => clearTimeout(timer))
 }

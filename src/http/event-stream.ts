@@ -3,10 +3,11 @@ import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Claimant, StorageEvent } from '../database/events.ts'
 import { StorageError } from '../errors.ts'
+import type { Subscriber } from '../events/batch.ts'
 import { eventJson } from '../events/event.ts'
 import { type EventFilter, matches } from '../events/event-filter.ts'
 import type { Outbox } from '../events/outbox.ts'
-import type { Subscriber, Subscriptions } from '../events/subscriptions.ts'
+import type { Subscriptions } from '../events/subscriptions.ts'
 import { atExpiry, tokenExpiry } from '../events/token-expiry.ts'
 
 export interface EventStreamOptions {
@@ -139,7 +140,7 @@ export class EventStream implements Subscriber {
   /** Tells how far everything is known, so that a reader who comes back after a quiet time need not go far back. */
   #keepAlive(): void {
     if (this.#outgoing.writableEnded) return // its last bytes wait for a slow reader
-    const { handedOut } = this.#options.subscriptions
+    const handedOut = this.#options.subscriptions.handedOutTo(this)
     const isLater = this.#isLive && handedOut > this.#position
     if (isLater) this.#position = handedOut
     this.#outgoing.write(isLater ? `id: ${handedOut}\n\n` : ':\n\n')

@@ -204,6 +204,18 @@ describe('joining', () => {
     ],
     ['for unknown columns', 'realtime:x', changes({ select: ['secret'] }), 'no column secret'],
     [
+      'for too many lists of columns',
+      'realtime:x',
+      {
+        config: {
+          postgres_changes: Array.from({ length: 11 }, (_, index) =>
+            change({ select: ['id', 'name', 'version', 'checksum'].filter((_, bit) => (index >> bit) & 1) }),
+          ),
+        },
+      },
+      'at most 10 different lists',
+    ],
+    [
       'by too many values in all',
       'realtime:x',
       { config: { postgres_changes: Array(100).fill(change({ filter: 'name=in.(a,b,c)' })) } },

@@ -28,6 +28,9 @@ export interface ChangesGroup {
   members: Changes[]
 }
 
+/** Of one channel: for each another frame is made of every event. */
+const MAX_COLUMN_SETS = 10
+
 /** Of one channel: every event is compared with each, of every channel of every client. */
 const MAX_COMPARISONS = 200
 
@@ -63,6 +66,9 @@ export function readChanges(asked: AskedChanges[]): {
     const columns = [...COLUMNS.keys()].filter((column) => !select || select.includes(column))
     const group = groups.get(String(columns)) ?? { columns, members: [] }
     groups.set(String(columns), group)
+    if (groups.size > MAX_COLUMN_SETS) {
+      throw refusal(`a channel selects at most ${MAX_COLUMN_SETS} different lists of columns`)
+    }
     const rows = filter ? readFilter(filter) : EVERY_ROW
     comparisons += rows.comparisons
     if (comparisons > MAX_COMPARISONS) {
