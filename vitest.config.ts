@@ -5,8 +5,8 @@ const ON_S3 = 'test/**/*.s3.test.ts'
 export default defineConfig({
   test: {
     globalSetup: 'test/support/global-setup.ts',
-    // Two cores: more files at once only makes each slower.
-    maxWorkers: 2,
+    // Two cores, and one file more for the time that others wait for something.
+    maxWorkers: 3,
     projects: [
       {
         test: {
