@@ -48,27 +48,28 @@ export async function openEvents(
   })
   if (!response.ok || !response.body) throw new Error(`${response.status} ${await response.text()}`)
   const blocks: Block[] = []
+  const events: EventJson[] = []
   const read = async (body: ReadableStream<Uint8Array>) => {
     let rest = ''
     for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
       const parts = (rest + chunk).split('\n\n')
       rest = parts.pop() ?? ''
-      blocks.push(...parts.map(parseBlock))
+      for (const block of parts.map(parseBlock)) {
+        blocks.push(block)
+        if (block.data && /^storage\.(object|bucket)/.test(block.event ?? ''))
+          events.push(JSON.parse(block.data))
+      }
     }
   }
-  const events = () =>
-    blocks.flatMap(({ event, data }) =>
-      event?.match(/^storage\.(object|bucket)/) && data ? [JSON.parse(data) as EventJson] : [],
-    )
   const heard = () =>
-    events().map((event) => `${event.type.replace('storage.', '')} ${event.path ?? event.bucket}`)
+    events.map((event) => `${event.type.replace('storage.', '')} ${event.path ?? event.bucket}`)
   return {
     response,
     blocks,
-    events,
+    events: () => [...events],
     heard,
     hears: async (count) => {
-      await until(() => events().length >= count, `${count} events come; there are ${heard().join(', ')}`)
+      await until(() => events.length >= count, `${count} events come; there are ${heard().join(', ')}`)
       return heard()
     },
     ended: read(response.body).catch(() => {}),

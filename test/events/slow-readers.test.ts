@@ -1,0 +1,48 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { openEvents } from '../support/event-stream.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+
+/** With the longest names they are more than the kernel keeps for a reader, and what the server does besides. */
+const EVENTS = 14_000
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startTestServer()
+})
+afterAll(() => server?.close())
+
+it('a reader who does not keep up is cut off, while others hear all, and reads on when it comes back', async () => {
+  const bucket = `b-${randomUUID()}`
+  await server.createBucket(bucket)
+  const query = `?bucket=${bucket}`
+  const request = get(`${server.url}/storage/v1/events${query}`, {
+    headers: { authorization: `Bearer ${server.keys.serviceKey}` },
+  })
+  const [slow] = (await once(request, 'response')) as [IncomingMessage]
+  const other = await openEvents(server, { query })
+
+  await server.admin`
+    insert into storage.objects (bucket_id, name)
+    select ${bucket}, n || '-' || repeat('x', 1000) from generate_series(1, ${EVENTS}::int) n`
+  await other.hears(EVENTS)
+
+  // Only now it reads, what the kernel has kept.
+  let text = ''
+  slow.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk
+  })
+  const [error] = (await once(slow, 'error')) as [NodeJS.ErrnoException]
+  expect(error.code).toBe('ECONNRESET')
+  const whole = text.slice(0, text.lastIndexOf('\n\n'))
+  const had = [...whole.matchAll(/^id: (\d+)\nevent: /gm)].map(([, id]) => Number(id))
+  expect(had.length).toBeLessThan(EVENTS)
+
+  const returned = await openEvents(server, { query, lastEventId: had.at(-1) ?? 0 })
+  await returned.hears(EVENTS - had.length)
+  const ids = [...had, ...returned.events().map(({ id }) => id)]
+  expect(ids).toEqual(other.events().map(({ id }) => id))
+  for (const reader of [other, returned]) reader.close()
+})
