@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import type { Database } from '../database/client.ts'
-import { NatsSink } from './nats.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -36,6 +35,9 @@ export async function openEvents(parts: {
   const webhooks = new Webhooks({ database, outbox, onChange: () => void webhookSinks.refresh() })
 
   const sinks: RunningSink[] = []
+  const { nats: settings } = config
+  // Loaded when it is used.
+  const nats = settings && new (await import('./nats.ts')).NatsSink({ settings, database, outbox, logger })
   return {
     outbox,
     subscriptions,
@@ -43,9 +45,7 @@ export async function openEvents(parts: {
     start: () => {
       outbox.start()
       webhookSinks.start()
-      const { nats: settings } = config
-      if (settings)
-        sinks.push(runSink({ outbox, logger }, new NatsSink({ settings, database, outbox, logger })))
+      if (nats) sinks.push(runSink({ outbox, logger }, nats))
     },
     close: async () => {
       subscriptions.close()

@@ -1,6 +1,6 @@
 import { sinkName, type WebhookRow, webhookPosition } from '../../database/webhooks.ts'
 import type { Sink } from '../sink.ts'
-import { WebhookDelivery, type WebhookDeliveryOptions } from './webhook-delivery.ts'
+import type { WebhookDeliveryOptions } from './webhook-delivery.ts'
 
 /** One webhook as a sink of the outbox. */
 export function webhookSink(webhook: WebhookRow, options: WebhookDeliveryOptions): Sink {
@@ -8,7 +8,10 @@ export function webhookSink(webhook: WebhookRow, options: WebhookDeliveryOptions
     name: sinkName(webhook.id),
     work: async (signal) => {
       const position = await webhookPosition(options.database, webhook)
-      if (position !== null) await new WebhookDelivery(webhook, position, options).run(signal)
+      if (position === null) return
+      // Loaded when there is one: its HTTP client costs others a part of a second at every start.
+      const { WebhookDelivery } = await import('./webhook-delivery.ts')
+      await new WebhookDelivery(webhook, position, options).run(signal)
     },
   }
 }
