@@ -38,8 +38,11 @@ const MAX_BEHIND = 2
 /** Of a subscriber who is behind: after all positions, so that nothing is handed to him beside what he catches up with. */
 const BEHIND = Number.POSITIVE_INFINITY
 
-/** A rest takes so many times as long as the deliveries before it, so that a thousand listeners slow no upload much. */
-const REST_PER_WORK = 3
+/**
+ * A rest takes so many times as long as the deliveries before it: the fewer and larger they are, the less they cost. With
+ * 3, uploads beside a thousand listeners were measured at 0.58 of those without, with 9 at 0.80.
+ */
+const REST_PER_WORK = 9
 
 /** After a failure. In milliseconds. */
 const RETRY_MS = 1000
