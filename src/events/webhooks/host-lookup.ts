@@ -1,4 +1,5 @@
 import { promises as dns, type LookupAddress } from 'node:dns'
+import { atMost } from '../../at-most.ts'
 
 /** At once. Node's threads for lookups are few, and the same that read and write files. */
 const LOOKUPS = 2
@@ -6,8 +7,7 @@ const LOOKUPS = 2
 /** Finds the addresses of hosts, so that names that nobody answers for are in no upload's way. */
 export class HostLookup {
   readonly #running = new Map<string, Promise<LookupAddress[]>>()
-  readonly #waiting: (() => void)[] = []
-  #free = LOOKUPS
+  readonly #inTurn = atMost(LOOKUPS)
 
   /** All addresses of a host, asked for once by those who ask at the same time. @throws as `dns.lookup` does */
   addresses(host: string): Promise<LookupAddress[]> {
@@ -16,16 +16,7 @@ export class HostLookup {
     return running
   }
 
-  async #lookUp(host: string): Promise<LookupAddress[]> {
-    if (this.#free > 0) this.#free--
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    try {
-      return await dns.lookup(host, { all: true })
-    } finally {
-      this.#running.delete(host)
-      const next = this.#waiting.shift()
-      if (next) next()
-      else this.#free++
-    }
+  #lookUp(host: string): Promise<LookupAddress[]> {
+    return this.#inTurn(() => dns.lookup(host, { all: true })).finally(() => this.#running.delete(host))
   }
 }
