@@ -7,3 +7,6 @@ export function parseDuration(text: string): number | null {
   const unit = UNITS_MS[match[2] as keyof typeof UNITS_MS] // the pattern above allows no other
   return Number(match[1]) * unit
 }
+
+/** What a timer of Node can wait, in milliseconds; a longer one would fire at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1

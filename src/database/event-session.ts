@@ -62,14 +62,19 @@ export class EventSession {
   }
 
   #session(): Promise<Session> {
-    this.#opening ??= this.#open()
-    return this.#opening
+    if (this.#opening) return this.#opening
+    const opening = this.#open(() => {
+      // A connection may be lost again when it is closed, and another one be there by then.
+      if (this.#opening === opening) this.#opening = undefined
+    })
+    this.#opening = opening
+    return opening
   }
 
-  async #open(): Promise<Session> {
+  async #open(onLost: () => void): Promise<Session> {
     const session = this.#database.openSession((_channel, payload) => this.#onPosition(Number(payload)))
     const forget = () => {
-      this.#opening = undefined
+      onLost()
       void session.close()
     }
     // The driver would connect again, but nobody would listen there.

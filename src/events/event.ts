@@ -36,6 +36,20 @@ export function eventJson(event: StorageEvent): EventJson {
   }
 }
 
+/** By which whoever gets an event more than once knows it again. */
+export function messageId({ position }: StorageEvent): string {
+  return `evt_${position}`
+}
+
+/**
+ * Where an event happened. One object's events share a place from each to the next, whatever it is called meanwhile,
+ * and so do those of objects that have had the same name.
+ */
+export function placesOf({ bucket, path, oldBucket, oldPath }: StorageEvent): string[] {
+  const here = JSON.stringify([bucket, path])
+  return oldPath === null ? [here] : [here, JSON.stringify([oldBucket, oldPath])]
+}
+
 /** What somebody hears of an event who may know so much of it; null is nothing. */
 export function eventFor(event: StorageEvent, { sees, saw }: Sight): StorageEvent | null {
   if (event.oldPath === null) return sees ? event : null

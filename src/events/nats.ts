@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { NatsSettings } from '../config-events.ts'
 import type { Database } from '../database/client.ts'
 import { advanceSink, type StorageEvent, sinkPosition } from '../database/events.ts'
-import { eventJson } from './event.ts'
+import { eventJson, messageId, placesOf } from './event.ts'
 import { NatsConnection, type NatsMessage } from './nats-connection.ts'
 import type { Outbox } from './outbox.ts'
 import type { Sink } from './sink.ts'
@@ -111,7 +111,7 @@ export class NatsSink implements Sink {
     const { prefix } = this.#options.settings
     return {
       subject: event.type.replace(/^storage/, prefix),
-      id: `evt_${event.position}`,
+      id: messageId(event),
       body: JSON.stringify(eventJson(event)),
     }
   }
@@ -148,10 +148,9 @@ function runs(events: StorageEvent[]): StorageEvent[][] {
   const found: StorageEvent[][] = []
   let places = new Set<string>()
   for (const event of events) {
-    const { bucket, path, oldBucket, oldPath } = event
-    const own = [`${bucket}/${path}`, ...(oldPath === null ? [] : [`${oldBucket}/${oldPath}`])]
+    const own = placesOf(event)
     const run = found.at(-1)
-    const isOfBucket = path === null || run?.[0]?.path === null
+    const isOfBucket = event.path === null || run?.[0]?.path === null
     if (run && !isOfBucket && !own.some((place) => places.has(place))) {
       run.push(event)
     } else {

@@ -1,4 +1,5 @@
 import type { Claimant } from '../database/events.ts'
+import { LONGEST_TIMER_MS } from '../duration.ts'
 
 /** When a subscriber's token ends (RFC 7519 §4.1.4), in milliseconds since 1970; Infinity for one without an end. */
 export function tokenExpiry({ claims }: Claimant): number {
@@ -16,6 +17,3 @@ export function atExpiry(expiresAt: number, end: () => void): () => void {
   wait()
   return () => clearTimeout(timer)
 }
-
-/** What a timer of Node can wait, in milliseconds; a longer one would fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1

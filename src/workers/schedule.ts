@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { LONGEST_TIMER_MS } from '../duration.ts'
 
 export interface Schedule {
   /** Ends the waiting, tells the running work to stop, and resolves once it has. */
@@ -45,6 +46,3 @@ export function schedule(
     },
   }
 }
-
-/** What a timer of Node can wait, in milliseconds; a longer one would fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import type { StorageEvent } from '../../src/database/events.ts'
-import { type Fate, inOrder, placesOf } from '../../src/events/webhooks/in-order.ts'
+import { placesOf } from '../../src/events/event.ts'
+import { type Fate, inOrder } from '../../src/events/webhooks/in-order.ts'
 import { Round } from '../../src/events/webhooks/round.ts'
 
 /** Where an object is, and where it was if it has moved. */

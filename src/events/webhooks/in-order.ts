@@ -1,14 +1,4 @@
-import type { StorageEvent } from '../../database/events.ts'
 import { inParallel } from '../../in-parallel.ts'
-
-/**
- * Where an event happened. One object's events share a place from each to the next, whatever it is called meanwhile,
- * and so do those of objects that have had the same name.
- */
-export function placesOf({ bucket, path, oldBucket, oldPath }: StorageEvent): string[] {
-  const here = JSON.stringify([bucket, path])
-  return oldPath === null ? [here] : [here, JSON.stringify([oldBucket, oldPath])]
-}
 
 /**
  * `done`: what comes after it may go. `failed`: what comes after it waits. `left`: was not tried, and can be later.

@@ -1,6 +1,7 @@
 import type { StorageEvent } from '../../database/events.ts'
 import type { PendingDelivery } from '../../database/webhook-deliveries.ts'
-import { type Fate, placesOf } from './in-order.ts'
+import { placesOf } from '../event.ts'
+import type { Fate } from './in-order.ts'
 
 /** An event that is to be sent. */
 export interface Candidate {

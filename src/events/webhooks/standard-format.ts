@@ -1,6 +1,6 @@
 import type { StorageEvent } from '../../database/events.ts'
-import { eventJson } from '../event.ts'
-import { messageId, type WebhookMessage } from './message.ts'
+import { eventJson, messageId } from '../event.ts'
+import type { WebhookMessage } from './message.ts'
 import { signWebhook } from './signature.ts'
 
 /** As https://www.standardwebhooks.com has it. */

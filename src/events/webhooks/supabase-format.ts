@@ -1,5 +1,6 @@
 import type { StorageEvent } from '../../database/events.ts'
-import { messageId, type WebhookMessage } from './message.ts'
+import { messageId } from '../event.ts'
+import type { WebhookMessage } from './message.ts'
 
 /** What the format tells about the server. */
 export interface Origin {
