@@ -41,12 +41,18 @@ export const origins = commaList.transform((list, context) => {
 
 export const secret = z.string().min(32, 'must have at least 32 characters')
 
-export const byteSize = z.string().transform((text, context) => {
+/** `0` is for what can be turned off. */
+export const byteSizeOrZero = z.string().transform((text, context) => {
   const bytes = parseByteSize(text)
-  if (bytes !== null && bytes > 0) return bytes
+  if (bytes !== null) return bytes
   context.addIssue({ code: 'custom', message: 'must be a number of bytes or a size such as 5GB' })
   return z.NEVER
 })
+
+export const byteSize = byteSizeOrZero.refine(
+  (bytes) => bytes > 0,
+  'must be a number of bytes or a size such as 5GB',
+)
 
 export const duration = z.string().transform((text, context) => {
   const ms = parseDuration(text)

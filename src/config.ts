@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { eventContradictions, eventFields, type NatsSettings, natsSettings } from './config-events.ts'
 import {
   byteSize,
+  byteSizeOrZero,
   commaList,
   duration,
   flag,
@@ -61,6 +62,8 @@ export interface Config {
   tusExpiryMs: number
   /** A stream of events is never silent for longer, in milliseconds. STORAGE_EVENTS_KEEPALIVE, 15s. */
   eventsKeepAliveMs: number
+  /** Memory for rows and bytes of small objects that are read often, in bytes; 0 none. STORAGE_CACHE_SIZE, 64MB. */
+  cacheSize: number
   /** Whether writes are flushed to the disk before they are acknowledged. STORAGE_FSYNC, true. */
   fsync: boolean
   /** Whether whole reads are hashed again and cut off on a mismatch. STORAGE_VERIFY_READS, false. */
@@ -135,6 +138,7 @@ const schema = z.object({
   STORAGE_MAX_FILE_SIZE: byteSize.default(5_000_000_000),
   STORAGE_TUS_EXPIRY: duration.refine((ms) => ms > 0, 'must be more than 0').default(86_400_000),
   STORAGE_EVENTS_KEEPALIVE: duration.refine((ms) => ms > 0, 'must be more than 0').default(15_000),
+  STORAGE_CACHE_SIZE: byteSizeOrZero.default(64_000_000),
   STORAGE_FSYNC: flag.default(true),
   STORAGE_VERIFY_READS: flag.default(false),
   STORAGE_COMPAT: z.enum(['supabase'], 'must be supabase, or unset').optional(),
@@ -194,6 +198,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     maxFileSize: v.STORAGE_MAX_FILE_SIZE,
     tusExpiryMs: v.STORAGE_TUS_EXPIRY,
     eventsKeepAliveMs: v.STORAGE_EVENTS_KEEPALIVE,
+    cacheSize: v.STORAGE_CACHE_SIZE,
     fsync: v.STORAGE_FSYNC,
     verifyReads: v.STORAGE_VERIFY_READS,
     supabaseCompat: v.STORAGE_COMPAT === 'supabase',

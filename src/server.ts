@@ -8,16 +8,20 @@ import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { UploadSession } from './database/upload-session.ts'
 import { type Events, openEvents } from './events/open.ts'
+import { PublicChanges } from './events/public-changes.ts'
 import { createApp } from './http/app.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { type Keys, loadKeys } from './keys.ts'
+import type { Announce } from './storage/announced.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
+import { ByteCache } from './storage/byte-cache.ts'
 import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
 import { refuseMissingFiles } from './storage/missing-files.ts'
 import { ObjectLists } from './storage/object-lists.ts'
+import { PublicObjects } from './storage/public-objects.ts'
 import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { UploadLocks } from './storage/upload-locks.ts'
@@ -66,15 +70,32 @@ export async function startServer({
     const session = new UploadSession(database)
     const uploadLocks = new UploadLocks({ database, session, logger })
     const events = await openEvents({ config, database, logger })
+    const { cacheSize } = config
+    const publicObjects = cacheSize > 0 ? new PublicObjects(cacheSize * ROWS_SHARE) : undefined
+    const byteCache = cacheSize > 0 ? new ByteCache(cacheSize * (1 - ROWS_SHARE)) : undefined
+    const publicChanges =
+      publicObjects && new PublicChanges({ database, outbox: events.outbox, objects: publicObjects, logger })
     const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
     const { supabaseCompat, corsOrigins } = config
-    const { fetch } = buildApp({ config, keys, backend, database, logger, uploadLocks, events, tokens })
+    const { fetch } = buildApp({
+      config,
+      keys,
+      backend,
+      database,
+      logger,
+      uploadLocks,
+      events,
+      tokens,
+      publicObjects,
+      byteCache,
+    })
     const { subscriptions } = events
     const limits = REALTIME_LIMITS
     const realtime = new Realtime({ tokens, subscriptions, logger, corsOrigins, supabaseCompat, limits })
     const server = createHttpServer(fetch, realtime, supabaseCompat)
     const url = await listen(server, config)
     events.start()
+    publicChanges?.start()
     const workers = startWorkers({ config, backend, database, logger })
     tryBackend(backend, logger)
     return {
@@ -84,6 +105,7 @@ export async function startServer({
         uploadLocks.close()
         await Promise.all([
           events.close(),
+          publicChanges?.close(),
           drainServer(server, config.shutdownTimeoutMs, logger),
           realtime.close(),
           ...workers.map((worker) => worker.stop()),
@@ -109,15 +131,25 @@ interface Parts {
   uploadLocks: UploadLocks
   events: Events
   tokens: TokenVerifier
+  publicObjects: PublicObjects | undefined
+  byteCache: ByteCache | undefined
 }
 
 function buildApp(parts: Parts) {
-  const { config, keys, backend, database, logger, uploadLocks, events, tokens } = parts
+  const { config, keys, backend, database, logger, uploadLocks, events, tokens, publicObjects, byteCache } =
+    parts
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
+  const announce: Announce = async (changes) => {
+    for (const { bucket, names } of changes) {
+      if (names === null) publicObjects?.dropBucket(bucket)
+      else for (const name of names) publicObjects?.drop(bucket, name)
+    }
+    events.outbox.wake()
+  }
   const files = new FileStorage({
     database,
     backend,
@@ -126,7 +158,9 @@ function buildApp(parts: Parts) {
     nameRules,
     verifyReads,
     heartbeats,
-    announce: events.outbox.wake,
+    publicObjects,
+    byteCache,
+    announce,
     now,
   })
   const resumable = new ResumableUploads({
@@ -138,10 +172,10 @@ function buildApp(parts: Parts) {
     lifetimeMs: config.tusExpiryMs,
     heartbeats,
     locks: uploadLocks,
-    announce: events.outbox.wake,
+    announce,
     now,
   })
-  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce: events.outbox.wake })
+  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({ database, files, secrets, now })
@@ -172,6 +206,9 @@ function buildApp(parts: Parts) {
     logger,
   )
 }
+
+/** Of the memory for what is read often, the part for rows; the rest is for bytes. */
+const ROWS_SHARE = 0.25
 
 /** A few may be lost without an upload being given up. */
 const HEARTBEATS_PER_GRACE = 5

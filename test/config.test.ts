@@ -40,6 +40,7 @@ describe('a setting', () => {
       maxFileSize: 5_000_000_000,
       tusExpiryMs: 86_400_000,
       eventsKeepAliveMs: 15_000,
+      cacheSize: 64_000_000,
       fsync: true,
       verifyReads: false,
       backend: 'local',

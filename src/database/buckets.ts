@@ -32,6 +32,14 @@ export async function findBucketSettings(database: Database, id: string): Promis
   }
 }
 
+/** Which of these buckets are there and public. @throws DatabaseUnavailable */
+export async function stillPublic(database: Database, ids: string[]): Promise<Set<string>> {
+  const rows = await inOurErrors(
+    database.sql<{ id: string }[]>`select storage.still_public(${ids}::text[]) as id`,
+  )
+  return new Set(rows.map(({ id }) => id))
+}
+
 interface SettingsRow {
   uid: string
   file_size_limit: string | null

@@ -92,6 +92,35 @@ interface Row {
   record: EventRecord | null
 }
 
+/** Names that an event is about: where an object is, and where it was before a move. Null for a bucket's events. */
+export interface ChangedNames {
+  position: number
+  bucket: string
+  path: string | null
+  oldBucket: string | null
+  oldPath: string | null
+}
+
+/** What the events after a position are about, at most `limit` of them, in order. @throws DatabaseUnavailable */
+export async function changedNames(
+  database: Database,
+  after: number,
+  limit: number,
+): Promise<ChangedNames[]> {
+  const rows = await inOurErrors(
+    database.sql<
+      Pick<Row, 'event_position' | 'bucket_id' | 'name' | 'old_bucket_id' | 'old_name'>[]
+    >`select * from storage.changed_names(${after}, ${limit})`,
+  )
+  return rows.map((row) => ({
+    position: Number(row.event_position),
+    bucket: row.bucket_id,
+    path: row.name,
+    oldBucket: row.old_bucket_id,
+    oldPath: row.old_name,
+  }))
+}
+
 /** What a claimant may know of an event. */
 export interface Sight {
   /** What it is about, where it is now. */

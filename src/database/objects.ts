@@ -30,6 +30,9 @@ export interface ObjectRow {
   updatedAt: Date
 }
 
+/** An object that was found, and whether its bucket is public. */
+export type FoundObject = ObjectRow & { isPublic: boolean }
+
 /** An object to be, with bytes that are stored or about to be. */
 export interface NewObject {
   bucketId: string
@@ -61,7 +64,7 @@ export async function findObject(
   access: Access,
   bucketId: string,
   name: string,
-): Promise<ObjectRow | null | 'noBucket'> {
+): Promise<FoundObject | null | 'noBucket'> {
   const context = actAsArguments(caller)
   const [row] = await inOurErrors(database.sql<FoundRow[]>`
     select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
@@ -79,6 +82,7 @@ export async function findObject(
     userMetadata: row.user_metadata,
     checksum: row.checksum,
     quarantineReason: row.quarantine_reason,
+    isPublic: row.is_public === true,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
   }
@@ -93,6 +97,7 @@ interface FoundRow {
   user_metadata: UserMetadata | null
   checksum: string | null
   quarantine_reason: QuarantineReason | null
+  is_public: boolean | null
   created_at: string | null
   updated_at: string | null
 }

@@ -18,6 +18,7 @@ import type { Database } from '../database/client.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { type Announce, announced } from './announced.ts'
 import { parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
 
@@ -27,8 +28,7 @@ export interface BucketStorageOptions {
   logger: Logger
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
-  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
-  announce: () => void
+  announce: Announce
 }
 
 /** A bucket's settings as a client sends them; undefined leaves a setting as it is, null clears it. */
@@ -72,8 +72,8 @@ export class BucketStorage {
     const id = parseBucketName(request.id, { strict })
     const name = parseBucketName(request.name, { strict })
     const settings = this.#settings(request)
-    try {
-      await asCaller(this.#database, caller, (tx) =>
+    const commit = () =>
+      asCaller(this.#database, caller, (tx) =>
         insertBucket(tx, {
           id,
           name,
@@ -85,11 +85,12 @@ export class BucketStorage {
           versioningStatus: request.versioningStatus,
         }),
       )
+    try {
+      await announced(this.#options, [{ bucket: id, names: null }], commit)
     } catch (error) {
       if (!hasCode(error, 'ResourceAlreadyExists')) throw error
       throw new StorageError('BucketAlreadyExists', { cause: error.cause })
     }
-    this.#options.announce()
   }
 
   /** Finds a bucket that the caller may see. @throws NoSuchBucket when absent or hidden */
@@ -119,10 +120,12 @@ export class BucketStorage {
     const changes: BucketChanges = this.#settings(request)
     if (request.policy !== undefined) changes.policy = request.policy
     else if (request.public !== undefined) changes.public = request.public
-    await asCaller(this.#database, caller, async (tx) => {
-      if (await updateBucket(tx, id, changes)) return
-      throw new StorageError((await findBucket(tx, id)) ? 'AccessDenied' : 'NoSuchBucket')
-    })
+    const commit = () =>
+      asCaller(this.#database, caller, async (tx) => {
+        if (await updateBucket(tx, id, changes)) return
+        throw new StorageError((await findBucket(tx, id)) ? 'AccessDenied' : 'NoSuchBucket')
+      })
+    await announced(this.#options, [{ bucket: id, names: null }], commit)
   }
 
   /**
@@ -139,11 +142,12 @@ export class BucketStorage {
       return databaseTime(tx)
     })
     for (;;) {
-      const { count, removals } = await asService(this.#database, async (tx) => {
-        const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
-        return { count: rows.length, removals: await ownRemovals(tx) }
-      })
-      this.#options.announce()
+      const commit = () =>
+        asService(this.#database, async (tx) => {
+          const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
+          return { count: rows.length, removals: await ownRemovals(tx) }
+        })
+      const { count, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
       await removeBytes(this.#options, removals)
       if (count < EMPTY_BATCH) return
     }
@@ -160,10 +164,11 @@ export class BucketStorage {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
       if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')
     })
-    await asCaller(this.#database, caller, async (tx) => {
-      if (!(await deleteBucket(tx, id))) throw new StorageError('NoSuchBucket')
-    })
-    this.#options.announce()
+    const commit = () =>
+      asCaller(this.#database, caller, async (tx) => {
+        if (!(await deleteBucket(tx, id))) throw new StorageError('NoSuchBucket')
+      })
+    await announced(this.#options, [{ bucket: id, names: null }], commit)
   }
 
   /** The settings in their stored form, checked. */

@@ -16,12 +16,15 @@ import {
 } from '../database/objects.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
+import { type Announce, announced } from './announced.ts'
+import type { ByteCache } from './byte-cache.ts'
 import { removeBytes } from './byte-removal.ts'
 import { guessContentType } from './content-type.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
 import { isStorableText, type NameRules, type ObjectName, parseObjectName } from './object-name.ts'
+import type { PublicObjects } from './public-objects.ts'
 import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
 import { reportCorrupted } from './quarantine.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
@@ -39,8 +42,10 @@ export interface FileStorageOptions {
   /** Whether whole reads are hashed again, and cut off when they differ. */
   verifyReads: boolean
   heartbeats: Heartbeats
-  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
-  announce: () => void
+  /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
+  publicObjects: PublicObjects | undefined
+  byteCache: ByteCache | undefined
+  announce: Announce
   now: () => Date
 }
 
@@ -49,6 +54,15 @@ const SMALL_BODY = 256 * 1024
 
 /** Names per transaction of a bulk delete (contract §3.8). */
 const DELETE_BATCH = 500
+
+/** Access for which a public bucket's objects need no policy. */
+const SKIPS_RLS: ReadonlySet<Access> = new Set(['public', 'caller'])
+
+interface Found {
+  object: StoredObject
+  /** Whether its bucket is public. */
+  isPublic: boolean
+}
 
 export interface Download {
   object: StoredObject
@@ -177,10 +191,28 @@ export class FileStorage {
    * @throws InvalidKey, NoSuchBucket, NoSuchKey
    */
   async find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
+    return (await this.#find(caller, access, bucket, name)).object
+  }
+
+  /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
+  async #find(caller: Caller, access: Access, bucket: string, name: string): Promise<Found> {
     const row = await findObject(this.#database, caller, access, bucket, this.#parseName(name))
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
     if (row === null) throw new StorageError('NoSuchKey')
-    return storedObject(row)
+    return { object: storedObject(row), isPublic: row.isPublic }
+  }
+
+  /** The same, for reading its bytes: what anybody may read is kept in memory. */
+  async #findAndRemember(
+    caller: Caller,
+    access: Access,
+    bucket: string,
+    name: string,
+  ): Promise<StoredObject> {
+    const { publicObjects } = this.#options
+    const find = () => this.#find(caller, access, bucket, name)
+    const { object } = await (publicObjects ? publicObjects.during(bucket, name, find) : find())
+    return object
   }
 
   /**
@@ -196,8 +228,18 @@ export class FileStorage {
     name: string,
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
+    const { publicObjects } = this.#options
+    const remembered = SKIPS_RLS.has(access) ? publicObjects?.get(bucket, name) : undefined
+    if (remembered) {
+      try {
+        return await this.#open(remembered, plan)
+      } catch (error) {
+        if (!hasCode(error, 'MissingBytes')) throw error
+        publicObjects?.drop(bucket, name) // replaced by another server, less than a second ago
+      }
+    }
     return this.#whileReplaced(
-      () => this.find(caller, access, bucket, name),
+      () => this.#findAndRemember(caller, access, bucket, name),
       (object) => this.#open(object, plan),
     )
   }
@@ -229,8 +271,10 @@ export class FileStorage {
   }
 
   async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
+    const { verifyReads, byteCache } = this.#options
     const bytes = await readBytes(this.#backend, object, plan(object), {
-      verify: this.#options.verifyReads,
+      cache: byteCache,
+      verify: verifyReads,
       damaged: () => reportCorrupted(this.#options, object),
     })
     return { object, bytes }
@@ -243,15 +287,16 @@ export class FileStorage {
    */
   async remove(caller: Caller, bucket: string, sentName: string): Promise<void> {
     const name = this.#parseName(sentName)
-    const removals = await unlessKept((keptId) =>
-      asCaller(this.#database, caller, async (tx) => {
-        const rows = await deleteObjects(tx, bucket, [name])
-        if (rows.length > 0) return ownRemovals(tx)
-        await becomeService(tx)
-        return keptId(await findObjectId(tx, bucket, name))
-      }),
-    )
-    this.#options.announce()
+    const commit = () =>
+      unlessKept((keptId) =>
+        asCaller(this.#database, caller, async (tx) => {
+          const rows = await deleteObjects(tx, bucket, [name])
+          if (rows.length > 0) return ownRemovals(tx)
+          await becomeService(tx)
+          return keptId(await findObjectId(tx, bucket, name))
+        }),
+      )
+    const removals = await announced(this.#options, [{ bucket, names: [name] }], commit)
     await removeBytes(this.#options, removals)
   }
 
@@ -261,11 +306,12 @@ export class FileStorage {
     const deleted: DeletedRow[] = []
     for (let start = 0; start < wanted.length; start += DELETE_BATCH) {
       const batch = wanted.slice(start, start + DELETE_BATCH)
-      const { rows, removals } = await asCaller(this.#database, caller, async (tx) => {
-        const rows = await deleteObjects(tx, bucket, batch)
-        return { rows, removals: await ownRemovals(tx) }
-      })
-      this.#options.announce()
+      const commit = () =>
+        asCaller(this.#database, caller, async (tx) => {
+          const rows = await deleteObjects(tx, bucket, batch)
+          return { rows, removals: await ownRemovals(tx) }
+        })
+      const { rows, removals } = await announced(this.#options, [{ bucket, names: batch }], commit)
       await removeBytes(this.#options, removals)
       deleted.push(...rows)
     }
@@ -289,17 +335,22 @@ export class FileStorage {
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
     }
-    await unlessKept((keptId) =>
-      asCaller(this.#database, caller, async (tx) => {
-        const source = { bucketId: from.bucket, name: object.name }
-        if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
-        // It was visible a moment ago: gone since, or the policies keep it.
-        return keptId(await findObjectId(tx, from.bucket, object.name))
-      }),
-    ).catch((error: unknown) => {
+    const commit = () =>
+      unlessKept((keptId) =>
+        asCaller(this.#database, caller, async (tx) => {
+          const source = { bucketId: from.bucket, name: object.name }
+          if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
+          // It was visible a moment ago: gone since, or the policies keep it.
+          return keptId(await findObjectId(tx, from.bucket, object.name))
+        }),
+      )
+    const changes = [
+      { bucket: from.bucket, names: [object.name] },
+      { bucket: to.bucket, names: [name] },
+    ]
+    await announced(this.#options, changes, commit).catch((error: unknown) => {
       throw asMissingBucket(error)
     })
-    this.#options.announce()
   }
 
   /**

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Backend, ByteRange, ResponseHeaders } from '../backend/backend.ts'
 import { StorageError } from '../errors.ts'
+import type { ByteCache } from './byte-cache.ts'
 import type { StoredObject } from './stored-object.ts'
 import { verifiedStream } from './verified-stream.ts'
 
@@ -18,7 +19,8 @@ export type ObjectBytes = Uint8Array<ArrayBuffer> | Readable | URL | null
 /** An object of up to this many bytes is read and sent as one buffer: a stream costs six times as much. */
 const SMALL_OBJECT = 256 * 1024
 
-export interface Verification {
+export interface Reading {
+  cache: ByteCache | undefined
   /** Whether a whole read whose SHA-256 is not the row's must not complete. */
   verify: boolean
   /** Hears of such a read. */
@@ -34,12 +36,14 @@ export async function readBytes(
   backend: Backend,
   object: StoredObject,
   { part, direct }: ReadPlan,
-  { verify, damaged }: Verification,
+  { cache, verify, damaged }: Reading,
 ): Promise<ObjectBytes> {
   if (part === 'nothing') return null
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
+  const cached = cache?.get(location.version)
+  if (cached) return part === 'whole' ? cached : cached.subarray(part.start, part.end + 1)
   const url = direct && (await backend.directUrl(location, size, direct))
   if (url) return url
   if (part !== 'whole') return backend.read(location, { range: part, size })
@@ -51,6 +55,7 @@ export async function readBytes(
   if (size <= SMALL_OBJECT) {
     const bytes = await backend.readWhole(location, size)
     if (expected !== null && createHash('sha256').update(bytes).digest('hex') !== expected) throw corrupted()
+    cache?.keep(object, bytes)
     return bytes
   }
   const stream = await backend.read(location, { size })

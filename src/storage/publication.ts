@@ -12,6 +12,7 @@ import {
 } from '../database/objects.ts'
 import { isCertainlyRolledBack } from '../database/postgres-error.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
 
@@ -25,8 +26,7 @@ interface Parts {
   database: Database
   backend: Backend
   logger: Logger
-  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
-  announce: () => void
+  announce: Announce
 }
 
 /**
@@ -42,22 +42,24 @@ export async function publish(
   upsert: boolean,
   storeBytes?: () => Promise<unknown>,
 ): Promise<Stored> {
-  const { saved, removals } = await asCaller(parts.database, caller, async (tx, startedAt) => {
-    const saved = upsert
-      ? await upsertObject(tx, object)
-      : {
-          id: await insertObject(tx, object),
-          ownerId: object.ownerId,
-          created: true,
-          createdAt: startedAt,
-          updatedAt: startedAt,
-        }
-    if (!storeBytes) return { saved, removals: await finishUpload(tx, object.version) }
-    // A small body was never on the list of uploads, and a created row replaces nothing.
-    await storeBytes()
-    return { saved, removals: saved.created ? [] : await ownRemovals(tx) }
-  })
-  parts.announce()
+  const change = { bucket: object.bucketId, names: [object.name] }
+  const commit = () =>
+    asCaller(parts.database, caller, async (tx, startedAt) => {
+      const saved = upsert
+        ? await upsertObject(tx, object)
+        : {
+            id: await insertObject(tx, object),
+            ownerId: object.ownerId,
+            created: true,
+            createdAt: startedAt,
+            updatedAt: startedAt,
+          }
+      if (!storeBytes) return { saved, removals: await finishUpload(tx, object.version) }
+      // A small body was never on the list of uploads, and a created row replaces nothing.
+      await storeBytes()
+      return { saved, removals: saved.created ? [] : await ownRemovals(tx) }
+    })
+  const { saved, removals } = await announced(parts, [change], commit)
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
 }

@@ -12,6 +12,7 @@ import {
   terminateResumableUpload,
 } from '../database/resumable-uploads.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import type { Announce } from './announced.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { uploadedObject } from './new-object.ts'
 import { publish } from './publication.ts'
@@ -28,8 +29,7 @@ export interface UploadPiecesOptions {
   /** How long an upload stays after its last piece, in milliseconds. */
   lifetimeMs: number
   heartbeats: Heartbeats
-  /** Called after each commit that subscribers may want to hear of. Costs nothing. */
-  announce: () => void
+  announce: Announce
   now: () => Date
 }
 

@@ -1,0 +1,70 @@
+-- What the cache of public objects needs (decision 0020): to know that a row may be kept, and what has changed since.
+
+-- As before (0007), and whether anybody may read it: then RLS was not asked.
+drop function storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean);
+--> statement-breakpoint
+create function storage.read_object(
+  access text, bucket text, object text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean
+) language plpgsql as $$
+declare
+  found_uid uuid;
+  found_public boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  select b.uid, b.public into found_uid, found_public from storage.buckets b where b.id = bucket;
+  if found_uid is null or (access = 'public' and not found_public) then
+    return;
+  end if;
+  if access in ('public', 'signed') or (access = 'caller' and found_public) then
+    return query
+      select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public
+      from storage.objects o where o.bucket_id = bucket and o.name = object;
+  else
+    perform storage.act_as(role, subject, claims, token, operation, method, path, headers, user_buckets);
+    -- The same statement again, not shared with the one above: a plan is kept per role.
+    return query
+      select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public
+      from storage.objects o where o.bucket_id = bucket and o.name = object;
+  end if;
+  if not found then
+    bucket_uid := found_uid;
+    return next;
+  end if;
+end $$;
+--> statement-breakpoint
+-- The names that the events after a position are about, in order.
+create function storage.changed_names(after bigint, most integer) returns table (
+  event_position bigint, bucket_id text, name text, old_bucket_id text, old_name text
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select o.position, e.bucket_id, e.name, e.old_bucket_id, e.old_name
+  from storage.event_order o join storage.events e on e.id = o.event_id
+  where o.position > after
+  order by o.position
+  limit most
+$$;
+--> statement-breakpoint
+-- Which of these buckets are still there and public: a change of a bucket is no event.
+create function storage.still_public(buckets text[]) returns setof text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select b.id from storage.buckets b where b.id = any (buckets) and b.public
+$$;
+--> statement-breakpoint
+revoke execute on function
+  storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.changed_names(bigint, integer),
+  storage.still_public(text[])
+from public;
+--> statement-breakpoint
+grant execute on function
+  storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.changed_names(bigint, integer),
+  storage.still_public(text[])
+to strongroom_server, service_role;

@@ -1,0 +1,41 @@
+import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { StoredObject } from './stored-object.ts'
+
+/** Versions that were read once lately. A second read makes one worth its place; a single look at many does not. */
+const SEEN_ONCE = 20_000
+
+/**
+ * The bytes of small objects that are read again and again, whoever may read them: a version's bytes never change, so
+ * that nothing in here can be out of date. Whether somebody may see an object is asked before, each time.
+ */
+export class ByteCache {
+  readonly #bytes: LRUCache<string, Uint8Array<ArrayBuffer>>
+  readonly #seen = new LRUCache<string, true>({ max: SEEN_ONCE })
+
+  /** @param maxBytes of memory, at least 1 */
+  constructor(maxBytes: number) {
+    this.#bytes = new LRUCache({ maxSize: maxBytes, sizeCalculation: (bytes) => bytes.length + ENTRY_BYTES })
+  }
+
+  get(version: string): Uint8Array<ArrayBuffer> | undefined {
+    return this.#bytes.get(version)
+  }
+
+  /** Keeps what was just read, the second time; only if it is what was uploaded: from here no disk is asked again. */
+  keep({ version, checksum }: StoredObject, bytes: Uint8Array<ArrayBuffer>): void {
+    if (version === null || checksum === null) return
+    if (!this.#seen.has(version)) {
+      this.#seen.set(version, true)
+      return
+    }
+    if (createHash('sha256').update(bytes).digest('hex') === checksum) this.#bytes.set(version, bytes)
+  }
+
+  drop(version: string): void {
+    this.#bytes.delete(version)
+  }
+}
+
+/** What an entry takes besides its bytes, about. */
+const ENTRY_BYTES = 300
