@@ -77,7 +77,7 @@ export async function startServer({
       publicObjects && new PublicChanges({ database, outbox: events.outbox, objects: publicObjects, logger })
     const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
     const { supabaseCompat, corsOrigins } = config
-    const { fetch } = buildApp({
+    const app = buildApp({
       config,
       keys,
       backend,
@@ -92,7 +92,7 @@ export async function startServer({
     const { subscriptions } = events
     const limits = REALTIME_LIMITS
     const realtime = new Realtime({ tokens, subscriptions, logger, corsOrigins, supabaseCompat, limits })
-    const server = createHttpServer(fetch, realtime, supabaseCompat)
+    const server = createHttpServer(app, realtime, supabaseCompat)
     const url = await listen(server, config)
     events.start()
     publicChanges?.start()

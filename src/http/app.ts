@@ -1,10 +1,11 @@
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { StorageError } from '../errors.ts'
-import { cors } from './cors.ts'
+import { Cors } from './cors.ts'
 import type { Env, Services } from './env.ts'
 import { errorResponse } from './error-response.ts'
-import { requestLog } from './request-log.ts'
+import { PublicHits } from './public-hits.ts'
+import { RequestLog } from './request-log.ts'
 import { requestTarget } from './request-path.ts'
 import { bucketRoutes } from './routes/bucket.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -19,17 +20,25 @@ import { tusHeaders } from './tus/protocol.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
+export interface App {
+  fetch: Hono<Env>['fetch']
+  /** Comes before `fetch`, which is not needed if it returns true. */
+  publicHits: Pick<PublicHits, 'answer'>
+}
+
 /** Middleware in order, the routes, and the renderer of errors. */
-export function createApp(services: Services, logger: Logger): Hono<Env> {
+export function createApp(services: Services, logger: Logger): App {
+  const requestLog = new RequestLog(logger)
+  const cors = new Cors(services.corsOrigins)
   const app = new Hono<Env>({
     // Routes see the path as it was sent, without the public prefix; decoding is theirs. Only our own adapter
     // calls the app, so the bindings are there.
     getPath: (_request, options) => requestTarget((options as { env: Env['Bindings'] }).env.incoming).path,
   })
 
-  app.use(requestLog(logger))
+  app.use(requestLog.middleware)
   app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
-  app.use(cors(services.corsOrigins))
+  app.use(cors.middleware)
 
   app.route('/', healthRoutes(services))
   app.route('/', bucketRoutes(services))
@@ -52,7 +61,7 @@ export function createApp(services: Services, logger: Logger): Hono<Env> {
     throw new StorageError('MethodNotAllowed', { headers: { Allow: allow } })
   })
   app.onError((error, c) => errorResponse(c, error, logger, services.supabaseCompat))
-  return app
+  return { fetch: app.fetch, publicHits: new PublicHits({ files: services.files, requestLog, cors }) }
 }
 
 /** Whether a route, and not only middleware, answers this. */

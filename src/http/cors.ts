@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Env } from './env.ts'
 
@@ -28,21 +29,20 @@ const PREFLIGHT_SECONDS = '86400'
 /**
  * Lets browsers call from other origins (the Fetch standard, §3.2). Headers go on Node's response, so that those
  * sent past Hono carry them too.
- *
- * @param origins who may; `*` is anyone. Tokens, not cookies, say who asks, so anyone is no danger.
  */
-export function cors(origins: string[]): MiddlewareHandler<Env> {
-  const anyone = origins.includes('*')
-  const known = new Set(origins)
-  return async (c, next) => {
+export class Cors {
+  readonly #anyone: boolean
+  readonly #known: Set<string>
+
+  /** @param origins who may; `*` is anyone. Tokens, not cookies, say who asks, so anyone is no danger. */
+  constructor(origins: string[]) {
+    this.#anyone = origins.includes('*')
+    this.#known = new Set(origins)
+  }
+
+  readonly middleware: MiddlewareHandler<Env> = async (c, next) => {
     const { incoming, outgoing } = c.env
-    const { origin } = incoming.headers
-    if (!anyone) outgoing.setHeader('Vary', 'Origin')
-    const isAllowed = anyone || (origin !== undefined && known.has(origin))
-    if (isAllowed) {
-      outgoing.setHeader('Access-Control-Allow-Origin', anyone ? '*' : (origin ?? ''))
-      outgoing.setHeader('Access-Control-Expose-Headers', RESPONSE_HEADERS)
-    }
+    const isAllowed = this.allow(incoming, outgoing as ServerResponse)
     if (incoming.method !== 'OPTIONS') return next()
     if (isAllowed) {
       outgoing.setHeader('Access-Control-Allow-Methods', METHODS)
@@ -50,5 +50,17 @@ export function cors(origins: string[]): MiddlewareHandler<Env> {
       outgoing.setHeader('Access-Control-Max-Age', PREFLIGHT_SECONDS)
     }
     return c.body(null, 204)
+  }
+
+  /** Tells a browser whether a page of that origin may read the answer; returns it. */
+  allow(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+    const { origin } = incoming.headers
+    if (!this.#anyone) outgoing.setHeader('Vary', 'Origin')
+    const isAllowed = this.#anyone || (origin !== undefined && this.#known.has(origin))
+    if (isAllowed) {
+      outgoing.setHeader('Access-Control-Allow-Origin', this.#anyone ? '*' : (origin ?? ''))
+      outgoing.setHeader('Access-Control-Expose-Headers', RESPONSE_HEADERS)
+    }
+    return isAllowed
   }
 }

@@ -6,6 +6,7 @@ import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable-uploads.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
+import type { RequestNotes } from './request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
 
 /** What the routes call, handed down from the composition root. */
@@ -35,15 +36,7 @@ export interface Env {
   Bindings: HttpBindings
   Variables: {
     requestId: string
-    /** What the request's line in the log says besides method, status and time. Never a secret. */
-    log: {
-      operation?: string
-      bucket?: string
-      path?: string
-      size?: number
-      user?: string | null
-      role?: string
-    }
+    log: RequestNotes
   }
 }
 

@@ -3,6 +3,7 @@ import { type AddressInfo, isIPv6, type Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
 import { StorageError, wireError } from '../errors.ts'
+import type { App } from './app.ts'
 import { rawAnswer } from './raw-answer.ts'
 import type { Realtime } from './realtime/realtime.ts'
 import { isUpgradeToRealtime } from './realtime/upgrade.ts'
@@ -16,11 +17,11 @@ const MAX_HEADER_BYTES = 64 * 1024
 const IDLE_MS = 120_000
 
 /**
- * A server that hands its requests to `fetch`, and those that ask for its WebSocket to `realtime`; it answers by itself
+ * A server that hands its requests to the app, and those that ask for its WebSocket to `realtime`; it answers by itself
  * what is no request at all.
  */
 export function createHttpServer(
-  fetch: FetchCallback,
+  { fetch, publicHits }: { fetch: FetchCallback; publicHits: App['publicHits'] },
   realtime: Pick<Realtime, 'upgrade'>,
   supabaseCompat: boolean,
 ): Server {
@@ -38,7 +39,10 @@ export function createHttpServer(
       keepAliveTimeout: 65_000,
       requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` below finds the dead ones
     },
-    (incoming, outgoing) => void handle(escaped(incoming), watched(incoming, outgoing)),
+    (incoming, outgoing) => {
+      watched(incoming, outgoing)
+      if (!publicHits.answer(incoming, outgoing)) void handle(escaped(incoming), outgoing)
+    },
   )
   server.timeout = IDLE_MS
   const sockets = new Set<Socket>()

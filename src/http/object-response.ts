@@ -119,7 +119,10 @@ const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodi
 
 type ObjectHeaders = Record<string, string> & ResponseHeaders
 
-function objectHeaders(object: StoredObject, request: ObjectRequest): ObjectHeaders {
+function objectHeaders(
+  object: StoredObject,
+  request: { download?: string | undefined; expiresAt?: Date },
+): ObjectHeaders {
   const contentType = safeContentType(object.contentType)
   const disposition = contentDisposition(request.download)
   return {
@@ -138,6 +141,11 @@ function objectHeaders(object: StoredObject, request: ObjectRequest): ObjectHead
       'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     }),
   }
+}
+
+/** With what the whole object is sent to somebody who asks for nothing special. */
+export function wholeObjectHeaders(object: StoredObject): Record<string, string> {
+  return { ...objectHeaders(object, {}), 'Content-Length': String(object.size ?? 0) }
 }
 
 /** What a 304 repeats (RFC 9110 §15.4.5). */

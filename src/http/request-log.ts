@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { AppContext, Env } from './env.ts'
@@ -23,46 +23,70 @@ const CUT_TOKEN = /(?<![\w.-])(?=[\w.-]*eyJ)[\w.-]+$/
 /** For a request whose client went away before anything was sent (contract §1.6). */
 const CLIENT_GONE = 499
 
+/** What the line of a request says besides method, status and time. Never a secret. */
+export interface RequestNotes {
+  operation?: string
+  bucket?: string
+  path?: string
+  /** In bytes. */
+  size?: number
+  user?: string | null
+  role?: string
+}
+
 /**
  * Gives each request an id, forbids browsers to guess types, and writes one line when its response is over,
  * however it ended. Never the query, which may carry a token, nor any header.
  */
-export function requestLog(logger: Logger): MiddlewareHandler<Env> {
-  return async (c, next) => {
-    const { incoming, outgoing } = c.env
+export class RequestLog {
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    // Of what is named below nothing is secret, and to look for it costs as much as to write the line.
+    this.#logger = logger.child({}, { redact: { paths: [] } })
+  }
+
+  readonly middleware: MiddlewareHandler<Env> = (c, next) => {
+    const about: RequestNotes = {}
+    c.set('log', about)
+    c.set('requestId', this.begin(c.env.incoming, c.env.outgoing as ServerResponse, about))
+    return next()
+  }
+
+  /**
+   * @param about may be added to until the response is over
+   * @returns the request's id
+   */
+  begin(incoming: IncomingMessage, outgoing: ServerResponse, about: RequestNotes): string {
     const startedAt = performance.now()
     const requestId = requestIdOf(incoming)
-    c.set('requestId', requestId)
-    const about: Env['Variables']['log'] = {}
-    c.set('log', about)
     // On Node's response, so that what is sent past Hono carries them too.
     outgoing.setHeader('X-Request-Id', requestId)
     outgoing.setHeader('X-Content-Type-Options', 'nosniff')
-    if (logger.isLevelEnabled('info')) {
-      outgoing.once('close', () => {
-        const aborted = !outgoing.writableFinished
-        const { operation, bucket, path, size, user, role } = about
-        logger.info(
-          {
-            requestId,
-            method: incoming.method,
-            // Only where there is no bucket: what a signed route carries in its path is named by bucket and path.
-            url: bucket === undefined ? loggable(requestTarget(incoming).path) : undefined,
-            operation,
-            bucket: loggable(bucket),
-            path: loggable(path),
-            size,
-            user: user ?? undefined,
-            role,
-            status: aborted && !outgoing.headersSent ? CLIENT_GONE : outgoing.statusCode,
-            ms: Math.round((performance.now() - startedAt) * 10) / 10,
-            ...(aborted && { aborted }),
-          },
-          'request',
-        )
-      })
-    }
-    await next()
+    if (!this.#logger.isLevelEnabled('info')) return requestId
+    outgoing.once('close', () => {
+      const aborted = !outgoing.writableFinished
+      const { operation, bucket, path, size, user, role } = about
+      this.#logger.info(
+        {
+          requestId,
+          method: incoming.method,
+          // Only where there is no bucket: what a signed route carries in its path is named by bucket and path.
+          url: bucket === undefined ? loggable(requestTarget(incoming).path) : undefined,
+          operation,
+          bucket: loggable(bucket),
+          path: loggable(path),
+          size,
+          user: user ?? undefined,
+          role,
+          status: aborted && !outgoing.headersSent ? CLIENT_GONE : outgoing.statusCode,
+          ms: Math.round((performance.now() - startedAt) * 10) / 10,
+          ...(aborted && { aborted }),
+        },
+        'request',
+      )
+    })
+    return requestId
   }
 }
 

@@ -215,6 +215,14 @@ export class FileStorage {
     return object
   }
 
+  /** A public object whose row and bytes are both in memory. Costs nothing. */
+  inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
+    const { publicObjects, byteCache } = this.#options
+    const object = publicObjects?.get(bucket, name)
+    const bytes = object?.location && !object.isCorrupted && byteCache?.get(object.location.version)
+    return object && bytes ? { object, bytes } : undefined
+  }
+
   /**
    * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
    * replaced at that very moment.

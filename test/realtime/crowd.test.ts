@@ -47,7 +47,11 @@ async function limit(limits: Partial<RealtimeLimits>): Promise<void> {
     supabaseCompat,
     limits: { ...REALTIME_LIMITS, ...limits },
   })
-  const http = createHttpServer(() => new Response(), realtime, supabaseCompat)
+  const http = createHttpServer(
+    { fetch: () => new Response(), publicHits: { answer: () => false } },
+    realtime,
+    supabaseCompat,
+  )
   const url = await listen(http, { host: '127.0.0.1', port: 0 })
   outbox.start()
   limited = {
