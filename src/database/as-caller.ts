@@ -1,7 +1,8 @@
 import { sql } from 'drizzle-orm'
+import { together } from '../together.ts'
 import type { Database } from './client.ts'
 import { fromPostgres } from './postgres-error.ts'
-import { prepared } from './prepared.ts'
+import { Statement } from './statement.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
@@ -38,9 +39,20 @@ export function actAsArguments(caller: Caller) {
   ] as const
 }
 
+const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(
+  'act_as',
+  sql`select storage.act_as(${sql.join(
+    Array.from({ length: 9 }, (_, index) => sql.placeholder(String(index))),
+    sql`, `,
+  )}) as started_at`,
+)
+
 /**
  * The door to the rows for a caller: runs `work` in a transaction that is the caller's, by role and claims. Both end
  * with it. `startedAt` is what `now()` is in there.
+ *
+ * The first statement of `work` is sent without waiting for that change of role. If PostgreSQL refuses the change, the
+ * transaction has failed, and it runs nothing more.
  *
  * Two questions go past it, to be one round trip each: `findObject` and `beginUpload` in `objects.ts` call functions
  * that become the caller in SQL.
@@ -50,16 +62,14 @@ export function actAsArguments(caller: Caller) {
 export function asCaller<T>(
   database: Database,
   caller: Caller,
-  work: (tx: Transaction, startedAt: Date) => Promise<T>,
+  work: (tx: Transaction, startedAt: Promise<Date>) => Promise<T>,
 ): Promise<T> {
   return inTransaction(database, async (tx) => {
-    const values = actAsArguments(caller).map((value) => sql`${value}`)
-    const [row] = await prepared<{ started_at: string }>(
-      tx,
-      'act_as',
-      sql`select storage.act_as(${sql.join(values, sql`, `)}) as started_at`,
+    const startedAt = ACT_AS.run(tx, { ...actAsArguments(caller) }).then(
+      ([row]) => new Date(row?.started_at ?? Number.NaN),
     )
-    return work(tx, new Date(row?.started_at ?? Number.NaN))
+    const [, result] = await together(startedAt, work(tx, startedAt))
+    return result
   })
 }
 
@@ -79,12 +89,13 @@ export function asService<T>(database: Database, work: (tx: Transaction) => Prom
  * `storage.protect_delete()` trigger, as callers' do (contract §7.4, §7.5).
  */
 export async function becomeService(tx: Transaction): Promise<void> {
-  await prepared(
-    tx,
-    'become_service',
-    sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
-  )
+  await BECOME_SERVICE.run(tx, {})
 }
+
+const BECOME_SERVICE = new Statement(
+  'become_service',
+  sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
+)
 
 async function inTransaction<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
   try {

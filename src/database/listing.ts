@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
-import { prepared } from './prepared.ts'
 import { dateOrNull } from './row-dates.ts'
 import type { SystemMetadata } from './schema.ts'
+import { Statement } from './statement.ts'
 import type { Transaction } from './transaction.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
@@ -29,13 +29,7 @@ export interface FolderQuery {
 
 /** One level of a folder, names relative to it, case ignored (contract §3.12). */
 export async function listFolder(tx: Transaction, query: FolderQuery): Promise<ListEntry[]> {
-  const rows = await prepared<EntryRow>(
-    tx,
-    'list_folder',
-    sql`select *, id is null as is_folder from storage.list_folder(${query.bucketId}, ${query.folder}, ${query.search},
-      ${query.limit}, ${query.offset}, ${query.column}, ${query.order})`,
-  )
-  return rows.map(asEntry)
+  return (await LIST_FOLDER.run(tx, { ...query })).map(asEntry)
 }
 
 export interface PageQuery {
@@ -53,14 +47,24 @@ export interface PageQuery {
 
 /** Full names that begin with a prefix, case counting (contract §3.13). */
 export async function listPage(tx: Transaction, query: PageQuery): Promise<ListEntry[]> {
-  const rows = await prepared<EntryRow>(
-    tx,
-    'list_page',
-    sql`select * from storage.list_page(${query.bucketId}, ${query.prefix}, ${query.delimited}, ${query.limit},
-      ${query.after}, ${query.afterTime}, ${query.column}, ${query.order})`,
-  )
-  return rows.map(asEntry)
+  return (await LIST_PAGE.run(tx, { ...query })).map(asEntry)
 }
+
+const { placeholder } = sql
+
+const LIST_FOLDER = new Statement<Record<keyof FolderQuery, unknown>, EntryRow>(
+  'list_folder',
+  sql`select *, id is null as is_folder from storage.list_folder(${placeholder('bucketId')},
+    ${placeholder('folder')}, ${placeholder('search')}, ${placeholder('limit')}, ${placeholder('offset')},
+    ${placeholder('column')}, ${placeholder('order')})`,
+)
+
+const LIST_PAGE = new Statement<Record<keyof PageQuery, unknown>, EntryRow>(
+  'list_page',
+  sql`select * from storage.list_page(${placeholder('bucketId')}, ${placeholder('prefix')},
+    ${placeholder('delimited')}, ${placeholder('limit')}, ${placeholder('after')}, ${placeholder('afterTime')},
+    ${placeholder('column')}, ${placeholder('order')})`,
+)
 
 interface EntryRow extends Record<string, unknown> {
   name: string

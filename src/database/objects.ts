@@ -1,12 +1,13 @@
 import { and, eq, sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Location } from '../backend/backend.ts'
 import { asUuid } from '../uuid.ts'
 import { actAsArguments, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
-import { prepared } from './prepared.ts'
 import { dateOr1970 } from './row-dates.ts'
 import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from './schema.ts'
+import { Statement } from './statement.ts'
 import { textArray } from './text-array.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -140,24 +141,68 @@ export async function beginUpload(
  */
 export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
   const id = crypto.randomUUID()
-  const inserted = await tx
-    .insert(objects)
-    .values({ id, ...object, owner: asUuid(object.ownerId) })
-    .prepare('insert_object')
-    .execute()
+  const inserted = await INSERT.run(tx, { id, ...object, owner: asUuid(object.ownerId) })
   // A user's trigger can leave a row out without an error; then nothing is stored, and nobody may be told so.
   if (inserted.count !== 1) throw new Error('an insert made no row')
   return id
 }
 
+/** What a row says that its writer did not. */
+export interface Saved {
+  id: string
+  /** An overwrite without a subject keeps the former one. */
+  ownerId: string | null
+  /** Whether there was no row of that name before. */
+  created: boolean
+  createdAt: Date
+  updatedAt: Date
+}
+
 /** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). */
-export async function upsertObject(
-  tx: Transaction,
-  object: NewObject,
-): Promise<{ id: string; ownerId: string | null; created: boolean; createdAt: Date; updatedAt: Date }> {
-  const [row] = await tx
-    .insert(objects)
-    .values({ ...object, owner: asUuid(object.ownerId) })
+export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
+  const [row] = await UPSERT.run(tx, { id: crypto.randomUUID(), ...object, owner: asUuid(object.ownerId) })
+  if (!row) throw new Error('an upsert returned no row')
+  return {
+    id: row.id,
+    ownerId: row.owner_id,
+    created: row.created,
+    createdAt: dateOr1970(row.created_at),
+    updatedAt: dateOr1970(row.updated_at),
+  }
+}
+
+interface UpsertedRow extends Record<string, unknown> {
+  id: string
+  owner_id: string | null
+  created_at: string | null
+  updated_at: string | null
+  created: boolean
+}
+
+type ObjectValues = Record<keyof NewObject | 'id' | 'owner', unknown>
+
+/** Makes the text of statements, and is connected to nothing. */
+const writer = drizzle.mock()
+
+const insertion = () =>
+  writer.insert(objects).values({
+    id: sql.placeholder('id'),
+    bucketId: sql.placeholder('bucketId'),
+    name: sql.placeholder('name'),
+    version: sql.placeholder('version'),
+    bytesBucket: sql.placeholder('bytesBucket'),
+    owner: sql.placeholder('owner'),
+    ownerId: sql.placeholder('ownerId'),
+    metadata: sql.placeholder('metadata'),
+    userMetadata: sql.placeholder('userMetadata'),
+    checksum: sql.placeholder('checksum'),
+  })
+
+const INSERT = new Statement<ObjectValues, never>('insert_object', insertion())
+
+const UPSERT = new Statement<ObjectValues, UpsertedRow>(
+  'upsert_object',
+  insertion()
     .onConflictDoUpdate({
       target: [objects.bucketId, objects.name],
       set: {
@@ -176,13 +221,9 @@ export async function upsertObject(
       createdAt: objects.createdAt,
       updatedAt: objects.updatedAt,
       // Only a row that this statement inserted has no deleting transaction.
-      created: sql<boolean>`xmax = 0`,
-    })
-    .prepare('upsert_object')
-    .execute()
-  if (!row) throw new Error('an upsert returned no row')
-  return { ...row, createdAt: row.createdAt ?? new Date(0), updatedAt: row.updatedAt ?? new Date(0) }
-}
+      created: sql`xmax = 0`.as('created'),
+    }),
+)
 
 /** Gives a visible object another name or bucket. Returns whether the policies let it. */
 export async function renameObject(
@@ -214,9 +255,11 @@ export function deleteObjects(tx: Transaction, bucketId: string, names: string[]
 
 /** The database's clock, which is the one that `created_at` is set by. */
 export async function databaseTime(tx: Transaction): Promise<string> {
-  const [row] = await prepared<{ now: string }>(tx, 'now', sql`select now()::text as now`)
+  const [row] = await NOW.run(tx, {})
   return row?.now ?? ''
 }
+
+const NOW = new Statement<Record<string, never>, { now: string }>('now', sql`select now()::text as now`)
 
 /** Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names. */
 export function deleteAnyObjects(tx: Transaction, bucketId: string, before: string, limit: number) {
@@ -255,19 +298,23 @@ export async function findObjectId(tx: Transaction, bucketId: string, name: stri
  * @throws UploadGivenUp when the version is not on the list any more
  */
 export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
-  const rows = await prepared<RemovalRow>(
-    tx,
-    'finish_upload',
-    sql`select * from storage.finish_upload(${version})`,
-  )
-  return rows.map(asLocation)
+  return (await FINISH_UPLOAD.run(tx, { version })).map(asLocation)
 }
+
+const FINISH_UPLOAD = new Statement<{ version: string }, RemovalRow>(
+  'finish_upload',
+  sql`select * from storage.finish_upload(${sql.placeholder('version')})`,
+)
 
 /** Which versions this transaction has made superfluous. */
 export async function ownRemovals(tx: Transaction): Promise<Location[]> {
-  const rows = await prepared<RemovalRow>(tx, 'own_removals', sql`select * from storage.own_removals()`)
-  return rows.map(asLocation)
+  return (await OWN_REMOVALS.run(tx, {})).map(asLocation)
 }
+
+const OWN_REMOVALS = new Statement<Record<string, never>, RemovalRow>(
+  'own_removals',
+  sql`select * from storage.own_removals()`,
+)
 
 /** Notes that these versions' bytes are gone. */
 export async function strikeRemovals(database: Database, versions: string[]): Promise<void> {

@@ -7,11 +7,14 @@ import {
   insertObject,
   type NewObject,
   ownRemovals,
+  type Saved,
   strikeUpload,
   upsertObject,
 } from '../database/objects.ts'
 import { isCertainlyRolledBack } from '../database/postgres-error.ts'
+import type { Transaction } from '../database/transaction.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { together } from '../together.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
@@ -45,23 +48,24 @@ export async function publish(
   const change = { bucket: object.bucketId, names: [object.name] }
   const commit = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
-      const saved = upsert
-        ? await upsertObject(tx, object)
-        : {
-            id: await insertObject(tx, object),
-            ownerId: object.ownerId,
-            created: true,
-            createdAt: startedAt,
-            updatedAt: startedAt,
-          }
-      if (!storeBytes) return { saved, removals: await finishUpload(tx, object.version) }
+      const saving = upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt)
       // A small body was never on the list of uploads, and a created row replaces nothing.
+      if (!storeBytes) return together(saving, finishUpload(tx, object.version))
+      const done = await together(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
       await storeBytes()
-      return { saved, removals: saved.created ? [] : await ownRemovals(tx) }
+      return done
     })
-  const { saved, removals } = await announced(parts, [change], commit)
+  const [saved, removals] = await announced(parts, [change], commit)
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
+}
+
+const NO_REMOVALS: Promise<Location[]> = Promise.resolve([])
+
+async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<Date>): Promise<Saved> {
+  const id = await insertObject(tx, object)
+  const createdAt = await startedAt
+  return { id, ownerId: object.ownerId, created: true, createdAt, updatedAt: createdAt }
 }
 
 /**

@@ -4,10 +4,10 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
+import { PgDialect } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
-import { prepared } from '../../../src/database/prepared.ts'
 import { objects, type SystemMetadata } from '../../../src/database/schema.ts'
 import type { Transaction } from '../../../src/database/transaction.ts'
 import type { DatabaseAddress } from '../strongroom.ts'
@@ -23,6 +23,7 @@ const { database, connections, bucket, subject, metadata } = argument<{
 const db = drizzle(
   postgres({ ...database, username: 'strongroom_server', pass: '', max: connections, onnotice: () => {} }),
 )
+const dialect = new PgDialect()
 const claims = JSON.stringify({ role: 'authenticated', sub: subject })
 
 async function insert() {
@@ -50,6 +51,25 @@ async function insert() {
       .prepare('insert')
       .execute()
   })
+}
+
+/** Drizzle prepares only when asked, and has no public way to ask for raw SQL. */
+function prepared(tx: Transaction, name: string, query: SQL): Promise<unknown> {
+  const { session } = (tx as unknown as WithSession)._
+  return session.prepareQuery(dialect.sqlToQuery(query), undefined, name, false).execute()
+}
+
+interface WithSession {
+  _: {
+    session: {
+      prepareQuery(
+        query: unknown,
+        fields: undefined,
+        name: string,
+        arrayMode: boolean,
+      ): { execute(): Promise<unknown> }
+    }
+  }
 }
 
 await insert()
