@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
-import { pipeline, Readable } from 'node:stream'
+import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../backend/backend.ts'
 import type { Caller } from '../database/as-caller.ts'
@@ -13,6 +13,7 @@ import { contentDisposition } from './content-disposition.ts'
 import type { AppContext, Services } from './env.ts'
 import { parseRange } from './ranges.ts'
 import { logTarget } from './request-log.ts'
+import { streamOut } from './stream-out.ts'
 
 export interface ObjectRequest {
   caller: Caller
@@ -158,20 +159,4 @@ function notModified(headers: Record<string, string>): Record<string, string> {
 function lastModified(object: StoredObject): Date {
   const stored = new Date(object.systemMetadata?.lastModified ?? Number.NaN)
   return Number.isNaN(stored.getTime()) ? object.updatedAt : stored
-}
-
-/**
- * Sends a stream past Hono, since a web stream in between costs most of the speed. What middleware has to say is
- * on Node's response already; `pipeline` closes the file when the client goes away.
- */
-function streamOut(c: AppContext, status: number, headers: Record<string, string>, bytes: Readable): void {
-  const outgoing = c.env.outgoing as ServerResponse // its type also knows HTTP/2, which we do not serve
-  if (outgoing.destroyed) {
-    // The client went away meanwhile. Newer Nodes refuse to pipe then, and would leave the file open.
-    bytes.destroy()
-    return
-  }
-  outgoing.writeHead(status, headers)
-  // The request's line in the log tells of a response that was cut off.
-  pipeline(bytes, outgoing, () => {})
 }
