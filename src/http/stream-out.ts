@@ -1,10 +1,15 @@
 import type { ServerResponse } from 'node:http'
 import { pipeline, type Readable } from 'node:stream'
+import { FileStream } from '../backend/file-stream.ts'
 import type { AppContext } from './env.ts'
 
 /**
  * Sends a stream past Hono, since a web stream in between costs most of the speed. What middleware has to say is
- * on Node's response already; `pipeline` closes the file when the client goes away.
+ * on Node's response already. When the client goes away the stream is destroyed, which closes its file. A stream that
+ * breaks takes the connection with it, so that nobody takes for whole what has come; the request's line in the log
+ * tells of a response that was cut off.
+ *
+ * @param headers with the length: what follows must not be framed
  */
 export function streamOut(
   c: AppContext,
@@ -13,12 +18,17 @@ export function streamOut(
   bytes: Readable,
 ): void {
   const outgoing = c.env.outgoing as ServerResponse // its type also knows HTTP/2, which we do not serve
-  if (outgoing.destroyed) {
+  const { socket } = c.env.incoming
+  if (outgoing.destroyed || socket.destroyed) {
     // The client went away meanwhile. Newer Nodes refuse to pipe then, and would leave the file open.
     bytes.destroy()
     return
   }
+  // A response that waits for the one before it on its connection hears nothing of its end, up to Node 22.
+  const stop = () => bytes.destroy()
+  socket.once('close', stop)
+  bytes.once('close', () => socket.off('close', stop))
   outgoing.writeHead(status, headers)
-  // The request's line in the log tells of a response that was cut off.
-  pipeline(bytes, outgoing, () => {})
+  if (bytes instanceof FileStream) bytes.sendTo(outgoing)
+  else pipeline(bytes, outgoing, () => {})
 }

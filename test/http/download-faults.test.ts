@@ -1,8 +1,8 @@
-import { readdir, readFile, readlink, truncate, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, truncate, unlink, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { exchange, RawConnection, rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
+import { openFiles, pathOf } from '../support/stored-files.ts'
 import { until } from '../support/wait.ts'
 
 let server: TestServer
@@ -15,21 +15,6 @@ beforeAll(async () => {
 })
 
 afterAll(() => server.close())
-
-/** Files under the data folder that this process, which the server runs in, holds open. */
-async function openFiles({ dataDir }: TestServer): Promise<string[]> {
-  const targets = await Promise.all(
-    // A descriptor may close while we look.
-    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
-  )
-  return targets.filter((target) => target.startsWith(dataDir))
-}
-
-/** Where the bytes of an object are on the disk. */
-async function pathOf({ admin, dataDir }: TestServer, name: string): Promise<string> {
-  const [row] = await admin`select bytes_bucket, version from storage.objects where name = ${name}`
-  return join(dataDir, 'objects', row?.bytes_bucket, row?.version.slice(0, 2), row?.version)
-}
 
 const LARGE = Buffer.alloc(20_000_000, 'x')
 
