@@ -1,5 +1,7 @@
 /** What the bench uses of it; the package brings no types. */
 declare module 'autocannon' {
+  import type { EventEmitter } from 'node:events'
+
   interface Request {
     path?: string
   }
@@ -7,18 +9,21 @@ declare module 'autocannon' {
     url: string
     connections: number
     /** In seconds. */
-    duration: number
-    method: 'GET' | 'POST'
+    duration?: number
+    /** How many requests, instead of a duration. */
+    amount?: number
+    /** In seconds. */
+    timeout: number
+    method: string
     headers: Record<string, string>
     body?: string
     requests?: { setupRequest(request: Request): Request }[]
   }
   interface Result {
-    requests: { total: number }
-    /** In seconds, as measured. */
-    duration: number
-    non2xx: number
     errors: number
   }
-  export default function autocannon(options: Options): Promise<Result>
+  interface Running extends EventEmitter<{ done: [Result] }> {
+    on(event: 'response', listener: (client: unknown, status: number) => void): this
+  }
+  export default function autocannon(options: Options): Running
 }

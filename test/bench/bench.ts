@@ -1,82 +1,59 @@
 /**
- * `npm run bench`: the budgets of design §11, each beside its bare reference, in one run. Server, reference and
- * load are processes of their own, and everything is in a temporary folder that is gone afterwards.
+ * `npm run bench`: the budgets of design §11 and more, each beside its bare reference or another server, in one
+ * run. Server, reference and load are processes of their own, and everything is in a temporary folder that is gone
+ * afterwards.
  */
 
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import type { Family } from './family.ts'
+import { FAMILIES } from './families.ts'
 import { loadGenerator } from './load.ts'
-import { stopAll } from './processes.ts'
+import { OptionError, type Options, readOptions } from './options.ts'
+import { stopAll, stopForGood } from './processes.ts'
 import { type Row, table, writeResults } from './results.ts'
-import { events } from './rows/events.ts'
-import { largeGet } from './rows/large-get.ts'
-import { largePut } from './rows/large-put.ts'
-import { list } from './rows/list.ts'
-import { memory } from './rows/memory.ts'
-import { resumable } from './rows/resumable.ts'
-import { smallGetPublic } from './rows/small-get-public.ts'
-import { smallGetRls } from './rows/small-get-rls.ts'
-import { smallUpload } from './rows/small-upload.ts'
-import { sweep } from './rows/sweep.ts'
+import { openTarget } from './stores.ts'
 
-const FAMILIES: Record<string, Family> = {
-  'get-public': smallGetPublic,
-  'get-rls': smallGetRls,
-  upload: smallUpload,
-  'large-get': largeGet,
-  'large-put': largePut,
-  resumable,
-  list,
-  memory,
-  events,
-  sweep,
-}
+const names = Object.keys(FAMILIES)
+const HELP = `npm run bench -- [options]
 
-const names = Object.keys(FAMILIES).join(', ')
-const { values: flags } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    quick: { type: 'boolean', default: false },
-    rounds: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-})
-if (flags.help) {
-  console.log(`npm run bench -- [--quick] [--rounds N] [--only NAME,…]\nNAME is one of ${names}`)
+  --only NAME,…   only these rows
+  --quick         smaller and shorter, for a look; the numbers are then worth less
+  --rounds N      how often each contestant has its turn: 5, or 3 if quick
+  --target URL    stand beside another server with the same API, such as http://127.0.0.1:5000 or
+                  …/storage/v1, and not beside the references. BENCH_SERVICE_KEY is its service key, and
+                  BENCH_USER_TOKEN a token of a user who may read and write in its buckets bench-…; without
+                  the latter all rows are by the service role. * are skipped.
+  --help          this
+
+${names.map((name) => `  ${name.padEnd(13)}${FAMILIES[name]?.needsOwnServer ? '*' : ' '} ${FAMILIES[name]?.shows}`).join('\n')}
+
+The table goes to stdout, every round's figures to bench-results.json.`
+
+const options = optionsOrExit()
+if (options.help) {
+  console.log(HELP)
   process.exit()
 }
-const wanted = flags.only?.split(',') ?? Object.keys(FAMILIES)
-const unknown = wanted.filter((name) => !(name in FAMILIES))
-if (unknown.length > 0) throw new Error(`--only ${unknown.join(',')}: there is ${names}`)
-const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
-if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds wants a whole number from 1')
-
+const { quick, rounds } = options
+const target = options.target && (await openTarget(options.target))
 const folder = await mkdtemp(join(tmpdir(), 'strongroom-bench-'))
+let isOver: Promise<void> | undefined
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => void cleanUp().finally(() => process.exit(1)))
+}
+process.on('uncaughtException', (error) => {
+  console.error(error)
+  void cleanUp().finally(() => process.exit(1))
+})
+
 // The embedded database of a root server runs as another user, who has to get in.
 await chmod(folder, 0o755)
-let interrupted = false
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    interrupted = true
-    void cleanUp().finally(() => process.exit(1))
-  })
-}
 const rows: Row[] = []
 try {
-  for (const name of wanted) {
-    const say = (text: string) => process.stderr.write(`${name}: ${text}\n`)
-    if (interrupted) break
-    say('starting')
-    try {
-      rows.push(...((await FAMILIES[name]?.({ folder, quick: flags.quick, rounds, say })) ?? []))
-    } catch (error) {
-      say(error instanceof Error ? (error.stack ?? error.message) : String(error))
-      rows.push({ work: name, failed: 'see above' })
-      await stopAll()
-    }
+  for (const name of options.only) {
+    if (isOver) break
+    rows.push(...(await measured(name)))
   }
 } finally {
   await cleanUp()
@@ -84,9 +61,40 @@ try {
 const load = await loadGenerator()
 console.log(`\n${table(rows)}\n\nMedians of ${rounds} rounds; small requests sent by ${load}.`)
 if (rows.some((row) => 'failed' in row)) process.exitCode = 1
-await writeResults('bench-results.json', rows, { quick: flags.quick, rounds, load })
+await writeResults('bench-results.json', rows, { quick, rounds, load, target: options.target?.url })
 
-async function cleanUp(): Promise<void> {
-  await stopAll()
-  await rm(folder, { recursive: true, force: true })
+async function measured(name: string): Promise<Row[]> {
+  const family = FAMILIES[name]
+  const say = (text: string) => process.stderr.write(`${name}: ${text}\n`)
+  if (family === undefined) return [] // options are checked
+  if (target && family.needsOwnServer) return [{ work: name, skipped: 'needs a server of its own' }]
+  say('starting')
+  try {
+    return await family.measure({ folder, quick, rounds, target, say })
+  } catch (error) {
+    if (!isOver) say(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    return [{ work: name, failed: 'see above' }]
+  } finally {
+    await stopAll()
+  }
+}
+
+/** Once; who asks again waits for the same. */
+function cleanUp(): Promise<void> {
+  isOver ??= (async () => {
+    await stopForGood()
+    await rm(folder, { recursive: true, force: true })
+    await target?.deleteBuckets()
+  })()
+  return isOver
+}
+
+function optionsOrExit(): Options {
+  try {
+    return readOptions(process.argv.slice(2), process.env, names)
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error
+    console.error(error.message)
+    process.exit(2)
+  }
 }

@@ -1,4 +1,5 @@
 import type { Row } from './results.ts'
+import type { Target } from './stores.ts'
 
 /** What a family of rows gets to work with. */
 export interface Bench {
@@ -8,6 +9,8 @@ export interface Bench {
   quick: boolean
   /** How often each contestant has its turn. */
   rounds: number
+  /** Another server to stand beside, in place of the references. */
+  target: Target | undefined
   say(text: string): void
 }
 

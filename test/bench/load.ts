@@ -1,31 +1,42 @@
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-
-const run = promisify(execFile)
+import { startProgram } from './processes.ts'
 
 export interface Load {
   url: string
+  /** GET if nothing else. */
+  method?: 'GET' | 'POST' | 'PUT' | 'DELETE'
   headers?: Record<string, string>
-  seconds: number
-  /** Sends this text by POST, each time to another name: `url` with a number behind it. */
-  uploads?: string
+  /** ASCII. */
+  body?: string
+  /** Each request goes to `url` with the next number behind it: from 1 to this, and again from 1. */
+  numberedTo?: number
+  /** How long, or how many in all. */
+  lasts: { seconds: number } | { requests: number }
 }
 
 /** How many requests are on their way at any moment; the references use as many. */
 export const IN_FLIGHT = 16
 
+/** For names that are all new. */
+export const FOR_EVER = 2 ** 52
+
 /**
  * Small requests, as many as the server answers. By `wrk` if it is installed: it takes less of the processor
- * away from the server than a client in JavaScript does.
+ * away from the server than a client in JavaScript does. It cannot send a given number of requests, though.
  *
  * @param folder for wrk's script
  * @returns answers per second
- * @throws when one of the answers is no success
+ * @throws when one of the answers is no success; 304 is one
  */
 export async function requestsPerSecond(load: Load, folder: string): Promise<number> {
-  return (await hasWrk()) ? byWrk(load, folder) : byAutocannon(load)
+  const { lasts } = load
+  return 'seconds' in lasts && (await hasWrk())
+    ? byWrk(load, lasts.seconds, folder)
+    : byAutocannon(load, lasts)
 }
 
 export async function loadGenerator(): Promise<string> {
@@ -34,62 +45,97 @@ export async function loadGenerator(): Promise<string> {
 
 async function hasWrk(): Promise<boolean> {
   // It prints its version and ends with 1.
-  return run('wrk', ['--version']).then(
+  return promisify(execFile)('wrk', ['--version']).then(
     () => true,
     (error) => error.code !== 'ENOENT',
   )
 }
 
-async function byWrk({ url, headers = {}, seconds, uploads }: Load, folder: string): Promise<number> {
-  const { origin, pathname } = new URL(url)
-  const lines = Object.entries(headers).map(
-    ([name, value]) => `wrk.headers[${JSON.stringify(name)}] = ${JSON.stringify(value)}`,
-  )
-  if (uploads !== undefined) {
-    lines.push(
-      `local body = ${JSON.stringify(uploads)}`,
-      'local count = 0',
-      'request = function()',
-      '  count = count + 1',
-      `  return wrk.format("POST", ${JSON.stringify(pathname)} .. count, nil, body)`,
-      'end',
-    )
-  }
+async function byWrk(load: Load, seconds: number, folder: string): Promise<number> {
   const script = join(folder, 'load.lua')
-  await writeFile(script, lines.join('\n'))
-  const target = uploads === undefined ? url : origin
-  const { stdout } = await run('wrk', [
-    `--connections=${IN_FLIGHT}`,
-    '--threads=1',
-    `--duration=${seconds}s`,
-    `--script=${script}`,
-    target,
-  ])
-  const perSecond = /Requests\/sec: +([\d.]+)/.exec(stdout)?.[1]
-  const failures = /Non-2xx or 3xx responses: \d+|Socket errors: .*/.exec(stdout)?.[0]
+  const log = join(folder, 'wrk.log')
+  await rm(log, { force: true })
+  await writeFile(script, luaScript(load))
+  const wrk = await startProgram(
+    [
+      'wrk',
+      `--connections=${IN_FLIGHT}`,
+      '--threads=1',
+      '--timeout=30s',
+      `--duration=${seconds}s`,
+      `--script=${script}`,
+      load.url,
+    ],
+    { log },
+  )
+  await wrk.ended
+  await wrk.stop()
+  const said = await readFile(log, 'utf8')
+  const perSecond = /Requests\/sec: +([\d.]+)/.exec(said)?.[1]
+  const failures = /Non-2xx or 3xx responses: \d+|Socket errors: .*/.exec(said)?.[0]
   if (perSecond === undefined || failures !== undefined) {
-    throw new Error(`wrk of ${url}: ${failures ?? stdout}`)
+    throw new Error(`wrk of ${load.url}: ${failures ?? said}`)
   }
   return Number(perSecond)
 }
 
-async function byAutocannon({ url, headers = {}, seconds, uploads }: Load): Promise<number> {
+/** The literals are JSON's, which Lua reads alike as long as they are ASCII. */
+function luaScript({ url, method = 'GET', headers = {}, body, numberedTo }: Load): string {
+  const { pathname } = new URL(url)
+  const lines = [`wrk.method = "${method}"`]
+  for (const [name, value] of Object.entries(headers)) {
+    lines.push(`wrk.headers[${JSON.stringify(name)}] = ${JSON.stringify(value)}`)
+  }
+  if (body !== undefined) lines.push(`wrk.body = ${JSON.stringify(body)}`)
+  if (numberedTo !== undefined) {
+    lines.push(
+      'local count = 0',
+      'request = function()',
+      `  count = count % ${numberedTo} + 1`,
+      `  return wrk.format(nil, ${JSON.stringify(pathname)} .. string.format("%d", count))`,
+      'end',
+    )
+  }
+  return lines.join('\n')
+}
+
+async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
+  const { url, method = 'GET', headers = {}, body, numberedTo } = load
   const { default: autocannon } = await import('autocannon')
   const { pathname } = new URL(url)
   let count = 0
-  const result = await autocannon({
+  let answers = 0
+  const unexpected = new Map<number, number>()
+  const startedAt = performance.now()
+  let endedAt = startedAt
+  const running = autocannon({
     url,
     connections: IN_FLIGHT,
-    duration: seconds,
+    ...('seconds' in lasts ? { duration: lasts.seconds } : { amount: lasts.requests }),
+    timeout: 30,
     headers,
-    method: uploads === undefined ? 'GET' : 'POST',
-    ...(uploads !== undefined && {
-      body: uploads,
-      requests: [{ setupRequest: (request) => ({ ...request, path: `${pathname}${++count}` }) }],
+    method,
+    ...(body !== undefined && { body }),
+    ...(numberedTo !== undefined && {
+      requests: [
+        {
+          setupRequest: (request) => {
+            count = (count % numberedTo) + 1
+            return { ...request, path: `${pathname}${count}` }
+          },
+        },
+      ],
     }),
   })
-  if (result.non2xx > 0 || result.errors > 0) {
-    throw new Error(`autocannon of ${url}: ${result.non2xx} refused, ${result.errors} failed`)
+  running.on('response', (_client, status) => {
+    answers++
+    endedAt = performance.now() // it only looks once a second whether it is done
+    if (status >= 400) unexpected.set(status, (unexpected.get(status) ?? 0) + 1)
+  })
+  const [{ errors }] = await once(running, 'done')
+  if (unexpected.size > 0 || errors > 0) {
+    const refused = [...unexpected].map(([status, times]) => `${times} × ${status}, `).join('')
+    throw new Error(`autocannon of ${url}: ${refused}${errors} failed`)
   }
-  return result.requests.total / result.duration
+  return answers / ((endedAt - startedAt) / 1000)
 }

@@ -19,17 +19,29 @@ export interface Running {
 const STOP_LIMIT_MS = 45_000
 
 const running = new Set<Running>()
+let isClosing = false
 
 /** Stops whatever still runs, newest first: a reference may be connected to the server's database. */
 export async function stopAll(): Promise<void> {
   for (const child of [...running].reverse()) await child.stop()
 }
 
-/** Starts a program whose output goes to a file. */
+/** As stopAll(), and nothing can be started any more. */
+export async function stopForGood(): Promise<void> {
+  isClosing = true
+  await stopAll()
+}
+
+/**
+ * Starts a program whose output goes to a file.
+ *
+ * @param options.afterwards what is left to do once it has ended, also when it was killed
+ */
 export async function startProgram(
   command: string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; log: string },
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; log: string; afterwards?: () => Promise<void> },
 ): Promise<Running> {
+  if (isClosing) throw new Error('the bench is over')
   const [program = '', ...args] = command
   const log = openSync(options.log, 'a')
   const child = spawn(program, args, {
@@ -38,8 +50,9 @@ export async function startProgram(
     stdio: ['ignore', log, log],
   })
   closeSync(log)
+  const entry = tracked(child, options.afterwards)
   await once(child, 'spawn')
-  return tracked(child)
+  return entry
 }
 
 /**
@@ -51,6 +64,7 @@ export async function startReference<Ready>(
   name: string,
   args: unknown,
 ): Promise<Running & { ready: Ready; ask<Answer>(question: unknown): Promise<Answer> }> {
+  if (isClosing) throw new Error('the bench is over')
   const script = fileURLToPath(new URL(`references/${name}.ts`, import.meta.url))
   const child = fork(script, [JSON.stringify(args)])
   const answer = async <T>(): Promise<T> => {
@@ -73,19 +87,20 @@ export async function startReference<Ready>(
   }
 }
 
-function tracked(child: ChildProcess): Running {
-  const hasEnded = () => child.exitCode !== null || child.signalCode !== null
+function tracked(child: ChildProcess, afterwards = async () => {}): Running {
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const entry: Running = {
-    pid: child.pid ?? 0, // it has been spawned, so there is one
-    ended: new Promise((resolve) => child.once('exit', () => resolve())),
+    pid: child.pid ?? 0, // without one it could not be started, and the caller hears of it
+    ended,
     stop: async () => {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGTERM')
+        const insist = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS)
+        await ended
+        clearTimeout(insist)
+      }
+      await afterwards()
       running.delete(entry)
-      if (hasEnded()) return
-      const ended = once(child, 'exit')
-      child.kill('SIGTERM')
-      const insist = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS)
-      await ended
-      clearTimeout(insist)
     },
   }
   running.add(entry)
@@ -103,9 +118,9 @@ export async function freePort(): Promise<number> {
   return address.port
 }
 
-/** Waits until `url` answers 200; fails with the log of the process that should. */
+/** Waits until `url` answers 200; fails with the log of the process that should. Asks every 10 ms. */
 export async function untilAnswers(url: string, log: string): Promise<void> {
-  for (const giveUpAt = Date.now() + 60_000; Date.now() < giveUpAt; await delay(50)) {
+  for (const giveUpAt = Date.now() + 60_000; Date.now() < giveUpAt; await delay(10)) {
     const response = await fetch(url).catch(() => undefined)
     await response?.arrayBuffer()
     if (response?.ok) return

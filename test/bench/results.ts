@@ -1,18 +1,22 @@
 import { writeFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
+import { median } from './rounds.ts'
 
 /** One row of the table: what we did beside what it is measured by. */
 export interface Result {
   work: string
   unit: '/s' | 'MiB/s' | 'ms' | 'MiB'
-  ours: number
+  /** One figure a round. */
+  ours: number[]
   /** Absent when the budget is a number of its own. */
-  reference?: { name: string; value: number }
-  /** For the ratio of ours to the reference's; without one, for ours. */
-  budget: { atLeast: number } | { atMost: number }
+  reference?: { name: string; figures: number[] }
+  /** For the ratio of ours to the reference's; without one, for ours. Absent where design §11 has none. */
+  budget?: Budget
 }
 
-/** A budget that cannot be measured on this machine. */
+export type Budget = { atLeast: number } | { atMost: number }
+
+/** A budget that cannot be measured here. */
 export interface Skipped {
   work: string
   skipped: string
@@ -26,31 +30,42 @@ export interface Failed {
 
 export type Row = Result | Skipped | Failed
 
+/** Of the medians; without a reference, our median. */
 export function ratio({ ours, reference }: Result): number {
-  return reference ? ours / reference.value : ours
+  return reference ? median(ours) / median(reference.figures) : median(ours)
 }
 
-export function isMet(result: Result): boolean {
+/** Undefined when there is no budget. */
+export function isMet(result: Result): boolean | undefined {
   const { budget } = result
+  if (budget === undefined) return undefined
   return 'atLeast' in budget ? ratio(result) >= budget.atLeast : ratio(result) <= budget.atMost
+}
+
+/** The least and the greatest ratio that a single round had. */
+function spread({ ours, reference }: Result): string {
+  if (!reference || ours.length < 2) return ''
+  const ratios = ours.map((figure, round) => figure / (reference.figures[round] ?? Number.NaN))
+  return `${short(Math.min(...ratios))}–${short(Math.max(...ratios))}`
 }
 
 export function table(rows: Row[]): string {
   const lines = rows.map((row) => {
-    if ('skipped' in row) return [row.work, '', '', '', '', `skipped: ${row.skipped}`]
-    if ('failed' in row) return [row.work, '', '', '', '', `FAILED: ${row.failed}`]
+    if ('skipped' in row) return [row.work, '', '', '', '', '', `skipped: ${row.skipped}`]
+    if ('failed' in row) return [row.work, '', '', '', '', '', `FAILED: ${row.failed}`]
     const { work, ours, unit, reference, budget } = row
-    const wanted = 'atLeast' in budget ? `≥ ${budget.atLeast}` : `≤ ${budget.atMost}`
+    const wanted = budget && ('atLeast' in budget ? `≥ ${budget.atLeast}` : `≤ ${budget.atMost}`)
     return [
       work,
-      `${short(ours)} ${unit}`,
-      reference ? `${short(reference.value)} ${unit}  ${reference.name}` : '',
-      reference ? ratio(row).toFixed(2) : '',
-      reference ? wanted : `${wanted} ${unit}`,
-      isMet(row) ? 'met' : 'MISSED',
+      `${short(median(ours))} ${unit}`,
+      reference ? `${short(median(reference.figures))} ${unit}  ${reference.name}` : '',
+      reference ? short(ratio(row)) : '',
+      spread(row),
+      reference || !wanted ? (wanted ?? '') : `${wanted} ${unit}`,
+      { true: 'met', false: 'MISSED', undefined: '' }[`${isMet(row)}`],
     ]
   })
-  const all = [['work', 'ours', 'reference', 'ratio', 'budget', ''], ...lines]
+  const all = [['work', 'ours', 'reference', 'ratio', 'of rounds', 'budget', ''], ...lines]
   const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((line) => line[column]?.length ?? 0)))
   return all
     .map((line) =>
@@ -62,13 +77,12 @@ export function table(rows: Row[]): string {
     .join('\n')
 }
 
-/** For machines: the same, with what it was measured on. */
+/** For machines: the same, with every round's figures and what it was measured on. */
 export async function writeResults(
   path: string,
   rows: Row[],
-  about: { quick: boolean; rounds: number | undefined; load: string },
+  about: { quick: boolean; rounds: number; load: string; target: string | undefined },
 ): Promise<void> {
-  const described = rows.map((row) => ('ours' in row ? { ...row, ratio: ratio(row), met: isMet(row) } : row))
   const machine = {
     node: process.version,
     platform: process.platform,
@@ -76,9 +90,25 @@ export async function writeResults(
     model: cpus()[0]?.model,
   }
   const at = new Date().toISOString()
-  await writeFile(path, `${JSON.stringify({ at, machine, ...about, rows: described }, null, 2)}\n`)
+  await writeFile(path, `${JSON.stringify({ at, machine, ...about, rows: rows.map(described) }, null, 2)}\n`)
+}
+
+function described(row: Row) {
+  if (!('ours' in row)) return row
+  const { ours, reference, ...rest } = row
+  return {
+    ...rest,
+    ours: median(ours),
+    ...(reference && {
+      reference: { name: reference.name, value: median(reference.figures) },
+      ratio: ratio(row),
+    }),
+    met: isMet(row),
+    rounds: { ours, reference: reference?.figures },
+  }
 }
 
 function short(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3)
+  if (value >= 100) return value.toFixed(0)
+  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
 }

@@ -7,9 +7,9 @@ export interface Contestant {
  * Lets the contestants take turns, the first of a round being the last of the next: what else the machine does
  * hits all alike.
  *
- * @returns the median of each
+ * @returns of each, one figure a round
  */
-export async function alternate(contestants: Contestant[], rounds: number): Promise<number[]> {
+export async function alternate(contestants: Contestant[], rounds: number): Promise<number[][]> {
   const results = contestants.map((): number[] => [])
   for (let round = -1; round < rounds; round++) {
     const order = [...contestants.keys()]
@@ -19,7 +19,7 @@ export async function alternate(contestants: Contestant[], rounds: number): Prom
       if (round >= 0 && result !== undefined) results[index]?.push(result)
     }
   }
-  return results.map(median)
+  return results
 }
 
 export function median(values: number[]): number {

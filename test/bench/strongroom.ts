@@ -4,12 +4,14 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
 import { type Keys, mintToken } from '../../src/keys.ts'
+import { Api, type Policy } from './api.ts'
 import { freePort, type Running, startProgram, untilAnswers } from './processes.ts'
 
 /** The server under test: `strongroom serve` as users run it, with a data folder and a database of its own. */
 export interface Strongroom {
   /** Such as `http://127.0.0.1:40123`. */
   url: string
+  api: Api
   pid: number
   dataDir: string
   serviceToken: string
@@ -19,7 +21,7 @@ export interface Strongroom {
   database: DatabaseAddress
   /** The database's superuser, for what no client could do in time. */
   admin: postgres.Sql
-  createBucket(name: string, policy: 'private' | 'authenticated' | 'public'): Promise<void>
+  createBucket(name: string, policy: Policy): Promise<void>
   upload(path: string, body: Uint8Array<ArrayBuffer>): Promise<void>
   /** Starts a command of `strongroom` beside the server. */
   command(args: string[]): Promise<Running>
@@ -43,49 +45,28 @@ const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 /** Starts one below `folder`. fsync stays on: what is measured is what is promised. */
 export async function startStrongroom(folder: string, name: string): Promise<Strongroom> {
   const dataDir = join(folder, name)
-  await mkdir(dataDir)
-  const log = join(folder, `${name}.log`)
-  const port = await freePort()
-  const url = `http://127.0.0.1:${port}`
-  const child = await startProgram([process.execPath, ...profilerOptions(), MAIN, 'serve'], {
-    // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
-    cwd: dataDir,
-    env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },
-    log,
-  })
+  const log = `${dataDir}.log`
+  const { child, url } = await spawnStrongroom(dataDir)
   await untilAnswers(`${url}/health/ready`, log)
 
-  const keys = JSON.parse(await readFile(join(dataDir, 'keys.json'), 'utf8')) as Keys
+  const keys = await readKeysOf(dataDir)
   const cluster = await realpath(join(dataDir, 'postgres'))
   const postmaster = await readPostmasterFile(cluster)
   const database = { host: postmaster?.socketDir ?? cluster, port: 5432, database: 'strongroom' }
   const admin = postgres({ ...database, username: 'postgres', pass: '', max: 1, onnotice: () => {} })
-
-  const send = async (
-    method: string,
-    path: string,
-    contentType: string,
-    body: string | Uint8Array<ArrayBuffer>,
-  ) => {
-    const response = await fetch(`${url}/storage/v1${path}`, {
-      method,
-      headers: { authorization: `Bearer ${keys.serviceKey}`, 'content-type': contentType },
-      body,
-    })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
-  }
+  const userToken = await mintToken(keys.jwtSecret, { role: 'authenticated', subject: USER })
+  const api = new Api(`${url}/storage/v1`, keys.serviceKey, userToken)
   return {
     url,
+    api,
     pid: child.pid,
     dataDir,
     serviceToken: keys.serviceKey,
-    userToken: await mintToken(keys.jwtSecret, { role: 'authenticated', subject: USER }),
+    userToken,
     database,
     admin,
-    createBucket: (bucket, policy) =>
-      send('POST', '/bucket', 'application/json', JSON.stringify({ name: bucket, policy })),
-    upload: (path, body) => send('POST', `/object/${path}`, 'application/octet-stream', body),
+    createBucket: (bucket, policy) => api.createBucket(bucket, policy),
+    upload: (path, body) => api.upload(path, body),
     command: (args) =>
       startProgram([process.execPath, MAIN, ...args], {
         cwd: dataDir,
@@ -94,15 +75,34 @@ export async function startStrongroom(folder: string, name: string): Promise<Str
       }),
     stop: async () => {
       await admin.end({ timeout: 1 })
-      await stopWithDatabase(child, cluster)
+      await child.stop()
       await rm(dataDir, { recursive: true, force: true })
     },
   }
 }
 
+/** Starts one on a data folder, an old or a new one, without waiting until it answers. Its log is beside the folder. */
+export async function spawnStrongroom(dataDir: string): Promise<{ child: Running; url: string }> {
+  await mkdir(dataDir, { recursive: true })
+  const port = await freePort()
+  const child = await startProgram([process.execPath, ...profilerOptions(), MAIN, 'serve'], {
+    // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
+    cwd: dataDir,
+    env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },
+    log: `${dataDir}.log`,
+    afterwards: () => stopDatabase(dataDir),
+  })
+  return { child, url: `http://127.0.0.1:${port}` }
+}
+
+export async function readKeysOf(dataDir: string): Promise<Keys> {
+  return JSON.parse(await readFile(join(dataDir, 'keys.json'), 'utf8')) as Keys
+}
+
 /** If the server had to be killed, its database lives on. */
-async function stopWithDatabase(child: Running, cluster: string): Promise<void> {
-  await child.stop()
+async function stopDatabase(dataDir: string): Promise<void> {
+  const cluster = await realpath(join(dataDir, 'postgres')).catch(() => undefined)
+  if (cluster === undefined) return // not even begun, or removed
   const orphan = await readPostmasterFile(cluster)
   if (orphan !== undefined) await stopPostmaster(orphan.pid, cluster)
 }

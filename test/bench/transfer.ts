@@ -82,14 +82,14 @@ async function send(sending: ClientRequest, size: number): Promise<IncomingMessa
  * @returns seconds until the last byte
  */
 export function timeDownload(url: string, size: number): Promise<number> {
-  const { hostname, port, pathname } = new URL(url)
+  const { hostname, port, pathname, search } = new URL(url)
   return new Promise((resolve, reject) => {
     const startedAt = performance.now()
     let head = ''
     let received = -1 // bytes of the body; -1 until the head is complete
     const socket = connect({
       host: hostname,
-      port: Number(port),
+      port: Number(port || 80),
       onread: {
         buffer: Buffer.alloc(1024 * 1024),
         callback: (length, buffer) => {
@@ -106,7 +106,7 @@ export function timeDownload(url: string, size: number): Promise<number> {
         },
       },
     })
-    socket.write(`GET ${pathname} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: close\r\n\r\n`)
+    socket.write(`GET ${pathname}${search} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: close\r\n\r\n`)
     socket.once('error', reject)
     socket.once('close', () => {
       const [status = ''] = head.split('\r\n')

@@ -3,7 +3,7 @@ import { get, type IncomingMessage } from 'node:http'
 import { createInterface } from 'node:readline'
 import { WebSocket } from 'ws'
 import { type Bench, smallSeconds } from '../family.ts'
-import { requestsPerSecond } from '../load.ts'
+import { FOR_EVER, requestsPerSecond } from '../load.ts'
 import { startReference } from '../processes.ts'
 import type { Row } from '../results.ts'
 import { alternate } from '../rounds.ts'
@@ -58,8 +58,8 @@ async function delays(bench: Bench, server: Strongroom, by: string, hear: Hear):
   const at = (share: number) => ms[Math.ceil(share * ms.length) - 1] ?? Number.NaN
   const work = `from an upload's answer to its listener by ${by}`
   return [
-    { work: `${work}, p50`, unit: 'ms', ours: at(0.5), budget: { atMost: 50 } },
-    { work: `${work}, p99`, unit: 'ms', ours: at(0.99), budget: { atMost: 200 } },
+    { work: `${work}, p50`, unit: 'ms', ours: [at(0.5)], budget: { atMost: 50 } },
+    { work: `${work}, p99`, unit: 'ms', ours: [at(0.99)], budget: { atMost: 200 } },
   ]
 }
 
@@ -100,12 +100,18 @@ async function hearBySocket(server: Strongroom, onPath: (path: string) => void):
 async function uploadsBeside(bench: Bench, server: Strongroom, who: string, path: string): Promise<Row> {
   const audience = await startReference('listeners', { url: server.url, path, token: server.serviceToken })
   const headers = { authorization: `Bearer ${server.userToken}`, 'content-type': 'text/plain' }
-  const uploads = 'x'.repeat(SIZE)
+  const body = 'x'.repeat(SIZE)
   const rate = (round: string) => {
     const url = `${server.url}/storage/v1/object/bench/${encodeURIComponent(who)}/${round}/`
-    return requestsPerSecond({ url, headers, seconds: smallSeconds(bench), uploads }, bench.folder)
+    return requestsPerSecond(
+      {
+        ...{ url, method: 'POST', headers, body, numberedTo: FOR_EVER },
+        lasts: { seconds: smallSeconds(bench) },
+      },
+      bench.folder,
+    )
   }
-  const [ours = 0, alone = 0] = await alternate(
+  const [ours = [], alone = []] = await alternate(
     [
       {
         measure: async (round) => {
@@ -125,7 +131,7 @@ async function uploadsBeside(bench: Bench, server: Strongroom, who: string, path
     work: `4 KiB upload beside ${LISTENERS} listeners ${who}`,
     unit: '/s',
     ours,
-    reference: { name: 'without listeners', value: alone },
+    reference: { name: 'without listeners', figures: alone },
     budget: { atLeast: 0.8 },
   }
 }

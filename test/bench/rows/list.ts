@@ -39,7 +39,7 @@ export async function list(bench: Bench): Promise<Row[]> {
           })
           const work = `list ${version}, ${layout}, ${who}: ${SHOWN} of ${many}`
           try {
-            const [ours = 0, reference = 0] = await alternate(
+            const [ours = [], few = []] = await alternate(
               [one(`${layout}-many`), one(`${layout}-few`)],
               bench.rounds,
             )
@@ -47,7 +47,7 @@ export async function list(bench: Bench): Promise<Row[]> {
               work,
               unit: 'ms',
               ours,
-              reference: { name: `of ${SHOWN}`, value: reference },
+              reference: { name: `of ${SHOWN}`, figures: few },
               budget: { atMost: 2 },
             })
           } catch (error) {

@@ -1,8 +1,7 @@
 import type { Bench } from '../family.ts'
 import { largeSize, MIB } from '../family.ts'
 import type { Row } from '../results.ts'
-import { alternate } from '../rounds.ts'
-import { startStrongroom } from '../strongroom.ts'
+import { inBuckets, type Store } from '../stores.ts'
 import { timeResumableUpload, timeUpload } from '../transfer.ts'
 
 /** What Supabase's documentation asks clients for, in bytes (contract §5.6). */
@@ -11,35 +10,32 @@ const PIECE = 6 * MIB
 /** A large resumable upload, in pieces and in one, against the same upload by a plain POST. */
 export async function resumable(bench: Bench): Promise<Row[]> {
   const size = largeSize(bench)
-  const server = await startStrongroom(bench.folder, 'resumable')
-  try {
-    await server.createBucket('bench', 'authenticated')
-    const headers = { authorization: `Bearer ${server.userToken}` }
-    const turn = async (name: string, upload: (name: string) => Promise<number>) => {
-      const seconds = await upload(name)
-      await fetch(`${server.url}/storage/v1/object/bench/${name}`, { method: 'DELETE', headers })
+  const turns = (upload: (store: Store, name: string) => Promise<number>) => async (store: Store) => ({
+    measure: async (round: number) => {
+      const seconds = await upload(store, `large/${round}.bin`)
+      await store.emptyFolder('large')
       return size / MIB / seconds
-    }
-    const inPieces = (pieceBytes: number) => (name: string) => {
-      const url = `${server.url}/storage/v1/upload/resumable`
-      return timeResumableUpload(url, size, { bucket: 'bench', name, pieceBytes, headers })
-    }
-    const plain = (name: string) =>
-      timeUpload(`${server.url}/storage/v1/object/bench/${name}`, size, { method: 'POST', headers })
-    const [many = 0, one = 0, post = 0] = await alternate(
-      [
-        { measure: (round) => turn(`${round}-many.bin`, inPieces(PIECE)) },
-        { measure: (round) => turn(`${round}-one.bin`, inPieces(size)) },
-        { measure: (round) => turn(`${round}-post.bin`, plain) },
-      ],
-      bench.rounds,
-    )
-    const reference = { name: 'by plain POST', value: post }
-    return [
-      { work: `${size / MIB} MiB resumable upload in pieces of ${PIECE / MIB} MiB`, ours: many },
-      { work: `${size / MIB} MiB resumable upload in one piece`, ours: one },
-    ].map((row) => ({ ...row, unit: 'MiB/s', reference, budget: { atLeast: 0.8 } }))
-  } finally {
-    await server.stop()
-  }
+    },
+  })
+  const inPieces = (pieceBytes: number) => (store: Store, name: string) =>
+    timeResumableUpload(`${store.api.base}/upload/resumable`, size, {
+      ...{ bucket: store.bucket, name, pieceBytes },
+      headers: { authorization: `Bearer ${store.token}` },
+    })
+  const plain = (store: Store, name: string) =>
+    timeUpload(store.url('object', name), size, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${store.token}` },
+    })
+  return inBuckets(bench, 'resumable', 'authenticated', async ({ compare }) => {
+    const row = (work: string, pieceBytes: number) =>
+      compare({
+        work: `${size / MIB} MiB resumable upload ${work}`,
+        unit: 'MiB/s',
+        on: turns(inPieces(pieceBytes)),
+        reference: { name: 'by plain POST', on: turns(plain) },
+        budget: { atLeast: 0.8 },
+      })
+    return [await row(`in pieces of ${PIECE / MIB} MiB`, PIECE), await row('in one piece', size)]
+  })
 }

@@ -1,48 +1,41 @@
+import { bareLoop } from '../bare.ts'
 import type { Bench } from '../family.ts'
 import { smallSeconds } from '../family.ts'
-import { IN_FLIGHT, requestsPerSecond } from '../load.ts'
-import { startReference } from '../processes.ts'
+import { requestsPerSecond } from '../load.ts'
 import type { Row } from '../results.ts'
-import { alternate } from '../rounds.ts'
-import { CONNECTIONS, startStrongroom, USER } from '../strongroom.ts'
+import { inBuckets } from '../stores.ts'
+import { CONNECTIONS, USER } from '../strongroom.ts'
 
 /** A small object that a policy shows, against the one prepared call that finds its row. */
 export async function smallGetRls(bench: Bench): Promise<Row[]> {
-  const server = await startStrongroom(bench.folder, 'get-rls')
-  try {
-    await server.createBucket('bench', 'authenticated')
-    await server.upload('bench/small.bin', new Uint8Array(4096))
-    const path = '/object/authenticated/bench/small.bin'
-    const headers = { authorization: `Bearer ${server.userToken}` }
-    const claims = JSON.stringify({ role: 'authenticated', iss: 'strongroom', iat: 1_700_000_000, sub: USER })
-    const bare = await startReference('read-row', {
-      database: server.database,
-      connections: CONNECTIONS,
-      values: [
-        ...['caller', 'bench', 'small.bin', 'authenticated', USER, claims, server.userToken],
-        ...['storage.object.get_authenticated', 'GET', path, JSON.stringify(headers), false],
-      ],
-    })
-    const seconds = smallSeconds(bench)
-    const url = `${server.url}/storage/v1${path}`
-    const [ours = 0, theirs = 0] = await alternate(
-      [
-        { measure: () => requestsPerSecond({ url, headers, seconds }, bench.folder) },
-        { measure: () => bare.ask<number>({ seconds, inFlight: IN_FLIGHT }) },
-      ],
-      bench.rounds,
-    )
-    await bare.stop()
-    return [
-      {
-        work: '4 KiB GET under RLS',
-        unit: '/s',
-        ours,
-        reference: { name: 'postgres calling read_object', value: theirs },
-        budget: { atLeast: 0.4 },
+  const seconds = smallSeconds(bench)
+  return inBuckets(bench, 'get-rls', 'authenticated', async ({ server, who, compare }) => [
+    await compare({
+      work: `4 KiB GET ${who}`,
+      unit: '/s',
+      on: async (store) => {
+        await store.upload('small.bin', new Uint8Array(4096))
+        const url = store.url('object/authenticated', 'small.bin')
+        const headers = { authorization: `Bearer ${store.token}` }
+        return { measure: () => requestsPerSecond({ url, headers, lasts: { seconds } }, bench.folder) }
       },
-    ]
-  } finally {
-    await server.stop()
-  }
+      reference: {
+        name: 'postgres calling read_object',
+        on: ({ token, bucket }) => {
+          const claims = JSON.stringify({
+            ...{ role: 'authenticated', iss: 'strongroom', iat: 1_700_000_000, sub: USER },
+          })
+          const path = `/object/authenticated/${bucket}/small.bin`
+          const headers = JSON.stringify({ authorization: `Bearer ${token}` })
+          const values = [
+            ...['caller', bucket, 'small.bin', 'authenticated', USER, claims, token],
+            ...['storage.object.get_authenticated', 'GET', path, headers, false],
+          ]
+          const args = { database: server.database, connections: CONNECTIONS, values }
+          return bareLoop('read-row', args, seconds)
+        },
+      },
+      budget: { atLeast: 0.4 },
+    }),
+  ])
 }

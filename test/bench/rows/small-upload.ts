@@ -1,56 +1,77 @@
+import { bareLoop } from '../bare.ts'
 import type { Bench } from '../family.ts'
 import { smallSeconds } from '../family.ts'
-import { IN_FLIGHT, requestsPerSecond } from '../load.ts'
-import { startReference } from '../processes.ts'
+import { FOR_EVER, requestsPerSecond } from '../load.ts'
 import type { Row } from '../results.ts'
-import { alternate } from '../rounds.ts'
-import { CONNECTIONS, startStrongroom, USER } from '../strongroom.ts'
+import { inBuckets, type Store } from '../stores.ts'
+import { CONNECTIONS, USER } from '../strongroom.ts'
 
 const SIZE = 4096
 
-/** A small upload under RLS, flushed to the disk, against the insert of its row. */
+/** A small upload under RLS, flushed to the disk, against the insert of its row; and over what is there. */
 export async function smallUpload(bench: Bench): Promise<Row[]> {
-  const server = await startStrongroom(bench.folder, 'upload')
-  try {
-    await server.createBucket('bench', 'authenticated')
-    const metadata = {
-      eTag: `"${'0'.repeat(64)}"`,
-      size: SIZE,
-      mimetype: 'text/plain',
-      cacheControl: 'no-cache',
-      lastModified: new Date().toISOString(),
-      contentLength: SIZE,
-      httpStatusCode: 200,
-    }
-    const bare = await startReference('insert-row', {
-      database: server.database,
-      connections: CONNECTIONS,
-      bucket: 'bench',
-      subject: USER,
-      metadata,
-    })
-    const seconds = smallSeconds(bench)
-    const headers = { authorization: `Bearer ${server.userToken}`, 'content-type': 'text/plain' }
-    const uploads = 'x'.repeat(SIZE)
-    const ourTurn = (round: number) => {
-      const url = `${server.url}/storage/v1/object/bench/round${round}/`
-      return requestsPerSecond({ url, headers, seconds, uploads }, bench.folder)
-    }
-    const [ours = 0, theirs = 0] = await alternate(
-      [{ measure: ourTurn }, { measure: () => bare.ask<number>({ seconds, inFlight: IN_FLIGHT }) }],
-      bench.rounds,
-    )
-    await bare.stop()
-    return [
-      {
-        work: '4 KiB upload under RLS',
-        unit: '/s',
-        ours,
-        reference: { name: 'Drizzle inserting the row', value: theirs },
-        budget: { atLeast: 0.5 },
+  return inBuckets(bench, 'upload', 'authenticated', async ({ server, who, compare }) => [
+    await compare({
+      work: `4 KiB upload ${who}`,
+      unit: '/s',
+      on: async (store) => inserting(bench, store, 'new'),
+      reference: {
+        name: 'Drizzle inserting the row',
+        on: ({ bucket }) => {
+          const metadata = {
+            eTag: `"${'0'.repeat(64)}"`,
+            size: SIZE,
+            mimetype: 'text/plain',
+            cacheControl: 'no-cache',
+            lastModified: new Date().toISOString(),
+            contentLength: SIZE,
+            httpStatusCode: 200,
+          }
+          const { database } = server
+          const args = { database, connections: CONNECTIONS, bucket, subject: USER, metadata }
+          return bareLoop('insert-row', args, smallSeconds(bench))
+        },
       },
-    ]
-  } finally {
-    await server.stop()
+      budget: { atLeast: 0.5 },
+    }),
+  ])
+}
+
+/** How many names the upserts go over. */
+const UPSERTED = 1000
+
+/** A small upload over what is there, against one to a new name. */
+export async function smallUpsert(bench: Bench): Promise<Row[]> {
+  return inBuckets(bench, 'upsert', 'authenticated', async ({ who, compare }) => [
+    await compare({
+      work: `4 KiB upsert ${who}`,
+      unit: '/s',
+      on: async (store) => {
+        const load = { ...upload(store, 'old'), numberedTo: UPSERTED }
+        const headers = { ...load.headers, 'x-upsert': 'true' }
+        const send = (lasts: { seconds: number } | { requests: number }) =>
+          requestsPerSecond({ ...load, headers, lasts }, bench.folder)
+        await send({ requests: 2 * UPSERTED }) // so that each name is there
+        return { measure: () => send({ seconds: smallSeconds(bench) }) }
+      },
+      reference: { name: 'insert', on: async (store) => inserting(bench, store, 'new') },
+    }),
+  ])
+}
+
+function inserting(bench: Bench, store: Store, folder: string) {
+  const lasts = { seconds: smallSeconds(bench) }
+  return {
+    measure: (round: number) =>
+      requestsPerSecond({ ...upload(store, `${folder}${round}`), numberedTo: FOR_EVER, lasts }, bench.folder),
+  }
+}
+
+function upload(store: Store, folder: string) {
+  return {
+    url: store.url('object', `${folder}/`),
+    method: 'POST' as const,
+    headers: { authorization: `Bearer ${store.token}`, 'content-type': 'text/plain' },
+    body: 'x'.repeat(SIZE),
   }
 }

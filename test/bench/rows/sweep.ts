@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bench } from '../family.ts'
 import { MIB, smallSeconds } from '../family.ts'
-import { requestsPerSecond } from '../load.ts'
+import { FOR_EVER, requestsPerSecond } from '../load.ts'
 import type { Row } from '../results.ts'
 import { alternate } from '../rounds.ts'
 import { type Strongroom, startStrongroom } from '../strongroom.ts'
@@ -18,13 +18,18 @@ export async function sweep(bench: Bench): Promise<Row[]> {
     bench.say(`making ${files} objects`)
     await makeObjects(server, files)
     let peak = 0
-    const seconds = smallSeconds(bench)
     const headers = { authorization: `Bearer ${server.userToken}`, 'content-type': 'text/plain' }
     const upload = (name: string) => {
       const url = `${server.url}/storage/v1/object/bench/${name}/`
-      return requestsPerSecond({ url, headers, seconds, uploads: 'x'.repeat(4096) }, bench.folder)
+      return requestsPerSecond(
+        {
+          ...{ url, method: 'POST', headers, body: 'x'.repeat(4096), numberedTo: FOR_EVER },
+          lasts: { seconds: smallSeconds(bench) },
+        },
+        bench.folder,
+      )
     }
-    const [alone = 0, during = 0] = await alternate(
+    const [alone = [], during = []] = await alternate(
       [
         { measure: (round) => upload(`alone${round}`) },
         {
@@ -53,10 +58,10 @@ export async function sweep(bench: Bench): Promise<Row[]> {
         work: `4 KiB upload while the cleanup goes through ${files} files`,
         unit: '/s',
         ours: during,
-        reference: { name: 'without it', value: alone },
+        reference: { name: 'without it', figures: alone },
         budget: { atLeast: 0.8 },
       },
-      { work: `peak memory of that cleanup`, unit: 'MiB', ours: peak / MIB, budget: { atMost: 200 } },
+      { work: `peak memory of that cleanup`, unit: 'MiB', ours: [peak / MIB], budget: { atMost: 200 } },
     ]
   } finally {
     await server.stop()

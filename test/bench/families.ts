@@ -1,0 +1,36 @@
+import type { Family } from './family.ts'
+import { events } from './rows/events.ts'
+import { largeGet } from './rows/large-get.ts'
+import { largePut } from './rows/large-put.ts'
+import { list } from './rows/list.ts'
+import { memory } from './rows/memory.ts'
+import { resumable } from './rows/resumable.ts'
+import { smallGetPublic } from './rows/small-get-public.ts'
+import { smallGetRls } from './rows/small-get-rls.ts'
+import { smallUpload } from './rows/small-upload.ts'
+import { sweep } from './rows/sweep.ts'
+
+interface Described {
+  measure: Family
+  /** What it measures, for --help. */
+  shows: string
+  /** It does more than HTTP can, such as fill the database or look at the process. */
+  needsOwnServer?: true
+}
+
+export const FAMILIES: Record<string, Described> = {
+  'get-public': { measure: smallGetPublic, shows: '4 KiB GET of a public object' },
+  'get-rls': { measure: smallGetRls, shows: '4 KiB GET under RLS' },
+  upload: { measure: smallUpload, shows: '4 KiB upload to new names' },
+  'large-get': { measure: largeGet, shows: 'GET of 1 GiB' },
+  'large-put': { measure: largePut, shows: 'PUT of 1 GiB' },
+  resumable: { measure: resumable, shows: '1 GiB by the TUS protocol' },
+  list: {
+    measure: list,
+    shows: 'a thousand of a million, v1 and v2, with and without RLS',
+    needsOwnServer: true,
+  },
+  memory: { measure: memory, shows: 'peak of a thousand uploads of 10 MiB at once', needsOwnServer: true },
+  events: { measure: events, shows: 'how soon listeners hear, and what they cost', needsOwnServer: true },
+  sweep: { measure: sweep, shows: 'what a cleanup of a million files costs', needsOwnServer: true },
+}

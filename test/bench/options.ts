@@ -1,0 +1,64 @@
+import { parseArgs } from 'node:util'
+
+export interface Options {
+  help: boolean
+  quick: boolean
+  /** How often each contestant has its turn. */
+  rounds: number
+  /** Names of rows. */
+  only: string[]
+  target?: { url: string; serviceKey: string; userToken: string | undefined }
+}
+
+/** What was asked for cannot be. The message says why. */
+export class OptionError extends Error {
+  override readonly name = 'OptionError'
+}
+
+/**
+ * @param names of all rows
+ * @throws OptionError
+ */
+export function readOptions(args: string[], env: NodeJS.ProcessEnv, names: string[]): Options {
+  const flags = parse(args)
+  const only = flags.only?.split(',') ?? names
+  const unknown = only.filter((name) => !names.includes(name))
+  if (unknown.length > 0) {
+    throw new OptionError(`--only ${unknown.join(',')}: there is no such row, but ${names.join(', ')}`)
+  }
+  const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
+  if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError('--rounds wants a whole number from 1')
+  return {
+    ...{ help: flags.help, quick: flags.quick, rounds, only },
+    ...(flags.target !== undefined && { target: readTarget(flags.target, env) }),
+  }
+}
+
+function parse(args: string[]) {
+  try {
+    const { values } = parseArgs({
+      args,
+      options: {
+        only: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        rounds: { type: 'string' },
+        target: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    return values
+  } catch (error) {
+    throw new OptionError(`${(error as Error).message}. See --help`)
+  }
+}
+
+/** Keys come from the environment: everyone can read the arguments of a process. */
+function readTarget(url: string, env: NodeJS.ProcessEnv): Options['target'] & object {
+  // The downloads of large objects go over a plain socket.
+  if (!URL.canParse(url) || new URL(url).protocol !== 'http:') {
+    throw new OptionError('--target wants the URL of a server, such as http://127.0.0.1:5000/storage/v1')
+  }
+  const serviceKey = env.BENCH_SERVICE_KEY
+  if (!serviceKey) throw new OptionError("--target wants the target's service key in BENCH_SERVICE_KEY")
+  return { url: url.replace(/\/+$/, ''), serviceKey, userToken: env.BENCH_USER_TOKEN || undefined }
+}

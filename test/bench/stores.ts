@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto'
+import { Api, type Policy } from './api.ts'
+import type { Bench } from './family.ts'
+import { stopAll } from './processes.ts'
+import type { Budget, Result, Row } from './results.ts'
+import { alternate, type Contestant } from './rounds.ts'
+import { type Strongroom, startStrongroom } from './strongroom.ts'
+
+/** A bucket of a server that is measured. */
+export class Store {
+  /** @param token whom the load comes from */
+  constructor(
+    readonly api: Api,
+    readonly bucket: string,
+    readonly token: string,
+  ) {}
+
+  /** @param route such as `object/info` */
+  url(route: string, name: string): string {
+    return `${this.api.base}/${route}/${this.bucket}/${name}`
+  }
+
+  async upload(name: string, body: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.api.upload(`${this.bucket}/${name}`, body)
+  }
+
+  /** Removes what stands directly in a folder: the disk is not to fill up from turn to turn. */
+  async emptyFolder(folder: string): Promise<void> {
+    for (;;) {
+      const found = (await this.api.send('POST', `/object/list/${this.bucket}`, {
+        prefix: folder,
+        limit: 1000,
+      })) as { name: string }[]
+      if (found.length === 0) return
+      const prefixes = found.map(({ name }) => `${folder}/${name}`)
+      await this.api.send('DELETE', `/object/${this.bucket}`, { prefixes })
+    }
+  }
+}
+
+/** Work that needs nothing but HTTP. */
+export interface Comparison {
+  work: string
+  unit: Result['unit']
+  /** Prepares what the work needs in the bucket, and says how to measure it. */
+  on(store: Store): Promise<Contestant>
+  /** What it stands beside if there is no target. */
+  reference: { name: string; on(ours: Store): Promise<Contestant> }
+  /** Of the ratio to that reference. */
+  budget?: Budget
+}
+
+export interface Arena {
+  server: Strongroom
+  /** What the load's token means, to be named in the row. */
+  who: string
+  /** Measures the work here and, by turns, on the target, or else what stands for it. */
+  compare(comparison: Comparison): Promise<Row>
+}
+
+/** Runs `work` with a bucket on a server of our own and, if there is a target, one there. Both go afterwards. */
+export async function inBuckets(
+  bench: Bench,
+  name: string,
+  policy: Policy,
+  work: (arena: Arena) => Promise<Row[]>,
+): Promise<Row[]> {
+  const { target, rounds } = bench
+  const asUser = target === undefined || target.api.userToken !== undefined
+  const server = await startStrongroom(bench.folder, name)
+  try {
+    const open = async (api: Api, bucket: string) => {
+      await api.createBucket(bucket, policy)
+      return new Store(api, bucket, (asUser ? api.userToken : undefined) ?? api.serviceToken)
+    }
+    const ours = await open(server.api, 'bench')
+    const theirs = target && (await open(target.api, target.newBucket()))
+    return await work({
+      server,
+      who: asUser ? 'under RLS' : 'by service_role',
+      compare: async ({ on, reference, budget, ...row }) => {
+        const other = theirs ? { name: 'target', on: () => on(theirs) } : reference
+        const [figures = [], others = []] = await alternate([await on(ours), await other.on(ours)], rounds)
+        return {
+          ...row,
+          ours: figures,
+          reference: { name: other.name, figures: others },
+          ...(budget && !theirs && { budget }),
+        }
+      },
+    })
+  } finally {
+    await stopAll() // references too, who may be connected to the server's database
+    await server.stop()
+    await target?.deleteBuckets()
+  }
+}
+
+/** The server of `--target`, and the buckets that are ours there. */
+export class Target {
+  readonly #buckets = new Set<string>()
+
+  constructor(readonly api: Api) {}
+
+  newBucket(): string {
+    const name = `bench-${randomBytes(6).toString('hex')}`
+    this.#buckets.add(name)
+    return name
+  }
+
+  /** With all that is in them. */
+  async deleteBuckets(): Promise<void> {
+    for (const name of this.#buckets) {
+      this.#buckets.delete(name)
+      await this.api.deleteBucket(name)
+    }
+  }
+}
+
+/** @throws when nothing that knows this key answers there */
+export async function openTarget(options: {
+  /** Of the server, or of where its API begins. */
+  url: string
+  serviceKey: string
+  userToken: string | undefined
+}): Promise<Target> {
+  const { url, serviceKey, userToken } = options
+  const failures: unknown[] = []
+  for (const base of [url, `${url}/storage/v1`]) {
+    const api = new Api(base, serviceKey, userToken)
+    try {
+      if (Array.isArray(await api.send('GET', '/bucket'))) return new Target(api)
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  throw new Error(`--target: ${failures.map(String).join('; ')}`)
+}
