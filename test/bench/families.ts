@@ -4,10 +4,14 @@ import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
 import { list } from './rows/list.ts'
 import { memory } from './rows/memory.ts'
+import { ranges } from './rows/ranges.ts'
 import { resumable } from './rows/resumable.ts'
+import { sizesGet, sizesPut } from './rows/sizes.ts'
+import { smallDelete } from './rows/small-delete.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
 import { smallGetRls } from './rows/small-get-rls.ts'
-import { smallUpload } from './rows/small-upload.ts'
+import { info, notModified, signHundred, signOne, smallGetSigned } from './rows/small-requests.ts'
+import { smallUpload, smallUpsert } from './rows/small-upload.ts'
 import { sweep } from './rows/sweep.ts'
 
 interface Described {
@@ -20,10 +24,20 @@ interface Described {
 
 export const FAMILIES: Record<string, Described> = {
   'get-public': { measure: smallGetPublic, shows: '4 KiB GET of a public object' },
+  'get-signed': { measure: smallGetSigned, shows: '4 KiB GET by signed URL' },
   'get-rls': { measure: smallGetRls, shows: '4 KiB GET under RLS' },
+  'not-modified': { measure: notModified, shows: '304 to a matching If-None-Match' },
+  info: { measure: info, shows: 'what is known of an object' },
   upload: { measure: smallUpload, shows: '4 KiB upload to new names' },
+  upsert: { measure: smallUpsert, shows: '4 KiB upload over what is there' },
+  sign: { measure: signOne, shows: 'one signed URL' },
+  'sign-100': { measure: signHundred, shows: 'a hundred signed URLs by one request' },
+  delete: { measure: smallDelete, shows: 'one object after the other' },
+  'sizes-get': { measure: sizesGet, shows: 'GET of 64 KiB, 1 MiB and 64 MiB' },
+  'sizes-put': { measure: sizesPut, shows: 'PUT of 64 KiB, 1 MiB and 64 MiB' },
   'large-get': { measure: largeGet, shows: 'GET of 1 GiB' },
   'large-put': { measure: largePut, shows: 'PUT of 1 GiB' },
+  ranges: { measure: ranges, shows: '4 KiB out of 1 GiB' },
   resumable: { measure: resumable, shows: '1 GiB by the TUS protocol' },
   list: {
     measure: list,
