@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../backend/backend.ts'
@@ -59,8 +59,12 @@ export async function sendObject(
     streamOut(c, status, headers, bytes)
     return RESPONSE_ALREADY_SENT
   }
-  // A 304 has no body either, though the status type of Hono's `body` wants to know.
-  return bytes === null ? c.body(null, status, headers) : c.body(bytes, status as 200, headers)
+  // Hono answers HEAD with another response, made from this one.
+  if (bytes === null) return c.body(null, status, headers)
+  // Past Hono, like a stream: what a Response object costs is a good part of a small answer.
+  const outgoing = c.env.outgoing as ServerResponse
+  outgoing.writeHead(status, headers).end(bytes)
+  return RESPONSE_ALREADY_SENT
 }
 
 function headAnswer(object: StoredObject, request: ObjectRequest): Answer {
