@@ -24,7 +24,7 @@ export interface Caller {
   userBuckets: boolean
 }
 
-/** The arguments of `storage.act_as`, in its order; `read_object` and `begin_upload` end with the same nine. */
+/** The arguments of `storage.act_as`, in its order; each function that becomes the caller itself ends with them. */
 export function actAsArguments(caller: Caller) {
   return [
     caller.role,
@@ -54,8 +54,8 @@ const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(
  * The first statement of `work` is sent without waiting for that change of role. If PostgreSQL refuses the change, the
  * transaction has failed, and it runs nothing more.
  *
- * Two questions go past it, to be one round trip each: `findObject` and `beginUpload` in `objects.ts` call functions
- * that become the caller in SQL.
+ * Questions of one round trip go past it: they call functions in the database (`read_object`, `list_page_as`, …)
+ * that become the caller there.
  *
  * @throws StorageError whatever PostgreSQL says, as ours
  */

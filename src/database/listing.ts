@@ -1,8 +1,8 @@
-import { sql } from 'drizzle-orm'
+import { actAsArguments, type Caller } from './as-caller.ts'
+import type { Database } from './client.ts'
+import { inOurErrors } from './postgres-error.ts'
 import { dateOrNull } from './row-dates.ts'
 import type { SystemMetadata } from './schema.ts'
-import { Statement } from './statement.ts'
-import type { Transaction } from './transaction.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
 export interface ListEntry {
@@ -27,9 +27,19 @@ export interface FolderQuery {
   order: 'asc' | 'desc'
 }
 
-/** One level of a folder, names relative to it, case ignored (contract §3.12). */
-export async function listFolder(tx: Transaction, query: FolderQuery): Promise<ListEntry[]> {
-  return (await LIST_FOLDER.run(tx, { ...query })).map(asEntry)
+/** One level of a folder as the caller sees it, names relative to it, case ignored (contract §3.12). */
+export async function listFolder(
+  database: Database,
+  caller: Caller,
+  query: FolderQuery,
+): Promise<ListEntry[]> {
+  const { bucketId, folder, search, limit, offset, column, order } = query
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<EntryRow[]>`
+    select *, id is null as is_folder from storage.list_folder_as(${bucketId}, ${folder}, ${search}, ${limit},
+      ${offset}, ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
+      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  return rows.map(asEntry)
 }
 
 export interface PageQuery {
@@ -45,28 +55,18 @@ export interface PageQuery {
   order: 'asc' | 'desc'
 }
 
-/** Full names that begin with a prefix, case counting (contract §3.13). */
-export async function listPage(tx: Transaction, query: PageQuery): Promise<ListEntry[]> {
-  return (await LIST_PAGE.run(tx, { ...query })).map(asEntry)
+/** Full names that begin with a prefix, as far as the caller sees them, case counting (contract §3.13). */
+export async function listPage(database: Database, caller: Caller, query: PageQuery): Promise<ListEntry[]> {
+  const { bucketId, prefix, delimited, limit, after, afterTime, column, order } = query
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<EntryRow[]>`
+    select * from storage.list_page_as(${bucketId}, ${prefix}, ${delimited}, ${limit}, ${after}, ${afterTime},
+      ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
+      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  return rows.map(asEntry)
 }
 
-const { placeholder } = sql
-
-const LIST_FOLDER = new Statement<Record<keyof FolderQuery, unknown>, EntryRow>(
-  'list_folder',
-  sql`select *, id is null as is_folder from storage.list_folder(${placeholder('bucketId')},
-    ${placeholder('folder')}, ${placeholder('search')}, ${placeholder('limit')}, ${placeholder('offset')},
-    ${placeholder('column')}, ${placeholder('order')})`,
-)
-
-const LIST_PAGE = new Statement<Record<keyof PageQuery, unknown>, EntryRow>(
-  'list_page',
-  sql`select * from storage.list_page(${placeholder('bucketId')}, ${placeholder('prefix')},
-    ${placeholder('delimited')}, ${placeholder('limit')}, ${placeholder('after')}, ${placeholder('afterTime')},
-    ${placeholder('column')}, ${placeholder('order')})`,
-)
-
-interface EntryRow extends Record<string, unknown> {
+interface EntryRow {
   name: string
   is_folder: boolean
   id: string | null

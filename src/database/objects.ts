@@ -275,14 +275,17 @@ export function deleteAnyObjects(tx: Transaction, bucketId: string, before: stri
 }
 
 /** Which of these names the caller may see. */
-export async function visibleNames(tx: Transaction, bucketId: string, names: string[]): Promise<Set<string>> {
-  const rows = await tx
-    .select({ name: objects.name })
-    .from(objects)
-    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
-    .prepare('visible_names')
-    .execute()
-  return new Set(rows.map((row) => row.name ?? ''))
+export async function visibleNames(
+  database: Database,
+  caller: Caller,
+  bucketId: string,
+  names: string[],
+): Promise<Set<string>> {
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<{ name: string }[]>`
+    select storage.visible_names_as(${bucketId}, ${names}::text[], ${context[0]}, ${context[1]}, ${context[2]},
+      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]}) as name`)
+  return new Set(rows.map(({ name }) => name))
 }
 
 /** The id of such a row, as far as the transaction's role sees; null when there is none. */

@@ -1,4 +1,4 @@
-import { asCaller, type Caller } from '../database/as-caller.ts'
+import type { Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/client.ts'
 import {
   type FolderQuery,
@@ -37,7 +37,7 @@ export class ObjectLists {
   level(caller: Caller, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
     const { prefix } = request
     const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
-    return asCaller(this.#database, caller, (tx) => listFolder(tx, { ...request, bucketId, folder }))
+    return listFolder(this.#database, caller, { ...request, bucketId, folder })
   }
 
   /**
@@ -48,18 +48,16 @@ export class ObjectLists {
   async page(caller: Caller, bucketId: string, request: PageRequest): Promise<Page> {
     const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
     const { column, order } = cursor ?? request
-    const found = await asCaller(this.#database, caller, (tx) =>
-      listPage(tx, {
-        bucketId,
-        prefix: request.prefix,
-        delimited: request.delimited,
-        limit: request.limit + 1, // one more shows whether there is a next page
-        after: cursor?.after ?? null,
-        afterTime: cursor?.timestamp ?? null,
-        column,
-        order,
-      }),
-    )
+    const found = await listPage(this.#database, caller, {
+      bucketId,
+      prefix: request.prefix,
+      delimited: request.delimited,
+      limit: request.limit + 1, // one more shows whether there is a next page
+      after: cursor?.after ?? null,
+      afterTime: cursor?.timestamp ?? null,
+      column,
+      order,
+    })
     const entries = found.slice(0, request.limit)
     const last = entries.at(-1)
     if (found.length <= request.limit || last === undefined) return { entries, next: null }

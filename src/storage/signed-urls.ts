@@ -1,4 +1,4 @@
-import { asCaller, type Caller } from '../database/as-caller.ts'
+import type { Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/client.ts'
 import { visibleNames } from '../database/objects.ts'
 import type { UserMetadata } from '../database/schema.ts'
@@ -62,9 +62,8 @@ export class SignedUrls {
     names: string[],
     expiresInSeconds: number,
   ): Promise<(SignedUrl | null)[]> {
-    const visible = await asCaller(this.#options.database, caller, (tx) =>
-      visibleNames(tx, bucket, names.filter(isStorableText)),
-    )
+    const { database } = this.#options
+    const visible = await visibleNames(database, caller, bucket, names.filter(isStorableText))
     return names.map((name) => (visible.has(name) ? this.#sign(bucket, name, expiresInSeconds) : null))
   }
 

@@ -1,4 +1,5 @@
--- What the cache of public objects needs (decision 0020): to know that a row may be kept, and what has changed since.
+-- Hot reads as one call each, and what the cache of public objects needs (decision 0020): to know that a row may be kept,
+-- and what has changed since.
 
 -- As before (0007), and whether anybody may read it: then RLS was not asked.
 drop function storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean);
@@ -40,6 +41,44 @@ begin
   end if;
 end $$;
 --> statement-breakpoint
+-- Lists and the question which names a caller sees, as one call each that becomes the caller first.
+create function storage.list_folder_as(
+  bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  perform storage.act_as(role, subject, claims, token, operation, method, path, headers, user_buckets);
+  return query select l.* from storage.list_folder(bucket, folder, search, max_rows, skip, sort_column, sort_order) l;
+end $$;
+--> statement-breakpoint
+create function storage.list_page_as(
+  bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
+  sort_column text, sort_order text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
+  last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  perform storage.act_as(role, subject, claims, token, operation, method, path, headers, user_buckets);
+  return query
+    select l.* from storage.list_page(bucket, prefix, delimited, max_rows, after, after_time, sort_column, sort_order) l;
+end $$;
+--> statement-breakpoint
+create function storage.visible_names_as(
+  bucket text, names text[],
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns setof text language plpgsql as $$
+begin
+  perform storage.act_as(role, subject, claims, token, operation, method, path, headers, user_buckets);
+  return query select o.name from storage.objects o where o.bucket_id = bucket and o.name = any (names);
+end $$;
+--> statement-breakpoint
 -- The names that the events after a position are about, in order.
 create function storage.changed_names(after bigint, most integer) returns table (
   event_position bigint, bucket_id text, name text, old_bucket_id text, old_name text
@@ -59,12 +98,18 @@ $$;
 --> statement-breakpoint
 revoke execute on function
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.list_folder_as(text, text, text, integer, integer, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
   storage.changed_names(bigint, integer),
   storage.still_public(text[])
 from public;
 --> statement-breakpoint
 grant execute on function
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.list_folder_as(text, text, text, integer, integer, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
   storage.changed_names(bigint, integer),
   storage.still_public(text[])
 to strongroom_server, service_role;
