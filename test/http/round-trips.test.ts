@@ -1,0 +1,130 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+
+const USER = '4f9c1d7e-0000-4000-8000-000000000001'
+
+let proxy: PostgresProxy
+let server: TestServer
+let token: string
+beforeAll(async () => {
+  proxy = await openPostgresProxy()
+  // One connection, so that each statement is prepared there by the second time.
+  const env = { STORAGE_DATABASE_POOL: '1' }
+  server = await startTestServer(env, { databaseUrl: (name) => proxy.url(name) })
+  token = await server.token(USER)
+  await server.createBucket('open', { policy: 'public' })
+  await server.createBucket('users', { policy: 'authenticated' })
+})
+afterEach(() => proxy.arm(0))
+afterAll(async () => {
+  await server.close()
+  await proxy.close()
+})
+
+/** What the server does by itself, whoever asks for what. */
+const BACKGROUND = /order_events|still_public|changed_names|webhook|^listen|advisory/
+
+let count = 0
+const fresh = () => `file-${++count}`
+
+async function send(method: string, path: string, init: Parameters<TestServer['request']>[2] = {}) {
+  const response = await server.request(method, `/storage/v1${path}`, { token, ...init })
+  const body = await response.text()
+  expect(response.status, body).toBeLessThan(300)
+  return body
+}
+
+async function upload(path: string, body = 'small', headers: Record<string, string> = {}) {
+  await send('POST', `/object/${path}`, { body, headers: { 'content-type': 'text/plain', ...headers } })
+  return path
+}
+
+/** The statements of one request, by their first words, when it is made for the third time. */
+async function statements(request: () => Promise<unknown>): Promise<string[]> {
+  await request()
+  await request()
+  proxy.arm(0)
+  await request()
+  return proxy.roundTrips.filter((text) => !BACKGROUND.test(text)).map(shortly)
+}
+
+/** Asked again while the server's own work comes in between. */
+async function costs(request: () => Promise<unknown>, expected: string[]) {
+  await expect.poll(() => statements(request), { timeout: 10_000 }).toEqual(expected)
+}
+
+/** The function that it calls, or its first word. */
+function shortly(text: string): string {
+  return /storage\.(\w+)\(/.exec(text)?.[1] ?? text.trim().split(' ')[0] ?? ''
+}
+
+describe('what a request costs in statements', () => {
+  it('GET, HEAD and info under RLS: one', async () => {
+    const path = await upload('users/read')
+    await costs(() => send('GET', `/object/${path}`), ['read_object'])
+    await costs(() => send('HEAD', `/object/${path}`), ['read_object'])
+    await costs(() => send('GET', `/object/info/${path}`), ['read_object'])
+  })
+
+  it('GET by a signed URL: one, and one to sign it, or a hundred of them', async () => {
+    const path = await upload('users/signed')
+    const sign = () => send('POST', `/object/sign/${path}`, { body: { expiresIn: 600 } })
+    await costs(sign, ['read_object'])
+    const paths = Array.from({ length: 100 }, (_, index) => (index === 0 ? 'signed' : `none-${index}`))
+    const signAll = () => send('POST', '/object/sign/users', { body: { expiresIn: 600, paths } })
+    await costs(signAll, ['visible_names_as'])
+    const { signedURL } = JSON.parse(await sign())
+    await costs(() => send('GET', signedURL, { token: null }), ['read_object'])
+  })
+
+  it('lists: one', async () => {
+    const old = () => send('POST', '/object/list/users', { body: { prefix: '' } })
+    await costs(old, ['list_folder_as'])
+    const paged = () => send('POST', '/object/list-v2/users', { body: { prefix: '' } })
+    await costs(paged, ['list_page_as'])
+  })
+
+  it('a small upload: the settings of its bucket, and one transaction', async () => {
+    await costs(() => upload(`users/${fresh()}`), ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'])
+  })
+
+  it('a small overwrite: the same, and what becomes of the bytes before', async () => {
+    const path = await upload('users/again')
+    const overwrite = () => upload(path, 'other', { 'x-upsert': 'true' })
+    await costs(overwrite, [
+      'bucket_settings',
+      'begin',
+      'act_as',
+      'insert',
+      'own_removals',
+      'commit',
+      'strike_removals',
+    ])
+  })
+
+  it('a large upload: the policies are asked before, then one transaction', async () => {
+    const body = 'x'.repeat(300_000)
+    await costs(
+      () => upload(`users/${fresh()}`, body),
+      ['bucket_settings', 'begin_upload', 'begin', 'act_as', 'insert', 'finish_upload', 'commit'],
+    )
+  })
+
+  it('a delete: one transaction, and the note that the bytes are gone', async () => {
+    const paths: string[] = []
+    for (let made = 0; made < 30; made++) paths.push(await upload(`users/${fresh()}`))
+    await costs(
+      () => send('DELETE', `/object/${paths.pop()}`),
+      ['begin', 'act_as', 'delete', 'own_removals', 'commit', 'strike_removals'],
+    )
+  })
+
+  it('a public object that was just read: none', async () => {
+    const path = 'open/often'
+    await server.request('POST', `/storage/v1/object/${path}`, { body: 'public' })
+    const read = () => send('GET', `/object/public/${path}`, { token: null })
+    await read()
+    await costs(read, [])
+  })
+})
