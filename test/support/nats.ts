@@ -1,25 +1,22 @@
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { connect as dial } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import type { JetStreamManager } from '@nats-io/jetstream'
 import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node'
-import { describe } from 'vitest'
 import type { EventJson } from '../../src/events/event.ts'
 import { type Daemon, removeAtEnd, startDaemon } from './daemon.ts'
 import { freePort } from './free-port.ts'
+import { describeWith, isInstalled } from './installed.ts'
 import { startTestServer, type TestServer } from './server.ts'
 import { until } from './wait.ts'
 
-export const hasNats = (process.env.PATH ?? '')
-  .split(delimiter)
-  .some((folder) => existsSync(join(folder, 'nats-server')))
+export const hasNats = isInstalled('nats-server')
 
 /** Runs `suite` where there is a `nats-server`; skips it, by its name, elsewhere. */
 export function describeWithNats(name: string, suite: () => void): void {
-  if (hasNats) describe(name, suite)
-  else describe.skip(`${name} (needs nats-server)`, suite)
+  describeWith('nats-server', name, suite)
 }
 
 /** A real `nats-server` of one's own. */
