@@ -1,11 +1,18 @@
 import { closeSync, fsyncSync, openSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
+import { atMost } from './at-most.ts'
+
+/** Flushes an open file to the disk. */
+export function flushFile(file: FileHandle): Promise<void> {
+  turns ??= atMost(Math.max(1, poolThreads() - 1))
+  return turns(() => file.sync())
+}
 
 /** Flushes the file at `path`, or the names in the folder there, to the disk. */
 export async function flushPath(path: string): Promise<void> {
   const file = await open(path, 'r')
   try {
-    await file.sync()
+    await flushFile(file)
   } catch (error) {
     if (!hasNoFlush(error)) throw error
   } finally {
@@ -28,4 +35,16 @@ export function flushPathSync(path: string): void {
 /** Some network file systems have no flush for folders, whose names they write at once. */
 function hasNoFlush(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'EINVAL'
+}
+
+/**
+ * A flush blocks a thread of Node's pool, in which all work on files is done, until the disk has answered. One thread is
+ * left to the others: with all of them taken by uploads, a small read waits ten times as long. More threads instead do
+ * not help, and the pool has started before our first line runs.
+ */
+let turns: ReturnType<typeof atMost> | undefined
+
+/** https://docs.libuv.org/en/v1.x/threadpool.html */
+function poolThreads(): number {
+  return Number(process.env.UV_THREADPOOL_SIZE) || 4
 }

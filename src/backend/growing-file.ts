@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { hasCode } from '../errors.ts'
+import { flushFile } from '../flush.ts'
 import { CHECKPOINT_MS, type Drained, drainSome } from './drain.ts'
 import { mapped } from './file-errors.ts'
 import { writeAll } from './write-all.ts'
@@ -42,7 +43,7 @@ export async function growFile(
   let last = performance.now()
 
   const flush = async () => {
-    if (fsync) await mapped(file.sync())
+    if (fsync) await mapped(flushFile(file))
   }
   const keep = async (upTo: number) => {
     await flush()

@@ -20,7 +20,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
-import { flushPath } from '../flush.ts'
+import { flushFile, flushPath } from '../flush.ts'
 import { UUID } from '../uuid.ts'
 import type {
   Appended,
@@ -285,7 +285,7 @@ export class LocalBackend implements Backend {
   }
 
   async #flush(file: FileHandle): Promise<void> {
-    if (this.#fsync) await mapped(file.sync())
+    if (this.#fsync) await mapped(flushFile(file))
   }
 
   /** Makes the file at `path` with what `fill` puts in it, durable; or leaves nothing. */

@@ -182,6 +182,23 @@ describe('LocalBackend', () => {
       expect(await flushedBy(() => backend.copy(at, to), to)).toEqual([shardOf(to)])
     })
 
+    it('three files at once at most, so that a thread is left for those who read', async () => {
+      const probe = await openFile(root, 'r')
+      await probe.close()
+      const original = Object.getPrototypeOf(probe).sync
+      let [running, most] = [0, 0]
+      vi.spyOn(Object.getPrototypeOf(probe), 'sync').mockImplementation(async function (this: unknown) {
+        most = Math.max(most, ++running)
+        await Reflect.apply(original, this, [])
+        running--
+      })
+      await Promise.all(
+        Array.from({ length: 20 }, () => backend.write(newLocation(), Buffer.from('x'), limit)),
+      )
+      vi.restoreAllMocks()
+      expect([running, most]).toEqual([0, 3])
+    })
+
     it('nothing when told not to', async () => {
       const fast = new LocalBackend({ root, fsync: false })
       const work = async () => {

@@ -25,13 +25,13 @@ export const MUTANTS: Mutant[] = [
   {
     omits: 'the bytes of a file',
     file: 'backend/local.js',
-    find: 'await mapped(file.sync());',
+    find: 'await mapped(flushFile(file));',
     replace: ';',
   },
   {
     omits: 'the bytes of a piece',
     file: 'backend/growing-file.js',
-    find: 'await mapped(file.sync());',
+    find: 'await mapped(flushFile(file));',
     replace: ';',
   },
   {
