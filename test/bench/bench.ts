@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FAMILIES } from './families.ts'
 import { loadGenerator } from './load.ts'
-import { OptionError, type Options, readOptions } from './options.ts'
+import { OptionError, readOptions } from './options.ts'
 import { stopAll, stopForGood } from './processes.ts'
 import { type Row, table, writeResults } from './results.ts'
 import { openTarget } from './stores.ts'
@@ -30,13 +30,12 @@ ${names.map((name) => `  ${name.padEnd(13)}${FAMILIES[name]?.needsOwnServer ? '*
 
 The table goes to stdout, every round's figures to bench-results.json.`
 
-const options = optionsOrExit()
-if (options.help) {
-  console.log(HELP)
-  process.exit()
-}
+const { options, target } = await begun().catch((error) => {
+  if (!(error instanceof OptionError)) throw error
+  console.error(error.message)
+  process.exit(2)
+})
 const { quick, rounds } = options
-const target = options.target && (await openTarget(options.target))
 const folder = await mkdtemp(join(tmpdir(), 'strongroom-bench-'))
 let isOver: Promise<void> | undefined
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -89,12 +88,12 @@ function cleanUp(): Promise<void> {
   return isOver
 }
 
-function optionsOrExit(): Options {
-  try {
-    return readOptions(process.argv.slice(2), process.env, names)
-  } catch (error) {
-    if (!(error instanceof OptionError)) throw error
-    console.error(error.message)
-    process.exit(2)
+/** @throws OptionError */
+async function begun() {
+  const options = readOptions(process.argv.slice(2), process.env, names)
+  if (options.help) {
+    console.log(HELP)
+    process.exit()
   }
+  return { options, target: options.target && (await openTarget(options.target)) }
 }

@@ -1,5 +1,7 @@
 import type { Family } from './family.ts'
+import { coldStart } from './rows/cold-start.ts'
 import { events } from './rows/events.ts'
+import { growth } from './rows/growth.ts'
 import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
 import { list } from './rows/list.ts'
@@ -46,5 +48,11 @@ export const FAMILIES: Record<string, Described> = {
   },
   memory: { measure: memory, shows: 'peak of a thousand uploads of 10 MiB at once', needsOwnServer: true },
   events: { measure: events, shows: 'how soon listeners hear, and what they cost', needsOwnServer: true },
+  'cold-start': { measure: coldStart, shows: 'until the server is ready', needsOwnServer: true },
+  growth: {
+    measure: growth,
+    shows: 'costs at ten thousand, a hundred thousand and a million rows',
+    needsOwnServer: true,
+  },
   sweep: { measure: sweep, shows: 'what a cleanup of a million files costs', needsOwnServer: true },
 }

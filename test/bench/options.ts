@@ -7,7 +7,14 @@ export interface Options {
   rounds: number
   /** Names of rows. */
   only: string[]
-  target?: { url: string; serviceKey: string; userToken: string | undefined }
+  target?: TargetOptions
+}
+
+export interface TargetOptions {
+  /** Of the server, or of where its API begins. */
+  url: string
+  serviceKey: string
+  userToken: string | undefined
 }
 
 /** What was asked for cannot be. The message says why. */
@@ -53,7 +60,7 @@ function parse(args: string[]) {
 }
 
 /** Keys come from the environment: everyone can read the arguments of a process. */
-function readTarget(url: string, env: NodeJS.ProcessEnv): Options['target'] & object {
+function readTarget(url: string, env: NodeJS.ProcessEnv): TargetOptions {
   // The downloads of large objects go over a plain socket.
   if (!URL.canParse(url) || new URL(url).protocol !== 'http:') {
     throw new OptionError('--target wants the URL of a server, such as http://127.0.0.1:5000/storage/v1')

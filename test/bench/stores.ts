@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Api, type Policy } from './api.ts'
 import type { Bench } from './family.ts'
+import { OptionError, type TargetOptions } from './options.ts'
 import { stopAll } from './processes.ts'
 import type { Budget, Result, Row } from './results.ts'
 import { alternate, type Contestant } from './rounds.ts'
@@ -108,31 +109,28 @@ export class Target {
     return name
   }
 
-  /** With all that is in them. */
+  /** With all that is in them. One that will not go is named on stderr. */
   async deleteBuckets(): Promise<void> {
     for (const name of this.#buckets) {
       this.#buckets.delete(name)
-      await this.api.deleteBucket(name)
+      await this.api.deleteBucket(name).catch((error) => {
+        process.stderr.write(`--target keeps the bucket ${name}: ${error.message}\n`)
+      })
     }
   }
 }
 
-/** @throws when nothing that knows this key answers there */
-export async function openTarget(options: {
-  /** Of the server, or of where its API begins. */
-  url: string
-  serviceKey: string
-  userToken: string | undefined
-}): Promise<Target> {
-  const { url, serviceKey, userToken } = options
-  const failures: unknown[] = []
+/** @throws OptionError when nothing that knows this key answers there */
+export async function openTarget({ url, serviceKey, userToken }: TargetOptions): Promise<Target> {
+  const failures: string[] = []
   for (const base of [url, `${url}/storage/v1`]) {
     const api = new Api(base, serviceKey, userToken)
     try {
-      if (Array.isArray(await api.send('GET', '/bucket'))) return new Target(api)
+      await api.send('GET', '/bucket')
+      return new Target(api)
     } catch (error) {
-      failures.push(error)
+      failures.push(error instanceof TypeError ? String(error.cause) : String(error))
     }
   }
-  throw new Error(`--target: ${failures.map(String).join('; ')}`)
+  throw new OptionError(`--target: ${failures.join('; ')}`)
 }

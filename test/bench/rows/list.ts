@@ -14,6 +14,22 @@ const LAYOUTS = {
   folders: `'folder-' || to_char(n % {folders}, 'FM0000000') || '/file-' || n`,
 }
 
+interface Kind {
+  name: string
+  version: 'v1' | 'v2'
+  layout: keyof typeof LAYOUTS
+  /** Whether folders are shown in place of what is in them. v1 knows nothing else. */
+  delimiter: boolean
+}
+
+const KINDS: Kind[] = [
+  { name: 'v1, flat', version: 'v1', layout: 'flat', delimiter: true },
+  { name: 'v1, folders', version: 'v1', layout: 'folders', delimiter: true },
+  { name: 'v2, flat', version: 'v2', layout: 'flat', delimiter: true },
+  { name: 'v2, folders', version: 'v2', layout: 'folders', delimiter: true },
+  { name: 'v2, all names in folders', version: 'v2', layout: 'folders', delimiter: false },
+]
+
 /** A list of 1 000 entries out of very many, against one of a bucket that has no more. */
 export async function list(bench: Bench): Promise<Row[]> {
   const many = bench.quick ? 100_000 : 1_000_000
@@ -28,31 +44,22 @@ export async function list(bench: Bench): Promise<Row[]> {
     await server.admin`vacuum analyze storage.objects`
 
     const rows: Row[] = []
-    for (const version of ['v1', 'v2'] as const) {
-      for (const layout of ['flat', 'folders'] as const) {
-        for (const [who, token] of [
-          ['service_role', server.serviceToken],
-          ['under RLS', server.userToken],
-        ] as const) {
-          const one = (bucket: string) => ({
-            measure: () => medianTime(agent, server, { version, bucket, token }, bench.quick ? 5 : 15),
-          })
-          const work = `list ${version}, ${layout}, ${who}: ${SHOWN} of ${many}`
-          try {
-            const [ours = [], few = []] = await alternate(
-              [one(`${layout}-many`), one(`${layout}-few`)],
-              bench.rounds,
-            )
-            rows.push({
-              work,
-              unit: 'ms',
-              ours,
-              reference: { name: `of ${SHOWN}`, figures: few },
-              budget: { atMost: 2 },
-            })
-          } catch (error) {
-            rows.push({ work, failed: String(error) }) // the other lists are worth knowing all the same
-          }
+    for (const kind of KINDS) {
+      for (const [who, token] of [
+        ['service_role', server.serviceToken],
+        ['under RLS', server.userToken],
+      ] as const) {
+        const one = (size: 'few' | 'many') => {
+          const call = { ...kind, bucket: `${kind.layout}-${size}`, token }
+          return { measure: () => medianTime(agent, server, call, bench.quick ? 5 : 15) }
+        }
+        const work = `list ${kind.name}, ${who}: ${SHOWN} of ${many}`
+        try {
+          const [ours = [], few = []] = await alternate([one('many'), one('few')], bench.rounds)
+          const reference = { name: `of ${SHOWN}`, figures: few }
+          rows.push({ work, unit: 'ms', ours, reference, budget: { atMost: 2 } })
+        } catch (error) {
+          rows.push({ work, failed: String(error) }) // the other lists are worth knowing all the same
         }
       }
     }
@@ -80,8 +87,7 @@ async function fill(
   )
 }
 
-interface ListCall {
-  version: 'v1' | 'v2'
+interface ListCall extends Kind {
   bucket: string
   token: string
 }
@@ -104,9 +110,13 @@ async function medianTime(agent: Agent, server: Strongroom, call: ListCall, time
 
 /** How many entries a list shows. */
 async function listOnce(agent: Agent, server: Strongroom, call: ListCall): Promise<number> {
-  const { version, bucket, token } = call
+  const { version, delimiter, bucket, token } = call
   const route = version === 'v1' ? 'list' : 'list-v2'
-  const body = JSON.stringify({ prefix: '', limit: SHOWN, ...(version === 'v2' && { with_delimiter: true }) })
+  const body = JSON.stringify({
+    prefix: '',
+    limit: SHOWN,
+    ...(version === 'v2' && { with_delimiter: delimiter }),
+  })
   const headers = {
     authorization: `Bearer ${token}`,
     'content-type': 'application/json',
