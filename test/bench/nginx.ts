@@ -65,8 +65,8 @@ async function startNginx(folder: string): Promise<string> {
   const path = join(folder, 'nginx.conf')
   await writeFile(path, config)
   const log = join(folder, 'error.log')
-  await startProgram(['nginx', '-e', log, '-p', folder, '-c', path], { log })
+  const nginx = await startProgram(['nginx', '-e', log, '-p', folder, '-c', path], { log })
   const url = `http://127.0.0.1:${port}`
-  await untilAnswers(`${url}/nginx.conf`, log)
+  await untilAnswers(`${url}/nginx.conf`, log, nginx)
   return url
 }

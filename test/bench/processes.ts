@@ -11,6 +11,7 @@ export interface Running {
   pid: number
   /** Resolves when it has ended, by itself or not. */
   ended: Promise<void>
+  hasEnded(): boolean
   /** Asks it to end, insists after a while, and returns once it is gone. Twice is harmless. */
   stop(): Promise<void>
 }
@@ -89,11 +90,13 @@ export async function startReference<Ready>(
 
 function tracked(child: ChildProcess, afterwards = async () => {}): Running {
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null
   const entry: Running = {
     pid: child.pid ?? 0, // without one it could not be started, and the caller hears of it
     ended,
+    hasEnded,
     stop: async () => {
-      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      if (child.pid !== undefined && !hasEnded()) {
         child.kill('SIGTERM')
         const insist = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS)
         await ended
@@ -118,9 +121,9 @@ export async function freePort(): Promise<number> {
   return address.port
 }
 
-/** Waits until `url` answers 200; fails with the log of the process that should. Asks every 10 ms. */
-export async function untilAnswers(url: string, log: string): Promise<void> {
-  for (const giveUpAt = Date.now() + 60_000; Date.now() < giveUpAt; await delay(10)) {
+/** Waits until `url` answers 200; fails with the log of the process that should, also when that has ended. */
+export async function untilAnswers(url: string, log: string, by?: Running): Promise<void> {
+  for (const giveUpAt = Date.now() + 60_000; Date.now() < giveUpAt && !by?.hasEnded(); await delay(10)) {
     const response = await fetch(url).catch(() => undefined)
     await response?.arrayBuffer()
     if (response?.ok) return

@@ -100,6 +100,7 @@ export async function inBuckets(
 /** The server of `--target`, and the buckets that are ours there. */
 export class Target {
   readonly #buckets = new Set<string>()
+  #deleting: Promise<void> = Promise.resolve()
 
   constructor(readonly api: Api) {}
 
@@ -109,14 +110,17 @@ export class Target {
     return name
   }
 
-  /** With all that is in them. One that will not go is named on stderr. */
-  async deleteBuckets(): Promise<void> {
-    for (const name of this.#buckets) {
-      this.#buckets.delete(name)
-      await this.api.deleteBucket(name).catch((error) => {
-        process.stderr.write(`--target keeps the bucket ${name}: ${error.message}\n`)
-      })
-    }
+  /** With all that is in them. One that will not go is named on stderr. Who asks meanwhile waits for all. */
+  deleteBuckets(): Promise<void> {
+    this.#deleting = this.#deleting.then(async () => {
+      for (const name of this.#buckets) {
+        this.#buckets.delete(name)
+        await this.api.deleteBucket(name).catch((error) => {
+          process.stderr.write(`--target keeps the bucket ${name}: ${error.message}\n`)
+        })
+      }
+    })
+    return this.#deleting
   }
 }
 

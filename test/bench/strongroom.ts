@@ -47,7 +47,7 @@ export async function startStrongroom(folder: string, name: string): Promise<Str
   const dataDir = join(folder, name)
   const log = `${dataDir}.log`
   const { child, url } = await spawnStrongroom(dataDir)
-  await untilAnswers(`${url}/health/ready`, log)
+  await untilAnswers(`${url}/health/ready`, log, child)
 
   const keys = await readKeysOf(dataDir)
   const cluster = await realpath(join(dataDir, 'postgres'))

@@ -62,7 +62,7 @@ function apiAt(url: string, serviceKey: string): Api {
 async function startAndStop(dataDir: string, then: (url: string) => Promise<void>): Promise<number> {
   const startedAt = performance.now()
   const { child, url } = await spawnStrongroom(dataDir)
-  await untilAnswers(`${url}/health/ready`, `${dataDir}.log`)
+  await untilAnswers(`${url}/health/ready`, `${dataDir}.log`, child)
   await then(url)
   const milliseconds = performance.now() - startedAt
   await child.stop()
@@ -74,7 +74,7 @@ async function startBare(folder: string): Promise<number> {
   const log = join(folder, 'bare.log')
   const startedAt = performance.now()
   const bare = await startProgram([process.execPath, '-e', BARE, String(port)], { log })
-  await untilAnswers(`http://127.0.0.1:${port}/`, log)
+  await untilAnswers(`http://127.0.0.1:${port}/`, log, bare)
   const milliseconds = performance.now() - startedAt
   await bare.stop()
   return milliseconds
