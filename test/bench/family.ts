@@ -18,7 +18,7 @@ export type Family = (bench: Bench) => Promise<Row[]>
 
 /** How long one measurement of small requests takes, in seconds. */
 export function smallSeconds({ quick }: Bench): number {
-  return quick ? 2 : 5
+  return quick ? 1 : 4
 }
 
 /** How many bytes a large file has. */
