@@ -13,6 +13,7 @@ import {
   share,
   webUrl,
 } from './config-fields.ts'
+import { type Limits, limitFields, limits } from './config-limits.ts'
 import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './config-s3.ts'
 import { type WebhookSettings, webhookSettingFields, webhookSettings } from './config-webhooks.ts'
 
@@ -74,6 +75,7 @@ export interface Config {
   userBuckets: boolean
   /** Origins that browsers may call from, as they send them; `*` is any. STORAGE_CORS_ORIGINS, *. */
   corsOrigins: string[]
+  limits: Limits
   /** How long a shutdown waits for running requests, in milliseconds. STORAGE_SHUTDOWN_TIMEOUT, 30s. */
   shutdownTimeoutMs: number
   cleanup: {
@@ -144,6 +146,7 @@ const schema = z.object({
   STORAGE_COMPAT: z.enum(['supabase'], 'must be supabase, or unset').optional(),
   STORAGE_USER_BUCKETS: flag.default(false),
   STORAGE_CORS_ORIGINS: origins.default(['*']),
+  ...limitFields,
   STORAGE_SHUTDOWN_TIMEOUT: duration.default(30_000),
   STORAGE_CLEANUP_INTERVAL: duration.default(3_600_000),
   STORAGE_CLEANUP_GRACE: duration.default(300_000),
@@ -204,6 +207,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     supabaseCompat: v.STORAGE_COMPAT === 'supabase',
     userBuckets: v.STORAGE_USER_BUCKETS,
     corsOrigins: v.STORAGE_CORS_ORIGINS,
+    limits: limits(v),
     shutdownTimeoutMs: v.STORAGE_SHUTDOWN_TIMEOUT,
     cleanup: {
       intervalMs: v.STORAGE_CLEANUP_INTERVAL,

@@ -256,10 +256,19 @@ const table = {
     wireCode: 'SlowDown',
     headers: RETRY,
   },
+  /** More requests at once than this server takes, or more connections. Proxies and clients know 503 as that. */
+  ServerBusy: {
+    status: 503,
+    message: 'The server has too many requests at once; try again soon',
+    wireCode: 'SlowDown',
+    compat: { http: 503 },
+    headers: RETRY,
+  },
   TooManyUploads: {
     status: 503,
-    message: 'Too many resumable uploads at once; try again soon',
+    message: 'Too many uploads at once; try again soon',
     wireCode: 'SlowDown',
+    compat: { http: 503 },
     headers: RETRY,
   },
   LockTimeout: {

@@ -10,10 +10,12 @@ import { UploadSession } from './database/upload-session.ts'
 import { type Events, openEvents } from './events/open.ts'
 import { PublicChanges } from './events/public-changes.ts'
 import { createApp } from './http/app.ts'
+import { Connections } from './http/connections.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { type Keys, loadKeys } from './keys.ts'
+import { affordableConnections } from './open-files.ts'
 import type { Announce } from './storage/announced.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { ByteCache } from './storage/byte-cache.ts'
@@ -25,6 +27,7 @@ import { PublicObjects } from './storage/public-objects.ts'
 import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { UploadLocks } from './storage/upload-locks.ts'
+import { Turns } from './turns.ts'
 import { OrphanCleanup } from './workers/orphan-cleanup.ts'
 import { type Schedule, schedule } from './workers/schedule.ts'
 import { Scrub } from './workers/scrub.ts'
@@ -61,6 +64,7 @@ export async function startServer({
       databaseUrl: config.databaseUrl,
       dataDir,
       connections: config.databasePool,
+      timeoutMs: config.limits.databaseMs,
       logger,
       onLost: onFatal,
     }))
@@ -76,8 +80,9 @@ export async function startServer({
     const publicChanges =
       publicObjects && new PublicChanges({ database, outbox: events.outbox, objects: publicObjects, logger })
     const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
-    const { supabaseCompat, corsOrigins } = config
-    const app = buildApp({
+    const { supabaseCompat, corsOrigins, limits } = config
+    const connections = openConnections(limits.connections, logger)
+    const parts = {
       config,
       keys,
       backend,
@@ -86,13 +91,21 @@ export async function startServer({
       uploadLocks,
       events,
       tokens,
+      connections,
       publicObjects,
       byteCache,
-    })
+    }
+    const app = buildApp(parts)
     const { subscriptions } = events
-    const limits = REALTIME_LIMITS
-    const realtime = new Realtime({ tokens, subscriptions, logger, corsOrigins, supabaseCompat, limits })
-    const server = createHttpServer(app, realtime, supabaseCompat)
+    const realtime = new Realtime({
+      tokens,
+      subscriptions,
+      logger,
+      corsOrigins,
+      supabaseCompat,
+      limits: REALTIME_LIMITS,
+    })
+    const server = createHttpServer({ ...app, realtime, supabaseCompat, connections, limits, logger })
     const url = await listen(server, config)
     events.start()
     publicChanges?.start()
@@ -106,7 +119,7 @@ export async function startServer({
         await Promise.all([
           events.close(),
           publicChanges?.close(),
-          drainServer(server, config.shutdownTimeoutMs, logger),
+          drainServer(server, connections, config.shutdownTimeoutMs, logger),
           realtime.close(),
           ...workers.map((worker) => worker.stop()),
         ])
@@ -133,11 +146,34 @@ interface Parts {
   tokens: TokenVerifier
   publicObjects: PublicObjects | undefined
   byteCache: ByteCache | undefined
+  connections: Connections
+}
+
+function openConnections(wanted: number, logger: Logger): Connections {
+  const most = affordableConnections(wanted)
+  if (most < wanted) {
+    logger.info(
+      { most },
+      'fewer connections than STORAGE_MAX_CONNECTIONS: each may need a file too (ulimit -n)',
+    )
+  }
+  return new Connections(most)
 }
 
 function buildApp(parts: Parts) {
-  const { config, keys, backend, database, logger, uploadLocks, events, tokens, publicObjects, byteCache } =
-    parts
+  const {
+    config,
+    keys,
+    backend,
+    database,
+    logger,
+    uploadLocks,
+    events,
+    tokens,
+    connections,
+    publicObjects,
+    byteCache,
+  } = parts
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -194,6 +230,9 @@ function buildApp(parts: Parts) {
       tokens,
       events,
       keepAliveMs: config.eventsKeepAliveMs,
+      connections,
+      maxRequests: config.limits.requests,
+      uploads: new Turns(config.limits.uploads, 'TooManyUploads'),
       checks,
       maxFileSize,
       userBuckets,

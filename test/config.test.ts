@@ -49,6 +49,15 @@ describe('a setting', () => {
       supabaseCompat: false,
       userBuckets: false,
       corsOrigins: ['*'],
+      limits: {
+        connections: 20_000,
+        requests: 5000,
+        uploads: 2000,
+        requestMs: 60_000,
+        idleMs: 120_000,
+        minUploadRate: 500,
+        databaseMs: 45_000,
+      },
       shutdownTimeoutMs: 30_000,
       cleanup: {
         intervalMs: 3_600_000,

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
+import { limitAnswers } from './answer-limit.ts'
 import { inOurErrors } from './postgres-error.ts'
 
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
@@ -37,20 +38,33 @@ export interface Session {
 /** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000
 
+export interface DatabaseOptions {
+  /** Most connections of the pool. */
+  connections: number
+  /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
+  timeoutMs?: number
+}
+
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
-export function openDatabase(address: DatabaseAddress, options: { connections: number }): Database {
+export function openDatabase(
+  address: DatabaseAddress,
+  { connections, timeoutMs }: DatabaseOptions,
+): Database {
   const settings: postgres.Options<Record<string, never>> = {
-    max: options.connections,
+    max: connections,
     // A reconnecting pool asks at this pace; the default backs off for up to a minute.
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
     connect_timeout: 10,
     connection: { application_name: 'strongroom', statement_timeout: STATEMENT_TIMEOUT_MS, TimeZone: 'UTC' },
     onnotice: () => {},
   }
-  const connect = (changes: typeof settings = {}) =>
-    typeof address === 'string'
-      ? postgres(address, { ...settings, ...changes })
-      : postgres({ ...address, pass: '', ...settings, ...changes })
+  const connect = (changes: typeof settings = {}) => {
+    const sql =
+      typeof address === 'string'
+        ? postgres(address, { ...settings, ...changes })
+        : postgres({ ...address, pass: '', ...settings, ...changes })
+    return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
+  }
   const sql = connect()
   const openSession: Database['openSession'] = (onNotify) => {
     const lost = new AbortController()

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
+import { type Database, type DatabaseAddress, type DatabaseOptions, openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, startEmbedded } from './embedded.ts'
 import { findLogin, SERVER_ROLE, SUPERUSER_WARNING, whatToGrant } from './login.ts'
@@ -14,6 +14,8 @@ export interface ConnectOptions {
   dataDir: string
   /** Largest number of connections. */
   connections: number
+  /** How long an answer may take, in milliseconds; any time when left out. */
+  timeoutMs?: number
   logger: Logger
   /** The embedded database is lost to another server; nothing can be served any more. */
   onLost(error: Error): void
@@ -25,10 +27,10 @@ export interface ConnectOptions {
  * @throws EmbeddedPostgresError, MigrationError
  */
 export async function connectDatabase(options: ConnectOptions): Promise<Database> {
-  const { databaseUrl, connections, logger } = options
+  const { databaseUrl, logger } = options
   if (databaseUrl !== undefined) {
     await migrate(databaseUrl, logger)
-    const database = openDatabase(databaseUrl, { connections })
+    const database = openDatabase(databaseUrl, options)
     await checkLogin(database, logger)
     return database
   }
@@ -38,7 +40,7 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
     onLost: options.onLost,
   })
   try {
-    const database = await openEmbedded(embedded.connection, embedded.superuser, connections, logger)
+    const database = await openEmbedded(embedded.connection, embedded.superuser, options, logger)
     return {
       ...database,
       close: async () => {
@@ -88,7 +90,7 @@ export async function connectBeside(options: ConnectOptions): Promise<Database> 
 export async function openEmbedded(
   place: { host: string; port: number; database: string },
   superuser: string,
-  connections: number,
+  options: DatabaseOptions,
   logger: Logger,
 ): Promise<Database> {
   const asSuperuser: DatabaseAddress = { ...place, username: superuser }
@@ -100,7 +102,7 @@ export async function openEmbedded(
   } finally {
     await admin.close()
   }
-  return openDatabase({ ...place, username: SERVER_ROLE }, { connections })
+  return openDatabase({ ...place, username: SERVER_ROLE }, options)
 }
 
 /** @throws MigrationError when the login may not become the callers' roles */

@@ -39,6 +39,8 @@ const CONNECTION_LOST = new Set([
   'CONNECT_TIMEOUT',
   'ECONNREFUSED',
   'ECONNRESET',
+  'EMFILE', // no descriptor is free for it
+  'ENFILE',
   'ENOENT',
   'ENOTFOUND',
   'EPIPE',

@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { StorageError } from '../errors.ts'
+import { admission } from './admission.ts'
 import { Cors } from './cors.ts'
 import type { Env, Services } from './env.ts'
 import { errorResponse } from './error-response.ts'
@@ -39,6 +40,8 @@ export function createApp(services: Services, logger: Logger): App {
   app.use(requestLog.middleware)
   app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
   app.use(cors.middleware)
+  // Behind those whose headers a refusal needs, too.
+  app.use(admission({ connections: services.connections, most: services.maxRequests }, logger))
 
   app.route('/', healthRoutes(services))
   app.route('/', bucketRoutes(services))

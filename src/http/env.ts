@@ -6,6 +6,8 @@ import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable-uploads.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
+import type { Turns } from '../turns.ts'
+import type { Connections } from './connections.ts'
 import type { RequestNotes } from './request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
 
@@ -20,6 +22,11 @@ export interface Services {
   events: Events
   /** After so much silence a stream of events is told that it is still there. In milliseconds. */
   keepAliveMs: number
+  connections: Connections
+  /** Most requests at once. */
+  maxRequests: number
+  /** Places for uploads under way. */
+  uploads: Turns
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */
@@ -36,6 +43,8 @@ export interface Env {
   Bindings: HttpBindings
   Variables: {
     requestId: string
+    /** Gives back the request's place: what it goes on with has a limit of its own. */
+    leave: () => void
     log: RequestNotes
   }
 }

@@ -16,6 +16,7 @@ const EXPECTED = new Set<StorageError['code']>([
   'NoBroadcasts',
   'LockTimeout',
   'ShuttingDown',
+  'ServerBusy',
   'TooManyUploads',
   'TooManySubscribers',
 ])

@@ -2,8 +2,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIPv6, type Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
+import type { Limits } from '../config-limits.ts'
 import { StorageError, wireError } from '../errors.ts'
 import type { App } from './app.ts'
+import { BodyPace } from './body-pace.ts'
+import type { Connections } from './connections.ts'
 import { rawAnswer } from './raw-answer.ts'
 import type { Realtime } from './realtime/realtime.ts'
 import { isUpgradeToRealtime } from './realtime/upgrade.ts'
@@ -13,18 +16,32 @@ type FetchCallback = Parameters<typeof getRequestListener>[0]
 /** Room for a long path, a token with many claims, and user metadata in a header. In bytes. */
 const MAX_HEADER_BYTES = 64 * 1024
 
-/** A connection on which nothing moves for this long is given up. In milliseconds. */
-const IDLE_MS = 120_000
+/** Node looks for headers that are late so often, at the least. In milliseconds. */
+const LONGEST_LOOK_MS = 30_000
 
-/**
- * A server that hands its requests to the app, and those that ask for its WebSocket to `realtime`; it answers by itself
- * what is no request at all.
- */
-export function createHttpServer(
-  { fetch, publicHits }: { fetch: FetchCallback; publicHits: App['publicHits'] },
-  realtime: Pick<Realtime, 'upgrade'>,
-  supabaseCompat: boolean,
-): Server {
+/** A machine without a free file descriptor says so for each connection that asks. In milliseconds. */
+const ACCEPT_WARNING_MS = 10_000
+
+/** Of a response's end; `pipeline` alone has half a dozen. More would be a leak. */
+const MOST_LISTENERS = 20
+
+export interface HttpServerOptions {
+  fetch: FetchCallback
+  /** Has the first look at each request. */
+  publicHits: App['publicHits']
+  /** Takes those who ask for its WebSocket. */
+  realtime: Pick<Realtime, 'upgrade'>
+  supabaseCompat: boolean
+  connections: Connections
+  limits: Pick<Limits, 'requestMs' | 'idleMs' | 'minUploadRate'>
+  logger: Logger
+}
+
+/** A server that hands its requests to the app; it answers by itself what is no request at all. */
+export function createHttpServer(options: HttpServerOptions): Server {
+  const { fetch, publicHits, realtime, supabaseCompat, connections, logger } = options
+  const { requestMs, idleMs, minUploadRate } = options.limits
+  const pace = new BodyPace({ windowMs: idleMs, minRate: minUploadRate, requestMs })
   const listener = getRequestListener(fetch, {
     hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
@@ -35,18 +52,22 @@ export function createHttpServer(
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: 60_000,
+      headersTimeout: requestMs,
       keepAliveTimeout: 65_000,
-      requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` below finds the dead ones
+      requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` and `pace` find the dead ones
+      connectionsCheckingInterval: Math.min(LONGEST_LOOK_MS, Math.ceil(requestMs / 4)),
     },
-    (incoming, outgoing) => {
-      watched(incoming, outgoing)
-      if (!publicHits.answer(incoming, outgoing)) void handle(escaped(incoming), outgoing)
-    },
+    (incoming, outgoing) => answer(incoming, outgoing),
   )
-  server.timeout = IDLE_MS
-  const sockets = new Set<Socket>()
-  socketsOf.set(server, sockets)
+  const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    outgoing.setMaxListeners(MOST_LISTENERS)
+    connections.begin(incoming.socket, outgoing)
+    if (publicHits.answer(incoming, outgoing)) return
+    pace.watch(incoming, outgoing)
+    void handle(escaped(incoming), watched(incoming, outgoing, pace))
+  }
+  server.timeout = idleMs
+  server.maxConnections = connections.dropFrom
   // Their size is limited, not their number: Node 20 would leave out those past a thousand, without a word.
   server.maxHeadersCount = 0
   server.on('checkContinue', (incoming, outgoing) => {
@@ -55,30 +76,31 @@ export function createHttpServer(
     incoming.on('newListener', (event) => {
       if ((event === 'data' || event === 'readable') && !outgoing.headersSent) outgoing.writeContinue()
     })
-    void handle(escaped(incoming), watched(incoming, outgoing))
+    answer(incoming, outgoing)
   })
-  server.on('connection', (socket: Socket) => {
-    if (sockets.has(socket)) return // read anew, by `goOnWithout`
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-  })
+  server.on('connection', (socket: Socket) => connections.add(socket))
   server.on('upgrade', (incoming, stream, head) => {
     const socket = stream as Socket // of this server
     const running = newest.get(socket)
     if (running && !running.outgoing.writableFinished) {
       socket.destroy() // what it is to become would be mixed with the answer that it still owes
     } else if (isUpgradeToRealtime(incoming)) {
+      connections.keep(socket)
       void realtime.upgrade(incoming, socket, head)
     } else {
       goOnWithout(server, incoming, socket, head)
     }
   })
+  let warnedAt = Number.NEGATIVE_INFINITY
+  server.on('error', (error) => {
+    // A connection that could not be accepted. Nobody listening would end the process.
+    if (!server.listening || performance.now() - warnedAt < ACCEPT_WARNING_MS) return
+    warnedAt = performance.now()
+    logger.error({ err: error }, 'connections cannot be accepted')
+  })
   server.on('clientError', (error, socket) => refuse(error, socket as Socket, supabaseCompat))
   return server
 }
-
-/** The open connections of each server. */
-const socketsOf = new WeakMap<Server, Set<Socket>>()
 
 /** The newest request of each connection, its response, and whether a refusal follows that. */
 const newest = new WeakMap<
@@ -86,11 +108,15 @@ const newest = new WeakMap<
   { incoming: IncomingMessage; outgoing: ServerResponse; isFollowed: boolean }
 >()
 
-/** Gives up a connection on which a body has stalled, on either side; not one that waits for us to answer. */
-function watched(incoming: IncomingMessage, outgoing: ServerResponse): ServerResponse {
+/**
+ * Gives up a connection on which a body has stalled, on either side; not one that waits for us. Who reads slowly is not
+ * cut off as long as the kernel's buffer empties now and then, so that this is also the least that he has to read.
+ */
+function watched(incoming: IncomingMessage, outgoing: ServerResponse, pace: BodyPace): ServerResponse {
   newest.set(incoming.socket, { incoming, outgoing, isFollowed: false })
   return outgoing.on('timeout', (socket: Socket) => {
-    if (!incoming.complete || outgoing.headersSent) socket.destroy()
+    if (outgoing.headersSent) socket.destroy()
+    else pace.breakOff(incoming)
   })
 }
 
@@ -186,13 +212,18 @@ export function listen(server: Server, { host, port }: { host: string; port: num
 }
 
 /** Takes no new connections, lets running requests finish, and cuts off what is left after the limit. */
-export async function drainServer(server: Server, limitMs: number, logger: Logger): Promise<void> {
+export async function drainServer(
+  server: Server,
+  connections: Connections,
+  limitMs: number,
+  logger: Logger,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   const sweep = setInterval(() => {
     // A connection that has finished its last request is not closed by itself when it is kept alive.
     server.closeIdleConnections()
     // Node does not count those as idle on which nothing was ever sent: browsers open some in advance.
-    for (const socket of socketsOf.get(server) ?? []) if (socket.bytesRead === 0) socket.destroy()
+    connections.closeUnused()
   }, 50)
   const limit = setTimeout(() => {
     logger.warn({ limitMs }, 'requests were still running at the end of the shutdown limit')

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
+import { expectInOneGo } from './body-pace.ts'
 
 /** Room for a thousand of the longest names. In bytes. */
 const MAX_JSON_BYTES = 2 * 1024 * 1024
@@ -21,11 +22,12 @@ export function nameList(max: number) {
 /**
  * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).
  *
- * @throws BodyTooLarge, InvalidRequest with a message that begins with the failing place (contract §1.6)
+ * @throws BodyTooLarge, RequestTimeout, InvalidRequest with a message that begins with the failing place (contract §1.6)
  */
 export async function readJson<T>(incoming: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
   const tooLarge = () => new StorageError('BodyTooLarge')
   if (Number(incoming.headers['content-length'] ?? 0) > MAX_JSON_BYTES) throw tooLarge()
+  expectInOneGo(incoming)
   const bytes = await readBounded(incoming, MAX_JSON_BYTES, tooLarge).catch((cause: unknown) => {
     throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
   })

@@ -130,7 +130,9 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
         fail(error as Error)
       }
     })
-    incoming.on('error', (cause) => fail(new StorageError('Aborted', { cause })))
+    incoming.on('error', (cause) =>
+      fail(cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })),
+    )
     incoming.on('close', () => {
       if (!incoming.readableEnded) fail(new StorageError('Aborted'))
     })

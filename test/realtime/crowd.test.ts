@@ -3,6 +3,7 @@ import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import { Outbox } from '../../src/events/outbox.ts'
 import { Subscriptions } from '../../src/events/subscriptions.ts'
+import { Connections } from '../../src/http/connections.ts'
 import { createHttpServer, drainServer, listen } from '../../src/http/http-server.ts'
 import { REALTIME_LIMITS, Realtime, type RealtimeLimits } from '../../src/http/realtime/realtime.ts'
 import { TokenVerifier } from '../../src/http/token-verifier.ts'
@@ -47,18 +48,23 @@ async function limit(limits: Partial<RealtimeLimits>): Promise<void> {
     supabaseCompat,
     limits: { ...REALTIME_LIMITS, ...limits },
   })
-  const http = createHttpServer(
-    { fetch: () => new Response(), publicHits: { answer: () => false } },
+  const connections = new Connections(config.limits.connections)
+  const http = createHttpServer({
+    fetch: () => new Response(),
+    publicHits: { answer: () => false },
     realtime,
     supabaseCompat,
-  )
+    connections,
+    limits: config.limits,
+    logger,
+  })
   const url = await listen(http, { host: '127.0.0.1', port: 0 })
   outbox.start()
   limited = {
     url,
     close: async () => {
       subscriptions.close()
-      await Promise.all([drainServer(http, 5000, logger), realtime.close()])
+      await Promise.all([drainServer(http, connections, 5000, logger), realtime.close()])
       await outbox.close()
     },
   }

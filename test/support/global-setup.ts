@@ -32,7 +32,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const admin = openDatabase({ ...connection, username: superuser }, { connections: 1 })
   await admin.sql`create database ${admin.sql(TEMPLATE)}`
   await admin.close()
-  const migrated = await openEmbedded({ ...connection, database: TEMPLATE }, superuser, 1, logger)
+  const migrated = await openEmbedded(
+    { ...connection, database: TEMPLATE },
+    superuser,
+    { connections: 1 },
+    logger,
+  )
   await migrated.close()
   project.provide('postgres', { host: connection.host, port: connection.port, superuser, template: TEMPLATE })
   return async () => {

@@ -43,7 +43,9 @@ export async function startOwnPostgres(settings: Record<string, string> = {}): P
   const { connection, superuser } = running
   const root = openDatabase({ ...connection, database: 'postgres', username: superuser }, { connections: 1 })
   await root.sql`create database ${root.sql(TEMPLATE)}`
-  await (await openEmbedded({ ...connection, database: TEMPLATE }, superuser, 1, logger)).close()
+  await (
+    await openEmbedded({ ...connection, database: TEMPLATE }, superuser, { connections: 1 }, logger)
+  ).close()
   const { host, port } = connection
 
   return {

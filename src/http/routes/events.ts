@@ -40,6 +40,7 @@ export function eventRoutes(services: Services, logger: Logger) {
     if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
     const filter = { bucket, prefix, types: type && new Set(type) }
     await new EventStream(c.env.outgoing, caller, filter, options).open(after)
+    c.get('leave')() // subscribers have a limit of their own
     return RESPONSE_ALREADY_SENT
   })
 }

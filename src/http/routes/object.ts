@@ -47,8 +47,10 @@ export function objectRoutes(services: Services) {
     const caller = await requireCaller(c, services, operation)
     const target = objectTarget(c.req.path, '/object/')
     logTarget(c, target.bucket, target.name)
-    const content = await readUploadBody(c.env.incoming)
-    const stored = await files.upload(caller, { ...content, ...target, upsert })
+    const stored = await services.uploads.during(async () => {
+      const content = await readUploadBody(c.env.incoming)
+      return files.upload(caller, { ...content, ...target, upsert })
+    })
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
   }
 

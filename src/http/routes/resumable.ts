@@ -85,7 +85,8 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const length = createdLength(incoming)
     const piece = bringsPiece(incoming) ? pieceOf(c, 0, null) : undefined
     const request = { bucket, name, length, uploadMetadata, content }
-    const { version, ...status } = await resumable.create(uploader, request, piece)
+    const creating = () => resumable.create(uploader, request, piece)
+    const { version, ...status } = await (piece ? services.uploads.during(creating) : creating())
     return c.body(null, 201, {
       Location: absoluteUrl(c, services, `${path}/${uploadId({ bucket, name, version })}`),
       ...(piece && { 'Upload-Offset': String(status.offset) }),
@@ -114,7 +115,7 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const offset = numberIn(incoming, 'upload-offset')
     if (offset === null) throw new StorageError('InvalidRequest', { message: 'Upload-Offset is required' })
     const piece = pieceOf(c, offset, numberIn(incoming, 'upload-length'))
-    const status = await resumable.append(uploader, address, piece)
+    const status = await services.uploads.during(() => resumable.append(uploader, address, piece))
     return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })
   })
 

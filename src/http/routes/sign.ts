@@ -46,7 +46,9 @@ export function signRoutes(services: Services) {
       const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
       const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
       const grant = urls.checkUpload(token, bucket, name)
-      const stored = await urls.upload(caller, grant, await readUploadBody(c.env.incoming))
+      const stored = await services.uploads.during(async () =>
+        urls.upload(caller, grant, await readUploadBody(c.env.incoming)),
+      )
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })
     .get('/object/sign/:bucket/:key{.*}', (c) => sendSigned(c, services, '/object/sign/'))

@@ -8,12 +8,15 @@ import { TUS_CHECKSUM_ALGORITHMS, TUS_EXTENSIONS, TUS_VERSION } from './headers.
 
 export const TUS_PATH = '/upload/resumable'
 
+export function isTusPath(path: string): boolean {
+  return path === TUS_PATH || path.startsWith(`${TUS_PATH}/`)
+}
+
 /** What every answer of the protocol carries, and what OPTIONS tells of this server (TUS 1.0, contract §5.5). */
 export function tusHeaders({ maxFileSize }: Pick<Services, 'maxFileSize'>): MiddlewareHandler<Env> {
   return async (c, next) => {
     const { incoming, outgoing } = c.env
-    const { path } = requestTarget(incoming)
-    if (path !== TUS_PATH && !path.startsWith(`${TUS_PATH}/`)) return next()
+    if (!isTusPath(requestTarget(incoming).path)) return next()
     // On Node's response, so that errors carry it too.
     outgoing.setHeader('Tus-Resumable', TUS_VERSION)
     if (incoming.method === 'OPTIONS') {
@@ -31,6 +34,8 @@ const STATUS: Partial<Record<StorageError['code'], number>> = {
   InvalidJWT: 400,
   ExpiredToken: 400,
   InvalidSignature: 400,
+  // tus-js-client gives up at 408, and goes on by itself after this: what has come is kept.
+  RequestTimeout: 503,
 }
 
 const TEXT: Partial<Record<StorageError['code'], string>> = {

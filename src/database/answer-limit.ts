@@ -1,0 +1,99 @@
+import type postgres from 'postgres'
+import { StorageError } from '../errors.ts'
+
+/** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */
+const MOST_ABANDONED = 100
+
+/**
+ * Limits how long each statement of a pool, and each beginning and end of a transaction, may take, the wait for a
+ * connection included. PostgreSQL ends what takes long by itself (`statement_timeout`); this is for one that accepts and
+ * never answers, or a network that swallows everything. Then nobody waits without end, and nothing piles up in the
+ * driver, whose queue has no limit of its own.
+ *
+ * What is late is DatabaseUnavailable. It may have been carried out: nobody knows, as when a connection is lost.
+ */
+export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
+  const { begin, unsafe } = sql
+  let abandoned = 0
+
+  /** One that is never handed to the driver, as a part of another, has no limit. */
+  function limited<T>(given: T, onLate: () => void = () => {}): T {
+    if (!(given instanceof Promise)) return given // a name, or values: a part of a statement
+    const query = given as unknown as DriverQuery
+    const { handler, resolve, reject } = query
+    let timer: NodeJS.Timeout | undefined
+    query.handler = (self) => {
+      timer = setTimeout(() => {
+        reject(noAnswer())
+        if (query.state === null) query.cancel() // it still waits for a connection
+        onLate()
+      }, limitMs)
+      handler(self)
+    }
+    query.resolve = (rows) => {
+      clearTimeout(timer)
+      resolve(rows)
+    }
+    query.reject = (error) => {
+      clearTimeout(timer)
+      reject(error)
+    }
+    return given
+  }
+
+  function limitedBegin<T>(work: (tx: postgres.TransactionSql) => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (abandoned >= MOST_ABANDONED) throw noAnswer()
+      let isLate = false
+      let timer: NodeJS.Timeout | undefined
+      const onLate = () => {
+        if (isLate) return
+        isLate = true
+        abandoned++
+        reject(noAnswer())
+      }
+      const wait = () => {
+        timer = setTimeout(onLate, limitMs)
+      }
+      const onOver = () => {
+        clearTimeout(timer)
+        if (isLate) abandoned--
+      }
+      wait()
+      const running = begin(async (tx) => {
+        clearTimeout(timer)
+        if (isLate) throw noAnswer() // nobody would hear what comes of it
+        const { unsafe } = tx
+        tx.unsafe = ((...args: Parameters<typeof unsafe>) =>
+          limited(unsafe(...args), onLate)) as typeof unsafe
+        try {
+          return await work(tx)
+        } finally {
+          if (!isLate) wait() // for its end
+        }
+      }) as Promise<T>
+      running.then(resolve, reject).finally(onOver)
+    })
+  }
+
+  const query = (...args: Parameters<typeof sql>) => limited(sql(...args))
+  return Object.assign(query, sql, {
+    begin: limitedBegin,
+    unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args)),
+  }) as unknown as postgres.Sql // the same but for these
+}
+
+function noAnswer(): StorageError {
+  return new StorageError('DatabaseUnavailable', { message: 'The database does not answer; try again soon' })
+}
+
+/** What the driver's types do not say of a query (postgres/src/query.js). */
+interface DriverQuery {
+  /** Null until it is sent. */
+  state: unknown
+  /** Called once, with the query itself, when somebody awaits it. */
+  handler(self: unknown): void
+  resolve(rows: unknown): void
+  reject(error: unknown): void
+  cancel(): void
+}

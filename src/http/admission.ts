@@ -1,0 +1,50 @@
+import type { MiddlewareHandler } from 'hono'
+import type { Logger } from 'pino'
+import { StorageError } from '../errors.ts'
+import { Turns } from '../turns.ts'
+import type { Connections } from './connections.ts'
+import type { Env } from './env.ts'
+import { requestTarget } from './request-path.ts'
+import { isTusPath, tusError } from './tus/protocol.ts'
+
+/** A busy server is not a dead one: these are always answered. */
+const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/health/ready'])
+
+/**
+ * Lets in so many requests at once; the others hear at once that they should come back, before anything is done for them.
+ * What waits for the database, the disk or a client is a request under way, so that this bounds all of it.
+ *
+ * A request's place is free when its response has gone, or its client has, and its work is over.
+ */
+export function admission(
+  { connections, most }: { connections: Connections; most: number },
+  logger: Logger,
+): MiddlewareHandler<Env> {
+  const turns = new Turns(most, 'ServerBusy')
+  return async (c, next) => {
+    const { incoming, outgoing } = c.env
+    const { path } = requestTarget(incoming)
+    if (HEALTH.has(path)) return next()
+    let giveBack: () => void
+    try {
+      if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
+      giveBack = turns.take()
+    } catch (error) {
+      if (isTusPath(path)) return tusError(c, error, logger, incoming.method === 'HEAD')
+      throw error
+    }
+    let isGone = false
+    let isOver = false
+    outgoing.once('close', () => {
+      isGone = true
+      if (isOver) giveBack()
+    })
+    c.set('leave', giveBack)
+    try {
+      await next()
+    } finally {
+      isOver = true
+      if (isGone) giveBack()
+    }
+  }
+}

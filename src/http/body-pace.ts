@@ -1,0 +1,90 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { StorageError } from '../errors.ts'
+
+export interface BodyPaceOptions {
+  /** A body brings its least in each such time. In milliseconds. */
+  windowMs: number
+  /** Bytes per second; 0 is any. */
+  minRate: number
+  /** For bodies that are to come in one go. In milliseconds. */
+  requestMs: number
+}
+
+interface Watched {
+  outgoing: ServerResponse
+  startedAt: number
+  /** Since when what its connection has brought is counted. */
+  windowAt: number
+  /** What it had brought by then, in bytes. */
+  bytes: number
+}
+
+/**
+ * Ends bodies that stall, or dribble so slowly that they only hold their place. Counts only while we wait for the client,
+ * and not while a disk or a database keeps the client waiting.
+ */
+export class BodyPace {
+  readonly #options: BodyPaceOptions
+  readonly #bodies = new Map<IncomingMessage, Watched>()
+  readonly #intervalMs: number
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: BodyPaceOptions) {
+    this.#options = options
+    this.#intervalMs = Math.min(5000, Math.ceil(Math.min(options.windowMs, options.requestMs) / 4))
+  }
+
+  /** Watches a request's body, if it has one, until its end or its answer. */
+  watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    const { headers, socket } = incoming
+    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+    if (!hasBody) return
+    const now = performance.now()
+    this.#bodies.set(incoming, { outgoing, startedAt: now, windowAt: now, bytes: socket.bytesRead })
+    this.#timer ??= setInterval(() => this.#look(), this.#intervalMs).unref()
+  }
+
+  #look(): void {
+    const { windowMs, minRate, requestMs } = this.#options
+    const now = performance.now()
+    for (const [incoming, watched] of this.#bodies) {
+      const { bytesRead } = incoming.socket
+      if (incoming.complete || incoming.destroyed || watched.outgoing.headersSent) {
+        this.#bodies.delete(incoming) // what comes behind an answer is read off by the adapter, for a moment
+      } else if (inOneGo.has(incoming) && now - watched.startedAt > requestMs) {
+        this.breakOff(incoming)
+      } else if (!waitsForClient(incoming)) {
+        watched.windowAt = now
+        watched.bytes = bytesRead
+      } else if (now - watched.windowAt >= windowMs) {
+        // Over the time that has passed, for this process may have been busy, too.
+        if (bytesRead - watched.bytes < (minRate * (now - watched.windowAt)) / 1000) this.breakOff(incoming)
+        watched.windowAt = now
+        watched.bytes = bytesRead
+      }
+    }
+    if (this.#bodies.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  /** Ends a body, once, so that whoever reads it can still answer. Not one that does not wait for its client. */
+  breakOff(incoming: IncomingMessage): void {
+    if (!waitsForClient(incoming) || !this.#bodies.delete(incoming)) return
+    // Destroying it would take the connection away, and with it the answer.
+    if (incoming.listenerCount('error') > 0) incoming.emit('error', new StorageError('RequestTimeout'))
+    else incoming.socket.destroy()
+  }
+}
+
+/** Whether somebody reads the body as it comes. */
+function waitsForClient(incoming: IncomingMessage): boolean {
+  return incoming.readableFlowing === true && !incoming.complete
+}
+
+const inOneGo = new WeakSet<IncomingMessage>()
+
+/** Marks a body that is short, and kept in memory until all of it is there. */
+export function expectInOneGo(incoming: IncomingMessage): void {
+  inOneGo.add(incoming)
+}

@@ -1,0 +1,207 @@
+import { readdir, readlink } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { file, form, MULTIPART } from '../support/multipart.ts'
+import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
+import { until } from '../support/wait.ts'
+
+const LARGE = Buffer.alloc(900_000, 'x')
+const CHUNKED = 'Transfer-Encoding: chunked'
+const TOO_LATE = {
+  statusCode: '408',
+  error: 'Request Timeout',
+  message: 'The request did not come in time',
+  code: 'InvalidRequest',
+}
+
+let server: TestServer
+let auth: string
+let open: RawConnection[] = []
+
+beforeAll(async () => {
+  server = await startTestServer({
+    STORAGE_REQUEST_TIMEOUT: '400ms',
+    STORAGE_IDLE_TIMEOUT: '400ms',
+    STORAGE_MIN_UPLOAD_RATE: '2000',
+    // So that a place that is not given back is missed at once.
+    STORAGE_MAX_REQUESTS: '3',
+    STORAGE_MAX_UPLOADS: '1',
+  })
+  auth = `Authorization: Bearer ${server.keys.serviceKey}`
+  await server.createBucket('box')
+})
+
+afterEach(async () => {
+  for (const connection of open) connection.abort()
+  open = []
+  await expectNoDrift(server)
+})
+
+afterAll(() => server.close())
+
+async function connect(): Promise<RawConnection> {
+  const connection = await RawConnection.open(server.url)
+  open.push(connection)
+  return connection
+}
+
+/** Sends a byte again and again, until what `answer` waits for has come. */
+async function dribble<T>(connection: RawConnection, byte: string | Buffer, answer: Promise<T>): Promise<T> {
+  let isOver = false
+  const ended = answer.finally(() => {
+    isOver = true
+  })
+  ended.catch(() => {})
+  while (!isOver) {
+    await connection.send(byte)
+    await delay(20)
+  }
+  return ended
+}
+
+describe('a request whose headers do not come in time', () => {
+  it('is answered 408 while they dribble, and the connection ends', async () => {
+    const connection = await connect()
+    await connection.send('GET /status HTTP/1.1\r\nHost: test\r\nX-Slow: ')
+    const response = await dribble(connection, 'a', connection.response())
+    expect([response.status, response.json()]).toEqual([408, TOO_LATE])
+    expect((await connection.rest()).length).toBe(0)
+  })
+
+  it('ends its connection when not even the first byte comes', async () => {
+    const connection = await connect()
+    expect((await connection.rest()).toString()).toMatch(/^(?:HTTP\/1\.1 408 |$)/)
+  })
+})
+
+const PUT = '/object/box/never.bin'
+const BEGINNINGS: [what: string, method: string, target: string, headers: string[], sent: Buffer][] = [
+  ['a large raw body', 'PUT', PUT, ['Content-Length: 2000000'], LARGE],
+  ['a large raw body before its first byte', 'PUT', PUT, ['Content-Length: 2000000'], Buffer.alloc(0)],
+  ['a small raw body', 'PUT', PUT, ['Content-Length: 2000'], LARGE.subarray(0, 10)],
+  ['a chunked body', 'PUT', PUT, [CHUNKED], chunk(LARGE)],
+  [
+    'a form within its file',
+    'POST',
+    PUT,
+    [MULTIPART, 'Content-Length: 2000000'],
+    form(file(LARGE)).subarray(0, 700_000),
+  ],
+  ['a form before its file', 'POST', PUT, [MULTIPART, 'Content-Length: 2000000'], Buffer.from('--')],
+  [
+    'a JSON body',
+    'POST',
+    '/object/move',
+    ['Content-Type: application/json', 'Content-Length: 900'],
+    Buffer.from('{'),
+  ],
+]
+
+describe.each(BEGINNINGS)('%s', (_what, method, target, headers, sent) => {
+  it('that stalls is answered 408, and leaves nothing', async () => {
+    await expectNothingWritten(server, async () => {
+      const connection = await connect()
+      await connection.send(rawRequest(method, target, [auth, ...headers]), sent)
+      const response = await connection.response()
+      expect([response.status, response.json()]).toEqual([408, TOO_LATE])
+      await connection.rest()
+    })
+    expect((await server.request('PUT', '/object/box/next.txt', { body: 'next' })).ok).toBe(true)
+  })
+
+  it('that dribbles is answered 408, and leaves nothing', async () => {
+    await expectNothingWritten(server, async () => {
+      const connection = await connect()
+      await connection.send(rawRequest(method, target, [auth, ...headers]), sent)
+      const byte = headers.includes(CHUNKED) ? chunk('x') : ' '
+      const response = await dribble(connection, byte, connection.response())
+      expect([response.status, response.json()]).toEqual([408, TOO_LATE])
+    })
+    expect((await server.request('PUT', '/object/box/next.txt', { body: 'next' })).ok).toBe(true)
+  })
+})
+
+describe('a JSON body', () => {
+  it('that comes fast enough, but not to its end in time, is answered 408', async () => {
+    const connection = await connect()
+    await connection.send(
+      rawRequest('POST', '/object/move', [auth, 'Content-Type: application/json', 'Content-Length: 2000000']),
+    )
+    const response = await dribble(connection, Buffer.alloc(2000, ' '), connection.response())
+    expect([response.status, response.json()]).toEqual([408, TOO_LATE])
+  })
+})
+
+describe('a piece of a resumable upload', () => {
+  it('that stalls keeps what has come, and tells its client to go on', async () => {
+    const metadata = [
+      ['bucketName', 'box'],
+      ['objectName', 'resumed.bin'],
+    ].map(([key, value = '']) => `${key} ${Buffer.from(value).toString('base64')}`)
+    const tus = { 'tus-resumable': '1.0.0' }
+    const created = await server.request('POST', '/upload/resumable', {
+      headers: { ...tus, 'upload-length': '2000000', 'upload-metadata': metadata.join(',') },
+    })
+    const { pathname } = new URL(created.headers.get('location') ?? '')
+    const connection = await connect()
+    const type = 'Content-Type: application/offset+octet-stream'
+    const headers = [auth, 'Tus-Resumable: 1.0.0', type, 'Upload-Offset: 0', 'Content-Length: 2000000']
+    await connection.send(rawRequest('PATCH', pathname, headers), LARGE)
+    const stalled = await connection.response()
+    expect([stalled.status, stalled.headers['tus-resumable']]).toEqual([503, '1.0.0'])
+    const status = await server.request('HEAD', pathname, { headers: tus })
+    expect(status.headers.get('upload-offset')).toBe(String(LARGE.length))
+    const rest = Buffer.alloc(2_000_000 - LARGE.length)
+    const finished = await server.request('PATCH', pathname, {
+      headers: {
+        ...tus,
+        'content-type': 'application/offset+octet-stream',
+        'upload-offset': String(LARGE.length),
+      },
+      body: rest,
+    })
+    expect(finished.status).toBe(204)
+  })
+})
+
+describe('a download', () => {
+  it('that nobody reads is cut off, and its file is closed', async () => {
+    await server.request('PUT', '/object/box/large', { body: 'x'.repeat(30_000_000) })
+    const connection = await connect()
+    await connection.send(rawRequest('GET', '/object/box/large', [auth]))
+    await connection.firstBytes()
+    await until(async () => (await openObjects()) === 0, 'the file is closed')
+    connection.goOn()
+    expect((await connection.response()).complete).toBe(false)
+  })
+})
+
+describe('an upload over a slow line', () => {
+  it('is stored, as long as its bytes keep coming', async () => {
+    const patient = await startTestServer({ STORAGE_IDLE_TIMEOUT: '1500ms', STORAGE_REQUEST_TIMEOUT: '1s' })
+    try {
+      await patient.createBucket('box')
+      const connection = await RawConnection.open(patient.url)
+      const login = `Authorization: Bearer ${patient.keys.serviceKey}`
+      await connection.send(rawRequest('PUT', '/object/box/slow', [login, 'Content-Length: 150000']))
+      for (let sent = 0; sent < 150_000; sent += 3000) {
+        await connection.send(LARGE.subarray(0, 3000))
+        await delay(40)
+      }
+      expect((await connection.response()).status).toBe(201)
+      connection.abort()
+    } finally {
+      await patient.close()
+    }
+  })
+})
+
+/** How many files of objects this process has open, and with it the server. */
+async function openObjects(): Promise<number> {
+  const links = await Promise.all(
+    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+  )
+  return links.filter((path) => path.startsWith(`${server.dataDir}/objects/`)).length
+}
