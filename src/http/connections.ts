@@ -42,10 +42,14 @@ export class Connections {
     return true
   }
 
-  /** A request has come. One too many of those that wait on their connection ends it. */
-  begin(socket: Socket, outgoing: ServerResponse): void {
+  /**
+   * A request has come. One too many of those that wait on their connection ends it.
+   *
+   * @returns false if the connection is gone: what came before is still read, and nobody waits for an answer
+   */
+  begin(socket: Socket, outgoing: ServerResponse): boolean {
     const unanswered = this.#open.get(socket)
-    if (!unanswered) return // it is gone, and what came before is still read
+    if (!unanswered || socket.destroyed) return false
     this.#idle.delete(socket)
     unanswered.add(outgoing)
     outgoing.once('close', () => {
@@ -53,6 +57,7 @@ export class Connections {
       if (unanswered.size === 0 && this.#open.has(socket)) this.#idle.add(socket)
     })
     if (unanswered.size > MOST_PIPELINED) socket.destroy()
+    return !socket.destroyed
   }
 
   /** It has become a WebSocket. */

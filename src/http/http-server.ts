@@ -61,10 +61,11 @@ export function createHttpServer(options: HttpServerOptions): Server {
   )
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     outgoing.setMaxListeners(MOST_LISTENERS)
-    connections.begin(incoming.socket, outgoing)
+    if (!connections.begin(incoming.socket, outgoing)) return
+    watched(incoming, outgoing, pace)
     if (publicHits.answer(incoming, outgoing)) return
     pace.watch(incoming, outgoing)
-    void handle(escaped(incoming), watched(incoming, outgoing, pace))
+    void handle(escaped(incoming), outgoing)
   }
   server.timeout = idleMs
   server.maxConnections = connections.dropFrom
