@@ -4,18 +4,15 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseByteSize } from './byte-size.ts'
 import { checkCommand } from './cli/check.ts'
 import { cleanupCommand } from './cli/cleanup.ts'
+import { explain } from './cli/explain.ts'
 import { keysCommand } from './cli/keys.ts'
 import { migrateCommand } from './cli/migrate.ts'
 import { migrateBackendCommand } from './cli/migrate-backend.ts'
 import { scrubCommand } from './cli/scrub.ts'
 import { serve } from './cli/serve.ts'
-import { BACKENDS, ConfigError } from './config.ts'
-import { EmbeddedPostgresError } from './database/embedded/embedded-error.ts'
-import { MigrationError } from './database/migrate.ts'
+import { BACKENDS } from './config.ts'
 import { parseDuration } from './duration.ts'
-import { StorageError } from './errors.ts'
-import { KeysError } from './keys.ts'
-import { packageVersion } from './server.ts'
+import { packageVersion } from './version.ts'
 
 const program = new Command('strongroom')
   .description('A self-hosted, Supabase-style storage server.')
@@ -134,27 +131,6 @@ function seconds(text: string): number {
   if (ms === null || ms % 1000 !== 0)
     throw new InvalidArgumentError('Use a duration such as 15m, 12h or 30d.')
   return ms / 1000
-}
-
-/** Says what is wrong in a line each, and what to do; only a fault of ours comes with its stack. */
-function explain(error: unknown): string {
-  if (error instanceof ConfigError)
-    return error.problems.map((problem) => `strongroom: ${problem}`).join('\n')
-  if (
-    error instanceof EmbeddedPostgresError ||
-    error instanceof MigrationError ||
-    error instanceof KeysError
-  ) {
-    return `strongroom: ${error.message}`
-  }
-  if (error instanceof StorageError) return `strongroom: ${error.explanation}`
-  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
-    return `strongroom: ${error.message}. Stop the other server, or set STORAGE_PORT to another port.`
-  }
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
-    return `strongroom: ${error.message}`
-  }
-  return `strongroom: ${error instanceof Error ? error.stack : String(error)}`
 }
 
 // Whoever read this has gone, as `head` does: nobody is told any more, and the work comes to its end in order, so that

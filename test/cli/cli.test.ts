@@ -2,7 +2,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { packageVersion } from '../../src/server.ts'
+import { packageVersion } from '../../src/version.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { newFolder, removeFolder, strongroom } from '../support/command.ts'
 

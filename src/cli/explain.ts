@@ -1,0 +1,26 @@
+import { ConfigError } from '../config.ts'
+import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
+import { MigrationError } from '../database/migrate.ts'
+import { StorageError } from '../errors.ts'
+import { KeysError } from '../keys.ts'
+
+/** Says what is wrong in a line each, and what to do; only a fault of ours comes with its stack. */
+export function explain(error: unknown): string {
+  if (error instanceof ConfigError)
+    return error.problems.map((problem) => `strongroom: ${problem}`).join('\n')
+  if (
+    error instanceof EmbeddedPostgresError ||
+    error instanceof MigrationError ||
+    error instanceof KeysError
+  ) {
+    return `strongroom: ${error.message}`
+  }
+  if (error instanceof StorageError) return `strongroom: ${error.explanation}`
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+    return `strongroom: ${error.message}. Stop the other server, or set STORAGE_PORT to another port.`
+  }
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
+    return `strongroom: ${error.message}`
+  }
+  return `strongroom: ${error instanceof Error ? error.stack : String(error)}`
+}

@@ -1,0 +1,213 @@
+import type { Logger } from 'pino'
+import type { Backend } from './backend/backend.ts'
+import type { Config } from './config.ts'
+import type { Database } from './database/client.ts'
+import { UploadSession } from './database/upload-session.ts'
+import { type Events, openEvents } from './events/open.ts'
+import { PublicChanges } from './events/public-changes.ts'
+import { createApp } from './http/app.ts'
+import { Connections } from './http/connections.ts'
+import { createHttpServer, drainServer, listen } from './http/http-server.ts'
+import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
+import { TokenVerifier } from './http/token-verifier.ts'
+import type { Keys } from './keys.ts'
+import { affordableConnections } from './open-files.ts'
+import type { Announce } from './storage/announced.ts'
+import { BucketStorage } from './storage/bucket-storage.ts'
+import { ByteCache } from './storage/byte-cache.ts'
+import { FileStorage } from './storage/file-storage.ts'
+import { Heartbeats } from './storage/heartbeats.ts'
+import { ObjectLists } from './storage/object-lists.ts'
+import { PublicObjects } from './storage/public-objects.ts'
+import { ResumableUploads } from './storage/resumable-uploads.ts'
+import { SignedUrls } from './storage/signed-urls.ts'
+import { UploadLocks } from './storage/upload-locks.ts'
+import { Turns } from './turns.ts'
+import { packageVersion } from './version.ts'
+
+/** What answers requests. */
+export interface Serving {
+  /** Where it listens, such as `http://127.0.0.1:8209`. */
+  url: string
+  /** Takes no more requests, and finishes the running ones up to the limit of the settings. */
+  close(): Promise<void>
+}
+
+export interface ServingParts {
+  config: Config
+  keys: Keys
+  /** Stays open, as the database does, when the serving is closed. */
+  backend: Backend
+  database: Database
+  logger: Logger
+}
+
+/** Answers requests: builds all that takes, and starts to listen. */
+export async function startServing(parts: ServingParts): Promise<Serving> {
+  const { config, keys, database, logger } = parts
+  const session = new UploadSession(database)
+  const uploadLocks = new UploadLocks({ database, session, logger })
+  const events = await openEvents({ config, database, logger })
+  const { cacheSize } = config
+  const publicObjects = cacheSize > 0 ? new PublicObjects(cacheSize * ROWS_SHARE) : undefined
+  const byteCache = cacheSize > 0 ? new ByteCache(cacheSize * (1 - ROWS_SHARE)) : undefined
+  const publicChanges =
+    publicObjects && new PublicChanges({ database, outbox: events.outbox, objects: publicObjects, logger })
+  const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
+  const { supabaseCompat, corsOrigins, limits } = config
+  const connections = openConnections(limits.connections, logger)
+  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, publicObjects, byteCache })
+  const { subscriptions } = events
+  const realtime = new Realtime({
+    tokens,
+    subscriptions,
+    logger,
+    corsOrigins,
+    supabaseCompat,
+    limits: REALTIME_LIMITS,
+  })
+  const server = createHttpServer({ ...app, realtime, supabaseCompat, connections, limits, logger })
+  const url = await listen(server, config)
+  events.start()
+  publicChanges?.start()
+  return {
+    url,
+    close: async () => {
+      uploadLocks.close()
+      await Promise.all([
+        events.close(),
+        publicChanges?.close(),
+        drainServer(server, connections, config.shutdownTimeoutMs, logger),
+        realtime.close(),
+      ])
+      await events.outbox.close()
+      await session.close()
+    },
+  }
+}
+
+interface AppParts extends ServingParts {
+  uploadLocks: UploadLocks
+  events: Events
+  tokens: TokenVerifier
+  publicObjects: PublicObjects | undefined
+  byteCache: ByteCache | undefined
+  connections: Connections
+}
+
+function openConnections(wanted: number, logger: Logger): Connections {
+  const most = affordableConnections(wanted)
+  if (most < wanted) {
+    logger.info(
+      { most },
+      'fewer connections than STORAGE_MAX_CONNECTIONS: each may need a file too (ulimit -n)',
+    )
+  }
+  return new Connections(most)
+}
+
+function buildApp(parts: AppParts) {
+  const {
+    config,
+    keys,
+    backend,
+    database,
+    logger,
+    uploadLocks,
+    events,
+    tokens,
+    connections,
+    publicObjects,
+    byteCache,
+  } = parts
+  const now = () => new Date()
+  const { maxFileSize, verifyReads } = config
+  const nameRules = config.supabaseCompat ? 'supabase' : 'default'
+  const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
+  const heartbeats = new Heartbeats({ database, logger, intervalMs })
+  const announce: Announce = async (changes) => {
+    for (const { bucket, names } of changes) {
+      if (names === null) publicObjects?.dropBucket(bucket)
+      else for (const name of names) publicObjects?.drop(bucket, name)
+    }
+    events.outbox.wake()
+  }
+  const files = new FileStorage({
+    database,
+    backend,
+    logger,
+    maxFileSize,
+    nameRules,
+    verifyReads,
+    heartbeats,
+    publicObjects,
+    byteCache,
+    announce,
+    now,
+  })
+  const resumable = new ResumableUploads({
+    database,
+    backend,
+    logger,
+    maxFileSize,
+    nameRules,
+    lifetimeMs: config.tusExpiryMs,
+    heartbeats,
+    locks: uploadLocks,
+    announce,
+    now,
+  })
+  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce })
+  const previous = config.signingSecretPrevious
+  const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
+  const urls = new SignedUrls({ database, files, secrets, now })
+  const checks = {
+    database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
+    backend: atMostOncePerSecond(() => backend.check()),
+  }
+  const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy } = config
+  return createApp(
+    {
+      files,
+      lists: new ObjectLists(database),
+      buckets,
+      urls,
+      resumable,
+      tokens,
+      events,
+      keepAliveMs: config.eventsKeepAliveMs,
+      connections,
+      maxRequests: config.limits.requests,
+      uploads: new Turns(config.limits.uploads, 'TooManyUploads'),
+      checks,
+      maxFileSize,
+      userBuckets,
+      supabaseCompat,
+      corsOrigins,
+      publicUrl,
+      trustProxy,
+      version: packageVersion(),
+    },
+    logger,
+  )
+}
+
+/** Of the memory for what is read often, the part for rows; the rest is for bytes. */
+const ROWS_SHARE = 0.25
+
+/** A few may be lost without an upload being given up. */
+const HEARTBEATS_PER_GRACE = 5
+const SHORTEST_HEARTBEAT_MS = 100
+
+/** Health checks are open to anyone, and must not become work that anyone can cause. */
+function atMostOncePerSecond(check: () => Promise<void>): () => Promise<void> {
+  let last: { at: number; result: Promise<void> } | undefined
+  return () => {
+    if (!last || Date.now() - last.at > 1000) {
+      const result = check()
+      result.catch(() => {}) // told to whoever asks
+      last = { at: Date.now(), result }
+    }
+    return last.result
+  }
+}

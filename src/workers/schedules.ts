@@ -1,0 +1,43 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Config } from '../config.ts'
+import type { Database } from '../database/client.ts'
+import { OrphanCleanup } from './orphan-cleanup.ts'
+import { type Schedule, schedule } from './schedule.ts'
+import { Scrub } from './scrub.ts'
+
+/** A pass that was full has left something to do. In milliseconds. */
+const SOON_MS = 10_000
+
+/** Starts what a server does by itself from time to time, as the settings say. */
+export function startSchedules({
+  config,
+  backend,
+  database,
+  logger,
+}: {
+  config: Config
+  backend: Backend
+  database: Database
+  logger: Logger
+}): Schedule[] {
+  const schedules: Schedule[] = []
+  const { intervalMs, graceMs } = config.cleanup
+  if (intervalMs > 0) {
+    const cleanup = new OrphanCleanup({ ...config.cleanup, database, backend, logger })
+    const pass = async (signal: AbortSignal) => {
+      const report = await cleanup.pass({ signal })
+      return report?.isFull ? Math.min(SOON_MS, intervalMs) : intervalMs
+    }
+    // What a crash has left is old enough then.
+    const firstAfterMs = Math.min(graceMs, intervalMs)
+    schedules.push(schedule('orphan-cleanup', pass, { firstAfterMs, afterFailureMs: intervalMs, logger }))
+  }
+  const { scrubIntervalMs } = config
+  if (scrubIntervalMs > 0) {
+    const scrub = new Scrub({ database, backend, logger })
+    const step = (signal: AbortSignal) => scrub.step(scrubIntervalMs, signal)
+    schedules.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  }
+  return schedules
+}
