@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { parseByteSize } from './byte-size.ts'
 import { parseDuration } from './duration.ts'
@@ -15,6 +16,11 @@ export const integer = (min: number, max: number) =>
     .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
     .transform(Number)
     .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`)
+
+export const workers = z
+  .string()
+  .regex(/^(auto|[1-9]\d?)$/, 'must be auto or a whole number from 1 to 99')
+  .transform((text) => (text === 'auto' ? availableParallelism() : Number(text)))
 
 export const commaList = z.string().transform((text) =>
   text

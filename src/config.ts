@@ -12,6 +12,7 @@ import {
   secret,
   share,
   webUrl,
+  workers,
 } from './config-fields.ts'
 import { type Limits, limitFields, limits } from './config-limits.ts'
 import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './config-s3.ts'
@@ -23,6 +24,8 @@ export interface Config {
   host: string
   /** TCP port; 0 takes a free one. STORAGE_PORT, 8209. */
   port: number
+  /** How many processes answer requests; auto is one for each core. STORAGE_WORKERS, 1. */
+  workers: number
   /** Folder of objects/, postgres/ and keys.json. STORAGE_DATA_DIR, ./storage-data. */
   dataDir: string
   /** Base of absolute URLs, without a trailing slash and without /storage/v1. STORAGE_PUBLIC_URL. */
@@ -31,7 +34,7 @@ export interface Config {
   trustProxy: boolean
   /** A PostgreSQL 15 or newer; without it the embedded one is started. DATABASE_URL. */
   databaseUrl: string | undefined
-  /** Largest number of database connections. STORAGE_DATABASE_POOL, 10. */
+  /** Largest number of database connections of each process that answers requests. STORAGE_DATABASE_POOL, 10. */
   databasePool: number
   jwt: {
     /** Verifies HS256 tokens; made at first start when absent. STORAGE_JWT_SECRET. */
@@ -118,6 +121,7 @@ const backend = z.enum(BACKENDS, `must be ${BACKENDS.join(' or ')}`)
 const schema = z.object({
   STORAGE_HOST: z.string().default('127.0.0.1'),
   STORAGE_PORT: integer(0, 65_535).default(8209),
+  STORAGE_WORKERS: workers.default(1),
   STORAGE_DATA_DIR: z.string().default('./storage-data'),
   STORAGE_PUBLIC_URL: webUrl.transform((url) => url.replace(/\/storage\/v1$/, '')).optional(),
   STORAGE_TRUST_PROXY: flag.default(false),
@@ -180,6 +184,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   return {
     host: v.STORAGE_HOST,
     port: v.STORAGE_PORT,
+    workers: v.STORAGE_WORKERS,
     dataDir: v.STORAGE_DATA_DIR,
     publicUrl: v.STORAGE_PUBLIC_URL,
     trustProxy: v.STORAGE_TRUST_PROXY,

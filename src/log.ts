@@ -16,17 +16,30 @@ const REDACTED = [
   'err.args',
 ]
 
-/**
- * JSON lines, or lines for a human on a terminal.
- *
- * @param stream where to: stdout, or stderr for a command whose output is something else
- */
-export function createLogger(level: string, stream: NodeJS.WriteStream = process.stdout): Logger {
-  const options = { level, base: null, redact: { paths: REDACTED, censor: '[hidden]' } }
+/** What a pipe takes in one piece, even if several processes write to it; in bytes (POSIX, PIPE_BUF on Linux). */
+const ATOMIC_WRITE = 4096
+
+export interface LogOptions {
+  /** Where to: stdout, or stderr for a command whose output is something else. */
+  stream?: NodeJS.WriteStream
+  /** Whether several processes of one server write there: each line says whose it is, and none is torn by another. */
+  isShared?: boolean
+}
+
+/** JSON lines, or lines for a human on a terminal. */
+export function createLogger(
+  level: string,
+  { stream = process.stdout, isShared = false }: LogOptions = {},
+): Logger {
+  const base = isShared ? { pid: process.pid } : null
+  const options = { level, base, redact: { paths: REDACTED, censor: '[hidden]' } }
   const { fd } = stream as NodeJS.WriteStream & { fd: number }
-  if (!stream.isTTY) return pino(options, pino.destination({ dest: fd, sync: fd === 2 }))
+  if (!stream.isTTY) {
+    const maxWrite = isShared ? { maxWrite: ATOMIC_WRITE } : {}
+    return pino(options, pino.destination({ dest: fd, sync: fd === 2, ...maxWrite }))
+  }
   return pino(
     options,
-    pretty({ destination: fd, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }),
+    pretty({ destination: fd, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'hostname' }),
   )
 }

@@ -10,6 +10,7 @@ import { migrateCommand } from './cli/migrate.ts'
 import { migrateBackendCommand } from './cli/migrate-backend.ts'
 import { scrubCommand } from './cli/scrub.ts'
 import { serve } from './cli/serve.ts'
+import { workerCommand } from './cli/worker.ts'
 import { BACKENDS } from './config.ts'
 import { parseDuration } from './duration.ts'
 import { packageVersion } from './version.ts'
@@ -39,7 +40,15 @@ Start here:
   strongroom serve    and paste the curl line that it prints`,
   )
 
+program.hook('preAction', (_program, command) => {
+  // A worker has the environment of its server, of which no other file must make something else.
+  if (command.name() !== 'worker' && existsSync('.env')) process.loadEnvFile('.env')
+})
+
 program.command('serve').description('start the server; stop it with Ctrl-C').action(serve)
+
+// One of its processes, with STORAGE_WORKERS.
+program.command('worker', { hidden: true }).action(workerCommand)
 
 program
   .command('check')
@@ -142,7 +151,6 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 try {
-  if (existsSync('.env')) process.loadEnvFile('.env')
   await program.parseAsync()
 } catch (error) {
   process.stderr.write(`${explain(error)}\n`)

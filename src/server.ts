@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from './backend/backend.ts'
 import { openBackends } from './backend/open.ts'
+import { startWorkers } from './cluster/worker-pool.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
@@ -25,7 +26,9 @@ export interface ServerOptions {
   database?: Database
 }
 
-/** The composition root: what there is once for a server, and then what answers requests. */
+/**
+ * The composition root: what there is once for a server, and then what answers requests, in this process or in workers.
+ */
 export async function startServer({
   config,
   logger,
@@ -35,13 +38,15 @@ export async function startServer({
   // 1. The keys, and the database, migrated.
   const dataDir = resolve(config.dataDir)
   const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
+  const isAlone = config.workers === 1
   const database =
     given.database ??
     (await connectDatabase({
       databaseUrl: config.databaseUrl,
       dataDir,
-      connections: config.databasePool,
       timeoutMs: config.limits.databaseMs,
+      connections: isAlone ? config.databasePool : SCHEDULES_POOL,
+      connectionsOfAll: connectionsOfAll(config),
       logger,
       onLost: onFatal,
     }))
@@ -50,7 +55,9 @@ export async function startServer({
     const backend = await openBackends(config)
 
     // 2. What answers requests.
-    const serving = await startServing({ config, keys, backend, database, logger })
+    const serving = isAlone
+      ? await startServing({ config, keys, backend, database, logger })
+      : await startWorkers({ config, assignment: { keys, database: database.address }, logger })
 
     // 3. What it does by itself.
     const schedules = startSchedules({ config, backend, database, logger })
@@ -68,6 +75,20 @@ export async function startServer({
     await database.close()
     throw error
   }
+}
+
+/** Enough connections for a process that answers no requests. */
+const SCHEDULES_POOL = 4
+
+/** A process that answers requests has one more for events, and one for resumable uploads. */
+const SESSIONS = 2
+
+/** For the schedules, commands beside the server, and whoever looks at the database meanwhile. */
+const OTHER_CONNECTIONS = 30
+
+/** What the embedded database has to have room for. */
+function connectionsOfAll({ workers, databasePool }: Config): number {
+  return workers * (databasePool + SESSIONS) + OTHER_CONNECTIONS
 }
 
 /**

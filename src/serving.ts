@@ -25,7 +25,7 @@ import { UploadLocks } from './storage/upload-locks.ts'
 import { Turns } from './turns.ts'
 import { packageVersion } from './version.ts'
 
-/** What answers requests. */
+/** What answers requests: this process, or several workers (decision 0018). */
 export interface Serving {
   /** Where it listens, such as `http://127.0.0.1:8209`. */
   url: string
@@ -42,7 +42,7 @@ export interface ServingParts {
   logger: Logger
 }
 
-/** Answers requests: builds all that takes, and starts to listen. */
+/** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startServing(parts: ServingParts): Promise<Serving> {
   const { config, keys, database, logger } = parts
   const session = new UploadSession(database)

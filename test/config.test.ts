@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Config, ConfigError, readConfig } from '../src/config.ts'
@@ -26,6 +27,7 @@ describe('a setting', () => {
       publicUrl: undefined,
       trustProxy: false,
       databaseUrl: undefined,
+      workers: 1,
       databasePool: 10,
       jwt: {
         secret: undefined,
@@ -77,6 +79,8 @@ describe('a setting', () => {
     ['STORAGE_HOST', '0.0.0.0', '0.0.0.0', (c) => c.host],
     ['STORAGE_PORT', '0', 0, (c) => c.port],
     ['STORAGE_PORT', '65535', 65_535, (c) => c.port],
+    ['STORAGE_WORKERS', '3', 3, (c) => c.workers],
+    ['STORAGE_WORKERS', 'auto', availableParallelism(), (c) => c.workers],
     ['STORAGE_DATA_DIR', '/srv/my files', '/srv/my files', (c) => c.dataDir],
     ['STORAGE_PUBLIC_URL', 'https://files.example.com', 'https://files.example.com', (c) => c.publicUrl],
     ['STORAGE_PUBLIC_URL', 'https://example.com/', 'https://example.com', (c) => c.publicUrl],
@@ -323,6 +327,8 @@ describe('a bad value', () => {
     ['STORAGE_PUBLIC_URL', 'ftp://files.example.com', 'must be an http or https URL'],
     ['STORAGE_TRUST_PROXY', 'yes', 'must be true or false'],
     ['DATABASE_URL', 'mysql://u:hunter2@db/x', 'must begin with postgres://'],
+    ['STORAGE_WORKERS', '0', 'must be auto or a whole number from 1 to 99'],
+    ['STORAGE_WORKERS', 'all', 'must be auto or a whole number'],
     ['STORAGE_DATABASE_POOL', '0', 'must be a whole number from 1 to 1000'],
     ['STORAGE_DATABASE_POOL', 'ten', 'must be a whole number'],
     ['STORAGE_JWT_SECRET', 'hunter2', 'must have at least 32 characters'],

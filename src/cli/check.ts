@@ -74,7 +74,11 @@ async function* checkDatabaseOf(
     yield* withinTime(checkDatabase(url, opened), ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }
-  const embedded = checkEmbedded(join(dataDir, 'postgres'), createLogger('error', process.stderr), opened)
+  const embedded = checkEmbedded(
+    join(dataDir, 'postgres'),
+    createLogger('error', { stream: process.stderr }),
+    opened,
+  )
   yield* withinTime(embedded, START_LIMIT_MS, 'database', 'STORAGE_DATA_DIR')
 }
 

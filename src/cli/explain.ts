@@ -1,3 +1,5 @@
+import { isIPv6 } from 'node:net'
+import { WorkerStartError } from '../cluster/worker-start-error.ts'
 import { ConfigError } from '../config.ts'
 import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
 import { MigrationError } from '../database/migrate.ts'
@@ -15,12 +17,18 @@ export function explain(error: unknown): string {
   ) {
     return `strongroom: ${error.message}`
   }
+  if (error instanceof WorkerStartError) return error.explanation
   if (error instanceof StorageError) return `strongroom: ${error.explanation}`
-  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
-    return `strongroom: ${error.message}. Stop the other server, or set STORAGE_PORT to another port.`
+  if (isAddressInUse(error)) {
+    const place = `${isIPv6(error.address) ? `[${error.address}]` : error.address}:${error.port}`
+    return `strongroom: something listens already on ${place}. Stop the other server, or set STORAGE_PORT to another port.`
   }
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
     return `strongroom: ${error.message}`
   }
   return `strongroom: ${error instanceof Error ? error.stack : String(error)}`
+}
+
+function isAddressInUse(error: unknown): error is Error & { address: string; port: number } {
+  return error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
 }

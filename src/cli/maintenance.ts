@@ -36,7 +36,7 @@ export async function maintainWith<Opened extends { close(): Promise<void> }>(
 ): Promise<void> {
   const config = readConfig(process.env)
   // On a terminal the command's own report says what happened, so the log has what went wrong alone.
-  const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, process.stderr)
+  const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, { stream: process.stderr })
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
   const backend = await open(config)

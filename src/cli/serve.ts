@@ -10,7 +10,7 @@ const IMPATIENT_AFTER_MS = 1000
 /** Serves until SIGINT or SIGTERM; returns once everything has been shut down in order. */
 export async function serve(): Promise<void> {
   const config = readConfig(process.env)
-  const logger = createLogger(config.logLevel)
+  const logger = createLogger(config.logLevel, { isShared: config.workers > 1 })
   const isFirstStart = !existsSync(join(resolve(config.dataDir), 'keys.json'))
   const stop = stopSignal()
   const server = await startServer({

@@ -9,6 +9,7 @@ export type DatabaseAddress = string | { host: string; port: number; database: s
 
 /** The pool and Drizzle over it. Hot reads go through `sql`, writes through Drizzle transactions (design §10). */
 export interface Database {
+  address: DatabaseAddress
   sql: postgres.Sql
   drizzle: PostgresJsDatabase
   /**
@@ -80,6 +81,7 @@ export function openDatabase(
     return { sql: session, lost: lost.signal, close: () => session.end({ timeout: 1 }) }
   }
   return {
+    address,
     sql,
     drizzle: drizzle(sql),
     openSession,

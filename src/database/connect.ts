@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Database, type DatabaseAddress, type DatabaseOptions, openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
-import { findRunning, startEmbedded } from './embedded.ts'
+import { findRunning, MAX_CONNECTIONS, startEmbedded } from './embedded.ts'
 import { findLogin, SERVER_ROLE, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
 
@@ -16,6 +16,8 @@ export interface ConnectOptions {
   connections: number
   /** How long an answer may take, in milliseconds; any time when left out. */
   timeoutMs?: number
+  /** What the embedded one must have room for, when that is more than it has by default. */
+  connectionsOfAll?: number
   logger: Logger
   /** The embedded database is lost to another server; nothing can be served any more. */
   onLost(error: Error): void
@@ -37,6 +39,7 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
   const embedded = await startEmbedded({
     clusterDir: join(options.dataDir, 'postgres'),
     logger,
+    settings: { max_connections: String(Math.max(MAX_CONNECTIONS, options.connectionsOfAll ?? 0)) },
     onLost: options.onLost,
   })
   try {

@@ -53,10 +53,13 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>
 }
 
+/** Of all clients together, unless the settings say something else. */
+export const MAX_CONNECTIONS = 100
+
 /** Settings that a user may change. */
 const DEFAULTS = {
   shared_buffers: '128MB',
-  max_connections: '100',
+  max_connections: String(MAX_CONNECTIONS),
   jit: 'off', // compiling costs more than our short queries do
   timezone: 'UTC',
   log_timezone: 'UTC',

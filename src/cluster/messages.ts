@@ -1,0 +1,24 @@
+import type { DatabaseAddress } from '../database/client.ts'
+import type { Keys } from '../keys.ts'
+
+// What the primary and its workers say to each other, on the channel that Node opens between them.
+
+/** What a worker cannot read from the settings, which it has from the environment, as the primary has. */
+export interface Assignment {
+  /** As they were at the start: a worker that is started later must take the same tokens as the others. */
+  keys: Keys
+  /** Started, migrated, and the primary's to stop. */
+  database: DatabaseAddress
+}
+
+/** The answer to `ready`, and at any time after it `stop`. */
+export type ToWorker = { type: 'serve'; assignment: Assignment } | { type: 'stop' }
+
+/**
+ * First `ready`, since Node drops what comes before somebody listens. A worker that cannot serve says in a line why, for
+ * a human.
+ */
+export type FromWorker =
+  | { type: 'ready' }
+  | { type: 'listening'; url: string }
+  | { type: 'failed'; reason: string }

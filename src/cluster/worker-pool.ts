@@ -1,0 +1,116 @@
+import cluster from 'node:cluster'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import { LONGEST_TIMER_MS } from '../duration.ts'
+import type { Serving } from '../serving.ts'
+import type { Assignment } from './messages.ts'
+import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
+import { WorkerStartError } from './worker-start-error.ts'
+
+export interface WorkerPoolOptions {
+  config: Pick<Config, 'workers' | 'shutdownTimeoutMs'>
+  assignment: Assignment
+  logger: Logger
+}
+
+/** A worker that has lived for this long is started again at once, whatever was before. In milliseconds. */
+const STEADY_MS = 10_000
+
+/** Between the starts of a worker that ends again and again, in milliseconds: doubled from the first to the last. */
+const [SHORTEST_WAIT_MS, LONGEST_WAIT_MS] = [100, 10_000]
+
+/** How much longer than its requests a worker may take for its end. In milliseconds. */
+export const CLOSING_LIMIT_MS = 10_000
+
+/**
+ * Answers requests in several processes on one port (decision 0018): starts them, resolves once all of them listen, and
+ * starts another one for each that ends, until it is closed.
+ *
+ * @throws WorkerStartError when one of the first workers cannot serve
+ */
+export async function startWorkers(options: WorkerPoolOptions): Promise<Serving> {
+  const pool = new WorkerPool(options)
+  try {
+    return { url: await pool.start(), close: () => pool.close() }
+  } catch (error) {
+    await pool.close()
+    throw error
+  }
+}
+
+class WorkerPool {
+  readonly #options: WorkerPoolOptions
+  readonly #closing = new AbortController()
+  readonly #running = new Set<WorkerProcess>()
+  #places: Promise<void>[] = []
+  #hasStarted = false
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<string> {
+    cluster.setupPrimary({ args: ['worker'] })
+    // However this process ends, as long as it can still act.
+    process.once('exit', this.#kill)
+    const firstOnes = Array.from({ length: this.#options.config.workers }, () => {
+      return new Promise<string>((listens, fails) => this.#places.push(this.#keepPlace(listens, fails)))
+    })
+    const [url = ''] = await Promise.all(firstOnes)
+    this.#hasStarted = true
+    return url
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    for (const worker of this.#running) worker.stop()
+    const limitMs = Math.min(this.#options.config.shutdownTimeoutMs + CLOSING_LIMIT_MS, LONGEST_TIMER_MS)
+    const limit = setTimeout(() => {
+      this.#options.logger.error({ limitMs }, 'workers did not end in time, and are killed')
+      this.#kill()
+    }, limitMs)
+    await Promise.all(this.#places)
+    clearTimeout(limit)
+    process.off('exit', this.#kill)
+  }
+
+  /** Sees to it that there is a worker, until the pool is closed. Tells whether the first one listens. */
+  async #keepPlace(listens: (url: string) => void, fails: (error: WorkerStartError) => void): Promise<void> {
+    const { logger, assignment } = this.#options
+    const { signal } = this.#closing
+    let waitMs = 0
+    while (!signal.aborted) {
+      const startedAt = performance.now()
+      const worker = new WorkerProcess(assignment)
+      this.#running.add(worker)
+      const url = await worker.url
+      if (url !== undefined) {
+        logger.info({ worker: worker.pid }, 'a worker listens')
+        listens(url)
+      }
+      const end = await worker.ended
+      this.#running.delete(worker)
+      if (signal.aborted) return
+      if (!this.#hasStarted && !wasInterrupted(end)) return fails(new WorkerStartError(whyNotStarted(end)))
+      if (performance.now() - startedAt > STEADY_MS) waitMs = 0
+      logger.error({ worker: worker.pid, ...end, waitMs }, 'a worker has ended; another one takes its place')
+      await delay(waitMs, undefined, { signal }).catch(() => {})
+      waitMs = Math.min(Math.max(SHORTEST_WAIT_MS, 2 * waitMs), LONGEST_WAIT_MS)
+    }
+  }
+
+  readonly #kill = (): void => {
+    for (const worker of this.#running) worker.kill()
+  }
+}
+
+/** Ctrl-C reaches a worker, too, which may be too young to leave it to the primary. */
+function wasInterrupted({ signal }: WorkerEnd): boolean {
+  return signal === 'SIGINT' || signal === 'SIGTERM'
+}
+
+function whyNotStarted({ reason, code, signal }: WorkerEnd): string {
+  const how = signal === null ? `with exit code ${code}` : `by ${signal}`
+  return reason ?? `strongroom: a worker ended ${how} before it could serve`
+}

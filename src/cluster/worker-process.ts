@@ -1,0 +1,110 @@
+import type { ChildProcess } from 'node:child_process'
+import cluster, { type Worker } from 'node:cluster'
+import type { Assignment, FromWorker, ToWorker } from './messages.ts'
+
+/** How a worker has ended. */
+export interface WorkerEnd {
+  code: number | null
+  signal: NodeJS.Signals | null
+  /** What it has said about it. */
+  reason: string | undefined
+}
+
+/** What a process has said before its end is there by then. In milliseconds. */
+const LAST_WORDS_LIMIT_MS = 1000
+
+/** One process that answers requests, from its start to its end, as the primary sees it. */
+export class WorkerProcess {
+  readonly #worker: Worker
+  #reason: string | undefined
+  #isReady = false
+  #isToStop = false
+  /** Where it listens, once it does; undefined when it has ended before. */
+  readonly url: Promise<string | undefined>
+  readonly ended: Promise<WorkerEnd>
+
+  constructor(assignment: Assignment) {
+    this.#worker = cluster.fork()
+    const listening = new Promise<string>((resolve) => {
+      this.#worker.on('message', (message: FromWorker) => {
+        if (message.type === 'listening') resolve(message.url)
+        else if (message.type === 'failed') this.#reason = message.reason
+        else this.#begin(assignment)
+      })
+    })
+    cutOffAtEnd(this.#worker.process)
+    this.ended = this.#end()
+    this.url = Promise.race([listening, this.ended.then(() => undefined)])
+  }
+
+  /** Undefined when the system had no room for it. */
+  get pid(): number | undefined {
+    return this.#worker.process.pid
+  }
+
+  /** Asks it to finish its running requests, and to end. */
+  stop(): void {
+    this.#isToStop = true
+    if (this.#isReady) this.#tell({ type: 'stop' })
+  }
+
+  kill(): void {
+    this.#worker.process.kill('SIGKILL')
+  }
+
+  #begin(assignment: Assignment): void {
+    this.#isReady = true
+    this.#tell(this.#isToStop ? { type: 'stop' } : { type: 'serve', assignment })
+  }
+
+  #tell(message: ToWorker): void {
+    // It may have died a moment ago, of which `ended` tells.
+    this.#worker.send(message, () => {})
+  }
+
+  async #end(): Promise<WorkerEnd> {
+    const worker = this.#worker
+    const end = await new Promise<Omit<WorkerEnd, 'reason'>>((resolve) => {
+      worker.once('exit', (code: number | null, signal: NodeJS.Signals | null) => resolve({ code, signal }))
+      worker.on('error', (error) => {
+        if (this.pid !== undefined) return // a message that did not reach it
+        this.#reason = error.message
+        resolve({ code: null, signal: null })
+      })
+    })
+    if (worker.isConnected()) await this.#lastWords()
+    return { ...end, reason: this.#reason }
+  }
+
+  /** Resolves once all that it has said has been heard. */
+  async #lastWords(): Promise<void> {
+    const { process } = this.#worker
+    // Of one that was killed in the middle of a message Node does not say so, and would keep its place at the port.
+    const late = setTimeout(() => process.emit('disconnect'), LAST_WORDS_LIMIT_MS)
+    await new Promise<void>((resolve) => process.once('disconnect', resolve))
+    clearTimeout(late)
+  }
+}
+
+/**
+ * Sees to it that the connection which was on its way to a worker ends with it: Node forgets that one, so that its
+ * client would wait for ever. All others are the worker's alone, and end by themselves.
+ */
+function cutOffAtEnd(process: ChildProcess): void {
+  const send = process.send.bind(process) as (...args: unknown[]) => boolean
+  let onItsWay: Closable | undefined
+  process.send = (...args: unknown[]) => {
+    // One at a time. Node closes it itself once the worker has it; twice is harmless.
+    if (isHandle(args[1])) onItsWay = args[1]
+    return send(...args)
+  }
+  process.once('exit', () => onItsWay?.close())
+}
+
+interface Closable {
+  close(): void
+}
+
+function isHandle(value: unknown): value is Closable {
+  return typeof value === 'object' && value !== null && 'close' in value
+}
