@@ -19,11 +19,11 @@ const REDACTED = [
 /** What a pipe takes in one piece, even if several processes write to it; in bytes (POSIX, PIPE_BUF on Linux). */
 const ATOMIC_WRITE = 4096
 
-/**
- * Lines are written together, at the latest after a tenth of a second, and before the process ends: a write for each
- * would be a tenth of what a small request costs. In bytes, and milliseconds.
- */
-const GATHERED = { minLength: 2048, periodicFlush: 100 }
+/** Lines are written together: a write for each would be a tenth of what a small request costs. In bytes. */
+const GATHERED = 8 * 1024
+
+/** No line waits for longer, and none at the end of the process. In milliseconds. */
+const FLUSH_MS = 100
 
 export interface LogOptions {
   /** Where to: stdout, or stderr for a command whose output is something else. */
@@ -42,8 +42,10 @@ export function createLogger(
   const { fd } = stream as NodeJS.WriteStream & { fd: number }
   if (!stream.isTTY) {
     if (fd === 2) return pino(options, pino.destination({ dest: fd, sync: true }))
-    const maxWrite = isShared ? { maxWrite: ATOMIC_WRITE } : {}
-    return pino(options, pino.destination({ dest: fd, sync: false, ...GATHERED, ...maxWrite }))
+    const gathered = isShared
+      ? { minLength: ATOMIC_WRITE / 2, maxWrite: ATOMIC_WRITE }
+      : { minLength: GATHERED }
+    return pino(options, pino.destination({ dest: fd, sync: false, periodicFlush: FLUSH_MS, ...gathered }))
   }
   return pino(
     options,

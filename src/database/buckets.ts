@@ -23,7 +23,9 @@ export interface BucketSettings {
  * time, so a change on any server holds at once.
  */
 export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
-  const [row] = await inOurErrors(database.sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`)
+  const [row] = await inOurErrors(
+    database.hot.ask((sql) => sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`),
+  )
   if (!row) return null
   return {
     uid: row.uid,

@@ -2,15 +2,18 @@ import { setMaxListeners } from 'node:events'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { limitAnswers } from './answer-limit.ts'
+import { HotReads } from './hot-reads.ts'
 import { inOurErrors } from './postgres-error.ts'
 
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
 export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
 
-/** The pool and Drizzle over it. Hot reads go through `sql`, writes through Drizzle transactions (design §10). */
+/** The pool and Drizzle over it. Reads go through `sql`, writes through Drizzle transactions (design §10). */
 export interface Database {
   address: DatabaseAddress
   sql: postgres.Sql
+  /** For questions that find one row by its key. */
+  hot: HotReads
   drizzle: PostgresJsDatabase
   /**
    * Runs `work` while this process holds the advisory lock `key`, on a connection of its own that is not of the
@@ -36,11 +39,14 @@ export interface Session {
   close(): Promise<void>
 }
 
+/** Connections that hot reads have for themselves, at most; of a small pool up to half. */
+const FOR_HOT_READS = 4
+
 /** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000
 
 export interface DatabaseOptions {
-  /** Most connections of the pool. */
+  /** Most connections, without sessions. */
   connections: number
   /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
   timeoutMs?: number
@@ -51,8 +57,9 @@ export function openDatabase(
   address: DatabaseAddress,
   { connections, timeoutMs }: DatabaseOptions,
 ): Database {
+  const forHotReads = Math.min(FOR_HOT_READS, Math.floor(connections / 2))
   const settings: postgres.Options<Record<string, never>> = {
-    max: connections,
+    max: connections - forHotReads,
     // A reconnecting pool asks at this pace; the default backs off for up to a minute.
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
     connect_timeout: 10,
@@ -64,9 +71,14 @@ export function openDatabase(
       typeof address === 'string'
         ? postgres(address, { ...settings, ...changes })
         : postgres({ ...address, pass: '', ...settings, ...changes })
+    drizzle(sql) // which sets how dates and JSON are read
     return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
   }
   const sql = connect()
+  const hot = new HotReads(
+    Array.from({ length: forHotReads }, () => connect({ max: 1 })),
+    sql,
+  )
   const openSession: Database['openSession'] = (onNotify) => {
     const lost = new AbortController()
     setMaxListeners(0, lost.signal) // each lock of the session listens
@@ -83,6 +95,7 @@ export function openDatabase(
   return {
     address,
     sql,
+    hot,
     drizzle: drizzle(sql),
     openSession,
     exclusively: async (key, work) => {
@@ -94,6 +107,8 @@ export function openDatabase(
         await session.close()
       }
     },
-    close: () => sql.end({ timeout: 5 }),
+    close: async () => {
+      await Promise.all([sql.end({ timeout: 5 }), hot.close({ timeout: 5 })])
+    },
   }
 }

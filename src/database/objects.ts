@@ -67,9 +67,13 @@ export async function findObject(
   name: string,
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = actAsArguments(caller)
-  const [row] = await inOurErrors(database.sql<FoundRow[]>`
-    select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
-      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  const [row] = await inOurErrors(
+    database.hot.ask(
+      (sql) => sql<FoundRow[]>`
+        select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
+          ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`,
+    ),
+  )
   if (row === undefined) return 'noBucket'
   if (row.id === null) return null
   return {

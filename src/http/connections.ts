@@ -60,6 +60,17 @@ export class Connections {
     return !socket.destroyed
   }
 
+  /**
+   * Whether nothing else is under way on a connection, so that an answer that is there goes out at once. It need not be
+   * counted then; the connection has been used all the same.
+   */
+  isQuiet(socket: Socket): boolean {
+    if (this.#open.get(socket)?.size !== 0 || !socket.writable || socket.writableLength > 0) return false
+    this.#idle.delete(socket)
+    this.#idle.add(socket)
+    return true
+  }
+
   /** It has become a WebSocket. */
   keep(socket: Socket): void {
     this.#idle.delete(socket)

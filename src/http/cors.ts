@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Env } from './env.ts'
 
@@ -42,7 +42,10 @@ export class Cors {
 
   readonly middleware: MiddlewareHandler<Env> = async (c, next) => {
     const { incoming, outgoing } = c.env
-    const isAllowed = this.allow(incoming, outgoing as ServerResponse)
+    const { isAllowed, headers } = this.answer(incoming)
+    for (let index = 0; index < headers.length; index += 2) {
+      outgoing.setHeader(headers[index] ?? '', headers[index + 1] ?? '')
+    }
     if (incoming.method !== 'OPTIONS') return next()
     if (isAllowed) {
       outgoing.setHeader('Access-Control-Allow-Methods', METHODS)
@@ -52,15 +55,22 @@ export class Cors {
     return c.body(null, 204)
   }
 
-  /** Tells a browser whether a page of that origin may read the answer; returns it. */
-  allow(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
-    const { origin } = incoming.headers
-    if (!this.#anyone) outgoing.setHeader('Vary', 'Origin')
-    const isAllowed = this.#anyone || (origin !== undefined && this.#known.has(origin))
-    if (isAllowed) {
-      outgoing.setHeader('Access-Control-Allow-Origin', this.#anyone ? '*' : (origin ?? ''))
-      outgoing.setHeader('Access-Control-Expose-Headers', RESPONSE_HEADERS)
-    }
-    return isAllowed
+  /** Whether a page of that origin may read the answer, and how the answer says so. */
+  answer({ headers: { origin } }: IncomingMessage): CorsAnswer {
+    if (this.#anyone) return ANYONE
+    const isAllowed = origin !== undefined && this.#known.has(origin)
+    return { isAllowed, headers: ['Vary', 'Origin', ...(isAllowed ? allowing(origin) : [])] }
   }
 }
+
+interface CorsAnswer {
+  isAllowed: boolean
+  /** Names and values in turn. */
+  headers: string[]
+}
+
+function allowing(origin: string): string[] {
+  return ['Access-Control-Allow-Origin', origin, 'Access-Control-Expose-Headers', RESPONSE_HEADERS]
+}
+
+const ANYONE: CorsAnswer = { isAllowed: true, headers: allowing('*') }

@@ -60,10 +60,10 @@ export function createHttpServer(options: HttpServerOptions): Server {
     (incoming, outgoing) => answer(incoming, outgoing),
   )
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    if (connections.isQuiet(incoming.socket) && publicHits.answer(incoming, outgoing)) return
     outgoing.setMaxListeners(MOST_LISTENERS)
     if (!connections.begin(incoming.socket, outgoing)) return
     watched(incoming, outgoing, pace)
-    if (publicHits.answer(incoming, outgoing)) return
     pace.watch(incoming, outgoing)
     void handle(escaped(incoming), outgoing)
   }

@@ -47,22 +47,38 @@ export class RequestLog {
   }
 
   readonly middleware: MiddlewareHandler<Env> = (c, next) => {
+    const { incoming, outgoing } = c.env
     const about: RequestNotes = {}
+    const requestId = this.begin(incoming, outgoing as ServerResponse, about)
     c.set('log', about)
-    c.set('requestId', this.begin(c.env.incoming, c.env.outgoing as ServerResponse, about))
+    c.set('requestId', requestId)
+    // On Node's response, so that what is sent past Hono carries them too.
+    outgoing.setHeader('X-Request-Id', requestId)
+    outgoing.setHeader('X-Content-Type-Options', 'nosniff')
     return next()
   }
 
   /**
-   * @param about may be added to until the response is over
-   * @returns the request's id
+   * For what is answered from memory again and again: what every line says is put into words once.
+   *
+   * @returns writes the line of one such request
+   */
+  repeated(about: RequestNotes & { method: string; status: number }): (requestId: string) => void {
+    const { method, bucket, path, status, ...others } = about
+    const ofAll = { method, ...others, bucket: loggable(bucket), path: loggable(path), status, ms: 0 }
+    const logger = this.#logger.child(ofAll)
+    return (requestId) => logger.info({ requestId }, 'request')
+  }
+
+  /**
+   * Notes when a request begins, and writes its line when its response is over.
+   *
+   * @param about may be added to until then
+   * @returns the request's id, for its headers
    */
   begin(incoming: IncomingMessage, outgoing: ServerResponse, about: RequestNotes): string {
     const startedAt = performance.now()
     const requestId = requestIdOf(incoming)
-    // On Node's response, so that what is sent past Hono carries them too.
-    outgoing.setHeader('X-Request-Id', requestId)
-    outgoing.setHeader('X-Content-Type-Options', 'nosniff')
     if (!this.#logger.isLevelEnabled('info')) return requestId
     outgoing.once('close', () => {
       const aborted = !outgoing.writableFinished

@@ -15,6 +15,7 @@ export async function removeBytes<At extends Location>(
   { backend, database, logger }: { backend: Backend; database: Database; logger: Logger },
   locations: At[],
 ): Promise<At[]> {
+  if (locations.length === 0) return []
   const removed: At[] = []
   await inParallel(CONCURRENCY, locations, async (at) => {
     try {
