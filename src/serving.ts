@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Backend } from './backend/backend.ts'
+import type { Siblings } from './cluster/siblings.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { UploadSession } from './database/upload-session.ts'
@@ -12,7 +13,7 @@ import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import type { Keys } from './keys.ts'
 import { affordableConnections } from './open-files.ts'
-import type { Announce } from './storage/announced.ts'
+import type { Announce, Change } from './storage/announced.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { ByteCache } from './storage/byte-cache.ts'
 import { FileStorage } from './storage/file-storage.ts'
@@ -40,6 +41,8 @@ export interface ServingParts {
   backend: Backend
   database: Database
   logger: Logger
+  /** Other processes that answer on the same port. */
+  siblings?: Siblings
 }
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
@@ -125,13 +128,19 @@ function buildApp(parts: AppParts) {
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
-  const announce: Announce = async (changes) => {
+  const { siblings } = parts
+  const drop = (changes: Change[]) => {
     for (const { bucket, names } of changes) {
       if (names === null) publicObjects?.dropBucket(bucket)
       else for (const name of names) publicObjects?.drop(bucket, name)
     }
-    events.outbox.wake()
   }
+  const announce: Announce = async (changes) => {
+    drop(changes)
+    events.outbox.wake()
+    if (publicObjects) await siblings?.announce(changes)
+  }
+  if (siblings) siblings.onChanges = drop
   const files = new FileStorage({
     database,
     backend,

@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import { openBackends } from '../backend/open.ts'
 import type { Assignment, FromWorker, ToWorker } from '../cluster/messages.ts'
+import { Siblings } from '../cluster/siblings.ts'
 import { CLOSING_LIMIT_MS } from '../cluster/worker-pool.ts'
 import { readConfig } from '../config.ts'
 import { openDatabase } from '../database/client.ts'
@@ -38,6 +39,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return
   const { keys } = assignment
+  const { siblings } = told
   const database = openDatabase(assignment.database, {
     connections: config.databasePool,
     timeoutMs: config.limits.databaseMs,
@@ -45,7 +47,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
   try {
     await refuseMissingFiles(config, database) // they may have gone since the primary has looked
     const backend = await openBackends(config)
-    const serving = await startServing({ config, keys, backend, database, logger })
+    const serving = await startServing({ config, keys, backend, database, logger, siblings })
     onListening(serving.url)
     await told.stop
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')
@@ -65,6 +67,7 @@ interface Told {
   assignment: Promise<Assignment>
   /** Also when there is no primary any more. */
   stop: Promise<void>
+  siblings: Siblings
 }
 
 function listenToPrimary(): Told {
@@ -74,14 +77,19 @@ function listenToPrimary(): Told {
   const assignment = new Promise<Assignment>((resolve) => {
     assign = resolve
   })
+  const siblings = new Siblings((message) => void say(message))
   const stop = new Promise<void>((resolve) => {
-    process.once('disconnect', resolve)
+    process.once('disconnect', () => {
+      siblings.giveUp()
+      resolve()
+    })
     process.on('message', (message: ToWorker) => {
       if (message.type === 'serve') assign(message.assignment)
-      else resolve()
+      else if (message.type === 'stop') resolve()
+      else siblings.hear(message)
     })
   })
-  return { assignment, stop }
+  return { assignment, stop, siblings }
 }
 
 /** Resolves once it is on its way, or there is nobody to hear it. */

@@ -1,5 +1,6 @@
 import type { DatabaseAddress } from '../database/client.ts'
 import type { Keys } from '../keys.ts'
+import type { Change } from '../storage/announced.ts'
 
 // What the primary and its workers say to each other, on the channel that Node opens between them.
 
@@ -11,8 +12,15 @@ export interface Assignment {
   database: DatabaseAddress
 }
 
-/** The answer to `ready`, and at any time after it `stop`. */
-export type ToWorker = { type: 'serve'; assignment: Assignment } | { type: 'stop' }
+/**
+ * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `announced` answers
+ * a worker's own `changed`.
+ */
+export type ToWorker =
+  | { type: 'serve'; assignment: Assignment }
+  | { type: 'stop' }
+  | { type: 'drop'; id: number; changes: Change[] }
+  | { type: 'announced'; id: number }
 
 /**
  * First `ready`, since Node drops what comes before somebody listens. A worker that cannot serve says in a line why, for
@@ -22,3 +30,5 @@ export type FromWorker =
   | { type: 'ready' }
   | { type: 'listening'; url: string }
   | { type: 'failed'; reason: string }
+  | { type: 'changed'; id: number; changes: Change[] }
+  | { type: 'dropped'; id: number }

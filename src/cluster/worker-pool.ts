@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { LONGEST_TIMER_MS } from '../duration.ts'
 import type { Serving } from '../serving.ts'
+import { ChangeRelay } from './change-relay.ts'
 import type { Assignment } from './messages.ts'
 import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
 import { WorkerStartError } from './worker-start-error.ts'
@@ -43,6 +44,7 @@ class WorkerPool {
   readonly #options: WorkerPoolOptions
   readonly #closing = new AbortController()
   readonly #running = new Set<WorkerProcess>()
+  readonly #relay = new ChangeRelay(this.#running)
   #places: Promise<void>[] = []
   #hasStarted = false
 
@@ -82,7 +84,7 @@ class WorkerPool {
     let waitMs = 0
     while (!signal.aborted) {
       const startedAt = performance.now()
-      const worker = new WorkerProcess(assignment)
+      const worker = new WorkerProcess(assignment, this.#relay)
       this.#running.add(worker)
       const url = await worker.url
       if (url !== undefined) {
@@ -91,6 +93,7 @@ class WorkerPool {
       }
       const end = await worker.ended
       this.#running.delete(worker)
+      this.#relay.forget(worker)
       if (signal.aborted) return
       if (!this.#hasStarted && !wasInterrupted(end)) return fails(new WorkerStartError(whyNotStarted(end)))
       if (performance.now() - startedAt > STEADY_MS) waitMs = 0

@@ -1,5 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
+import type { Change } from '../storage/announced.ts'
+import type { ChangeRelay } from './change-relay.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
 
 /** How a worker has ended. */
@@ -16,6 +18,7 @@ const LAST_WORDS_LIMIT_MS = 1000
 /** One process that answers requests, from its start to its end, as the primary sees it. */
 export class WorkerProcess {
   readonly #worker: Worker
+  readonly #relay: ChangeRelay
   #reason: string | undefined
   #isReady = false
   #isToStop = false
@@ -23,12 +26,16 @@ export class WorkerProcess {
   readonly url: Promise<string | undefined>
   readonly ended: Promise<WorkerEnd>
 
-  constructor(assignment: Assignment) {
+  /** @param relay tells the other workers what this one changes */
+  constructor(assignment: Assignment, relay: ChangeRelay) {
+    this.#relay = relay
     this.#worker = cluster.fork()
     const listening = new Promise<string>((resolve) => {
       this.#worker.on('message', (message: FromWorker) => {
         if (message.type === 'listening') resolve(message.url)
         else if (message.type === 'failed') this.#reason = message.reason
+        else if (message.type === 'changed') void this.#passOn(message)
+        else if (message.type === 'dropped') this.#relay.dropped(this, message.id)
         else this.#begin(assignment)
       })
     })
@@ -40,6 +47,21 @@ export class WorkerProcess {
   /** Undefined when the system had no room for it. */
   get pid(): number | undefined {
     return this.#worker.process.pid
+  }
+
+  /** Whether it may have something in memory. */
+  get isServing(): boolean {
+    return this.#isReady
+  }
+
+  /** Lets it drop from its memory what another has changed; it answers `dropped`. */
+  drop(id: number, changes: Change[]): void {
+    this.#tell({ type: 'drop', id, changes })
+  }
+
+  async #passOn({ id, changes }: { id: number; changes: Change[] }): Promise<void> {
+    await this.#relay.relay(this, changes)
+    this.#tell({ type: 'announced', id })
   }
 
   /** Asks it to finish its running requests, and to end. */

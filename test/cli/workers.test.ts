@@ -87,6 +87,22 @@ describe('a server with STORAGE_WORKERS=2', () => {
     expect([seen.status, seen.body.toString()]).toEqual([200, 'by one'])
   })
 
+  it('answers from the memory of no worker what another one has changed', async () => {
+    await send(url, 'POST', '/bucket', '{"name":"open","public":true}')
+    const path = '/object/public/open/often.txt'
+    const late: string[] = []
+    for (let round = 0; round < 40; round++) {
+      await line(round % 2).request('PUT', '/object/open/often.txt', [], `body ${round}`)
+      for (let read = 0; read < 6; read++) {
+        const found = await line((round + read + 1) % 2).request('GET', path)
+        if (found.body.toString() !== `body ${round}`) late.push(`${found.body} in round ${round}`)
+      }
+    }
+    expect(late).toEqual([])
+    await line(0).request('PUT', '/bucket/open', ['Content-Type: application/json'], '{"public":false}')
+    expect((await line(1).request('GET', path)).status).toBe(404)
+  })
+
   it('goes on in one worker with a resumable upload that another one has begun', async () => {
     const bytes = seededBytes('pieces', 900_000)
     const tus = ['Tus-Resumable: 1.0.0']

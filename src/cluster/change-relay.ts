@@ -1,0 +1,51 @@
+import type { Change } from '../storage/announced.ts'
+import type { WorkerProcess } from './worker-process.ts'
+
+/** By then no worker answers with what it has looked at before (decision 0020). In milliseconds. */
+const LIMIT_MS = 1000
+
+/** A change that some workers have not dropped from their memory yet. */
+interface Relayed {
+  left: Set<WorkerProcess>
+  onDropped(): void
+}
+
+/** Lets all workers drop from their memory what one of them has changed, before that one answers its client. */
+export class ChangeRelay {
+  readonly #workers: ReadonlySet<WorkerProcess>
+  readonly #underWay = new Map<number, Relayed>()
+  #count = 0
+
+  /** @param workers those that run, which come and go */
+  constructor(workers: ReadonlySet<WorkerProcess>) {
+    this.#workers = workers
+  }
+
+  /** Resolves once no other worker answers with what was before. */
+  async relay(from: WorkerProcess, changes: Change[]): Promise<void> {
+    const left = new Set([...this.#workers].filter((worker) => worker !== from && worker.isServing))
+    if (left.size === 0) return
+    const id = ++this.#count
+    await new Promise<void>((resolve) => {
+      const limit = setTimeout(resolve, LIMIT_MS)
+      const onDropped = () => {
+        clearTimeout(limit)
+        resolve()
+      }
+      this.#underWay.set(id, { left, onDropped })
+      for (const worker of left) worker.drop(id, changes)
+    })
+    this.#underWay.delete(id)
+  }
+
+  /** A worker has done so. */
+  dropped(worker: WorkerProcess, id: number): void {
+    const relayed = this.#underWay.get(id)
+    if (relayed?.left.delete(worker) && relayed.left.size === 0) relayed.onDropped()
+  }
+
+  /** A worker has ended, and its memory with it. */
+  forget(worker: WorkerProcess): void {
+    for (const id of this.#underWay.keys()) this.dropped(worker, id)
+  }
+}
