@@ -1,5 +1,4 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Logger } from 'pino'
 import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
 import { type BucketSettings, findBucketSettings } from '../database/buckets.ts'
@@ -9,42 +8,29 @@ import {
   beginUpload,
   type DeletedRow,
   deleteObjects,
-  findObject,
   findObjectId,
   ownRemovals,
   renameObject,
 } from '../database/objects.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { type Announce, announced } from './announced.ts'
-import type { ByteCache } from './byte-cache.ts'
 import { removeBytes } from './byte-removal.ts'
 import { guessContentType } from './content-type.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
-import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
-import { isStorableText, type NameRules, type ObjectName, parseObjectName } from './object-name.ts'
-import type { PublicObjects } from './public-objects.ts'
+import { isStorableText, type ObjectName, parseObjectName } from './object-name.ts'
+import { type Download, ObjectReads, type ObjectReadsOptions } from './object-reads.ts'
 import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
-import { reportCorrupted } from './quarantine.ts'
-import { type StoredObject, storedObject } from './stored-object.ts'
+import type { StoredObject } from './stored-object.ts'
 import { unlessKept } from './unless-kept.ts'
 import type { UploadRequest } from './upload-request.ts'
 import { checkFits } from './upload-rules.ts'
 
-export interface FileStorageOptions {
-  database: Database
-  backend: Backend
-  logger: Logger
+export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
-  nameRules: NameRules
-  /** Whether whole reads are hashed again, and cut off when they differ. */
-  verifyReads: boolean
   heartbeats: Heartbeats
-  /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
-  publicObjects: PublicObjects | undefined
-  byteCache: ByteCache | undefined
   announce: Announce
   now: () => Date
 }
@@ -54,20 +40,6 @@ const SMALL_BODY = 256 * 1024
 
 /** Names per transaction of a bulk delete (contract §3.8). */
 const DELETE_BATCH = 500
-
-/** Access for which a public bucket's objects need no policy. */
-const SKIPS_RLS: ReadonlySet<Access> = new Set(['public', 'caller'])
-
-interface Found {
-  object: StoredObject
-  /** Whether its bucket is public. */
-  isPublic: boolean
-}
-
-export interface Download {
-  object: StoredObject
-  bytes: ObjectBytes
-}
 
 export interface CopyRequest {
   from: { bucket: string; name: string }
@@ -90,11 +62,13 @@ export class FileStorage {
   readonly #options: FileStorageOptions
   readonly #database: Database
   readonly #backend: Backend
+  readonly #reads: ObjectReads
 
   constructor(options: FileStorageOptions) {
     this.#options = options
     this.#database = options.database
     this.#backend = options.backend
+    this.#reads = new ObjectReads(options)
   }
 
   /**
@@ -185,107 +159,19 @@ export class FileStorage {
     return name
   }
 
-  /**
-   * Finds an object that this access may see.
-   *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey
-   */
-  async find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
-    return (await this.#find(caller, access, bucket, name)).object
-  }
-
   /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
-  async #find(caller: Caller, access: Access, bucket: string, name: string): Promise<Found> {
-    const row = await findObject(this.#database, caller, access, bucket, this.#parseName(name))
-    if (row === 'noBucket') throw new StorageError('NoSuchBucket')
-    if (row === null) throw new StorageError('NoSuchKey')
-    return { object: storedObject(row), isPublic: row.isPublic }
+  find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
+    return this.#reads.find(caller, access, bucket, name)
   }
 
-  /** The same, for reading its bytes: what anybody may read is kept in memory. */
-  async #findAndRemember(
-    caller: Caller,
-    access: Access,
-    bucket: string,
-    name: string,
-  ): Promise<StoredObject> {
-    const { publicObjects } = this.#options
-    const find = () => this.#find(caller, access, bucket, name)
-    const { object } = await (publicObjects ? publicObjects.during(bucket, name, find) : find())
-    return object
+  /** @throws as `ObjectReads.download` */
+  download(...request: Parameters<ObjectReads['download']>): Promise<Download> {
+    return this.#reads.download(...request)
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
   inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
-    const { publicObjects, byteCache } = this.#options
-    const object = publicObjects?.get(bucket, name)
-    const bytes = object?.location && !object.isCorrupted && byteCache?.get(object.location.version)
-    return object && bytes ? { object, bytes } : undefined
-  }
-
-  /**
-   * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
-   * replaced at that very moment.
-   *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
-   */
-  async download(
-    caller: Caller,
-    access: Access,
-    bucket: string,
-    name: string,
-    plan: (object: StoredObject) => ReadPlan,
-  ): Promise<Download> {
-    const { publicObjects } = this.#options
-    const remembered = SKIPS_RLS.has(access) ? publicObjects?.get(bucket, name) : undefined
-    if (remembered) {
-      try {
-        return await this.#open(remembered, plan)
-      } catch (error) {
-        if (!hasCode(error, 'MissingBytes')) throw error
-        publicObjects?.drop(bucket, name) // replaced by another server, less than a second ago
-      }
-    }
-    return this.#whileReplaced(
-      () => this.#findAndRemember(caller, access, bucket, name),
-      (object) => this.#open(object, plan),
-    )
-  }
-
-  /**
-   * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
-   * row has others. Busy writers can do so several times in a row; each time there is another version.
-   */
-  async #whileReplaced<T>(
-    find: () => Promise<StoredObject>,
-    work: (object: StoredObject) => Promise<T>,
-  ): Promise<T> {
-    let object = await find()
-    for (;;) {
-      try {
-        return await work(object)
-      } catch (error) {
-        if (!hasCode(error, 'MissingBytes')) throw error
-        const { version } = object
-        object = await find()
-        if (object.version !== version) continue
-        this.#options.logger.error(
-          { bucket: object.bucket, path: object.name, version },
-          'drift: a row has no bytes, or not as many as it says',
-        )
-        throw error
-      }
-    }
-  }
-
-  async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
-    const { verifyReads, byteCache } = this.#options
-    const bytes = await readBytes(this.#backend, object, plan(object), {
-      cache: byteCache,
-      verify: verifyReads,
-      damaged: () => reportCorrupted(this.#options, object),
-    })
-    return { object, bytes }
+    return this.#reads.inMemory(bucket, name)
   }
 
   /**
@@ -373,7 +259,7 @@ export class FileStorage {
     const bucket = await this.#findBucket(request.to.bucket)
     const { from } = request
     try {
-      return await this.#whileReplaced(
+      return await this.#reads.whileReplaced(
         () => this.find(caller, 'policy', from.bucket, from.name),
         (source) => this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
       )

@@ -1,0 +1,156 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../backend/backend.ts'
+import type { Caller } from '../database/as-caller.ts'
+import type { Database } from '../database/client.ts'
+import { type Access, findObject } from '../database/objects.ts'
+import { hasCode, StorageError } from '../errors.ts'
+import type { ByteCache } from './byte-cache.ts'
+import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
+import { type NameRules, parseObjectName } from './object-name.ts'
+import type { PublicObjects } from './public-objects.ts'
+import { reportCorrupted } from './quarantine.ts'
+import { type StoredObject, storedObject } from './stored-object.ts'
+
+export interface ObjectReadsOptions {
+  database: Database
+  backend: Backend
+  logger: Logger
+  nameRules: NameRules
+  /** Whether whole reads are hashed again, and cut off when they differ. */
+  verifyReads: boolean
+  /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
+  publicObjects: PublicObjects | undefined
+  byteCache: ByteCache | undefined
+}
+
+/** Access for which a public bucket's objects need no policy. */
+const SKIPS_RLS: ReadonlySet<Access> = new Set(['public', 'caller'])
+
+interface Found {
+  object: StoredObject
+  /** Whether its bucket is public. */
+  isPublic: boolean
+}
+
+export interface Download {
+  object: StoredObject
+  bytes: ObjectBytes
+}
+
+/** The part of `FileStorage` that reads: rows from the database or from memory, then their bytes (design §3). */
+export class ObjectReads {
+  readonly #options: ObjectReadsOptions
+
+  constructor(options: ObjectReadsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Finds an object that this access may see.
+   *
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey
+   */
+  async find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
+    return (await this.#find(caller, access, bucket, name)).object
+  }
+
+  /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
+  async #find(caller: Caller, access: Access, bucket: string, name: string): Promise<Found> {
+    const row = await findObject(
+      this.#options.database,
+      caller,
+      access,
+      bucket,
+      parseObjectName(name, this.#options.nameRules),
+    )
+    if (row === 'noBucket') throw new StorageError('NoSuchBucket')
+    if (row === null) throw new StorageError('NoSuchKey')
+    return { object: storedObject(row), isPublic: row.isPublic }
+  }
+
+  /** The same, for reading its bytes: what anybody may read is kept in memory. */
+  async #findAndRemember(
+    caller: Caller,
+    access: Access,
+    bucket: string,
+    name: string,
+  ): Promise<StoredObject> {
+    const { publicObjects } = this.#options
+    const find = () => this.#find(caller, access, bucket, name)
+    const { object } = await (publicObjects ? publicObjects.during(bucket, name, find) : find())
+    return object
+  }
+
+  /** A public object whose row and bytes are both in memory. Costs nothing. */
+  inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
+    const { publicObjects, byteCache } = this.#options
+    const object = publicObjects?.get(bucket, name)
+    const bytes = object?.location && !object.isCorrupted && byteCache?.get(object.location.version)
+    return object && bytes ? { object, bytes } : undefined
+  }
+
+  /**
+   * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
+   * replaced at that very moment.
+   *
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
+   */
+  async download(
+    caller: Caller,
+    access: Access,
+    bucket: string,
+    name: string,
+    plan: (object: StoredObject) => ReadPlan,
+  ): Promise<Download> {
+    const { publicObjects } = this.#options
+    const remembered = SKIPS_RLS.has(access) ? publicObjects?.get(bucket, name) : undefined
+    if (remembered) {
+      try {
+        return await this.#open(remembered, plan)
+      } catch (error) {
+        if (!hasCode(error, 'MissingBytes')) throw error
+        publicObjects?.drop(bucket, name) // replaced by another server, less than a second ago
+      }
+    }
+    return this.whileReplaced(
+      () => this.#findAndRemember(caller, access, bucket, name),
+      (object) => this.#open(object, plan),
+    )
+  }
+
+  /**
+   * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
+   * row has others. Busy writers can do so several times in a row; each time there is another version.
+   */
+  async whileReplaced<T>(
+    find: () => Promise<StoredObject>,
+    work: (object: StoredObject) => Promise<T>,
+  ): Promise<T> {
+    let object = await find()
+    for (;;) {
+      try {
+        return await work(object)
+      } catch (error) {
+        if (!hasCode(error, 'MissingBytes')) throw error
+        const { version } = object
+        object = await find()
+        if (object.version !== version) continue
+        this.#options.logger.error(
+          { bucket: object.bucket, path: object.name, version },
+          'drift: a row has no bytes, or not as many as it says',
+        )
+        throw error
+      }
+    }
+  }
+
+  async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
+    const { verifyReads, byteCache } = this.#options
+    const bytes = await readBytes(this.#options.backend, object, plan(object), {
+      cache: byteCache,
+      verify: verifyReads,
+      damaged: () => reportCorrupted(this.#options, object),
+    })
+    return { object, bytes }
+  }
+}
