@@ -10,10 +10,6 @@ export class Turns {
     private readonly full: ErrorCode,
   ) {}
 
-  get taken(): number {
-    return this.#taken
-  }
-
   /** Takes a place. Returns what gives it back; a second time that does nothing. @throws the error for full */
   take(): () => void {
     if (this.#taken >= this.most) throw new StorageError(this.full)

@@ -28,18 +28,13 @@ export class Connections {
     return this.#most + Math.min(this.#most, SPARE)
   }
 
-  get count(): number {
-    return this.#open.size
-  }
-
-  /** @returns false if it is known already */
-  add(socket: Socket): boolean {
-    if (this.#open.has(socket)) return false
+  /** One that is known already changes nothing: `http-server.ts` hands in a connection again after a refused upgrade. */
+  add(socket: Socket): void {
+    if (this.#open.has(socket)) return
     this.#open.set(socket, new Set())
     socket.once('close', () => this.#end(socket))
     if (this.#open.size > this.#most) this.#makeRoom(socket)
     this.#idle.add(socket)
-    return true
   }
 
   /**

@@ -63,7 +63,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
     if (connections.isQuiet(incoming.socket) && publicHits.answer(incoming, outgoing)) return
     outgoing.setMaxListeners(MOST_LISTENERS)
     if (!connections.begin(incoming.socket, outgoing)) return
-    watched(incoming, outgoing, pace)
+    endWhenStalled(incoming, outgoing, pace)
     pace.watch(incoming, outgoing)
     void handle(escaped(incoming), outgoing)
   }
@@ -113,9 +113,9 @@ const newest = new WeakMap<
  * Gives up a connection on which a body has stalled, on either side; not one that waits for us. Who reads slowly is not
  * cut off as long as the kernel's buffer empties now and then, so that this is also the least that he has to read.
  */
-function watched(incoming: IncomingMessage, outgoing: ServerResponse, pace: BodyPace): ServerResponse {
+function endWhenStalled(incoming: IncomingMessage, outgoing: ServerResponse, pace: BodyPace): void {
   newest.set(incoming.socket, { incoming, outgoing, isFollowed: false })
-  return outgoing.on('timeout', (socket: Socket) => {
+  outgoing.on('timeout', (socket: Socket) => {
     if (outgoing.headersSent) socket.destroy()
     else pace.breakOff(incoming)
   })

@@ -49,7 +49,7 @@ export class RequestLog {
   readonly middleware: MiddlewareHandler<Env> = (c, next) => {
     const { incoming, outgoing } = c.env
     const about: RequestNotes = {}
-    const requestId = this.begin(incoming, outgoing as ServerResponse, about)
+    const requestId = this.#begin(incoming, outgoing as ServerResponse, about)
     c.set('log', about)
     c.set('requestId', requestId)
     // On Node's response, so that what is sent past Hono carries them too.
@@ -76,7 +76,7 @@ export class RequestLog {
    * @param about may be added to until then
    * @returns the request's id, for its headers
    */
-  begin(incoming: IncomingMessage, outgoing: ServerResponse, about: RequestNotes): string {
+  #begin(incoming: IncomingMessage, outgoing: ServerResponse, about: RequestNotes): string {
     const startedAt = performance.now()
     const requestId = requestIdOf(incoming)
     if (!this.#logger.isLevelEnabled('info')) return requestId

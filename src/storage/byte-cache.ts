@@ -31,10 +31,6 @@ export class ByteCache {
     }
     if (createHash('sha256').update(bytes).digest('hex') === checksum) this.#bytes.set(version, bytes)
   }
-
-  drop(version: string): void {
-    this.#bytes.delete(version)
-  }
 }
 
 /** What an entry takes besides its bytes, about. */
