@@ -12,7 +12,8 @@ import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import type { Keys } from './keys.ts'
-import { affordableConnections } from './open-files.ts'
+import { affordableConnections } from './open-file-limit.ts'
+import { Places } from './places.ts'
 import type { Announce, Change } from './storage/announced.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { ByteCache } from './storage/byte-cache.ts'
@@ -23,7 +24,6 @@ import { PublicObjects } from './storage/public-objects.ts'
 import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { UploadLocks } from './storage/upload-locks.ts'
-import { Turns } from './turns.ts'
 import { packageVersion } from './version.ts'
 
 /** What answers requests: this process, or several workers (decision 0018). */
@@ -103,7 +103,7 @@ function openConnections(wanted: number, logger: Logger): Connections {
   if (most < wanted) {
     logger.info(
       { most },
-      'fewer connections than STORAGE_MAX_CONNECTIONS: each may need a file too (ulimit -n)',
+      'fewer connections than STORAGE_MAX_CONNECTIONS: each may need a file too (ulimit -Hn)',
     )
   }
   return new Connections(most)
@@ -187,7 +187,7 @@ function buildApp(parts: AppParts) {
       keepAliveMs: config.eventsKeepAliveMs,
       connections,
       maxRequests: config.limits.requests,
-      uploads: new Turns(config.limits.uploads, 'TooManyUploads'),
+      uploads: new Places(config.limits.uploads, 'TooManyUploads'),
       checks,
       maxFileSize,
       userBuckets,

@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import { StorageError } from '../errors.ts'
-import { Turns } from '../turns.ts'
+import { Places } from '../places.ts'
 import type { Connections } from './connections.ts'
 import type { Env } from './env.ts'
 import { requestTarget } from './request-path.ts'
@@ -20,7 +20,7 @@ export function admission(
   { connections, most }: { connections: Connections; most: number },
   logger: Logger,
 ): MiddlewareHandler<Env> {
-  const turns = new Turns(most, 'ServerBusy')
+  const places = new Places(most, 'ServerBusy')
   return async (c, next) => {
     const { incoming, outgoing } = c.env
     const { path } = requestTarget(incoming)
@@ -28,7 +28,7 @@ export function admission(
     let giveBack: () => void
     try {
       if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
-      giveBack = turns.take()
+      giveBack = places.take()
     } catch (error) {
       if (isTusPath(path)) return tusError(c, error, logger, incoming.method === 'HEAD')
       throw error

@@ -1,12 +1,12 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Events } from '../events/open.ts'
+import type { Places } from '../places.ts'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable-uploads.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
-import type { Turns } from '../turns.ts'
 import type { Connections } from './connections.ts'
 import type { RequestNotes } from './request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
@@ -26,7 +26,7 @@ export interface Services {
   /** Most requests at once. */
   maxRequests: number
   /** Places for uploads under way. */
-  uploads: Turns
+  uploads: Places
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

@@ -23,8 +23,8 @@ export interface ObjectReadsOptions {
   byteCache: ByteCache | undefined
 }
 
-/** Access for which a public bucket's objects need no policy. */
-const SKIPS_RLS: ReadonlySet<Access> = new Set(['public', 'caller'])
+/** Access for which the objects of a public bucket need no policy: their rows may come from memory. */
+const OPEN_IF_PUBLIC: ReadonlySet<Access> = new Set(['public', 'caller'])
 
 interface Found {
   object: StoredObject
@@ -103,7 +103,7 @@ export class ObjectReads {
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
     const { publicObjects } = this.#options
-    const remembered = SKIPS_RLS.has(access) ? publicObjects?.get(bucket, name) : undefined
+    const remembered = OPEN_IF_PUBLIC.has(access) ? publicObjects?.get(bucket, name) : undefined
     if (remembered) {
       try {
         return await this.#open(remembered, plan)

@@ -8,12 +8,12 @@ const OWN_FILES = 48
  * most. Node itself raises what may be open to the hard limit (`ulimit -Hn`).
  */
 export function affordableConnections(wanted: number): number {
-  const most = openFiles()
+  const most = openFileLimit()
   return most === null ? wanted : Math.min(wanted, Math.max(8, Math.floor((most - OWN_FILES) / 2)))
 }
 
-/** Null where nothing says so: on other systems than Linux. */
-function openFiles(): number | null {
+/** How many files this process may have open; null where nothing says so: on other systems than Linux. */
+function openFileLimit(): number | null {
   try {
     const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
     return soft === undefined ? null : Number(soft)

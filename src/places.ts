@@ -1,7 +1,7 @@
 import { type ErrorCode, StorageError } from './errors.ts'
 
 /** A number of places for work that is under way. Nobody waits for one: there is one now, or an error. */
-export class Turns {
+export class Places {
   #taken = 0
 
   constructor(
