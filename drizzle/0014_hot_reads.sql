@@ -1,7 +1,7 @@
 -- Hot reads as one call each, and what the cache of public objects needs (decision 0020): to know that a row may be kept,
 -- and what has changed since.
 
--- As before (0007), and whether anybody may read it: then RLS was not asked.
+-- As before (0007), and whether the bucket is public: then anybody may read what was found.
 drop function storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean);
 --> statement-breakpoint
 create function storage.read_object(

@@ -20,9 +20,9 @@ interface Connection {
 }
 
 /**
- * Connections for short questions, of which there are very many. As long as answers come quickly, one connection takes
- * them all, one behind the other: each further one is a process of PostgreSQL that has to be woken for every question,
- * which halves the rate on a small machine. When answers take long, as policies of users may, or the connections have
+ * Connections for short questions, of which there are very many (decision 0021). As long as answers come quickly, one
+ * connection takes them all, one behind the other: each further one is a process of PostgreSQL that has to be woken for
+ * every question, on the cores that this one runs on, too. When answers take long, as policies of users may, or the connections have
  * their fill, questions are spread over all of them and the pool.
  */
 export class HotReads {
