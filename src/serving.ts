@@ -5,7 +5,6 @@ import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { UploadSession } from './database/upload-session.ts'
 import { type Events, openEvents } from './events/open.ts'
-import { PublicChanges } from './events/public-changes.ts'
 import { createApp } from './http/app.ts'
 import { Connections } from './http/connections.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
@@ -14,13 +13,11 @@ import { TokenVerifier } from './http/token-verifier.ts'
 import type { Keys } from './keys.ts'
 import { affordableConnections } from './open-file-limit.ts'
 import { Places } from './places.ts'
-import type { Announce, Change } from './storage/announced.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
-import { ByteCache } from './storage/byte-cache.ts'
 import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
+import { HotObjects } from './storage/hot-objects.ts'
 import { ObjectLists } from './storage/object-lists.ts'
-import { PublicObjects } from './storage/public-objects.ts'
 import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { UploadLocks } from './storage/upload-locks.ts'
@@ -51,16 +48,12 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   const session = new UploadSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
   const events = await openEvents({ config, database, logger })
-  const { cacheSize } = config
-  const publicObjects = cacheSize > 0 ? new PublicObjects(cacheSize * ROWS_SHARE) : undefined
-  const byteCache = cacheSize > 0 ? new ByteCache(cacheSize * (1 - ROWS_SHARE)) : undefined
-  const publicChanges =
-    publicObjects && new PublicChanges({ database, outbox: events.outbox, objects: publicObjects, logger })
+  const { outbox, subscriptions } = events
+  const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, siblings: parts.siblings })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const { supabaseCompat, corsOrigins, limits } = config
   const connections = openConnections(limits.connections, logger)
-  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, publicObjects, byteCache })
-  const { subscriptions } = events
+  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, hotObjects })
   const realtime = new Realtime({
     tokens,
     subscriptions,
@@ -72,18 +65,18 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   const server = createHttpServer({ ...app, realtime, supabaseCompat, connections, limits, logger })
   const url = await listen(server, config)
   events.start()
-  publicChanges?.start()
+  hotObjects.start()
   return {
     url,
     close: async () => {
       uploadLocks.close()
       await Promise.all([
         events.close(),
-        publicChanges?.close(),
+        hotObjects.close(),
         drainServer(server, connections, config.shutdownTimeoutMs, logger),
         realtime.close(),
       ])
-      await events.outbox.close()
+      await outbox.close()
       await session.close()
     },
   }
@@ -93,8 +86,7 @@ interface AppParts extends ServingParts {
   uploadLocks: UploadLocks
   events: Events
   tokens: TokenVerifier
-  publicObjects: PublicObjects | undefined
-  byteCache: ByteCache | undefined
+  hotObjects: HotObjects
   connections: Connections
 }
 
@@ -110,37 +102,13 @@ function openConnections(wanted: number, logger: Logger): Connections {
 }
 
 function buildApp(parts: AppParts) {
-  const {
-    config,
-    keys,
-    backend,
-    database,
-    logger,
-    uploadLocks,
-    events,
-    tokens,
-    connections,
-    publicObjects,
-    byteCache,
-  } = parts
+  const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections } = parts
+  const { publicObjects, byteCache, announce } = parts.hotObjects
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
-  const { siblings } = parts
-  const drop = (changes: Change[]) => {
-    for (const { bucket, names } of changes) {
-      if (names === null) publicObjects?.dropBucket(bucket)
-      else for (const name of names) publicObjects?.drop(bucket, name)
-    }
-  }
-  const announce: Announce = async (changes) => {
-    drop(changes)
-    events.outbox.wake()
-    if (publicObjects) await siblings?.announce(changes)
-  }
-  if (siblings) siblings.onChanges = drop
   const files = new FileStorage({
     database,
     backend,
@@ -200,9 +168,6 @@ function buildApp(parts: AppParts) {
     logger,
   )
 }
-
-/** Of the memory for what is read often, the part for rows; the rest is for bytes. */
-const ROWS_SHARE = 0.25
 
 /** A few may be lost without an upload being given up. */
 const HEARTBEATS_PER_GRACE = 5

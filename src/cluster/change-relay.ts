@@ -23,7 +23,7 @@ export class ChangeRelay {
 
   /** Resolves once no other worker answers with what was before. */
   async relay(from: WorkerProcess, changes: Change[]): Promise<void> {
-    const left = new Set([...this.#workers].filter((worker) => worker !== from && worker.isServing))
+    const left = new Set([...this.#workers].filter((worker) => worker !== from && worker.mayRemember))
     if (left.size === 0) return
     const id = ++this.#count
     await new Promise<void>((resolve) => {

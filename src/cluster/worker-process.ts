@@ -50,7 +50,7 @@ export class WorkerProcess {
   }
 
   /** Whether it may have something in memory. */
-  get isServing(): boolean {
+  get mayRemember(): boolean {
     return this.#isReady
   }
 

@@ -39,7 +39,7 @@ export interface Session {
   close(): Promise<void>
 }
 
-/** Connections that hot reads have for themselves, at most; of a small pool up to half. */
+/** Connections that hot reads have for themselves, at most; they begin with half of what a pool has beyond four. */
 const FOR_HOT_READS = 4
 
 /** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
@@ -57,7 +57,7 @@ export function openDatabase(
   address: DatabaseAddress,
   { connections, timeoutMs }: DatabaseOptions,
 ): Database {
-  const forHotReads = Math.min(FOR_HOT_READS, Math.floor(connections / 2))
+  const forHotReads = Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
   const settings: postgres.Options<Record<string, never>> = {
     max: connections - forHotReads,
     // A reconnecting pool asks at this pace; the default backs off for up to a minute.

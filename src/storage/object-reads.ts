@@ -77,7 +77,7 @@ export class ObjectReads {
   ): Promise<StoredObject> {
     const { publicObjects } = this.#options
     const find = () => this.#find(caller, access, bucket, name)
-    const { object } = await (publicObjects ? publicObjects.during(bucket, name, find) : find())
+    const { object } = await (publicObjects ? publicObjects.remember(bucket, name, find) : find())
     return object
   }
 

@@ -43,7 +43,7 @@ export class PublicObjects {
   }
 
   /** Reads a row by `find`, and keeps it if anybody may see it and no change has overtaken it. */
-  async during<Found extends { isPublic: boolean; object: StoredObject }>(
+  async remember<Found extends { isPublic: boolean; object: StoredObject }>(
     bucket: string,
     name: string,
     find: () => Promise<Found>,

@@ -6,7 +6,7 @@ import { until } from '../support/wait.ts'
 let made: Awaited<ReturnType<typeof createTestDatabase>>
 let database: Database
 beforeEach(async () => {
-  made = await createTestDatabase()
+  made = await createTestDatabase({ connections: 10 })
   database = made.database
 })
 afterEach(async () => {

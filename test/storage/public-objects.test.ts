@@ -32,15 +32,15 @@ function reading(bucket: string, name: string) {
   const row = new Promise<ReturnType<typeof found>>((resolve) => {
     arrive = () => resolve(found(bucket, name))
   })
-  const done = objects.during(bucket, name, () => row)
+  const done = objects.remember(bucket, name, () => row)
   return { arrive, done }
 }
 
 describe('a row', () => {
   it('is kept once it was read, if its bucket is public', async () => {
-    await objects.during('open', 'a', async () => found('open', 'a'))
+    await objects.remember('open', 'a', async () => found('open', 'a'))
     expect(objects.get('open', 'a')?.name).toBe('a')
-    await objects.during('closed', 'a', async () => found('closed', 'a', false))
+    await objects.remember('closed', 'a', async () => found('closed', 'a', false))
     expect(objects.get('closed', 'a')).toBeUndefined()
   })
 
@@ -52,7 +52,7 @@ describe('a row', () => {
     ["another bucket's change", () => objects.dropBucket('ope'), true],
   ]
   it.each(CHANGES)('by %s: dropped, and not kept if it was being read then', async (_name, change, stays) => {
-    await objects.during('open', 'a', async () => found('open', 'a'))
+    await objects.remember('open', 'a', async () => found('open', 'a'))
     const early = reading('open', 'a')
     const alike = reading('open', 'a')
     change()
@@ -60,7 +60,7 @@ describe('a row', () => {
     early.arrive()
     await early.done
     expect(objects.get('open', 'a') !== undefined).toBe(stays)
-    await objects.during('open', 'a', async () => found('open', 'a'))
+    await objects.remember('open', 'a', async () => found('open', 'a'))
     expect(objects.get('open', 'a')).toBeDefined()
     change()
     alike.arrive()
@@ -69,7 +69,7 @@ describe('a row', () => {
   })
 
   it('is not told from memory unless what others changed was looked for within the last second', async () => {
-    await objects.during('open', 'a', async () => found('open', 'a'))
+    await objects.remember('open', 'a', async () => found('open', 'a'))
     objects.confirm(performance.now() - 1000)
     expect(objects.get('open', 'a')).toBeUndefined()
     objects.confirm(performance.now())
@@ -78,7 +78,7 @@ describe('a row', () => {
 })
 
 it('names the buckets of which there are rows, or may be in a moment', async () => {
-  await objects.during('one', 'a', async () => found('one', 'a'))
+  await objects.remember('one', 'a', async () => found('one', 'a'))
   const { arrive, done } = reading('two', 'b/c')
   expect(objects.buckets.sort()).toEqual(['one', 'two'])
   arrive()
@@ -105,7 +105,7 @@ it('takes no more memory than it may', async () => {
   const small = new PublicObjects(20_000)
   small.confirm(performance.now())
   for (let index = 0; index < 100; index++) {
-    await small.during('open', `${index}`, async () => found('open', `${index}`))
+    await small.remember('open', `${index}`, async () => found('open', `${index}`))
   }
   const kept = Array.from({ length: 100 }, (_, index) => small.get('open', `${index}`)).filter(Boolean)
   expect(kept.length).toBeGreaterThan(5)
