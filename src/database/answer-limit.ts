@@ -16,8 +16,12 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
   const { begin, unsafe } = sql
   let abandoned = 0
 
-  /** One that is never handed to the driver, as a part of another, has no limit. */
-  function limited<T>(given: T, onLate: () => void = () => {}): T {
+  /**
+   * One that is never handed to the driver, as a part of another, has no limit.
+   *
+   * @param onLate what to do with one that is late besides
+   */
+  function limited<T>(given: T, onLate: (query: DriverQuery) => void): T {
     if (!(given instanceof Promise)) return given // a name, or values: a part of a statement
     const query = given as unknown as DriverQuery
     const { handler, resolve, reject } = query
@@ -25,8 +29,7 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
     query.handler = (self) => {
       timer = setTimeout(() => {
         reject(noAnswer())
-        if (query.state === null) query.cancel() // it still waits for a connection
-        onLate()
+        onLate(query)
       }, limitMs)
       handler(self)
     }
@@ -65,7 +68,7 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
         if (isLate) throw noAnswer() // nobody would hear what comes of it
         const { unsafe } = tx
         tx.unsafe = ((...args: Parameters<typeof unsafe>) =>
-          limited(unsafe(...args), onLate)) as typeof unsafe
+          limited(unsafe(...args), onLate)) as typeof unsafe // not cancelled: what waits behind it would wait for ever
         try {
           return await work(tx)
         } finally {
@@ -76,11 +79,16 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
     })
   }
 
-  const query = (...args: Parameters<typeof sql>) => limited(sql(...args))
+  const query = (...args: Parameters<typeof sql>) => limited(sql(...args), forget)
   return Object.assign(query, sql, {
     begin: limitedBegin,
-    unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args)),
+    unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), forget),
   }) as unknown as postgres.Sql // the same but for these
+}
+
+/** Takes it out of the driver's queue, if it still waits there for a connection. */
+function forget(query: DriverQuery): void {
+  if (query.state === null) query.cancel()
 }
 
 function noAnswer(): StorageError {

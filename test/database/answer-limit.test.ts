@@ -98,4 +98,22 @@ describe('a database that accepts and never answers', () => {
       expect(await (await server.request('GET', '/object/box/middle')).text()).toBe('y')
     },
   )
+
+  it('longer than the limit, many times: no connection stays in a transaction', async () => {
+    for (let round = 0; round < 4; round++) {
+      proxy.decide = (about) => {
+        if (about.includes('storage.act_as')) proxy.mode = 'hang'
+        return undefined
+      }
+      expect((await server.request('PUT', `/object/box/round-${round}`, { body: 'x' })).status).toBe(503)
+      proxy.decide = undefined
+      proxy.mode = 'pass'
+    }
+    await until(async () => {
+      const [open] = await server.admin`
+        select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`
+      return open === undefined
+    }, 'all transactions have ended')
+    expect((await server.request('PUT', '/object/box/after', { body: 'y' })).status).toBe(201)
+  })
 })
