@@ -90,10 +90,14 @@ create function storage.changed_names(after bigint, most integer) returns table 
   limit most
 $$;
 --> statement-breakpoint
--- Which of these buckets are still there and public: a change of a bucket is no event.
+-- Which of these buckets are still there and public, and have nothing that is marked as corrupted: a change of a bucket
+-- is no event, nor is a mark.
 create function storage.still_public(buckets text[]) returns setof text
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select b.id from storage.buckets b where b.id = any (buckets) and b.public
+  select b.id from storage.buckets b
+  where b.id = any (buckets) and b.public and not exists (
+    select from storage.objects o where o.bucket_id = b.id and o.quarantine_reason = 'corrupted'
+  )
 $$;
 --> statement-breakpoint
 revoke execute on function

@@ -76,12 +76,16 @@ export class PublicChanges {
     }
     while (this.#position < newest) {
       const changes = await changedNames(database, this.#position, PAGE)
+      if (changes[0]?.position !== this.#position + 1) {
+        objects.clear() // what the retention has taken away nobody can name any more
+        this.#position = newest
+        return
+      }
       for (const { bucket, path, oldBucket, oldPath } of changes) {
         if (path === null) objects.dropBucket(bucket)
         else objects.drop(bucket, path)
         if (oldBucket !== null && oldPath !== null) objects.drop(oldBucket, oldPath)
       }
-      // What the retention has taken away leaves a gap at the end.
       this.#position = changes.at(-1)?.position ?? newest
     }
   }

@@ -42,7 +42,7 @@ export async function readBytes(
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
-  const cached = cache?.get(location.version)
+  const cached = cache?.get(object)
   if (cached) return part === 'whole' ? cached : cached.subarray(part.start, part.end + 1)
   const url = direct && (await backend.directUrl(location, size, direct))
   if (url) return url

@@ -85,7 +85,7 @@ export class ObjectReads {
   inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
     const { publicObjects, byteCache } = this.#options
     const object = publicObjects?.get(bucket, name)
-    const bytes = object?.location && !object.isCorrupted && byteCache?.get(object.location.version)
+    const bytes = object && !object.isCorrupted && byteCache?.get(object)
     return object && bytes ? { object, bytes } : undefined
   }
 

@@ -54,7 +54,9 @@ export class PublicObjects {
     this.#reading.set(key, beside.add(reading))
     try {
       const found = await find()
-      if (found.isPublic && !reading.isOvertaken) this.#rows.set(key, found.object)
+      // That a mark is taken away is no event.
+      const isToKeep = found.isPublic && !found.object.isCorrupted && !reading.isOvertaken
+      if (isToKeep) this.#rows.set(key, found.object)
       return found
     } finally {
       beside.delete(reading)

@@ -211,3 +211,61 @@ it('bytes that the disk has damaged are not kept', async () => {
   await writeFile(file, 'content')
   expect(await read('damaged')).toBe('content')
 })
+
+it('a row whose size is not that of its bytes is refused, and never framed wrongly', async () => {
+  await put('resized', 'content')
+  await warm('resized')
+  await server.admin`
+    update storage.objects set metadata = jsonb_set(metadata, '{size}', '3') where bucket_id = ${bucket}`
+  await until(async () => (await read('resized')) !== 'content', 'the change is seen')
+  expect(await read('resized', uncached)).toBe('404')
+  for (let round = 0; round < 3; round++) expect(await read('resized')).toBe('404')
+})
+
+it('an object that was marked as corrupted is not sent, and is again once the mark is taken away', async () => {
+  const mark = (reason: string | null) => server.admin`
+    update storage.objects set quarantine_reason = ${reason} where bucket_id = ${bucket}`
+  await put('marked', 'x'.repeat(300_000))
+  await warm('marked')
+  await mark('corrupted')
+  await until(async () => (await get('marked')).status === 500, 'it is not sent')
+  for (let round = 0; round < 3; round++) expect((await get('marked')).status).toBe(500)
+  await mark(null)
+  await until(async () => (await get('marked')).status === 200, 'it is sent')
+})
+
+it('changes whose events are forgotten before they were looked at are followed', async () => {
+  await put('one', 'content')
+  await put('two', 'content')
+  for (let round = 0; round < 3; round++) await warm('one') // until its bytes are in memory, too
+  proxy.mode = 'refuse'
+  proxy.cutAll()
+  for (const name of ['one', 'two']) {
+    await server.admin`
+      update storage.objects set metadata = jsonb_set(metadata, '{cacheControl}', '"max-age=7"')
+      where bucket_id = ${bucket} and name = ${name}`
+    await server.admin`select storage.order_events()`
+  }
+  await server.admin`
+    with old as (
+      delete from storage.event_order where position < (select max(position) from storage.event_order)
+      returning event_id
+    )
+    delete from storage.events where id in (select event_id from old)`
+  await until(async () => (await read('one')) === '503', 'the last look is too old')
+  proxy.mode = 'pass'
+  await until(async () => (await get('two')).ok, 'the database is there again')
+  await warm('two')
+  expect((await get('one')).headers.get('cache-control')).toBe('max-age=7')
+})
+
+it('a row that names the version of a private object does not open it', async () => {
+  await server.createBucket(`closed-${count}`)
+  const path = `/storage/v1/object/closed-${count}/secret`
+  await server.request('PUT', path, { body: 'secret' })
+  for (let round = 0; round < 3; round++) expect((await server.request('GET', path)).status).toBe(200)
+  await server.admin`
+    insert into storage.objects (bucket_id, name, version, metadata)
+    select ${bucket}, name, version, metadata from storage.objects where bucket_id = ${`closed-${count}`}`
+  for (const on of [uncached, server]) expect(await read('secret', on)).toBe('404')
+})
