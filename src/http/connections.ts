@@ -82,7 +82,12 @@ export class Connections {
   }
 
   #makeRoom(newcomer: Socket): void {
-    const [longest] = this.#idle
+    let longest: Socket | undefined
+    for (const socket of this.#idle) {
+      if (socket.writableLength > 0) continue // its client is still reading an answer from memory
+      longest = socket
+      break
+    }
     if (longest === undefined) {
       this.#surplus.add(newcomer)
       return

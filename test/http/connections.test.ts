@@ -78,6 +78,24 @@ describe('beyond STORAGE_MAX_CONNECTIONS', () => {
     await server.request('DELETE', '/object/box/slow')
   })
 
+  it('who is still reading answers from memory is not cut off for others', async () => {
+    await server.createBucket('open', { public: true })
+    await server.request('PUT', '/object/open/large.txt', { body: 'x'.repeat(200_000) })
+    const asked = rawRequest('GET', '/object/public/open/large.txt')
+    for (let round = 0; round < 6; round++)
+      expect((await get('/object/public/open/large.txt')).status).toBe(200)
+    const slow = await connect()
+    await slow.send(Buffer.concat(Array.from({ length: 60 }, () => asked))) // more than the kernel takes
+    await slow.firstBytes()
+    for (let index = 0; index < 3 * MOST; index++) {
+      await connect()
+      expect((await get('/status')).status).toBe(200)
+    }
+    slow.goOn()
+    for (let index = 0; index < 60; index++) expect((await slow.response()).complete).toBe(true)
+    await server.request('DELETE', '/object/open/large.txt')
+  })
+
   it('when all are busy, a new one is told to come back, and health checks are answered', async () => {
     await occupy(MOST)
     const refused = await get()
