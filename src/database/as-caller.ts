@@ -68,7 +68,8 @@ export function asCaller<T>(
     const startedAt = ACT_AS.run(tx, { ...actAsArguments(caller) }).then(
       ([row]) => new Date(row?.started_at ?? Number.NaN),
     )
-    const [, result] = await together(startedAt, work(tx, startedAt))
+    const working = async () => work(tx, startedAt) // what it throws at once is a rejection, too
+    const [, result] = await together(startedAt, working())
     return result
   })
 }

@@ -9,6 +9,9 @@ const SLOW_MS = 2
 /** Nobody waits behind a question that has had no answer for so long. In milliseconds. */
 const STUCK_MS = 20
 
+/** A connection on which a question has failed rests for so long: it may be dead without a word. In milliseconds. */
+const REST_MS = 1000
+
 /** The part of each new answer in the typical time. */
 const WEIGHT = 0.1
 
@@ -17,6 +20,8 @@ interface Connection {
   underWay: number
   /** When it was last idle, or gave an answer. */
   movedAt: number
+  /** Nothing is asked there before. */
+  restsUntil: number
 }
 
 /**
@@ -33,7 +38,7 @@ export class HotReads {
 
   /** @param connections clients of one connection each, which connect when they are first used */
   constructor(connections: postgres.Sql[], pool: postgres.Sql) {
-    this.#connections = connections.map((sql) => ({ sql, underWay: 0, movedAt: 0 }))
+    this.#connections = connections.map((sql) => ({ sql, underWay: 0, movedAt: 0, restsUntil: 0 }))
     this.#pool = pool
   }
 
@@ -41,13 +46,17 @@ export class HotReads {
     const startedAt = performance.now()
     const most = this.#typicalMs > SLOW_MS ? 1 : DEPTH
     const connection = this.#connections.find(
-      ({ underWay, movedAt }) => underWay === 0 || (underWay < most && startedAt - movedAt < STUCK_MS),
+      ({ underWay, movedAt, restsUntil }) =>
+        startedAt >= restsUntil && (underWay === 0 || (underWay < most && startedAt - movedAt < STUCK_MS)),
     )
     if (!connection) return question(this.#pool)
     if (connection.underWay === 0) connection.movedAt = startedAt
     const place = ++connection.underWay
     try {
       return await question(connection.sql)
+    } catch (error) {
+      connection.restsUntil = performance.now() + REST_MS
+      throw error
     } finally {
       connection.underWay--
       connection.movedAt = performance.now()

@@ -76,9 +76,15 @@ export class Connections {
     return this.#surplus.has(socket) && this.#open.size > this.#most
   }
 
-  /** Closes those on which nothing was ever sent: browsers open some in advance. */
-  closeUnused(): void {
-    for (const socket of this.#idle) if (socket.bytesRead === 0) socket.destroy()
+  /**
+   * Closes those that wait for another request.
+   *
+   * @param unused also those that wait for their first one: browsers open some in advance. It may be on its way, though
+   */
+  closeQuiet({ unused }: { unused: boolean }): void {
+    for (const socket of this.#idle) {
+      if (socket.writableLength === 0 && (unused || socket.bytesRead > 0)) socket.destroy()
+    }
   }
 
   #makeRoom(newcomer: Socket): void {

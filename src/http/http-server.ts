@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, isIPv6, type Socket } from 'node:net'
+import { type AddressInfo, isIPv6, Server as NetServer, type Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
 import type { Limits } from '../config-limits.ts'
@@ -219,13 +219,10 @@ export async function drainServer(
   limitMs: number,
   logger: Logger,
 ): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  const sweep = setInterval(() => {
-    // A connection that has finished its last request is not closed by itself when it is kept alive.
-    server.closeIdleConnections()
-    // Node does not count those as idle on which nothing was ever sent: browsers open some in advance.
-    connections.closeUnused()
-  }, 50)
+  // Not by HTTP's own `close`, which takes connections for idle whose answers are still on their way.
+  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
+  connections.closeQuiet({ unused: false })
+  const sweep = setInterval(() => connections.closeQuiet({ unused: true }), 50)
   const limit = setTimeout(() => {
     logger.warn({ limitMs }, 'requests were still running at the end of the shutdown limit')
     server.closeAllConnections()
@@ -233,4 +230,5 @@ export async function drainServer(
   await closed
   clearInterval(sweep)
   clearTimeout(limit)
+  server.close() // ends what Node does for it besides
 }

@@ -22,6 +22,8 @@ export class PublicObjects {
   readonly #rows: LRUCache<string, StoredObject>
   readonly #reading = new Map<string, Set<Reading>>()
   #freshUntil = Number.NEGATIVE_INFINITY
+  /** By the clock on the wall, since the other one stands still while a machine sleeps. */
+  #freshUntilDate = Number.NEGATIVE_INFINITY
   #askedAt = Number.NEGATIVE_INFINITY
   #onAsked: (() => void) | undefined
 
@@ -37,7 +39,8 @@ export class PublicObjects {
   get(bucket: string, name: string): StoredObject | undefined {
     const now = performance.now()
     this.#askedAt = now
-    if (now < this.#freshUntil) return this.#rows.get(keyOf(bucket, name))
+    if (now < this.#freshUntil && Date.now() < this.#freshUntilDate)
+      return this.#rows.get(keyOf(bucket, name))
     this.#onAsked?.()
     return undefined
   }
@@ -91,6 +94,7 @@ export class PublicObjects {
   /** All that was committed before this moment of `performance.now()` has been dropped. */
   confirm(moment: number): void {
     this.#freshUntil = moment + FRESH_MS
+    this.#freshUntilDate = Date.now() + this.#freshUntil - performance.now()
   }
 
   /**

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { Command, isAlive, newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { createTestDatabase } from '../support/database.ts'
 import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
 import { until } from '../support/wait.ts'
 
@@ -96,9 +97,10 @@ describe('the first start', () => {
 
   it('keeps its port from another server, which says so and ends', async () => {
     const folder = await newFolder()
-    const { host, port, superuser, template } = inject('postgres')
+    const { host, port, superuser } = inject('postgres')
+    const own = await createTestDatabase() // the template must have no visitors
     const env = {
-      DATABASE_URL: `postgres:///${template}`,
+      DATABASE_URL: `postgres:///${own.name}`,
       PGHOST: host,
       PGPORT: String(port),
       PGUSER: superuser,
@@ -108,6 +110,7 @@ describe('the first start', () => {
       env: { ...env, STORAGE_PORT: new URL(url).port },
     })
     await removeFolder(folder, [])
+    await own.drop()
     expect(code).toBe(1)
     expect(stderr).toMatch(/^strongroom: [^\n]+\n$/)
     expect(stderr).toContain(`127.0.0.1:${new URL(url).port}. Stop the other server, or set STORAGE_PORT`)

@@ -3,6 +3,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { Command, isAlive, newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { createTestDatabase } from '../support/database.ts'
 import { openEvents } from '../support/event-stream.ts'
 import { freePort } from '../support/free-port.ts'
 import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
@@ -270,14 +271,15 @@ describe('a server with workers that ends at once', () => {
 
 describe('a server whose workers cannot serve', () => {
   it('says so once, as without workers, and ends', async () => {
-    const { host, port: postgresPort, superuser, template } = inject('postgres')
+    const { host, port: postgresPort, superuser } = inject('postgres')
+    const own = await createTestDatabase() // the template must have no visitors
     const [folder, port] = [await newFolder(), await freePort()]
     const other = createServer().listen(port, '127.0.0.1')
     const run = (workers: string) =>
       strongroom(['serve'], {
         cwd: folder,
         env: {
-          DATABASE_URL: `postgres:///${template}`,
+          DATABASE_URL: `postgres:///${own.name}`,
           PGHOST: host,
           PGPORT: String(postgresPort),
           PGUSER: superuser,
@@ -288,6 +290,7 @@ describe('a server whose workers cannot serve', () => {
     const [alone, several] = [await run('1'), await run('2')]
     other.close()
     await removeFolder(folder, [])
+    await own.drop()
     expect(several.stderr).toMatch(/^strongroom: [^\n]+\n$/)
     expect(several.stderr).toContain(`127.0.0.1:${port}. Stop the other server, or set STORAGE_PORT`)
     expect([several.code, several.stderr]).toEqual([1, alone.stderr])

@@ -2,7 +2,24 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect, it } from 'vitest'
 import { openEvents } from '../support/event-stream.ts'
+import { RawConnection, rawRequest } from '../support/raw-http.ts'
 import { startTestServer } from '../support/server.ts'
+
+it('lets a slow reader have all the answers that it has asked for', async () => {
+  const server = await startTestServer({ STORAGE_SHUTDOWN_TIMEOUT: '1h' })
+  await server.createBucket('open', { public: true })
+  await server.request('PUT', '/storage/v1/object/open/large.txt', { body: 'x'.repeat(200_000) })
+  const reader = await RawConnection.open(server.url)
+  const asked = rawRequest('GET', '/storage/v1/object/public/open/large.txt')
+  await reader.send(Buffer.concat(Array.from({ length: 60 }, () => asked))) // more than the kernel takes
+  await reader.firstBytes()
+  const closed = server.close()
+  reader.goOn()
+  let whole = 0
+  for (let index = 0; index < 60; index++) if ((await reader.response()).complete) whole++
+  expect(whole).toBe(60)
+  await closed
+})
 
 it('does not wait for connections on which nothing was sent, nor for streams of events', async () => {
   const server = await startTestServer({ STORAGE_SHUTDOWN_TIMEOUT: '1h' })
