@@ -1,3 +1,12 @@
+/** Names of request headers that make an answer depend on what there is (RFC 9110 §13.1). */
+export const CONDITIONAL_HEADERS = [
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+] as const
+
 /** Request headers that make a GET or HEAD conditional (RFC 9110 §13.1), as they came. */
 export interface ConditionalHeaders {
   ifMatch?: string | undefined

@@ -8,7 +8,7 @@ import { StorageError } from '../errors.ts'
 import { isActiveContent, safeContentType } from '../storage/content-type.ts'
 import type { ReadPlan } from '../storage/object-bytes.ts'
 import type { StoredObject } from '../storage/stored-object.ts'
-import { checkConditions, rangeStillValid } from './conditionals.ts'
+import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import type { AppContext, Services } from './env.ts'
 import { parseRange } from './ranges.ts'
@@ -117,10 +117,8 @@ function getAnswer(c: AppContext, object: StoredObject, request: ObjectRequest):
  * client repeats the conditions of its request there, where they would be compared with the store's own ETag.
  */
 function mayGoDirectly(sent: IncomingHttpHeaders, headers: ObjectHeaders): boolean {
-  return headers['Content-Security-Policy'] === undefined && !CONDITIONS.some((name) => name in sent)
+  return headers['Content-Security-Policy'] === undefined && !CONDITIONAL_HEADERS.some((name) => name in sent)
 }
-
-const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range']
 
 type ObjectHeaders = Record<string, string> & ResponseHeaders
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { StoredObject } from '../storage/stored-object.ts'
+import { CONDITIONAL_HEADERS } from './conditionals.ts'
 import type { Cors } from './cors.ts'
 import { wholeObjectHeaders } from './object-response.ts'
 import { type RequestLog, requestIdOf } from './request-log.ts'
@@ -9,14 +10,7 @@ import { objectTarget, requestTarget } from './request-path.ts'
 const ROUTE = '/object/public/'
 
 /** Headers that ask for something else than the whole object. */
-const SPECIAL = [
-  'range',
-  'if-match',
-  'if-none-match',
-  'if-modified-since',
-  'if-unmodified-since',
-  'expect',
-] as const
+const SPECIAL = ['range', 'expect', ...CONDITIONAL_HEADERS] as const
 
 /**
  * The first step of a GET of a public object: if its row and bytes are in memory, they are sent as the route would send
