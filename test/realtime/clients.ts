@@ -81,7 +81,10 @@ export class RawClient {
   readonly #vsn: string | null
   #ref = 0
 
-  constructor(served: Served, { apikey = served.keys.anonKey, vsn = '2.0.0', headers = {} }: RawOptions) {
+  constructor(
+    served: Pick<Served, 'url' | 'keys'>,
+    { apikey = served.keys.anonKey, vsn = '2.0.0', headers = {} }: RawOptions,
+  ) {
     this.#vsn = vsn
     this.socket = new WebSocket(websocketUrl(served.url, { apikey, vsn }), { headers })
     this.socket.on('message', (data) => this.frames.push(this.#read(data.toString())))
