@@ -1,11 +1,15 @@
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
+import { JsonTooComplex, parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { expectInOneGo } from './body-pace.ts'
 
-/** Room for a thousand of the longest names. In bytes. */
-const MAX_JSON_BYTES = 2 * 1024 * 1024
+/** Room for some of the longest names with every character escaped. In bytes. */
+const MAX_JSON_BYTES = 64 * 1024
+
+/** Of what is about many objects at once: room for a thousand of the longest names. In bytes. */
+export const MAX_BULK_BYTES = 2 * 1024 * 1024
 
 /** A list of 1 to `max` objects' names. It is counted first: looking at half a million entries would take a second. */
 export function nameList(max: number) {
@@ -24,14 +28,18 @@ export function nameList(max: number) {
  *
  * @throws BodyTooLarge, RequestTimeout, InvalidRequest with a message that begins with the failing place (contract §1.6)
  */
-export async function readJson<T>(incoming: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+export async function readJson<T>(
+  incoming: IncomingMessage,
+  schema: z.ZodType<T>,
+  { maxBytes = MAX_JSON_BYTES }: { maxBytes?: number } = {},
+): Promise<T> {
   const tooLarge = () => new StorageError('BodyTooLarge')
-  if (Number(incoming.headers['content-length'] ?? 0) > MAX_JSON_BYTES) throw tooLarge()
+  if (Number(incoming.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   expectInOneGo(incoming)
-  const bytes = await readBounded(incoming, MAX_JSON_BYTES, tooLarge).catch((cause: unknown) => {
+  const bytes = await readBounded(incoming, maxBytes, tooLarge).catch((cause: unknown) => {
     throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
   })
-  return checkShape('body', parseJson(bytes), schema)
+  return checkShape('body', parseBody(bytes), schema)
 }
 
 /** @throws InvalidRequest whose message begins with `place`, such as `querystring/limit` */
@@ -43,11 +51,12 @@ export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T
   throw new StorageError('InvalidRequest', { message: `${where} ${issue?.message ?? 'is not valid'}` })
 }
 
-function parseJson(bytes: Buffer): unknown {
+function parseBody(bytes: Buffer): unknown {
   if (bytes.length === 0) return {}
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
-    throw new StorageError('InvalidRequest', { message: 'body must be valid JSON', cause })
+    const sentence = cause instanceof JsonTooComplex ? cause.message : 'must be valid JSON'
+    throw new StorageError('InvalidRequest', { message: `body ${sentence}`, cause })
   }
 }

@@ -6,7 +6,7 @@ import { parseContentType } from '../../storage/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { headerValue } from '../header-value.ts'
-import { nameList, readJson } from '../json-body.ts'
+import { MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
 import { logTarget } from '../request-log.ts'
@@ -141,7 +141,7 @@ export function objectRoutes(services: Services) {
         const caller = await requireCaller(c, services, 'storage.object.delete_many')
         const { bucket } = objectTarget(c.req.path, '/object/')
         logTarget(c, bucket)
-        const { prefixes } = await readJson(c.env.incoming, deleteSchema)
+        const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
         const rows = await files.removeMany(caller, bucket, prefixes)
         return c.json(rows.map(rowJson))
       })

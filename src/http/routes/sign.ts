@@ -4,7 +4,7 @@ import { parseContentType } from '../../storage/content-type.ts'
 import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, nameList, readJson } from '../json-body.ts'
+import { checkShape, MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
 import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
@@ -56,7 +56,7 @@ export function signRoutes(services: Services) {
       const caller = await requireCaller(c, services, 'storage.object.sign_many')
       const { bucket } = objectTarget(c.req.path, '/object/sign/')
       logTarget(c, bucket)
-      const { expiresIn, paths } = await readExpiry(c, signManySchema)
+      const { expiresIn, paths } = await readExpiry(c, signManySchema, { maxBytes: MAX_BULK_BYTES })
       const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
       return successList(
         c,
@@ -95,10 +95,14 @@ function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
 }
 
 /** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
-async function readExpiry<T extends { expiresIn: number }>(c: AppContext, schema: z.ZodType<T>): Promise<T> {
+async function readExpiry<T extends { expiresIn: number }>(
+  c: AppContext,
+  schema: z.ZodType<T>,
+  limit?: { maxBytes: number },
+): Promise<T> {
   const inQuery = queryOf(c.env.incoming).get('expires_in')
-  if (inQuery === null) return readJson(c.env.incoming, schema)
-  const body = await readJson(c.env.incoming, z.looseObject({}))
+  if (inQuery === null) return readJson(c.env.incoming, schema, limit)
+  const body = await readJson(c.env.incoming, z.looseObject({}), limit)
   return checkShape(
     'body',
     { expiresIn: /^\d{1,10}$/.test(inQuery) ? Number(inQuery) : inQuery, ...body },
