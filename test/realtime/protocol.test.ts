@@ -360,6 +360,7 @@ describe('a client that says what no client says', () => {
     ['JSON that is no message', '2.0.0', '{"topic":"phoenix"}', 1007],
     ['null', '1.0.0', 'null', 1007],
     ['a message of the other version', '1.0.0', '["1","1","phoenix","heartbeat",{}]', 1007],
+    ['lists in lists in lists', '2.0.0', `["1","1","phoenix","heartbeat",${'['.repeat(40)}]`, 1007],
     ['a ref that is none', '2.0.0', '[1,{},"phoenix","heartbeat",{}]', 1007],
     ['bytes of no known kind', '2.0.0', Buffer.from([9, 9, 9]), 1003],
     ['no bytes', '2.0.0', Buffer.alloc(0), 1003],

@@ -6,6 +6,7 @@ import { isOurFault } from '../error-response.ts'
 import type { Identity, TokenVerifier } from '../token-verifier.ts'
 import { Channel, type ChannelOptions } from './channel.ts'
 import type { EventFrames } from './event-frames.ts'
+import { FramePace } from './frame-pace.ts'
 import { encode, MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
 
 export interface ConnectionLimits {
@@ -50,6 +51,7 @@ export class Connection {
   readonly #channelOptions: ChannelOptions
   readonly #channels = new Map<string, Channel>()
   readonly #idle: NodeJS.Timeout
+  readonly #pace = new FramePace()
   #unfinished = 0
   #reason: string | undefined
   #joins = 0
@@ -72,8 +74,8 @@ export class Connection {
     }
     this.#idle = setTimeout(() => this.close(1008, 'no heartbeat'), limits.idleMs).unref()
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary))
-    socket.on('ping', () => this.#idle.refresh())
-    socket.on('pong', () => this.#idle.refresh())
+    socket.on('ping', () => this.#isAllowed(0))
+    socket.on('pong', () => this.#isAllowed(0))
     // What breaks the protocol of WebSockets; `ws` has answered it, and closes.
     socket.on('error', (error) => {
       this.#reason ??= error.message
@@ -102,16 +104,25 @@ export class Connection {
   }
 
   #receive(data: RawData, isBinary: boolean): void {
-    if (this.#socket.readyState !== this.#socket.OPEN) return
-    this.#idle.refresh()
+    const bytes = data as Buffer // its type unless `binaryType` says otherwise
+    if (!this.#isAllowed(bytes.length)) return
     try {
       const { version } = this.#options
-      const bytes = data as Buffer // its type unless `binaryType` says otherwise
       this.#handle(isBinary ? readBinary(version, bytes) : readText(version, bytes.toString()))
     } catch (error) {
       if (!(error instanceof MalformedFrame)) throw error
       this.close(error.closeCode, error.message)
     }
+  }
+
+  /** Counts a frame. One too many, and the client is sent away; if it does not hear that either, it is cut off. */
+  #isAllowed(bytes: number): boolean {
+    const isInPace = this.#pace.take(bytes)
+    const isOpen = this.#socket.readyState === this.#socket.OPEN
+    if (isOpen && isInPace) this.#idle.refresh()
+    else if (isOpen) this.close(1008, FramePace.excess)
+    else if (this.#pace.isHopeless) this.terminate()
+    return isOpen && isInPace
   }
 
   #handle(message: Message): void {

@@ -1,3 +1,5 @@
+import { JsonTooComplex, parseJson } from '../../bounded-json.ts'
+
 /** The serializers of Phoenix that clients ask for with `vsn` (contract §10.2). */
 export const VERSIONS = ['1.0.0', '2.0.0'] as const
 export type Version = (typeof VERSIONS)[number]
@@ -29,9 +31,10 @@ export class MalformedFrame extends Error {
 export function readText(version: Version, text: string): Message {
   let value: unknown
   try {
-    value = JSON.parse(text)
-  } catch {
-    throw new MalformedFrame(1007, 'a text frame must be JSON')
+    value = parseJson(text)
+  } catch (error) {
+    const sentence = error instanceof JsonTooComplex ? error.message : 'must be JSON'
+    throw new MalformedFrame(1007, `a text frame ${sentence}`)
   }
   const fields = version === '1.0.0' ? objectFields(value) : arrayFields(value)
   const { joinRef = null, ref = null, topic, event, payload = {} } = fields

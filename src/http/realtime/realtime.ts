@@ -33,8 +33,11 @@ export interface RealtimeOptions {
   limits: RealtimeLimits
 }
 
-/** Room for a token with many claims. In bytes. */
-const MAX_MESSAGE_BYTES = 128 * 1024
+/** Room for a token with many claims, as in a header. In bytes. */
+const MAX_MESSAGE_BYTES = 64 * 1024
+
+/** Pieces of 2 KiB are smaller than what anybody cuts a message into; each piece costs about as much as a message. */
+const MAX_FRAGMENTS = 32
 
 /** Clients have so long to answer that they are gone. In milliseconds. */
 const CLOSING_MS = 1000
@@ -47,6 +50,7 @@ export class Realtime {
     clientTracking: false,
     perMessageDeflate: false, // costs far more memory and time than these short messages are long
     maxPayload: MAX_MESSAGE_BYTES,
+    maxFragments: MAX_FRAGMENTS,
   })
   readonly #frames = new EventFrames()
   readonly #connections = new Set<Connection>()
