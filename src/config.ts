@@ -54,6 +54,11 @@ export interface Config {
   signingSecret: string | undefined
   /** Still verifies URLs after a rotation. STORAGE_SIGNING_SECRET_PREVIOUS. */
   signingSecretPrevious: string | undefined
+  /**
+   * Longest life of a signed URL, in milliseconds. STORAGE_MAX_SIGNED_EXPIRY, 365d; under STORAGE_COMPAT=supabase
+   * 3650d.
+   */
+  maxSignedExpiryMs: number
   /** Where bytes are written. STORAGE_BACKEND, local. */
   backend: BackendKind
   /** Where bytes may still be that a move has not reached yet. STORAGE_BACKEND_PREVIOUS. */
@@ -108,6 +113,8 @@ export const BACKENDS = ['local', 's3'] as const
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
+const YEAR_MS = 365 * 86_400_000
+
 /** One or more settings are wrong. Each problem is a sentence that names its variable. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
@@ -138,6 +145,7 @@ const schema = z.object({
   STORAGE_SECRET_KEYS: commaList.default([]),
   STORAGE_SIGNING_SECRET: secret.optional(),
   STORAGE_SIGNING_SECRET_PREVIOUS: secret.optional(),
+  STORAGE_MAX_SIGNED_EXPIRY: duration.refine((ms) => ms >= 1000, 'must be at least 1s').optional(),
   STORAGE_BACKEND: backend.default('local'),
   STORAGE_BACKEND_PREVIOUS: backend.optional(),
   ...s3Fields,
@@ -200,6 +208,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     },
     signingSecret: v.STORAGE_SIGNING_SECRET,
     signingSecretPrevious: v.STORAGE_SIGNING_SECRET_PREVIOUS,
+    maxSignedExpiryMs: v.STORAGE_MAX_SIGNED_EXPIRY ?? (v.STORAGE_COMPAT ? 10 : 1) * YEAR_MS,
     backend: v.STORAGE_BACKEND,
     backendPrevious: v.STORAGE_BACKEND_PREVIOUS,
     s3: s3Settings(v),

@@ -115,7 +115,13 @@ function buildApp(parts: AppParts) {
   const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
-  const urls = new SignedUrls({ database, files, secrets, now })
+  const urls = new SignedUrls({
+    database,
+    files,
+    secrets,
+    maxExpirySeconds: Math.floor(config.maxSignedExpiryMs / 1000),
+    now,
+  })
   const checks = {
     database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
     backend: atMostOncePerSecond(() => backend.check()),

@@ -3,6 +3,7 @@ import { asUuid } from '../uuid.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { buckets, objects } from './schema.ts'
+import { Statement } from './statement.ts'
 import { textArray } from './text-array.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -69,6 +70,16 @@ export async function findBucket(tx: Transaction, id: string): Promise<BucketRow
   const [row] = await tx.select().from(buckets).where(eq(buckets.id, id))
   return row ?? null
 }
+
+/** Whether the bucket of this name is this one, as far as the transaction's role sees. */
+export async function isBucket(tx: Transaction, id: string, uid: string): Promise<boolean> {
+  return (await IS_BUCKET.run(tx, { id, uid })).length > 0
+}
+
+const IS_BUCKET = new Statement<{ id: string; uid: string }, Record<string, never>>(
+  'is_bucket',
+  sql`select from ${buckets} where id = ${sql.placeholder('id')} and uid = ${sql.placeholder('uid')}`,
+)
 
 export interface BucketListQuery {
   limit: number | undefined

@@ -31,8 +31,8 @@ export interface ObjectRow {
   updatedAt: Date
 }
 
-/** An object that was found, and whether its bucket is public. */
-export type FoundObject = ObjectRow & { isPublic: boolean }
+/** An object that was found, and what its bucket is. */
+export type FoundObject = ObjectRow & { isPublic: boolean; bucketUid: string }
 
 /** An object to be, with bytes that are stored or about to be. */
 export interface NewObject {
@@ -54,17 +54,25 @@ export interface NewObject {
  */
 export type Access = 'public' | 'signed' | 'caller' | 'policy'
 
+/** What is to be read, and by what right. */
+export interface ReadTarget {
+  access: Access
+  bucket: string
+  name: string
+  /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
+  bucketUid?: string | undefined
+}
+
 /**
  * Finds an object in one round trip.
  *
- * @returns `noBucket` when the bucket is absent or not for this access, null when the object is absent or hidden
+ * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object is absent or
+ *   hidden
  */
 export async function findObject(
   database: Database,
   caller: Caller,
-  access: Access,
-  bucketId: string,
-  name: string,
+  { access, bucket: bucketId, name, bucketUid }: ReadTarget,
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = actAsArguments(caller)
   const [row] = await inOurErrors(
@@ -74,7 +82,7 @@ export async function findObject(
           ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`,
     ),
   )
-  if (row === undefined) return 'noBucket'
+  if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
   if (row.id === null) return null
   return {
     id: row.id,
@@ -88,12 +96,14 @@ export async function findObject(
     checksum: row.checksum,
     quarantineReason: row.quarantine_reason,
     isPublic: row.is_public === true,
+    bucketUid: row.bucket_uid,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
   }
 }
 
 interface FoundRow {
+  bucket_uid: string
   id: string | null
   version: string | null
   bytes_bucket: string
@@ -278,18 +288,18 @@ export function deleteAnyObjects(tx: Transaction, bucketId: string, before: stri
     .returning({ id: objects.id })
 }
 
-/** Which of these names the caller may see. */
+/** Which of these names the caller may see, each with the uid of its bucket. */
 export async function visibleNames(
   database: Database,
   caller: Caller,
   bucketId: string,
   names: string[],
-): Promise<Set<string>> {
+): Promise<Map<string, string>> {
   const context = actAsArguments(caller)
-  const rows = await inOurErrors(database.sql<{ name: string }[]>`
-    select storage.visible_names_as(${bucketId}, ${names}::text[], ${context[0]}, ${context[1]}, ${context[2]},
-      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]}) as name`)
-  return new Set(rows.map(({ name }) => name))
+  const rows = await inOurErrors(database.sql<{ name: string; bucket_uid: string }[]>`
+    select * from storage.visible_names_as(${bucketId}, ${names}::text[], ${context[0]}, ${context[1]}, ${context[2]},
+      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  return new Map(rows.map((row) => [row.name, row.bucket_uid]))
 }
 
 /** The id of such a row, as far as the transaction's role sees; null when there is none. */

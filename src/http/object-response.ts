@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../backend/backend.ts'
 import type { Caller } from '../database/as-caller.ts'
-import type { Access } from '../database/objects.ts'
+import type { ReadTarget } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
 import { isActiveContent, safeContentType } from '../storage/content-type.ts'
 import type { ReadPlan } from '../storage/object-bytes.ts'
@@ -15,11 +15,8 @@ import { parseRange } from './ranges.ts'
 import { logTarget } from './request-log.ts'
 import { streamOut } from './stream-out.ts'
 
-export interface ObjectRequest {
+export interface ObjectRequest extends ReadTarget {
   caller: Caller
-  access: Access
-  bucket: string
-  name: string
   /** The query parameter `download` (contract §3.5). */
   download: string | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
@@ -42,10 +39,10 @@ export async function sendObject(
   services: Services,
   request: ObjectRequest,
 ): Promise<Response> {
-  const { caller, access, bucket, name } = request
+  const { caller, bucket, name } = request
   logTarget(c, bucket, name)
   let answer: Answer | undefined
-  const { object, bytes } = await services.files.download(caller, access, bucket, name, (found) => {
+  const { object, bytes } = await services.files.download(caller, request, (found) => {
     answer = c.req.method === 'HEAD' ? headAnswer(found, request) : getAnswer(c, found, request)
     return answer.read
   })

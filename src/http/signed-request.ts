@@ -26,12 +26,13 @@ export function hasUrlToken(c: AppContext): boolean {
 export async function sendSigned(c: AppContext, services: Services, route: string): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')
   const { bucket, name, token, query } = signedTarget(c, route)
-  const { exp } = services.urls.checkDownload(token, bucket, name)
+  const { exp, bucket_uid: bucketUid } = services.urls.checkDownload(token, bucket, name)
   return sendObject(c, services, {
     caller,
     access: 'signed',
     bucket,
     name,
+    bucketUid,
     download: query.get('download') ?? undefined,
     expiresAt: new Date(exp * 1000),
   })

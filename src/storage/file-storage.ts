@@ -4,12 +4,12 @@ import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
 import { type BucketSettings, findBucketSettings } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
 import {
-  type Access,
   beginUpload,
   type DeletedRow,
   deleteObjects,
   findObjectId,
   ownRemovals,
+  type ReadTarget,
   renameObject,
 } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
@@ -20,7 +20,7 @@ import { guessContentType } from './content-type.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object-name.ts'
-import { type Download, ObjectReads, type ObjectReadsOptions } from './object-reads.ts'
+import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './object-reads.ts'
 import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
 import type { StoredObject } from './stored-object.ts'
 import { unlessKept } from './unless-kept.ts'
@@ -83,7 +83,7 @@ export class FileStorage {
     try {
       // 1. The name is legal, the bucket exists.
       const request = { ...sent, name: this.#parseName(sent.name) }
-      const bucket = await this.#findBucket(request.bucket)
+      const bucket = await this.#findBucket(request.bucket, request.bucketUid)
 
       // 2. Type and size fit, before a byte is read.
       const maxBytes = this.#checkDeclared(bucket, request)
@@ -105,9 +105,10 @@ export class FileStorage {
     const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
     const object = uploadedObject(caller, complete, at, written, this.#options.now())
     try {
-      return await publish(this.#options, caller, object, request.upsert, () =>
-        this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
-      )
+      return await publish(this.#options, caller, object, {
+        ...request,
+        storeBytes: () => this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
+      })
     } catch (error) {
       await giveUp(this.#options, at, error, { wasListed: false })
       throw error
@@ -127,7 +128,7 @@ export class FileStorage {
       // 5. Row and event appear together, or neither; the version leaves the list.
       // 6. The replaced version's bytes go once that is committed.
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
-      return publish(this.#options, caller, object, request.upsert)
+      return publish(this.#options, caller, object, request)
     })
   }
 
@@ -145,23 +146,23 @@ export class FileStorage {
   /**
    * Asks whether the caller's policies would allow an upload, without one (contract §3.11).
    *
-   * @returns the name, legal
+   * @returns the name, legal, and which bucket it would be in
    * @throws as `upload` does before it reads the body
    */
   async checkUpload(
     caller: Caller,
     request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata'>,
-  ): Promise<ObjectName> {
+  ): Promise<{ name: ObjectName; bucketUid: string }> {
     const name = this.#parseName(request.name)
-    await this.#findBucket(request.bucket)
+    const bucket = await this.#findBucket(request.bucket)
     const write = intendedWrite(caller, { ...request, name, body: { requestLength: null } })
     await inUploadWords(beginUpload(this.#database, caller, write, null))
-    return name
+    return { name, bucketUid: bucket.uid }
   }
 
   /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
-  find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
-    return this.#reads.find(caller, access, bucket, name)
+  find(caller: Caller, target: ReadTarget): Promise<Found> {
+    return this.#reads.find(caller, target)
   }
 
   /** @throws as `ObjectReads.download` */
@@ -224,7 +225,7 @@ export class FileStorage {
     to: { bucket: string; name: string },
   ): Promise<void> {
     const name = this.#parseName(to.name)
-    const object = await this.find(caller, 'policy', from.bucket, from.name)
+    const { object } = await this.find(caller, { ...from, access: 'policy' })
     if (from.bucket === to.bucket && object.name === name) return
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
@@ -260,7 +261,7 @@ export class FileStorage {
     const { from } = request
     try {
       return await this.#reads.whileReplaced(
-        () => this.find(caller, 'policy', from.bucket, from.name),
+        async () => (await this.find(caller, { ...from, access: 'policy' })).object,
         (source) => this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
       )
     } catch (error) {
@@ -289,7 +290,7 @@ export class FileStorage {
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
-      return publish(this.#options, caller, object, upsert)
+      return publish(this.#options, caller, object, { upsert })
     })
   }
 
@@ -297,10 +298,10 @@ export class FileStorage {
     return parseObjectName(text, this.#options.nameRules)
   }
 
-  /** @throws NoSuchBucket */
-  async #findBucket(id: string): Promise<BucketSettings> {
+  /** @param uid of the bucket that is meant, or undefined for any of that name. @throws NoSuchBucket */
+  async #findBucket(id: string, uid?: string): Promise<BucketSettings> {
     const bucket = await findBucketSettings(this.#database, id)
-    if (!bucket) throw new StorageError('NoSuchBucket')
+    if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
     return bucket
   }
 

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/client.ts'
-import { type Access, findObject } from '../database/objects.ts'
+import { type Access, findObject, type ReadTarget } from '../database/objects.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import type { ByteCache } from './byte-cache.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
@@ -26,10 +26,11 @@ export interface ObjectReadsOptions {
 /** Access for which the objects of a public bucket need no policy: their rows may come from memory. */
 const OPEN_IF_PUBLIC: ReadonlySet<Access> = new Set(['public', 'caller'])
 
-interface Found {
+/** An object, and what its bucket is. */
+export interface Found {
   object: StoredObject
-  /** Whether its bucket is public. */
   isPublic: boolean
+  bucketUid: string
 }
 
 export interface Download {
@@ -50,35 +51,20 @@ export class ObjectReads {
    *
    * @throws InvalidKey, NoSuchBucket, NoSuchKey
    */
-  async find(caller: Caller, access: Access, bucket: string, name: string): Promise<StoredObject> {
-    return (await this.#find(caller, access, bucket, name)).object
-  }
-
-  /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
-  async #find(caller: Caller, access: Access, bucket: string, name: string): Promise<Found> {
-    const row = await findObject(
-      this.#options.database,
-      caller,
-      access,
-      bucket,
-      parseObjectName(name, this.#options.nameRules),
-    )
+  async find(caller: Caller, target: ReadTarget): Promise<Found> {
+    const name = parseObjectName(target.name, this.#options.nameRules)
+    const row = await findObject(this.#options.database, caller, { ...target, name })
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
     if (row === null) throw new StorageError('NoSuchKey')
-    return { object: storedObject(row), isPublic: row.isPublic }
+    return { object: storedObject(row), isPublic: row.isPublic, bucketUid: row.bucketUid }
   }
 
   /** The same, for reading its bytes: what anybody may read is kept in memory. */
-  async #findAndRemember(
-    caller: Caller,
-    access: Access,
-    bucket: string,
-    name: string,
-  ): Promise<StoredObject> {
+  async #findAndRemember(caller: Caller, target: ReadTarget): Promise<StoredObject> {
     const { publicObjects } = this.#options
-    const find = () => this.#find(caller, access, bucket, name)
-    const { object } = await (publicObjects ? publicObjects.remember(bucket, name, find) : find())
-    return object
+    const find = () => this.find(caller, target)
+    const found = await (publicObjects ? publicObjects.remember(target.bucket, target.name, find) : find())
+    return found.object
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
@@ -97,11 +83,10 @@ export class ObjectReads {
    */
   async download(
     caller: Caller,
-    access: Access,
-    bucket: string,
-    name: string,
+    target: ReadTarget,
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
+    const { access, bucket, name } = target
     const { publicObjects } = this.#options
     const remembered = OPEN_IF_PUBLIC.has(access) ? publicObjects?.get(bucket, name) : undefined
     if (remembered) {
@@ -113,7 +98,7 @@ export class ObjectReads {
       }
     }
     return this.whileReplaced(
-      () => this.#findAndRemember(caller, access, bucket, name),
+      () => this.#findAndRemember(caller, target),
       (object) => this.#open(object, plan),
     )
   }

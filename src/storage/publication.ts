@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, type Caller } from '../database/as-caller.ts'
+import { isBucket } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
 import {
   finishUpload,
@@ -32,23 +33,30 @@ interface Parts {
   announce: Announce
 }
 
+/** How an object is published. */
+interface Publication {
+  upsert: boolean
+  /** The only bucket that it may appear in; undefined means whichever has the name, and its policies have agreed. */
+  bucketUid?: string | undefined
+  /** Runs inside the transaction, after the policies have agreed: the bytes of a small body. */
+  storeBytes?: () => Promise<unknown>
+}
+
 /**
  * Makes an object's row visible, in one transaction with all that goes with it, and removes the bytes of the
  * version it replaces once that has committed.
- *
- * @param storeBytes runs inside the transaction, after the policies have agreed: the bytes of a small body
  */
 export async function publish(
   parts: Parts,
   caller: Caller,
   object: NewObject,
-  upsert: boolean,
-  storeBytes?: () => Promise<unknown>,
+  { upsert, bucketUid, storeBytes }: Publication,
 ): Promise<Stored> {
   const change = { bucket: object.bucketId, names: [object.name] }
   const commit = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
-      const saving = upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt)
+      const row = upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt)
+      const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
       // A small body was never on the list of uploads, and a created row replaces nothing.
       if (!storeBytes) return together(saving, finishUpload(tx, object.version))
       const done = await together(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
@@ -61,6 +69,14 @@ export async function publish(
 }
 
 const NO_REMOVALS: Promise<Location[]> = Promise.resolve([])
+
+/** The bucket may have been deleted and made again since the bytes began to come. @throws NoSuchBucket */
+async function inBucket<T>(tx: Transaction, row: Promise<T>, id: string, uid: string): Promise<T> {
+  // The row keeps its bucket from being deleted, so that what is seen after it holds until the commit.
+  const [saved, isSame] = await together(row, isBucket(tx, id, uid))
+  if (!isSame) throw new StorageError('NoSuchBucket')
+  return saved
+}
 
 async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<Date>): Promise<Saved> {
   const id = await insertObject(tx, object)

@@ -49,6 +49,8 @@ export interface Uploader {
   caller: Caller
   /** Whether a token of a signed upload URL proves it. */
   isSigned: boolean
+  /** The bucket that the signer meant; undefined means whichever has the name. */
+  bucketUid?: string | undefined
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** Aborted when nobody waits for the answer any more. */
@@ -83,11 +85,12 @@ export class ResumableUploads {
     request: ResumableRequest,
     piece: Piece | undefined,
   ): Promise<ToldStatus & { version: string }> {
-    const { caller, isSigned, upsert } = uploader
+    const { caller, isSigned, upsert, bucketUid } = uploader
     const { length, uploadMetadata } = request
     const name = parseObjectName(request.name, this.#options.nameRules)
     const bucket = await findBucketSettings(this.#database, request.bucket)
-    if (!bucket) throw new StorageError('NoSuchBucket')
+    if (!bucket || (bucketUid !== undefined && bucket.uid !== bucketUid))
+      throw new StorageError('NoSuchBucket')
     const contentType = request.content.contentType ?? guessContentType(name)
     const content = { ...request.content, contentType }
     const write = intendedWrite(caller, {
@@ -181,8 +184,9 @@ export class ResumableUploads {
 
   /** Adds a piece, or only makes the object when all bytes are here. */
   async #append(upload: ResumableUpload, uploader: Uploader, piece: Piece | undefined): Promise<ToldStatus> {
+    const { caller, upsert, bucketUid } = uploader
     const state = await this.#holding(upload, uploader, (taken, signal) =>
-      this.#pieces.append(upload, taken, { caller: uploader.caller, upsert: uploader.upsert, piece, signal }),
+      this.#pieces.append(upload, taken, { caller, upsert, bucketUid, piece, signal }),
     )
     return { ...state, uploadMetadata: upload.uploadMetadata }
   }
@@ -216,13 +220,14 @@ export class ResumableUploads {
   }
 }
 
-/** @throws NoSuchUpload, UploadGone; AccessDenied when it is somebody else's */
+/** @throws NoSuchUpload, UploadGone; NoSuchBucket, AccessDenied when it is somebody else's */
 function theirs(
-  { caller, isSigned }: Uploader,
+  { caller, isSigned, bucketUid }: Uploader,
   { bucket, name }: UploadAddress,
   upload: ResumableUpload | null,
 ): ResumableUpload {
   if (!upload || upload.bucketId !== bucket || upload.name !== name) throw new StorageError('NoSuchUpload')
+  if (bucketUid !== undefined && upload.at.bucket !== bucketUid) throw new StorageError('NoSuchBucket')
   const isTheirs =
     upload.isSigned === isSigned && upload.ownerId === caller.subject && upload.ownerRole === caller.role
   if (!isTheirs) throw new StorageError('AccessDenied', { message: "The upload is somebody else's" })

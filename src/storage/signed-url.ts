@@ -22,6 +22,8 @@ export type UrlClaims = z.infer<typeof claimsSchema>
 const claimsSchema = z.object({
   /** `<bucket>/<name>`, decoded. A bucket has no slash in its name, so the first one divides the two. */
   url: z.string(),
+  /** Of the bucket that was signed for: one that is made again under its name is another. Old tokens lack it. */
+  bucket_uid: z.string().exactOptional(),
   scope: z.enum(SCOPES),
   iat: z.int(),
   exp: z.int(),
@@ -39,6 +41,8 @@ export interface UrlTarget {
 }
 
 export interface UrlGrant extends UrlTarget {
+  /** Undefined makes a token as there were before: for the bucket's name alone. */
+  bucketUid: string | undefined
   expiresInSeconds: number
   owner?: string | undefined
   upsert?: boolean | undefined
@@ -70,6 +74,7 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
   }
   const claims: UrlClaims = {
     url: urlOf(grant),
+    ...(grant.bucketUid !== undefined && { bucket_uid: grant.bucketUid }),
     scope: grant.scope,
     ...(grant.owner !== undefined && { owner: grant.owner }),
     ...(grant.upsert !== undefined && { upsert: grant.upsert }),

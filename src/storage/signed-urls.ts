@@ -2,10 +2,11 @@ import type { Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/client.ts'
 import { visibleNames } from '../database/objects.ts'
 import type { UserMetadata } from '../database/schema.ts'
+import { StorageError } from '../errors.ts'
 import type { FileStorage } from './file-storage.ts'
 import { isStorableText } from './object-name.ts'
 import type { Stored } from './publication.ts'
-import { readUrlToken, signUrlToken, type UrlClaims } from './signed-url.ts'
+import { readUrlToken, signUrlToken, type UrlClaims, type UrlGrant } from './signed-url.ts'
 import type { UploadContent } from './upload-request.ts'
 
 export interface SignedUrlsOptions {
@@ -13,6 +14,8 @@ export interface SignedUrlsOptions {
   files: FileStorage
   /** The current secret, then those still honoured after a rotation. */
   secrets: [current: string, ...previous: string[]]
+  /** The longest life of a link, in seconds. */
+  maxExpirySeconds: number
   now: () => Date
 }
 
@@ -31,6 +34,8 @@ export interface UploadGrant {
   /** The `sub` of the signer, who will own the object. */
   owner: string | null
   upsert: boolean
+  /** The bucket that the signer meant; undefined in tokens from before they said so. */
+  bucketUid: string | undefined
 }
 
 /** How long a signed upload URL works, in seconds: what hosted Supabase gives (contract §3.11). */
@@ -51,8 +56,9 @@ export class SignedUrls {
     name: string,
     expiresInSeconds: number,
   ): Promise<SignedUrl> {
-    await this.#options.files.find(caller, 'policy', bucket, name)
-    return this.#sign(bucket, name, expiresInSeconds)
+    this.#checkExpiry(expiresInSeconds)
+    const { bucketUid } = await this.#options.files.find(caller, { access: 'policy', bucket, name })
+    return this.#sign({ bucket, name, bucketUid, expiresInSeconds })
   }
 
   /** In the order asked; null for what the caller may not see. @throws InvalidParameter */
@@ -62,9 +68,13 @@ export class SignedUrls {
     names: string[],
     expiresInSeconds: number,
   ): Promise<(SignedUrl | null)[]> {
+    this.#checkExpiry(expiresInSeconds)
     const { database } = this.#options
     const visible = await visibleNames(database, caller, bucket, names.filter(isStorableText))
-    return names.map((name) => (visible.has(name) ? this.#sign(bucket, name, expiresInSeconds) : null))
+    return names.map((name) => {
+      const bucketUid = visible.get(name)
+      return bucketUid === undefined ? null : this.#sign({ bucket, name, bucketUid, expiresInSeconds })
+    })
   }
 
   /**
@@ -83,9 +93,10 @@ export class SignedUrls {
     },
   ): Promise<SignedUrl> {
     const { bucket, upsert } = request
-    const name = await this.#options.files.checkUpload(caller, request)
+    const { name, bucketUid } = await this.#options.files.checkUpload(caller, request)
     const [secret] = this.#options.secrets
-    const grant = { scope: 'upload', bucket, name, upsert, expiresInSeconds: UPLOAD_SECONDS } as const
+    const expiresInSeconds = Math.min(UPLOAD_SECONDS, this.#options.maxExpirySeconds)
+    const grant = { scope: 'upload', bucket, name, bucketUid, upsert, expiresInSeconds } as const
     const signed = signUrlToken({ ...grant, owner: caller.subject ?? undefined }, secret, this.#options.now())
     return { bucket, name, ...signed }
   }
@@ -111,13 +122,10 @@ export class SignedUrls {
    */
   checkUpload(token: string, bucket: string, name: string): UploadGrant {
     const wanted = { scope: 'upload', bucket, name } as const
-    const { owner = null, upsert = false } = readUrlToken(
-      token,
-      wanted,
-      this.#options.secrets,
-      this.#options.now(),
-    )
-    return { bucket, name, owner, upsert }
+    const { secrets, now } = this.#options
+    const claims = readUrlToken(token, wanted, secrets, now())
+    const { owner = null, upsert = false, bucket_uid: bucketUid } = claims
+    return { bucket, name, owner, upsert, bucketUid }
   }
 
   /**
@@ -126,8 +134,9 @@ export class SignedUrls {
    * @throws as `FileStorage.upload`
    */
   async upload(caller: Caller, grant: UploadGrant, content: UploadContent): Promise<Stored> {
-    const { bucket, name, upsert } = grant
-    return this.#options.files.upload(this.signer(caller, grant), { ...content, bucket, name, upsert })
+    const { bucket, name, upsert, bucketUid } = grant
+    const request = { ...content, bucket, name, upsert, bucketUid }
+    return this.#options.files.upload(this.signer(caller, grant), request)
   }
 
   /** Who uploads with a token: the server, in the signer's name (contract §5.7). */
@@ -140,9 +149,18 @@ export class SignedUrls {
     }
   }
 
-  #sign(bucket: string, name: string, expiresInSeconds: number): SignedUrl {
+  /** Links that were made before the limit was set keep the life that they were promised. @throws InvalidParameter */
+  #checkExpiry(expiresInSeconds: number): void {
+    const { maxExpirySeconds } = this.#options
+    if (expiresInSeconds <= maxExpirySeconds) return
+    throw new StorageError('InvalidParameter', {
+      message: `expiresIn must be at most ${maxExpirySeconds} seconds (STORAGE_MAX_SIGNED_EXPIRY)`,
+    })
+  }
+
+  #sign(target: Omit<UrlGrant, 'scope'>): SignedUrl {
     const [secret] = this.#options.secrets
-    const grant = { scope: 'download', bucket, name, expiresInSeconds } as const
-    return { bucket, name, ...signUrlToken(grant, secret, this.#options.now()) }
+    const { bucket, name } = target
+    return { bucket, name, ...signUrlToken({ ...target, scope: 'download' }, secret, this.#options.now()) }
   }
 }

@@ -54,6 +54,8 @@ export interface Checksum {
 export interface PieceRequest {
   caller: Caller
   upsert: boolean
+  /** The only bucket that the object may appear in; undefined means whichever has the name. */
+  bucketUid: string | undefined
   /** Without one, only the object is made when all bytes are here. */
   piece: Piece | undefined
   /** Ends the piece where it is. */
@@ -103,7 +105,7 @@ export class UploadPieces {
   async append(
     upload: ResumableUpload,
     taken: TakenUpload,
-    { caller, upsert, piece, signal }: PieceRequest,
+    { caller, upsert, bucketUid, piece, signal }: PieceRequest,
   ): Promise<UploadStatus> {
     const { version } = upload.at
     const { attempt, progress: start } = taken
@@ -133,7 +135,7 @@ export class UploadPieces {
         if (received.cut) throw received.cut
       }
       const isFinished = progress.offset === length
-      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert })
+      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
       return { offset: progress.offset, length, expiresAt, isFinished }
     } catch (error) {
       // Nothing of the piece is kept: the next one begins where this one did.
@@ -224,7 +226,7 @@ export class UploadPieces {
     upload: ResumableUpload,
     progress: Progress,
     hash: RunningHash | undefined,
-    { caller, upsert }: Pick<PieceRequest, 'caller' | 'upsert'>,
+    { caller, upsert, bucketUid }: Pick<PieceRequest, 'caller' | 'upsert' | 'bucketUid'>,
   ): Promise<void> {
     const { at, bucketId, name, content } = upload
     const size = progress.offset
@@ -241,7 +243,7 @@ export class UploadPieces {
       userMetadata: content.userMetadata,
     }
     const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
-    await publish(this.#options, caller, object, upsert)
+    await publish(this.#options, caller, object, { upsert, bucketUid })
     this.#hashes.forget(at.version)
   }
 

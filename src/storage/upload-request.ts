@@ -4,6 +4,8 @@ import type { UserMetadata } from '../database/schema.ts'
 /** What a client sends to store an object, in our own words. */
 export interface UploadRequest {
   bucket: string
+  /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
+  bucketUid?: string | undefined
   /** As the client named it; not yet checked. */
   name: string
   /** Whether an object of that name may be replaced. */
@@ -20,7 +22,7 @@ export interface UploadRequest {
 }
 
 /** What a request's body and headers say about its object; bucket, name and upsert stand elsewhere in it. */
-export type UploadContent = Omit<UploadRequest, 'bucket' | 'name' | 'upsert'>
+export type UploadContent = Omit<UploadRequest, 'bucket' | 'bucketUid' | 'name' | 'upsert'>
 
 export interface UploadBody {
   /** The object's bytes. */

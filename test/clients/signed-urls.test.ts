@@ -71,7 +71,7 @@ describeClientInBothModes((clients) => {
     const { signedUrl } = ok(await of.createSignedUrl('a.txt', 60))
     const upload = ok(await of.createSignedUploadUrl('new.txt'))
     const { token: expired } = signUrlToken(
-      { scope: 'download', bucket, name: 'a.txt', expiresInSeconds: 1 },
+      { scope: 'download', bucket, bucketUid: undefined, name: 'a.txt', expiresInSeconds: 1 },
       clients.server.keys.signingSecret,
       new Date(Date.now() - 60_000),
     )

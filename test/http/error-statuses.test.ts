@@ -25,7 +25,7 @@ const get =
     server.request('GET', path, init)
 
 function signed(server: TestServer, name: string, scope: 'download' | 'upload', age = 0) {
-  const grant = { scope, bucket: 'box', name, expiresInSeconds: 60 }
+  const grant = { scope, bucket: 'box', bucketUid: undefined, name, expiresInSeconds: 60 }
   const { token } = signUrlToken(grant, server.keys.signingSecret, new Date(Date.now() - age))
   return server.request('GET', `/object/sign/box/held.txt?token=${token}`, { token: null })
 }

@@ -223,7 +223,14 @@ describe('a signed upload', () => {
       'InvalidJWT',
       () =>
         signUrlToken(
-          { scope: 'upload', bucket, name: 'a.txt', expiresInSeconds: 60, upsert: true },
+          {
+            scope: 'upload',
+            bucket,
+            bucketUid: undefined,
+            name: 'a.txt',
+            expiresInSeconds: 60,
+            upsert: true,
+          },
           'another secret, which is long enough',
           new Date(),
         ).token,
@@ -234,7 +241,7 @@ describe('a signed upload', () => {
       'InvalidSignature',
       () =>
         signUrlToken(
-          { scope: 'upload', bucket: 'other', name: 'a.txt', expiresInSeconds: 60 },
+          { scope: 'upload', bucket: 'other', bucketUid: undefined, name: 'a.txt', expiresInSeconds: 60 },
           SIGNED_BY_US,
           new Date(),
         ).token,

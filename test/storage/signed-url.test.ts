@@ -8,11 +8,12 @@ const SECRET = 'current-secret-of-at-least-32-characters'
 const PREVIOUS = 'previous-secret-of-at-least-32-characters'
 const NOW = new Date('2026-11-21T03:21:00.700Z')
 const TARGET: UrlTarget = { scope: 'download', bucket: 'docs', name: 'a/图 ?.png' }
+const UID = '4f9c1d7e-0000-4000-8000-000000000001'
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
 const refusal = (code: ErrorCode) => expect.objectContaining({ name: 'StorageError', code })
 const signed = (grant: Partial<UrlGrant> = {}, secret = SECRET) =>
-  signUrlToken({ ...TARGET, expiresInSeconds: 60, ...grant }, secret, NOW).token
+  signUrlToken({ ...TARGET, bucketUid: UID, expiresInSeconds: 60, ...grant }, secret, NOW).token
 const read = (token: string, secrets = [SECRET, PREVIOUS], now = NOW) =>
   readUrlToken(token, TARGET, secrets, now)
 const seconds = (count: number) => new Date(NOW.getTime() + count * 1000)
@@ -31,7 +32,13 @@ function partOf(token: string, index: number): unknown {
 
 describe('a signed URL token', () => {
   it('opens what it was made for, and says who made it', () => {
-    const claims = { url: 'docs/a/图 ?.png', scope: 'download', iat: 1795231260, exp: 1795231320 }
+    const claims = {
+      url: 'docs/a/图 ?.png',
+      bucket_uid: UID,
+      scope: 'download',
+      iat: 1795231260,
+      exp: 1795231320,
+    }
     expect(read(signed())).toEqual(claims)
     expect(read(signed({ owner: 'user-1', upsert: false }))).toEqual({
       ...claims,
@@ -51,11 +58,19 @@ describe('a signed URL token', () => {
   })
 
   it('ends at the second it promises', () => {
-    const { token, expiresAt } = signUrlToken({ ...TARGET, expiresInSeconds: 60 }, SECRET, NOW)
+    const { token, expiresAt } = signUrlToken(
+      { ...TARGET, bucketUid: UID, expiresInSeconds: 60 },
+      SECRET,
+      NOW,
+    )
     expect(expiresAt.toISOString()).toBe('2026-11-21T03:22:00.000Z')
     expect(read(token, [SECRET], new Date(expiresAt.getTime() - 1)).exp).toBe(expiresAt.getTime() / 1000)
     expect(() => read(token, [SECRET], expiresAt)).toThrow(refusal('ExpiredToken'))
     expect(() => read(token, [SECRET], seconds(1e6))).toThrow(refusal('ExpiredToken'))
+  })
+
+  it('names no bucket by its uid when it is as old ones were, and opens the same', () => {
+    expect(read(signed({ bucketUid: undefined }))).not.toHaveProperty('bucket_uid')
   })
 
   it('outlives the rotation of the secret, but not its removal', () => {
@@ -154,7 +169,7 @@ describe('a signed URL token', () => {
     const secret = fc.constantFrom(SECRET, PREVIOUS, `${SECRET}x`)
     fc.assert(
       fc.property(target, secret, target, secret, (made, key, wanted, lock) => {
-        const { token } = signUrlToken({ ...made, expiresInSeconds: 1 }, key, NOW)
+        const { token } = signUrlToken({ ...made, bucketUid: UID, expiresInSeconds: 1 }, key, NOW)
         expect(readUrlToken(token, made, [key], NOW).url).toBe(`${made.bucket}/${made.name}`)
         const isSame =
           made.scope === wanted.scope &&

@@ -1,4 +1,4 @@
-import type { TestServer } from './server.ts'
+import type { Served, TestServer } from './server.ts'
 
 /** What signing a download answers. */
 export interface Signed {
@@ -8,7 +8,7 @@ export interface Signed {
 }
 
 /** Signs a download as the service. @param path `<bucket>/<name>`, percent-encoded */
-export async function sign(server: TestServer, path: string, expiresIn = 60): Promise<Signed> {
+export async function sign(server: Served, path: string, expiresIn = 60): Promise<Signed> {
   const response = await server.request('POST', `/storage/v1/object/sign/${path}`, { body: { expiresIn } })
   if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`)
   return response.json() as Promise<Signed>
@@ -19,7 +19,7 @@ export function tokenOf(signed: Signed): string {
 }
 
 /** What somebody without any key is told. @param url or a path of the server */
-export async function open(server: TestServer, url: string, init: RequestInit = {}) {
+export async function open(server: Pick<Served, 'url'>, url: string, init: RequestInit = {}) {
   const response = await fetch(url.startsWith('http') ? url : `${server.url}${url}`, init)
   const text = await response.text()
   const isError = response.status >= 400 && text !== ''

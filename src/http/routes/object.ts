@@ -63,7 +63,7 @@ export function objectRoutes(services: Services) {
   async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
     logTarget(c, bucket, name)
-    const object = await files.find(who.caller, who.access, bucket, name)
+    const { object } = await files.find(who.caller, { access: who.access, bucket, name })
     return successResponse(c, services, infoJson(object), { fields: { checksum: object.checksum } })
   }
 

@@ -63,7 +63,8 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
         const token = c.req.header('x-signature')
         if (!token) throw new StorageError('InvalidRequest', { message: 'Missing x-signature header' })
         const grant = urls.checkUpload(token, bucket, name)
-        return { caller: urls.signer(caller, grant), isSigned, upsert: grant.upsert, gone }
+        const { upsert, bucketUid } = grant
+        return { caller: urls.signer(caller, grant), isSigned, upsert, bucketUid, gone }
       }
       try {
         checkVersion(c.env.incoming)
