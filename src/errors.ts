@@ -99,6 +99,13 @@ const table = {
     message: 'The request is not valid HTTP',
     wireCode: 'InvalidRequest',
   },
+  UnknownTransferCoding: {
+    status: 501,
+    label: 'Not Implemented',
+    message: 'No Transfer-Encoding but chunked is supported',
+    wireCode: 'InvalidRequest',
+    compat: { http: 501 },
+  },
   HeadersTooLarge: {
     status: 431,
     label: 'Request Header Fields Too Large',

@@ -109,10 +109,11 @@ function buildApp(parts: AppParts) {
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
+  const tellsOfHidden = config.supabaseCompat
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, announce, now } as const
-  const files = new FileStorage({ ...writing, verifyReads, publicObjects, byteCache })
+  const files = new FileStorage({ ...writing, verifyReads, publicObjects, byteCache, tellsOfHidden })
   const resumable = new ResumableUploads({ ...writing, lifetimeMs: config.tusExpiryMs, locks: uploadLocks })
-  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, announce })
+  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, tellsOfHidden, announce })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({

@@ -12,6 +12,11 @@ export function contentDisposition(download: string | undefined): string | undef
   if (download === '') return 'attachment;'
   // By code point, so that no surrogate pair is cut in half.
   const name = [...download.slice(0, 2 * MAX_FILE_NAME)].slice(0, MAX_FILE_NAME).join('')
-  const encoded = encodeURIComponent(name.replace(/\p{Cs}/gu, '\ufffd'))
+  const encoded = encodeURIComponent(name.replace(/\p{Cs}/gu, '\ufffd')).replace(/['()*]/g, percentEncoded)
   return `attachment; filename=${encoded}; filename*=UTF-8''${encoded}`
+}
+
+/** What `encodeURIComponent` leaves, though it may stand in neither place (RFC 8187 §3.2.1, RFC 9110 §5.6.2). */
+function percentEncoded(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase()}`
 }

@@ -7,6 +7,7 @@ import { StorageError, wireError } from '../errors.ts'
 import type { App } from './app.ts'
 import { BodyPace } from './body-pace.ts'
 import type { Connections } from './connections.ts'
+import { inTurn, newestOn, unansweredOn } from './pipeline.ts'
 import { rawAnswer } from './raw-answer.ts'
 import type { Realtime } from './realtime/realtime.ts'
 import { isUpgradeToRealtime } from './realtime/upgrade.ts'
@@ -55,6 +56,8 @@ export function createHttpServer(options: HttpServerOptions): Server {
       headersTimeout: requestMs,
       keepAliveTimeout: 65_000,
       requestTimeout: 0, // a large upload over a slow line takes hours; `timeout` and `pace` find the dead ones
+      // Of two that may only come once Node would drop the second without a word, which another reader might not.
+      joinDuplicateHeaders: true,
       connectionsCheckingInterval: Math.min(LONGEST_LOOK_MS, Math.ceil(requestMs / 4)),
     },
     (incoming, outgoing) => answer(incoming, outgoing),
@@ -64,8 +67,11 @@ export function createHttpServer(options: HttpServerOptions): Server {
     outgoing.setMaxListeners(MOST_LISTENERS)
     if (!connections.begin(incoming.socket, outgoing)) return
     endWhenStalled(incoming, outgoing, pace)
-    pace.watch(incoming, outgoing)
-    void handle(escaped(incoming), outgoing)
+    inTurn(incoming, outgoing, () => {
+      if (!isFramedAsWeKnow(incoming)) return refuseCoding(outgoing, supabaseCompat)
+      pace.watch(incoming, outgoing)
+      void handle(escaped(incoming), outgoing)
+    })
   }
   server.timeout = idleMs
   server.maxConnections = connections.dropFrom
@@ -82,10 +88,9 @@ export function createHttpServer(options: HttpServerOptions): Server {
   server.on('connection', (socket: Socket) => connections.add(socket))
   server.on('upgrade', (incoming, stream, head) => {
     const socket = stream as Socket // of this server
-    const running = newest.get(socket)
-    if (running && !running.outgoing.writableFinished) {
+    if (unansweredOn(socket)) {
       socket.destroy() // what it is to become would be mixed with the answer that it still owes
-    } else if (isUpgradeToRealtime(incoming)) {
+    } else if (isUpgradeToRealtime(incoming) && isFramedAsWeKnow(incoming) && hasOneHost(incoming)) {
       connections.keep(socket)
       void realtime.upgrade(incoming, socket, head)
     } else {
@@ -103,18 +108,31 @@ export function createHttpServer(options: HttpServerOptions): Server {
   return server
 }
 
-/** The newest request of each connection, its response, and whether a refusal follows that. */
-const newest = new WeakMap<
-  Socket,
-  { incoming: IncomingMessage; outgoing: ServerResponse; isFollowed: boolean }
->()
+/** Whether a body's end can be found: no coding but `chunked` is spoken here. */
+function isFramedAsWeKnow({ headers }: IncomingMessage): boolean {
+  const coding = headers['transfer-encoding']
+  return coding === undefined || coding.toLowerCase() === 'chunked'
+}
+
+/** Two are joined by a comma, and refused by the adapter, as any host that is none; a WebSocket does not come by there. */
+function hasOneHost({ headers }: IncomingMessage): boolean {
+  return headers.host?.includes(',') !== true
+}
+
+/** Refuses a transfer coding that we do not know (RFC 9112 §6.1). */
+function refuseCoding(outgoing: ServerResponse, compat: boolean): void {
+  const { http, body } = wireError(new StorageError('UnknownTransferCoding'), compat)
+  outgoing.writeHead(http, { 'Content-Type': 'application/json', ...ALWAYS, Connection: 'close' })
+  outgoing.end(JSON.stringify(body))
+}
+
+const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
 
 /**
  * Gives up a connection on which a body has stalled, on either side; not one that waits for us. Who reads slowly is not
  * cut off as long as the kernel's buffer empties now and then, so that this is also the least that he has to read.
  */
 function endWhenStalled(incoming: IncomingMessage, outgoing: ServerResponse, pace: BodyPace): void {
-  newest.set(incoming.socket, { incoming, outgoing, isFollowed: false })
   outgoing.on('timeout', (socket: Socket) => {
     if (outgoing.headersSent) socket.destroy()
     else pace.breakOff(incoming)
@@ -154,7 +172,7 @@ function withoutUpgrade(options: string): string {
 
 function rawError(cause: unknown, compat: boolean): Response {
   const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), compat)
-  return Response.json(body, { status: http, headers: { 'X-Content-Type-Options': 'nosniff' } })
+  return Response.json(body, { status: http, headers: ALWAYS })
 }
 
 /**
@@ -166,20 +184,23 @@ function refuse(error: Error & { code?: string }, socket: Socket, compat: boolea
     socket.destroy()
     return
   }
-  const running = newest.get(socket)
-  if (running && !running.outgoing.writableFinished) {
-    const { incoming, outgoing } = running
-    if (incoming.complete) {
-      // It came behind a whole request, which gets its own answer first.
-      if (!running.isFollowed) outgoing.once('finish', () => socket.writable && refuse(error, socket, compat))
-      running.isFollowed = true
-      return
+  const newest = newestOn(socket)
+  if (newest && !newest.incoming.complete) {
+    const { outgoing } = newest
+    // It is within the body of a request that has been answered, or is being, or waits for the answers before it.
+    if (outgoing.writableEnded) socket.destroySoon()
+    else if (outgoing.headersSent || outgoing.socket !== socket) socket.destroy()
+    else socket.end(rawAnswer(refusal(error), compat))
+    return
+  }
+  const running = unansweredOn(socket)
+  if (running) {
+    // It came behind a whole request, which gets its own answer first.
+    if (!running.isFollowed) {
+      running.outgoing.once('finish', () => socket.writable && refuse(error, socket, compat))
     }
-    // It is within the body of a request that has been answered, or waits for the answers before it.
-    if (outgoing.headersSent || outgoing.socket !== socket) {
-      socket.destroy()
-      return
-    }
+    running.isFollowed = true
+    return
   }
   socket.end(rawAnswer(refusal(error), compat))
 }
@@ -190,6 +211,8 @@ function refusal(cause: Error & { code?: string }): StorageError {
       return new StorageError('HeadersTooLarge', { cause })
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new StorageError('RequestTimeout', { cause })
+    case 'HPE_INVALID_TRANSFER_ENCODING': // RFC 9112 §6.1, §6.3
+      return new StorageError(isAboutLength(cause) ? 'NotHttp' : 'UnknownTransferCoding', { cause })
     case 'HPE_INVALID_URL': // Node takes no raw UTF-8 in a target, though some clients send it.
       return new StorageError('NotHttp', {
         cause,
@@ -198,6 +221,11 @@ function refusal(cause: Error & { code?: string }): StorageError {
     default:
       return new StorageError('NotHttp', { cause })
   }
+}
+
+/** Whether it is one beside a length that the parser refuses, and not the coding. */
+function isAboutLength(cause: Error & { reason?: string }): boolean {
+  return cause.reason?.includes('Content-Length') ?? false
 }
 
 /** Listens, and tells where, such as `http://127.0.0.1:8209`. */

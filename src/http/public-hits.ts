@@ -9,8 +9,11 @@ import { objectTarget, requestTarget } from './request-path.ts'
 
 const ROUTE = '/object/public/'
 
-/** Headers that ask for something else than the whole object. */
-const SPECIAL = ['range', 'expect', ...CONDITIONAL_HEADERS] as const
+/** Headers that ask for something else than the whole object, or say that a body follows. */
+const SPECIAL = ['range', 'expect', 'content-length', 'transfer-encoding', ...CONDITIONAL_HEADERS] as const
+
+/** Hosts in which nothing can be wrong. */
+const PLAIN_HOST = /^[\w.-]+(?::(?:[1-5]\d{0,4}|6[0-4]\d{3}|[6-9]\d{0,3}))?$/
 
 /**
  * The first step of a GET of a public object: if its row and bytes are in memory, they are sent as the route would send
@@ -34,7 +37,9 @@ export class PublicHits {
     if (incoming.method !== 'GET') return false
     const { path, query } = requestTarget(incoming)
     if (query !== '' || !path.startsWith(ROUTE)) return false
-    for (const name of SPECIAL) if (incoming.headers[name] !== undefined) return false
+    const sent = incoming.headers
+    for (const name of SPECIAL) if (sent[name] !== undefined) return false
+    if (sent.host === undefined || !PLAIN_HOST.test(sent.host)) return false
     const target = legalTarget(path)
     const hit = target && this.#parts.files.inMemory(target.bucket, target.name)
     if (!hit) return false

@@ -4,6 +4,9 @@ import { PUBLIC_PREFIX, requestTarget } from './request-path.ts'
 /** In characters. */
 const MAX_PREFIX = 200
 
+/** Of a name in DNS, and a port. In characters. */
+const MAX_HOST = 255 + 6
+
 /**
  * Makes a path of ours absolute, as the client can reach it: under STORAGE_PUBLIC_URL, or where the request came
  * to. `X-Forwarded-*` count only behind a trusted proxy (design §10).
@@ -20,12 +23,24 @@ export function absoluteUrl(c: AppContext, services: Services, path: string): st
           ?.trim() || undefined
       : undefined
   const proto = forwarded('x-forwarded-proto') === 'https' ? 'https' : 'http'
-  const host = forwarded('x-forwarded-host') ?? incoming.headers.host ?? 'localhost'
-  const port = forwarded('x-forwarded-port')
-  const isUsual = port === undefined || host.includes(':') || port === (proto === 'https' ? '443' : '80')
+  const host = plainHost(forwarded('x-forwarded-host')) ?? incoming.headers.host ?? 'localhost'
+  const port = plainPort(forwarded('x-forwarded-port'))
+  const isUsual = port === undefined || /:\d+$/.test(host) || port === (proto === 'https' ? '443' : '80')
   const ownPrefix = requestTarget(incoming).hasPrefix ? PUBLIC_PREFIX : ''
   const prefix = plainPrefix(forwarded('x-forwarded-prefix')) ?? ownPrefix
   return `${proto}://${host}${isUsual ? '' : `:${port}`}${prefix}${path}`
+}
+
+/** A name or an address, with a port or without; undefined for anything else, which would change the address. */
+function plainHost(text = ''): string | undefined {
+  const parts = text.length <= MAX_HOST && /^(?:[\w.-]+|\[[\da-f:.]+\])(?::(\d+))?$/i.exec(text)
+  if (!parts) return undefined
+  const [, port] = parts
+  return port === undefined || plainPort(port) ? text : undefined
+}
+
+function plainPort(text = ''): string | undefined {
+  return /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) < 65_536 ? text : undefined
 }
 
 /** The path of a proxy, without its last slashes; undefined for anything else, which a client may have sent. */

@@ -28,6 +28,8 @@ export interface BucketStorageOptions {
   logger: Logger
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
+  /** Whether who may not see a bucket hears that it is not empty (contract §2.3). */
+  tellsOfHidden: boolean
   announce: Announce
 }
 
@@ -156,19 +158,32 @@ export class BucketStorage {
   /**
    * Deletes an empty bucket.
    *
-   * @throws NoSuchBucket when absent or kept by the policies, ResourceNotEmpty, ResourceReferenced
+   * @throws NoSuchBucket when absent or hidden, AccessDenied, ResourceNotEmpty, ResourceReferenced
    */
   async delete(caller: Caller, id: string): Promise<void> {
-    // Existence and emptiness are facts for the server to find; whether to delete is the policies' to say.
-    await asService(this.#database, async (tx) => {
-      if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
-      if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')
-    })
+    const { tellsOfHidden } = this.#options
+    if (tellsOfHidden) {
+      // Contract §2.3: existence and emptiness are found by the server, before the policies are asked.
+      await asService(this.#database, async (tx) => {
+        if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
+        if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')
+      })
+    }
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
-        if (!(await deleteBucket(tx, id))) throw new StorageError('NoSuchBucket')
+        if (await deleteBucket(tx, id)) return
+        const isSeen = !tellsOfHidden && (await findBucket(tx, id))
+        throw new StorageError(isSeen ? 'AccessDenied' : 'NoSuchBucket')
       })
-    await announced(this.#options, [{ bucket: id, names: null }], commit)
+    try {
+      await announced(this.#options, [{ bucket: id, names: null }], commit)
+    } catch (error) {
+      // What keeps it is the server's to find: the caller may delete the bucket, and see none of its objects.
+      const isFull =
+        hasCode(error, 'ResourceReferenced') &&
+        (await asService(this.#database, (tx) => bucketHasObjects(tx, id)))
+      throw isFull ? new StorageError('ResourceNotEmpty', { cause: error.cause }) : error
+    }
   }
 
   /** The settings in their stored form, checked. */

@@ -27,8 +27,11 @@ const LENIENT_NAME = /^(?! )[\w !\-.*'()&$@=;:+,?]{1,100}(?<! )$/
 /** Contract §2.2: `type/subtype`, perhaps with a charset, or anything printable that ends in a star. */
 const MIME_PATTERN = /^(?:[a-z0-9.+-]+\/[a-z0-9.+-]+(?: *; *charset=[\w.:+-]+)?|[ -~]*\*)$/i
 
-/** In characters. */
-const MAX_MIME_PATTERN = 1000
+/** In characters: twice 127 for type and subtype (RFC 6838 §4.2), and the slash. The contract allows 1000 (§2.2). */
+const MAX_MIME_PATTERN = 255
+
+/** Each upload is compared with all of them. */
+const MAX_MIME_PATTERNS = 100
 
 /**
  * The name of a bucket to be made: one URL segment, never with a slash.
@@ -83,9 +86,15 @@ export function effectiveLimit(bucketLimit: number | null, globalLimit: number):
  * A bucket's `allowed_mime_types`, as sent but without empty texts; null when everything is allowed.
  *
  * @throws InvalidMimeType naming the first bad entry
+ * @throws InvalidRequest when there are more than 100
  */
 export function parseMimePatterns(value: string[] | null): string[] | null {
   const patterns = (value ?? []).filter((pattern) => pattern !== '')
+  if (patterns.length > MAX_MIME_PATTERNS) {
+    throw new StorageError('InvalidRequest', {
+      message: `allowed_mime_types may have at most ${MAX_MIME_PATTERNS} entries`,
+    })
+  }
   for (const pattern of patterns) {
     if (pattern.length > MAX_MIME_PATTERN || !MIME_PATTERN.test(pattern)) {
       throw new StorageError('InvalidMimeType', {

@@ -30,6 +30,8 @@ import { checkFits } from './upload-rules.ts'
 export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
+  /** Whether who may not delete an object hears that it is there, even if he may not see it (contract §3.8). */
+  tellsOfHidden: boolean
   heartbeats: Heartbeats
   announce: Announce
   now: () => Date
@@ -178,7 +180,7 @@ export class FileStorage {
   /**
    * Deletes one object.
    *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey, AccessDenied when it exists and the policies keep it
+   * @throws InvalidKey, NoSuchKey, AccessDenied when the caller sees it and the policies keep it
    */
   async remove(caller: Caller, bucket: string, sentName: string): Promise<void> {
     const name = this.#parseName(sentName)
@@ -187,7 +189,7 @@ export class FileStorage {
         asCaller(this.#database, caller, async (tx) => {
           const rows = await deleteObjects(tx, bucket, [name])
           if (rows.length > 0) return ownRemovals(tx)
-          await becomeService(tx)
+          if (this.#options.tellsOfHidden) await becomeService(tx)
           return keptId(await findObjectId(tx, bucket, name))
         }),
       )

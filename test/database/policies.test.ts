@@ -22,7 +22,7 @@ const MATRIX = {
     overwrite   401     403      403       403       201    201
     move        401     404      404       404       200    200
     copy        401     404      404       404       200    200
-    delete      401     403      403       403       204    204
+    delete      401     404      404       404       204    204
     deleteMany  401     [0]      [0]       [0]       [1]    [1]`,
   authenticated: `
                 nobody  anonKey  stranger  uploader  owner  service
@@ -38,7 +38,7 @@ const MATRIX = {
     overwrite   401     403      403       201       201    201
     move        401     404      403       200       200    200
     copy        401     404      200       200       200    200
-    delete      401     403      403       204       204    204
+    delete      401     404      403       204       204    204
     deleteMany  401     [0]      [0]       [1]       [1]    [1]`,
   public: `
                 nobody  anonKey  stranger  uploader  owner  service

@@ -65,7 +65,7 @@ describe('1. one folder per signed-in user', () => {
     expect(await told('GET', `/object/info/docs/${theirs}`, token)).toBe(404)
     expect(await told('POST', `/object/sign/docs/${theirs}`, token, { expiresIn: 60 })).toBe(404)
     expect(await told('PUT', `/object/docs/${theirs}`, token, 'mine now')).toBe(403)
-    expect(await told('DELETE', `/object/docs/${theirs}`, token)).toBe(403)
+    expect(await told('DELETE', `/object/docs/${theirs}`, token)).toBe(404)
     for (const name of ['top-level.txt', `${other}/new.txt`, `x${user}/new.txt`, `a/${user}/new.txt`]) {
       expect(await told('POST', `/object/docs/${name}`, token, 'x')).toBe(403)
       expect(await told('POST', `/object/upload/sign/docs/${name}`, token)).toBe(403)
@@ -243,7 +243,7 @@ describe('3. creators manage what they uploaded', () => {
     expect(await told('GET', '/object/drafts/a.txt', token)).toBe(200)
     expect(await told('GET', '/object/drafts/b.txt', token)).toBe(404)
     expect(await listed('drafts', '', token)).toEqual(['a.txt'])
-    expect(await told('DELETE', '/object/drafts/b.txt', token)).toBe(403)
+    expect(await told('DELETE', '/object/drafts/b.txt', token)).toBe(404)
     const both = { prefixes: ['a.txt', 'b.txt'] }
     expect(await told('DELETE', '/object/drafts', server.keys.anonKey, both)).toBe(200)
     expect(await names('drafts')).toEqual(['a.txt', 'b.txt'])
@@ -304,7 +304,7 @@ describe('5. membership in another table, for bucket visibility', () => {
     // To see a bucket is not to change it, nor to see what is in it.
     expect(await told('PUT', '/bucket/team', token, { public: true })).toBe(403)
     expect(await told('POST', '/object/team/a.txt', token, 'x')).toBe(403)
-    expect(await told('DELETE', '/bucket/team', token)).toBe(404)
+    expect(await told('DELETE', '/bucket/team', token)).toBe(403)
     await dropPolicies(server.admin)
     await server.admin`drop table public.members`
   })

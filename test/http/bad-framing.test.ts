@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { chunk, exchange, RawConnection, rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
+import { until } from '../support/wait.ts'
 
 let server: TestServer
 let auth: string
@@ -39,14 +40,13 @@ describe('requests that are no proper HTTP', () => {
     ['a length past 64 bits', ['Content-Length: 99999999999999999999999'], 'hello'],
     ['chunks and a length', ['Content-Length: 5', 'Transfer-Encoding: chunked'], '0\r\n\r\n'],
     ['a length behind chunks', ['Transfer-Encoding: chunked', 'Content-Length: 5'], '0\r\n\r\n'],
-    ['chunks that are not the last coding', ['Transfer-Encoding: chunked, gzip'], '0\r\n\r\n'],
-    ['chunks said twice', ['Transfer-Encoding: chunked', 'Transfer-Encoding: identity'], '0\r\n\r\n'],
-    ['a hidden chunked', ['Transfer-Encoding: xchunked'], '0\r\n\r\n'],
     ['a space before the colon of chunked', ['Transfer-Encoding : chunked'], '0\r\n\r\n'],
     ['a chunk size that is no number', ['Transfer-Encoding: chunked'], 'zz\r\nhello\r\n0\r\n\r\n'],
     ['a negative chunk size', ['Transfer-Encoding: chunked'], '-5\r\nhello\r\n0\r\n\r\n'],
     ['a chunk size past 64 bits', ['Transfer-Encoding: chunked'], 'fffffffffffffffff\r\nhello'],
     ['a chunk longer than its size', ['Transfer-Encoding: chunked'], '3\r\nhello\r\n0\r\n\r\n'],
+    ['two hosts that differ', ['Host: a', 'Host: b']],
+    ['two hosts that agree', ['Host: a', 'host: a']],
     ['a host that is none', ['Host: a b']],
     ['a host with a path', ['Host: x/y/../z']],
     ['a host with an account', ['Host: user:pass@x']],
@@ -58,6 +58,45 @@ describe('requests that are no proper HTTP', () => {
       expect(response.json()).toMatchObject({ statusCode: '400', code: 'InvalidRequest' })
       expect(response.headers['x-content-type-options']).toBe('nosniff')
     })
+  })
+
+  it.each([
+    ['a coding before chunked', ['Transfer-Encoding: gzip, chunked']],
+    [
+      'a coding before chunked, in a line of its own',
+      ['Transfer-Encoding: gzip', 'Transfer-Encoding: chunked'],
+    ],
+    ['a coding alone', ['Transfer-Encoding: gzip']],
+    ['no coding', ['Transfer-Encoding: identity']],
+    ['chunks twice', ['Transfer-Encoding: chunked, chunked']],
+    ['chunks that are not the last coding', ['Transfer-Encoding: chunked, gzip']],
+    ['chunks said twice', ['Transfer-Encoding: chunked', 'Transfer-Encoding: identity']],
+    ['a hidden chunked', ['Transfer-Encoding: xchunked']],
+  ])('%s: 501, and the connection is closed', async (_what, headers) => {
+    for (const method of ['POST', 'GET']) {
+      await expectNothingWritten(server, async () => {
+        const connection = await RawConnection.open(server.url)
+        await connection.send(rawRequest(method, TARGET, [auth, ...headers], '5\r\nhello\r\n0\r\n\r\n'))
+        const response = await connection.response()
+        expect(response.status).toBe(501)
+        expect(response.json()).toMatchObject({ statusCode: '501', code: 'InvalidRequest' })
+        expect(await connection.rest()).toHaveLength(0)
+      })
+    }
+  })
+
+  it('a public object that is in memory: refused as by the route', async () => {
+    await server.createBucket('open', { public: true })
+    await server.request('PUT', '/object/open/here.txt', { body: 'here' })
+    const get = (...headers: string[]) =>
+      exchange(server.url, rawRequest('GET', '/object/public/open/here.txt', headers))
+    for (const status of [200, 200, 200]) expect((await get()).status).toBe(status)
+    expect((await get('Host: a', 'Host: b')).status).toBe(400)
+    expect((await get('Host: user:pass@x')).status).toBe(400)
+    expect((await get('Host: x:99999')).status).toBe(400)
+    expect((await get('Transfer-Encoding: gzip, chunked')).status).toBe(501)
+    expect((await get('Content-Length: 5', 'Transfer-Encoding: chunked')).status).toBe(400)
+    expect((await get('Content-Length: 5')).status).toBe(200)
   })
 
   it('no host at all: 400', async () => {
@@ -181,6 +220,51 @@ describe('several requests on one connection', () => {
     }
     expect(statuses).toEqual([200, 404, 200, 404])
     connection.abort()
+  })
+
+  it('an upload behind another begins only when that one is answered, and a read behind it sees it', async () => {
+    const name = (method: string, body = '') => rawRequest(method, '/object/box/pipelined', [auth], body)
+    for (let round = 0; round < 20; round++) {
+      const connection = await RawConnection.open(server.url)
+      await connection.send(
+        name('GET'),
+        name('PUT', 'first'),
+        name('PUT', 'second'),
+        name('GET'),
+        name('DELETE'),
+        name('GET'),
+        name('PUT', 'third'),
+      )
+      const responses = []
+      for (let count = 0; count < 7; count++) responses.push(await connection.response())
+      expect(responses.map(({ status }) => status)).toEqual([404, 201, 200, 200, 204, 404, 201])
+      expect(responses[3]?.body.toString()).toBe('second')
+      connection.abort()
+      await server.request('DELETE', '/object/box/pipelined')
+    }
+  })
+
+  it('an upload behind one whose client goes away never begins', async () => {
+    await expectNothingWritten(server, async () => {
+      const connection = await RawConnection.open(server.url)
+      await server.admin.begin(async (tx) => {
+        await tx`lock table storage.objects in exclusive mode`
+        const put = (name: string) => rawRequest('PUT', `/object/box/${name}`, [auth], 'x')
+        await connection.send(put('never-1'), put('never-2'))
+        await until(async () => {
+          const [row] = await server.admin`
+            select count(*)::int as n from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'`
+          return row?.n === 1
+        }, 'the first one waits for the lock')
+        connection.abort()
+      })
+      await until(
+        async () => (await server.request('DELETE', '/object/box/never-1')).ok,
+        'the first is stored',
+      )
+      expect((await server.request('GET', '/object/box/never-2')).status).toBe(404)
+    })
   })
 
   it('a refused upload leaves the connection fit for the next request', async () => {

@@ -166,10 +166,30 @@ describe('the absolute link', () => {
     ],
     [{ 'x-forwarded-host': 'a.example:8080', 'x-forwarded-port': '80' }, 'http://a.example:8080/storage/v1'],
     [{ 'x-forwarded-host': 'a.example', 'x-forwarded-proto': 'javascript' }, 'http://a.example/storage/v1'],
+    [{ 'x-forwarded-host': '[2001:db8::1]', 'x-forwarded-port': '81' }, 'http://[2001:db8::1]:81/storage/v1'],
+    [{ 'x-forwarded-host': 'a.example', 'x-forwarded-port': '8/x@b' }, 'http://a.example/storage/v1'],
     [{ 'x-forwarded-prefix': '/' }, 'http://SERVER'],
     [{ 'x-forwarded-prefix': `/${'a'.repeat(197)}//` }, `http://SERVER/${'a'.repeat(197)}`],
   ])('follows %j of a proxy that STORAGE_TRUST_PROXY trusts', async (headers, base) => {
     expect(await links({ STORAGE_TRUST_PROXY: 'true' }, headers)).toEqual(under(base))
+  })
+
+  it.each([
+    'user@evil.example',
+    'evil.example/path',
+    'evil.example?',
+    'evil.example#',
+    'evil.example\\x',
+    'a b',
+    'evil.example:99999',
+    'evil.example:0',
+    'evil.example:x',
+    '[evil]',
+    '"><script>',
+    'a'.repeat(300),
+  ])('does not follow the host %j, which is none', async (host) => {
+    const headers = { 'x-forwarded-host': host }
+    expect(await links({ STORAGE_TRUST_PROXY: 'true' }, headers)).toEqual(under('http://SERVER/storage/v1'))
   })
 
   it.each(['files', '/a?b', '//evil@host:80', `/${'a'.repeat(200)}`])(

@@ -135,10 +135,16 @@ describe('allowed_mime_types', () => {
     (pattern) => expect(() => parseMimePatterns(['a/b', pattern])).toThrow(refusal('InvalidMimeType')),
   )
 
-  it('takes entries of up to 1000 characters', () => {
-    const longest = `a/${'b'.repeat(998)}`
+  it('takes entries of up to 255 characters', () => {
+    const longest = `a/${'b'.repeat(253)}`
     expect(parseMimePatterns([longest])).toEqual([longest])
     expect(() => parseMimePatterns([`${longest}b`])).toThrow(refusal('InvalidMimeType'))
+  })
+
+  it('takes up to 100 entries, without the empty texts', () => {
+    const most = Array.from({ length: 100 }, (_, index) => `a/${index}`)
+    expect(parseMimePatterns(['', ...most])).toEqual(most)
+    expect(() => parseMimePatterns([...most, 'a/100'])).toThrow(refusal('InvalidRequest'))
   })
 
   it.each([

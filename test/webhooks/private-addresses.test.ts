@@ -94,6 +94,34 @@ describe('a private address', () => {
   })
 })
 
+it.each([
+  '168.63.129.16',
+  '::ffff:168.63.129.16',
+  '::168.63.129.16',
+  '161.26.0.7',
+  '166.9.12.14',
+  '169.254.169.254',
+  '100.100.100.200',
+  '192.0.0.192',
+  'fd00:ec2::254',
+  'fd20:ce::254',
+  'fe80::a9fe:a9fe',
+  '64:ff9b::a9fe:a9fe',
+  '64:ff9b:1::a9fe:a9fe',
+  '2002:a9fe:a9fe::1',
+  '2001::a9fe:a9fe',
+  '::ffff:0:a9fe:a9fe',
+  '2001:470:1:1:0:5efe:a9fe:a9fe',
+  '2001:470:1:1:200:5efe:a9fe:a9fe',
+])('%s, of a cloud or in disguise, is not', (address) => {
+  expect(isPublicAddress(address)).toBe(false)
+})
+
+it.each(['168.63.129.15', '168.63.129.17', '166.12.0.1', '2001:470:1:1:100:5efe:a9fe:a9fe'])(
+  '%s, beside one of those, is public',
+  (address) => expect(isPublicAddress(address)).toBe(true),
+)
+
 it.each(['8.8.8.8', '1.1.1.1', '2606:4700::1111', '::ffff:8.8.8.8'])('%s is public', (address) => {
   expect(isPublicAddress(address)).toBe(true)
 })
