@@ -16,13 +16,17 @@ export class JsonTooComplex extends Error {
  * @param maxDepth lists and objects in each other, at most
  * @throws JsonTooComplex; SyntaxError when it is no JSON
  */
-export function parseJson(text: string, { maxDepth = MAX_DEPTH }: { maxDepth?: number } = {}): unknown {
+export function parseJson(text: string, { maxDepth }: { maxDepth?: number } = {}): unknown {
   checkComplexity(text, maxDepth)
   return JSON.parse(text)
 }
 
-/** Right for JSON up to its first mistake, and `JSON.parse` does not look behind that. @throws JsonTooComplex */
-function checkComplexity(text: string, maxDepth: number): void {
+/**
+ * For text that somebody else parses. Right for JSON up to its first mistake, and a parser does not look behind that.
+ *
+ * @throws JsonTooComplex
+ */
+export function checkComplexity(text: string, maxDepth = MAX_DEPTH): void {
   let depth = 0
   let values = 1
   for (let at = 0; at < text.length; at++) {

@@ -2,7 +2,6 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import {
   createLocalJWKSet,
-  createRemoteJWKSet,
   decodeProtectedHeader,
   errors,
   type JWTPayload,
@@ -12,6 +11,8 @@ import {
 import { LRUCache } from 'lru-cache'
 import { StorageError } from '../errors.ts'
 import { STANDARD_ROLES } from '../keys.ts'
+import { remoteKeys } from './remote-keys.ts'
+import { checkClaims, checkForm } from './token-form.ts'
 
 /** Who a verified token says is asking. */
 export interface Identity {
@@ -106,19 +107,26 @@ export class TokenVerifier {
 
   async #verify(token: string): Promise<JWTPayload> {
     try {
-      const { alg, kid } = decodeProtectedHeader(token)
-      // Its type says text; who made the token may have thought otherwise.
-      if (typeof alg === 'string' && alg.startsWith('HS')) {
-        const shared = this.#sharedKeys.find((key) => key.kid === kid && kid !== undefined)
-        const key = shared ?? { secret: this.#secret, alg: 'HS256' }
-        return (await jwtVerify(token, key.secret, { algorithms: [key.alg] })).payload
-      }
-      return await this.#verifyWithKeySets(token)
+      checkForm(token)
+      const claims = await this.#verifySignature(token)
+      checkClaims(claims)
+      return claims
     } catch (cause) {
       // jose says TypeError of a token that is none; anything else that it does not name is not the token's fault.
       if (cause instanceof errors.JOSEError || cause instanceof TypeError) throw invalidToken(cause)
       throw cause
     }
+  }
+
+  async #verifySignature(token: string): Promise<JWTPayload> {
+    const { alg, kid } = decodeProtectedHeader(token)
+    // Its type says text; who made the token may have thought otherwise.
+    if (typeof alg === 'string' && alg.startsWith('HS')) {
+      const shared = this.#sharedKeys.find((key) => key.kid === kid && kid !== undefined)
+      const key = shared ?? { secret: this.#secret, alg: 'HS256' }
+      return (await jwtVerify(token, key.secret, { algorithms: [key.alg] })).payload
+    }
+    return this.#verifyWithKeySets(token)
   }
 
   async #verifyWithKeySets(token: string): Promise<JWTPayload> {
@@ -143,12 +151,7 @@ export class TokenVerifier {
         message: 'The role in the token is not one that callers may have',
       })
     }
-    const { sub: subject = null } = claims
-    // The type of the claims says text; who signed them may have thought otherwise.
-    if (subject !== null && typeof subject !== 'string') {
-      throw invalidToken(new errors.JWTClaimValidationFailed('"sub" claim must be a string', claims, 'sub'))
-    }
-    return { role, subject, claims, token }
+    return { role, subject: claims.sub ?? null, claims, token }
   }
 
   #opaqueIdentity(token: string): Identity | null {
@@ -167,23 +170,6 @@ function bearerToken(headers: IncomingHttpHeaders): string | null {
     return token === '' ? null : token
   }
   return typeof apikey === 'string' && apikey.trim() !== '' ? apikey.trim() : null
-}
-
-/** The keys behind an address: fetched when needed, kept for ten minutes, asked for again when one is missing. */
-function remoteKeys(url: string): JWTVerifyGetKey {
-  const keys = createRemoteJWKSet(new URL(url))
-  return async (header, token) => {
-    try {
-      return await keys(header, token)
-    } catch (cause) {
-      const isAboutToken =
-        cause instanceof errors.JWKSNoMatchingKey ||
-        cause instanceof errors.JWKSMultipleMatchingKeys ||
-        cause instanceof errors.JOSENotSupported
-      if (isAboutToken) throw cause
-      throw new StorageError('AuthenticationUnavailable', { cause, headers: { 'Retry-After': '5' } })
-    }
-  }
 }
 
 interface SharedKey {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 import { isStorableText } from './object-name.ts'
 
@@ -25,16 +26,18 @@ const cursorSchema = z.strictObject({
 /** In characters: the longest `after` with every character escaped still fits. */
 const MAX_LENGTH = 40_000
 
-export function encodeCursor(cursor: ListCursor): string {
-  return Buffer.from(JSON.stringify(cursor)).toString('base64url')
+export function encodeCursor({ after, order, column, timestamp }: ListCursor): string {
+  return Buffer.from(JSON.stringify({ after, order, column, timestamp })).toString('base64url')
 }
 
 /** @throws InvalidParameter for anything that `encodeCursor` cannot have made */
 export function decodeCursor(text: string): ListCursor {
   try {
-    if (text.length > MAX_LENGTH || !/^[\w-]+$/.test(text)) throw new Error('not base64url')
-    const json = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(text, 'base64url'))
-    return cursorSchema.parse(JSON.parse(json))
+    if (text.length > MAX_LENGTH) throw new Error('too long')
+    const cursor = cursorSchema.parse(parseJson(Buffer.from(text, 'base64url').toString()))
+    // Only the one spelling: the decoder passes over what is no base64url, and over bytes that are no UTF-8.
+    if (encodeCursor(cursor) !== text) throw new Error('spelled otherwise')
+    return cursor
   } catch (cause) {
     throw new StorageError('InvalidParameter', { message: 'The cursor is not valid', cause })
   }

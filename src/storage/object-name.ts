@@ -1,5 +1,6 @@
 import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
+import { isStorable } from '../storable-text.ts'
 
 /** The path of an object inside its bucket: text that `parseObjectName` let through, exactly as sent. */
 export type ObjectName = string & { readonly brand: 'ObjectName' }
@@ -40,7 +41,7 @@ export function parseObjectName(text: string, rules: NameRules): ObjectName {
  * (bulk delete leaves unknown names out silently, contract §3.8; it must not fail on them).
  */
 export function isStorableText(text: string): boolean {
-  return !/[\0\p{Cs}]/u.test(text) && fits(text, MAX_LOOKUP_BYTES)
+  return isStorable(text) && fits(text, MAX_LOOKUP_BYTES)
 }
 
 /** Whether the object only marks an empty folder: it must have 0 bytes, and may have any type (contract §3.1). */

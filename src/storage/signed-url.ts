@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
+import { parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 
 /**
@@ -152,7 +153,7 @@ function encodeJson(value: object): string {
 
 function decodeJson<T>(part: string, schema: z.ZodType<T>): T {
   try {
-    return schema.parse(JSON.parse(Buffer.from(part, 'base64url').toString()))
+    return schema.parse(parseJson(Buffer.from(part, 'base64url').toString()))
   } catch (cause) {
     throw new StorageError('InvalidJWT', { cause })
   }

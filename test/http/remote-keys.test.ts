@@ -151,6 +151,8 @@ it.each<[name: string, breakIt: () => unknown]>([
   ['it sends us elsewhere', () => Object.assign(answer, { status: 302 })],
   ['it answers with something else', () => Object.assign(answer, { body: '<html>' })],
   ['it answers with JSON that is no key set', () => Object.assign(answer, { body: '{}' })],
+  ['it answers with a megabyte', () => Object.assign(answer, { body: ' '.repeat(1024 ** 2) + answer.body })],
+  ['it answers with deep JSON', () => Object.assign(answer, { body: `{"keys":${'['.repeat(500_000)}` })],
 ])('tokens that need the keys must wait, and others work, while %s', async (_, breakIt) => {
   await breakIt()
   expect(await who(await tokenOf(one))).toBe('AuthenticationUnavailable')

@@ -1,6 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { type JWTPayload, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { TokenVerifier } from '../../src/http/token-verifier.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { askWho, type Who } from '../support/who.ts'
@@ -46,6 +47,11 @@ function forge(header: object, claims: object, secret: string | null = SECRET): 
     .join('.')
   const signature = secret === null ? '' : createHmac('sha256', secret).update(text).digest('base64url')
   return `${text}.${signature}`
+}
+
+/** Lists in each other, so many of them. */
+function nestedLists(depth: number): unknown {
+  return JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`)
 }
 
 describe('a token of the login secret', () => {
@@ -103,11 +109,27 @@ describe('a token of the login secret', () => {
   it.each([
     ['a number', 42, { status: 401, code: 'InvalidToken' }],
     ['an object', { id: 1 }, { status: 401, code: 'InvalidToken' }],
-    ['text that PostgreSQL cannot hold', 'a\0b', { status: 400, code: 'InvalidParameter' }],
-    ['half a character', '\ud800', { status: 400, code: 'InvalidParameter' }],
+    ['text that PostgreSQL cannot hold', 'a\0b', { status: 401, code: 'InvalidToken' }],
+    ['half a character', '\ud800', { status: 401, code: 'InvalidToken' }],
   ])('is refused when its subject is %s', async (_, sub, refusal) => {
     const token = await sign({ role: 'authenticated', sub: sub as string })
     expect(await who(bearer(token))).toMatchObject(refusal)
+  })
+
+  it.each<[what: string, claims: Record<string, unknown>]>([
+    ['a NUL in some claim', { app_metadata: { teams: ['a', 'b\0'] } }],
+    ['a NUL in the name of one', { app_metadata: { 'a\0': 1 } }],
+    ['half a character', { name: 'a\ud83d' }],
+    ['101 levels of claims', { deep: nestedLists(100) }],
+    ['1000 levels of claims', { deep: nestedLists(1000) }],
+  ])('is refused for %s', async (_, claims) => {
+    const refusal = { status: 401, code: 'InvalidToken', challenge: 'Bearer error="invalid_token"' }
+    expect(await who(bearer(await sign({ role: 'authenticated', ...claims })))).toEqual(refusal)
+  })
+
+  it('may have 100 levels of claims, and any characters', async () => {
+    const claims = { deep: nestedLists(99), name: 'Zoë 图 😀 \\u0000 \\ud800 \u0001' }
+    expect((await who(bearer(await sign({ role: 'authenticated', ...claims })))).status).toBe(200)
   })
 
   it('works until it expires, and not a moment longer, though it is remembered', async () => {
@@ -211,6 +233,69 @@ describe('a token that proves nothing', () => {
     const get = (bucket: string) => server.request('GET', `/object/${bucket}/a.txt`, { token: 'garbage' })
 
     expect([(await get(open)).status, (await get(closed)).status]).toEqual([200, 404])
+  })
+})
+
+describe('a token has one spelling', () => {
+  const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const encode = (text: string) => Buffer.from(text).toString('base64url')
+  const hmac = (text: string) => createHmac('sha256', SECRET).update(text).digest('base64url')
+
+  /** The same bytes with each of the unused bits of their last character set. */
+  function respelled(part: string): string[] {
+    const bytes = Buffer.from(part, 'base64url')
+    const all = [...ALPHABET].map((last) => part.slice(0, -1) + last)
+    return all.filter((text) => text !== part && Buffer.from(text, 'base64url').equals(bytes))
+  }
+
+  it('and is refused with another signature of the same bytes', async () => {
+    const [header, claims, signature = ''] = (await sign({ role: 'anon', sub: 'a-_?' })).split('.')
+    expect((await who(bearer(`${header}.${claims}.${signature}`))).status).toBe(200)
+    const others = respelled(signature)
+    expect(others).toHaveLength(3)
+    for (const other of others) {
+      const { status } = await who(bearer(`${header}.${claims}.${other}`))
+      expect([other, status]).toEqual([other, 401])
+    }
+  })
+
+  it.each(['=', '==', '\u00e9', '+', '/', '.'])('and is refused with %j in its signature', async (extra) => {
+    const token = await sign({ role: 'anon' })
+    for (const at of [token.length - 43, token.length - 20, token.length]) {
+      const other = `${token.slice(0, at)}${extra}${token.slice(at)}`
+      expect((await who(bearer(other))).status).toBe(401)
+    }
+  })
+
+  it('and none in the other alphabet of base64', async () => {
+    let token = ''
+    for (let n = 0; !/[-_][^.]*$/.test(token); n++) token = await sign({ role: 'anon', n })
+    const other = token.replace(/[-_](?=[^.]*$)/g, (it) => (it === '-' ? '+' : '/'))
+    expect([(await who(bearer(token))).status, (await who(bearer(other))).status]).toEqual([200, 401])
+  })
+
+  it('though its issuer signs another one', async () => {
+    // One and two bytes more than a multiple of three, so that there are unused bits.
+    const header = encode('{"alg":"HS256" }')
+    const claims = encode('{"role":"anon" }')
+    const headers = [...respelled(header), `${header}==`, `${header}\n`].map((odd) => `${odd}.${claims}`)
+    const bodies = [...respelled(claims), `${claims}==`, ` ${claims}`].map((odd) => `${header}.${odd}`)
+    expect(headers.length + bodies.length).toBe(2 * (15 + 2))
+    // Not through a request, which can hold no line break.
+    const verifier = new TokenVerifier({
+      secret: SECRET,
+      jwks: undefined,
+      jwksUrl: undefined,
+      extraRoles: [],
+      publishableKeys: [],
+      secretKeys: [],
+    })
+    for (const text of [...headers, ...bodies]) {
+      await expect(verifier.identify(bearer(`${text}.${hmac(text)}`))).rejects.toMatchObject({
+        code: 'InvalidToken',
+      })
+    }
+    expect((await who(bearer(`${header}.${claims}.${hmac(`${header}.${claims}`)}`))).status).toBe(200)
   })
 })
 

@@ -7,6 +7,13 @@ const encodeAny = (value: unknown) => Buffer.from(JSON.stringify(value)).toStrin
 const CURSOR: ListCursor = { after: 'a/b.txt', order: 'asc', column: 'name' }
 const stamped = (timestamp: unknown) => encodeAny({ ...CURSOR, column: 'created_at', timestamp })
 
+/** The same bytes, with an unused bit of the last character set. */
+function respelled(text: string): string {
+  const other = `${text.slice(0, -1)}${String.fromCharCode(text.charCodeAt(text.length - 1) + 1)}`
+  expect([other, Buffer.from(other, 'base64url')]).toEqual([other, Buffer.from(text, 'base64url')])
+  return other
+}
+
 describe('a list cursor', () => {
   it('comes back as it was made, for every storable name and time', () => {
     const cursor = fc.oneof(
@@ -65,7 +72,15 @@ describe('a list cursor', () => {
     ['nothing', ''],
     ['a space', ' '],
     ['padding', `${encodeCursor(CURSOR)}=`],
+    ['a line break', `${encodeCursor(CURSOR)}\n`],
     ['the other base64 alphabet', '+/+/'],
+    ['unused bits set', respelled(encodeCursor(CURSOR))],
+    ['white space in its JSON', Buffer.from(JSON.stringify(CURSOR, null, 1)).toString('base64url')],
+    ['fields in another order', encodeAny({ column: 'name', after: 'a', order: 'asc' })],
+    [
+      'a field twice',
+      Buffer.from(JSON.stringify(CURSOR).replace('{', '{"after":"b",')).toString('base64url'),
+    ],
     ['text', 'nonsense'],
     ['bytes that are no UTF-8', Buffer.from([0xff, 0xfe]).toString('base64url')],
     ['null', encodeAny(null)],

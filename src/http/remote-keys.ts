@@ -1,0 +1,41 @@
+import { Readable } from 'node:stream'
+import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose'
+import { parseJson } from '../bounded-json.ts'
+import { StorageError } from '../errors.ts'
+import { readBounded } from '../read-bounded.ts'
+
+/** A key with its certificates takes some kilobytes. In bytes. */
+const MAX_KEY_SET_BYTES = 1024 * 1024
+
+/**
+ * The keys behind an address: fetched when needed, kept for ten minutes, asked for again when one is missing. They
+ * throw what jose says of a token, and AuthenticationUnavailable.
+ */
+export function remoteKeys(url: string): JWTVerifyGetKey {
+  const keys = createRemoteJWKSet(new URL(url), { [customFetch]: fetchKeySet })
+  return async (header, token) => {
+    try {
+      return await keys(header, token)
+    } catch (cause) {
+      const isAboutToken =
+        cause instanceof errors.JWKSNoMatchingKey ||
+        cause instanceof errors.JWKSMultipleMatchingKeys ||
+        cause instanceof errors.JOSENotSupported
+      if (isAboutToken) throw cause
+      throw new StorageError('AuthenticationUnavailable', { cause, headers: { 'Retry-After': '5' } })
+    }
+  }
+}
+
+/** `fetch` for jose, which would read and parse an answer of any length and depth. */
+async function fetchKeySet(url: string, options: RequestInit): Promise<Response> {
+  const response = await fetch(url, options)
+  if (response.status !== 200 || response.body === null) return response
+  const body = Readable.fromWeb(response.body)
+  try {
+    const bytes = await readBounded(body, MAX_KEY_SET_BYTES, () => new Error('the key set is too large'))
+    return Response.json(parseJson(bytes.toString()))
+  } finally {
+    body.destroy()
+  }
+}
