@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Beyond the limit, for health checks, and to tell the others to come back later. */
-const SPARE = 100
+/** Beyond the limit. In these only health checks are answered; the others are told to come back later. */
+const RESERVE = 100
 
 /** Requests that one connection may send before it has had the answers to those before. */
 const MOST_PIPELINED = 100
@@ -10,22 +10,27 @@ const MOST_PIPELINED = 100
 /**
  * The open connections of a server. When there are too many, a new one takes the place of the one that has been without a
  * request for the longest time: a crowd that opens connections and says nothing, or dribbles its headers, keeps nobody out.
- * Only when all are busy a new one is surplus, and is told so; far beyond, they are dropped.
+ * Only when all are busy a new one is surplus: it gets a place in a reserve, for one request. When that is full too, it
+ * takes the place of the one that has been there for the longest time, so that none is kept out for good.
  */
 export class Connections {
-  readonly #most: number
+  /** Without the reserve. */
+  readonly most: number
+  readonly #reserve: number
   readonly #open = new Map<Socket, Set<ServerResponse>>()
   /** Without a request now, the longest so first. */
   readonly #idle = new Set<Socket>()
-  readonly #surplus = new WeakSet<Socket>()
+  /** Those in the reserve, the longest there first. */
+  readonly #surplus = new Set<Socket>()
 
   constructor(most: number) {
-    this.#most = most
+    this.most = most
+    this.#reserve = Math.min(most, RESERVE)
   }
 
-  /** Beyond this many the kernel's connections are closed without a word. */
+  /** Beyond this many the kernel's connections are closed without a word. There is always room for a newcomer. */
   get dropFrom(): number {
-    return this.#most + Math.min(this.#most, SPARE)
+    return this.most + this.#reserve + 1
   }
 
   /** One that is known already changes nothing: `http-server.ts` hands in a connection again after a refused upgrade. */
@@ -33,7 +38,7 @@ export class Connections {
     if (this.#open.has(socket)) return
     this.#open.set(socket, new Set())
     socket.once('close', () => this.#end(socket))
-    if (this.#open.size > this.#most) this.#makeRoom(socket)
+    if (this.#open.size > this.most) this.#makeRoom(socket)
     this.#idle.add(socket)
   }
 
@@ -46,6 +51,7 @@ export class Connections {
     const unanswered = this.#open.get(socket)
     if (!unanswered || socket.destroyed) return false
     this.#idle.delete(socket)
+    if (this.isSurplus(socket)) outgoing.shouldKeepAlive = false
     unanswered.add(outgoing)
     outgoing.once('close', () => {
       unanswered.delete(outgoing)
@@ -57,10 +63,11 @@ export class Connections {
 
   /**
    * Whether nothing else is under way on a connection, so that an answer that is there goes out at once. It need not be
-   * counted then; the connection has been used all the same.
+   * counted then; the connection has been used all the same. One in the reserve is not for that.
    */
   isQuiet(socket: Socket): boolean {
     if (this.#open.get(socket)?.size !== 0 || !socket.writable || socket.writableLength > 0) return false
+    if (this.isSurplus(socket)) return false
     this.#idle.delete(socket)
     this.#idle.add(socket)
     return true
@@ -73,7 +80,7 @@ export class Connections {
 
   /** Whether it came when all others were busy, and there are still too many. */
   isSurplus(socket: Socket): boolean {
-    return this.#surplus.has(socket) && this.#open.size > this.#most
+    return this.#surplus.size > 0 && this.#surplus.has(socket)
   }
 
   /**
@@ -88,16 +95,28 @@ export class Connections {
   }
 
   #makeRoom(newcomer: Socket): void {
-    let longest: Socket | undefined
     for (const socket of this.#idle) {
-      if (socket.writableLength > 0) continue // its client is still reading an answer from memory
+      // Its client is still reading an answer from memory, or has not had time yet to ask for its health.
+      if (socket.writableLength > 0 || this.isSurplus(socket)) continue
+      this.#idle.delete(socket)
+      socket.destroy()
+      return
+    }
+    if (this.#surplus.size >= this.#reserve) this.#makeRoomInReserve()
+    this.#surplus.add(newcomer)
+  }
+
+  /** Whoever waits for an answer goes last. */
+  #makeRoomInReserve(): void {
+    let longest: Socket | undefined
+    for (const socket of this.#surplus) {
+      longest ??= socket
+      if (!this.#idle.has(socket)) continue
       longest = socket
       break
     }
-    if (longest === undefined) {
-      this.#surplus.add(newcomer)
-      return
-    }
+    if (!longest) return
+    this.#surplus.delete(longest)
     this.#idle.delete(longest)
     longest.destroy()
   }
@@ -106,6 +125,9 @@ export class Connections {
     const unanswered = this.#open.get(socket) ?? []
     this.#open.delete(socket)
     this.#idle.delete(socket)
+    this.#surplus.delete(socket)
+    const [next] = this.#surplus
+    if (next && this.#surplus.size > this.#open.size - this.most) this.#surplus.delete(next)
     for (const outgoing of unanswered) {
       // Node tells the one that was being sent. Those that wait behind it would never hear of it, and with them
       // their files would stay open.

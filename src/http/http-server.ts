@@ -90,7 +90,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
     const socket = stream as Socket // of this server
     if (unansweredOn(socket)) {
       socket.destroy() // what it is to become would be mixed with the answer that it still owes
-    } else if (isUpgradeToRealtime(incoming) && isFramedAsWeKnow(incoming) && hasOneHost(incoming)) {
+    } else if (!connections.isSurplus(socket) && isWebSocket(incoming)) {
       connections.keep(socket)
       void realtime.upgrade(incoming, socket, head)
     } else {
@@ -112,6 +112,11 @@ export function createHttpServer(options: HttpServerOptions): Server {
 function isFramedAsWeKnow({ headers }: IncomingMessage): boolean {
   const coding = headers['transfer-encoding']
   return coding === undefined || coding.toLowerCase() === 'chunked'
+}
+
+/** Whether it becomes one, or is answered as any other request. */
+function isWebSocket(incoming: IncomingMessage): boolean {
+  return isUpgradeToRealtime(incoming) && isFramedAsWeKnow(incoming) && hasOneHost(incoming)
 }
 
 /** Two are joined by a comma, and refused by the adapter, as any host that is none; a WebSocket does not come by there. */
