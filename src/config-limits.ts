@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { duration, integer } from './config-fields.ts'
+import { byteSize, duration, integer, share } from './config-fields.ts'
 
 /** How much one process takes on at once, and for how long it waits (decision 0019). */
 export interface Limits {
@@ -17,6 +17,19 @@ export interface Limits {
   minUploadRate: number
   /** How long the database may take for an answer, in milliseconds. STORAGE_DATABASE_TIMEOUT, 45s. */
   databaseMs: number
+  listeners: ListenerLimits
+}
+
+/** What those who listen to events may take of one process (decision 0023). */
+export interface ListenerLimits {
+  /** WebSockets and streams of events. Never more than half of all connections. STORAGE_MAX_LISTENERS, 10000. */
+  connections: number
+  /** Channels of all WebSockets, and streams of events. STORAGE_MAX_SUBSCRIBERS, 20000. */
+  subscribers: number
+  /** Largest part of both for one subject, or one address without; 0 to 1. STORAGE_MAX_LISTENER_SHARE, 0.1. */
+  share: number
+  /** What all of them together may leave unread, in bytes. STORAGE_MAX_UNREAD, 256MB. */
+  unreadBytes: number
 }
 
 const wait = duration.refine((ms) => ms > 0, 'must be more than 0')
@@ -29,6 +42,10 @@ export const limitFields = {
   STORAGE_IDLE_TIMEOUT: wait.default(120_000),
   STORAGE_MIN_UPLOAD_RATE: integer(0, 1_000_000_000).default(500),
   STORAGE_DATABASE_TIMEOUT: wait.default(45_000),
+  STORAGE_MAX_LISTENERS: integer(1, 1_000_000).default(10_000),
+  STORAGE_MAX_SUBSCRIBERS: integer(1, 1_000_000).default(20_000),
+  STORAGE_MAX_LISTENER_SHARE: share.default(0.1),
+  STORAGE_MAX_UNREAD: byteSize.default(256_000_000),
 }
 
 const schema = z.object(limitFields)
@@ -42,5 +59,11 @@ export function limits(v: z.infer<typeof schema>): Limits {
     idleMs: v.STORAGE_IDLE_TIMEOUT,
     minUploadRate: v.STORAGE_MIN_UPLOAD_RATE,
     databaseMs: v.STORAGE_DATABASE_TIMEOUT,
+    listeners: {
+      connections: v.STORAGE_MAX_LISTENERS,
+      subscribers: v.STORAGE_MAX_SUBSCRIBERS,
+      share: v.STORAGE_MAX_LISTENER_SHARE,
+      unreadBytes: v.STORAGE_MAX_UNREAD,
+    },
   }
 }

@@ -305,6 +305,14 @@ const table = {
     wireCode: 'SlowDown',
     headers: RETRY,
   },
+  /** Of one subject, or one address: others have room. */
+  TooManyOfOneCaller: {
+    status: 429,
+    message: 'One caller may not listen so many times; close others first, or try again soon',
+    wireCode: 'SlowDown',
+    compat: { http: 429 },
+    headers: RETRY,
+  },
   TooManyConnections: {
     status: 503,
     label: 'too_many_connections',

@@ -8,6 +8,7 @@ import { type Events, openEvents } from './events/open.ts'
 import { createApp } from './http/app.ts'
 import { Connections } from './http/connections.ts'
 import { createHttpServer, drainServer, listen } from './http/http-server.ts'
+import { Listeners } from './http/listeners.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import type { Keys } from './keys.ts'
@@ -53,13 +54,16 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const { supabaseCompat, corsOrigins, limits } = config
   const connections = openConnections(limits.connections, logger)
-  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, hotObjects })
+  const listeners = new Listeners(limits.listeners, connections.most, logger)
+  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, listeners, hotObjects })
   const realtime = new Realtime({
     tokens,
     subscriptions,
     logger,
     corsOrigins,
     supabaseCompat,
+    trustProxy: config.trustProxy,
+    listeners,
     limits: REALTIME_LIMITS,
   })
   const server = createHttpServer({ ...app, realtime, supabaseCompat, connections, limits, logger })
@@ -88,6 +92,7 @@ interface AppParts extends ServingParts {
   tokens: TokenVerifier
   hotObjects: HotObjects
   connections: Connections
+  listeners: Listeners
 }
 
 function openConnections(wanted: number, logger: Logger): Connections {
@@ -102,7 +107,8 @@ function openConnections(wanted: number, logger: Logger): Connections {
 }
 
 function buildApp(parts: AppParts) {
-  const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections } = parts
+  const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections, listeners } =
+    parts
   const { publicObjects, byteCache, announce } = parts.hotObjects
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
@@ -139,6 +145,7 @@ function buildApp(parts: AppParts) {
       events,
       keepAliveMs: config.eventsKeepAliveMs,
       connections,
+      listeners,
       maxRequests: config.limits.requests,
       uploads: new Places(config.limits.uploads, 'TooManyUploads'),
       checks,

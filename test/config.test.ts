@@ -60,6 +60,7 @@ describe('a setting', () => {
         idleMs: 120_000,
         minUploadRate: 500,
         databaseMs: 45_000,
+        listeners: { connections: 10_000, subscribers: 20_000, share: 0.1, unreadBytes: 256_000_000 },
       },
       shutdownTimeoutMs: 30_000,
       cleanup: {
@@ -107,6 +108,10 @@ describe('a setting', () => {
     ['STORAGE_MAX_SIGNED_EXPIRY', '7d', 604_800_000, (c) => c.maxSignedExpiryMs],
     ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
     ['STORAGE_MAX_FILE_SIZE', '1.5gb', 1_500_000_000, (c) => c.maxFileSize],
+    ['STORAGE_MAX_LISTENERS', '5', 5, (c) => c.limits.listeners.connections],
+    ['STORAGE_MAX_SUBSCRIBERS', '7', 7, (c) => c.limits.listeners.subscribers],
+    ['STORAGE_MAX_LISTENER_SHARE', '1', 1, (c) => c.limits.listeners.share],
+    ['STORAGE_MAX_UNREAD', '1MB', 1_000_000, (c) => c.limits.listeners.unreadBytes],
     ['STORAGE_CLEANUP_INTERVAL', '0s', 0, (c) => c.cleanup.intervalMs],
     ['STORAGE_CLEANUP_GRACE', '200ms', 200, (c) => c.cleanup.graceMs],
     ['STORAGE_CLEANUP_BATCH', '5', 5, (c) => c.cleanup.batch],

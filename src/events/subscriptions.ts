@@ -4,7 +4,6 @@ import type { Logger } from 'pino'
 import { atMost } from '../at-most.ts'
 import type { Database } from '../database/client.ts'
 import type { StorageEvent } from '../database/events.ts'
-import { StorageError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
 import { Batch, type Group, type Member, type Subscriber } from './batch.ts'
 import { formsOf } from './event.ts'
@@ -16,9 +15,6 @@ export interface SubscriptionsOptions {
   outbox: Outbox
   logger: Logger
 }
-
-/** Each costs memory and a part of every event. */
-const MAX_SUBSCRIBERS = 20_000
 
 /** Events of one round. */
 const BATCH = 500
@@ -80,19 +76,13 @@ export class Subscriptions {
     return this.#subscribers.get(subscriber) === BEHIND ? 0 : this.#handedOut
   }
 
-  /** @throws TooManySubscribers when no more can be added */
-  admit(): void {
-    if (this.#subscribers.size >= MAX_SUBSCRIBERS) throw new StorageError('TooManySubscribers')
-  }
-
   /**
    * Adds a subscriber, who hears what is committed from now on.
    *
    * @returns what ends it
-   * @throws DatabaseUnavailable, TooManySubscribers
+   * @throws DatabaseUnavailable
    */
   async add(subscriber: Subscriber): Promise<() => void> {
-    this.admit()
     const newest = await this.#options.outbox.settled()
     return this.addAfter(newest, subscriber) ?? this.#add(newest, subscriber)
   }

@@ -8,6 +8,7 @@ import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable-uploads.ts'
 import type { SignedUrls } from '../storage/signed-urls.ts'
 import type { Connections } from './connections.ts'
+import type { Listeners } from './listeners.ts'
 import type { RequestNotes } from './request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
 
@@ -23,6 +24,7 @@ export interface Services {
   /** After so much silence a stream of events is told that it is still there. In milliseconds. */
   keepAliveMs: number
   connections: Connections
+  listeners: Listeners
   /** Most requests at once. */
   maxRequests: number
   /** Places for uploads under way. */

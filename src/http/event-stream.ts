@@ -9,10 +9,13 @@ import { type EventFilter, matches } from '../events/event-filter.ts'
 import type { Outbox } from '../events/outbox.ts'
 import type { Subscriptions } from '../events/subscriptions.ts'
 import { atExpiry, tokenExpiry } from '../events/token-expiry.ts'
+import type { Listeners } from './listeners.ts'
+import type { Backlog } from './unread.ts'
 
 export interface EventStreamOptions {
   outbox: Outbox
   subscriptions: Subscriptions
+  listeners: Listeners
   logger: Logger
   /** When nothing happens for so long, something is sent all the same, so that the line stays open. In milliseconds. */
   keepAliveMs: number
@@ -34,6 +37,7 @@ export class EventStream implements Subscriber {
   readonly #filter: EventFilter
   readonly #options: EventStreamOptions
   readonly #expiresAt: number
+  readonly #backlog: Backlog
   /** The reader has all up to here that it may hear, and knows so. */
   #position = 0
   /** It has caught up, and hears what the others hear. */
@@ -50,6 +54,7 @@ export class EventStream implements Subscriber {
     this.#filter = filter
     this.#options = options
     this.#expiresAt = tokenExpiry(claimant)
+    this.#backlog = options.listeners.unread.open((reason) => this.#cutOff(reason))
   }
 
   get claimant(): Claimant | null {
@@ -62,33 +67,34 @@ export class EventStream implements Subscriber {
 
   deliver(events: StorageEvent[]): void {
     this.#send(events)
-    if (this.#outgoing.writableLength > MAX_UNREAD) this.#outgoing.destroy()
+    if (this.#outgoing.writableLength > MAX_UNREAD) this.#cutOff('too slow a reader')
   }
 
   /**
    * Answers, and goes on by itself until the reader leaves, its token expires or the server stops.
    *
    * @param after the last event that the reader has had; null begins with what is committed from now on
-   * @throws DatabaseUnavailable, TooManySubscribers, InvalidRequest; then nothing was sent
+   * @param share as `shareOf`
+   * @throws DatabaseUnavailable, TooManySubscribers, TooManyOfOneCaller, InvalidRequest; then nothing was sent
    */
-  async open(after: number | null): Promise<void> {
-    const { outbox, subscriptions, keepAliveMs } = this.#options
+  async open(after: number | null, share: string | null): Promise<void> {
+    const { outbox, subscriptions, listeners, keepAliveMs } = this.#options
     const newest = await outbox.settled()
     const oldest = after === null ? newest : await outbox.oldest()
-    subscriptions.admit()
     if (this.#outgoing.destroyed) return // the reader left in the meantime, and nothing would say so again
     // Such a response never hears that its connection has gone.
     if (this.#outgoing.socket === null) {
       const message = 'A stream of events cannot wait for other answers on its connection'
       throw new StorageError('InvalidRequest', { message })
     }
+    this.#outgoing.once('close', listeners.enter(share))
     this.#position = Math.min(after ?? newest, newest)
     this.#outgoing.writeHead(200, EVENT_STREAM_HEADERS)
     // With the position, so that a reader who loses the line before the first event misses none.
-    this.#outgoing.write(`retry: ${RETRY_MS}\nid: ${this.#position}\n\n`)
+    this.#write(Buffer.from(`retry: ${RETRY_MS}\nid: ${this.#position}\n\n`))
     if (after !== null && (after > newest || after + 1 < oldest)) {
       // Trimmed by now, or of another database: what is missing has to be looked up by other means.
-      this.#outgoing.write(`event: storage.events.lost\ndata: ${JSON.stringify({ after, oldest })}\n\n`)
+      this.#write(Buffer.from(`event: storage.events.lost\ndata: ${JSON.stringify({ after, oldest })}\n\n`))
     }
     const closed = new AbortController()
     this.#outgoing.once('close', () => closed.abort())
@@ -100,6 +106,7 @@ export class EventStream implements Subscriber {
     signal.addEventListener('abort', () => {
       clearInterval(keepAlive)
       takeBack()
+      this.#backlog.close()
     })
     this.#follow(signal).catch((error: unknown) => {
       if (signal.aborted) return
@@ -133,7 +140,7 @@ export class EventStream implements Subscriber {
   #send(events: StorageEvent[]): void {
     const last = events.at(-1)
     if (last === undefined || this.#outgoing.writableEnded) return
-    this.#outgoing.write(events.map(eventText).join(''))
+    for (const event of events) this.#write(eventBytes(event))
     this.#position = last.position
   }
 
@@ -143,7 +150,18 @@ export class EventStream implements Subscriber {
     const handedOut = this.#options.subscriptions.handedOutTo(this)
     const isLater = this.#isLive && handedOut > this.#position
     if (isLater) this.#position = handedOut
-    this.#outgoing.write(isLater ? `id: ${handedOut}\n\n` : ':\n\n')
+    this.#write(isLater ? Buffer.from(`id: ${handedOut}\n\n`) : NOTHING)
+  }
+
+  #write(bytes: Buffer): void {
+    if (this.#outgoing.destroyed) return
+    this.#backlog.add(bytes)
+    this.#outgoing.write(bytes, this.#backlog.read)
+  }
+
+  #cutOff(reason: string): void {
+    this.#options.logger.info({ reason }, 'a stream of events was cut off; its reader will come back')
+    this.#outgoing.destroy()
   }
 }
 
@@ -153,14 +171,18 @@ export const EVENT_STREAM_HEADERS = {
   'X-Accel-Buffering': 'no', // nginx would keep events back
 }
 
-/** Of what is being handed out: all readers get the same. */
-const texts = new WeakMap<StorageEvent, string>()
+/** A comment. */
+const NOTHING = Buffer.from(':\n\n')
 
-function eventText(event: StorageEvent): string {
-  let text = texts.get(event)
-  if (text === undefined) {
-    text = `id: ${event.position}\nevent: ${event.type}\ndata: ${JSON.stringify(eventJson(event))}\n\n`
-    texts.set(event, text)
+/** Of what is being handed out: all readers get the same. */
+const bytesOf = new WeakMap<StorageEvent, Buffer>()
+
+function eventBytes(event: StorageEvent): Buffer {
+  let bytes = bytesOf.get(event)
+  if (bytes === undefined) {
+    const data = JSON.stringify(eventJson(event))
+    bytes = Buffer.from(`id: ${event.position}\nevent: ${event.type}\ndata: ${data}\n\n`)
+    bytesOf.set(event, bytes)
   }
-  return text
+  return bytes
 }

@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import type { ListenerLimits } from '../../src/config-limits.ts'
 import { Outbox } from '../../src/events/outbox.ts'
 import { Subscriptions } from '../../src/events/subscriptions.ts'
 import { Connections } from '../../src/http/connections.ts'
 import { createHttpServer, drainServer, listen } from '../../src/http/http-server.ts'
-import { REALTIME_LIMITS, Realtime, type RealtimeLimits } from '../../src/http/realtime/realtime.ts'
+import { Listeners } from '../../src/http/listeners.ts'
+import type { ConnectionLimits } from '../../src/http/realtime/connection.ts'
+import { REALTIME_LIMITS, Realtime } from '../../src/http/realtime/realtime.ts'
 import { TokenVerifier } from '../../src/http/token-verifier.ts'
 import { exchange, rawRequest } from '../support/raw-http.ts'
 import { type Served, startTestServer, type TestServer } from '../support/server.ts'
@@ -20,7 +23,8 @@ let bucket: string
 let limited: { url: string; close(): Promise<void> } | undefined
 const clients = new RealtimeClients(() => ({ ...server, url: limited?.url ?? server.url }) as Served)
 beforeAll(async () => {
-  server = await startTestServer()
+  // The crowd comes from one address.
+  server = await startTestServer({ STORAGE_MAX_LISTENER_SHARE: '1' })
 })
 afterAll(() => server.close())
 beforeEach(async () => {
@@ -34,21 +38,26 @@ afterEach(async () => {
 })
 
 /** A server of its own for realtime, beside the other, since nobody can wait for the real limits. */
-async function limit(limits: Partial<RealtimeLimits>): Promise<void> {
+async function limit(
+  limits: Partial<ConnectionLimits>,
+  listening: Partial<ListenerLimits> = {},
+): Promise<void> {
   const { database, keys, config } = server
   const outbox = new Outbox({ database, logger })
   const subscriptions = new Subscriptions({ database, outbox, logger })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const { corsOrigins, supabaseCompat } = config
+  const connections = new Connections(config.limits.connections)
   const realtime = new Realtime({
     tokens,
     subscriptions,
     logger,
     corsOrigins,
     supabaseCompat,
+    trustProxy: false,
+    listeners: new Listeners({ ...config.limits.listeners, ...listening }, connections.most, logger),
     limits: { ...REALTIME_LIMITS, ...limits },
   })
-  const connections = new Connections(config.limits.connections)
   const http = createHttpServer({
     fetch: () => new Response(),
     publicHits: { answer: () => false },
@@ -127,7 +136,7 @@ it('a client without a heartbeat is closed, and one with a heartbeat is not', as
 })
 
 it('more connections than a server may have are told to come back later', async () => {
-  await limit({ connections: 1 })
+  await limit({}, { connections: 1 })
   const first = await clients.raw()
   const answer = await exchange(
     limited?.url ?? '',

@@ -18,6 +18,8 @@ export interface ChannelOptions {
   frames: EventFrames
   /** Whom a token proves. Without one, whom the connection's own key does. @throws as TokenVerifier */
   identify(token: string | null): Promise<Identity>
+  /** Takes a subscriber's place for somebody. Returns what gives it back. @throws TooManySubscribers, TooManyOfOneCaller */
+  enter(identity: Identity): () => void
   /** Sends a frame, or drops the connection when its reader is too slow. */
   send(frame: Buffer): void
   /** The token has expired. */
@@ -48,6 +50,7 @@ export class Channel implements Subscriber {
   #expiresAt = 0
   #endExpiry: (() => void) | undefined
   #tokens = 0
+  #leave: (() => void) | undefined
   #unsubscribe: (() => void) | undefined
   #isClosed = false
 
@@ -71,12 +74,16 @@ export class Channel implements Subscriber {
     return this.#isClosed
   }
 
-  /** Resolves once everything that is committed from then on will be heard. @throws as `authorize`, TooManySubscribers, DatabaseUnavailable */
+  /**
+   * Resolves once everything that is committed from then on will be heard.
+   *
+   * @throws as `authorize` and `enter`; DatabaseUnavailable
+   */
   async open(): Promise<void> {
     await this.authorize(this.#token)
-    if (this.#isClosed) return
-    const { subscriptions } = this.#options
-    subscriptions.admit()
+    if (this.#isClosed || !this.#identity) return
+    const { subscriptions, enter } = this.#options
+    this.#leave = enter(this.#identity)
     const unsubscribe = await subscriptions.add(this)
     this.#unsubscribe = unsubscribe
     if (this.#isClosed) unsubscribe()
@@ -103,6 +110,7 @@ export class Channel implements Subscriber {
     this.#isClosed = true
     this.#endExpiry?.()
     this.#unsubscribe?.()
+    this.#leave?.()
   }
 
   get claimant(): Claimant | null {

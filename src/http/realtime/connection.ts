@@ -3,7 +3,9 @@ import type { RawData, WebSocket } from 'ws'
 import { StorageError } from '../../errors.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
 import { isOurFault } from '../error-response.ts'
+import { type Listeners, shareOf } from '../listeners.ts'
 import type { Identity, TokenVerifier } from '../token-verifier.ts'
+import type { Backlog } from '../unread.ts'
 import { Channel, type ChannelOptions } from './channel.ts'
 import type { EventFrames } from './event-frames.ts'
 import { FramePace } from './frame-pace.ts'
@@ -24,12 +26,15 @@ export interface ConnectionLimits {
 export interface ConnectionOptions {
   tokens: TokenVerifier
   subscriptions: Subscriptions
+  listeners: Listeners
   frames: EventFrames
   logger: Logger
   limits: ConnectionLimits
   version: Version
   /** Whom the key of the connection proves; channels may have tokens of their own. */
   identity: Identity
+  /** Where the client is, for limits. */
+  address: string
 }
 
 /** Joins and fresh tokens that one client may leave waiting for the database or for keys. */
@@ -51,6 +56,7 @@ export class Connection {
   readonly #channelOptions: ChannelOptions
   readonly #channels = new Map<string, Channel>()
   readonly #idle: NodeJS.Timeout
+  readonly #backlog: Backlog
   readonly #pace = new FramePace()
   #unfinished = 0
   #reason: string | undefined
@@ -63,11 +69,13 @@ export class Connection {
   constructor(socket: WebSocket, options: ConnectionOptions) {
     this.#socket = socket
     this.#options = options
-    const { version, subscriptions, frames, limits } = options
+    const { version, subscriptions, listeners, frames, limits, address } = options
+    this.#backlog = listeners.unread.open((reason) => this.#cutOff(reason))
     this.#channelOptions = {
       version,
       subscriptions,
       frames,
+      enter: (identity) => listeners.subscribers.take(shareOf(identity, address)),
       identify: (token) => this.#identify(token),
       send: (frame) => this.#sendFrame(frame),
       onExpired: (channel) => this.#end(channel, 'Token has expired: send a fresh one in time'),
@@ -83,6 +91,7 @@ export class Connection {
     this.closed = new Promise((resolve) => {
       socket.on('close', (code) => {
         clearTimeout(this.#idle)
+        this.#backlog.close()
         for (const channel of this.#channels.values()) channel.close()
         this.#channels.clear()
         resolve({ code, reason: this.#reason, joins: this.#joins, sent: this.#sent })
@@ -244,11 +253,14 @@ export class Connection {
     const socket = this.#socket
     if (socket.readyState !== socket.OPEN) return
     this.#sent++
-    socket.send(frame, { binary: false })
-    if (socket.bufferedAmount > this.#options.limits.bufferedBytes) {
-      this.#reason = 'too slow a reader'
-      socket.terminate()
-    }
+    this.#backlog.add(frame)
+    socket.send(frame, { binary: false }, this.#backlog.read)
+    if (socket.bufferedAmount > this.#options.limits.bufferedBytes) this.#cutOff('too slow a reader')
+  }
+
+  #cutOff(reason: string): void {
+    this.#reason ??= reason
+    this.terminate()
   }
 
   #sentence(error: unknown): string {

@@ -4,7 +4,9 @@ import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import { StorageError, wireError } from '../../errors.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
+import { clientAddress } from '../client-address.ts'
 import { isOurFault } from '../error-response.ts'
+import { type Listeners, shareOf } from '../listeners.ts'
 import { rawAnswer } from '../raw-answer.ts'
 import { requestIdOf } from '../request-log.ts'
 import type { TokenVerifier } from '../token-verifier.ts'
@@ -12,13 +14,7 @@ import { Connection, type ConnectionLimits } from './connection.ts'
 import { EventFrames } from './event-frames.ts'
 import { admit, WEBSOCKET_PATH } from './upgrade.ts'
 
-export interface RealtimeLimits extends ConnectionLimits {
-  /** Of this server. */
-  connections: number
-}
-
-export const REALTIME_LIMITS: RealtimeLimits = {
-  connections: 10_000,
+export const REALTIME_LIMITS: ConnectionLimits = {
   channels: 100,
   idleMs: 75_000,
   bufferedBytes: 8 * 1024 * 1024,
@@ -30,7 +26,10 @@ export interface RealtimeOptions {
   logger: Logger
   corsOrigins: string[]
   supabaseCompat: boolean
-  limits: RealtimeLimits
+  /** Whether a client's address is what a proxy says. */
+  trustProxy: boolean
+  listeners: Listeners
+  limits: ConnectionLimits
 }
 
 /** Room for a token with many claims, as in a header. In bytes. */
@@ -71,12 +70,13 @@ export class Realtime {
     this.#arriving++
     try {
       if (this.#isClosing) throw new StorageError('ShuttingDown')
-      const { limits, corsOrigins, tokens } = this.#options
-      if (this.#connections.size + this.#arriving > limits.connections) {
-        throw new StorageError('TooManySubscribers')
-      }
+      const { listeners, corsOrigins, tokens, trustProxy } = this.#options
+      listeners.connections.admit(this.#arriving)
       const { identity, version } = await admit(incoming, { tokens, corsOrigins })
       if (this.#isClosing) throw new StorageError('ShuttingDown')
+      if (socket.destroyed) return // nothing would say so again
+      const address = clientAddress(incoming, trustProxy)
+      socket.once('close', listeners.connections.take(shareOf(identity, address)))
       socket.off('error', ignore)
       // Calls back at once, or has refused by itself what breaks RFC 6455.
       this.#sockets.handleUpgrade(incoming, socket, head, (webSocket) => {
@@ -84,6 +84,7 @@ export class Realtime {
           ...this.#options,
           frames: this.#frames,
           identity,
+          address,
           version,
         })
         this.#keep(connection, { requestId, role: identity.role, user: identity.subject, version, startedAt })

@@ -4,9 +4,11 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { EVENT_TYPES } from '../../event-types.ts'
 import { requireCaller } from '../caller.ts'
+import { clientAddress } from '../client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from '../event-stream.ts'
 import { checkShape } from '../json-body.ts'
+import { shareOf } from '../listeners.ts'
 import { queryOf } from '../request-path.ts'
 
 const querySchema = z.object({
@@ -27,8 +29,8 @@ const idSchema = z
 
 /** Server-sent events, for curl and browsers' EventSource. */
 export function eventRoutes(services: Services, logger: Logger) {
-  const { events, keepAliveMs } = services
-  const options = { ...events, keepAliveMs, logger }
+  const { events, keepAliveMs, listeners, trustProxy } = services
+  const options = { ...events, keepAliveMs, listeners, logger }
   return new Hono<Env>().get('/events', async (c) => {
     const query = queryOf(c.env.incoming)
     const headers = { ...c.env.incoming.headers }
@@ -39,7 +41,8 @@ export function eventRoutes(services: Services, logger: Logger) {
     const after = lastEventId(c)
     if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
     const filter = { bucket, prefix, types: type && new Set(type) }
-    await new EventStream(c.env.outgoing, caller, filter, options).open(after)
+    const share = shareOf(caller, clientAddress(c.env.incoming, trustProxy))
+    await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
     c.get('leave')() // subscribers have a limit of their own
     return RESPONSE_ALREADY_SENT
   })

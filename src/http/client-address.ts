@@ -1,0 +1,24 @@
+import type { IncomingMessage } from 'node:http'
+import ipaddr from 'ipaddr.js'
+
+/** What a site is given of IPv6, in bytes: its clients choose the rest themselves (RFC 6177 §2). */
+const IPV6_SITE_BYTES = 8
+
+/**
+ * Where a request comes from, for limits that each client has: an IPv4 address, or the network of an IPv6 one. Behind a
+ * trusted proxy it is what that has added to `X-Forwarded-For`, which is the last: the others may be made up.
+ */
+export function clientAddress({ headers, socket }: IncomingMessage, trustProxy: boolean): string {
+  const forwarded = trustProxy ? String(headers['x-forwarded-for'] ?? '').split(',') : []
+  return networkOf(forwarded.at(-1)) ?? networkOf(socket.remoteAddress) ?? 'unknown'
+}
+
+/** Undefined for what is no address. */
+function networkOf(text = ''): string | undefined {
+  // Some proxies add the port.
+  const bare = text.trim().replace(/^\[(.*)\](?::\d+)?$|^([\d.]+):\d+$/, '$1$2')
+  if (!ipaddr.isValid(bare)) return undefined
+  const address = ipaddr.process(bare) // an IPv4 one within an IPv6 one too
+  if (address.kind() === 'ipv4') return address.toString()
+  return `${Buffer.from(address.toByteArray().slice(0, IPV6_SITE_BYTES)).toString('hex')}/64`
+}

@@ -1,0 +1,53 @@
+import type { Logger } from 'pino'
+import type { ListenerLimits } from '../config-limits.ts'
+import { Shares } from '../shares.ts'
+import type { Identity } from './token-verifier.ts'
+import { Unread } from './unread.ts'
+
+/** What those who listen to events may take of this process, by WebSocket or as server-sent events. */
+export class Listeners {
+  readonly connections: Shares
+  readonly subscribers: Shares
+  readonly unread: Unread
+
+  /** @param connections that this process can have of all kinds: half of them are for what is over soon */
+  constructor(
+    { connections: wanted, subscribers, share, unreadBytes }: ListenerLimits,
+    connections: number,
+    logger: Logger,
+  ) {
+    const shares = (most: number) =>
+      new Shares(
+        { most, each: Math.max(1, Math.floor(most * share)) },
+        'TooManySubscribers',
+        'TooManyOfOneCaller',
+      )
+    this.connections = shares(Math.max(1, Math.min(wanted, Math.floor(connections / 2))))
+    this.subscribers = shares(subscribers)
+    this.unread = new Unread(unreadBytes, logger)
+  }
+
+  /** Takes the places of a connection that is one subscriber. Returns what gives them back. @throws as Shares */
+  enter(share: string | null): () => void {
+    const leaveConnection = this.connections.take(share)
+    try {
+      const leaveSubscriber = this.subscribers.take(share)
+      return () => {
+        leaveSubscriber()
+        leaveConnection()
+      }
+    } catch (error) {
+      leaveConnection()
+      throw error
+    }
+  }
+}
+
+/** Whose share something counts to; null is the service, which may have all. */
+export function shareOf(
+  { role, subject }: Pick<Identity, 'role' | 'subject'>,
+  address: string,
+): string | null {
+  if (role === 'service_role') return null
+  return subject === null ? `address ${address}` : `subject ${subject}`
+}
