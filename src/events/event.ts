@@ -1,5 +1,8 @@
 import type { Sight, StorageEvent } from '../database/events.ts'
 
+/** Tells listeners, in place of events, that some are missing. */
+export const EVENTS_LOST = 'storage.events.lost'
+
 /** An event as every surface sends it. */
 export interface EventJson {
   /** Its position: it counts up, and can be given as `Last-Event-ID`. */

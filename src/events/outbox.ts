@@ -62,7 +62,7 @@ export class Outbox {
     })
   }
 
-  /** Calls `listener` whenever there are new events. Returns what ends that. */
+  /** Calls `listener` whenever there are new events. Returns what ends that. One that fails keeps no other from it. */
   onNews(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -137,7 +137,13 @@ export class Outbox {
   #advance(newest: number): void {
     if (newest <= this.#newest) return
     this.#newest = newest
-    for (const listener of this.#listeners) listener()
+    for (const listener of this.#listeners) {
+      try {
+        listener()
+      } catch (error) {
+        this.#options.logger.error({ err: error }, 'news of events did not reach all that wait for them')
+      }
+    }
   }
 
   /** One line when it begins to fail and one when it works again. */

@@ -5,7 +5,7 @@ import { atMost } from '../at-most.ts'
 import type { Database } from '../database/client.ts'
 import type { StorageEvent } from '../database/events.ts'
 import { inParallel } from '../in-parallel.ts'
-import { Batch, type Group, type Member, type Subscriber } from './batch.ts'
+import { Batch, type Gap, type Group, type Member, type Subscriber } from './batch.ts'
 import { formsOf } from './event.ts'
 import type { Outbox } from './outbox.ts'
 import { visibleEvents } from './visible-events.ts'
@@ -105,7 +105,7 @@ export class Subscriptions {
 
   /**
    * A page of what was before: the events after a position that a subscriber hears, by his wishes and his rights, and
-   * how far they go. Waits for its turn.
+   * how far they go. The gap is null unless some may be missing from it. Waits for its turn.
    *
    * @param limit how many events are looked at
    * @throws as `visibleEvents`; the signal's reason
@@ -113,7 +113,7 @@ export class Subscriptions {
   replay(
     subscriber: Subscriber,
     { after, limit, signal }: { after: number; limit: number; signal: AbortSignal },
-  ): Promise<{ heard: StorageEvent[]; position: number }> {
+  ): Promise<{ heard: StorageEvent[]; gap: Gap | null; position: number }> {
     const { outbox } = this.#options
     return this.#replays(async () => {
       signal.throwIfAborted()
@@ -121,10 +121,12 @@ export class Subscriptions {
       const page = await outbox.read(after, limit)
       const position = page.at(-1)?.position ?? newest // without one, all was trimmed
       const { claimant } = subscriber
-      if (claimant === null) return { heard: [], position }
+      if (claimant === null) return { heard: [], gap: null, position }
       const asked = page.filter((event) => formsOf(event).some((form) => subscriber.wants(form)))
-      const visible = await visibleEvents(this.#options, claimant, asked)
-      return { heard: visible.filter((event) => subscriber.wants(event)), position }
+      const { visible, unasked } = await visibleEvents(this.#options, claimant, asked)
+      const isForgotten = (page[0]?.position ?? position + 1) > after + 1
+      const gap = isForgotten || unasked.length > 0 ? { after, oldest: position + 1 } : null
+      return { heard: visible.filter((event) => subscriber.wants(event)), gap, position }
     })
   }
 
@@ -143,24 +145,19 @@ export class Subscriptions {
   async #run(): Promise<void> {
     const { signal } = this.#stopping
     while (!signal.aborted && this.#subscribers.size > 0 && this.#position < this.#options.outbox.newest) {
-      try {
-        const workedMs = await this.#handOut()
-        await delay(REST_PER_WORK * workedMs, undefined, { ref: false })
-      } catch (error) {
-        // A fault of ours with one subscriber must not end it for all.
-        this.#options.logger.error({ err: error }, 'a batch of events was not handed out to all')
-        await delay(RETRY_MS, undefined, { ref: false })
-      }
+      const workedMs = await this.#handOut()
+      await delay(REST_PER_WORK * workedMs, undefined, { ref: false })
     }
     this.#isRunning = false
   }
 
   /** Hands out one batch. Returns how long this server itself was busy with it, in milliseconds. */
   async #handOut(): Promise<number> {
-    const { events, position } = await this.#read(this.#position)
+    const page = await this.#read(this.#position)
+    if (!page) return 0
+    const { batch, position } = page
     // Whoever joins from here on does so behind this batch.
     this.#position = position
-    const batch = this.#batch(events)
     await this.#hand(batch, this.#members(), async (group, handing) => {
       // Nobody waits long for others, whose policies may be slow.
       if (this.#behind >= MAX_BEHIND || !(await isLate(handing, PATIENCE_MS))) return handing
@@ -178,23 +175,20 @@ export class Subscriptions {
     this.#behind++
     for (const { subscriber } of members) this.#put(subscriber, BEHIND)
     let { position } = begun
-    try {
-      await this.#hand(begun.batch, await begun.handing)
-      while (position < this.#position && !this.stopping.aborted) {
-        const page = await this.#read(position)
-        await this.#hand(this.#batch(page.events), members)
-        position = page.position
-      }
-    } catch (error) {
-      logger.error({ err: error }, 'events were not handed out to all')
-    } finally {
-      this.#behind--
-      for (const { subscriber, after } of members) this.#put(subscriber, Math.max(after, position))
+    await this.#hand(begun.batch, await begun.handing)
+    while (position < this.#position) {
+      const page = await this.#read(position)
+      if (!page) return
+      await this.#hand(page.batch, members)
+      position = page.position
     }
+    this.#behind--
+    for (const { subscriber, after } of members) this.#put(subscriber, Math.max(after, position))
   }
 
   /**
-   * Asks for each group of these members what of a batch it may hear, and gives it that.
+   * Asks for each group of these members what of a batch it may hear, and gives it that. Never fails: who cannot be
+   * given his events is told that he has missed some.
    *
    * @param wait for a group, and says who is to be asked for again
    */
@@ -203,28 +197,43 @@ export class Subscriptions {
     members: Member[],
     wait: (group: Group, handing: Promise<Member[]>) => Promise<Member[]> = (_group, handing) => handing,
   ): Promise<void> {
-    for (let rest = members; rest.length > 0; ) {
-      const changed: Member[] = []
-      await inParallel(CONCURRENT_QUESTIONS, await batch.groups(rest), async (group) => {
-        const handing = this.#whenAnswered(() =>
-          visibleEvents(this.#options, group.claimant, group.wanted),
-        ).then((visible) => batch.deliver(group, visible ?? []))
-        changed.push(...(await wait(group, handing)))
-      })
-      rest = changed
+    try {
+      for (let rest = members; rest.length > 0; ) {
+        const changed: Member[] = []
+        await inParallel(CONCURRENT_QUESTIONS, await batch.groups(rest), async (group) => {
+          changed.push(...(await wait(group, this.#handTo(batch, group))))
+        })
+        rest = changed
+      }
+    } catch (error) {
+      await batch.miss(members, error) // of nobody in particular: it may concern all
+    }
+    const { count, first } = batch.takeFailures()
+    if (count > 0) this.#options.logger.error({ err: first, count }, 'events could not be handed out to all')
+  }
+
+  /** Returns who is to be asked for again. */
+  async #handTo(batch: Batch, group: Group): Promise<Member[]> {
+    try {
+      const answer = await this.#whenAnswered(() =>
+        visibleEvents(this.#options, group.claimant, group.wanted),
+      )
+      return answer ? await batch.deliver(group, answer) : []
+    } catch (error) {
+      await batch.miss(group.members, error)
+      return []
     }
   }
 
-  /** The events after a position, and how far they go: all was trimmed where there are none. */
-  async #read(after: number): Promise<{ events: StorageEvent[]; position: number }> {
+  /** The events after a position, and how far they go: all was trimmed where there are none. Null once the server stops. */
+  async #read(after: number): Promise<{ batch: Batch; position: number } | null> {
     const { outbox } = this.#options
     const { newest } = outbox
-    const events = (await this.#whenAnswered(() => outbox.read(after, BATCH))) ?? []
-    return { events, position: events.at(-1)?.position ?? newest }
-  }
-
-  #batch(events: StorageEvent[]): Batch {
-    return new Batch(events, (subscriber) => this.#subscribers.has(subscriber))
+    const events = await this.#whenAnswered(() => outbox.read(after, BATCH))
+    if (!events) return null
+    const position = events.at(-1)?.position ?? newest
+    const gap = { after, oldest: position + 1 }
+    return { batch: new Batch(events, gap, (subscriber) => this.#subscribers.has(subscriber)), position }
   }
 
   #members(): Member[] {

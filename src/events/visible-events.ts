@@ -1,12 +1,21 @@
 import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
-import { hasCode } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { eventFor } from './event.ts'
 
+/** What the policies say of some events. */
+export interface Visible {
+  /** Those that may be heard, in order, and in the form in which they may. */
+  visible: StorageEvent[]
+  /** Those of which nobody knows whether they may be: it took too long or too much space, or we failed. */
+  unasked: StorageEvent[]
+}
+
 /**
- * What a claimant may hear of these events, in order, and in the form in which he may. Where his claims make a policy
- * fail, or take too long, it lets nothing through.
+ * What a claimant may hear of these events. Where his claims or a row make a policy fail, it lets nothing through, as
+ * in any other question: that is an answer. Nobody is told of a gap for it, or whoever may write such a row could make
+ * all listeners look everything up again.
  *
  * @throws DatabaseUnavailable, TooManyConnections, TransactionConflict
  */
@@ -14,8 +23,9 @@ export async function visibleEvents(
   { database, logger }: { database: Database; logger: Logger },
   claimant: Claimant,
   events: StorageEvent[],
-): Promise<StorageEvent[]> {
+): Promise<Visible> {
   const failed: StorageEvent[] = []
+  const unasked: StorageEvent[] = []
   let reason: unknown
   const ask = async (part: StorageEvent[]): Promise<StorageEvent[]> => {
     if (part.length === 0) return []
@@ -25,23 +35,27 @@ export async function visibleEvents(
       return part.flatMap((event) => eventFor(event, sights.get(event.position) ?? UNSEEN) ?? [])
     } catch (error) {
       if (isPassing(error)) throw error
-      if (part.length > 1 && !hasCode(error, 'DatabaseTimeout')) {
+      const isTooMuch = hasCode(error, 'DatabaseTimeout') || hasCode(error, 'StorageFull')
+      if (part.length > 1 && !isTooMuch) {
         // One row can make a policy fail, by a cast of a part of its name for example.
         const half = Math.ceil(part.length / 2)
         const first = await ask(part.slice(0, half))
         return [...first, ...(await ask(part.slice(half)))]
       }
-      failed.push(...part)
+      const isAnswer = error instanceof StorageError && !isTooMuch
+      ;(isAnswer ? failed : unasked).push(...part)
       reason = error
       return []
     }
   }
   const visible = await ask(events)
-  if (failed.length > 0) {
-    const about = { err: reason, role: claimant.role, count: failed.length, first: failed[0]?.position }
+  const unsent = [...failed, ...unasked]
+  if (unsent.length > 0) {
+    const first = Math.min(...unsent.map((event) => event.position))
+    const about = { err: reason, role: claimant.role, count: unsent.length, first }
     logger.warn(about, 'a policy failed; the events that it was asked about are not sent')
   }
-  return visible
+  return { visible, unasked }
 }
 
 const UNSEEN: Sight = { sees: false, saw: false }

@@ -3,8 +3,8 @@ import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Claimant, StorageEvent } from '../database/events.ts'
 import { StorageError } from '../errors.ts'
-import type { Subscriber } from '../events/batch.ts'
-import { eventJson } from '../events/event.ts'
+import type { Gap, Subscriber } from '../events/batch.ts'
+import { EVENTS_LOST, eventJson } from '../events/event.ts'
 import { type EventFilter, matches } from '../events/event-filter.ts'
 import type { Outbox } from '../events/outbox.ts'
 import type { Subscriptions } from '../events/subscriptions.ts'
@@ -67,7 +67,12 @@ export class EventStream implements Subscriber {
 
   deliver(events: StorageEvent[]): void {
     this.#send(events)
-    if (this.#outgoing.writableLength > MAX_UNREAD) this.#cutOff('too slow a reader')
+    this.#dropIfSlow()
+  }
+
+  miss(gap: Gap): void {
+    this.#sendGap(gap)
+    this.#dropIfSlow()
   }
 
   /**
@@ -94,7 +99,7 @@ export class EventStream implements Subscriber {
     this.#write(Buffer.from(`retry: ${RETRY_MS}\nid: ${this.#position}\n\n`))
     if (after !== null && (after > newest || after + 1 < oldest)) {
       // Trimmed by now, or of another database: what is missing has to be looked up by other means.
-      this.#write(Buffer.from(`event: storage.events.lost\ndata: ${JSON.stringify({ after, oldest })}\n\n`))
+      this.#sendGap({ after, oldest })
     }
     const closed = new AbortController()
     this.#outgoing.once('close', () => closed.abort())
@@ -125,13 +130,14 @@ export class EventStream implements Subscriber {
         this.#isLive = true
         return
       }
-      const { heard, position } = await subscriptions.replay(this, {
+      const { heard, gap, position } = await subscriptions.replay(this, {
         after: this.#position,
         limit: PAGE,
         signal,
       })
       if (signal.aborted) return
       this.#send(heard)
+      if (gap) this.#sendGap(gap)
       this.#position = position
       if (this.#outgoing.writableNeedDrain) await once(this.#outgoing, 'drain', { signal })
     }
@@ -142,6 +148,16 @@ export class EventStream implements Subscriber {
     if (last === undefined || this.#outgoing.writableEnded) return
     for (const event of events) this.#write(eventBytes(event))
     this.#position = last.position
+  }
+
+  /** Without a position of its own: who comes back at once may have better luck. */
+  #sendGap(gap: Gap): void {
+    if (this.#outgoing.writableEnded) return
+    this.#write(gapBytes(gap))
+  }
+
+  #dropIfSlow(): void {
+    if (this.#outgoing.writableLength > MAX_UNREAD) this.#cutOff('too slow a reader')
   }
 
   /** Tells how far everything is known, so that a reader who comes back after a quiet time need not go far back. */
@@ -175,14 +191,24 @@ export const EVENT_STREAM_HEADERS = {
 const NOTHING = Buffer.from(':\n\n')
 
 /** Of what is being handed out: all readers get the same. */
-const bytesOf = new WeakMap<StorageEvent, Buffer>()
+const bytesOf = new WeakMap<StorageEvent | Gap, Buffer>()
 
 function eventBytes(event: StorageEvent): Buffer {
-  let bytes = bytesOf.get(event)
-  if (bytes === undefined) {
+  return sharedBytes(event, () => {
     const data = JSON.stringify(eventJson(event))
-    bytes = Buffer.from(`id: ${event.position}\nevent: ${event.type}\ndata: ${data}\n\n`)
-    bytesOf.set(event, bytes)
+    return `id: ${event.position}\nevent: ${event.type}\ndata: ${data}\n\n`
+  })
+}
+
+function gapBytes(gap: Gap): Buffer {
+  return sharedBytes(gap, () => `event: ${EVENTS_LOST}\ndata: ${JSON.stringify(gap)}\n\n`)
+}
+
+function sharedBytes(of: StorageEvent | Gap, text: () => string): Buffer {
+  let bytes = bytesOf.get(of)
+  if (bytes === undefined) {
+    bytes = Buffer.from(text())
+    bytesOf.set(of, bytes)
   }
   return bytes
 }

@@ -1,13 +1,14 @@
 import { z } from 'zod'
 import type { Claimant, StorageEvent } from '../../database/events.ts'
-import type { Subscriber } from '../../events/batch.ts'
+import type { Gap, Subscriber } from '../../events/batch.ts'
+import { EVENTS_LOST } from '../../events/event.ts'
 import { matches } from '../../events/event-filter.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
 import { atExpiry, tokenExpiry } from '../../events/token-expiry.ts'
 import { checkShape } from '../json-body.ts'
 import type { Identity } from '../token-verifier.ts'
 import type { EventFrames } from './event-frames.ts'
-import type { Message, Version } from './frames.ts'
+import { encode, type Message, type Version } from './frames.ts'
 import { askedChanges, type ChangesGroup, matchingIds, readChanges } from './postgres-changes.ts'
 import { readTopic, type Topic } from './topics.ts'
 
@@ -134,6 +135,20 @@ export class Channel implements Subscriber {
         const ids = matchingIds(group, event)
         if (ids.length > 0) send(frames.change(event, to, group, ids))
       }
+    }
+  }
+
+  /** In each way in which this channel would have heard an event. */
+  miss(gap: Gap): void {
+    const { version, send } = this.#options
+    const { topic, name, filter } = this.topic
+    const tell = (event: string, payload: object) =>
+      send(encode(version, { joinRef: null, ref: null, topic, event, payload }))
+    tell(EVENTS_LOST, gap)
+    if (filter !== null) tell('broadcast', { type: 'broadcast', event: EVENTS_LOST, payload: gap })
+    if (this.#groups.length > 0) {
+      const message = `${EVENTS_LOST}: changes after ${gap.after} and before ${gap.oldest} may be missing`
+      tell('system', { channel: name, extension: 'postgres_changes', status: 'error', message })
     }
   }
 
