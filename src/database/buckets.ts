@@ -81,6 +81,12 @@ const IS_BUCKET = new Statement<{ id: string; uid: string }, Record<string, neve
   sql`select from ${buckets} where id = ${sql.placeholder('id')} and uid = ${sql.placeholder('uid')}`,
 )
 
+/** The same, which stays as it is to the transaction's end. Needs SELECT and UPDATE policies. */
+export async function lockBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.select().from(buckets).where(eq(buckets.id, id)).for('update')
+  return row ?? null
+}
+
 export interface BucketListQuery {
   limit: number | undefined
   offset: number
@@ -125,14 +131,15 @@ export interface BucketChanges {
 
 /** Changes what is given. Returns whether the policies let it. */
 export async function updateBucket(tx: Transaction, id: string, changes: BucketChanges): Promise<boolean> {
-  const rows = await tx.update(buckets).set(changes).where(eq(buckets.id, id)).returning({ id: buckets.id })
+  const changed = { ...changes, updatedAt: sql`now()` }
+  const rows = await tx.update(buckets).set(changed).where(eq(buckets.id, id)).returning({ id: buckets.id })
   return rows.length > 0
 }
 
-/** Deletes an empty bucket. Returns whether the policies let it. @throws ResourceReferenced when not empty */
-export async function deleteBucket(tx: Transaction, id: string): Promise<boolean> {
-  const rows = await tx.delete(buckets).where(eq(buckets.id, id)).returning({ id: buckets.id })
-  return rows.length > 0
+/** Deletes an empty bucket. Returns it if the policies let it. @throws ResourceReferenced when not empty */
+export async function deleteBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.delete(buckets).where(eq(buckets.id, id)).returning()
+  return row ?? null
 }
 
 /** Whether the bucket holds any object, as far as the transaction's role sees. */

@@ -1,9 +1,10 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Location } from '../backend/backend.ts'
 import { asUuid } from '../uuid.ts'
 import { actAsArguments, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
+import type { CurrentObject } from './current-object.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { dateOr1970 } from './row-dates.ts'
 import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from './schema.ts'
@@ -147,6 +148,26 @@ export async function beginUpload(
       ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
 }
 
+/** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
+export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
+  await TRY_WRITE.run(tx, {
+    ...write,
+    owner: asUuid(write.ownerId),
+    metadata: JSON.stringify(write.metadata),
+    userMetadata: asJson(write.userMetadata),
+  })
+}
+
+const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, never>(
+  'try_write',
+  sql`select storage.trial_write(${sql.join(
+    ['bucketId', 'name', 'owner', 'ownerId', 'metadata', 'userMetadata', 'upsert'].map((name) =>
+      sql.placeholder(name),
+    ),
+    sql`, `,
+  )})`,
+)
+
 /**
  * Makes a row. Asks for nothing back, since that would need a SELECT policy (contract §7.7).
  *
@@ -174,8 +195,30 @@ export interface Saved {
 
 /** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). */
 export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
-  const [row] = await UPSERT.run(tx, { id: crypto.randomUUID(), ...object, owner: asUuid(object.ownerId) })
+  const [row] = await UPSERT.run(tx, upsertValues(object))
   if (!row) throw new Error('an upsert returned no row')
+  return asSaved(row)
+}
+
+/**
+ * The same, but replaces a row only if it still is `current`, and none if that is null.
+ *
+ * @returns null when another row is there; a row that is made where `current` has gone is told by `created`
+ */
+export async function upsertObjectOver(
+  tx: Transaction,
+  object: NewObject,
+  current: CurrentObject | null,
+): Promise<Saved | null> {
+  const [row] = await UPSERT_OVER.run(tx, { ...upsertValues(object), mark: current?.mark ?? null })
+  return row ? asSaved(row) : null
+}
+
+function upsertValues(object: NewObject): ObjectValues {
+  return { id: crypto.randomUUID(), ...object, owner: asUuid(object.ownerId) }
+}
+
+function asSaved(row: UpsertedRow): Saved {
   return {
     id: row.id,
     ownerId: row.owner_id,
@@ -214,11 +257,11 @@ const insertion = () =>
 
 const INSERT = new Statement<ObjectValues, never>('insert_object', insertion())
 
-const UPSERT = new Statement<ObjectValues, UpsertedRow>(
-  'upsert_object',
+const upsertion = (setWhere?: SQL) =>
   insertion()
     .onConflictDoUpdate({
       target: [objects.bucketId, objects.name],
+      ...(setWhere && { setWhere }),
       set: {
         version: sql`excluded.version`,
         bytesBucket: sql`excluded.bytes_bucket`,
@@ -236,7 +279,13 @@ const UPSERT = new Statement<ObjectValues, UpsertedRow>(
       updatedAt: objects.updatedAt,
       // Only a row that this statement inserted has no deleting transaction.
       created: sql`xmax = 0`.as('created'),
-    }),
+    })
+
+const UPSERT = new Statement<ObjectValues, UpsertedRow>('upsert_object', upsertion())
+
+const UPSERT_OVER = new Statement<ObjectValues & { mark: string | null }, UpsertedRow>(
+  'upsert_object_over',
+  upsertion(sql`${objects}.xmin::text = ${sql.placeholder('mark')}`),
 )
 
 /** Gives a visible object another name or bucket. Returns whether the policies let it. */

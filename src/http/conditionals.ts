@@ -1,3 +1,8 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { StorageError } from '../errors.ts'
+import type { Validators } from '../storage/stored-object.ts'
+import type { Tags, WriteCondition } from '../storage/write-condition.ts'
+
 /** Names of request headers that make an answer depend on what there is (RFC 9110 §13.1). */
 export const CONDITIONAL_HEADERS = [
   'if-match',
@@ -13,13 +18,6 @@ export interface ConditionalHeaders {
   ifNoneMatch?: string | undefined
   ifModifiedSince?: string | undefined
   ifUnmodifiedSince?: string | undefined
-}
-
-/** What identifies the bytes that would be sent now. */
-export interface Validators {
-  /** A strong entity tag with its quotes (RFC 9110 §8.8.3). */
-  etag: string
-  lastModified: Date
 }
 
 /**
@@ -58,12 +56,54 @@ export function rangeStillValid(ifRange: string | undefined, current: Validators
   return parseHttpDate(ifRange) === wholeSecond(current.lastModified)
 }
 
+/**
+ * What the headers of a write demand of what is there, if anything (RFC 9110 §13.1). It is judged by the transaction
+ * that writes.
+ *
+ * An `If-Match` without any entity tag can match nothing. An `If-None-Match` without one would hold always, and let a
+ * client overwrite what it has meant to keep.
+ *
+ * @throws InvalidRequest
+ */
+export function writeCondition(headers: IncomingHttpHeaders): WriteCondition | undefined {
+  const ifMatch = headers['if-match']
+  const ifNoneMatch = headers['if-none-match']
+  const unmodifiedSince = headers['if-unmodified-since']
+  if (ifMatch === undefined && ifNoneMatch === undefined && unmodifiedSince === undefined) return undefined
+  const none = ifNoneMatch === undefined ? undefined : tagsOf(ifNoneMatch)
+  if (none?.length === 0) throw new StorageError('InvalidRequest', { message: 'Invalid if-none-match' })
+  return {
+    ifMatch: ifMatch === undefined ? undefined : tagsOf(ifMatch),
+    unmodifiedSince: parseHttpDate(unmodifiedSince) ?? undefined,
+    // Compared weakly (RFC 9110 §13.1.2).
+    ifNoneMatch: Array.isArray(none) ? none.map(strong) : none,
+  }
+}
+
+/**
+ * Refuses a condition where a request is about many things, and it could only be ignored.
+ *
+ * @throws InvalidRequest
+ */
+export function refuseCondition(headers: IncomingHttpHeaders): void {
+  if (writeCondition(headers) === undefined) return
+  throw new StorageError('InvalidRequest', { message: 'A condition needs a request about one thing' })
+}
+
+function tagsOf(list: string): Tags {
+  return list.trim() === '*' ? '*' : entityTags(list)
+}
+
+function strong(tag: string): string {
+  return tag.replace(/^W\//, '')
+}
+
 function matchesStrongly(list: string, etag: string): boolean {
   return list.trim() === '*' || entityTags(list).includes(etag)
 }
 
 function matchesWeakly(list: string, etag: string): boolean {
-  return list.trim() === '*' || entityTags(list).some((tag) => tag.replace(/^W\//, '') === etag)
+  return list.trim() === '*' || entityTags(list).some((tag) => strong(tag) === etag)
 }
 
 /** The tags of a list; a comma may also stand inside the quotes (RFC 9110 §8.8.3). Others are no tags. */

@@ -7,7 +7,7 @@ import type { ReadTarget } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
 import { isActiveContent, safeContentType } from '../storage/content-type.ts'
 import type { ReadPlan } from '../storage/object-bytes.ts'
-import type { StoredObject } from '../storage/stored-object.ts'
+import { lastModified, type StoredObject } from '../storage/stored-object.ts'
 import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import type { AppContext, Services } from './env.ts'
@@ -152,10 +152,4 @@ export function wholeObjectHeaders(object: StoredObject): Record<string, string>
 function notModified(headers: Record<string, string>): Record<string, string> {
   const kept = ['ETag', 'Last-Modified', 'Cache-Control', 'Expires']
   return Object.fromEntries(Object.entries(headers).filter(([name]) => kept.includes(name)))
-}
-
-/** When the bytes were stored; the row itself also changes when the object is moved. */
-function lastModified(object: StoredObject): Date {
-  const stored = new Date(object.systemMetadata?.lastModified ?? Number.NaN)
-  return Number.isNaN(stored.getTime()) ? object.updatedAt : stored
 }

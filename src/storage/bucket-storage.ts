@@ -12,6 +12,7 @@ import {
   findBucket,
   insertBucket,
   listBuckets,
+  lockBucket,
   updateBucket,
 } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
@@ -19,8 +20,9 @@ import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { type Announce, announced } from './announced.ts'
-import { parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
+import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
+import { demand, type WriteCondition } from './write-condition.ts'
 
 export interface BucketStorageOptions {
   database: Database
@@ -67,16 +69,17 @@ export class BucketStorage {
   /**
    * Makes a bucket that the caller owns. One that comes with a `policy` also has its name checked strictly.
    *
-   * @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists
+   * @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists,
+   *   PreconditionFailed
    */
-  async create(caller: Caller, request: NewBucketRequest): Promise<void> {
+  async create(caller: Caller, request: NewBucketRequest, condition?: WriteCondition): Promise<void> {
     const strict = request.policy !== undefined
     const id = parseBucketName(request.id, { strict })
     const name = parseBucketName(request.name, { strict })
     const settings = this.#settings(request)
     const commit = () =>
-      asCaller(this.#database, caller, (tx) =>
-        insertBucket(tx, {
+      asCaller(this.#database, caller, async (tx) => {
+        await insertBucket(tx, {
           id,
           name,
           ownerId: caller.subject,
@@ -85,12 +88,17 @@ export class BucketStorage {
           allowedMimeTypes: settings.allowedMimeTypes ?? null,
           type: request.type,
           versioningStatus: request.versioningStatus,
-        }),
-      )
+        })
+        demand(condition, null)
+      })
     try {
       await announced(this.#options, [{ bucket: id, names: null }], commit)
     } catch (error) {
       if (!hasCode(error, 'ResourceAlreadyExists')) throw error
+      if (condition) {
+        const taken = await asCaller(this.#database, caller, (tx) => findBucket(tx, id))
+        if (taken) demand(condition, bucketValidators(taken))
+      }
       throw new StorageError('BucketAlreadyExists', { cause: error.cause })
     }
   }
@@ -116,15 +124,23 @@ export class BucketStorage {
   /**
    * Changes the settings that are given. Objects that are in the bucket stay, whatever the new ones say.
    *
-   * @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType
+   * @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType,
+   *   PreconditionFailed
    */
-  async update(caller: Caller, id: string, request: BucketRequest): Promise<void> {
+  async update(
+    caller: Caller,
+    id: string,
+    request: BucketRequest,
+    condition?: WriteCondition,
+  ): Promise<void> {
     const changes: BucketChanges = this.#settings(request)
     if (request.policy !== undefined) changes.policy = request.policy
     else if (request.public !== undefined) changes.public = request.public
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
-        if (await updateBucket(tx, id, changes)) return
+        const before = condition && (await lockBucket(tx, id))
+        if (await updateBucket(tx, id, changes))
+          return demand(condition, before ? bucketValidators(before) : null)
         throw new StorageError((await findBucket(tx, id)) ? 'AccessDenied' : 'NoSuchBucket')
       })
     await announced(this.#options, [{ bucket: id, names: null }], commit)
@@ -158,9 +174,10 @@ export class BucketStorage {
   /**
    * Deletes an empty bucket.
    *
-   * @throws NoSuchBucket when absent or hidden, AccessDenied, ResourceNotEmpty, ResourceReferenced
+   * @throws NoSuchBucket when absent or hidden, AccessDenied, ResourceNotEmpty, ResourceReferenced,
+   *   PreconditionFailed
    */
-  async delete(caller: Caller, id: string): Promise<void> {
+  async delete(caller: Caller, id: string, condition?: WriteCondition): Promise<void> {
     const { tellsOfHidden } = this.#options
     if (tellsOfHidden) {
       // Contract §2.3: existence and emptiness are found by the server, before the policies are asked.
@@ -171,7 +188,8 @@ export class BucketStorage {
     }
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
-        if (await deleteBucket(tx, id)) return
+        const deleted = await deleteBucket(tx, id)
+        if (deleted) return demand(condition, bucketValidators(deleted))
         const isSeen = !tellsOfHidden && (await findBucket(tx, id))
         throw new StorageError(isSeen ? 'AccessDenied' : 'NoSuchBucket')
       })

@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto'
 import { parseByteSize } from '../byte-size.ts'
+import type { BucketRow } from '../database/buckets.ts'
 import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
 import { essence } from './content-type.ts'
+import type { Validators } from './stored-object.ts'
 
 /** Names that stand where a route has a fixed word, so their objects could not be reached (contract §2.2). */
 const ROUTE_WORDS = new Set([
@@ -75,6 +78,12 @@ export function parseFileSizeLimit(value: number | string | null, globalLimit: n
   }
   if (bytes > globalLimit) throw new StorageError('EntityTooLarge')
   return bytes === 0 ? null : bytes
+}
+
+/** What identifies a bucket's settings as they are now, all of them. */
+export function bucketValidators(row: BucketRow): Validators {
+  const digest = createHash('sha256').update(JSON.stringify(row)).digest('base64url')
+  return { etag: `"${digest}"`, lastModified: row.updatedAt ?? new Date(0) }
 }
 
 /** The largest object a bucket takes, in bytes. The global limit may have been lowered since. */

@@ -3,6 +3,7 @@ import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
 import { type BucketSettings, findBucketSettings } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
+import { findCurrent, lockCurrent } from '../database/current-object.ts'
 import {
   beginUpload,
   type DeletedRow,
@@ -12,20 +13,22 @@ import {
   type ReadTarget,
   renameObject,
 } from '../database/objects.ts'
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
+import { beginConditionally, foretold } from './conditional-write.ts'
 import { guessContentType } from './content-type.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object-name.ts'
 import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './object-reads.ts'
 import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
-import type { StoredObject } from './stored-object.ts'
+import { lastModified, type StoredObject, validatorsOf } from './stored-object.ts'
 import { unlessKept } from './unless-kept.ts'
 import type { UploadRequest } from './upload-request.ts'
 import { checkFits } from './upload-rules.ts'
+import { demand, type WriteCondition } from './write-condition.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
@@ -47,8 +50,17 @@ export interface CopyRequest {
   from: { bucket: string; name: string }
   to: { bucket: string; name: string }
   upsert: boolean
+  /** Of the object that is there already under the new name. */
+  condition?: WriteCondition | undefined
   /** Undefined copies everything, user metadata included. */
   replace: ReplacedMetadata | undefined
+}
+
+export interface MoveConditions {
+  /** Of the object that is moved. */
+  source?: WriteCondition | undefined
+  /** Of an object that is there already under the new name. */
+  target?: WriteCondition | undefined
 }
 
 /** An upload whose name is legal, on its way to a place that nobody knows yet. */
@@ -78,7 +90,7 @@ export class FileStorage {
    * so that nobody knows, the bytes stay until the cleanup can tell.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, KeyAlreadyExists,
-   *   StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
+   *   PreconditionFailed, StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { body } = sent
@@ -89,6 +101,11 @@ export class FileStorage {
 
       // 2. Type and size fit, before a byte is read.
       const maxBytes = this.#checkDeclared(bucket, request)
+
+      // A condition that is false now is told before the body is sent.
+      if (request.condition) {
+        await foretold(this.#database, caller, intendedWrite(caller, request), request.condition)
+      }
 
       const arrival = { request, bucket, at: { bucket: bucket.uid, version: randomUUID() }, maxBytes }
       const isSmall = body.requestLength !== null && body.requestLength <= SMALL_BODY && this.#backend.isNear
@@ -120,7 +137,7 @@ export class FileStorage {
   /** Steps 3 to 7 for a stream. */
   async #storeStream(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
-    await beginUpload(this.#database, caller, intendedWrite(caller, request), at)
+    await beginConditionally(this.#database, caller, intendedWrite(caller, request), at, request.condition)
     return this.#whileListed(at, async () => {
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
@@ -180,15 +197,18 @@ export class FileStorage {
   /**
    * Deletes one object.
    *
-   * @throws InvalidKey, NoSuchKey, AccessDenied when the caller sees it and the policies keep it
+   * @throws InvalidKey, NoSuchKey, AccessDenied when the caller sees it and the policies keep it, PreconditionFailed
    */
-  async remove(caller: Caller, bucket: string, sentName: string): Promise<void> {
+  async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<void> {
     const name = this.#parseName(sentName)
     const commit = () =>
       unlessKept((keptId) =>
         asCaller(this.#database, caller, async (tx) => {
-          const rows = await deleteObjects(tx, bucket, [name])
-          if (rows.length > 0) return ownRemovals(tx)
+          const [row] = await deleteObjects(tx, bucket, [name])
+          if (row) {
+            demand(condition, validatorsOf({ ...row, updatedAt: row.updatedAt ?? new Date(0) }))
+            return ownRemovals(tx)
+          }
           if (this.#options.tellsOfHidden) await becomeService(tx)
           return keptId(await findObjectId(tx, bucket, name))
         }),
@@ -219,24 +239,35 @@ export class FileStorage {
    * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
    *
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, EntityTooLarge,
-   *   InvalidMimeType
+   *   InvalidMimeType, PreconditionFailed
    */
   async move(
     caller: Caller,
     from: { bucket: string; name: string },
     to: { bucket: string; name: string },
+    conditions: MoveConditions = {},
   ): Promise<void> {
     const name = this.#parseName(to.name)
     const { object } = await this.find(caller, { ...from, access: 'policy' })
-    if (from.bucket === to.bucket && object.name === name) return
+    if (from.bucket === to.bucket && object.name === name) {
+      for (const condition of [conditions.source, conditions.target])
+        demand(condition, { etag: object.etag, lastModified: lastModified(object) })
+      return
+    }
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
     }
+    const source = { bucketId: from.bucket, name: object.name }
+    const target = { bucketId: to.bucket, name }
     const commit = () =>
       unlessKept((keptId) =>
         asCaller(this.#database, caller, async (tx) => {
-          const source = { bucketId: from.bucket, name: object.name }
-          if (await renameObject(tx, source, { bucketId: to.bucket, name, ownerId: caller.subject })) return
+          const before = conditions.source && (await lockCurrent(tx, source))
+          if (await renameObject(tx, source, { ...target, ownerId: caller.subject })) {
+            demand(conditions.source, before ? validatorsOf(before) : null)
+            demand(conditions.target, null) // else the name would have been taken
+            return
+          }
           // It was visible a moment ago: gone since, or the policies keep it.
           return keptId(await findObjectId(tx, from.bucket, object.name))
         }),
@@ -245,16 +276,22 @@ export class FileStorage {
       { bucket: from.bucket, names: [object.name] },
       { bucket: to.bucket, names: [name] },
     ]
-    await announced(this.#options, changes, commit).catch((error: unknown) => {
+    try {
+      await announced(this.#options, changes, commit)
+    } catch (error) {
+      if (hasCode(error, 'ResourceAlreadyExists') && conditions.target) {
+        const taken = await asCaller(this.#database, caller, (tx) => findCurrent(tx, target))
+        if (taken) demand(conditions.target, validatorsOf(taken))
+      }
       throw asMissingBucket(error)
-    })
+    }
   }
 
   /**
    * Stores another object with the same bytes.
    *
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeyAlreadyExists, EntityTooLarge, InvalidMimeType,
-   *   MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
+   *   PreconditionFailed, MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
    */
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {
     // 1. The names are legal, the bucket exists, the source is visible.
@@ -275,7 +312,7 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, replace }: CopyRequest,
+    { to, upsert, condition, replace }: CopyRequest,
   ): Promise<Stored> {
     const { location } = source
     if (location === null) throw new StorageError('MissingBytes')
@@ -287,12 +324,13 @@ export class FileStorage {
     const contentType = object.metadata.mimetype ?? source.contentType
     checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
 
-    // 3. The policies allow the write.
-    await beginUpload(this.#database, caller, { ...object, upsert }, at)
+    // 3. The policies allow the write; the condition holds so far.
+    if (condition) await foretold(this.#database, caller, { ...object, upsert }, condition)
+    await beginConditionally(this.#database, caller, { ...object, upsert }, at, condition)
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
-      return publish(this.#options, caller, object, { upsert })
+      return publish(this.#options, caller, object, { upsert, condition })
     })
   }
 

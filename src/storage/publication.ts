@@ -18,7 +18,9 @@ import { hasCode, StorageError } from '../errors.ts'
 import { together } from '../together.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
+import { judged, savedOver, undisturbed } from './conditional-write.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
+import type { WriteCondition } from './write-condition.ts'
 
 export interface Stored {
   object: StoredObject
@@ -35,9 +37,12 @@ interface Parts {
 
 /** How an object is published. */
 interface Publication {
+  /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The only bucket that it may appear in; undefined means whichever has the name, and its policies have agreed. */
   bucketUid?: string | undefined
+  /** What must hold of the object that is there already. */
+  condition?: WriteCondition | undefined
   /** Runs inside the transaction, after the policies have agreed: the bytes of a small body. */
   storeBytes?: () => Promise<unknown>
 }
@@ -45,17 +50,21 @@ interface Publication {
 /**
  * Makes an object's row visible, in one transaction with all that goes with it, and removes the bytes of the
  * version it replaces once that has committed.
+ *
+ * @throws PreconditionFailed
  */
 export async function publish(
   parts: Parts,
   caller: Caller,
   object: NewObject,
-  { upsert, bucketUid, storeBytes }: Publication,
+  { upsert, bucketUid, condition, storeBytes }: Publication,
 ): Promise<Stored> {
   const change = { bucket: object.bucketId, names: [object.name] }
-  const commit = () =>
+  const transaction = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
-      const row = upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt)
+      const over = condition && (await judged(tx, { ...object, upsert }, condition))
+      const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
+      const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
       const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
       // A small body was never on the list of uploads, and a created row replaces nothing.
       if (!storeBytes) return together(saving, finishUpload(tx, object.version))
@@ -63,6 +72,7 @@ export async function publish(
       await storeBytes()
       return done
     })
+  const commit = condition ? () => undisturbed(transaction) : transaction
   const [saved, removals] = await announced(parts, [change], commit)
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }

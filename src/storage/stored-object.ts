@@ -31,12 +31,19 @@ export interface StoredObject {
   updatedAt: Date
 }
 
+/** What identifies the bytes that a read would send now. */
+export interface Validators {
+  /** A strong entity tag with its quotes (RFC 9110 §8.8.3). */
+  etag: string
+  lastModified: Date
+}
+
 /** Stored when a client names no `cache-control` (contract §3.3). */
 export const DEFAULT_CACHE_CONTROL = 'no-cache'
 
 /** Reads a row, also one that plain SQL made with any metadata or none. */
 export function storedObject(row: ObjectRow): StoredObject {
-  const metadata = typeof row.metadata === 'object' ? row.metadata : null
+  const metadata = metadataOf(row)
   const size = metadata?.size
   return {
     id: row.id,
@@ -52,7 +59,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     cacheControl: textOr(metadata?.cacheControl, DEFAULT_CACHE_CONTROL),
     contentEncoding: textOr(metadata?.contentEncoding, null),
     robotsTag: textOr(metadata?.xRobotsTag, null),
-    etag: STRONG_ETAG.test(metadata?.eTag ?? '') ? textOr(metadata?.eTag, '') : `"${row.version || row.id}"`,
+    etag: etagOf(row),
     checksum: row.checksum,
     isCorrupted: row.quarantineReason === 'corrupted',
     ownerId: row.ownerId,
@@ -61,6 +68,34 @@ export function storedObject(row: ObjectRow): StoredObject {
     createdAt: row.createdAt,
     updatedAt: row.updatedAt,
   }
+}
+
+/** Of a row, whoever made it. */
+export function validatorsOf(row: ValidatedRow): Validators {
+  return {
+    etag: etagOf(row),
+    lastModified: lastModified({ systemMetadata: metadataOf(row), updatedAt: row.updatedAt }),
+  }
+}
+
+type ValidatedRow = Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'>
+
+/** When the bytes were stored; the row itself also changes when the object is moved. */
+export function lastModified({
+  systemMetadata,
+  updatedAt,
+}: Pick<StoredObject, 'systemMetadata' | 'updatedAt'>): Date {
+  const stored = new Date(systemMetadata?.lastModified ?? Number.NaN)
+  return Number.isNaN(stored.getTime()) ? updatedAt : stored
+}
+
+function metadataOf({ metadata }: Pick<ObjectRow, 'metadata'>): SystemMetadata | null {
+  return typeof metadata === 'object' ? metadata : null
+}
+
+function etagOf(row: Omit<ValidatedRow, 'updatedAt'>): string {
+  const etag = metadataOf(row)?.eTag
+  return STRONG_ETAG.test(etag ?? '') ? textOr(etag, '') : `"${row.version || row.id}"`
 }
 
 /** RFC 9110 §8.8.3, without the weak ones. */

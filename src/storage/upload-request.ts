@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { UserMetadata } from '../database/schema.ts'
+import type { WriteCondition } from './write-condition.ts'
 
 /** What a client sends to store an object, in our own words. */
 export interface UploadRequest {
@@ -10,6 +11,8 @@ export interface UploadRequest {
   name: string
   /** Whether an object of that name may be replaced. */
   upsert: boolean
+  /** What must hold of the object that is there already. */
+  condition?: WriteCondition | undefined
   /** As sent and well-formed, or undefined when the client named none. */
   contentType: string | undefined
   /** A whole directive, such as `max-age=3600`. */

@@ -2,8 +2,10 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { BucketRow, BucketStats } from '../../database/buckets.ts'
 import { BUCKET_POLICIES } from '../../database/schema.ts'
+import { bucketValidators } from '../../storage/bucket.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { requireCaller } from '../caller.ts'
+import { refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
 import { logTarget } from '../request-log.ts'
@@ -59,7 +61,7 @@ export function bucketRoutes(services: Services) {
   async function update(c: AppContext) {
     const caller = await requireCaller(c, services, 'storage.bucket.update')
     const body = await readJson(c.env.incoming, updateSchema)
-    await buckets.update(caller, bucketId(c), asRequest(body))
+    await buckets.update(caller, bucketId(c), asRequest(body), writeCondition(c.env.incoming.headers))
     return c.json({ message: 'Successfully updated' })
   }
 
@@ -69,7 +71,8 @@ export function bucketRoutes(services: Services) {
       const body = await readJson(c.env.incoming, createSchema)
       const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
       logTarget(c, id)
-      await buckets.create(caller, { ...asRequest(body), id, name, type, versioningStatus })
+      const request = { ...asRequest(body), id, name, type, versioningStatus }
+      await buckets.create(caller, request, writeCondition(c.env.incoming.headers))
       return successResponse(c, services, { name }, { status: 201 })
     })
     .get('/bucket', async (c) => {
@@ -94,6 +97,7 @@ export function bucketRoutes(services: Services) {
     .get('/bucket/:id', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.get')
       const row = await buckets.get(caller, bucketId(c))
+      c.header('ETag', bucketValidators(row).etag)
       const stats = await buckets.stats([row.id])
       return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats(row.id)) })
     })
@@ -101,12 +105,13 @@ export function bucketRoutes(services: Services) {
     .patch('/bucket/:id', update)
     .post('/bucket/:id/empty', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.empty')
+      refuseCondition(c.env.incoming.headers)
       await buckets.empty(caller, bucketId(c))
       return c.json({ message: 'Successfully emptied' })
     })
     .delete('/bucket/:id', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.delete')
-      await buckets.delete(caller, bucketId(c))
+      await buckets.delete(caller, bucketId(c), writeCondition(c.env.incoming.headers))
       return c.json({ message: 'Successfully deleted' })
     })
 }

@@ -4,6 +4,7 @@ import type { Caller } from '../../database/as-caller.ts'
 import type { Access } from '../../database/objects.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
+import { refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { headerValue } from '../header-value.ts'
 import { MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
@@ -47,9 +48,10 @@ export function objectRoutes(services: Services) {
     const caller = await requireCaller(c, services, operation)
     const target = objectTarget(c.req.path, '/object/')
     logTarget(c, target.bucket, target.name)
+    const condition = writeCondition(c.env.incoming.headers)
     const stored = await services.uploads.during(async () => {
       const content = await readUploadBody(c.env.incoming)
-      return files.upload(caller, { ...content, ...target, upsert })
+      return files.upload(caller, { ...content, ...target, upsert, condition })
     })
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
   }
@@ -100,7 +102,10 @@ export function objectRoutes(services: Services) {
         const body = await readJson(c.env.incoming, moveSchema)
         const { from, to } = route(body)
         logTarget(c, from.bucket, from.name)
-        await files.move(caller, from, to)
+        const condition = writeCondition(c.env.incoming.headers)
+        const { ifNoneMatch, ...source } = condition ?? {}
+        // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
+        await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
         return c.json({ message: 'Successfully moved' })
       })
       .post('/object/copy', async (c) => {
@@ -112,6 +117,7 @@ export function objectRoutes(services: Services) {
           from,
           to,
           upsert: c.req.header('x-upsert') === 'true',
+          condition: writeCondition(c.env.incoming.headers),
           replace:
             body.copyMetadata === false
               ? {
@@ -141,6 +147,7 @@ export function objectRoutes(services: Services) {
         const caller = await requireCaller(c, services, 'storage.object.delete_many')
         const { bucket } = objectTarget(c.req.path, '/object/')
         logTarget(c, bucket)
+        refuseCondition(c.env.incoming.headers)
         const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
         const rows = await files.removeMany(caller, bucket, prefixes)
         return c.json(rows.map(rowJson))
@@ -149,7 +156,7 @@ export function objectRoutes(services: Services) {
         const caller = await requireCaller(c, services, 'storage.object.delete')
         const { bucket, name } = objectTarget(c.req.path, '/object/')
         logTarget(c, bucket, name)
-        await files.remove(caller, bucket, name)
+        await files.remove(caller, bucket, name, writeCondition(c.env.incoming.headers))
         return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
       })
   )

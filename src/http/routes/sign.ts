@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { parseContentType } from '../../storage/content-type.ts'
 import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
+import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
 import { keyOf } from '../object-json.ts'
@@ -46,8 +47,9 @@ export function signRoutes(services: Services) {
       const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
       const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
       const grant = urls.checkUpload(token, bucket, name)
+      const condition = writeCondition(c.env.incoming.headers)
       const stored = await services.uploads.during(async () =>
-        urls.upload(caller, grant, await readUploadBody(c.env.incoming)),
+        urls.upload(caller, grant, { ...(await readUploadBody(c.env.incoming)), condition }),
       )
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })
