@@ -118,6 +118,7 @@ const table = {
     label: 'Request Timeout',
     message: 'The request did not come in time',
     wireCode: 'InvalidRequest',
+    headers: { Connection: 'close' }, // nothing more is waited for (RFC 9110 §15.5.9)
     compat: { http: 408 },
   },
   /** The body ended early, or the client went away. Nobody may be left to read it (contract §1.6). */

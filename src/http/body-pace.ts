@@ -36,11 +36,10 @@ export class BodyPace {
 
   /** Watches a request's body, if it has one, until its end or its answer. */
   watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
-    const { headers, socket } = incoming
-    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-    if (!hasBody) return
+    if (!hasBody(incoming)) return
     const now = performance.now()
-    this.#bodies.set(incoming, { outgoing, startedAt: now, windowAt: now, bytes: socket.bytesRead })
+    const { bytesRead } = incoming.socket
+    this.#bodies.set(incoming, { outgoing, startedAt: now, windowAt: now, bytes: bytesRead })
     this.#timer ??= setInterval(() => this.#look(), this.#intervalMs).unref()
   }
 
@@ -50,7 +49,7 @@ export class BodyPace {
     for (const [incoming, watched] of this.#bodies) {
       const { bytesRead } = incoming.socket
       if (incoming.complete || incoming.destroyed || watched.outgoing.headersSent) {
-        this.#bodies.delete(incoming) // what comes behind an answer is read off by the adapter, for a moment
+        this.#bodies.delete(incoming) // what comes behind an answer is dropped (`lingering.ts`)
       } else if (inOneGo.has(incoming) && now - watched.startedAt > requestMs) {
         this.breakOff(incoming)
       } else if (!waitsForClient(incoming)) {
@@ -75,6 +74,10 @@ export class BodyPace {
     if (incoming.listenerCount('error') > 0) incoming.emit('error', new StorageError('RequestTimeout'))
     else incoming.socket.destroy()
   }
+}
+
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 /** Whether somebody reads the body as it comes. */

@@ -7,6 +7,7 @@ import { StorageError, wireError } from '../errors.ts'
 import type { App } from './app.ts'
 import { BodyPace } from './body-pace.ts'
 import type { Connections } from './connections.ts'
+import { LINGERING_LIMITS, Lingering } from './lingering.ts'
 import { inTurn, newestOn, unansweredOn } from './pipeline.ts'
 import { rawAnswer } from './raw-answer.ts'
 import type { Realtime } from './realtime/realtime.ts'
@@ -43,7 +44,9 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const { fetch, publicHits, realtime, supabaseCompat, connections, logger } = options
   const { requestMs, idleMs, minUploadRate } = options.limits
   const pace = new BodyPace({ windowMs: idleMs, minRate: minUploadRate, requestMs })
+  const lingering = new Lingering(LINGERING_LIMITS)
   const listener = getRequestListener(fetch, {
+    autoCleanupIncoming: false, // `lingering` does that, and takes longer about it
     hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
     errorHandler: (cause) => rawError(cause, supabaseCompat),
@@ -65,7 +68,9 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     if (connections.isQuiet(incoming.socket) && publicHits.answer(incoming, outgoing)) return
     outgoing.setMaxListeners(MOST_LISTENERS)
-    if (!connections.begin(incoming.socket, outgoing)) return
+    // Nobody would hear the answer of what comes behind the last one.
+    if (!incoming.socket.writable || !connections.begin(incoming.socket, outgoing)) return
+    lingering.watch(incoming, outgoing)
     endWhenStalled(incoming, outgoing, pace)
     inTurn(incoming, outgoing, () => {
       if (!isFramedAsWeKnow(incoming)) return refuseCoding(outgoing, supabaseCompat)
@@ -79,9 +84,14 @@ export function createHttpServer(options: HttpServerOptions): Server {
   server.maxHeadersCount = 0
   server.on('checkContinue', (incoming, outgoing) => {
     // A client that asks before it sends is told to go on by the first look at the body, that is, not if the
-    // upload is refused (RFC 9110 §10.1.1).
+    // upload is refused (RFC 9110 §10.1.1). Nobody knows then whether the body will come or the next request.
+    const { shouldKeepAlive } = outgoing
+    outgoing.shouldKeepAlive = false
     incoming.on('newListener', (event) => {
-      if ((event === 'data' || event === 'readable') && !outgoing.headersSent) outgoing.writeContinue()
+      if ((event === 'data' || event === 'readable') && !outgoing.headersSent) {
+        outgoing.shouldKeepAlive = shouldKeepAlive
+        outgoing.writeContinue()
+      }
     })
     answer(incoming, outgoing)
   })
@@ -104,7 +114,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
     warnedAt = performance.now()
     logger.error({ err: error }, 'connections cannot be accepted')
   })
-  server.on('clientError', (error, socket) => refuse(error, socket as Socket, supabaseCompat))
+  server.on('clientError', (error, socket) => refuse(error, socket as Socket, { lingering, supabaseCompat }))
   return server
 }
 
@@ -184,7 +194,17 @@ function rawError(cause: unknown, compat: boolean): Response {
  * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
  * hand; never into another response, whose reader would take it for a part of that.
  */
-function refuse(error: Error & { code?: string }, socket: Socket, compat: boolean): void {
+function refuse(
+  error: Error & { code?: string },
+  socket: Socket,
+  parts: { lingering: Lingering; supabaseCompat: boolean },
+): void {
+  const { lingering, supabaseCompat } = parts
+  // It has been said that the connection is of no more use, and what comes is dropped.
+  if (lingering.has(socket) && !socket.readableEnded && error.code !== 'ECONNRESET') {
+    socket.end()
+    return
+  }
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
@@ -195,19 +215,21 @@ function refuse(error: Error & { code?: string }, socket: Socket, compat: boolea
     // It is within the body of a request that has been answered, or is being, or waits for the answers before it.
     if (outgoing.writableEnded) socket.destroySoon()
     else if (outgoing.headersSent || outgoing.socket !== socket) socket.destroy()
-    else socket.end(rawAnswer(refusal(error), compat))
+    else sayLast()
     return
   }
   const running = unansweredOn(socket)
-  if (running) {
+  if (!running) sayLast()
+  else if (!running.isFollowed) {
     // It came behind a whole request, which gets its own answer first.
-    if (!running.isFollowed) {
-      running.outgoing.once('finish', () => socket.writable && refuse(error, socket, compat))
-    }
+    running.outgoing.once('finish', () => socket.writable && refuse(error, socket, parts))
     running.isFollowed = true
-    return
   }
-  socket.end(rawAnswer(refusal(error), compat))
+
+  function sayLast(): void {
+    socket.end(rawAnswer(refusal(error), supabaseCompat))
+    lingering.begin(socket)
+  }
 }
 
 function refusal(cause: Error & { code?: string }): StorageError {

@@ -127,7 +127,11 @@ describe('a JSON body', () => {
   it('that comes fast enough, but not to its end in time, is answered 408', async () => {
     const connection = await connect()
     await connection.send(
-      rawRequest('POST', '/object/move', [auth, 'Content-Type: application/json', 'Content-Length: 2000000']),
+      rawRequest('DELETE', '/object/box', [
+        auth,
+        'Content-Type: application/json',
+        'Content-Length: 2000000',
+      ]),
     )
     const response = await dribble(connection, Buffer.alloc(2000, ' '), connection.response())
     expect([response.status, response.json()]).toEqual([408, TOO_LATE])

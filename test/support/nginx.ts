@@ -1,0 +1,57 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { freePort } from './free-port.ts'
+import { until } from './wait.ts'
+
+export interface Nginx {
+  url: string
+  /** All that it has complained of. */
+  errors(): Promise<string>
+  close(): Promise<void>
+}
+
+/** An nginx of our own before a server, as Debian has it: only the size of bodies is not its default. */
+export async function startNginx(
+  upstream: string,
+  { buffering }: { buffering: 'on' | 'off' },
+): Promise<Nginx> {
+  const folder = await mkdtemp(join(tmpdir(), 'strongroom-nginx-'))
+  const port = await freePort()
+  const log = join(folder, 'error.log')
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+  await writeFile(
+    join(folder, 'nginx.conf'),
+    `daemon off;
+    pid ${folder}/nginx.pid;
+    error_log ${log};
+    ${process.getuid?.() === 0 ? 'user root;' : '' /* the folder is private to our user */}
+    events {}
+    http {
+      access_log off;
+      client_max_body_size 0;
+      ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join('\n      ')}
+      server {
+        listen 127.0.0.1:${port};
+        location / { proxy_pass ${upstream}; proxy_request_buffering ${buffering}; }
+      }
+    }`,
+  )
+  const nginx: ChildProcess = spawn('nginx', ['-e', log, '-p', folder, '-c', join(folder, 'nginx.conf')])
+  const url = `http://127.0.0.1:${port}`
+  const close = async () => {
+    const ended = once(nginx, 'exit')
+    if (nginx.exitCode === null && nginx.kill()) await ended
+    await rm(folder, { recursive: true, force: true })
+  }
+  try {
+    const isUp = () => fetch(`${url}/status`).then(({ ok }) => ok)
+    await until(() => isUp().catch(() => false), 'nginx answers')
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { url, errors: () => readFile(log, 'utf8'), close }
+}
