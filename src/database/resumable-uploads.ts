@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Location, Progress } from '../backend/backend.ts'
 import { asUuid } from '../uuid.ts'
+import type { WriteCondition } from '../write-condition.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { BucketSettings } from './buckets.ts'
 import type { Database } from './client.ts'
@@ -8,13 +9,15 @@ import type { IntendedWrite } from './objects.ts'
 import { inOurErrors } from './postgres-error.ts'
 import type { UserMetadata } from './schema.ts'
 
-/** What the row of the object will say, beside its bytes. */
+/** What is remembered for the object: what its row will say, beside its bytes. */
 export interface ResumableContent {
   /** As sent, or as the name says. */
   contentType: string
   /** A whole directive, such as `max-age=3600`. */
   cacheControl: string
   userMetadata?: UserMetadata
+  /** What must hold of an object that is there already, when the row is made. */
+  condition?: WriteCondition
 }
 
 export interface NewResumableUpload {

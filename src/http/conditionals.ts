@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { StorageError } from '../errors.ts'
-import type { Validators } from '../storage/stored-object.ts'
-import type { Tags, WriteCondition } from '../storage/write-condition.ts'
+import type { Tags, Validators, WriteCondition } from '../write-condition.ts'
 
 /** Names of request headers that make an answer depend on what there is (RFC 9110 §13.1). */
 export const CONDITIONAL_HEADERS = [

@@ -19,10 +19,10 @@ import type { Database } from '../database/client.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
-import { demand, type WriteCondition } from './write-condition.ts'
 
 export interface BucketStorageOptions {
   database: Database

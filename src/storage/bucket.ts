@@ -3,8 +3,8 @@ import { parseByteSize } from '../byte-size.ts'
 import type { BucketRow } from '../database/buckets.ts'
 import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
+import type { Validators } from '../write-condition.ts'
 import { essence } from './content-type.ts'
-import type { Validators } from './stored-object.ts'
 
 /** Names that stand where a route has a fixed word, so their objects could not be reached (contract §2.2). */
 const ROUTE_WORDS = new Set([

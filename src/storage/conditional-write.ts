@@ -1,9 +1,7 @@
-import type { Location } from '../backend/backend.ts'
 import { asCaller, type Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/client.ts'
 import { type CurrentObject, findCurrent } from '../database/current-object.ts'
 import {
-  beginUpload,
   type IntendedWrite,
   type NewObject,
   type Saved,
@@ -13,8 +11,8 @@ import {
 import { fromPostgres } from '../database/postgres-error.ts'
 import type { Transaction } from '../database/transaction.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { holds, type WriteCondition } from '../write-condition.ts'
 import { validatorsOf } from './stored-object.ts'
-import { holds, type WriteCondition } from './write-condition.ts'
 
 /*
  * A condition is judged by the row that the caller may see, and the write then replaces exactly that row, or none. When
@@ -59,25 +57,29 @@ export async function foretold(
 }
 
 /**
- * As `beginUpload`. That an object is there already is told by the condition that is about it, also of one that has come
- * since it was foretold.
+ * Awaits what asks the policies. That an object is there already is told by the condition that is about it, also of one
+ * that has come since it was foretold.
  *
- * @throws PreconditionFailed
+ * @throws PreconditionFailed, and what `asking` throws
  */
-export async function beginConditionally(
-  database: Database,
-  caller: Caller,
-  write: IntendedWrite,
-  at: Location,
-  condition: WriteCondition | undefined,
-): Promise<void> {
+export async function asConditionSays<T>(
+  asking: Promise<T>,
+  { database, caller, write, condition }: ConditionalAsking,
+): Promise<T> {
   try {
-    await beginUpload(database, caller, write, at)
+    return await asking
   } catch (error) {
     if (condition && hasCode(error, 'ResourceAlreadyExists'))
       await foretold(database, caller, write, condition)
     throw error
   }
+}
+
+interface ConditionalAsking {
+  database: Database
+  caller: Caller
+  write: IntendedWrite
+  condition: WriteCondition | undefined
 }
 
 /** Makes a row, or replaces what was judged. @throws AccessDenied when a row is there that the caller may not see */

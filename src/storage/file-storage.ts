@@ -9,15 +9,17 @@ import {
   type DeletedRow,
   deleteObjects,
   findObjectId,
+  type IntendedWrite,
   ownRemovals,
   type ReadTarget,
   renameObject,
 } from '../database/objects.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
+import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
-import { beginConditionally, foretold } from './conditional-write.ts'
+import { asConditionSays, foretold } from './conditional-write.ts'
 import { guessContentType } from './content-type.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
@@ -28,7 +30,6 @@ import { lastModified, type StoredObject, validatorsOf } from './stored-object.t
 import { unlessKept } from './unless-kept.ts'
 import type { UploadRequest } from './upload-request.ts'
 import { checkFits } from './upload-rules.ts'
-import { demand, type WriteCondition } from './write-condition.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
@@ -137,7 +138,7 @@ export class FileStorage {
   /** Steps 3 to 7 for a stream. */
   async #storeStream(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
-    await beginConditionally(this.#database, caller, intendedWrite(caller, request), at, request.condition)
+    await this.#begin(caller, intendedWrite(caller, request), at, request.condition)
     return this.#whileListed(at, async () => {
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
@@ -149,6 +150,16 @@ export class FileStorage {
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
       return publish(this.#options, caller, object, request)
     })
+  }
+
+  #begin(
+    caller: Caller,
+    write: IntendedWrite,
+    at: Location,
+    condition: WriteCondition | undefined,
+  ): Promise<void> {
+    const database = this.#database
+    return asConditionSays(beginUpload(database, caller, write, at), { database, caller, write, condition })
   }
 
   /** Writes a version that is on the list of uploads. */
@@ -326,7 +337,7 @@ export class FileStorage {
 
     // 3. The policies allow the write; the condition holds so far.
     if (condition) await foretold(this.#database, caller, { ...object, upsert }, condition)
-    await beginConditionally(this.#database, caller, { ...object, upsert }, at, condition)
+    await this.#begin(caller, { ...object, upsert }, at, condition)
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)

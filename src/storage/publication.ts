@@ -16,11 +16,11 @@ import { isCertainlyRolledBack } from '../database/postgres-error.ts'
 import type { Transaction } from '../database/transaction.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { together } from '../together.ts'
+import type { WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
 import { judged, savedOver, undisturbed } from './conditional-write.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
-import type { WriteCondition } from './write-condition.ts'
 
 export interface Stored {
   object: StoredObject

@@ -13,6 +13,7 @@ import {
   type UploadAddress,
 } from '../database/resumable-uploads.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { asConditionSays, foretold } from './conditional-write.ts'
 import { guessContentType } from './content-type.ts'
 import { intendedWrite } from './new-object.ts'
 import { type NameRules, parseObjectName } from './object-name.ts'
@@ -78,7 +79,8 @@ export class ResumableUploads {
   /**
    * Begins an upload, with its first piece if there is one. An empty one is finished at once.
    *
-   * @throws InvalidKey, NoSuchBucket, EntityTooLarge, AccessDenied, KeyAlreadyExists, InvalidMimeType, and as `append`
+   * @throws InvalidKey, NoSuchBucket, EntityTooLarge, AccessDenied, KeyAlreadyExists, InvalidMimeType,
+   *   PreconditionFailed, and as `append`
    */
   async create(
     uploader: Uploader,
@@ -110,10 +112,14 @@ export class ResumableUploads {
       }
       throw error
     }
+    const { condition } = content
+    const database = this.#database
+    if (condition) await inUploadWords(foretold(database, caller, write, condition))
     const at = { bucket: bucket.uid, version: randomUUID() }
     const begun = { write, at, isSigned, length, uploadMetadata, content }
     const { lifetimeMs } = this.#options
-    const expiresAt = await inUploadWords(beginResumableUpload(this.#database, caller, begun, lifetimeMs))
+    const beginning = beginResumableUpload(database, caller, begun, lifetimeMs)
+    const expiresAt = await inUploadWords(asConditionSays(beginning, { database, caller, write, condition }))
     const { version } = at
     if (!piece && length !== 0) {
       return { version, offset: 0, length, uploadMetadata, expiresAt, isFinished: false }
@@ -131,8 +137,8 @@ export class ResumableUploads {
    * Adds a piece; the last one makes the object.
    *
    * @throws NoSuchUpload, UploadGone, AccessDenied, UploadFinished, LockTimeout, OffsetConflict, NoSuchBucket,
-   *   EntityTooLarge, InvalidMimeType, KeyAlreadyExists, InvalidRequest, ChecksumMismatch, StorageFull,
-   *   BackendUnavailable; ResourceLocked when another request has taken over, Aborted when the body breaks: both keep
+   *   EntityTooLarge, InvalidMimeType, KeyAlreadyExists, PreconditionFailed, InvalidRequest, ChecksumMismatch,
+   *   StorageFull, BackendUnavailable; ResourceLocked when another request has taken over, Aborted when the body breaks: both keep
    *   what has come
    */
   async append(uploader: Uploader, address: UploadAddress, piece: Piece): Promise<ToldStatus> {
@@ -159,7 +165,9 @@ export class ResumableUploads {
   async terminate(uploader: Uploader, address: UploadAddress): Promise<void> {
     const upload = await this.#ask(uploader, address).catch((error: unknown) => {
       // That somebody else has taken the name is no reason to keep it.
-      if (hasCode(error, 'KeyAlreadyExists')) return this.#find(uploader, address)
+      if (hasCode(error, 'KeyAlreadyExists') || hasCode(error, 'PreconditionFailed')) {
+        return this.#find(uploader, address)
+      }
       throw error
     })
     const finished = () => new StorageError('InvalidRequest', { message: 'The upload is finished' })
@@ -176,10 +184,28 @@ export class ResumableUploads {
     return theirs(uploader, address, await findResumableUpload(this.#database, address.version))
   }
 
-  /** Asks the policies too, in the same round trip. @throws as `theirs`; AccessDenied, KeyAlreadyExists */
+  /** Asks the policies too, in the same round trip. @throws as `theirs`; AccessDenied, KeyAlreadyExists, PreconditionFailed */
   async #ask(uploader: Uploader, address: UploadAddress): Promise<ResumableUpload> {
-    const upload = await inUploadWords(askResumableUpload(this.#database, uploader.caller, address, uploader))
-    return theirs(uploader, address, upload)
+    const asking = inUploadWords(askResumableUpload(this.#database, uploader.caller, address, uploader))
+    return theirs(
+      uploader,
+      address,
+      await asking.catch(async (error: unknown) => {
+        if (hasCode(error, 'KeyAlreadyExists')) await this.#foretell(uploader, address)
+        throw error
+      }),
+    )
+  }
+
+  /** Says it in the words of the condition that the upload has begun with, if it has one. @throws PreconditionFailed */
+  async #foretell(uploader: Uploader, address: UploadAddress): Promise<void> {
+    const { content, length } = await this.#find(uploader, address)
+    const { condition, contentType, userMetadata } = content
+    if (!condition) return
+    const { caller, upsert } = uploader
+    const body = { requestLength: length }
+    const write = intendedWrite(caller, { ...address, upsert, contentType, userMetadata, body })
+    await inUploadWords(foretold(this.#database, caller, write, condition))
   }
 
   /** Adds a piece, or only makes the object when all bytes are here. */

@@ -2,6 +2,7 @@ import type { Location } from '../backend/backend.ts'
 import type { ObjectRow } from '../database/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { UUID } from '../uuid.ts'
+import type { Validators } from '../write-condition.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
 
 /** An object as the wire surfaces show it, whoever made its row. */
@@ -29,13 +30,6 @@ export interface StoredObject {
   userMetadata: UserMetadata | null
   createdAt: Date
   updatedAt: Date
-}
-
-/** What identifies the bytes that a read would send now. */
-export interface Validators {
-  /** A strong entity tag with its quotes (RFC 9110 §8.8.3). */
-  etag: string
-  lastModified: Date
 }
 
 /** Stored when a client names no `cache-control` (contract §3.3). */

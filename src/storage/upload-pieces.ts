@@ -100,7 +100,8 @@ export class UploadPieces {
    *
    * @throws OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing of the piece
    *   is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
-   *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists when the object cannot be made
+   *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists, PreconditionFailed when the object
+   *   cannot be made
    */
   async append(
     upload: ResumableUpload,
@@ -243,7 +244,7 @@ export class UploadPieces {
       userMetadata: content.userMetadata,
     }
     const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
-    await publish(this.#options, caller, object, { upsert, bucketUid })
+    await publish(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
     this.#hashes.forget(at.version)
   }
 

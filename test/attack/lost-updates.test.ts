@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { isFull } from '../faults/size.ts'
 import { cleanUp, repairsOf } from '../support/cleanup.ts'
 import { type Served, startTestServer, type TestServer } from '../support/server.ts'
+import { TusRequests } from '../support/tus-requests.ts'
 import { besideInnocent } from './support/innocent.ts'
 
 /*
@@ -95,6 +96,21 @@ describe.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', (
     ])
     expect(successes(answers)).toBe(1)
     for (const { status } of answers) expect([200, 204, 404, 412]).toContain(status)
+    await expectNoDrift()
+  })
+
+  it('of many that finish an upload in pieces of what must not be there, one succeeds', async () => {
+    const uploads = await Promise.all(
+      bodies.map(async (body, index) => {
+        const tus = new TusRequests(index % 2 === 0 ? first : second, { headers: { 'x-upsert': 'true' } })
+        const at = { bucket, name: 'a' }
+        return { tus, body, url: await tus.begin(at, body.length, { headers: { 'if-none-match': '*' } }) }
+      }),
+    )
+    const answers = await Promise.all(uploads.map(({ tus, body, url }) => tus.patch(url, 0, body)))
+    expect(successes(answers)).toBe(1)
+    expect(statuses(answers)).toEqual(new Set([204, 412]))
+    for (const { tus, url } of uploads) await tus.terminate(url)
     await expectNoDrift()
   })
 

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { cleanUp, repairsOf } from '../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
+import { TusRequests } from '../support/tus-requests.ts'
 import { until } from '../support/wait.ts'
 
 const LONG_AGO = 'Sun, 06 Nov 1994 08:49:37 GMT'
@@ -209,6 +210,60 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
     expect(await told(server.request('DELETE', `/object/${bucket}`, many))).toBe(400)
     expect(await told(server.request('POST', `/bucket/${bucket}/empty`, { headers }))).toBe(400)
     expect(await read('held')).toBe('first')
+  })
+
+  describe('of an upload in pieces', () => {
+    const place = (name: string) => ({ bucket, name })
+    const tus = () => new TusRequests(server, { headers: { 'x-upsert': 'true' } })
+
+    it('that is false already is told at its creation', async () => {
+      for (const headers of [{ 'if-none-match': '*' }, { 'if-match': '"x"' }] as Headers[]) {
+        for (const upsert of ['true', 'false']) {
+          const created = await tus().create(place('held'), 5, {
+            headers: { ...headers, 'x-upsert': upsert },
+          })
+          expect(created.status).toBe(412)
+        }
+      }
+      expect(await server.admin`select from storage.resumable_uploads where bucket_id = ${bucket}`).toEqual(
+        [],
+      )
+      await expectNoDrift()
+    })
+
+    it('is remembered from its creation, and judged when the object is made', async () => {
+      const late = await tus().begin(place('late'), 5, { headers: { 'if-none-match': '*' } })
+      const over = await tus().begin(place('held'), 5, { headers: { 'if-match': etag } })
+      expect((await tus().patch(late, 0, 'pie')).status).toBe(204)
+      expect((await tus().patch(over, 0, 'pie')).status).toBe(204)
+      await told(put('late', {}, 'faster'))
+      await told(put('held', {}, 'faster'))
+      expect((await tus().patch(late, 3, 'ce')).status).toBe(412)
+      expect((await tus().patch(over, 3, 'ce')).status).toBe(412)
+      expect([await read('late'), await read('held')]).toEqual(['faster', 'faster'])
+      // All bytes are here: once the condition holds, whoever asks makes the object.
+      await server.request('DELETE', `/object/${bucket}/late`)
+      expect((await tus().head(late)).status).toBe(200)
+      expect(await read('late')).toBe('piece')
+      expect((await tus().terminate(over)).status).toBe(204)
+      await expectNoDrift()
+    })
+
+    it('without the right to replace is told the same way, and can be ended', async () => {
+      const plain = new TusRequests(server)
+      const url = await plain.begin(place('late'), 5, { headers: { 'if-none-match': '*' } })
+      await told(put('late', {}, 'faster'))
+      expect((await plain.patch(url, 0, 'piece')).status).toBe(412)
+      expect((await plain.terminate(url)).status).toBe(204)
+      expect(await read('late')).toBe('faster')
+      await expectNoDrift()
+    })
+
+    it('that holds makes the object', async () => {
+      const url = await tus().begin(place('held'), 5, { headers: { 'if-match': etag } })
+      expect((await tus().patch(url, 0, 'piece')).status).toBe(204)
+      expect(await read('held')).toBe('piece')
+    })
   })
 
   describe('of a bucket', () => {

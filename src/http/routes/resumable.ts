@@ -5,6 +5,7 @@ import { StorageError } from '../../errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable-uploads.ts'
 import type { Piece } from '../../storage/upload-pieces.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
+import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { absoluteUrl } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
@@ -85,7 +86,9 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const uploader = identify({ bucket, name })
     const length = createdLength(incoming)
     const piece = bringsPiece(incoming) ? pieceOf(c, 0, null) : undefined
-    const request = { bucket, name, length, uploadMetadata, content }
+    const condition = writeCondition(incoming.headers)
+    const remembered = { ...content, ...(condition && { condition }) }
+    const request = { bucket, name, length, uploadMetadata, content: remembered }
     const creating = () => resumable.create(uploader, request, piece)
     const { version, ...status } = await (piece ? services.uploads.during(creating) : creating())
     return c.body(null, 201, {

@@ -1,5 +1,4 @@
-import { StorageError } from '../errors.ts'
-import type { Validators } from './stored-object.ts'
+import { StorageError } from './errors.ts'
 
 /**
  * What a write demands of what is there when it is carried out (RFC 9110 §13.1). Of plain JSON, so that an upload in
@@ -12,6 +11,13 @@ export interface WriteCondition {
   unmodifiedSince?: number | undefined
   /** Entity tags of which it has none; `*`: it is not there. */
   ifNoneMatch?: Tags | undefined
+}
+
+/** What identifies the bytes, or the settings, that a read would send now. */
+export interface Validators {
+  /** A strong entity tag with its quotes (RFC 9110 §8.8.3). */
+  etag: string
+  lastModified: Date
 }
 
 export type Tags = '*' | string[]
