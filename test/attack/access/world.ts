@@ -1,0 +1,105 @@
+import { randomUUID } from 'node:crypto'
+import { expect } from 'vitest'
+import type { BucketPolicy } from '../../../src/database/schema.ts'
+import { mintToken } from '../../../src/keys.ts'
+import type { RequestOptions, TestServer } from '../../support/server.ts'
+
+/** In the order of the table's columns. */
+export const CALLERS = ['none', 'forged', 'anon', 'stranger', 'author', 'owner', 'service'] as const
+
+export type Caller = (typeof CALLERS)[number]
+
+/** The object of each cell, and what only those may see who may read it. */
+export const NAME = 'album/photo.txt'
+export const SECRET = 'the bytes of the photo'
+
+/** Who asks, and what about: each cell of the table has a bucket of its own. */
+export class World {
+  private constructor(
+    readonly server: TestServer,
+    readonly tokens: Record<Caller, string | null>,
+    private readonly subjects: { author: string; owner: string },
+    /** Where everybody who has signed in may write, and anybody may read. */
+    readonly commons: { writable: string; visible: string },
+  ) {}
+
+  static async make(server: TestServer): Promise<World> {
+    const [stranger, author, owner] = [randomUUID(), randomUUID(), randomUUID()]
+    const commons = { writable: `writable-${randomUUID()}`, visible: `visible-${randomUUID()}` }
+    await server.createBucket(commons.writable, { policy: 'authenticated' })
+    await server.createBucket(commons.visible, { policy: 'public' })
+    const tokens = {
+      none: null,
+      // More than anybody may, signed by nobody whom the server knows.
+      forged: await mintToken(
+        'a secret of the attacker, long enough',
+        { role: 'service_role', subject: owner },
+        3600,
+      ),
+      anon: server.keys.anonKey,
+      stranger: await server.token(stranger),
+      author: await server.token(author),
+      owner: await server.token(owner),
+      service: server.keys.serviceKey,
+    }
+    return new World(server, tokens, { author, owner }, commons)
+  }
+
+  /** A fresh bucket of the owner's, with an object of the author's. */
+  async cell(caller: Caller, policy: BucketPolicy): Promise<Cell> {
+    const { server, subjects } = this
+    const bucket = `cell-${randomUUID()}`
+    await server.createBucket(bucket, { policy })
+    await server.admin`update storage.buckets set owner_id = ${subjects.owner} where id = ${bucket}`
+    const cell = new Cell(this, bucket, this.tokens[caller])
+    await cell.done('POST', `/object/${bucket}/${NAME}`, {
+      body: SECRET,
+      headers: { 'content-type': 'text/plain' },
+    })
+    await server.admin`update storage.objects set owner_id = ${subjects.author} where bucket_id = ${bucket}`
+    return cell
+  }
+}
+
+/** A caller before a bucket with one object. */
+export class Cell {
+  /** The object's address behind a route. */
+  readonly object: string
+
+  constructor(
+    readonly world: World,
+    readonly bucket: string,
+    readonly token: string | null,
+  ) {
+    this.object = `${bucket}/${NAME}`
+  }
+
+  /** A request of the caller's, which changes and shows nothing unless it succeeds. */
+  async ask(method: string, path: string, init: Omit<RequestOptions, 'token'> = {}): Promise<Response> {
+    const before = await this.facts()
+    const { token } = this
+    const response = await this.world.server.request(method, `/storage/v1${path}`, { ...init, token })
+    if (!response.ok) {
+      expect(await response.clone().text()).not.toContain(SECRET)
+      expect(await this.facts()).toBe(before)
+    }
+    return response
+  }
+
+  /** A request of the service's, which must succeed, as a part of what the caller finds. */
+  async done(method: string, path: string, init: RequestOptions = {}): Promise<Response> {
+    const response = await this.world.server.request(method, `/storage/v1${path}`, init)
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+    return response
+  }
+
+  /** All that the database has of the bucket, to see whether anything was changed. */
+  async facts(): Promise<string> {
+    const { bucket } = this
+    const rows = await this.world.server.admin`
+      select (select jsonb_agg(to_jsonb(b)) from storage.buckets b where id = ${bucket}) as bucket,
+             (select jsonb_agg(to_jsonb(o) - 'last_accessed_at' order by name) from storage.objects o
+              where bucket_id = ${bucket}) as objects`
+    return JSON.stringify(rows)
+  }
+}
