@@ -18,6 +18,8 @@ export interface ResumableContent {
   userMetadata?: UserMetadata
   /** What must hold of an object that is there already, when the row is made. */
   condition?: WriteCondition
+  /** Whether an object of that name may be replaced. Uploads that older servers began do not say. */
+  upsert?: boolean
 }
 
 export interface NewResumableUpload {
@@ -110,7 +112,8 @@ export async function askResumableUpload(
   const context = actAsArguments(caller)
   const [row] = await inOurErrors(database.sql<FoundRow[]>`
     select * from storage.ask_resumable_upload(${version}, ${bucket}, ${name}, ${isSigned}, ${asUuid(caller.subject)},
-      ${upsert}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]},
+      coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(${version})), ${upsert}),
+      ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]},
       ${context[6]}, ${context[7]}, ${context[8]})`)
   return row ? asResumableUpload(version, row) : null
 }

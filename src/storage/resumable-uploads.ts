@@ -36,7 +36,7 @@ export interface ResumableRequest {
   length: number | null
   /** As the client sent it. */
   uploadMetadata: string
-  content: Omit<ResumableContent, 'contentType'> & { contentType: string | undefined }
+  content: Omit<ResumableContent, 'contentType' | 'upsert'> & { contentType: string | undefined }
 }
 
 /** What a client is told of its upload. */
@@ -52,7 +52,7 @@ export interface Uploader {
   isSigned: boolean
   /** The bucket that the signer meant; undefined means whichever has the name. */
   bucketUid?: string | undefined
-  /** Whether an object of that name may be replaced. */
+  /** Whether an object of that name may be replaced: counts when an upload begins, which remembers it. */
   upsert: boolean
   /** Aborted when nobody waits for the answer any more. */
   gone: AbortSignal
@@ -94,7 +94,7 @@ export class ResumableUploads {
     if (!bucket || (bucketUid !== undefined && bucket.uid !== bucketUid))
       throw new StorageError('NoSuchBucket')
     const contentType = request.content.contentType ?? guessContentType(name)
-    const content = { ...request.content, contentType }
+    const content = { ...request.content, contentType, upsert }
     const write = intendedWrite(caller, {
       bucket: request.bucket,
       name,
@@ -210,7 +210,8 @@ export class ResumableUploads {
 
   /** Adds a piece, or only makes the object when all bytes are here. */
   async #append(upload: ResumableUpload, uploader: Uploader, piece: Piece | undefined): Promise<ToldStatus> {
-    const { caller, upsert, bucketUid } = uploader
+    const { caller, bucketUid } = uploader
+    const upsert = upload.content.upsert ?? uploader.upsert
     const state = await this.#holding(upload, uploader, (taken, signal) =>
       this.#pieces.append(upload, taken, { caller, upsert, bucketUid, piece, signal }),
     )

@@ -243,6 +243,23 @@ describe('who may upload', () => {
     ])
   })
 
+  it('says with x-upsert when it begins whether an object may be replaced, and not later', async () => {
+    const upsert = { headers: { 'x-upsert': 'true' } }
+    const [careful, bold] = [await tus.begin('won.txt', 5), await tus.begin('won.txt', 5, upsert)]
+    await tus.begin('won.txt', 0)
+    expect((await tus.patch(careful, 0, 'later', upsert)).status).toBe(409)
+    expect((await tus.patch(bold, 0, 'he')).status).toBe(204)
+    expect((await tus.patch(bold, 2, 'llo', { headers: { 'x-upsert': 'false' } })).status).toBe(204)
+    expect(await objectAt('won.txt')).toBe('hello')
+
+    // One that an older server began, whose row does not say.
+    const old = await tus.begin('won.txt', 5, upsert)
+    await server.admin`update storage.resumable_uploads set content = content - 'upsert' where ended is null`
+    expect((await tus.patch(old, 0, 'older')).status).toBe(409)
+    expect((await tus.patch(old, 0, 'older', upsert)).status).toBe(204)
+    await tus.send('DELETE', careful)
+  })
+
   it('is asked of the policies before any byte, each time', async () => {
     const denied = [403, 'new row violates row-level security policy']
     expect(await answerOf(await tus.create('x.txt', 5, { token: server.keys.anonKey }))).toEqual(denied)
@@ -255,8 +272,7 @@ describe('who may upload', () => {
     const upsert = { headers: { 'x-upsert': 'true' } }
     expect((await tus.create('taken.txt', 5, { token: ann, ...upsert })).status).toBe(403)
     const url = await tus.begin('taken.txt', 5, { token: bob, ...upsert })
-    expect((await tus.patch(url, 0, 'hello', { token: bob })).status).toBe(409) // without the word
-    expect((await tus.patch(url, 0, 'hello', { token: bob, ...upsert })).status).toBe(204)
+    expect((await tus.patch(url, 0, 'hello', { token: bob })).status).toBe(204)
     expect(await objectAt('taken.txt')).toBe('hello')
     const late = await tus.begin('late.txt', 5, { token: ann })
     await server.admin`update storage.buckets set policy = 'private' where id = 'box'`
