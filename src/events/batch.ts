@@ -118,7 +118,7 @@ export class Batch {
   #enter(member: Member, groups: Map<string, Group>): void {
     const { subscriber, after } = member
     const { claimant } = subscriber
-    if (claimant === null) return
+    if (!this.#isSubscribed(subscriber) || claimant === null) return
     if (after < this.#lastUnknown) subscriber.miss(this.#gap)
     const wanted = this.#candidates.filter(
       ({ event, forms }) => event.position > after && forms.some((form) => subscriber.wants(form)),
