@@ -93,3 +93,20 @@ export function encode(version: Version, { joinRef, ref, topic, event, payload }
       : [joinRef, ref, topic, event, payload]
   return Buffer.from(JSON.stringify(frame))
 }
+
+/**
+ * A message of the server's own, around a payload that is JSON already. It is not of one join: `join_ref` may be null
+ * (contract §10.2).
+ */
+export function encodeAround(
+  version: Version,
+  { topic, event }: Pick<Message, 'topic' | 'event'>,
+  payload: Buffer,
+): Buffer {
+  const [to, name] = [JSON.stringify(topic), JSON.stringify(event)]
+  const [before, after] =
+    version === '1.0.0'
+      ? [`{"topic":${to},"event":${name},"payload":`, ',"ref":null,"join_ref":null}']
+      : [`[null,null,${to},${name},`, ']']
+  return Buffer.concat([Buffer.from(before), payload, Buffer.from(after)])
+}

@@ -90,23 +90,20 @@ export function matchingIds({ members }: ChangesGroup, { type, record }: Storage
     .map(({ id }) => id)
 }
 
-/** What a client makes its `{ eventType, new, old, … }` of (contract §10.5). */
-export function changePayload({ type, record, createdAt }: StorageEvent, ids: number[], columns: string[]) {
+/** The `data` of which a client makes its `{ eventType, new, old, … }` (contract §10.5). */
+export function changeData({ type, record, createdAt }: StorageEvent, columns: string[]) {
   const change = CHANGES[type]
   return {
-    ids,
-    data: {
-      schema: 'storage',
-      table: 'objects',
-      commit_timestamp: createdAt.toISOString(),
-      type: change,
-      columns: columns.map((name) => ({ name, type: COLUMNS.get(name) })),
-      ...(change !== 'DELETE' && { record: record && pick(record, columns) }),
-      ...(change === 'UPDATE' && { old_record: record && pick(record, ['id']) }),
-      // All of it, and not only its key: what is gone can be asked about nowhere else.
-      ...(change === 'DELETE' && { old_record: record && pick(record, columns) }),
-      errors: null,
-    },
+    schema: 'storage',
+    table: 'objects',
+    commit_timestamp: createdAt.toISOString(),
+    type: change,
+    columns: columns.map((name) => ({ name, type: COLUMNS.get(name) })),
+    ...(change !== 'DELETE' && { record: record && pick(record, columns) }),
+    ...(change === 'UPDATE' && { old_record: record && pick(record, ['id']) }),
+    // All of it, and not only its key: what is gone can be asked about nowhere else.
+    ...(change === 'DELETE' && { old_record: record && pick(record, columns) }),
+    errors: null,
   }
 }
 
