@@ -234,6 +234,34 @@ describe('joining', () => {
     expect(client.code).toBeUndefined()
   })
 
+  it('by too many values in all channels together is refused, until one is left', async () => {
+    const client = await clients.raw()
+    const list = changes({ filter: `name=in.(${Array.from({ length: 100 }, (_, index) => index)})` })
+    const { ref } = await client.join('realtime:1', list)
+    await client.join('realtime:2', list)
+    const refused = await client.join('realtime:3', changes({}))
+    expect(refused.payload.response.reason).toContain('at most 200 values')
+    await client.reply(client.send('realtime:1', 'phx_leave', {}, ref))
+    expect((await client.join('realtime:3', changes({}))).payload.status).toBe('ok')
+  })
+
+  it('with more than a connection may keep is refused, and a fresh token takes the room of the last one', async () => {
+    const client = await clients.raw()
+    const padding = 'x'.repeat(50_000)
+    const { ref } = await client.join('realtime:storage')
+    for (let count = 0; count < 5; count++) {
+      client.send('realtime:storage', 'access_token', { access_token: null, padding }, ref)
+    }
+    await client.reply(client.send('phoenix', 'heartbeat'))
+    const replies = []
+    for (let count = 0; count < 10; count++) {
+      replies.push(await client.join(`realtime:${count}`, { config: {}, padding }))
+    }
+    const reasons = replies.map(({ payload }) => payload.response.reason)
+    expect(reasons.filter((reason) => reason === undefined)).toHaveLength(9)
+    expect(reasons[9]).toBe('The channels and tokens of a connection are too large')
+  })
+
   it('more channels than a connection may have is refused', async () => {
     const client = await clients.raw()
     const replies = await Promise.all(

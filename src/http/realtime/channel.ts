@@ -10,6 +10,7 @@ import type { Identity } from '../token-verifier.ts'
 import type { EventFrames } from './event-frames.ts'
 import { encode, type Message, type Version } from './frames.ts'
 import { askedChanges, type ChangesGroup, matchingIds, readChanges } from './postgres-changes.ts'
+import type { SharedFilters } from './shared-filters.ts'
 import { readTopic, type Topic } from './topics.ts'
 
 /** What a channel needs of its connection. */
@@ -27,7 +28,7 @@ export interface ChannelOptions {
   onExpired(channel: Channel): void
 }
 
-/** Each event is held against every one. */
+/** Of one channel; a connection has a limit for all of its filters besides. */
 const MAX_CHANGES = 100
 
 /** Replays, presence and acknowledgements may be asked for too, by default even are, and mean nothing here. */
@@ -36,39 +37,43 @@ const joinPayload = z.object({
   access_token: z.string().nullish(),
 })
 
+/** What a client asks for when it joins a channel. */
+export interface Join extends ReturnType<typeof readChanges> {
+  token: string | null
+}
+
+/** @throws InvalidParameter, InvalidRequest */
+export function readJoin(payload: unknown, filters: SharedFilters): Join {
+  const { config, access_token: token = null } = checkShape('payload', payload, joinPayload)
+  return { ...readChanges(config?.postgres_changes ?? [], filters), token }
+}
+
 /** One channel that a client has joined, or is about to: what it hears, and as whom. */
 export class Channel implements Subscriber {
   readonly topic: Topic
   /** Of the message that has asked for it. */
   readonly joinRef: string | null
-  /** The answer to `postgres_changes`, in its order. */
-  readonly changes: object[]
   readonly #options: ChannelOptions
   readonly #groups: ChangesGroup[]
   readonly #hasOtherName: boolean
-  #token: string | null
   #identity: Identity | null = null
   #expiresAt = 0
   #endExpiry: (() => void) | undefined
   #tokens = 0
   #leave: (() => void) | undefined
   #unsubscribe: (() => void) | undefined
+  readonly #kept = new Map<'join' | 'token', () => void>()
   #isClosed = false
 
-  /** @throws InvalidParameter, InvalidRequest */
-  constructor(options: ChannelOptions, message: Message) {
+  /** @throws InvalidParameter */
+  constructor(options: ChannelOptions, message: Message, groups: ChangesGroup[]) {
     this.#options = options
     this.topic = readTopic(message.topic)
     this.joinRef = message.joinRef ?? message.ref
-    const join = checkShape('payload', message.payload, joinPayload)
-    const asked = join.config?.postgres_changes ?? []
-    const { groups, reply } = readChanges(asked)
     this.#groups = groups
-    this.changes = reply
     // Its client may have filters such as `{ bucket: 'avatars' }`, but it neither sends them nor applies them itself
     // (realtime-js 2.109): the name of a storage channel is what narrows raw names of events.
-    this.#hasOtherName = this.topic.filter === null && asked.length === 0
-    this.#token = join.access_token ?? null
+    this.#hasOtherName = this.topic.filter === null && groups.length === 0
   }
 
   get isClosed(): boolean {
@@ -78,10 +83,11 @@ export class Channel implements Subscriber {
   /**
    * Resolves once everything that is committed from then on will be heard.
    *
+   * @param token as for `authorize`
    * @throws as `authorize` and `enter`; DatabaseUnavailable
    */
-  async open(): Promise<void> {
-    await this.authorize(this.#token)
+  async open(token: string | null): Promise<void> {
+    await this.authorize(token)
     if (this.#isClosed || !this.#identity) return
     const { subscriptions, enter } = this.#options
     this.#leave = enter(this.#identity)
@@ -107,8 +113,19 @@ export class Channel implements Subscriber {
     this.#endExpiry = atExpiry(this.#expiresAt, () => this.#options.onExpired(this))
   }
 
+  /**
+   * Gives back what a message has taken once nothing is left of it: when the channel is closed, or at once if it is; and
+   * the token's, when there is a newer one.
+   */
+  keep(what: 'join' | 'token', giveBack: () => void): void {
+    this.#kept.get(what)?.()
+    this.#kept.set(what, giveBack)
+    if (this.#isClosed) giveBack()
+  }
+
   close(): void {
     this.#isClosed = true
+    for (const giveBack of this.#kept.values()) giveBack()
     this.#endExpiry?.()
     this.#unsubscribe?.()
     this.#leave?.()

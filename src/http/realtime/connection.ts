@@ -1,20 +1,26 @@
 import type { Logger } from 'pino'
 import type { RawData, WebSocket } from 'ws'
+import { Budget } from '../../budget.ts'
 import { StorageError } from '../../errors.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
 import { isOurFault } from '../error-response.ts'
 import { type Listeners, shareOf } from '../listeners.ts'
 import type { Identity, TokenVerifier } from '../token-verifier.ts'
 import type { Backlog } from '../unread.ts'
-import { Channel, type ChannelOptions } from './channel.ts'
+import { Channel, type ChannelOptions, readJoin } from './channel.ts'
 import type { EventFrames } from './event-frames.ts'
 import { FramePace } from './frame-pace.ts'
 import { encode, MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
+import type { SharedFilters } from './shared-filters.ts'
 
 export interface ConnectionLimits {
   /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (contract §10.1). */
   idleMs: number
   channels: number
+  /** Values that the filters of all channels compare each row with; what takes every row counts as one. */
+  comparisons: number
+  /** What joins and tokens take that are kept, or not finished yet. In bytes, as estimated when they come. */
+  memoryBytes: number
   /**
    * A reader with more than this before him is dropped, in bytes. Far more than a full batch of events takes on a
    * channel, about 1 MB, so that only who does not keep up gets there; frames are shared, so that a crowd of slow
@@ -28,6 +34,9 @@ export interface ConnectionOptions {
   subscriptions: Subscriptions
   listeners: Listeners
   frames: EventFrames
+  filters: SharedFilters
+  /** For the joins and tokens of all connections, in bytes. */
+  memory: Budget
   logger: Logger
   limits: ConnectionLimits
   version: Version
@@ -39,6 +48,10 @@ export interface ConnectionOptions {
 
 /** Joins and fresh tokens that one client may leave waiting for the database or for keys. */
 const MAX_UNFINISHED = 200
+
+/** What a channel takes, and what becomes of each byte of a join or of a token: text, objects, functions. In bytes. */
+const CHANNEL_BYTES = 1024
+const MEMORY_PER_BYTE = 2
 
 /** What a closed connection leaves for the log. */
 export interface ConnectionSummary {
@@ -55,6 +68,8 @@ export class Connection {
   readonly #options: ConnectionOptions
   readonly #channelOptions: ChannelOptions
   readonly #channels = new Map<string, Channel>()
+  readonly #memory: Budget
+  readonly #comparisons: Budget
   readonly #idle: NodeJS.Timeout
   readonly #backlog: Backlog
   readonly #pace = new FramePace()
@@ -70,6 +85,14 @@ export class Connection {
     this.#socket = socket
     this.#options = options
     const { version, subscriptions, listeners, frames, limits, address } = options
+    this.#memory = new Budget(
+      limits.memoryBytes,
+      () => refusal('The channels and tokens of a connection are too large'),
+      options.memory,
+    )
+    this.#comparisons = new Budget(limits.comparisons, () =>
+      refusal(`The filters of a connection compare with at most ${limits.comparisons} values`),
+    )
     this.#backlog = listeners.unread.open((reason) => this.#cutOff(reason))
     this.#channelOptions = {
       version,
@@ -117,7 +140,8 @@ export class Connection {
     if (!this.#isAllowed(bytes.length)) return
     try {
       const { version } = this.#options
-      this.#handle(isBinary ? readBinary(version, bytes) : readText(version, bytes.toString()))
+      const message = isBinary ? readBinary(version, bytes) : readText(version, bytes.toString())
+      this.#handle(message, bytes.length)
     } catch (error) {
       if (!(error instanceof MalformedFrame)) throw error
       this.close(error.closeCode, error.message)
@@ -134,7 +158,8 @@ export class Connection {
     return isOpen && isInPace
   }
 
-  #handle(message: Message): void {
+  /** @param bytes how long the message was */
+  #handle(message: Message, bytes: number): void {
     const { topic, event } = message
     const channel = this.#channels.get(topic)
     // Of a join that another has replaced.
@@ -142,51 +167,66 @@ export class Connection {
     if (topic === 'phoenix' && event === 'heartbeat') {
       this.#reply(message, 'ok', {})
     } else if (event === 'phx_join') {
-      this.#finish(this.#join(message))
+      this.#finish(this.#join(message, bytes))
     } else if (event === 'phx_leave') {
       if (channel && !isOutdated) this.#forget(channel)
       this.#reply(message, 'ok', {})
     } else if (!channel || isOutdated) {
       this.#reply(message, 'error', { reason: 'unmatched topic' })
     } else if (event === 'access_token') {
-      this.#finish(this.#refresh(channel, message.payload))
+      this.#finish(this.#refresh(channel, message.payload, bytes))
     } else {
       this.#refuse(channel, message)
     }
   }
 
-  async #join(message: Message): Promise<void> {
+  async #join(message: Message, bytes: number): Promise<void> {
     const previous = this.#channels.get(message.topic)
     if (previous) this.#closeChannel(previous)
     let channel: Channel | undefined
+    const taken: (() => void)[] = []
+    const giveBack = () => {
+      for (const one of taken) one()
+    }
+    let changes: object[]
     try {
-      if (this.#channels.size >= this.#options.limits.channels) {
-        const reason = `A connection has at most ${this.#options.limits.channels} channels`
-        throw new StorageError('InvalidParameter', { message: reason })
+      const { limits, filters } = this.#options
+      if (this.#channels.size >= limits.channels) {
+        throw refusal(`A connection has at most ${limits.channels} channels`)
       }
-      channel = new Channel(this.#channelOptions, message)
+      taken.push(this.#memory.take(CHANNEL_BYTES + MEMORY_PER_BYTE * bytes))
+      const join = readJoin(message.payload, filters)
+      taken.push(this.#comparisons.take(join.comparisons))
+      changes = join.reply
+      channel = new Channel(this.#channelOptions, message, join.groups)
       this.#channels.set(message.topic, channel)
-      await channel.open()
+      await channel.open(join.token)
+      channel.keep('join', giveBack)
       if (channel.isClosed) return
     } catch (error) {
+      giveBack()
       if (channel?.isClosed) return
       if (channel) this.#forget(channel)
       this.#reply(message, 'error', { reason: this.#sentence(error) })
       return
     }
     this.#joins++
-    this.#reply(message, 'ok', { postgres_changes: channel.changes })
-    if (channel.changes.length > 0) {
+    this.#reply(message, 'ok', { postgres_changes: changes })
+    if (changes.length > 0) {
       this.#tell(channel, 'postgres_changes', 'ok', 'Subscribed to changes of storage.objects')
     }
   }
 
-  async #refresh(channel: Channel, payload: unknown): Promise<void> {
+  async #refresh(channel: Channel, payload: unknown, bytes: number): Promise<void> {
     const token = (payload as { access_token?: unknown } | null)?.access_token ?? null
+    let giveBack: (() => void) | undefined
     try {
       if (token !== null && typeof token !== 'string') throw new StorageError('InvalidToken')
+      giveBack = this.#memory.take(MEMORY_PER_BYTE * bytes)
       await channel.authorize(token)
+      channel.keep('token', giveBack)
     } catch (error) {
+      giveBack?.()
       if (channel.isClosed) return
       const sentence = this.#sentence(error)
       // The one it has holds until it expires.
@@ -277,4 +317,8 @@ export class Connection {
     if (this.#unfinished > MAX_UNFINISHED) this.close(1008, 'too many messages at once')
     void work.finally(() => this.#unfinished--)
   }
+}
+
+function refusal(message: string): StorageError {
+  return new StorageError('InvalidParameter', { message })
 }

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import type { EventRecord, StorageEvent } from '../../database/events.ts'
 import { StorageError } from '../../errors.ts'
 import type { EventType } from '../../event-types.ts'
-import { COLUMNS, type RecordFilter, readFilter } from './postgres-filter.ts'
+import { COLUMNS, type RecordFilter } from './postgres-filter.ts'
+import type { SharedFilters } from './shared-filters.ts'
 
 /** What a client asks for with `.on('postgres_changes', …)` (contract §10.3). */
 export const askedChanges = z.object({
@@ -10,7 +11,7 @@ export const askedChanges = z.object({
   schema: z.string(),
   table: z.string().nullish(),
   filter: z.string().max(8192).nullish(),
-  select: z.array(z.string()).nullish(),
+  select: z.array(z.string()).max(COLUMNS.size).nullish(),
 })
 export type AskedChanges = z.infer<typeof askedChanges>
 
@@ -31,9 +32,6 @@ export interface ChangesGroup {
 /** Of one channel: for each another frame is made of every event. */
 const MAX_COLUMN_SETS = 10
 
-/** Of one channel: every event is compared with each, of every channel of every client. */
-const MAX_COMPARISONS = 200
-
 const CHANGES: Partial<Record<EventType, 'INSERT' | 'UPDATE' | 'DELETE'>> = {
   'storage.object.created': 'INSERT',
   'storage.object.updated': 'UPDATE',
@@ -43,12 +41,13 @@ const CHANGES: Partial<Record<EventType, 'INSERT' | 'UPDATE' | 'DELETE'>> = {
 /**
  * The subscriptions that are asked for, and what the reply says of each: the same in the same order, with an id.
  *
+ * @returns with how many values every row is compared; what takes all rows counts as one
  * @throws InvalidParameter
  */
-export function readChanges(asked: AskedChanges[]): {
-  groups: ChangesGroup[]
-  reply: (AskedChanges & { id: number })[]
-} {
+export function readChanges(
+  asked: AskedChanges[],
+  filters: SharedFilters,
+): { groups: ChangesGroup[]; reply: (AskedChanges & { id: number })[]; comparisons: number } {
   const groups = new Map<string, ChangesGroup>()
   let comparisons = 0
   for (const [index, { event, schema, table, filter, select }] of asked.entries()) {
@@ -69,17 +68,15 @@ export function readChanges(asked: AskedChanges[]): {
     if (groups.size > MAX_COLUMN_SETS) {
       throw refusal(`a channel selects at most ${MAX_COLUMN_SETS} different lists of columns`)
     }
-    const rows = filter ? readFilter(filter) : EVERY_ROW
+    const rows = filter ? filters.read(filter) : EVERY_ROW
     comparisons += rows.comparisons
-    if (comparisons > MAX_COMPARISONS) {
-      throw refusal(`the filters of a channel compare with at most ${MAX_COMPARISONS} values`)
-    }
     group.members.push({ id: index + 1, event: wanted, holds: rows.holds })
   }
-  return { groups: [...groups.values()], reply: asked.map((one, index) => ({ ...one, id: index + 1 })) }
+  const reply = asked.map((one, index) => ({ ...one, id: index + 1 }))
+  return { groups: [...groups.values()], reply, comparisons }
 }
 
-const EVERY_ROW: RecordFilter = { holds: () => true, comparisons: 0 }
+const EVERY_ROW: RecordFilter = { holds: () => true, comparisons: 1 }
 
 /** The ids of the subscriptions that an event is for. */
 export function matchingIds({ members }: ChangesGroup, { type, record }: StorageEvent): number[] {

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
+import { Budget } from '../../budget.ts'
 import { StorageError, wireError } from '../../errors.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
 import { clientAddress } from '../client-address.ts'
@@ -12,10 +13,13 @@ import { requestIdOf } from '../request-log.ts'
 import type { TokenVerifier } from '../token-verifier.ts'
 import { Connection, type ConnectionLimits } from './connection.ts'
 import { EventFrames } from './event-frames.ts'
+import { SharedFilters } from './shared-filters.ts'
 import { admit, WEBSOCKET_PATH } from './upgrade.ts'
 
 export const REALTIME_LIMITS: ConnectionLimits = {
   channels: 100,
+  comparisons: 200,
+  memoryBytes: 1024 * 1024,
   idleMs: 75_000,
   bufferedBytes: 8 * 1024 * 1024,
 }
@@ -38,6 +42,9 @@ const MAX_MESSAGE_BYTES = 64 * 1024
 /** Pieces of 2 KiB are smaller than what anybody cuts a message into; each piece costs about as much as a message. */
 const MAX_FRAGMENTS = 32
 
+/** For the joins and tokens of all clients, in bytes: 20 000 channels with tokens of a kilobyte each take 108 million. */
+const MEMORY_BYTES = 128 * 1024 * 1024
+
 /** Clients have so long to answer that they are gone. In milliseconds. */
 const CLOSING_MS = 1000
 
@@ -52,6 +59,8 @@ export class Realtime {
     maxFragments: MAX_FRAGMENTS,
   })
   readonly #frames = new EventFrames()
+  readonly #filters = new SharedFilters()
+  readonly #memory = new Budget(MEMORY_BYTES, () => new StorageError('TooManySubscribers'))
   readonly #connections = new Set<Connection>()
   /** Asked for, and not answered yet. */
   #arriving = 0
@@ -83,6 +92,8 @@ export class Realtime {
         const connection = new Connection(webSocket, {
           ...this.#options,
           frames: this.#frames,
+          filters: this.#filters,
+          memory: this.#memory,
           identity,
           address,
           version,

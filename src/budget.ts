@@ -1,0 +1,28 @@
+import type { StorageError } from './errors.ts'
+
+/** An amount of something, such as bytes, of which parts are taken and given back. */
+export class Budget {
+  #taken = 0
+
+  constructor(
+    private readonly most: number,
+    /** What is thrown when there is not enough left. */
+    private readonly full: () => StorageError,
+    /** What is taken of this one is taken of that one too. */
+    private readonly whole?: Budget,
+  ) {}
+
+  /** Takes a part. Returns what gives it back; a second time that does nothing. @throws the error for full */
+  take(amount: number): () => void {
+    if (this.#taken + amount > this.most) throw this.full()
+    const giveBackToWhole = this.whole?.take(amount)
+    this.#taken += amount
+    let isTaken = true
+    return () => {
+      if (!isTaken) return
+      isTaken = false
+      this.#taken -= amount
+      giveBackToWhole?.()
+    }
+  }
+}
