@@ -11,7 +11,7 @@ const MAX_JSON_BYTES = 64 * 1024
 /** Of what is about many objects at once: room for a thousand of the longest names. In bytes. */
 export const MAX_BULK_BYTES = 2 * 1024 * 1024
 
-/** A list of 1 to `max` objects' names. It is counted first: looking at half a million entries would take a second. */
+/** A list of 1 to `max` objects' names. It is counted first, so that what is too long is not looked into. */
 export function nameList(max: number) {
   return z.preprocess(
     (value, context) => {
