@@ -18,6 +18,15 @@ export interface Limits {
   /** How long the database may take for an answer, in milliseconds. STORAGE_DATABASE_TIMEOUT, 45s. */
   databaseMs: number
   listeners: ListenerLimits
+  unfinished: UnfinishedLimits
+}
+
+/** What one subject, or one address without, may have of resumable uploads that are not finished (decision 0016). */
+export interface UnfinishedLimits {
+  /** STORAGE_MAX_UNFINISHED_UPLOADS, 1000. */
+  uploads: number
+  /** What they say that they will be together, in bytes; one upload always. STORAGE_MAX_UNFINISHED_SIZE, 100GB. */
+  bytes: number
 }
 
 /** What those who listen to events may take of one process (decision 0023). */
@@ -46,6 +55,8 @@ export const limitFields = {
   STORAGE_MAX_SUBSCRIBERS: integer(1, 1_000_000).default(20_000),
   STORAGE_MAX_LISTENER_SHARE: share.default(0.1),
   STORAGE_MAX_UNREAD: byteSize.default(256_000_000),
+  STORAGE_MAX_UNFINISHED_UPLOADS: integer(1, 1_000_000).default(1000),
+  STORAGE_MAX_UNFINISHED_SIZE: byteSize.default(100_000_000_000),
 }
 
 const schema = z.object(limitFields)
@@ -65,5 +76,6 @@ export function limits(v: z.infer<typeof schema>): Limits {
       share: v.STORAGE_MAX_LISTENER_SHARE,
       unreadBytes: v.STORAGE_MAX_UNREAD,
     },
+    unfinished: { uploads: v.STORAGE_MAX_UNFINISHED_UPLOADS, bytes: v.STORAGE_MAX_UNFINISHED_SIZE },
   }
 }

@@ -279,6 +279,13 @@ const table = {
     compat: { http: 503 },
     headers: RETRY,
   },
+  /** Of one caller; clients of TUS give up at once, for waiting does not help. */
+  TooManyUnfinished: {
+    status: 429,
+    message: 'Too many unfinished uploads, or too large ones together: finish or end some of them first',
+    wireCode: 'SlowDown',
+    compat: { http: 429 },
+  },
   LockTimeout: {
     status: 503,
     message: 'acquiring lock timeout',

@@ -118,7 +118,18 @@ function buildApp(parts: AppParts) {
   const tellsOfHidden = config.supabaseCompat
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, announce, now } as const
   const files = new FileStorage({ ...writing, verifyReads, publicObjects, byteCache, tellsOfHidden })
-  const resumable = new ResumableUploads({ ...writing, lifetimeMs: config.tusExpiryMs, locks: uploadLocks })
+  const { uploads, bytes } = config.limits.unfinished
+  const resumable = new ResumableUploads({
+    ...writing,
+    lifetimeMs: config.tusExpiryMs,
+    unfinished: {
+      uploads,
+      bytes: Math.max(bytes, maxFileSize),
+      // Never one whose writer may only have been slow to say that it is there.
+      idleMs: Math.max(config.tusExpiryMs / LIFETIMES_IN_NEED, config.cleanup.graceMs),
+    },
+    locks: uploadLocks,
+  })
   const buckets = new BucketStorage({ database, backend, logger, maxFileSize, tellsOfHidden, announce })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
@@ -160,6 +171,9 @@ function buildApp(parts: AppParts) {
     logger,
   )
 }
+
+/** How much sooner an idle upload expires when its caller has too many: after an hour instead of a day. */
+const LIFETIMES_IN_NEED = 24
 
 /** A few may be lost without an upload being given up. */
 const HEARTBEATS_PER_GRACE = 5

@@ -61,6 +61,7 @@ describe('a setting', () => {
         minUploadRate: 500,
         databaseMs: 45_000,
         listeners: { connections: 10_000, subscribers: 20_000, share: 0.1, unreadBytes: 256_000_000 },
+        unfinished: { uploads: 1000, bytes: 100_000_000_000 },
       },
       shutdownTimeoutMs: 30_000,
       cleanup: {
@@ -112,6 +113,8 @@ describe('a setting', () => {
     ['STORAGE_MAX_SUBSCRIBERS', '7', 7, (c) => c.limits.listeners.subscribers],
     ['STORAGE_MAX_LISTENER_SHARE', '1', 1, (c) => c.limits.listeners.share],
     ['STORAGE_MAX_UNREAD', '1MB', 1_000_000, (c) => c.limits.listeners.unreadBytes],
+    ['STORAGE_MAX_UNFINISHED_UPLOADS', '3', 3, (c) => c.limits.unfinished.uploads],
+    ['STORAGE_MAX_UNFINISHED_SIZE', '1GB', 1_000_000_000, (c) => c.limits.unfinished.bytes],
     ['STORAGE_CLEANUP_INTERVAL', '0s', 0, (c) => c.cleanup.intervalMs],
     ['STORAGE_CLEANUP_GRACE', '200ms', 200, (c) => c.cleanup.graceMs],
     ['STORAGE_CLEANUP_BATCH', '5', 5, (c) => c.cleanup.batch],

@@ -29,6 +29,7 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '57P02': 'DatabaseUnavailable',
   '57P03': 'DatabaseUnavailable',
   SR001: 'UploadGivenUp', // ours, from storage.finish_upload
+  SR002: 'TooManyUnfinished', // ours, from storage.bound_unfinished_uploads
 }
 
 /** Codes of the driver and the operating system for a connection that is not there or went away. */

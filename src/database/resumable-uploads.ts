@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Location, Progress } from '../backend/backend.ts'
 import { asUuid } from '../uuid.ts'
@@ -31,6 +32,21 @@ export interface NewResumableUpload {
   /** As the client sent it. */
   uploadMetadata: string
   content: ResumableContent
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
+  /** The largest length it may have, in bytes. */
+  largest: number
+}
+
+/** How long uploads stay, and how many one share may have. */
+export interface UnfinishedBounds {
+  /** How long one stays after its last piece, in milliseconds. */
+  lifetimeMs: number
+  /** How long, when its share is used up. */
+  idleMs: number
+  uploads: number
+  /** What they say that they will be together. */
+  bytes: number
 }
 
 /** An upload as its row tells it. */
@@ -63,20 +79,23 @@ export interface TakenUpload {
  * Asks the caller's policies whether they allow such an object, and puts the upload on the lists.
  *
  * @returns when it expires
- * @throws AccessDenied, ResourceAlreadyExists, NoSuchBucket
+ * @throws AccessDenied, ResourceAlreadyExists, NoSuchBucket, TooManyUnfinished
  */
 export async function beginResumableUpload(
   database: Database,
   caller: Caller,
-  { write, at, isSigned, length, uploadMetadata, content }: NewResumableUpload,
-  lifetimeMs: number,
+  { write, at, isSigned, length, uploadMetadata, content, share, largest }: NewResumableUpload,
+  { lifetimeMs, idleMs, uploads, bytes }: UnfinishedBounds,
 ): Promise<Date> {
+  // An index takes no text of any length, and nobody has to read addresses here.
+  const whose = share === null ? null : createHash('sha256').update(share).digest('base64url')
   const context = actAsArguments(caller)
   const userMetadata = write.userMetadata && JSON.stringify(write.userMetadata)
   const [row] = await inOurErrors(database.sql<{ expires_at: string }[]>`
     select storage.begin_resumable_upload(${at.version}, ${at.bucket}, ${write.bucketId}, ${write.name},
       ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)}, ${userMetadata}, ${write.upsert},
       ${isSigned}, ${length}, ${uploadMetadata}, ${JSON.stringify(content)}, ${lifetimeMs},
+      ${whose}, ${largest}, ${uploads}, ${bytes}, ${idleMs},
       ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]},
       ${context[7]}, ${context[8]}) as expires_at`)
   return new Date(row?.expires_at ?? Number.NaN)

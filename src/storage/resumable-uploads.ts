@@ -10,6 +10,7 @@ import {
   type ResumableContent,
   type ResumableUpload,
   type TakenUpload,
+  type UnfinishedBounds,
   type UploadAddress,
 } from '../database/resumable-uploads.ts'
 import { hasCode, StorageError } from '../errors.ts'
@@ -25,6 +26,8 @@ import { checkFits } from './upload-rules.ts'
 export interface ResumableUploadsOptions extends UploadPiecesOptions {
   nameRules: NameRules
   locks: UploadLocks
+  /** What one share may have; and how long an upload stays without a piece when that is used up, in milliseconds. */
+  unfinished: Omit<UnfinishedBounds, 'lifetimeMs'>
 }
 
 /** What a client begins. */
@@ -37,6 +40,8 @@ export interface ResumableRequest {
   /** As the client sent it. */
   uploadMetadata: string
   content: Omit<ResumableContent, 'contentType' | 'upsert'> & { contentType: string | undefined }
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
 }
 
 /** What a client is told of its upload. */
@@ -80,7 +85,7 @@ export class ResumableUploads {
    * Begins an upload, with its first piece if there is one. An empty one is finished at once.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, AccessDenied, KeyAlreadyExists, InvalidMimeType,
-   *   PreconditionFailed, and as `append`
+   *   PreconditionFailed, TooManyUnfinished, and as `append`
    */
   async create(
     uploader: Uploader,
@@ -88,7 +93,7 @@ export class ResumableUploads {
     piece: Piece | undefined,
   ): Promise<ToldStatus & { version: string }> {
     const { caller, isSigned, upsert, bucketUid } = uploader
-    const { length, uploadMetadata } = request
+    const { length, uploadMetadata, share } = request
     const name = parseObjectName(request.name, this.#options.nameRules)
     const bucket = await findBucketSettings(this.#database, request.bucket)
     if (!bucket || (bucketUid !== undefined && bucket.uid !== bucketUid))
@@ -103,8 +108,9 @@ export class ResumableUploads {
       userMetadata: content.userMetadata,
       body: { requestLength: length },
     })
+    let largest: number
     try {
-      checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
+      largest = checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
     } catch (error) {
       // A refusal by the policies comes before one of the type (contract §5.7).
       if (hasCode(error, 'InvalidMimeType')) {
@@ -116,9 +122,9 @@ export class ResumableUploads {
     const database = this.#database
     if (condition) await inUploadWords(foretold(database, caller, write, condition))
     const at = { bucket: bucket.uid, version: randomUUID() }
-    const begun = { write, at, isSigned, length, uploadMetadata, content }
-    const { lifetimeMs } = this.#options
-    const beginning = beginResumableUpload(database, caller, begun, lifetimeMs)
+    const begun = { write, at, isSigned, length, uploadMetadata, content, share, largest }
+    const { lifetimeMs, unfinished } = this.#options
+    const beginning = beginResumableUpload(database, caller, begun, { lifetimeMs, ...unfinished })
     const expiresAt = await inUploadWords(asConditionSays(beginning, { database, caller, write, condition }))
     const { version } = at
     if (!piece && length !== 0) {
@@ -191,20 +197,20 @@ export class ResumableUploads {
       uploader,
       address,
       await asking.catch(async (error: unknown) => {
-        if (hasCode(error, 'KeyAlreadyExists')) await this.#foretell(uploader, address)
+        if (hasCode(error, 'KeyAlreadyExists')) await this.#tellByCondition(uploader, address)
         throw error
       }),
     )
   }
 
-  /** Says it in the words of the condition that the upload has begun with, if it has one. @throws PreconditionFailed */
-  async #foretell(uploader: Uploader, address: UploadAddress): Promise<void> {
+  /** That an object is there which may not be replaced is told by the upload's condition. @throws PreconditionFailed */
+  async #tellByCondition(uploader: Uploader, address: UploadAddress): Promise<void> {
     const { content, length } = await this.#find(uploader, address)
     const { condition, contentType, userMetadata } = content
     if (!condition) return
-    const { caller, upsert } = uploader
+    const { caller } = uploader
     const body = { requestLength: length }
-    const write = intendedWrite(caller, { ...address, upsert, contentType, userMetadata, body })
+    const write = intendedWrite(caller, { ...address, upsert: false, contentType, userMetadata, body })
     await inUploadWords(foretold(this.#database, caller, write, condition))
   }
 

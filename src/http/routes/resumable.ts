@@ -5,8 +5,10 @@ import { StorageError } from '../../errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable-uploads.ts'
 import type { Piece } from '../../storage/upload-pieces.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
+import { clientAddress } from '../client-address.ts'
 import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
+import { shareOf } from '../listeners.ts'
 import { absoluteUrl } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
 import {
@@ -29,6 +31,9 @@ interface Variant {
   suffix: string
   isSigned: boolean
 }
+
+/** Who has the token of a signed URL may be a stranger to its signer: what he begins is not held against him. */
+const ANYBODY = { role: 'anon', subject: null }
 
 /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature */
 type Identify = (target: { bucket: string; name: string }) => Uploader
@@ -88,7 +93,8 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const piece = bringsPiece(incoming) ? pieceOf(c, 0, null) : undefined
     const condition = writeCondition(incoming.headers)
     const remembered = { ...content, ...(condition && { condition }) }
-    const request = { bucket, name, length, uploadMetadata, content: remembered }
+    const share = shareOf(isSigned ? ANYBODY : uploader.caller, clientAddress(incoming, services.trustProxy))
+    const request = { bucket, name, length, uploadMetadata, content: remembered, share }
     const creating = () => resumable.create(uploader, request, piece)
     const { version, ...status } = await (piece ? services.uploads.during(creating) : creating())
     return c.body(null, 201, {
