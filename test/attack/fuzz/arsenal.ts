@@ -17,7 +17,7 @@ export interface Arsenal {
 }
 
 export function aToken(random: Random, { tokens }: Arsenal): string {
-  return random.pick(chance(random, 85) ? tokens.good : tokens.bad)
+  return random.pick(chance(random, 92) ? tokens.good : tokens.bad)
 }
 
 /** Makes the buckets that attackers know of, and gives them all that a user could have, and more. */
@@ -30,6 +30,7 @@ export async function arm(victim: Victim): Promise<Arsenal> {
   ]) {
     await victim.done('POST', '/bucket', { name, policy })
     await victim.done('POST', `/object/${name}/a.txt`, 'hello')
+    await victim.done('POST', `/object/${name}/kept.txt`, 'a text that is kept')
     await victim.done('POST', `/object/${name}/large.bin`, 'x'.repeat(400_000))
   }
   const links = ['open', 'closed'].flatMap((bucket) => [

@@ -87,6 +87,11 @@ export function aName(random: Random): string {
     : random.pick(NAMES)
 }
 
+/** More often than not of an object that nobody deletes by it. */
+export function aStoredName(random: Random): string {
+  return chance(random, 60) ? 'kept.txt' : aName(random)
+}
+
 export function aBucket(random: Random): string {
   return chance(random, 85) ? random.pick(['open', 'shared', 'shared', 'closed']) : random.pick(BUCKETS)
 }
