@@ -3,7 +3,6 @@ import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
 import { type BucketSettings, findBucketSettings } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
-import { findCurrent, lockCurrent } from '../database/current-object.ts'
 import {
   beginUpload,
   type DeletedRow,
@@ -12,9 +11,8 @@ import {
   type IntendedWrite,
   ownRemovals,
   type ReadTarget,
-  renameObject,
 } from '../database/objects.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
@@ -25,7 +23,8 @@ import type { Heartbeats } from './heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './new-object.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object-name.ts'
 import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './object-reads.ts'
-import { asMissingBucket, asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
+import { asUploadError, giveUp, inUploadWords, publish, type Stored } from './publication.ts'
+import { type MoveConditions, rename } from './renaming.ts'
 import { lastModified, type StoredObject, validatorsOf } from './stored-object.ts'
 import { unlessKept } from './unless-kept.ts'
 import type { UploadRequest } from './upload-request.ts'
@@ -55,13 +54,6 @@ export interface CopyRequest {
   condition?: WriteCondition | undefined
   /** Undefined copies everything, user metadata included. */
   replace: ReplacedMetadata | undefined
-}
-
-export interface MoveConditions {
-  /** Of the object that is moved. */
-  source?: WriteCondition | undefined
-  /** Of an object that is there already under the new name. */
-  target?: WriteCondition | undefined
 }
 
 /** An upload whose name is legal, on its way to a place that nobody knows yet. */
@@ -268,34 +260,8 @@ export class FileStorage {
     if (from.bucket !== to.bucket) {
       checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
     }
-    const source = { bucketId: from.bucket, name: object.name }
     const target = { bucketId: to.bucket, name }
-    const commit = () =>
-      unlessKept((keptId) =>
-        asCaller(this.#database, caller, async (tx) => {
-          const before = conditions.source && (await lockCurrent(tx, source))
-          if (await renameObject(tx, source, { ...target, ownerId: caller.subject })) {
-            demand(conditions.source, before ? validatorsOf(before) : null)
-            demand(conditions.target, null) // else the name would have been taken
-            return
-          }
-          // It was visible a moment ago: gone since, or the policies keep it.
-          return keptId(await findObjectId(tx, from.bucket, object.name))
-        }),
-      )
-    const changes = [
-      { bucket: from.bucket, names: [object.name] },
-      { bucket: to.bucket, names: [name] },
-    ]
-    try {
-      await announced(this.#options, changes, commit)
-    } catch (error) {
-      if (hasCode(error, 'ResourceAlreadyExists') && conditions.target) {
-        const taken = await asCaller(this.#database, caller, (tx) => findCurrent(tx, target))
-        if (taken) demand(conditions.target, validatorsOf(taken))
-      }
-      throw asMissingBucket(error)
-    }
+    await rename(this.#options, caller, { bucketId: from.bucket, name: object.name }, target, conditions)
   }
 
   /**

@@ -102,6 +102,8 @@ describe('wrong types and values', () => {
     ['POST', '/bucket', { name: 'new', max_file_size: {} }, 'body/max_file_size'],
     ['POST', '/bucket', { name: 'new', allowed_mime_types: 'image/*' }, 'body/allowed_mime_types'],
     ['POST', '/bucket', { name: 'new', allowed_mime_types: [1] }, 'body/allowed_mime_types/0'],
+    ['POST', '/bucket', { name: 'new', allowed_mime_types: Array(101).fill('a/b') }, 'allowed_mime_types'],
+    ['PUT', '/bucket/box', { allowed_mime_types: Array(101).fill('a/b') }, 'allowed_mime_types'],
     ['POST', '/bucket', { name: 'new', type: 'VECTOR' }, 'body/type'],
     ['PUT', '/bucket/box', {}, 'body'],
     ['PUT', '/bucket/box', { id: 'box', name: 'box' }, 'body'],
