@@ -17,6 +17,8 @@ export interface Limits {
   minUploadRate: number
   /** How long the database may take for an answer, in milliseconds. STORAGE_DATABASE_TIMEOUT, 45s. */
   databaseMs: number
+  /** How long it may work on a list, or on a bucket's statistics, in milliseconds. STORAGE_LIST_TIMEOUT, 5s. */
+  listMs: number
   listeners: ListenerLimits
   unfinished: UnfinishedLimits
 }
@@ -51,6 +53,7 @@ export const limitFields = {
   STORAGE_IDLE_TIMEOUT: wait.default(120_000),
   STORAGE_MIN_UPLOAD_RATE: integer(0, 1_000_000_000).default(500),
   STORAGE_DATABASE_TIMEOUT: wait.default(45_000),
+  STORAGE_LIST_TIMEOUT: wait.default(5000),
   STORAGE_MAX_LISTENERS: integer(1, 1_000_000).default(10_000),
   STORAGE_MAX_SUBSCRIBERS: integer(1, 1_000_000).default(20_000),
   STORAGE_MAX_LISTENER_SHARE: share.default(0.1),
@@ -70,6 +73,7 @@ export function limits(v: z.infer<typeof schema>): Limits {
     idleMs: v.STORAGE_IDLE_TIMEOUT,
     minUploadRate: v.STORAGE_MIN_UPLOAD_RATE,
     databaseMs: v.STORAGE_DATABASE_TIMEOUT,
+    listMs: v.STORAGE_LIST_TIMEOUT,
     listeners: {
       connections: v.STORAGE_MAX_LISTENERS,
       subscribers: v.STORAGE_MAX_SUBSCRIBERS,

@@ -286,6 +286,13 @@ const table = {
     wireCode: 'SlowDown',
     compat: { http: 429 },
   },
+  TooManyQuestions: {
+    status: 503,
+    message: 'Too many lists and statistics are asked for at once; try again soon',
+    wireCode: 'SlowDown',
+    compat: { http: 503 },
+    headers: RETRY,
+  },
   LockTimeout: {
     status: 503,
     message: 'acquiring lock timeout',

@@ -6,6 +6,7 @@ import { startWorkers } from './cluster/worker-pool.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
+import { QUESTIONS_AT_ONCE } from './database/questions.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { type Serving, startServing } from './serving.ts'
 import { refuseMissingFiles } from './storage/missing-files.ts'
@@ -45,6 +46,7 @@ export async function startServer({
       databaseUrl: config.databaseUrl,
       dataDir,
       timeoutMs: config.limits.databaseMs,
+      questionMs: config.limits.listMs,
       connections: isAlone ? config.databasePool : SCHEDULES_POOL,
       connectionsOfAll: connectionsOfAll(config),
       logger,
@@ -80,7 +82,7 @@ export async function startServer({
 /** Enough connections for a process that answers no requests. */
 const SCHEDULES_POOL = 4
 
-/** A process that answers requests has one more for events, and one for resumable uploads. */
+/** A process that answers requests has those for questions, one more for events, and one for resumable uploads. */
 const SESSIONS = 2
 
 /** For the schedules, commands beside the server, and whoever looks at the database meanwhile. */
@@ -88,7 +90,7 @@ const OTHER_CONNECTIONS = 30
 
 /** What the embedded database has to have room for. */
 function connectionsOfAll({ workers, databasePool }: Config): number {
-  return workers * (databasePool + SESSIONS) + OTHER_CONNECTIONS
+  return workers * (databasePool + QUESTIONS_AT_ONCE + SESSIONS) + OTHER_CONNECTIONS
 }
 
 /**

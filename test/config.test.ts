@@ -62,6 +62,7 @@ describe('a setting', () => {
         databaseMs: 45_000,
         listeners: { connections: 10_000, subscribers: 20_000, share: 0.1, unreadBytes: 256_000_000 },
         unfinished: { uploads: 1000, bytes: 100_000_000_000 },
+        listMs: 5000,
       },
       shutdownTimeoutMs: 30_000,
       cleanup: {
@@ -106,6 +107,7 @@ describe('a setting', () => {
     ],
     ['STORAGE_SIGNING_SECRET', SECRET, SECRET, (c) => c.signingSecret],
     ['STORAGE_SIGNING_SECRET_PREVIOUS', SECRET, SECRET, (c) => c.signingSecretPrevious],
+    ['STORAGE_LIST_TIMEOUT', '500ms', 500, (c) => c.limits.listMs],
     ['STORAGE_MAX_SIGNED_EXPIRY', '7d', 604_800_000, (c) => c.maxSignedExpiryMs],
     ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
     ['STORAGE_MAX_FILE_SIZE', '1.5gb', 1_500_000_000, (c) => c.maxFileSize],
@@ -349,6 +351,7 @@ describe('a bad value', () => {
     ['STORAGE_SIGNING_SECRET', 'hunter2', 'must have at least 32 characters'],
     ['STORAGE_SIGNING_SECRET_PREVIOUS', 'hunter2', 'must have at least 32 characters'],
     ['STORAGE_BACKEND', 'ftp', 'must be local or s3'],
+    ['STORAGE_LIST_TIMEOUT', '0s', 'must be more than 0'],
     ['STORAGE_MAX_SIGNED_EXPIRY', '999ms', 'must be at least 1s'],
     ['STORAGE_MAX_SIGNED_EXPIRY', 'never', 'must be a duration such as 30s, 5m or 1h'],
     ['STORAGE_MAX_FILE_SIZE', '0', 'must be a number of bytes or a size such as 5GB'],

@@ -43,6 +43,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
   const database = openDatabase(assignment.database, {
     connections: config.databasePool,
     timeoutMs: config.limits.databaseMs,
+    questionMs: config.limits.listMs,
   })
   try {
     await refuseMissingFiles(config, database) // they may have gone since the primary has looked

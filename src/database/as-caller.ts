@@ -60,7 +60,7 @@ const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(
  * @throws StorageError whatever PostgreSQL says, as ours
  */
 export function asCaller<T>(
-  database: Database,
+  database: Pick<Database, 'drizzle'>,
   caller: Caller,
   work: (tx: Transaction, startedAt: Promise<Date>) => Promise<T>,
 ): Promise<T> {
@@ -78,7 +78,10 @@ export function asCaller<T>(
  * The server's own door: work that nobody's policies judge, because no caller does it. A reviewer should look twice
  * at every use.
  */
-export function asService<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+export function asService<T>(
+  database: Pick<Database, 'drizzle'>,
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
   return inTransaction(database, async (tx) => {
     await becomeService(tx)
     return work(tx)
@@ -98,7 +101,10 @@ const BECOME_SERVICE = new Statement(
   sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
 )
 
-async function inTransaction<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+async function inTransaction<T>(
+  database: Pick<Database, 'drizzle'>,
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
   try {
     // The cast names the unused schema parameters, which Drizzle's own types leave at their defaults.
     return await database.drizzle.transaction((tx) => work(tx as unknown as Transaction))

@@ -4,6 +4,7 @@ import postgres from 'postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { HotReads } from './hot-reads.ts'
 import { inOurErrors } from './postgres-error.ts'
+import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
 
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
 export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
@@ -14,6 +15,8 @@ export interface Database {
   sql: postgres.Sql
   /** For questions that find one row by its key. */
   hot: HotReads
+  /** For lists and statistics, which may have much to read. */
+  questions: Questions
   drizzle: PostgresJsDatabase
   /**
    * Runs `work` while this process holds the advisory lock `key`, on a connection of its own that is not of the
@@ -46,16 +49,20 @@ const FOR_HOT_READS = 4
 const STATEMENT_TIMEOUT_MS = 30_000
 
 export interface DatabaseOptions {
-  /** Most connections, without sessions. */
+  /** Most connections, without sessions and those for questions. */
   connections: number
   /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
   timeoutMs?: number
+  /** How long the database may work on a question, in milliseconds. */
+  questionMs?: number
 }
+
+const DEFAULT_QUESTION_MS = 5000
 
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
 export function openDatabase(
   address: DatabaseAddress,
-  { connections, timeoutMs }: DatabaseOptions,
+  { connections, timeoutMs, questionMs = DEFAULT_QUESTION_MS }: DatabaseOptions,
 ): Database {
   const forHotReads = Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
   const settings: postgres.Options<Record<string, never>> = {
@@ -79,6 +86,11 @@ export function openDatabase(
     Array.from({ length: forHotReads }, () => connect({ max: 1 })),
     sql,
   )
+  const forQuestions = connect({
+    max: QUESTIONS_AT_ONCE,
+    connection: { ...settings.connection, statement_timeout: questionMs },
+  })
+  const questions = new Questions({ sql: forQuestions, drizzle: drizzle(forQuestions) }, questionMs)
   const openSession: Database['openSession'] = (onNotify) => {
     const lost = new AbortController()
     setMaxListeners(0, lost.signal) // each lock of the session listens
@@ -96,6 +108,7 @@ export function openDatabase(
     address,
     sql,
     hot,
+    questions,
     drizzle: drizzle(sql),
     openSession,
     exclusively: async (key, work) => {
@@ -108,7 +121,7 @@ export function openDatabase(
       }
     },
     close: async () => {
-      await Promise.all([sql.end({ timeout: 5 }), hot.close({ timeout: 5 })])
+      await Promise.all([sql.end({ timeout: 5 }), hot.close({ timeout: 5 }), questions.close({ timeout: 5 })])
     },
   }
 }

@@ -16,6 +16,8 @@ export interface ConnectOptions {
   connections: number
   /** How long an answer may take, in milliseconds; any time when left out. */
   timeoutMs?: number
+  /** How long the database may work on a question, in milliseconds. */
+  questionMs?: number
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
   logger: Logger

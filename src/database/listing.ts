@@ -12,6 +12,8 @@ export interface ListEntry {
   updatedAt: Date | null
   createdAt: Date | null
   lastAccessedAt: Date | null
+  /** The times in full, as PostgreSQL prints them: a `Date` knows milliseconds. */
+  exact: { updatedAt: string | null; createdAt: string | null }
   metadata: SystemMetadata | null
 }
 
@@ -29,7 +31,7 @@ export interface FolderQuery {
 
 /** One level of a folder as the caller sees it, names relative to it, case ignored (contract §3.12). */
 export async function listFolder(
-  database: Database,
+  database: Pick<Database, 'sql'>,
   caller: Caller,
   query: FolderQuery,
 ): Promise<ListEntry[]> {
@@ -56,7 +58,11 @@ export interface PageQuery {
 }
 
 /** Full names that begin with a prefix, as far as the caller sees them, case counting (contract §3.13). */
-export async function listPage(database: Database, caller: Caller, query: PageQuery): Promise<ListEntry[]> {
+export async function listPage(
+  database: Pick<Database, 'sql'>,
+  caller: Caller,
+  query: PageQuery,
+): Promise<ListEntry[]> {
   const { bucketId, prefix, delimited, limit, after, afterTime, column, order } = query
   const context = actAsArguments(caller)
   const rows = await inOurErrors(database.sql<EntryRow[]>`
@@ -84,6 +90,7 @@ function asEntry(row: EntryRow): ListEntry {
     updatedAt: dateOrNull(row.updated_at),
     createdAt: dateOrNull(row.created_at),
     lastAccessedAt: dateOrNull(row.last_accessed_at),
+    exact: { updatedAt: row.updated_at, createdAt: row.created_at },
     metadata: row.metadata,
   }
 }

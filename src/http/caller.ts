@@ -1,7 +1,9 @@
 import type { Caller } from '../database/as-caller.ts'
 import type { Access } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
+import { clientAddress } from './client-address.ts'
 import type { AppContext, Services } from './env.ts'
+import { shareOf } from './listeners.ts'
 import { requestTarget } from './request-path.ts'
 import type { Identity } from './token-verifier.ts'
 
@@ -44,6 +46,11 @@ export async function optionalCaller(
   })
   if (!identity) return { caller: anonymousCaller(c, services, operation), access: 'public' }
   return { caller: callerOf(c, services, identity, operation), access: 'caller' }
+}
+
+/** In whose name a question waits for its turn: a user's, that of where it comes from, or the service's. */
+export function askerOf(c: AppContext, { trustProxy }: Services, caller: Caller): string {
+  return shareOf(caller, clientAddress(c.env.incoming, trustProxy)) ?? 'the service'
 }
 
 /** The caller of a route that asks for no token. */

@@ -23,6 +23,7 @@ import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
+import { UnderWay } from './under-way.ts'
 
 export interface BucketStorageOptions {
   database: Database
@@ -60,6 +61,7 @@ const EMPTY_BATCH = 1000
 export class BucketStorage {
   readonly #options: BucketStorageOptions
   readonly #database: Database
+  readonly #counting = new UnderWay<BucketStats>()
 
   constructor(options: BucketStorageOptions) {
     this.#options = options
@@ -110,14 +112,22 @@ export class BucketStorage {
     return bucket
   }
 
-  /** The buckets that the caller may see. */
-  list(caller: Caller, query: BucketListQuery): Promise<BucketRow[]> {
-    return asCaller(this.#database, caller, (tx) => listBuckets(tx, query))
+  /** The buckets that the caller may see. @throws TooManyQuestions, DatabaseTimeout */
+  list(caller: Caller, asker: string, query: BucketListQuery): Promise<BucketRow[]> {
+    return this.#database.questions.ask(asker, (database) =>
+      asCaller(database, caller, (tx) => listBuckets(tx, query)),
+    )
   }
 
-  /** How much is in each bucket. For buckets that the caller was allowed to see. */
-  async stats(ids: string[]): Promise<(id: string) => BucketStats> {
-    const found = await asService(this.#database, (tx) => bucketStats(tx, ids))
+  /**
+   * How much is in each bucket. For buckets that the caller was allowed to see.
+   *
+   * @throws TooManyQuestions, DatabaseTimeout
+   */
+  async stats(asker: string, ids: string[]): Promise<(id: string) => BucketStats> {
+    const found = await this.#database.questions.ask(asker, (database) =>
+      this.#counting.of(ids, (uncounted) => asService(database, (tx) => bucketStats(tx, uncounted))),
+    )
     return (id) => found.get(id) ?? { fileCount: 0, totalSize: 0 }
   }
 

@@ -43,8 +43,8 @@ export function decodeCursor(text: string): ListCursor {
   }
 }
 
-/** A date that exists in the calendar: PostgreSQL refuses 30 February, JavaScript calls it 1 March. */
-function isTimestamp(text: string): boolean {
+/** Whether a cursor can carry this time. A date that exists in the calendar: PostgreSQL refuses 30 February, JavaScript calls it 1 March. */
+export function isTimestamp(text: string): boolean {
   const match = TIMESTAMP.exec(text)
   if (!match) return false
   const [year, month, day] = match.slice(1).map(Number)

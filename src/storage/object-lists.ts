@@ -7,7 +7,8 @@ import {
   listPage,
   type PageQuery,
 } from '../database/listing.ts'
-import { decodeCursor, encodeCursor } from './list-cursor.ts'
+import type { Questions } from '../database/questions.ts'
+import { decodeCursor, encodeCursor, isTimestamp } from './list-cursor.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
   /** A folder, with or without the slash at its end; '' is the top. */
@@ -25,19 +26,24 @@ export interface Page {
   next: { cursor: string; name: string } | null
 }
 
-/** The two lists of objects. Both show what the caller's policies let them see, and an unknown bucket is empty. */
+/**
+ * The two lists of objects. Both show what the caller's policies let them see, and an unknown bucket is empty. An asker
+ * who has asked for much waits for their own turn (`Questions`): both throw TooManyQuestions and DatabaseTimeout.
+ */
 export class ObjectLists {
-  readonly #database: Database
+  readonly #questions: Questions
 
-  constructor(database: Database) {
-    this.#database = database
+  constructor({ questions }: Pick<Database, 'questions'>) {
+    this.#questions = questions
   }
 
   /** One level of a folder (contract §3.12). */
-  level(caller: Caller, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
+  level(caller: Caller, asker: string, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
     const { prefix } = request
     const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
-    return listFolder(this.#database, caller, { ...request, bucketId, folder })
+    return this.#questions.ask(asker, (database) =>
+      listFolder(database, caller, { ...request, bucketId, folder }),
+    )
   }
 
   /**
@@ -45,10 +51,10 @@ export class ObjectLists {
    *
    * @throws InvalidParameter when the cursor is not one of ours
    */
-  async page(caller: Caller, bucketId: string, request: PageRequest): Promise<Page> {
+  async page(caller: Caller, asker: string, bucketId: string, request: PageRequest): Promise<Page> {
     const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
     const { column, order } = cursor ?? request
-    const found = await listPage(this.#database, caller, {
+    const query: PageQuery = {
       bucketId,
       prefix: request.prefix,
       delimited: request.delimited,
@@ -57,12 +63,14 @@ export class ObjectLists {
       afterTime: cursor?.timestamp ?? null,
       column,
       order,
-    })
+    }
+    const found = await this.#questions.ask(asker, (database) => listPage(database, caller, query))
     const entries = found.slice(0, request.limit)
     const last = entries.at(-1)
     if (found.length <= request.limit || last === undefined) return { entries, next: null }
-    const moment = column === 'updated_at' ? last.updatedAt : last.createdAt
-    const place = { after: last.name, order, column, ...(moment && { timestamp: moment.toISOString() }) }
+    const moment = column === 'updated_at' ? last.exact.updatedAt : last.exact.createdAt
+    const timed = moment !== null && isTimestamp(moment) && { timestamp: moment }
+    const place = { after: last.name, order, column, ...timed }
     return { entries, next: { cursor: encodeCursor(place), name: last.name } }
   }
 }

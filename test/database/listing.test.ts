@@ -99,6 +99,27 @@ describe('list v1', () => {
     await fc.assert(property, RUNS)
   })
 
+  it('shows a level that is too large to be sorted in the same order', async () => {
+    const files = many('Dir/')
+    const bucket = await bucketOf([...files, plain('other')])
+    for (const column of ['created_at', 'updated_at', 'last_accessed_at']) {
+      for (const order of ['asc', 'desc']) {
+        const model = folderModel(files, 'dir', '', column, order).map(({ name }) => name)
+        // All folders, the last of them with the first files, files alone, the last file, and what is behind it.
+        for (const offset of [0, 45, 3000, model.length - 1, model.length]) {
+          const page = { prefix: 'dir', limit: 10, offset, sortBy: { column, order } }
+          const shown = ((await post('list', bucket, page)) as Entry[]).map(({ name }) => name)
+          expect([column, order, offset, shown]).toEqual([
+            column,
+            order,
+            offset,
+            model.slice(offset, offset + 10),
+          ])
+        }
+      }
+    }
+  })
+
   it('says of a folder nothing but its name, and of a file everything', async () => {
     const bucket = await bucketOf([
       { name: 'folder/a', createdAt: new Date(0), updatedAt: new Date(1), micros: 5 },
@@ -171,6 +192,27 @@ describe('list v2', () => {
       expect(paged).toEqual(model)
     })
     await fc.assert(property, RUNS)
+  })
+
+  it('shows more names with a prefix than are sorted in the same order, page by page', async () => {
+    const files = many('Dir/')
+    const bucket = await bucketOf([...files, plain('Dia'), plain('Dis')])
+    for (const column of ['created_at', 'updated_at']) {
+      for (const order of ['asc', 'desc']) {
+        const found: string[] = []
+        let cursor: string | undefined
+        do {
+          const page = (await post('list-v2', bucket, {
+            prefix: 'Dir',
+            sortBy: { column, order },
+            cursor,
+          })) as Page
+          found.push(...page.objects.map((entry) => entry.name))
+          cursor = page.nextCursor
+        } while (cursor !== undefined)
+        expect(found).toEqual(pageModel(files, 'Dir', false, column, order))
+      }
+    }
   })
 
   it.each(['', 'a', 'a/', 'a b'])(
@@ -269,6 +311,16 @@ function keep(names: string[], entries: Entry[]): string[] {
 
 function plain(name: string): ListedFile {
   return { name, createdAt: new Date(0), updatedAt: new Date(0), micros: 0 }
+}
+
+/** More files and folders of one level than are sorted, which share their times with some others. */
+function many(folder: string): ListedFile[] {
+  return Array.from({ length: 5250 }, (_, index) => ({
+    name: `${folder}${index % 105 === 0 ? `${index}/a` : index}`,
+    createdAt: new Date(1_700_000_000_000 + ((index * 7919) % 1009)),
+    updatedAt: new Date(1_700_000_000_000 + ((index * 104_729) % 997)),
+    micros: index % 2,
+  }))
 }
 
 /** A new bucket with these objects, as rows alone. */

@@ -78,6 +78,11 @@ describe('what a request costs in statements', () => {
     await costs(() => send('GET', signedURL, { token: null }), ['read_object'])
   })
 
+  it('a bucket: one transaction, which counts nothing', async () => {
+    // Not prepared, so that its one statement takes two round trips.
+    await costs(() => send('GET', '/bucket/users'), ['begin', 'act_as', 'select', 'select', 'commit'])
+  })
+
   it('lists: one', async () => {
     const old = () => send('POST', '/object/list/users', { body: { prefix: '' } })
     await costs(old, ['list_folder_as'])

@@ -12,9 +12,11 @@ export interface ListedFile {
 export interface Shown {
   name: string
   isFolder: boolean
-  /** What it is sorted by: microseconds, and a full name, a folder's with its slash. */
+  /** What it is sorted by: microseconds, and a full name, a folder's with its slash, in lower case. */
   time: number
   place: string
+  /** What breaks a tie of times: the full name of a file as it is, or a folder's place. */
+  tie: string
 }
 
 /** Contract §3.12: everything ignores case; a folder stands where its name with the slash does. */
@@ -34,20 +36,21 @@ export function folderModel(
     const isFolder = slash >= 0
     const shown = isFolder ? each.name.slice(0, slash) : each.name
     const place = isFolder ? fold(`${shown}/`) : fold(shown)
-    // The whole time counts here, in microseconds; list v2 goes by milliseconds.
-    const time = isFolder || column === 'name' ? 0 : timeOf(each, column) * 1000 + each.micros
-    const entry = { name: shown.slice(folder.length), isFolder, time, place }
+    const time = isFolder || column === 'name' ? 0 : timeOf(each, column)
+    const tie = isFolder ? place : each.name
+    const entry = { name: shown.slice(folder.length), isFolder, time, place, tie }
     entries.set(isFolder ? place : each.name, entry)
   }
   const sign = order === 'desc' ? -1 : 1
   return [...entries.values()].sort((a, b) =>
     column === 'name'
       ? sign * bytewise(a.place, b.place)
-      : Number(b.isFolder) - Number(a.isFolder) || sign * (a.time - b.time) || bytewise(a.place, b.place),
+      : Number(b.isFolder) - Number(a.isFolder) ||
+        (a.isFolder ? 1 : sign) * (a.time - b.time || bytewise(a.tie, b.tie)),
   )
 }
 
-/** Contract §3.13: case counts; times count in whole milliseconds, a folder's is that of its oldest content. */
+/** Contract §3.13: case counts; a folder's time is that of its oldest content. */
 export function pageModel(
   files: ListedFile[],
   prefix: string,
@@ -69,8 +72,9 @@ export function pageModel(
     .map(([place]) => place)
 }
 
+/** In microseconds. Both lists go by whole times, though they show milliseconds (decision 0024). */
 function timeOf(each: ListedFile, column: string): number {
-  return (column === 'created_at' ? each.createdAt : each.updatedAt).getTime()
+  return (column === 'created_at' ? each.createdAt : each.updatedAt).getTime() * 1000 + each.micros
 }
 
 function bytewise(a: string, b: string): number {

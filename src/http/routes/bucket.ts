@@ -4,10 +4,11 @@ import type { BucketRow, BucketStats } from '../../database/buckets.ts'
 import { BUCKET_POLICIES } from '../../database/schema.ts'
 import { bucketValidators } from '../../storage/bucket.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'
-import { requireCaller } from '../caller.ts'
+import { askerOf, requireCaller } from '../caller.ts'
 import { refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
+import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { decodeSegment, queryOf } from '../request-path.ts'
 import { successList, successResponse } from '../success-response.ts'
@@ -51,12 +52,27 @@ const listSchema = z.object({
   offset: wholeNumber(0).default(0),
   sortColumn: z.enum(['id', 'name', 'created_at', 'updated_at']).optional(),
   sortOrder: z.enum(['asc', 'desc']).default('asc'),
-  search: z.string().optional(),
+  search: z.string().max(1000, 'is too long').optional(),
   stats: z.enum(['true', 'false']).optional(),
 })
 
+const getSchema = listSchema.pick({ stats: true })
+
 export function bucketRoutes(services: Services) {
-  const { buckets } = services
+  const { buckets, supabaseCompat } = services
+
+  /** How much is in each of these buckets, when it is asked for: every row of theirs is read. */
+  async function statsOf(
+    asker: string,
+    rows: BucketRow[],
+    { stats }: { stats?: string | undefined },
+  ): Promise<((id: string) => BucketStats) | undefined> {
+    if (stats !== 'true' || supabaseCompat) return undefined
+    return buckets.stats(
+      asker,
+      rows.map((row) => row.id),
+    )
+  }
 
   async function update(c: AppContext) {
     const caller = await requireCaller(c, services, 'storage.bucket.update')
@@ -77,16 +93,17 @@ export function bucketRoutes(services: Services) {
     })
     .get('/bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.list')
-      const sent = Object.fromEntries(queryOf(c.env.incoming))
-      const query = checkShape('querystring', sent, listSchema)
-      const rows = await buckets.list(caller, {
+      const query = checkShape('querystring', sentQuery(c), listSchema)
+      checkOffset(services, query.offset)
+      const asker = askerOf(c, services, caller)
+      const rows = await buckets.list(caller, asker, {
         limit: query.limit,
         offset: query.offset,
         column: query.sortColumn,
         order: query.sortOrder,
         search: query.search,
       })
-      const stats = query.stats === 'true' ? await buckets.stats(rows.map((row) => row.id)) : undefined
+      const stats = await statsOf(asker, rows, query)
       const showsType = !isOldPythonClient(c.req.header('user-agent'), c.req.header('x-client-info'))
       const items = rows.map((row) => ({
         body: { ...bucketJson(row), ...(showsType && { type: row.type }) },
@@ -96,10 +113,11 @@ export function bucketRoutes(services: Services) {
     })
     .get('/bucket/:id', async (c) => {
       const caller = await requireCaller(c, services, 'storage.bucket.get')
+      const query = supabaseCompat ? {} : checkShape('querystring', sentQuery(c), getSchema)
       const row = await buckets.get(caller, bucketId(c))
       c.header('ETag', bucketValidators(row).etag)
-      const stats = await buckets.stats([row.id])
-      return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats(row.id)) })
+      const stats = await statsOf(askerOf(c, services, caller), [row], query)
+      return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats?.(row.id)) })
     })
     .put('/bucket/:id', update)
     .patch('/bucket/:id', update)
@@ -114,6 +132,10 @@ export function bucketRoutes(services: Services) {
       await buckets.delete(caller, bucketId(c), writeCondition(c.env.incoming.headers))
       return c.json({ message: 'Successfully deleted' })
     })
+}
+
+function sentQuery(c: AppContext): Record<string, string> {
+  return Object.fromEntries(queryOf(c.env.incoming))
 }
 
 function bucketId(c: AppContext): string {

@@ -1,9 +1,10 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { ListEntry } from '../../database/listing.ts'
-import { requireCaller } from '../caller.ts'
+import { askerOf, requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
+import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { objectTarget } from '../request-path.ts'
 
@@ -45,7 +46,8 @@ export function listRoutes(services: Services) {
       const { bucket } = objectTarget(c.req.path, '/object/list/')
       logTarget(c, bucket)
       const body = await readJson(c.env.incoming, listSchema)
-      const entries = await lists.level(caller, bucket, {
+      checkOffset(services, body.offset)
+      const entries = await lists.level(caller, askerOf(c, services, caller), bucket, {
         prefix: body.prefix,
         search: body.search ?? '',
         limit: Math.min(body.limit, MAX_LIST),
@@ -61,7 +63,7 @@ export function listRoutes(services: Services) {
       logTarget(c, bucket)
       const body = await readJson(c.env.incoming, pageSchema)
       const delimited = body.with_delimiter ?? false
-      const { entries, next } = await lists.page(caller, bucket, {
+      const { entries, next } = await lists.page(caller, askerOf(c, services, caller), bucket, {
         prefix: body.prefix ?? '',
         delimited,
         limit: Math.min(body.limit, MAX_PAGE),

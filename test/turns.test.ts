@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest'
+import { Turns } from '../src/turns.ts'
+
+const tooMany = expect.objectContaining({ name: 'StorageError', code: 'TooManyQuestions' })
+const LIMITS = { places: 4, placesEach: 2, waiting: 20, waitingEach: 10, waitMs: 60_000 }
+
+/** Works that end when they are told to, and who has begun one, in order. */
+function works(turns: Turns) {
+  const begun: string[] = []
+  const ends: (() => void)[] = []
+  const ask = (name: string) =>
+    turns.during(name, () => {
+      begun.push(name)
+      return new Promise<void>((resolve) => ends.push(resolve))
+    })
+  /** Ends the works that run, one after the other, until none is left. */
+  const finish = async () => {
+    for (let end = ends.shift(); end; end = ends.shift()) {
+      end()
+      await settled()
+    }
+  }
+  return { begun, ask, finish }
+}
+
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+describe('turns', () => {
+  it('leave places for others, however much one asks', async () => {
+    const { begun, ask, finish } = works(new Turns(LIMITS))
+    const greedy = Array.from({ length: 8 }, () => ask('greedy'))
+    await settled()
+    expect(begun).toEqual(['greedy', 'greedy'])
+    const modest = ask('modest')
+    await settled()
+    expect(begun).toEqual(['greedy', 'greedy', 'modest'])
+    await finish()
+    await Promise.all([...greedy, modest])
+    expect(begun).toHaveLength(9)
+  })
+
+  it('come round: who has just come does not wait behind all that another has asked', async () => {
+    const { begun, ask, finish } = works(new Turns({ ...LIMITS, places: 1, placesEach: 1 }))
+    const asked = [ask('a'), ask('a'), ask('a'), ask('b'), ask('c'), ask('b')]
+    await settled()
+    await finish()
+    await Promise.all(asked)
+    expect(begun).toEqual(['a', 'a', 'b', 'c', 'a', 'b'])
+  })
+
+  it('are refused to who has too many that wait, and to all when all together have', async () => {
+    const turns = new Turns({ places: 1, placesEach: 1, waiting: 3, waitingEach: 2, waitMs: 60_000 })
+    const { ask, finish } = works(turns)
+    const asked = [ask('a'), ask('a'), ask('a')]
+    await expect(ask('a')).rejects.toEqual(tooMany)
+    asked.push(ask('b'))
+    await expect(ask('c')).rejects.toEqual(tooMany)
+    await settled()
+    await finish()
+    await Promise.all(asked)
+  })
+
+  it('are not waited for longer than is said, and go on for the others', async () => {
+    const { begun, ask, finish } = works(new Turns({ ...LIMITS, places: 1, waitMs: 1 }))
+    const first = ask('a')
+    const waited = await Promise.allSettled([ask('a'), ask('b')])
+    for (const each of waited) expect(each).toEqual({ status: 'rejected', reason: tooMany })
+    await finish()
+    await first
+    const later = ask('b')
+    await settled()
+    await finish()
+    await later
+    expect(begun).toEqual(['a', 'b'])
+  })
+
+  it('are given back by a work that fails', async () => {
+    const turns = new Turns({ ...LIMITS, places: 1 })
+    const failing = turns.during('a', () => Promise.reject(new Error('broken')))
+    await expect(failing).rejects.toThrow('broken')
+    expect(await turns.during('b', async () => 'done')).toBe('done')
+  })
+})
