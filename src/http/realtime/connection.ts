@@ -6,11 +6,11 @@ import type { Subscriptions } from '../../events/subscriptions.ts'
 import { isOurFault } from '../error-response.ts'
 import { type Listeners, shareOf } from '../listeners.ts'
 import type { Identity, TokenVerifier } from '../token-verifier.ts'
-import type { Backlog } from '../unread.ts'
 import { Channel, type ChannelOptions, readJoin } from './channel.ts'
 import type { EventFrames } from './event-frames.ts'
 import { FramePace } from './frame-pace.ts'
-import { encode, MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
+import { MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
+import { Outlet } from './outlet.ts'
 import type { SharedFilters } from './shared-filters.ts'
 
 export interface ConnectionLimits {
@@ -71,12 +71,11 @@ export class Connection {
   readonly #memory: Budget
   readonly #comparisons: Budget
   readonly #idle: NodeJS.Timeout
-  readonly #backlog: Backlog
+  readonly #outlet: Outlet
   readonly #pace = new FramePace()
   #unfinished = 0
   #reason: string | undefined
   #joins = 0
-  #sent = 0
 
   /** Resolves once it is closed. */
   readonly closed: Promise<ConnectionSummary>
@@ -93,14 +92,19 @@ export class Connection {
     this.#comparisons = new Budget(limits.comparisons, () =>
       refusal(`The filters of a connection compare with at most ${limits.comparisons} values`),
     )
-    this.#backlog = listeners.unread.open((reason) => this.#cutOff(reason))
+    this.#outlet = new Outlet(socket, {
+      version,
+      unread: listeners.unread,
+      bufferedBytes: limits.bufferedBytes,
+      onBehind: (reason) => this.#cutOff(reason),
+    })
     this.#channelOptions = {
       version,
       subscriptions,
       frames,
       enter: (identity) => listeners.subscribers.take(shareOf(identity, address)),
       identify: (token) => this.#identify(token),
-      send: (frame) => this.#sendFrame(frame),
+      send: (frame) => this.#outlet.sendFrame(frame),
       onExpired: (channel) => this.#end(channel, 'Token has expired: send a fresh one in time'),
     }
     this.#idle = setTimeout(() => this.close(1008, 'no heartbeat'), limits.idleMs).unref()
@@ -114,10 +118,9 @@ export class Connection {
     this.closed = new Promise((resolve) => {
       socket.on('close', (code) => {
         clearTimeout(this.#idle)
-        this.#backlog.close()
         for (const channel of this.#channels.values()) channel.close()
         this.#channels.clear()
-        resolve({ code, reason: this.#reason, joins: this.#joins, sent: this.#sent })
+        resolve({ code, reason: this.#reason, joins: this.#joins, sent: this.#outlet.sent })
       })
     })
   }
@@ -165,14 +168,14 @@ export class Connection {
     // Of a join that another has replaced.
     const isOutdated = channel && message.joinRef !== null && message.joinRef !== channel.joinRef
     if (topic === 'phoenix' && event === 'heartbeat') {
-      this.#reply(message, 'ok', {})
+      this.#outlet.reply(message, 'ok', {})
     } else if (event === 'phx_join') {
       this.#finish(this.#join(message, bytes))
     } else if (event === 'phx_leave') {
       if (channel && !isOutdated) this.#forget(channel)
-      this.#reply(message, 'ok', {})
+      this.#outlet.reply(message, 'ok', {})
     } else if (!channel || isOutdated) {
-      this.#reply(message, 'error', { reason: 'unmatched topic' })
+      this.#outlet.reply(message, 'error', { reason: 'unmatched topic' })
     } else if (event === 'access_token') {
       this.#finish(this.#refresh(channel, message.payload, bytes))
     } else {
@@ -207,13 +210,13 @@ export class Connection {
       giveBack()
       if (channel?.isClosed) return
       if (channel) this.#forget(channel)
-      this.#reply(message, 'error', { reason: this.#sentence(error) })
+      this.#outlet.reply(message, 'error', { reason: this.#sentence(error) })
       return
     }
     this.#joins++
-    this.#reply(message, 'ok', { postgres_changes: changes })
+    this.#outlet.reply(message, 'ok', { postgres_changes: changes })
     if (changes.length > 0) {
-      this.#tell(channel, 'postgres_changes', 'ok', 'Subscribed to changes of storage.objects')
+      this.#outlet.tell(channel.topic, 'postgres_changes', 'ok', 'Subscribed to changes of storage.objects')
     }
   }
 
@@ -232,7 +235,7 @@ export class Connection {
       // The one it has holds until it expires.
       const isRefused = error instanceof StorageError && error.status < 500
       if (isRefused) this.#end(channel, sentence)
-      else this.#tell(channel, 'system', 'error', sentence)
+      else this.#outlet.tell(channel.topic, 'system', 'error', sentence)
     }
   }
 
@@ -243,20 +246,20 @@ export class Connection {
     const reason = isKnown
       ? `This server does not pass on a client's ${event}: its channels only tell what happens to files`
       : `There is no event ${event} for clients to send`
-    this.#reply(message, 'error', { reason })
-    this.#tell(channel, isKnown ? event : 'system', 'error', reason)
+    this.#outlet.reply(message, 'error', { reason })
+    this.#outlet.tell(channel.topic, isKnown ? event : 'system', 'error', reason)
   }
 
   /** Ends a channel for a reason that its client is told. */
   #end(channel: Channel, reason: string): void {
-    this.#tell(channel, 'system', 'error', reason)
+    this.#outlet.tell(channel.topic, 'system', 'error', reason)
     this.#closeChannel(channel)
   }
 
   #closeChannel(channel: Channel): void {
     this.#forget(channel)
     const { joinRef, topic } = channel
-    this.#send({ joinRef, ref: joinRef, topic: topic.topic, event: 'phx_close', payload: {} })
+    this.#outlet.send({ joinRef, ref: joinRef, topic: topic.topic, event: 'phx_close', payload: {} })
   }
 
   #forget(channel: Channel): void {
@@ -268,34 +271,6 @@ export class Connection {
   async #identify(token: string | null): Promise<Identity> {
     const { tokens, identity } = this.#options
     return (token !== null && (await tokens.identify({ authorization: token }))) || identity
-  }
-
-  #tell(
-    { topic: { topic, name } }: Channel,
-    extension: string,
-    status: 'ok' | 'error',
-    message: string,
-  ): void {
-    const payload = { channel: name, extension, status, message }
-    this.#send({ joinRef: null, ref: null, topic, event: 'system', payload })
-  }
-
-  #reply({ joinRef, ref, topic }: Message, status: 'ok' | 'error', response: object): void {
-    if (ref === null) return
-    this.#send({ joinRef, ref, topic, event: 'phx_reply', payload: { status, response } })
-  }
-
-  #send(message: Message): void {
-    this.#sendFrame(encode(this.#options.version, message))
-  }
-
-  #sendFrame(frame: Buffer): void {
-    const socket = this.#socket
-    if (socket.readyState !== socket.OPEN) return
-    this.#sent++
-    this.#backlog.add(frame)
-    socket.send(frame, { binary: false }, this.#backlog.read)
-    if (socket.bufferedAmount > this.#options.limits.bufferedBytes) this.#cutOff('too slow a reader')
   }
 
   #cutOff(reason: string): void {
