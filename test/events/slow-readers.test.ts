@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { RawClient } from '../realtime/clients.ts'
 import { openEvents } from '../support/event-stream.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 /** With the longest names they are more than the kernel keeps for a reader, and what the server does besides. */
 const EVENTS = 14_000
@@ -45,4 +47,30 @@ it('a reader who does not keep up is cut off, while others hear all, and reads o
   const ids = [...had, ...returned.events().map(({ id }) => id)]
   expect(ids).toEqual(other.events().map(({ id }) => id))
   for (const reader of [other, returned]) reader.close()
+})
+
+it('who reads is not cut off, though far more goes by than all together may leave unread', async () => {
+  const small = await startTestServer({ STORAGE_MAX_UNREAD: '4MB' })
+  const events = 2000 // each told in three forms of a kilobyte and more
+  const bucket = `b-${randomUUID()}`
+  await small.createBucket(bucket)
+  const streams = await Promise.all([1, 2, 3].map(() => openEvents(small, { query: `?bucket=${bucket}` })))
+  const sockets = [1, 2, 3].map(() => new RawClient(small, { apikey: small.keys.serviceKey }))
+  try {
+    for (const socket of sockets) {
+      await socket.opened
+      await socket.join(`realtime:storage:${bucket}`)
+    }
+    await small.admin`
+      insert into storage.objects (bucket_id, name)
+      select ${bucket}, n || '-' || repeat('x', 1000) from generate_series(1, ${events}::int) n`
+    for (const stream of streams) await stream.hears(events)
+    const told = (socket: RawClient) => socket.frames.filter(({ event }) => event === 'broadcast').length
+    await until(() => sockets.every((socket) => told(socket) === events), 'the WebSockets hear all')
+    expect(small.logs.filter(({ msg }) => msg?.includes('cut off'))).toEqual([])
+  } finally {
+    for (const { socket } of sockets) socket.terminate()
+    for (const stream of streams) stream.close()
+    await small.close()
+  }
 })
