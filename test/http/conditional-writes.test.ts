@@ -305,6 +305,26 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
     })
   })
 
+  it('is judged behind policies that look at what is sent', async () => {
+    const token = await server.token(randomUUID())
+    await server.admin.unsafe(`create policy "${bucket}" on storage.objects for all to authenticated
+      using (bucket_id = '${bucket}')
+      with check (bucket_id = '${bucket}' and metadata ->> 'mimetype' = 'image/png' and user_metadata ->> 'a' = 'b')`)
+    const metadata = Buffer.from('{"a":"b"}').toString('base64')
+    const ask = (method: string, type: string, condition: Headers, body: string | object = SMALL) => {
+      const headers = { 'content-type': type, 'x-metadata': metadata, ...condition }
+      return told(server.request(method, `/object/${bucket}/held`, { token, headers, body }))
+    }
+    for (const body of [SMALL, LARGE]) {
+      for (const method of ['PUT', 'POST']) {
+        expect(await ask(method, 'image/png', { 'if-none-match': '*' }, body)).toBe(412)
+        expect(await ask(method, 'text/plain', { 'if-none-match': '*' }, body)).toBe(status(403))
+      }
+    }
+    expect(await ask('PUT', 'image/png', { 'if-match': etag })).toBe(status(200))
+    expect(await read('held')).toBe(SMALL)
+  })
+
   it('tells who may not write only that, and who may not see nothing of what is there', async () => {
     const token = await server.token(randomUUID())
     await server.createBucket(`${bucket}-shared`, { policy: 'authenticated' })
