@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sha256 } from '../support/seeded-bytes.ts'
 import { until } from '../support/wait.ts'
 import { type Arsenal, arm } from './fuzz/arsenal.ts'
-import { fuzz } from './fuzz/fuzz.ts'
+import { attackOf, fuzz } from './fuzz/fuzz.ts'
 import { besideInnocent } from './support/innocent.ts'
 import { isFull, newSeed } from './support/size.ts'
 import { Victim } from './support/victim.ts'
@@ -12,6 +13,15 @@ const REQUESTS = isFull ? 50_000 : 2500
 const WARM_UP = 500
 /** What may be held besides: pages and connections that are kept for the next. In bytes, and in files. */
 const MARGIN = { memory: 32 * 1024 * 1024, files: 10 }
+
+it('a seed makes the same requests again', () => {
+  const arsenal: Arsenal = { tokens: { good: ['a'], bad: ['b'] }, uploads: ['/u'], links: ['/l'] }
+  const numbers = Array.from({ length: 200 }, (_, number) => number)
+  const attacks = (seed: number) =>
+    sha256(Buffer.concat(numbers.map((number) => attackOf(seed, number, arsenal).bytes)))
+  expect(attacks(7)).toBe(attacks(7))
+  expect(attacks(7)).not.toBe(attacks(8_000_000))
+})
 
 describe.each([
   ['the default mode', {}],

@@ -48,7 +48,7 @@ interface Attack {
 }
 
 /** The attack with this number of a seed: always the same. */
-function attackOf(seed: number, number: number, arsenal: Arsenal): Attack {
+export function attackOf(seed: number, number: number, arsenal: Arsenal): Attack {
   const random = new Random(Math.imul(seed + number, 0x9e3779b1))
   const requests = Array.from({ length: chance(random, 10) ? 2 + random.below(4) : 1 }, () =>
     aRequest(random, arsenal),
