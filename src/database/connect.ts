@@ -91,7 +91,12 @@ export async function connectBeside(options: ConnectOptions): Promise<Database> 
   }
 }
 
-/** Migrates as the superuser, and logs in as the server's own role from then on. */
+/**
+ * Migrates as the superuser, and logs in as the server's own role from then on.
+ *
+ * What a statement of that role's meets is told to the server, whose log has what is a fault: PostgreSQL's own log would
+ * have every refusal of a caller as well. It still says there what ends a session, or concerns PostgreSQL itself.
+ */
 export async function openEmbedded(
   place: { host: string; port: number; database: string },
   superuser: string,
@@ -104,6 +109,9 @@ export async function openEmbedded(
   try {
     // Reached through its socket alone, whose folder only the server's user may enter: no password needed.
     await admin.sql`alter role ${admin.sql(SERVER_ROLE)} login`
+    await admin.sql`alter role ${admin.sql(SERVER_ROLE)} set log_min_messages = 'log'`
+    // Nobody needs them here, and they could stand before our own names.
+    await admin.sql`revoke temporary on database ${admin.sql(place.database)} from public`
   } finally {
     await admin.close()
   }

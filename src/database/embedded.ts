@@ -3,7 +3,7 @@
  *
  * It is a process of its own on a unix socket, no TCP port. What the parts know:
  * `system-account` who runs it, `postgres-runtime` the binaries, `cluster-folder` the data,
- * `folder-owner` that no two servers share it, `postgres-process` one run of it.
+ * `folder-owner` that no two servers share it, `postgres-process` one run of it, `server-log` what it says.
  *
  * If we die at any line, PostgreSQL may live on; the next start finds it through its postmaster.pid, sees
  * that nobody holds the owner's lock, stops it and starts its own.
@@ -27,6 +27,7 @@ import {
 import { type LaunchOptions, launch, type PostgresProcess } from './embedded/postgres-process.ts'
 import { findPackage, prepareRuntime } from './embedded/postgres-runtime.ts'
 import { POLL_MS, readPostmasterFile, stopPostmaster, waitUntil } from './embedded/postmaster.ts'
+import { keepLogShort } from './embedded/server-log.ts'
 import { socketFolder } from './embedded/socket-folder.ts'
 import { accountFor, isRoot } from './embedded/system-account.ts'
 
@@ -157,6 +158,7 @@ class SupervisedPostgres implements EmbeddedPostgres {
   #lock: OwnerLock | undefined
   #supervision: Promise<void> = Promise.resolve()
   #stopped: Promise<void> | undefined
+  #leaveLog: () => void = () => {}
 
   constructor(
     host: string,
@@ -172,6 +174,10 @@ class SupervisedPostgres implements EmbeddedPostgres {
   }
 
   async start(): Promise<void> {
+    const { folder, account } = this.launchOptions
+    this.#leaveLog = keepLogShort(folder, account, (error) =>
+      this.logger.warn({ err: error }, "PostgreSQL's log cannot be shortened"),
+    )
     try {
       await this.#bringUp()
     } catch (error) {
@@ -196,6 +202,7 @@ class SupervisedPostgres implements EmbeddedPostgres {
       // hold us would let our own end here.
       await waitUntil(async () => run.hasExited, EXIT_NOTICE_LIMIT_MS)
     }
+    this.#leaveLog()
     await this.#lock?.release() // last, so that nobody takes a PostgreSQL that is shutting down for an orphan
   }
 

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EmbeddedPostgresError } from './embedded-error.ts'
 import { POLL_MS, readPostmasterFile } from './postmaster.ts'
-import { type Account, isRoot, runAs } from './system-account.ts'
+import { lastLines, openLog } from './server-log.ts'
+import { type Account, runAs } from './system-account.ts'
 import { whyNotStarted } from './why-not-started.ts'
 
 /** One run of PostgreSQL that we started. */
@@ -38,9 +37,6 @@ export interface LaunchOptions {
   folder: string
   settings: Record<string, string>
 }
-
-/** A log that grew past this, in bytes, is emptied at the next start. */
-const LARGEST_LOG = 10 * 1024 * 1024
 
 /**
  * Starts PostgreSQL and returns at once. It outlives us unless it is told to stop: a process group of its own
@@ -83,27 +79,6 @@ export async function launch({ account, native, folder, settings }: LaunchOption
     }
   } catch (cause) {
     throw new EmbeddedPostgresError(`PostgreSQL cannot run: ${whyNotStarted(cause as Error)}`, { cause })
-  } finally {
-    await log.close()
-  }
-}
-
-async function openLog(folder: string, account: Account): Promise<FileHandle> {
-  // We may be root in another user's folder: through a link they could have us write anywhere.
-  const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
-  const log = await open(join(folder, 'server.log'), flags, 0o600)
-  if (isRoot()) await log.chown(account.uid, account.gid)
-  if ((await log.stat()).size > LARGEST_LOG) await log.truncate(0)
-  return log
-}
-
-async function lastLines(folder: string, from: number): Promise<string> {
-  const log = await open(join(folder, 'server.log'), constants.O_RDONLY | constants.O_NOFOLLOW)
-  try {
-    const { size } = await log.stat()
-    const length = Math.min(size - from, 16_384)
-    const { buffer, bytesRead } = await log.read(Buffer.alloc(length), 0, length, size - length)
-    return buffer.toString('utf8', 0, bytesRead).trim().split('\n').slice(-12).join('\n')
   } finally {
     await log.close()
   }
