@@ -1,6 +1,6 @@
 import type { CleanupReport, Repair } from '../workers/cleanup/pass.ts'
 import { OrphanCleanup } from '../workers/orphan-cleanup.ts'
-import { maintain } from './maintenance.ts'
+import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
 export interface CleanupOptions {
@@ -14,7 +14,9 @@ export async function cleanupCommand({ dryRun = false, bucket }: CleanupOptions)
   await maintain(async ({ config, signal, ...parts }) => {
     const cleanup = new OrphanCleanup({ ...config.cleanup, ...parts })
     const onProgress = (step: string, done: number) => progress.show(`${step}: ${done.toLocaleString('en')}`)
-    const report = await cleanup.pass({ dryRun, bucket, signal, onProgress }).finally(() => progress.clear())
+    const report = await cleanup
+      .pass({ dryRun, bucket, signal, waitMs: TURN_WAIT_MS, onProgress })
+      .finally(() => progress.clear())
     if (report === null) {
       process.stdout.write('Another server is cleaning up at this moment; nothing was done.\n')
       return

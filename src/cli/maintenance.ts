@@ -7,6 +7,9 @@ import type { Database } from '../database/client.ts'
 import { connectBeside } from '../database/connect.ts'
 import { createLogger } from '../log.ts'
 
+/** How long a command waits for what a server does at the moment, such as a pass of its cleanup. In milliseconds. */
+export const TURN_WAIT_MS = 60_000
+
 /** What a command has to work with that looks after the store, beside a running server or without one. */
 export interface Maintenance<Opened = Backend> {
   config: Config

@@ -2,7 +2,7 @@ import { quarantined } from '../database/drift.ts'
 import type { ScrubState } from '../database/scrubs.ts'
 import { printable } from '../printable.ts'
 import { Scrub } from '../workers/scrub.ts'
-import { maintain } from './maintenance.ts'
+import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
 export interface ScrubCommandOptions {
@@ -24,6 +24,7 @@ export async function scrubCommand({ bucket, rate, restart = false }: ScrubComma
       rate,
       restart,
       signal,
+      waitMs: TURN_WAIT_MS,
       onResume: () =>
         process.stdout.write('Going on with the scrub that was interrupted; --restart begins anew.\n'),
       onProgress: (state) => progress.show(summary(state), state.total > 0 ? state.checked / state.total : 1),

@@ -1,10 +1,11 @@
 import { setMaxListeners } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { HotReads } from './hot-reads.ts'
-import { inOurErrors } from './postgres-error.ts'
 import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
+import { takeTurn } from './turns.ts'
 
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
 export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
@@ -19,12 +20,18 @@ export interface Database {
   questions: Questions
   drizzle: PostgresJsDatabase
   /**
-   * Runs `work` while this process holds the advisory lock `key`, on a connection of its own that is not of the
-   * pool. Does not wait: returns null when another session has the lock.
+   * Runs `work` while this process has the turn of that name, on a connection of its own that is not of the pool.
+   * Returns null when another session has the turn, at once or after `waiting`.
    *
-   * The lock is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
+   * The turn is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
+   *
+   * @throws DatabaseUnavailable, the reason of `waiting.signal`
    */
-  exclusively<T>(key: number, work: (lost: AbortSignal) => Promise<T>): Promise<T | null>
+  exclusively<T>(
+    turn: string,
+    work: (lost: AbortSignal) => Promise<T>,
+    waiting?: TurnWaiting,
+  ): Promise<T | null>
   /**
    * Opens a connection that is not of the pool, for what lives as long as a session does.
    *
@@ -32,6 +39,13 @@ export interface Database {
    */
   openSession(onNotify?: (channel: string, payload: string) => void): Session
   close(): Promise<void>
+}
+
+/** How to wait for a turn that another session has. Who waits is the next to get it. */
+export interface TurnWaiting {
+  /** In milliseconds. */
+  limitMs: number
+  signal?: AbortSignal | undefined
 }
 
 /** One connection, for as long as it lasts. */
@@ -47,6 +61,9 @@ const FOR_HOT_READS = 4
 
 /** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000
+
+/** How often a session that waits asks for its turn. In milliseconds. */
+const TURN_RETRY_MS = 50
 
 export interface DatabaseOptions {
   /** Most connections, without sessions and those for questions. */
@@ -111,11 +128,16 @@ export function openDatabase(
     questions,
     drizzle: drizzle(sql),
     openSession,
-    exclusively: async (key, work) => {
+    exclusively: async (turn, work, waiting) => {
       const session = openSession()
+      const giveUpAt = performance.now() + (waiting?.limitMs ?? 0)
       try {
-        const [lock] = await inOurErrors(session.sql`select pg_try_advisory_lock(${key}::bigint) as taken`)
-        return lock?.taken ? await work(session.lost) : null
+        while (!(await takeTurn(session.sql, turn, waiting !== undefined))) {
+          if (performance.now() >= giveUpAt) return null
+          await delay(TURN_RETRY_MS)
+          waiting?.signal?.throwIfAborted()
+        }
+        return await work(session.lost)
       } finally {
         await session.close()
       }

@@ -1,6 +1,7 @@
 import type { Database, Session } from './client.ts'
-import { EVENTS_CHANNEL } from './events.ts'
+import { eventsChannel } from './events.ts'
 import { inOurErrors } from './postgres-error.ts'
+import { endTurn, takeTurn } from './turns.ts'
 
 /** A sink that this server works for, and no other. */
 export interface Turn {
@@ -10,12 +11,9 @@ export interface Turn {
   end(): Promise<void>
 }
 
-/** Together with the sink's name, the key of its advisory lock. */
-const LOCK_SEED = 1601335158
-
 /**
  * One connection, not of the pool, for what lives as long as a session does: hearing of other servers' events, and
- * the turns that this server has with sinks. PostgreSQL gives the turns back when the server dies.
+ * the turns that this server has with sinks. They end with it, also when the server dies.
  */
 export class EventSession {
   readonly #database: Database
@@ -41,17 +39,13 @@ export class EventSession {
    */
   async tryTurn(sink: string): Promise<Turn | null> {
     const { sql, lost, close } = await this.#session()
-    const [row] = await inOurErrors(
-      sql<
-        { taken: boolean }[]
-      >`select pg_try_advisory_lock(hashtextextended(${sink}, ${LOCK_SEED})) as taken`,
-    )
-    if (!row?.taken || lost.aborted) return null
+    const turn = `sink ${sink}`
+    if (!(await takeTurn(sql, turn)) || lost.aborted) return null
     return {
       lost,
       end: async () => {
         if (lost.aborted) return
-        await sql`select pg_advisory_unlock(hashtextextended(${sink}, ${LOCK_SEED}))`.catch(close)
+        await endTurn(sql, turn).catch(close)
       },
     }
   }
@@ -80,7 +74,8 @@ export class EventSession {
     // The driver would connect again, but nobody would listen there.
     session.lost.addEventListener('abort', forget)
     try {
-      await inOurErrors(session.sql`listen ${session.sql(EVENTS_CHANNEL)}`)
+      const channel = await eventsChannel(session.sql)
+      await inOurErrors(session.sql`listen ${session.sql(channel)}`)
     } catch (error) {
       forget()
       throw error

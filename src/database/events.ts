@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import type postgres from 'postgres'
 import type { EventType } from '../event-types.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
@@ -38,8 +39,11 @@ export type EventRecord = { id: string; bucket_id: string; name: string } & Reco
 /** Whoever asks to hear events: part of a Caller. */
 export type Claimant = Pick<Caller, 'role' | 'subject' | 'claims' | 'token'>
 
-/** The channel of PostgreSQL's NOTIFY by which servers tell each other of new positions. */
-export const EVENTS_CHANNEL = 'strongroom_events'
+/** The channel of PostgreSQL's NOTIFY by which servers tell each other of new positions. @throws DatabaseUnavailable */
+export async function eventsChannel(sql: postgres.Sql): Promise<string> {
+  const [row] = await inOurErrors(sql<[{ name: string }]>`select storage.events_channel() as name`)
+  return row.name
+}
 
 /**
  * Gives every committed event that has none yet the next position, and tells the other servers. Returns the newest

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
@@ -5,6 +6,7 @@ import type { Logger } from 'pino'
 import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
 import { fromPostgres, sqlState } from './postgres-error.ts'
+import { takeTurn } from './turns.ts'
 
 const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
 /** PostgreSQL 15, as `server_version_num` has it. */
@@ -12,8 +14,15 @@ export const OLDEST_POSTGRES = 150_000
 
 const TABLE = { schema: 'storage', name: 'strongroom_migrations' }
 
-/** One number that all servers agree on, so that only one of them migrates at a time. */
+/** One number that all servers agree on, so that only one of them migrates at a time where there are no turns yet. */
 const ADVISORY_LOCK = 0x5f72_6f6f
+
+/** From then on all servers know it by this name. */
+const TURN = 'migration'
+
+/** How often a server asks whether it may migrate, and when it says that it waits. In milliseconds. */
+const RETRY_MS = 50
+const LONG_WAIT_MS = 3_000
 
 /** The database cannot be made ready. The message says what to do. */
 export class MigrationError extends Error {
@@ -21,7 +30,7 @@ export class MigrationError extends Error {
 }
 
 /**
- * Brings the database up to the newest migration in `drizzle/`, under an advisory lock. With nothing pending it
+ * Brings the database up to the newest migration in `drizzle/`, one server at a time. With nothing pending it
  * only reads, so that a login without the right to create anything can serve.
  *
  * @param address a login that may create roles and schemas, when something is pending
@@ -29,13 +38,13 @@ export class MigrationError extends Error {
  * @throws MigrationError
  */
 export async function migrate(address: DatabaseAddress, logger: Logger): Promise<number> {
-  // One connection: the lock belongs to it, and the work is done on it.
+  // One connection: the turn belongs to it, and the work is done on it.
   let database: Database | undefined
   try {
     database = openDatabase(address, { connections: 1 })
     if ((await pendingMigrations(database.sql)) === 0) return 0
     await database.sql`set statement_timeout = 0`
-    await database.sql`select pg_advisory_lock(${ADVISORY_LOCK})`
+    await waitForTurn(database.sql, logger)
     // Another server may have done it while this one waited.
     const count = await pendingMigrations(database.sql)
     if (count === 0) return 0
@@ -51,6 +60,39 @@ export async function migrate(address: DatabaseAddress, logger: Logger): Promise
   } finally {
     await database?.close()
   }
+}
+
+/**
+ * Waits until no other server migrates. A database that has no turns yet (before 0016) has a lock that anybody may hold
+ * who can connect; so it is said who does.
+ */
+async function waitForTurn(sql: Database['sql'], logger: Logger): Promise<void> {
+  const hasTurns = async () => {
+    const [row] = await sql`select to_regprocedure('storage.take_turn(text, boolean)') is not null as there`
+    return row?.there === true
+  }
+  const tryLock = async () => {
+    const [row] = await sql`select pg_try_advisory_lock(${ADVISORY_LOCK}) as taken`
+    return row?.taken === true
+  }
+  const startedAt = performance.now()
+  const wait = async (isTaken: () => Promise<boolean>) => {
+    for (let hasSaid = false; !(await isTaken()); await delay(RETRY_MS)) {
+      if (hasSaid || performance.now() - startedAt < LONG_WAIT_MS) continue
+      hasSaid = true
+      logger.warn({ by: await lockHolders(sql) }, 'another session migrates the database; waiting for it')
+    }
+  }
+  if (!(await hasTurns())) await wait(tryLock)
+  // The one that was waited for may have made them; others have turns then.
+  if (await hasTurns()) await wait(() => takeTurn(sql, TURN, true))
+}
+
+async function lockHolders(sql: Database['sql']): Promise<{ pid: number; login: string }[]> {
+  return sql<{ pid: number; login: string }[]>`
+    select a.pid, a.usename as login from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.classid = 0 and l.objid = ${ADVISORY_LOCK}
+      and l.database = (select oid from pg_database where datname = current_database())`
 }
 
 /** How many migrations are to be made yet. Only reads. @throws MigrationError when that cannot be told, or never works */

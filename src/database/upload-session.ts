@@ -13,9 +13,8 @@ export interface UploadTurn {
 }
 
 /**
- * The turns that this server has with resumable uploads: advisory locks, any number of them, on one connection that is
- * not of the pool. PostgreSQL itself gives them back when the server dies, at once, so no lock is ever left behind and
- * none has to be renewed.
+ * The turns that this server has with resumable uploads: any number of them, on one connection that is not of the
+ * pool. They end with it, at once when the server dies, so no lock is ever left behind and none has to be renewed.
  *
  * Within this process an upload can be had twice: the caller keeps its own requests apart.
  */

@@ -33,7 +33,7 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     this.#options = options
-    this.#session = new EventSession(options.database, (newest) => this.#advance(newest))
+    this.#session = new EventSession(options.database, (newest) => this.#hear(newest))
   }
 
   start(): void {
@@ -132,6 +132,11 @@ export class Outbox {
       if (this.#settling.length === 0) await this.#alarm.wait(POLL_MS)
     }
     for (const { reject } of this.#settling) reject(signal.reason)
+  }
+
+  /** Another server says so, or who has learned to speak as one: that is only a reason to look. */
+  #hear(newest: number): void {
+    if (newest > this.#newest) this.wake()
   }
 
   #advance(newest: number): void {

@@ -20,8 +20,8 @@ export interface RunningSink {
 const RETRY_MS = 1000
 
 /**
- * Works for a sink whenever no other server does, until stopped. A turn is an advisory lock, so it passes on the
- * moment that its server dies. A server that has lost its turn without knowing may still send what it is about to:
+ * Works for a sink whenever no other server does, until stopped. A turn lasts as long as a connection, so it passes on
+ * the moment that its server dies. A server that has lost its turn without knowing may still send what it is about to:
  * at least once, and only then more than once.
  */
 export function runSink(options: { outbox: Outbox; logger: Logger }, sink: Sink): RunningSink {

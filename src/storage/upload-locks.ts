@@ -28,10 +28,7 @@ export interface UploadLocksOptions {
   most?: number
 }
 
-/**
- * Most uploads that this server works on at once. Each takes an entry of PostgreSQL's table of locks, which all its
- * clients share: by default it has room for some ten thousand.
- */
+/** Most uploads that this server works on at once. Each takes a row of the database's table of turns. */
 const MOST_LOCKS = 1000
 
 /** How often it tries, and how often the holder asks whether somebody waits (contract §5.7). */
@@ -41,7 +38,7 @@ const RETRY_MS = 500
  * One request at a time for each resumable upload, on any number of servers (contract §5.7). A client whose line was
  * cut comes back while its old request still waits for bytes: the new one asks the old one to let go.
  *
- * Requests of one server hand over at once. Those of different servers compete for an advisory lock, and ask each other
+ * Requests of one server hand over at once. Those of different servers compete for a turn, and ask each other
  * by a word in the upload's row, for which each holder looks twice a second.
  */
 export class UploadLocks {

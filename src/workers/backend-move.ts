@@ -70,8 +70,8 @@ interface Pass {
   failures: Failures
 }
 
-/** One number that all servers agree on, so that one of them moves at a time. */
-const ADVISORY_LOCK = 0x5f72_6f72
+/** All servers know it by this name, so that one of them moves at a time. */
+const TURN = 'backend-move'
 
 /** How many rows are read at once. The position is kept after each page. */
 const PAGE = 200
@@ -104,7 +104,7 @@ export class BackendMove {
    */
   async run(request: MoveRequest): Promise<MoveReport | null> {
     const { database, source, target, direction } = this.options
-    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+    return database.exclusively(TURN, async (lost) => {
       await checkReadable(source)
       await target.check()
       const signal = AbortSignal.any([request.signal, lost])

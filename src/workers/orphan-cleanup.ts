@@ -4,6 +4,7 @@ import type { Database } from '../database/client.ts'
 import { bucketUid } from '../database/drift.ts'
 import { trimEvents } from '../database/events.ts'
 import { trimResumableUploads } from '../database/resumable-uploads.ts'
+import { forgetTurns } from '../database/turns.ts'
 import { StorageError } from '../errors.ts'
 import { removeEmptyFolders } from './cleanup/empty-folders.ts'
 import { finishRemovals, giveUpStaleUploads } from './cleanup/listed-versions.ts'
@@ -31,13 +32,15 @@ export interface CleanupRequest {
   dryRun?: boolean
   /** Only this bucket, by its id. */
   bucket?: string | undefined
-  /** Ends the pass between two repairs. */
+  /** Ends the pass between two repairs, and the wait for it. */
   signal?: AbortSignal
+  /** How long to wait for another's pass to end, in milliseconds; not at all when left out. */
+  waitMs?: number
   onProgress?: (step: string, done: number) => void
 }
 
-/** One number that all servers agree on, so that one of them cleans up at a time. */
-const ADVISORY_LOCK = 0x5f72_6f70
+/** All servers know it by this name, so that one of them cleans up at a time. */
+const TURN = 'cleanup'
 
 /** For a client that asks for its upload a day after it has ended. */
 const ENDED_UPLOADS_KEPT_MS = 86_400_000
@@ -60,11 +63,12 @@ export class OrphanCleanup {
    */
   async pass(request: CleanupRequest = {}): Promise<CleanupReport | null> {
     const { database, backend, logger } = this.options
-    const { dryRun = false, bucket, onProgress } = request
+    const { dryRun = false, bucket, waitMs, onProgress } = request
+    const waiting = waitMs === undefined ? undefined : { limitMs: waitMs, signal: request.signal }
     if (bucket !== undefined && (await bucketUid(database, bucket)) === null) {
       throw new StorageError('NoSuchBucket')
     }
-    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+    const work = async (lost: AbortSignal) => {
       // A disk that is not there would look as if all bytes were gone.
       await backend.check()
       const signal = AbortSignal.any([lost, ...(request.signal ? [request.signal] : [])])
@@ -81,11 +85,13 @@ export class OrphanCleanup {
         await trim(pass, 'ended uploads', () =>
           trimResumableUploads(database, ENDED_UPLOADS_KEPT_MS, ROWS_PER_STEP),
         )
+        await forgetTurns(database)
       }
       if (!dryRun) for (const [repair, count] of pass.counts()) this.totals[repair] += count
       logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')
       return pass.report
-    })
+    }
+    return database.exclusively(TURN, work, waiting)
   }
 }
 

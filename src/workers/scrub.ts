@@ -23,13 +23,15 @@ export interface ScrubRequest {
   restart?: boolean
   /** Ends the run after an object; the next run goes on there. */
   signal: AbortSignal
+  /** How long to wait for another's scrub to end, in milliseconds; not at all when left out. */
+  waitMs?: number
   /** Hears that this run goes on with an interrupted one. */
   onResume?: () => void
   onProgress?: (state: ScrubState) => void
 }
 
-/** One number that all servers agree on, so that one of them scrubs at a time. */
-const ADVISORY_LOCK = 0x5f72_6f71
+/** All servers know it by this name, so that one of them scrubs at a time. */
+const TURN = 'scrub'
 
 /** How many rows are read at once. The position is kept after each page, and at the end of a run. */
 const PAGE = 100
@@ -55,11 +57,12 @@ export class Scrub {
    */
   async run(request: ScrubRequest): Promise<ScrubState | null> {
     const { database, backend } = this.options
-    const { bucket, restart = false } = request
+    const { bucket, restart = false, waitMs } = request
+    const waiting = waitMs === undefined ? undefined : { limitMs: waitMs, signal: request.signal }
     if (bucket !== undefined && (await bucketUid(database, bucket)) === null) {
       throw new StorageError('NoSuchBucket')
     }
-    return database.exclusively(ADVISORY_LOCK, async (lost) => {
+    const work = async (lost: AbortSignal) => {
       await backend.check()
       const scope = { bucket }
       const last = await findScrub(database, scope)
@@ -69,7 +72,8 @@ export class Scrub {
       const signal = AbortSignal.any([request.signal, lost])
       await this.#advance(scope, state, { ...request, signal }, Number.POSITIVE_INFINITY)
       return state
-    })
+    }
+    return database.exclusively(TURN, work, waiting)
   }
 
   /**
@@ -81,7 +85,7 @@ export class Scrub {
     const { database, backend } = this.options
     const last = await findScrub(database, 'background')
     if (last?.isFinished && last.ageMs < intervalMs) return Math.min(intervalMs, 3_600_000)
-    await database.exclusively(ADVISORY_LOCK, async (lost) => {
+    await database.exclusively(TURN, async (lost) => {
       await backend.check()
       const found = await findScrub(database, 'background')
       const state = found && !found.isFinished ? found : await beginScrub(database, 'background')

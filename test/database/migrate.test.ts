@@ -5,6 +5,7 @@ import { MigrationError, migrate } from '../../src/database/migrate.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { exercise } from '../support/exercise.ts'
 import { serveOn } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 const logger = pino({ level: 'silent' })
 const MIGRATIONS = readdirSync(new URL('../../drizzle', import.meta.url)).filter((file) =>
@@ -32,6 +33,41 @@ describe('migrating', () => {
     const counts = await Promise.all([1, 2, 3, 4].map(() => migrate(cluster.address(database), logger)))
     expect(counts.sort()).toEqual([0, 0, 0, MIGRATIONS])
     expect(await applied(database)).toHaveLength(MIGRATIONS)
+  })
+
+  it('says who it waits for, where anybody may hold the lock of a database that has no turns yet', async () => {
+    const database = await cluster.newDatabase()
+    const login = await cluster.newLogin()
+    const other = cluster.open(database, login).openSession()
+    const [holder] = await other.sql`select pg_advisory_lock(1601335151), pg_backend_pid() as pid`
+    const said: unknown[] = []
+    const telling = pino({ base: null }, { write: (line) => void said.push(JSON.parse(line)) })
+    const migrating = migrate(cluster.address(database), telling)
+    await until(() => said.length > 0, 'it says so')
+    expect(said).toEqual([
+      expect.objectContaining({
+        level: 40,
+        by: [{ pid: holder?.pid, login }],
+        msg: expect.stringMatching(/waiting/),
+      }),
+    ])
+    await other.close()
+    expect(await migrating).toBe(MIGRATIONS)
+  })
+
+  it('waits for nobody who may not migrate, once there are turns', async () => {
+    const database = await cluster.newDatabase()
+    await migrate(cluster.address(database), logger)
+    const other = cluster.open(database, await cluster.newLogin()).openSession()
+    await other.sql`select pg_advisory_lock(1601335151)`
+    // As if the last migration were still to come. Whether it can be made twice is not what this is about.
+    await cluster.open(database).sql`delete from storage.strongroom_migrations
+      where created_at = (select max(created_at) from storage.strongroom_migrations)`
+    const said: unknown[] = []
+    const telling = pino({ level: 'warn' }, { write: (line) => void said.push(line) })
+    await migrate(cluster.address(database), telling).catch(() => {})
+    expect(said).toEqual([])
+    await other.close()
   })
 
   it('works for several databases of one cluster at once, though they share the roles', async () => {

@@ -43,6 +43,9 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.webhooks'],
     ['select * from storage.webhook_deliveries'],
     ['select * from strongroom.bucket_rules'],
+    ['select * from strongroom.turns'],
+    ['select * from strongroom.ordering'],
+    ['select * from strongroom.channel'],
     ["select storage.act_as('service_role', '', '{}', '', '', '', '', '{}', false)"],
     ["select * from storage.bucket_settings('hidden')"],
     ['select storage.strike_removals(array[]::uuid[])'],
@@ -65,8 +68,8 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
 it('no function of ours with its owner’s rights looks for names in a temporary schema first', async () => {
   const rows = await server.admin`
     select proname from pg_proc
-    where pronamespace = 'storage'::regnamespace and prosecdef
-      and not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)`
+    where pronamespace in ('storage'::regnamespace, 'strongroom'::regnamespace)
+      and (prosecdef or prorettype = 'trigger'::regtype) and not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)`
   expect(rows).toEqual([])
 })
 

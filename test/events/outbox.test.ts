@@ -134,7 +134,7 @@ describe('the order of events', () => {
 
 it('no upload waits for it', async () => {
   const reader = await open()
-  const holder = await transaction('select pg_advisory_xact_lock(1601335157)')
+  const holder = await transaction('lock table strongroom.ordering')
   try {
     const stored = await Promise.all(['a', 'b', 'c'].map((name) => put(name)))
     expect(stored.map((response) => response.status)).toEqual([201, 201, 201])

@@ -23,7 +23,7 @@ afterAll(async () => {
 })
 
 /** What the server does by itself, whoever asks for what. */
-const BACKGROUND = /order_events|still_public|changed_names|webhook|^listen|advisory/
+const BACKGROUND = /order_events|still_public|changed_names|webhook|^listen|events_channel|take_turn/
 
 let count = 0
 const fresh = () => `file-${++count}`

@@ -52,14 +52,8 @@ afterEach(async () => {
   await test.drop()
 })
 
-/** How many advisory locks all sessions of this database hold. */
-const held = async () =>
-  Number(
-    (
-      await test.admin`select count(*) from pg_locks l join pg_database d on d.oid = l.database
-        where l.locktype = 'advisory' and d.datname = current_database()`
-    )[0]?.count,
-  )
+/** How many turns all sessions of this database have. */
+const held = async () => Number((await test.admin`select count(*) from strongroom.turns`)[0]?.count)
 
 describe.each(['the same server', 'another server'])('a request on %s', (where) => {
   const other = () => (where === 'the same server' ? here : there)
@@ -153,8 +147,7 @@ describe('many requests for one upload', () => {
 describe('a server that loses its connection to the database', () => {
   it('ends its requests, and another server has their uploads at once', async () => {
     const first = await here.take(id)
-    await test.admin`select pg_terminate_backend(l.pid) from pg_locks l join pg_database d on d.oid = l.database
-      where l.locktype = 'advisory' and d.datname = current_database()`
+    await test.admin`select pg_terminate_backend(pid) from strongroom.turns`
     await until(() => first.signal.aborted, 'the request is told')
     expect(first.signal.reason).toMatchObject({ code: 'DatabaseUnavailable' })
     const second = await there.take(id)
