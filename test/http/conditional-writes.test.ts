@@ -294,6 +294,18 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
       expect(await change('DELETE', { 'if-match': await tag() })).toBe(200)
     })
 
+    it('is told by an ETag, which is not that of its statistics', async () => {
+      const get = (query = '', headers: Headers = {}) =>
+        server.request('GET', `/bucket/${bucket}${query}`, { headers })
+      const first = await tag()
+      expect(await told(get('', { 'if-none-match': first }))).toBe(304)
+      expect(await told(get('', { 'if-none-match': '"x"' }))).toBe(200)
+      await change('PUT', {}, { file_size_limit: 7 })
+      expect(await told(get('', { 'if-none-match': first }))).toBe(200)
+      // Which compat mode does not have.
+      expect((await get('?stats=true')).headers.get('etag')).toEqual(isCompat ? await tag() : null)
+    })
+
     it('that is to be made', async () => {
       const make = (name: string, headers: Headers) =>
         told(server.request('POST', '/bucket', { headers, body: { name } }))

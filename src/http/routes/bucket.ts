@@ -5,7 +5,7 @@ import { BUCKET_POLICIES } from '../../database/schema.ts'
 import { bucketValidators } from '../../storage/bucket.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { askerOf, requireCaller } from '../caller.ts'
-import { refuseCondition, writeCondition } from '../conditionals.ts'
+import { checkConditions, refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
 import { checkOffset } from '../offset.ts'
@@ -115,8 +115,14 @@ export function bucketRoutes(services: Services) {
       const caller = await requireCaller(c, services, 'storage.bucket.get')
       const query = supabaseCompat ? {} : checkShape('querystring', sentQuery(c), getSchema)
       const row = await buckets.get(caller, bucketId(c))
-      c.header('ETag', bucketValidators(row).etag)
       const stats = await statsOf(askerOf(c, services, caller), [row], query)
+      // The tag is of the settings: statistics change without it.
+      if (!stats) {
+        const current = bucketValidators(row)
+        c.header('ETag', current.etag)
+        const ifNoneMatch = c.req.header('if-none-match')
+        if (checkConditions({ ifNoneMatch }, current) === 'not-modified') return c.body(null, 304)
+      }
       return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats?.(row.id)) })
     })
     .put('/bucket/:id', update)
