@@ -460,6 +460,16 @@ describe('a fresh token', () => {
     await server.admin.unsafe(`drop policy "${rule}" on storage.objects`)
   })
 
+  it('that comes while the join is still looked at does not make the channel deaf', async () => {
+    const client = await clients.raw()
+    const [token, fresh] = [await server.token(randomUUID()), await server.token(randomUUID())]
+    const joined = client.reply(client.send('realtime:storage', 'phx_join', { access_token: token }))
+    client.send('realtime:storage', 'access_token', { access_token: fresh })
+    expect((await joined).payload.status).toBe('ok')
+    await upload('heard.txt')
+    expect((await client.event('storage.object.created')).payload.path).toBe('heard.txt')
+  })
+
   it('of null goes back to the key of the connection', async () => {
     const client = await clients.raw({ apikey: server.keys.serviceKey })
     const hidden = `h-${randomUUID()}`

@@ -87,30 +87,32 @@ export class Channel implements Subscriber {
    * @throws as `authorize` and `enter`; DatabaseUnavailable
    */
   async open(token: string | null): Promise<void> {
-    await this.authorize(token)
-    if (this.#isClosed || !this.#identity) return
+    const identity = await this.authorize(token)
+    if (this.#isClosed) return
     const { subscriptions, enter } = this.#options
-    this.#leave = enter(this.#identity)
+    this.#leave = enter(identity)
     const unsubscribe = await subscriptions.add(this)
     this.#unsubscribe = unsubscribe
     if (this.#isClosed) unsubscribe()
   }
 
   /**
-   * Goes on as whom this token proves.
+   * Goes on as whom this token proves, unless a newer one has come in the meantime.
    *
    * @param token null is the connection's own key
+   * @returns whom it proves
    * @throws InvalidToken, AccessDenied, AuthenticationUnavailable
    */
-  async authorize(token: string | null): Promise<void> {
+  async authorize(token: string | null): Promise<Identity> {
     const turn = ++this.#tokens
     const identity = await this.#options.identify(token)
     // The newest token counts, not the one that took longest to verify.
-    if (turn !== this.#tokens || this.#isClosed) return
+    if (turn !== this.#tokens || this.#isClosed) return identity
     this.#identity = identity
     this.#expiresAt = tokenExpiry(identity)
     this.#endExpiry?.()
     this.#endExpiry = atExpiry(this.#expiresAt, () => this.#options.onExpired(this))
+    return identity
   }
 
   /**
