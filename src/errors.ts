@@ -318,6 +318,7 @@ const table = {
     status: 503,
     message: 'Too many subscribers are connected; try again soon',
     wireCode: 'SlowDown',
+    compat: { http: 503 },
     headers: RETRY,
   },
   /** Of one subject, or one address: others have room. */

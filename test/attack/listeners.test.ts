@@ -6,29 +6,15 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { besideInnocent } from './support/innocent.ts'
 
-/** Of each caller: half of the connections, or of the subscribers, by the share. */
+/** Of each caller: a fifth of half of the connections, and of the subscribers. */
 const CONNECTIONS = 10
 const SUBSCRIBERS = 50
 
 let server: TestServer
 let leaving = new AbortController()
 const clients = new RealtimeClients(() => server)
-beforeAll(async () => {
-  server = await startTestServer({
-    STORAGE_MAX_CONNECTIONS: '100',
-    STORAGE_MAX_SUBSCRIBERS: String(SUBSCRIBERS * 5),
-    STORAGE_MAX_LISTENER_SHARE: '0.2',
-    STORAGE_TRUST_PROXY: 'true',
-  })
-})
-afterEach(async () => {
-  await clients.close()
-  leaving.abort()
-  leaving = new AbortController()
-})
-afterAll(() => server.close())
 
-/** A WebSocket from this address, as a proxy would tell it; null when it is refused, with what. */
+/** A WebSocket from this address, as a proxy would tell it; or what it is told instead. */
 async function from(address: string, apikey?: string): Promise<RawClient | string> {
   const options = { headers: { 'x-forwarded-for': address }, ...(apikey !== undefined && { apikey }) }
   return clients.raw(options).catch((error: Error) => error.message)
@@ -55,7 +41,26 @@ async function joinAll(client: RawClient, count: number, token?: string) {
 const TOO_MANY_OF_ONE = 'Unexpected server response: 429'
 const EXCESS = 'One caller may not listen so many times; close others first, or try again soon'
 
-describe('who has the public key cannot take what is for all listeners', () => {
+describe.each<[string, Record<string, string>]>([
+  ['by default', {}],
+  ['as Supabase', { STORAGE_COMPAT: 'supabase' }],
+])('%s, who has the public key cannot take what is for all listeners:', (_mode, env) => {
+  beforeAll(async () => {
+    server = await startTestServer({
+      ...env,
+      STORAGE_MAX_CONNECTIONS: '100',
+      STORAGE_MAX_SUBSCRIBERS: String(SUBSCRIBERS * 5),
+      STORAGE_MAX_LISTENER_SHARE: '0.2',
+      STORAGE_TRUST_PROXY: 'true',
+    })
+  })
+  afterEach(async () => {
+    await clients.close()
+    leaving.abort()
+    leaving = new AbortController()
+  })
+  afterAll(() => server.close())
+
   it('neither connections: one address has its share of them', async () => {
     const { result } = await besideInnocent(server, () => many(40, () => '203.0.113.7'))
     expect(result.in).toHaveLength(CONNECTIONS)
