@@ -3,8 +3,8 @@ import type { Access } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
 import { clientAddress } from './client-address.ts'
 import type { AppContext, Services } from './env.ts'
-import { shareOf } from './listeners.ts'
 import { requestTarget } from './request-path.ts'
+import { shareOf } from './share-of.ts'
 import type { Identity } from './token-verifier.ts'
 
 /**

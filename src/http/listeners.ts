@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import type { ListenerLimits } from '../config-limits.ts'
 import { Shares } from '../shares.ts'
-import type { Identity } from './token-verifier.ts'
 import { Unread } from './unread.ts'
 
 /** What those who listen to events may take of this process, by WebSocket or as server-sent events. */
@@ -41,13 +40,4 @@ export class Listeners {
       throw error
     }
   }
-}
-
-/** Whose share something counts to; null is the service, which may have all. */
-export function shareOf(
-  { role, subject }: Pick<Identity, 'role' | 'subject'>,
-  address: string,
-): string | null {
-  if (role === 'service_role') return null
-  return subject === null ? `address ${address}` : `subject ${subject}`
 }

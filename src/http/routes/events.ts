@@ -8,8 +8,8 @@ import { clientAddress } from '../client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from '../event-stream.ts'
 import { checkShape } from '../json-body.ts'
-import { shareOf } from '../listeners.ts'
 import { queryOf } from '../request-path.ts'
+import { shareOf } from '../share-of.ts'
 
 const querySchema = z.object({
   bucket: z.string().optional(),

@@ -8,9 +8,9 @@ import { anonymousCaller, requireCaller } from '../caller.ts'
 import { clientAddress } from '../client-address.ts'
 import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { shareOf } from '../listeners.ts'
 import { absoluteUrl } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
+import { shareOf } from '../share-of.ts'
 import {
   bringsPiece,
   checkPieceType,
