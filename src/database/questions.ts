@@ -11,7 +11,7 @@ export interface QuestionConnections {
 
 /** At once, of all askers and of each: one alone must not keep the others waiting. */
 export const QUESTIONS_AT_ONCE = 4
-const EACH_AT_ONCE = 2
+const EACH_AT_ONCE = 3
 
 /** Those that wait for a connection, of all askers and of each. */
 const WAITING = 2000
