@@ -146,7 +146,7 @@ export class EventStream implements Subscriber {
   #send(events: StorageEvent[]): void {
     const last = events.at(-1)
     if (last === undefined || this.#outgoing.writableEnded) return
-    for (const event of events) this.#write(eventBytes(event))
+    this.#write(listBytes(events))
     this.#position = last.position
   }
 
@@ -192,6 +192,22 @@ const NOTHING = Buffer.from(':\n\n')
 
 /** Of what is being handed out: all readers get the same. */
 const bytesOf = new WeakMap<StorageEvent | Gap, Buffer>()
+
+/** The list that was made last of those that begin with an event. */
+const lists = new WeakMap<StorageEvent, { events: StorageEvent[]; bytes: Buffer }>()
+
+/** One write costs a reader far less than one for each event, and most readers get the same list. */
+function listBytes(events: StorageEvent[]): Buffer {
+  const [first] = events
+  if (first === undefined) return Buffer.alloc(0)
+  const last = lists.get(first)
+  const isSame =
+    last?.events.length === events.length && last.events.every((event, index) => event === events[index])
+  if (isSame) return last.bytes
+  const bytes = events.length === 1 ? eventBytes(first) : Buffer.concat(events.map(eventBytes))
+  lists.set(first, { events, bytes })
+  return bytes
+}
 
 function eventBytes(event: StorageEvent): Buffer {
   return sharedBytes(event, () => {
