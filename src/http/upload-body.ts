@@ -4,6 +4,7 @@ import { Busboy, type BusboyHeaders } from '@fastify/busboy'
 import { StorageError } from '../errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
 import type { LateFields, UploadContent } from '../storage/upload-request.ts'
+import { FormFraming } from './form-framing.ts'
 import { headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { metadataFromHeader, metadataFromJson } from './user-metadata.ts'
@@ -50,8 +51,10 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): Uplo
 function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Promise<UploadContent> {
   return new Promise((resolve, reject) => {
     const fields = new Map<string, string>()
+    let framing: FormFraming
     let parser: InstanceType<typeof Busboy>
     try {
+      framing = new FormFraming(incoming.headers['content-type'] ?? '')
       parser = new Busboy({
         headers: incoming.headers as BusboyHeaders, // the content type is there: the caller has looked at it
         limits: { fields: MAX_FORM_FIELDS, fieldSize: MAX_FIELD_BYTES, files: 1 },
@@ -77,7 +80,7 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
     const fail = (error: Error) => {
       if (failure) return
       failure = error
-      incoming.unpipe(parser)
+      incoming.off('data', watch).unpipe(parser)
       breakOff(error)
       // Told at once, for the parser is about to tell the file's reader the same in its own words.
       file?.emit('error', error)
@@ -122,21 +125,37 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
     parser.on('filesLimit', () => fail(malformed('A form may hold one file')))
     parser.on('fieldsLimit', () => fail(malformed(`A form may hold ${MAX_FORM_FIELDS} fields`)))
     parser.on('error', (cause) => fail(malformed('The multipart body is malformed', cause)))
-    parser.on('finish', () => {
-      if (!file) return fail(malformed('The form holds no file'))
+    const watch = (bytes: Buffer) => {
       try {
+        framing.write(bytes)
+      } catch (error) {
+        fail(error as Error) // it throws StorageError only
+      }
+    }
+    let isParsed = false
+    const settle = () => {
+      if (!isParsed || !incoming.readableEnded || failure) return
+      try {
+        framing.end()
+        if (!file) throw malformed('The form holds no file')
         finish(formFields(fields))
       } catch (error) {
         fail(error as Error)
       }
+    }
+    parser.on('finish', () => {
+      isParsed = true
+      if (!failure) incoming.resume() // what stands behind the last part is not for the parser
+      settle()
     })
+    incoming.on('end', settle)
     incoming.on('error', (cause) =>
       fail(cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })),
     )
     incoming.on('close', () => {
       if (!incoming.readableEnded) fail(new StorageError('Aborted'))
     })
-    incoming.pipe(parser)
+    incoming.on('data', watch).pipe(parser) // the parser sees nothing that is not watched
   })
 }
 
