@@ -7,9 +7,15 @@ import { prematureClose } from './premature-close.ts'
  *
  * @param maxBytes in bytes
  * @param tooLarge makes what is thrown at the first byte too many
+ * @param signal ends the reading, with its reason
  * @throws the stream's own error, or one with code ERR_STREAM_PREMATURE_CLOSE when it ends without an 'end'
  */
-export function readBounded(stream: Readable, maxBytes: number, tooLarge: () => Error): Promise<Buffer> {
+export function readBounded(
+  stream: Readable,
+  maxBytes: number,
+  tooLarge: () => Error,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
@@ -32,6 +38,7 @@ export function readBounded(stream: Readable, maxBytes: number, tooLarge: () => 
     stream.on('error', fail)
     // Events that are past will not come again.
     if (stream.destroyed || stream.readableEnded) return onClose()
+    signal?.addEventListener('abort', () => fail(signal.reason), { once: true })
     stream.on('data', onData).on('end', onEnd).on('close', onClose)
   })
 }

@@ -11,9 +11,9 @@ import { createHttpServer, drainServer, listen } from './http/http-server.ts'
 import { Listeners } from './http/listeners.ts'
 import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
+import { UploadPlaces } from './http/upload-places.ts'
 import type { Keys } from './keys.ts'
 import { affordableConnections } from './open-file-limit.ts'
-import { Places } from './places.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
@@ -158,7 +158,7 @@ function buildApp(parts: AppParts) {
       connections,
       listeners,
       maxRequests: config.limits.requests,
-      uploads: new Places(config.limits.uploads, 'TooManyUploads'),
+      uploads: new UploadPlaces(config.limits),
       checks,
       maxFileSize,
       userBuckets,

@@ -67,13 +67,17 @@ export class BodyPace {
     this.#timer = undefined
   }
 
-  /** Ends a body, once, so that whoever reads it can still answer. Not one that does not wait for its client. */
+  /** Ends a body that waits for its client. */
   breakOff(incoming: IncomingMessage): void {
     if (!waitsForClient(incoming) || !this.#bodies.delete(incoming)) return
-    // Destroying it would take the connection away, and with it the answer.
-    if (incoming.listenerCount('error') > 0) incoming.emit('error', new StorageError('RequestTimeout'))
-    else incoming.socket.destroy()
+    breakOff(incoming)
   }
+}
+
+/** Ends a body so that whoever reads it can still answer: destroying it would take the connection away. */
+export function breakOff(incoming: IncomingMessage): void {
+  if (incoming.listenerCount('error') > 0) incoming.emit('error', new StorageError('RequestTimeout'))
+  else incoming.socket.destroy()
 }
 
 export function hasBody({ headers }: IncomingMessage): boolean {
@@ -81,13 +85,18 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /** Whether somebody reads the body as it comes. */
-function waitsForClient(incoming: IncomingMessage): boolean {
+export function waitsForClient(incoming: IncomingMessage): boolean {
   return incoming.readableFlowing === true && !incoming.complete
 }
 
 const inOneGo = new WeakSet<IncomingMessage>()
 
-/** Marks a body that is short, and kept in memory until all of it is there. */
-export function expectInOneGo(incoming: IncomingMessage): void {
+/**
+ * Marks a body that is short, and kept in memory until all of it is there; or the beginning of one.
+ *
+ * @returns says that it is there
+ */
+export function expectInOneGo(incoming: IncomingMessage): () => void {
   inOneGo.add(incoming)
+  return () => inOneGo.delete(incoming)
 }

@@ -1,7 +1,6 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Events } from '../events/open.ts'
-import type { Places } from '../places.ts'
 import type { BucketStorage } from '../storage/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -11,6 +10,7 @@ import type { Connections } from './connections.ts'
 import type { Listeners } from './listeners.ts'
 import type { RequestNotes } from './request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
+import type { UploadPlaces } from './upload-places.ts'
 
 /** What the routes call, handed down from the composition root. */
 export interface Services {
@@ -27,8 +27,7 @@ export interface Services {
   listeners: Listeners
   /** Most requests at once. */
   maxRequests: number
-  /** Places for uploads under way. */
-  uploads: Places
+  uploads: UploadPlaces
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

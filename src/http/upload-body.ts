@@ -4,6 +4,7 @@ import { Busboy, type BusboyHeaders } from '@fastify/busboy'
 import { StorageError } from '../errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
 import type { LateFields, UploadContent } from '../storage/upload-request.ts'
+import { expectInOneGo } from './body-pace.ts'
 import { FormFraming } from './form-framing.ts'
 import { headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
@@ -17,18 +18,20 @@ const MAX_FIELD_BYTES = 1024 * 1024
 const MAX_FIELDS_BYTES = MAX_FIELD_BYTES + 64 * 1024
 
 /**
- * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3).
+ * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3). What
+ * stands before a form's file has to come in one go.
  *
+ * @param admit takes a place for the upload
  * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidRequest when a form has no file
  */
-export async function readUploadBody(incoming: IncomingMessage): Promise<UploadContent> {
+export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
   const { headers } = incoming
   const robotsTag = parseRobotsTag(one(headers['x-robots-tag']))
   const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
-  return isForm ? readForm(incoming, robotsTag) : readRaw(incoming, robotsTag)
+  return isForm ? readForm(incoming, robotsTag, admit) : readRaw(incoming, robotsTag, admit)
 }
 
-function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): UploadContent {
+function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit: () => void): UploadContent {
   const { headers } = incoming
   const length = declaredLength(incoming)
   return {
@@ -39,6 +42,8 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): Uplo
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
     body: {
       stream: incoming,
+      hasArrived: () => incoming.complete,
+      admit,
       declaredSize: length,
       requestLength: length,
       discard: () => {}, // no parser holds the stream: what is left of it is read off behind the answer
@@ -48,7 +53,12 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined): Uplo
 }
 
 /** Reads a form up to its first file part. What stands behind the file is told by `late`. */
-function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Promise<UploadContent> {
+function readForm(
+  incoming: IncomingMessage,
+  robotsTag: string | undefined,
+  admit: () => void,
+): Promise<UploadContent> {
+  const beginningIsHere = expectInOneGo(incoming)
   return new Promise((resolve, reject) => {
     const fields = new Map<string, string>()
     let framing: FormFraming
@@ -97,6 +107,7 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
     })
     parser.on('file', (_field, stream, _fileName, _encoding, partType) => {
       file = stream
+      beginningIsHere()
       stream.on('error', () => {}) // it may break before anyone reads it, or without anyone ever reading it
       try {
         const known = formFields(fields)
@@ -108,6 +119,8 @@ function readForm(incoming: IncomingMessage, robotsTag: string | undefined): Pro
           userMetadata: known.userMetadata,
           body: {
             stream,
+            hasArrived: () => incoming.complete,
+            admit,
             declaredSize: null,
             requestLength: declaredLength(incoming),
             late: () => late,

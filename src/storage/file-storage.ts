@@ -14,6 +14,7 @@ import {
 } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
+import { isSettledWithin } from '../settled-within.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
@@ -42,6 +43,9 @@ export interface FileStorageOptions extends ObjectReadsOptions {
 
 /** A small body is read first and takes one transaction (design §3). In bytes, of the request. */
 const SMALL_BODY = 256 * 1024
+
+/** A small body that does not dawdle is here by then; others cost one more question to the database. In milliseconds. */
+const ON_ITS_WAY_MS = 100
 
 /** Names per transaction of a bulk delete (contract §3.8). */
 const DELETE_BATCH = 500
@@ -83,7 +87,7 @@ export class FileStorage {
    * so that nobody knows, the bytes stay until the cleanup can tell.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, KeyAlreadyExists,
-   *   PreconditionFailed, StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
+   *   PreconditionFailed, TooManyUploads, StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { body } = sent
@@ -110,10 +114,13 @@ export class FileStorage {
   }
 
   /** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
-  async #storeSmall(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
-    const bytes = await readBounded(request.body.stream, maxBytes, () => new StorageError('EntityTooLarge'))
-    const complete = { ...request, ...(await request.body.late()) }
-    this.#checkDeclared(bucket, complete)
+  async #storeSmall(caller: Caller, arrival: Arrival): Promise<Stored> {
+    const { request, at, maxBytes } = arrival
+    const { body } = request
+    const { bytes, complete } = body.hasArrived()
+      ? await this.#readSmall(arrival)
+      : await this.#awaitSmall(caller, arrival)
+    body.admit()
     const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
     const object = uploadedObject(caller, complete, at, written, this.#options.now())
     try {
@@ -127,11 +134,39 @@ export class FileStorage {
     }
   }
 
+  async #readSmall({ request, bucket, maxBytes }: Arrival, signal?: AbortSignal) {
+    const tooLarge = () => new StorageError('EntityTooLarge')
+    const bytes = await readBounded(request.body.stream, maxBytes, tooLarge, signal)
+    const complete = { ...request, ...(await request.body.late()) }
+    this.#checkDeclared(bucket, complete)
+    return { bytes, complete }
+  }
+
+  /** Reads a small body that is still on its way. Whether it is worth waiting for is for the policies to say. */
+  async #awaitSmall(caller: Caller, arrival: Arrival) {
+    const { request } = arrival
+    const { condition, body } = request
+    const reading = new AbortController()
+    const read = this.#readSmall(arrival, reading.signal)
+    try {
+      if (!(await isSettledWithin(read, ON_ITS_WAY_MS))) {
+        await this.#begin(caller, intendedWrite(caller, request), null, condition)
+        body.admit()
+      }
+      return await read
+    } catch (error) {
+      reading.abort(error)
+      throw error
+    }
+  }
+
   /** Steps 3 to 7 for a stream. */
   async #storeStream(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
     await this.#begin(caller, intendedWrite(caller, request), at, request.condition)
     return this.#whileListed(at, async () => {
+      request.body.admit()
+
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
       const complete = { ...request, ...(await request.body.late()) }
@@ -147,7 +182,7 @@ export class FileStorage {
   #begin(
     caller: Caller,
     write: IntendedWrite,
-    at: Location,
+    at: Location | null,
     condition: WriteCondition | undefined,
   ): Promise<void> {
     const database = this.#database

@@ -144,8 +144,8 @@ export class ResumableUploads {
    *
    * @throws NoSuchUpload, UploadGone, AccessDenied, UploadFinished, LockTimeout, OffsetConflict, NoSuchBucket,
    *   EntityTooLarge, InvalidMimeType, KeyAlreadyExists, PreconditionFailed, InvalidRequest, ChecksumMismatch,
-   *   StorageFull, BackendUnavailable; ResourceLocked when another request has taken over, Aborted when the body breaks: both keep
-   *   what has come
+   *   StorageFull, BackendUnavailable, TooManyUploads; ResourceLocked when another request has taken over, Aborted when
+   *   the body breaks: both keep what has come
    */
   async append(uploader: Uploader, address: UploadAddress, piece: Piece): Promise<ToldStatus> {
     const upload = await this.#ask(uploader, address)
@@ -216,6 +216,7 @@ export class ResumableUploads {
 
   /** Adds a piece, or only makes the object when all bytes are here. */
   async #append(upload: ResumableUpload, uploader: Uploader, piece: Piece | undefined): Promise<ToldStatus> {
+    piece?.admit()
     const { caller, bucketUid } = uploader
     const upsert = upload.content.upsert ?? uploader.upsert
     const state = await this.#holding(upload, uploader, (taken, signal) =>

@@ -43,6 +43,8 @@ export interface Piece {
   length: number | null
   /** What the bytes of this piece must have, or none of them is kept. */
   checksum: Checksum | undefined
+  /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
+  admit(): void
 }
 
 export interface Checksum {

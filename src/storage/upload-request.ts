@@ -30,6 +30,10 @@ export type UploadContent = Omit<UploadRequest, 'bucket' | 'bucketUid' | 'name' 
 export interface UploadBody {
   /** The object's bytes. */
   stream: Readable
+  /** Whether all of the request is here, so that reading it waits for nobody. */
+  hasArrived(): boolean
+  /** Takes the upload's place, once the policies have allowed it. Twice is as once. @throws TooManyUploads */
+  admit(): void
   /** Gives up on bytes that will not be read, so that the request can be answered. */
   discard(): void
   /** Length of the object in bytes when the request declares exactly that, else null. */

@@ -49,8 +49,9 @@ export function objectRoutes(services: Services) {
     const target = objectTarget(c.req.path, '/object/')
     logTarget(c, target.bucket, target.name)
     const condition = writeCondition(c.env.incoming.headers)
-    const stored = await services.uploads.during(async () => {
-      const content = await readUploadBody(c.env.incoming)
+    const { incoming } = c.env
+    const stored = await services.uploads.during(incoming, async (admit) => {
+      const content = await readUploadBody(incoming, admit)
       return files.upload(caller, { ...content, ...target, upsert, condition })
     })
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })

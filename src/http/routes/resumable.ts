@@ -95,8 +95,9 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const remembered = { ...content, ...(condition && { condition }) }
     const share = shareOf(isSigned ? ANYBODY : uploader.caller, clientAddress(incoming, services.trustProxy))
     const request = { bucket, name, length, uploadMetadata, content: remembered, share }
-    const creating = () => resumable.create(uploader, request, piece)
-    const { version, ...status } = await (piece ? services.uploads.during(creating) : creating())
+    const { version, ...status } = await (piece
+      ? services.uploads.during(incoming, (admit) => resumable.create(uploader, request, { ...piece, admit }))
+      : resumable.create(uploader, request, undefined))
     return c.body(null, 201, {
       Location: absoluteUrl(c, services, `${path}/${uploadId({ bucket, name, version })}`),
       ...(piece && { 'Upload-Offset': String(status.offset) }),
@@ -125,7 +126,9 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const offset = numberIn(incoming, 'upload-offset')
     if (offset === null) throw new StorageError('InvalidRequest', { message: 'Upload-Offset is required' })
     const piece = pieceOf(c, offset, numberIn(incoming, 'upload-length'))
-    const status = await services.uploads.during(() => resumable.append(uploader, address, piece))
+    const status = await services.uploads.during(incoming, (admit) =>
+      resumable.append(uploader, address, { ...piece, admit }),
+    )
     return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })
   })
 
@@ -164,7 +167,7 @@ function addressOf(c: AppContext): UploadAddress {
 }
 
 /** @throws InvalidRequest when its checksum is malformed */
-function pieceOf(c: AppContext, offset: number, length: number | null): Piece {
+function pieceOf(c: AppContext, offset: number, length: number | null): Omit<Piece, 'admit'> {
   const { incoming } = c.env
   return { body: incoming, size: declaredLength(incoming), offset, length, checksum: checksumIn(incoming) }
 }

@@ -48,8 +48,9 @@ export function signRoutes(services: Services) {
       const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
       const grant = urls.checkUpload(token, bucket, name)
       const condition = writeCondition(c.env.incoming.headers)
-      const stored = await services.uploads.during(async () =>
-        urls.upload(caller, grant, { ...(await readUploadBody(c.env.incoming)), condition }),
+      const { incoming } = c.env
+      const stored = await services.uploads.during(incoming, async (admit) =>
+        urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
       )
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })
