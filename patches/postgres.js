@@ -12,6 +12,10 @@
  * - connects again without a pause for as long as PostgreSQL, or what stands before it, closes what it accepts, and
  *   lets its callers wait.
  *
+ * And without any loss it forgets who has begun a transaction if the `begin` fills what may be under
+ * way on the connection (a hundred statements, or what the socket takes): the transaction then fails beyond the reach of
+ * any `catch`, and stays open under the statements of others.
+ *
  * To be dropped once a release has all of it; a release that does not fit these texts stops the installation, and so
  * does a driver that was repaired by another version of this file.
  */
@@ -22,6 +26,22 @@ const DRIVER = new URL('../node_modules/postgres/src/', import.meta.url)
 
 const REPAIRS = {
   'connection.js': [
+    [
+      `      return write(toBuffer(q))
+        && !q.describeFirst
+        && !q.cursorFn
+        && sent.length < max_pipeline
+        && (!q.options.onexecute || q.options.onexecute(connection))
+`,
+      `      const flows = write(toBuffer(q))
+      if (q.options.onexecute)
+        return q.options.onexecute(connection)
+      return flows
+        && !q.describeFirst
+        && !q.cursorFn
+        && sent.length < max_pipeline
+`,
+    ],
     [
       `    if (stream)
       return queryError(q, Errors.generic('COPY_IN_PROGRESS'`,
