@@ -1,10 +1,10 @@
 import { StorageError } from './errors.ts'
 
 export interface TurnsOptions {
-  /** Works at once. */
-  places: number
-  /** Of these, for one asker. */
+  /** Places of one asker, at most. */
   placesEach: number
+  /** Works of one asker in one place, one behind the other, as long as they are quick. */
+  depth: number
   /** Works that wait for a place. */
   waiting: number
   /** Of these, of one asker. */
@@ -13,88 +13,124 @@ export interface TurnsOptions {
   waitMs: number
 }
 
-interface Asker {
+/** Nothing is put behind a work that has run for so long. In milliseconds. */
+const STUCK_MS = 20
+
+interface Seat<Place> {
+  place: Place
+  /** Whose work is under way there; undefined when none is. */
+  asker: Asker<Place> | undefined
+  underWay: number
+  /** When it was last taken, or something was done there. */
+  movedAt: number
+}
+
+interface Asker<Place> {
   name: string
-  running: number
-  /** Each is called when its turn has come. */
-  waiting: (() => void)[]
+  seats: number
+  /** Each is told where, when its turn has come. */
+  waiting: ((seat: Seat<Place>) => void)[]
 }
 
 /**
- * Places for work that takes long. Free ones go to the askers in turn, and nobody has all of them: who asks for much
+ * Places for work that may take long. Free ones go to the askers in turn, and nobody has all of them: who asks for much
  * waits behind what they have asked for themselves.
  */
-export class Turns {
+export class Turns<Place> {
   readonly #options: TurnsOptions
-  /** Whose work runs or waits; first comes whose last turn, or arrival, is longest ago. */
-  readonly #askers = new Map<string, Asker>()
-  #running = 0
+  readonly #seats: Seat<Place>[]
+  /** Whose work is under way or waits; first comes whose last turn, or arrival, is longest ago. */
+  readonly #askers = new Map<string, Asker<Place>>()
   #waiting = 0
 
-  constructor(options: TurnsOptions) {
+  constructor(places: Place[], options: TurnsOptions) {
     this.#options = options
+    this.#seats = places.map((place) => ({ place, asker: undefined, underWay: 0, movedAt: 0 }))
   }
 
   /** Runs `work` when it is the asker's turn. @throws TooManyQuestions, before `work` has begun */
-  async during<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const asker = this.#askers.get(name) ?? { name, running: 0, waiting: [] }
-    if (this.#hasPlaceFor(asker)) this.#begin(asker)
-    else await this.#turnOf(asker)
+  async during<T>(name: string, work: (place: Place) => Promise<T>): Promise<T> {
+    const asker = this.#askers.get(name) ?? { name, seats: 0, waiting: [] }
+    const seat = (asker.waiting.length === 0 && this.#take(asker)) || (await this.#turnOf(asker))
     try {
-      return await work()
+      return await work(seat.place)
     } finally {
-      asker.running--
-      this.#running--
-      this.#forgetIdle(asker)
-      this.#giveTurn()
+      this.#leave(seat, asker)
     }
   }
 
-  #hasPlaceFor({ running }: Asker): boolean {
-    return this.#running < this.#options.places && running < this.#options.placesEach
+  /** A free place, or one where the asker's own work moves on, if nobody else waits. */
+  #take(asker: Asker<Place>): Seat<Place> | undefined {
+    const seat = this.#freeSeat(asker) ?? this.#movingSeat(asker)
+    if (!seat) return undefined
+    if (seat.underWay === 0) {
+      seat.asker = asker
+      seat.movedAt = performance.now()
+      asker.seats++
+    }
+    seat.underWay++
+    this.#askers.delete(asker.name)
+    this.#askers.set(asker.name, asker) // behind all others from now on
+    return seat
   }
 
-  /** Takes a place, and goes behind all others who ask. */
-  #begin(asker: Asker): void {
-    asker.running++
-    this.#running++
-    this.#askers.delete(asker.name)
-    this.#askers.set(asker.name, asker)
+  #freeSeat({ seats }: Asker<Place>): Seat<Place> | undefined {
+    return seats < this.#options.placesEach ? this.#seats.find(({ underWay }) => underWay === 0) : undefined
+  }
+
+  #movingSeat(asker: Asker<Place>): Seat<Place> | undefined {
+    if (asker.waiting.length < this.#waiting) return undefined
+    const since = performance.now() - STUCK_MS
+    return this.#seats.find(
+      (seat) => seat.asker === asker && seat.underWay < this.#options.depth && seat.movedAt > since,
+    )
+  }
+
+  #leave(seat: Seat<Place>, asker: Asker<Place>): void {
+    seat.underWay--
+    seat.movedAt = performance.now()
+    if (seat.underWay === 0) {
+      seat.asker = undefined
+      asker.seats--
+      this.#forgetIdle(asker)
+    }
+    this.#giveTurns()
   }
 
   /** Resolves with a place taken. */
-  async #turnOf(asker: Asker): Promise<void> {
+  async #turnOf(asker: Asker<Place>): Promise<Seat<Place>> {
     const { waiting, waitingEach, waitMs } = this.#options
     if (this.#waiting >= waiting || asker.waiting.length >= waitingEach) throw tooMany()
     this.#askers.set(asker.name, asker)
     this.#waiting++
-    let timer: NodeJS.Timeout | undefined
-    try {
-      await new Promise<void>((resolve, reject) => {
-        asker.waiting.push(resolve)
-        timer = setTimeout(() => {
-          asker.waiting.splice(asker.waiting.indexOf(resolve), 1)
-          this.#forgetIdle(asker)
-          reject(tooMany())
-        }, waitMs)
-      })
-    } finally {
-      clearTimeout(timer)
-      this.#waiting--
-    }
+    return new Promise((resolve, reject) => {
+      const turn = (seat: Seat<Place>) => {
+        clearTimeout(timer)
+        this.#waiting--
+        resolve(seat)
+      }
+      const timer = setTimeout(() => {
+        asker.waiting.splice(asker.waiting.indexOf(turn), 1)
+        this.#waiting--
+        this.#forgetIdle(asker)
+        reject(tooMany())
+      }, waitMs)
+      asker.waiting.push(turn)
+    })
   }
 
-  #giveTurn(): void {
+  #giveTurns(): void {
     for (const asker of this.#askers.values()) {
-      if (asker.waiting.length === 0 || !this.#hasPlaceFor(asker)) continue
-      this.#begin(asker)
-      asker.waiting.shift()?.()
-      return
+      const [turn] = asker.waiting
+      const seat = turn && this.#take(asker) // goes to the end, and comes once more in this loop
+      if (!seat) continue
+      asker.waiting.shift()
+      turn(seat)
     }
   }
 
-  #forgetIdle({ name, running, waiting }: Asker): void {
-    if (running === 0 && waiting.length === 0) this.#askers.delete(name)
+  #forgetIdle({ name, seats, waiting }: Asker<Place>): void {
+    if (seats === 0 && waiting.length === 0) this.#askers.delete(name)
   }
 }
 

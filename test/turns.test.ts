@@ -1,11 +1,13 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Turns } from '../src/turns.ts'
 
 const tooMany = expect.objectContaining({ name: 'StorageError', code: 'TooManyQuestions' })
-const LIMITS = { places: 4, placesEach: 2, waiting: 20, waitingEach: 10, waitMs: 60_000 }
+const LIMITS = { placesEach: 2, depth: 1, waiting: 20, waitingEach: 10, waitMs: 60_000 }
+
+const places = (count: number) => Array.from({ length: count }, (_, index) => index)
 
 /** Works that end when they are told to, and who has begun one, in order. */
-function works(turns: Turns) {
+function works(turns: Turns<number>) {
   const begun: string[] = []
   const ends: (() => void)[] = []
   const ask = (name: string) =>
@@ -27,7 +29,7 @@ const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 describe('turns', () => {
   it('leave places for others, however much one asks', async () => {
-    const { begun, ask, finish } = works(new Turns(LIMITS))
+    const { begun, ask, finish } = works(new Turns(places(4), LIMITS))
     const greedy = Array.from({ length: 8 }, () => ask('greedy'))
     await settled()
     expect(begun).toEqual(['greedy', 'greedy'])
@@ -40,7 +42,7 @@ describe('turns', () => {
   })
 
   it('come round: who has just come does not wait behind all that another has asked', async () => {
-    const { begun, ask, finish } = works(new Turns({ ...LIMITS, places: 1, placesEach: 1 }))
+    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, placesEach: 1 }))
     const asked = [ask('a'), ask('a'), ask('a'), ask('b'), ask('c'), ask('b')]
     await settled()
     await finish()
@@ -49,7 +51,7 @@ describe('turns', () => {
   })
 
   it('are refused to who has too many that wait, and to all when all together have', async () => {
-    const turns = new Turns({ places: 1, placesEach: 1, waiting: 3, waitingEach: 2, waitMs: 60_000 })
+    const turns = new Turns(places(1), { ...LIMITS, waiting: 3, waitingEach: 2 })
     const { ask, finish } = works(turns)
     const asked = [ask('a'), ask('a'), ask('a')]
     await expect(ask('a')).rejects.toEqual(tooMany)
@@ -61,7 +63,7 @@ describe('turns', () => {
   })
 
   it('are not waited for longer than is said, and go on for the others', async () => {
-    const { begun, ask, finish } = works(new Turns({ ...LIMITS, places: 1, waitMs: 1 }))
+    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, waitMs: 1 }))
     const first = ask('a')
     const waited = await Promise.allSettled([ask('a'), ask('b')])
     for (const each of waited) expect(each).toEqual({ status: 'rejected', reason: tooMany })
@@ -74,8 +76,32 @@ describe('turns', () => {
     expect(begun).toEqual(['a', 'b'])
   })
 
+  it('let quick works of one asker stand one behind the other, until somebody else waits', async () => {
+    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, depth: 3 }))
+    const asked = [ask('a'), ask('a'), ask('b'), ask('a')]
+    await settled()
+    expect(begun).toEqual(['a', 'a'])
+    await finish()
+    await Promise.all(asked)
+    expect(begun).toEqual(['a', 'a', 'a', 'b'])
+  })
+
+  it('put nothing behind a work that takes long', async () => {
+    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, depth: 3 }))
+    vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValue(1000)
+    try {
+      const asked = [ask('a'), ask('a')]
+      await settled()
+      expect(begun).toEqual(['a'])
+      await finish()
+      await Promise.all(asked)
+    } finally {
+      vi.restoreAllMocks()
+    }
+  })
+
   it('are given back by a work that fails', async () => {
-    const turns = new Turns({ ...LIMITS, places: 1 })
+    const turns = new Turns(places(1), LIMITS)
     const failing = turns.during('a', () => Promise.reject(new Error('broken')))
     await expect(failing).rejects.toThrow('broken')
     expect(await turns.during('b', async () => 'done')).toBe('done')

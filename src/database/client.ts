@@ -103,11 +103,13 @@ export function openDatabase(
     Array.from({ length: forHotReads }, () => connect({ max: 1 })),
     sql,
   )
-  const forQuestions = connect({
-    max: QUESTIONS_AT_ONCE,
-    connection: { ...settings.connection, statement_timeout: questionMs },
-  })
-  const questions = new Questions({ sql: forQuestions, drizzle: drizzle(forQuestions) }, questionMs)
+  const forQuestions = Array.from({ length: QUESTIONS_AT_ONCE }, () =>
+    connect({ max: 1, connection: { ...settings.connection, statement_timeout: questionMs } }),
+  )
+  const questions = new Questions(
+    forQuestions.map((client) => ({ sql: client, drizzle: drizzle(client) })),
+    questionMs,
+  )
   const openSession: Database['openSession'] = (onNotify) => {
     const lost = new AbortController()
     setMaxListeners(0, lost.signal) // each lock of the session listens

@@ -4,7 +4,7 @@ import { hasCode, StorageError } from '../errors.ts'
 import { Turns } from '../turns.ts'
 
 /** Where a question is asked. */
-export interface QuestionConnections {
+export interface QuestionConnection {
   sql: postgres.Sql
   drizzle: PostgresJsDatabase
 }
@@ -12,6 +12,9 @@ export interface QuestionConnections {
 /** At once, of all askers and of each: one alone must not keep the others waiting. */
 export const QUESTIONS_AT_ONCE = 4
 const EACH_AT_ONCE = 3
+
+/** Of one asker on one connection, one behind the other: quick ones cost less so, and two slow ones are a long turn. */
+const DEPTH = 2
 
 /** Those that wait for a connection, of all askers and of each. */
 const WAITING = 2000
@@ -22,20 +25,23 @@ const EACH_WAITING = 500
  * own, so that nothing else ever waits behind one, and little time.
  */
 export class Questions {
-  readonly #connections: QuestionConnections
+  readonly #connections: QuestionConnection[]
   readonly #timeoutMs: number
-  readonly #turns: Turns
+  readonly #turns: Turns<QuestionConnection>
 
-  /** @param timeoutMs after which the connections' own limit ends a question; waiting for one takes no longer either */
-  constructor(connections: QuestionConnections, timeoutMs: number) {
+  /**
+   * @param connections clients of one connection each, which connect when they are first used
+   * @param timeoutMs after which their own limit ends a question
+   */
+  constructor(connections: QuestionConnection[], timeoutMs: number) {
     this.#connections = connections
     this.#timeoutMs = timeoutMs
-    this.#turns = new Turns({
-      places: QUESTIONS_AT_ONCE,
+    this.#turns = new Turns(connections, {
       placesEach: EACH_AT_ONCE,
+      depth: DEPTH,
       waiting: WAITING,
       waitingEach: EACH_WAITING,
-      waitMs: timeoutMs,
+      waitMs: DEPTH * timeoutMs, // as long as the turn before may be
     })
   }
 
@@ -43,10 +49,10 @@ export class Questions {
    * @param asker whose turn it takes
    * @throws TooManyQuestions, DatabaseTimeout
    */
-  async ask<T>(asker: string, question: (connections: QuestionConnections) => Promise<T>): Promise<T> {
-    return this.#turns.during(asker, async () => {
+  async ask<T>(asker: string, question: (connection: QuestionConnection) => Promise<T>): Promise<T> {
+    return this.#turns.during(asker, async (connection) => {
       try {
-        return await question(this.#connections)
+        return await question(connection)
       } catch (error) {
         throw hasCode(error, 'DatabaseTimeout') ? this.#tooLong(error) : error
       }
@@ -61,6 +67,6 @@ export class Questions {
   }
 
   async close(options: { timeout: number }): Promise<void> {
-    await this.#connections.sql.end(options)
+    await Promise.all(this.#connections.map(({ sql }) => sql.end(options)))
   }
 }
