@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { expect } from 'vitest'
 import { RawClient } from '../../realtime/clients.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { BOUNDARY, file, form } from '../../support/multipart.ts'
@@ -152,8 +153,13 @@ export const OPERATIONS: Record<string, Operation> = {
     return status(cell.ask('POST', '/object/copy', { body }))
   },
   delete: (cell) => status(cell.ask('DELETE', `/object/${cell.object}`)),
-  'delete many': async (cell) =>
-    shows('photo.txt', await cell.ask('DELETE', `/object/${cell.bucket}`, { body: { prefixes: [NAME] } })),
+  'delete many': async (cell) => {
+    const before = await cell.facts()
+    const response = await cell.ask('DELETE', `/object/${cell.bucket}`, { body: { prefixes: [NAME] } })
+    const outcome = await shows('photo.txt', response)
+    expect((await cell.facts()) === before, 'nothing has changed').toBe(outcome !== 200)
+    return outcome
+  },
   'resumable, begin': (cell) =>
     status(cell.ask('POST', '/upload/resumable', { headers: tusCreation(cell, 'album/new.txt') })),
   'resumable, ask how far': async (cell) => status(cell.ask('HEAD', await begun(cell), { headers: TUS })),
