@@ -230,7 +230,8 @@ export class ResumableUploads {
     try {
       const upload = await findResumableUpload(this.#database, version)
       if (upload?.state !== 'open') return
-      await this.#holding(upload, uploader, (taken) => this.#pieces.discard(upload.at, taken))
+      const alone = { ...uploader, gone: new AbortController().signal } // the client may well be gone
+      await this.#holding(upload, alone, (taken) => this.#pieces.discard(upload.at, taken))
     } catch (error) {
       this.#options.logger.warn({ err: error, version }, 'a failed upload is left to the cleanup')
     }

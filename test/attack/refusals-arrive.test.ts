@@ -20,7 +20,11 @@ let holder: RawConnection
 
 beforeAll(async () => {
   server = await startTestServer()
-  full = await startTestServer({ STORAGE_MAX_UPLOADS: '1', STORAGE_IDLE_TIMEOUT: '1h' })
+  full = await startTestServer({
+    STORAGE_MAX_UPLOADS: '1',
+    STORAGE_IDLE_TIMEOUT: '1h',
+    STORAGE_MIN_UPLOAD_RATE: '0',
+  })
   auth = `Authorization: Bearer ${server.keys.serviceKey}`
   await server.createBucket('box')
   await server.createBucket('small', { file_size_limit: 1000 })
