@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Lingering, type LingeringLimits } from '../../src/http/lingering.ts'
 import { RawConnection, rawRequest } from '../support/raw-http.ts'
@@ -44,6 +45,7 @@ async function sendOn(connection: RawConnection, isOver: () => boolean): Promise
   while (!isOver()) {
     await connection.send(PIECE)
     sent += PIECE.length
+    await setImmediate() // a connection that is gone takes all at once, and nobody else gets a turn
   }
   return sent
 }
