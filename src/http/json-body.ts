@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { JsonTooComplex, parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
@@ -10,18 +10,6 @@ const MAX_JSON_BYTES = 64 * 1024
 
 /** Of what is about many objects at once: room for a thousand of the longest names. In bytes. */
 export const MAX_BULK_BYTES = 2 * 1024 * 1024
-
-/** A list of 1 to `max` objects' names. It is counted first, so that what is too long is not looked into. */
-export function nameList(max: number) {
-  return z.preprocess(
-    (value, context) => {
-      if (!Array.isArray(value) || value.length <= max) return value
-      context.addIssue({ code: 'custom', message: `must name at most ${max} objects` })
-      return z.NEVER
-    },
-    z.array(z.string()).min(1, 'must name at least one object'),
-  )
-}
 
 /**
  * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).

@@ -8,6 +8,7 @@ import { askerOf, requireCaller } from '../caller.ts'
 import { checkConditions, refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, readJson } from '../json-body.ts'
+import { flag, optional, textList } from '../json-fields.ts'
 import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { decodeSegment, queryOf } from '../request-path.ts'
@@ -20,18 +21,18 @@ const sizeLimit = z.union(
 )
 
 const settingsSchema = z.object({
-  policy: z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`).optional(),
-  public: z.boolean('must be true or false').nullish(),
+  policy: optional(z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`)),
+  public: flag().nullish(),
   file_size_limit: sizeLimit.optional(),
   max_file_size: sizeLimit.optional(),
-  allowed_mime_types: z.array(z.string(), 'must be an array of MIME types').nullish(),
+  allowed_mime_types: textList(z.array(z.string(), 'must be an array of MIME types')).nullish(),
 })
 
 const createSchema = settingsSchema.extend({
   name: z.string('must be a string'),
-  id: z.string('must be a string').optional(),
-  type: z.enum(['STANDARD', 'ANALYTICS']).optional(),
-  versioning_status: z.enum(['DISABLED', 'ENABLED']).optional(),
+  id: optional(z.string('must be a string')),
+  type: optional(z.enum(['STANDARD', 'ANALYTICS'])),
+  versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])),
 })
 
 /** Contract §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */

@@ -4,6 +4,7 @@ import type { ListEntry } from '../../database/listing.ts'
 import { askerOf, requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
 import { readJson } from '../json-body.ts'
+import { flag, integer, optional } from '../json-fields.ts'
 import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { objectTarget } from '../request-path.ts'
@@ -13,10 +14,11 @@ const text = z.string('must be a string').max(4096, 'is too long')
 
 /** Contract §3.12. */
 const MAX_LIST = 1500
+const DEFAULT_LIST = 100
 const listSchema = z.object({
   prefix: text,
-  limit: z.int().min(1).default(100),
-  offset: z.int().min(0).max(2_000_000_000).default(0),
+  limit: optional(integer(z.int().min(1))),
+  offset: optional(integer(z.int().min(0).max(2_000_000_000))),
   search: text.nullish(),
   sortBy: z
     .object({
@@ -30,9 +32,9 @@ const listSchema = z.object({
 const MAX_PAGE = 1000
 const pageSchema = z.object({
   prefix: text.nullish(),
-  limit: z.int().min(1).default(MAX_PAGE),
+  limit: optional(integer(z.int().min(1))),
   cursor: z.string().nullish(),
-  with_delimiter: z.boolean().nullish(),
+  with_delimiter: optional(flag()),
   sortBy: z
     .object({ column: z.enum(['name', 'updated_at', 'created_at']).nullish(), order: order.nullish() })
     .nullish(),
@@ -50,8 +52,8 @@ export function listRoutes(services: Services) {
       const entries = await lists.level(caller, askerOf(c, services, caller), bucket, {
         prefix: body.prefix,
         search: body.search ?? '',
-        limit: Math.min(body.limit, MAX_LIST),
-        offset: body.offset,
+        limit: Math.min(body.limit ?? DEFAULT_LIST, MAX_LIST),
+        offset: body.offset ?? 0,
         column: body.sortBy?.column ?? 'name',
         order: body.sortBy?.order ?? 'asc',
       })
@@ -66,7 +68,7 @@ export function listRoutes(services: Services) {
       const { entries, next } = await lists.page(caller, askerOf(c, services, caller), bucket, {
         prefix: body.prefix ?? '',
         delimited,
-        limit: Math.min(body.limit, MAX_PAGE),
+        limit: Math.min(body.limit ?? MAX_PAGE, MAX_PAGE),
         cursor: body.cursor ?? undefined,
         column: body.sortBy?.column ?? 'name',
         order: body.sortBy?.order ?? 'asc',

@@ -7,7 +7,8 @@ import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import { refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { headerValue } from '../header-value.ts'
-import { MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
+import { MAX_BULK_BYTES, readJson } from '../json-body.ts'
+import { flag, nameList, optional } from '../json-fields.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
 import { logTarget } from '../request-log.ts'
@@ -28,7 +29,7 @@ const moveSchema = z.object({
 })
 
 const copySchema = moveSchema.extend({
-  copyMetadata: z.boolean().nullish(),
+  copyMetadata: optional(flag()),
   metadata: z
     .object({
       cacheControl: z.string().nullish(),
@@ -123,8 +124,8 @@ export function objectRoutes(services: Services) {
             body.copyMetadata === false
               ? {
                   contentType: parseContentType(body.metadata?.mimetype ?? undefined),
-                  cacheControl: optional(body.metadata?.cacheControl, headerValue),
-                  contentEncoding: optional(body.metadata?.contentEncoding, headerValue),
+                  cacheControl: parsed(body.metadata?.cacheControl, headerValue),
+                  contentEncoding: parsed(body.metadata?.contentEncoding, headerValue),
                   userMetadata: metadataFromHeader(c.req.header('x-metadata')) ?? null,
                 }
               : undefined,
@@ -170,7 +171,7 @@ function route(body: z.infer<typeof moveSchema>) {
   }
 }
 
-function optional<T>(text: string | null | undefined, parse: (text: string) => T): T | undefined {
+function parsed<T>(text: string | null | undefined, parse: (text: string) => T): T | undefined {
   return text == null ? undefined : parse(text)
 }
 

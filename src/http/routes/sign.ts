@@ -5,7 +5,8 @@ import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
 import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, MAX_BULK_BYTES, nameList, readJson } from '../json-body.ts'
+import { checkShape, MAX_BULK_BYTES, readJson } from '../json-body.ts'
+import { integer, nameList } from '../json-fields.ts'
 import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
@@ -16,7 +17,7 @@ import { readUploadBody } from '../upload-body.ts'
 import { uploadResponse } from '../upload-response.ts'
 import { metadataFromHeader } from '../user-metadata.ts'
 
-const seconds = z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')
+const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'))
 const signSchema = z.object({ expiresIn: seconds })
 /** Contract §3.11. */
 const signManySchema = signSchema.extend({ paths: nameList(1000) })
@@ -106,11 +107,7 @@ async function readExpiry<T extends { expiresIn: number }>(
   const inQuery = queryOf(c.env.incoming).get('expires_in')
   if (inQuery === null) return readJson(c.env.incoming, schema, limit)
   const body = await readJson(c.env.incoming, z.looseObject({}), limit)
-  return checkShape(
-    'body',
-    { expiresIn: /^\d{1,10}$/.test(inQuery) ? Number(inQuery) : inQuery, ...body },
-    schema,
-  )
+  return checkShape('body', { expiresIn: inQuery, ...body }, schema)
 }
 
 /** Of the upload to come; JSON is what storage-js sends with this request itself. */
