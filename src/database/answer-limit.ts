@@ -48,17 +48,19 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
     return new Promise((resolve, reject) => {
       if (abandoned >= MOST_ABANDONED) throw noAnswer()
       let isLate = false
+      let isOver = false // before `work` has ended, when the connection was lost
       let timer: NodeJS.Timeout | undefined
       const onLate = () => {
-        if (isLate) return
+        if (isLate || isOver) return
         isLate = true
         abandoned++
         reject(noAnswer())
       }
       const wait = () => {
-        timer = setTimeout(onLate, limitMs)
+        if (!isLate && !isOver) timer = setTimeout(onLate, limitMs)
       }
       const onOver = () => {
+        isOver = true
         clearTimeout(timer)
         if (isLate) abandoned--
       }
@@ -72,7 +74,7 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
         try {
           return await work(tx)
         } finally {
-          if (!isLate) wait() // for its end
+          wait() // for its end
         }
       }) as Promise<T>
       running.then(resolve, reject).finally(onOver)

@@ -1,4 +1,7 @@
+import type postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { openDatabase } from '../../src/database/client.ts'
+import { createTestDatabase } from '../support/database.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -47,6 +50,37 @@ const REQUESTS: [what: string, send: Send][] = [
       }),
   ],
 ]
+
+it('connections that are lost in the middle of transactions are forgotten, however many', async () => {
+  const limitMs = 1000
+  const made = await createTestDatabase()
+  const { sql, close } = openDatabase(proxy.url(made.name), { connections: 4, timeoutMs: limitMs })
+  try {
+    for (let round = 0; round < 30; round++) {
+      let notice = () => {}
+      const noticed = new Promise<void>((resolve) => {
+        notice = resolve
+      })
+      let begun = 0
+      const work = async (tx: postgres.TransactionSql) => {
+        await tx`select 1`
+        begun++
+        await noticed // what works in it may go on for a while
+      }
+      const ended = Promise.allSettled([1, 2, 3, 4].map(() => sql.begin(work)))
+      await until(() => begun === 4, 'all have begun')
+      proxy.cutAll()
+      expect((await ended).map(({ status }) => status)).toEqual(Array(4).fill('rejected'))
+      notice()
+    }
+    // Longer than they might still be waited for.
+    const end = performance.now() + 2 * limitMs
+    while (performance.now() < end) await sql.begin((tx) => tx`select 1`)
+  } finally {
+    await close()
+    await made.drop()
+  }
+})
 
 describe('a database that accepts and never answers', () => {
   it.each(REQUESTS)('leaves nobody without an answer: %s', async (what, send) => {
