@@ -48,7 +48,7 @@ export function listRoutes(services: Services) {
       const { bucket } = objectTarget(c.req.path, '/object/list/')
       logTarget(c, bucket)
       const body = await readJson(c.env.incoming, listSchema)
-      checkOffset(services, body.offset)
+      checkOffset(services, body.offset ?? 0)
       const entries = await lists.level(caller, askerOf(c, services, caller), bucket, {
         prefix: body.prefix,
         search: body.search ?? '',
