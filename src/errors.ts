@@ -203,7 +203,42 @@ const table = {
   BucketAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceNotEmpty: { status: 409, message: 'The bucket is not empty' },
-  ResourceReferenced: { status: 409, message: 'The bucket is still in use' },
+  ResourceReferenced: { status: 409, message: 'It is still referenced' },
+  /** Between an object and its bucket: which of the two is missed depends on what is done. */
+  BucketReference: { status: 409, message: 'The bucket is still in use', wireCode: 'ResourceReferenced' },
+  // What users' own policies, triggers and constraints say (database/users-rules.ts).
+  /** They have raised it for the client, perhaps with a status of their own; or the values break a rule of theirs. */
+  RefusedByRule: {
+    status: 400,
+    message: 'A policy, trigger or constraint of the database refuses the request',
+    wireCode: 'DatabaseError',
+    compat: { http: 500, status: 500 },
+  },
+  /** Something is there twice, but not what was asked for: no client may take that for its file. */
+  UniqueInRule: {
+    status: 400,
+    message: 'A unique constraint of the database refuses the request',
+    wireCode: 'DatabaseError',
+    compat: { status: 409 },
+  },
+  MissingInRule: {
+    status: 400,
+    message: 'A reference of the database refuses the request',
+    wireCode: 'DatabaseError',
+    compat: { status: 404, wireCode: 'InvalidRequest' },
+  },
+  SkippedByTrigger: {
+    status: 403,
+    label: 'Unauthorized',
+    message: 'A trigger of the database has left it out; nothing is stored',
+    wireCode: 'AccessDenied',
+  },
+  KeptByRule: {
+    status: 403,
+    label: 'Unauthorized',
+    message: 'The policies or triggers of the database keep it as it is',
+    wireCode: 'AccessDenied',
+  },
   WebhookFromSettings: {
     status: 409,
     message: 'This webhook comes from STORAGE_WEBHOOKS; change it there',
@@ -339,10 +374,15 @@ const table = {
   },
   DatabaseReadOnly: { status: 503, message: 'The database is read-only', headers: RETRY },
   DatabaseSchemaMismatch: {
-    status: 503,
+    status: 500,
     message: 'A policy or trigger in the database refers to something that does not exist',
+    compat: { status: 503 },
   },
-  DatabaseInvalidObjectDefinition: { status: 503, message: 'A policy in the database is recursive' },
+  DatabaseInvalidObjectDefinition: {
+    status: 500,
+    message: 'A policy in the database is recursive',
+    compat: { status: 503 },
+  },
   BackendUnavailable: {
     status: 503,
     message: 'The file store is not available; try again soon',
@@ -381,6 +421,8 @@ export type ErrorCode = keyof typeof table
 export interface StorageErrorOptions extends ErrorOptions {
   /** Replaces the table's sentence; goes to the client. */
   message?: string
+  /** Replaces the table's status, where a user's trigger names one. */
+  status?: number
   /** Extra response headers, such as `Allow` or `Content-Range`. */
   headers?: Record<string, string>
 }
@@ -388,6 +430,8 @@ export interface StorageErrorOptions extends ErrorOptions {
 export class StorageError extends Error {
   override readonly name = 'StorageError'
   readonly headers: Record<string, string>
+  /** The true HTTP status. */
+  readonly status: number
 
   constructor(
     readonly code: ErrorCode,
@@ -396,11 +440,7 @@ export class StorageError extends Error {
     const row: ErrorRow = table[code]
     super(options.message ?? row.message, options)
     this.headers = { ...row.headers, ...options.headers }
-  }
-
-  /** The true HTTP status. */
-  get status(): number {
-    return table[this.code].status
+    this.status = options.status ?? row.status
   }
 
   /** The sentence for an operator, not for clients: with the reason why the file store cannot be used. */
@@ -433,11 +473,11 @@ export function wireError(error: StorageError, compat: boolean): WireError {
   if (!compat) {
     const code = row.wireCode ?? error.code
     return {
-      http: row.status,
-      body: { statusCode: String(row.status), error: row.label ?? code, message: error.message, code },
+      http: error.status,
+      body: { statusCode: String(error.status), error: row.label ?? code, message: error.message, code },
     }
   }
-  const status = row.compat?.status ?? row.status
+  const status = row.compat?.status ?? error.status
   const code = row.compat?.wireCode ?? row.wireCode ?? error.code
   return {
     http: row.compat?.http ?? (status === 500 ? 500 : 400),

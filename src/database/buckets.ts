@@ -1,4 +1,5 @@
 import { asc, desc, eq, sql } from 'drizzle-orm'
+import { StorageError } from '../errors.ts'
 import { asUuid } from '../uuid.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
@@ -60,9 +61,14 @@ export interface NewBucket {
   versioningStatus: string
 }
 
-/** Makes a bucket. Asks for nothing back, since that would need a SELECT policy. @throws ResourceAlreadyExists */
+/**
+ * Makes a bucket. Asks for nothing back, since that would need a SELECT policy.
+ *
+ * @throws ResourceAlreadyExists, SkippedByTrigger
+ */
 export async function insertBucket(tx: Transaction, bucket: NewBucket): Promise<void> {
-  await tx.insert(buckets).values({ ...bucket, owner: asUuid(bucket.ownerId) })
+  const inserted = await tx.insert(buckets).values({ ...bucket, owner: asUuid(bucket.ownerId) })
+  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
 }
 
 /** The bucket, if the transaction's role may see it. */
@@ -136,7 +142,7 @@ export async function updateBucket(tx: Transaction, id: string, changes: BucketC
   return rows.length > 0
 }
 
-/** Deletes an empty bucket. Returns it if the policies let it. @throws ResourceReferenced when not empty */
+/** Deletes an empty bucket. Returns it if the policies let it. @throws BucketReference when not empty */
 export async function deleteBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
   const [row] = await tx.delete(buckets).where(eq(buckets.id, id)).returning()
   return row ?? null

@@ -1,6 +1,7 @@
 import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Location } from '../backend/backend.ts'
+import { StorageError } from '../errors.ts'
 import { asUuid } from '../uuid.ts'
 import { actAsArguments, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
@@ -132,7 +133,7 @@ export interface IntendedWrite {
  * Asks the caller's policies whether they allow a write, and, given a location, puts its version on the list of
  * those being written. One round trip; leaves no object row.
  *
- * @throws AccessDenied, ResourceAlreadyExists, NoSuchBucket
+ * @throws AccessDenied, ResourceAlreadyExists, BucketReference when the bucket has gone, SkippedByTrigger
  */
 export async function beginUpload(
   database: Database,
@@ -172,13 +173,12 @@ const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, 
  * Makes a row. Asks for nothing back, since that would need a SELECT policy (contract §7.7).
  *
  * @returns the new row's id
- * @throws ResourceAlreadyExists, AccessDenied, ResourceReferenced (no such bucket)
+ * @throws ResourceAlreadyExists, AccessDenied, BucketReference when there is no such bucket, SkippedByTrigger
  */
 export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
   const id = crypto.randomUUID()
   const inserted = await INSERT.run(tx, { id, ...object, owner: asUuid(object.ownerId) })
-  // A user's trigger can leave a row out without an error; then nothing is stored, and nobody may be told so.
-  if (inserted.count !== 1) throw new Error('an insert made no row')
+  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
   return id
 }
 
@@ -193,10 +193,10 @@ export interface Saved {
   updatedAt: Date
 }
 
-/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). */
+/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). @throws SkippedByTrigger */
 export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
   const [row] = await UPSERT.run(tx, upsertValues(object))
-  if (!row) throw new Error('an upsert returned no row')
+  if (!row) throw new StorageError('SkippedByTrigger')
   return asSaved(row)
 }
 
@@ -330,11 +330,19 @@ export function deleteAnyObjects(tx: Transaction, bucketId: string, before: stri
     .delete(objects)
     .where(
       sql`${objects.id} in (
-        select o.id from ${objects} o
-        where o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})
-        limit ${limit})`,
+        select o.id from ${objects} o where ${wereThere(bucketId, before)} limit ${limit})`,
     )
     .returning({ id: objects.id })
+}
+
+/** Whether a bucket has objects that were there at `before`. */
+export async function hasObjectsOf(tx: Transaction, bucketId: string, before: string): Promise<boolean> {
+  const rows = await tx.execute(sql`select from ${objects} o where ${wereThere(bucketId, before)} limit 1`)
+  return rows.length > 0
+}
+
+function wereThere(bucketId: string, before: string): SQL {
+  return sql`o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})`
 }
 
 /** Which of these names the caller may see, each with the uid of its bucket. */

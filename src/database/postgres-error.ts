@@ -1,22 +1,15 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import postgres from 'postgres'
 import { type ErrorCode, StorageError } from '../errors.ts'
+import { fromConstraint, fromDenial, fromUsersRule } from './users-rules.ts'
 
-/** SQLSTATE → our code (contract §1.7). What a caller's statement may meet under users' own policies and triggers. */
+/** SQLSTATE → our code (contract §1.7): the state of the database, and what a caller's values alone can be. */
 const BY_SQLSTATE: Record<string, ErrorCode> = {
-  '23505': 'ResourceAlreadyExists',
-  '23503': 'ResourceReferenced',
   '22021': 'InvalidParameter', // a NUL character in a text
-  '22P02': 'InvalidParameter',
   '22P05': 'InvalidParameter', // an escaped NUL in JSON
   '25006': 'DatabaseReadOnly',
   '40001': 'TransactionConflict',
   '40P01': 'TransactionConflict',
-  '42501': 'AccessDenied',
-  '42703': 'DatabaseSchemaMismatch',
-  '42P01': 'DatabaseSchemaMismatch',
-  '42883': 'DatabaseSchemaMismatch',
-  '42P17': 'DatabaseInvalidObjectDefinition',
   '28000': 'DatabaseUnavailable', // the login, refused at a new connection
   '28P01': 'DatabaseUnavailable',
   '3D000': 'DatabaseUnavailable', // the database itself is missing
@@ -30,7 +23,11 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '57P03': 'DatabaseUnavailable',
   SR001: 'UploadGivenUp', // ours, from storage.finish_upload
   SR002: 'TooManyUnfinished', // ours, from storage.bound_unfinished_uploads
+  SR003: 'SkippedByTrigger', // ours, from storage.trial_write
 }
+
+/** Classes about the server itself, whose sentences are an operator's matter. */
+const ABOUT_THE_SERVER = /^(?:53|57|58|F0|XX)/
 
 /** Codes of the driver and the operating system for a connection that is not there or went away. */
 const CONNECTION_LOST = new Set([
@@ -57,17 +54,18 @@ export function fromPostgres(thrown: unknown): unknown {
   if (thrown instanceof StorageError) return thrown
   const error = thrown instanceof DrizzleQueryError ? thrown.cause : thrown
   if (error instanceof postgres.PostgresError) {
+    const { code } = error
+    const known = BY_SQLSTATE[code]
+    if (known) return new StorageError(known, { cause: error })
     // A fatal error ends the session, or refuses it, such as 55000 of a database that takes no connections.
-    const isGone = error.code.startsWith('08') || error.severity === 'FATAL'
-    const code = BY_SQLSTATE[error.code] ?? (isGone ? 'DatabaseUnavailable' : 'DatabaseError')
-    if (code === 'AccessDenied') {
-      // A refusal by RLS gets the sentence that clients compare, without the table's name; any other
-      // refusal (a missing grant, a user's trigger) speaks for itself.
-      return /row-level security/.test(error.message)
-        ? new StorageError(code, { cause: error })
-        : new StorageError(code, { cause: error, message: error.message })
-    }
-    return new StorageError(code, { cause: error })
+    if (code.startsWith('08') || error.severity === 'FATAL')
+      return new StorageError('DatabaseUnavailable', { cause: error })
+    if (code.startsWith('23')) return fromConstraint(error)
+    if (code === '42501') return fromDenial(error)
+    if (isOfParameter(error)) return new StorageError('InvalidParameter', { cause: error })
+    if (ABOUT_THE_SERVER.test(code) || isOfDoor(error))
+      return new StorageError('DatabaseError', { cause: error })
+    return fromUsersRule(error)
   }
   if (isConnectionLost(error)) return new StorageError('DatabaseUnavailable', { cause: error })
   // Not Drizzle's wrapping, whose message holds all parameters, the caller's token among them.
@@ -100,6 +98,16 @@ export function isCertainlyRolledBack(thrown: unknown): boolean {
 export function sqlState(error: unknown): string | undefined {
   const cause = error instanceof StorageError ? error.cause : error
   return cause instanceof postgres.PostgresError ? cause.code : undefined
+}
+
+/** Whether PostgreSQL could not read a value that was sent to it. */
+function isOfParameter({ where }: postgres.PostgresError): boolean {
+  return /^(?:unnamed portal|portal ".*") parameter /.test(where ?? '')
+}
+
+/** Whether nobody's rules have been asked yet: the transaction could not become the caller's. */
+function isOfDoor({ where }: postgres.PostgresError): boolean {
+  return /^PL\/pgSQL function (?:storage\.)?act_as\(/m.test(where ?? '')
 }
 
 function isConnectionLost(error: unknown): boolean {

@@ -16,7 +16,7 @@ import {
   updateBucket,
 } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
-import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
+import { databaseTime, deleteAnyObjects, hasObjectsOf, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
@@ -134,7 +134,7 @@ export class BucketStorage {
   /**
    * Changes the settings that are given. Objects that are in the bucket stay, whatever the new ones say.
    *
-   * @throws NoSuchBucket when absent or hidden, AccessDenied, InvalidRequest, EntityTooLarge, InvalidMimeType,
+   * @throws NoSuchBucket when absent or hidden, AccessDenied, KeptByRule, InvalidRequest, EntityTooLarge, InvalidMimeType,
    *   PreconditionFailed
    */
   async update(
@@ -151,7 +151,7 @@ export class BucketStorage {
         const before = condition && (await lockBucket(tx, id))
         if (await updateBucket(tx, id, changes))
           return demand(condition, before ? bucketValidators(before) : null)
-        throw new StorageError((await findBucket(tx, id)) ? 'AccessDenied' : 'NoSuchBucket')
+        throw new StorageError((await findBucket(tx, id)) ? 'KeptByRule' : 'NoSuchBucket')
       })
     await announced(this.#options, [{ bucket: id, names: null }], commit)
   }
@@ -161,7 +161,7 @@ export class BucketStorage {
    * original queues the work; here a bucket can be deleted right after. For the service alone, since no policy
    * is asked about the objects.
    *
-   * @throws RoleNotAllowed, NoSuchBucket
+   * @throws RoleNotAllowed, NoSuchBucket, ResourceReferenced; ResourceNotEmpty when a trigger keeps objects
    */
   async empty(caller: Caller, id: string): Promise<void> {
     if (caller.role !== 'service_role') throw new StorageError('RoleNotAllowed')
@@ -177,14 +177,18 @@ export class BucketStorage {
         })
       const { count, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
       await removeBytes(this.#options, removals)
-      if (count < EMPTY_BATCH) return
+      if (count < EMPTY_BATCH) break
+    }
+    if (await asService(this.#database, (tx) => hasObjectsOf(tx, id, before))) {
+      const message = 'The bucket is not empty: a trigger of the database keeps some of its objects'
+      throw new StorageError('ResourceNotEmpty', { message })
     }
   }
 
   /**
    * Deletes an empty bucket.
    *
-   * @throws NoSuchBucket when absent or hidden, AccessDenied, ResourceNotEmpty, ResourceReferenced,
+   * @throws NoSuchBucket when absent or hidden, KeptByRule, ResourceNotEmpty, ResourceReferenced,
    *   PreconditionFailed
    */
   async delete(caller: Caller, id: string, condition?: WriteCondition): Promise<void> {
@@ -201,14 +205,14 @@ export class BucketStorage {
         const deleted = await deleteBucket(tx, id)
         if (deleted) return demand(condition, bucketValidators(deleted))
         const isSeen = !tellsOfHidden && (await findBucket(tx, id))
-        throw new StorageError(isSeen ? 'AccessDenied' : 'NoSuchBucket')
+        throw new StorageError(isSeen ? 'KeptByRule' : 'NoSuchBucket')
       })
     try {
       await announced(this.#options, [{ bucket: id, names: null }], commit)
     } catch (error) {
       // What keeps it is the server's to find: the caller may delete the bucket, and see none of its objects.
       const isFull =
-        hasCode(error, 'ResourceReferenced') &&
+        (hasCode(error, 'BucketReference') || hasCode(error, 'ResourceReferenced')) &&
         (await asService(this.#database, (tx) => bucketHasObjects(tx, id)))
       throw isFull ? new StorageError('ResourceNotEmpty', { cause: error.cause }) : error
     }

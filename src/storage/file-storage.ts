@@ -235,7 +235,7 @@ export class FileStorage {
   /**
    * Deletes one object.
    *
-   * @throws InvalidKey, NoSuchKey, AccessDenied when the caller sees it and the policies keep it, PreconditionFailed
+   * @throws InvalidKey, NoSuchKey, KeptByRule when the caller sees it, ResourceReferenced, PreconditionFailed
    */
   async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<void> {
     const name = this.#parseName(sentName)
@@ -276,7 +276,7 @@ export class FileStorage {
   /**
    * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
    *
-   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, EntityTooLarge,
+   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced, EntityTooLarge,
    *   InvalidMimeType, PreconditionFailed
    */
   async move(

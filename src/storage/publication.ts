@@ -137,7 +137,7 @@ export function asUploadError(error: unknown): unknown {
 
 /** A row that refers to nothing: the bucket was deleted at this moment. */
 export function asMissingBucket(error: unknown): unknown {
-  if (!hasCode(error, 'ResourceReferenced')) return error
+  if (!hasCode(error, 'BucketReference')) return error
   return new StorageError('NoSuchBucket', { cause: error.cause })
 }
 

@@ -16,7 +16,7 @@ class Kept {
  * twice, is kept by the policies.
  *
  * @param change returns what `keptId` returns, given the row that is there, when it has changed nothing
- * @throws NoSuchKey, AccessDenied; TransactionConflict when others are faster each time
+ * @throws NoSuchKey, KeptByRule; TransactionConflict when others are faster each time
  */
 export async function unlessKept<T>(
   change: (keptId: (id: string | null) => Kept) => Promise<T | Kept>,
@@ -29,7 +29,7 @@ export async function unlessKept<T>(
   for (let tries = 0; tries < MOST_TRIES; tries++) {
     const result = await change(keptId)
     if (!(result instanceof Kept)) return result
-    if (result.id === before) throw new StorageError('AccessDenied')
+    if (result.id === before) throw new StorageError('KeptByRule')
     before = result.id
   }
   throw new StorageError('TransactionConflict')
