@@ -15,13 +15,16 @@ const REQUEST_HEADERS = [
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',
 ].join(', ')
 
-/** Contract §1.1. */
+/** All that an answer of ours may carry and a page could want to read (contract §1.1). */
 const RESPONSE_HEADERS = [
   'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified',
-  'location, x-request-id, retry-after',
+  'location, x-request-id, x-robots-tag, retry-after, allow, www-authenticate, date, age',
   'upload-offset, upload-length, upload-defer-length, upload-expires, upload-metadata',
   'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
 ].join(', ')
+
+/** A field name (RFC 9110 §5.1, §5.6.2). */
+const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/
 
 /** A preflight's answer holds for a day, or as much of it as the browser allows. In seconds. */
 const PREFLIGHT_SECONDS = '86400'
@@ -49,8 +52,9 @@ export class Cors {
     if (incoming.method !== 'OPTIONS') return next()
     if (isAllowed) {
       outgoing.setHeader('Access-Control-Allow-Methods', METHODS)
-      outgoing.setHeader('Access-Control-Allow-Headers', REQUEST_HEADERS)
+      outgoing.setHeader('Access-Control-Allow-Headers', allowedHeaders(incoming))
       outgoing.setHeader('Access-Control-Max-Age', PREFLIGHT_SECONDS)
+      outgoing.appendHeader('Vary', 'Access-Control-Request-Headers')
     }
     return c.body(null, 204)
   }
@@ -67,6 +71,16 @@ interface CorsAnswer {
   isAllowed: boolean
   /** Names and values in turn. */
   headers: string[]
+}
+
+/**
+ * The headers that our clients send, and those that this page asks for: apps put headers of their own on every request, as
+ * tracing does, and may. None of them gives a right, and a browser remembers each for a day.
+ */
+function allowedHeaders({ headers }: IncomingMessage): string {
+  const asked = String(headers['access-control-request-headers'] ?? '').split(',')
+  const others = asked.map((name) => name.trim().toLowerCase()).filter((name) => TOKEN.test(name))
+  return [...new Set([...REQUEST_HEADERS.split(', '), ...others])].join(', ')
 }
 
 function allowing(origin: string): string[] {

@@ -171,6 +171,29 @@ describe.skipIf(!hasChromium)("a page of another origin, in a browser (needs Deb
     expect(await patch('hello')).toMatchObject({ status: 204, headers: { 'upload-offset': '5' } })
   })
 
+  it("sends headers of the app's own with everything, and reads what we say", async () => {
+    const own = { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, baggage: 'a=b', 'x-my-app': 'y' }
+    for (const url of [line.url, choosy.url]) {
+      const sha256 = await upload('own.bin', { size: CHUNK + 1, url, headers: { ...own, 'x-upsert': 'true' } })
+      expect(await storedSha256('own.bin')).toBe(sha256)
+      const read = await call<FetchAnswer>('ask', {
+        url: `${url}/storage/v1/object/b/own.bin`,
+        headers: { ...own, authorization: `Bearer ${server.keys.serviceKey}`, range: 'bytes=0-4' },
+      })
+      expect(read).toMatchObject({
+        status: 206,
+        headers: {
+          'content-range': `bytes 0-4/${CHUNK + 1}`,
+          etag: `"${sha256}"`,
+          'x-request-id': expect.any(String),
+          'x-robots-tag': 'none',
+        },
+      })
+      const refused = await call<FetchAnswer>('ask', { url: `${url}/storage/v1/bucket`, headers: own })
+      expect(refused).toMatchObject({ status: 401, headers: { 'www-authenticate': 'Bearer' } })
+    }
+  })
+
   it('may upload only from an origin of STORAGE_CORS_ORIGINS', async () => {
     const sha256 = await upload('ours.bin', { size: 1000, url: choosy.url })
     expect(await storedSha256('ours.bin')).toBe(sha256)

@@ -11,7 +11,8 @@ const SENT = `authorization, apikey, x-client-info, content-type, cache-control,
   upload-defer-length, x-amz-content-sha256, x-amz-date, x-amz-security-token, content-encoding`
 
 const EXPOSED = `etag, content-range, content-length, content-disposition, location, upload-offset, upload-length,
-  upload-expires, upload-metadata, tus-resumable, tus-version, tus-extension, tus-max-size`
+  upload-expires, upload-metadata, tus-resumable, tus-version, tus-extension, tus-max-size, allow, www-authenticate,
+  retry-after, x-request-id, x-robots-tag`
 
 const PATHS = [
   '/bucket',
@@ -50,13 +51,13 @@ beforeAll(async () => {
 })
 afterAll(() => Promise.all([server.close(), choosy.close()]))
 
-function preflight(target: TestServer, path: string, origin = APP, method = 'PUT') {
+function preflight(target: TestServer, path: string, origin = APP, asked = 'authorization,x-upsert') {
   return open(target, path, {
     method: 'OPTIONS',
     headers: {
       origin,
-      'access-control-request-method': method,
-      'access-control-request-headers': 'authorization,x-upsert',
+      'access-control-request-method': 'PUT',
+      'access-control-request-headers': asked,
     },
   })
 }
@@ -106,6 +107,28 @@ describe('a preflight', () => {
     expect(headers.get('access-control-allow-origin')).toBe(origin)
     expect(list(headers.get('access-control-allow-headers'))).toContain('authorization')
     expect(list(headers.get('vary'))).toContain('origin')
+  })
+
+  it.each(PATHS)('for %s allows the headers that a page has of its own', async (path) => {
+    const own = ['baggage', 'sentry-trace', 'traceparent', 'x-my-header', 'x-supabase-api-version']
+    for (const each of [server, choosy]) {
+      const { headers } = await preflight(each, path, APP, own.join(','))
+      const allowed = list(headers.get('access-control-allow-headers'))
+      expect(allowed).toEqual(expect.arrayContaining([...own, ...list(SENT)]))
+      expect(allowed).toHaveLength(new Set(allowed).size)
+      expect(list(headers.get('vary'))).toContain('access-control-request-headers')
+    }
+  })
+
+  it('repeats nothing that is no name of a header', async () => {
+    const asked = 'X-Fine , bad name,"quoted",a/b,, (x),X-FINE,\u00e9,x:y'
+    const { status, headers } = await preflight(server, '/object/docs/a.txt', APP, asked)
+    const usual = await preflight(server, '/object/docs/a.txt')
+    const names = (text: string | null) => list(text).filter((name) => !list(SENT).includes(name))
+    const more = names(headers.get('access-control-allow-headers')).filter(
+      (name) => !list(usual.headers.get('access-control-allow-headers')).includes(name),
+    )
+    expect([status, more]).toEqual([204, ['x-fine']])
   })
 
   it.each([
