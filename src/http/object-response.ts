@@ -32,7 +32,7 @@ interface Answer {
 
 /**
  * Sends an object, or a part of it, or 304 (RFC 9110 §13, §14; contract §3.5, §3.6). HEAD is answered from the
- * row, without ranges and conditions (contract §3.7).
+ * row, without ranges (contract §3.7).
  */
 export async function sendObject(
   c: AppContext,
@@ -43,7 +43,7 @@ export async function sendObject(
   logTarget(c, bucket, name)
   let answer: Answer | undefined
   const { object, bytes } = await services.files.download(caller, request, (found) => {
-    answer = c.req.method === 'HEAD' ? headAnswer(found, request) : getAnswer(c, found, request)
+    answer = answerTo(c, found, request)
     return answer.read
   })
   if (!answer) throw new Error('a download was opened without a plan')
@@ -64,13 +64,8 @@ export async function sendObject(
   return RESPONSE_ALREADY_SENT
 }
 
-function headAnswer(object: StoredObject, request: ObjectRequest): Answer {
-  const length: Record<string, string> = object.size === null ? {} : { 'Content-Length': String(object.size) }
-  return { status: 200, read: { part: 'nothing' }, headers: { ...objectHeaders(object, request), ...length } }
-}
-
 /** @throws PreconditionFailed, InvalidRange */
-function getAnswer(c: AppContext, object: StoredObject, request: ObjectRequest): Answer {
+function answerTo(c: AppContext, object: StoredObject, request: ObjectRequest): Answer {
   const sent = c.env.incoming.headers
   const headers = objectHeaders(object, request)
   const validators = { etag: object.etag, lastModified: lastModified(object) }
@@ -86,6 +81,11 @@ function getAnswer(c: AppContext, object: StoredObject, request: ObjectRequest):
   if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
   if (verdict === 'not-modified')
     return { status: 304, read: { part: 'nothing' }, headers: notModified(headers) }
+  if (c.req.method === 'HEAD') {
+    const length: Record<string, string> =
+      object.size === null ? {} : { 'Content-Length': String(object.size) }
+    return { status: 200, read: { part: 'nothing' }, headers: { ...headers, ...length } }
+  }
 
   // A row without a size has no bytes either; reading it says so.
   const size = object.size ?? 0

@@ -174,7 +174,11 @@ describe.skipIf(!hasChromium)("a page of another origin, in a browser (needs Deb
   it("sends headers of the app's own with everything, and reads what we say", async () => {
     const own = { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, baggage: 'a=b', 'x-my-app': 'y' }
     for (const url of [line.url, choosy.url]) {
-      const sha256 = await upload('own.bin', { size: CHUNK + 1, url, headers: { ...own, 'x-upsert': 'true' } })
+      const sha256 = await upload('own.bin', {
+        size: CHUNK + 1,
+        url,
+        headers: { ...own, 'x-upsert': 'true' },
+      })
       expect(await storedSha256('own.bin')).toBe(sha256)
       const read = await call<FetchAnswer>('ask', {
         url: `${url}/storage/v1/object/b/own.bin`,

@@ -44,6 +44,21 @@ const HEADERS = {
   'access-control-allow-origin': '*',
 }
 
+describe('HEAD of what GET tells in JSON', () => {
+  it.each([
+    ['/object/info/box/a.css', true],
+    ['/object/info/authenticated/box/a.css', true],
+    ['/object/info/public/open/a.css', false],
+    ['/object/info/open/a.css', false],
+  ])('%s has the headers of the object, and 304 when it is the same', async (path, withToken) => {
+    const token = withToken ? [auth] : []
+    const response = await ask('HEAD', path, token)
+    expect([response.status, response.headers]).toMatchObject([200, HEADERS])
+    expect((await ask('HEAD', path, [...token, `If-None-Match: ${ETAG}`])).status).toBe(304)
+    expect((await ask('HEAD', `${path}x`, token)).status).toBe(404)
+  })
+})
+
 describe.each(['GET', 'HEAD'])('%s', (method) => {
   const body = method === 'GET' ? BODY : ''
 

@@ -65,6 +65,8 @@ export function objectRoutes(services: Services) {
   }
 
   async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
+    // Of the object itself, so that a client learns its size, and may cache what it has.
+    if (isHead(c)) return download(c, route, who)
     const { bucket, name } = objectTarget(c.req.path, route)
     logTarget(c, bucket, name)
     const { object } = await files.find(who.caller, { access: who.access, bucket, name })
