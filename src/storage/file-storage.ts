@@ -217,7 +217,7 @@ export class FileStorage {
     return { name, bucketUid: bucket.uid }
   }
 
-  /** @throws InvalidKey, NoSuchBucket, NoSuchKey */
+  /** @throws NoSuchBucket, NoSuchKey */
   find(caller: Caller, target: ReadTarget): Promise<Found> {
     return this.#reads.find(caller, target)
   }

@@ -29,11 +29,14 @@ const SUPABASE_CHARACTERS = /^[\w !\-.*'()&$@=;:+,?/]+$/
  * @throws InvalidKey
  */
 export function parseObjectName(text: string, rules: NameRules): ObjectName {
+  if (isObjectName(text, rules)) return text
+  throw new StorageError('InvalidKey', { message: `Invalid key: ${printable(text)}` })
+}
+
+/** The same for who only looks: under any other name there is nothing. */
+export function isObjectName(text: string, rules: NameRules): text is ObjectName {
   const isLegal = rules === 'supabase' ? SUPABASE_CHARACTERS.test(text) : isDefaultName(text)
-  if (!isLegal || !fits(text, MAX_NAME_BYTES)) {
-    throw new StorageError('InvalidKey', { message: `Invalid key: ${printable(text)}` })
-  }
-  return text as ObjectName // checked above
+  return isLegal && fits(text, MAX_NAME_BYTES)
 }
 
 /**

@@ -6,7 +6,7 @@ import { type Access, findObject, type ReadTarget } from '../database/objects.ts
 import { hasCode, StorageError } from '../errors.ts'
 import type { ByteCache } from './byte-cache.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
-import { type NameRules, parseObjectName } from './object-name.ts'
+import { isObjectName, type NameRules } from './object-name.ts'
 import type { PublicObjects } from './public-objects.ts'
 import { reportCorrupted } from './quarantine.ts'
 import { type StoredObject, storedObject } from './stored-object.ts'
@@ -47,15 +47,18 @@ export class ObjectReads {
   }
 
   /**
-   * Finds an object that this access may see.
+   * Finds an object that this access may see. Under a name that no object can have there is none: clients ask whether
+   * something exists, and tell that from a mistake by the code.
    *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey
+   * @throws NoSuchBucket, NoSuchKey
    */
   async find(caller: Caller, target: ReadTarget): Promise<Found> {
-    const name = parseObjectName(target.name, this.#options.nameRules)
-    const row = await findObject(this.#options.database, caller, { ...target, name })
+    const { database, nameRules } = this.#options
+    const isName = isObjectName(target.name, nameRules)
+    // Whether there is such a bucket is told first, whatever the name. PostgreSQL may not be able to hold that.
+    const row = await findObject(database, caller, isName ? target : { ...target, name: '' })
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
-    if (row === null) throw new StorageError('NoSuchKey')
+    if (row === null || !isName) throw new StorageError('NoSuchKey')
     return { object: storedObject(row), isPublic: row.isPublic, bucketUid: row.bucketUid }
   }
 
@@ -79,7 +82,7 @@ export class ObjectReads {
    * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
    * replaced at that very moment.
    *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
+   * @throws NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
    */
   async download(
     caller: Caller,

@@ -122,8 +122,19 @@ describeClientInBothModes((clients) => {
     expect(refused(await of.copy('a', name)).message).toMatch(/^Invalid key: /)
     expect(refused(await of.createSignedUploadUrl(inUrl)).message).toMatch(/^Invalid key: /)
     expect(ok(await of.remove([name]))).toEqual([])
-    expect((await of.exists(inUrl)).data).toBe(false)
     expect(await clients.stored()).toEqual(before)
+  })
+
+  it.each(['a\0b', 'a\nb', 'folder/', 'x'.repeat(1025)])('says that nothing is named %j', async (name) => {
+    const of = clients.service.from(await clients.bucket())
+    const inUrl = name.endsWith('/') ? name : encodeURIComponent(name)
+    const missing = clients.refusal(404, 'Object not found')
+
+    expect((await of.exists(inUrl)).data).toBe(false)
+    expect(refused(await of.info(inUrl))).toEqual(missing)
+    expect((await of.download(inUrl)).error).not.toBeNull()
+    expect(refused(await of.createSignedUrl(inUrl, 60))).toEqual(missing)
+    expect(ok(await of.createSignedUrls([name], 60))).toMatchObject([{ signedUrl: null }])
   })
 })
 

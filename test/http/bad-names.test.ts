@@ -20,6 +20,13 @@ function upload(target: string | Buffer, method = 'POST') {
   return exchange(server.url, rawRequest(method, target, headers, 'hello'))
 }
 
+/** As the service, or as somebody without a token. */
+function ask(method: string, path: string, token: string | null = server.keys.serviceKey) {
+  const headers = token === null ? [] : [`Authorization: Bearer ${token}`]
+  const options = { headOnly: method === 'HEAD' }
+  return exchange(server.url, rawRequest(method, `/storage/v1${path}`, headers), options)
+}
+
 /** A target with bytes in it that are no UTF-8. */
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 
@@ -75,16 +82,8 @@ describe('names that are refused', () => {
     })
   })
 
-  it.each([
-    'object/box/%2e%2e%2fa',
-    'object/authenticated/box/a%00',
-    'object/public/box/..',
-    'object/info/box/a/../b',
-    'object/info/public/box/%ff',
-  ])('GET %s: 400', async (path) => {
-    const headers = [`Authorization: Bearer ${server.keys.serviceKey}`]
-    const response = await exchange(server.url, rawRequest('GET', `/storage/v1/${path}`, headers))
-    expect(response.status).toBe(400)
+  it('GET of what is no UTF-8: 400', async () => {
+    expect((await ask('GET', '/object/info/public/box/%ff')).status).toBe(400)
   })
 
   it.each<[what: string, name: string]>([
@@ -98,17 +97,17 @@ describe('names that are refused', () => {
     ['a lone surrogate', '\ud800'],
     ['a lone low surrogate', 'a\udc00b'],
     ['1025 bytes', 'a'.repeat(1025)],
-  ])('%s in move and copy, at either end: 400', async (_what, name) => {
+  ])('%s in move and copy: 400 for what is to be, 404 for what is not there', async (_what, name) => {
     await put('source.txt')
     await expectNothingWritten(server, async () => {
       for (const path of ['move', 'copy']) {
-        for (const [sourceKey, destinationKey] of [
-          ['source.txt', name],
-          [name, 'target.txt'],
+        for (const [sourceKey, destinationKey, statusCode, code] of [
+          ['source.txt', name, '400', 'InvalidKey'],
+          [name, 'target.txt', '404', 'NoSuchKey'],
         ]) {
           const body = { bucketId: 'box', sourceKey, destinationKey }
           const response = await server.request('POST', `/object/${path}`, { body })
-          expect(await response.json()).toMatchObject({ statusCode: '400', code: 'InvalidKey' })
+          expect(await response.json()).toMatchObject({ statusCode, code })
         }
       }
     })
@@ -122,6 +121,56 @@ describe('names that are refused', () => {
       expect([response.status, await response.json()]).toEqual([200, []])
     })
   })
+})
+
+/** Nothing can have such a name, so that nothing is there: `exists()` of storage-js goes by the code. */
+describe('reading a name that cannot be', () => {
+  const NAMES = ['', 'folder/', '%2Fa', 'a/../b', '%2e%2e', 'a%00b', 'a%0ab', '%c2%85', 'a'.repeat(1025)]
+
+  beforeAll(() => server.createBucket('open', { public: true }))
+
+  it.each([...NAMES, 'a'.repeat(12_000)])(
+    '%.20s: 404 NoSuchKey, as of any that is not there',
+    async (name) => {
+      const missing = {
+        statusCode: '404',
+        error: 'not_found',
+        message: 'Object not found',
+        code: 'NoSuchKey',
+      }
+      for (const [route, token] of [
+        ['/object/box', server.keys.serviceKey],
+        ['/object/authenticated/box', server.keys.serviceKey],
+        ['/object/info/box', server.keys.serviceKey],
+        ['/object/info/authenticated/box', server.keys.serviceKey],
+        ['/object/public/open', null],
+        ['/object/open', null],
+        ['/object/info/public/open', null],
+        ['/object/info/open', await server.token('ada')],
+      ] as const) {
+        const response = await ask('GET', `${route}/${name}`, token)
+        expect([route, response.status, response.json()]).toEqual([route, 404, missing])
+        expect((await ask('HEAD', `${route}/${name}`, token)).status).toBe(404)
+      }
+      const signing = await ask('POST', `/object/sign/box/${name}?expires_in=60`)
+      expect([signing.status, signing.json()]).toEqual([404, missing])
+    },
+  )
+
+  it.each(NAMES)(
+    '%.20s in a bucket that is not there, or not for this reader: NoSuchBucket',
+    async (name) => {
+      for (const [route, token] of [
+        ['/object/nowhere', server.keys.serviceKey],
+        ['/object/info/nowhere', server.keys.serviceKey],
+        ['/object/public/box', null],
+        ['/object/box', null],
+      ] as const) {
+        const response = await ask('GET', `${route}/${name}`, token)
+        expect([route, response.json()]).toMatchObject([route, { statusCode: '404', code: 'NoSuchBucket' }])
+      }
+    },
+  )
 })
 
 describe('unusual names that are kept exactly as sent', () => {
