@@ -130,7 +130,7 @@ function buildApp(parts: AppParts) {
     },
     locks: uploadLocks,
   })
-  const buckets = new BucketStorage({ database, backend, logger, maxFileSize, tellsOfHidden, announce })
+  const buckets = new BucketStorage({ ...writing, tellsOfHidden })
   const previous = config.signingSecretPrevious
   const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
   const urls = new SignedUrls({

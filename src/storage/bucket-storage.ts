@@ -23,6 +23,7 @@ import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
+import type { NameRules } from './object-name.ts'
 import { UnderWay } from './under-way.ts'
 
 export interface BucketStorageOptions {
@@ -31,6 +32,7 @@ export interface BucketStorageOptions {
   logger: Logger
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
+  nameRules: NameRules
   /** Whether who may not see a bucket hears that it is not empty (contract §2.3). */
   tellsOfHidden: boolean
   announce: Announce
@@ -76,8 +78,9 @@ export class BucketStorage {
    */
   async create(caller: Caller, request: NewBucketRequest, condition?: WriteCondition): Promise<void> {
     const strict = request.policy !== undefined
-    const id = parseBucketName(request.id, { strict })
-    const name = parseBucketName(request.name, { strict })
+    const { nameRules: rules } = this.#options
+    const id = parseBucketName(request.id, { strict, rules })
+    const name = parseBucketName(request.name, { strict, rules })
     const settings = this.#settings(request)
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {

@@ -5,19 +5,23 @@ import { StorageError } from '../errors.ts'
 import { printable } from '../printable.ts'
 import type { Validators } from '../write-condition.ts'
 import { essence } from './content-type.ts'
+import type { NameRules } from './object-name.ts'
 
-/** Names that stand where a route has a fixed word, so their objects could not be reached (contract §2.2). */
-const ROUTE_WORDS = new Set([
-  'public',
-  'authenticated',
-  'sign',
-  'info',
-  'upload',
-  'list',
-  'list-v2',
-  'move',
-  'copy',
-])
+/**
+ * Words of routes. Where one stands it is the route's, so that a bucket of that name could be made and not be used
+ * (contract §2.2, decision 0031); the second half are those of routes to come.
+ */
+const ROUTE_WORDS = new Set(
+  `public authenticated sign info upload list list-v2 move copy resumable
+  bucket object health status version events webhooks realtime
+  acl admin audit cdn console empty metrics quota quotas render restore s3 search share shares stats tags trash versions
+  `
+    .trim()
+    .split(/\s+/),
+)
+
+/** HTTP clients resolve such a segment away, so that the bucket could never be named (RFC 3986 §5.2.4). */
+const DOT_SEGMENT = /^\.\.?$/
 
 /** Marks the backing buckets of Supabase's analytics tables (contract §2.2). */
 const RESERVED_SUFFIX = '--table-s3'
@@ -37,22 +41,28 @@ const MAX_MIME_PATTERN = 255
 const MAX_MIME_PATTERNS = 100
 
 /**
- * The name of a bucket to be made: one URL segment, never with a slash.
+ * The name of a bucket to be made: one URL segment, never with a slash. Buckets that have another name already keep it.
  *
  * @param options.strict for a bucket made with a `policy` (design §4); otherwise Supabase's rules (§2.2)
+ * @param options.rules whether words of routes are refused: Supabase takes them
  * @throws InvalidBucketName
  */
-export function parseBucketName(text: string, options: { strict: boolean }): string {
-  const pattern = options.strict ? STRICT_NAME : LENIENT_NAME
-  if (!pattern.test(text)) {
+export function parseBucketName(
+  text: string,
+  { strict, rules }: { strict: boolean; rules: NameRules },
+): string {
+  const pattern = strict ? STRICT_NAME : LENIENT_NAME
+  if (!pattern.test(text) || DOT_SEGMENT.test(text)) {
     const rule = ': use 3 to 63 characters of a-z, 0-9 and -, with no hyphen at the ends'
-    throw new StorageError('InvalidBucketName', {
-      message: `Bucket name invalid${options.strict ? rule : ''}`,
-    })
+    throw new StorageError('InvalidBucketName', { message: `Bucket name invalid${strict ? rule : ''}` })
   }
-  if (text.endsWith(RESERVED_SUFFIX) || (options.strict && ROUTE_WORDS.has(text))) {
+  if (text.endsWith(RESERVED_SUFFIX)) {
+    const why = strict ? ': it is reserved' : ''
+    throw new StorageError('InvalidBucketName', { message: `Bucket name invalid${why}` })
+  }
+  if ((strict || rules === 'default') && ROUTE_WORDS.has(text)) {
     throw new StorageError('InvalidBucketName', {
-      message: `Bucket name invalid${options.strict ? ': it is reserved' : ''}`,
+      message: `Bucket name invalid: ${text} is a word of the server's own addresses`,
     })
   }
   return text

@@ -13,7 +13,7 @@ const refusal = (code: ErrorCode) => expect.objectContaining({ name: 'StorageErr
 
 describe('a bucket name', () => {
   it.each(['abc', 'a1b', 'my-bucket', '0--0', 'a'.repeat(63)])('%s is fine with a policy', (name) => {
-    expect(parseBucketName(name, { strict: true })).toBe(name)
+    expect(parseBucketName(name, { strict: true, rules: 'default' })).toBe(name)
   })
 
   it.each([
@@ -31,21 +31,56 @@ describe('a bucket name', () => {
     'public',
     'list-v2',
     'copy',
+    's3',
+    'share',
     'x--table-s3',
   ])('%j is refused with a policy', (name) => {
-    expect(() => parseBucketName(name, { strict: true })).toThrow(refusal('InvalidBucketName'))
+    expect(() => parseBucketName(name, { strict: true, rules: 'default' })).toThrow(
+      refusal('InvalidBucketName'),
+    )
   })
 
   it.each(['a', 'A_b', 'a b', "!-.*'()&$@=;:+,?", 'public', 'a'.repeat(100)])(
     '%s is fine for a client of Supabase',
-    (name) => expect(parseBucketName(name, { strict: false })).toBe(name),
+    (name) => expect(parseBucketName(name, { strict: false, rules: 'supabase' })).toBe(name),
   )
 
-  it.each(['', ' a', 'a ', ' ', 'a/b', 'a\tb', 'a\n', 'é', 'a#', 'a%', 'a'.repeat(101), 'x--table-s3'])(
-    '%j is refused for a client of Supabase, with the message it compares',
+  it.each([
+    '',
+    ' a',
+    'a ',
+    ' ',
+    '.',
+    '..',
+    'a/b',
+    'a\tb',
+    'a\n',
+    'é',
+    'a#',
+    'a%',
+    'a'.repeat(101),
+    'x--table-s3',
+  ])('%j is refused for a client of Supabase, with the message it compares', (name) => {
+    expect(() => parseBucketName(name, { strict: false, rules: 'supabase' })).toThrow(
+      refusal('InvalidBucketName'),
+    )
+    expect(() => parseBucketName(name, { strict: false, rules: 'supabase' })).toThrow(/^Bucket name invalid$/)
+  })
+
+  it.each(['public', 'list-v2', 'resumable', 's3', 'console', 'trash', 'versions'])(
+    '%s is refused by default, with or without a policy',
     (name) => {
-      expect(() => parseBucketName(name, { strict: false })).toThrow(refusal('InvalidBucketName'))
-      expect(() => parseBucketName(name, { strict: false })).toThrow(/^Bucket name invalid$/)
+      for (const strict of [true, false]) {
+        const parse = () => parseBucketName(name, { strict, rules: 'default' })
+        expect(parse).toThrow('Bucket name invalid: ')
+      }
+    },
+  )
+
+  it.each(['files', 'images', 'Public', 'public2', 'backup', '...', '.a'])(
+    '%s is fine by default',
+    (name) => {
+      expect(parseBucketName(name, { strict: false, rules: 'default' })).toBe(name)
     },
   )
 
@@ -53,11 +88,11 @@ describe('a bucket name', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[a-z0-9/ -]{0,70}$/), (name) => {
         try {
-          parseBucketName(name, { strict: true })
+          parseBucketName(name, { strict: true, rules: 'default' })
         } catch {
           return
         }
-        expect(parseBucketName(name, { strict: false })).toBe(name)
+        expect(parseBucketName(name, { strict: false, rules: 'supabase' })).toBe(name)
         expect(name).not.toContain('/')
       }),
     )
