@@ -5,12 +5,14 @@ import { admission } from './admission.ts'
 import { Cors } from './cors.ts'
 import type { Env, Services } from './env.ts'
 import { errorResponse } from './error-response.ts'
+import { jsonLines } from './json-lines.ts'
 import { PublicHits } from './public-hits.ts'
 import { RequestLog } from './request-log.ts'
 import { requestTarget } from './request-path.ts'
 import { bucketRoutes } from './routes/bucket.ts'
 import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
+import { homeRoutes } from './routes/home.ts'
 import { listRoutes } from './routes/list.ts'
 import { objectRoutes } from './routes/object.ts'
 import { realtimeRoutes } from './routes/realtime.ts'
@@ -38,11 +40,13 @@ export function createApp(services: Services, logger: Logger): App {
   })
 
   app.use(requestLog.middleware)
+  if (!services.supabaseCompat) app.use(jsonLines) // whose bodies are Supabase's to the last byte
   app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
   app.use(cors.middleware)
   // Behind those whose headers a refusal needs, too.
   app.use(admission({ connections: services.connections, most: services.maxRequests }, logger))
 
+  app.route('/', homeRoutes(services))
   app.route('/', healthRoutes(services))
   app.route('/', bucketRoutes(services))
   // Fixed words win over bucket names (contract §3.2), so the routes with the most of them stand first.

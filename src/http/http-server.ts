@@ -7,6 +7,7 @@ import { StorageError, wireError } from '../errors.ts'
 import type { App } from './app.ts'
 import { BodyPace } from './body-pace.ts'
 import type { Connections } from './connections.ts'
+import { jsonLine } from './json-lines.ts'
 import { LINGERING_LIMITS, Lingering } from './lingering.ts'
 import { inTurn, newestOn, unansweredOn } from './pipeline.ts'
 import { rawAnswer } from './raw-answer.ts'
@@ -138,7 +139,7 @@ function hasOneHost({ headers }: IncomingMessage): boolean {
 function refuseCoding(outgoing: ServerResponse, compat: boolean): void {
   const { http, body } = wireError(new StorageError('UnknownTransferCoding'), compat)
   outgoing.writeHead(http, { 'Content-Type': 'application/json', ...ALWAYS, Connection: 'close' })
-  outgoing.end(JSON.stringify(body))
+  outgoing.end(jsonLine(body))
 }
 
 const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
@@ -187,7 +188,10 @@ function withoutUpgrade(options: string): string {
 
 function rawError(cause: unknown, compat: boolean): Response {
   const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), compat)
-  return Response.json(body, { status: http, headers: ALWAYS })
+  return new Response(jsonLine(body), {
+    status: http,
+    headers: { 'Content-Type': 'application/json', ...ALWAYS },
+  })
 }
 
 /**

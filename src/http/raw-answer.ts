@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { type StorageError, wireError } from '../errors.ts'
+import { jsonLine } from './json-lines.ts'
 
 /** An error's whole response as it travels, for connections on which there is no response object to write to. */
 export function rawAnswer(
@@ -8,7 +9,7 @@ export function rawAnswer(
   headers: Record<string, string> = {},
 ): string {
   const { http, body: fields } = wireError(error, compat)
-  const body = JSON.stringify(fields)
+  const body = jsonLine(fields)
   const lines = Object.entries({
     'Content-Type': 'application/json',
     'Content-Length': String(Buffer.byteLength(body)),

@@ -17,9 +17,9 @@ export function requestTarget(incoming: IncomingMessage): {
   const target = (incoming.url ?? '/').replace(/^https?:\/\/[^/?]*/i, '')
   const mark = target.indexOf('?')
   const full = mark < 0 ? target : target.slice(0, mark)
-  const hasPrefix = full.startsWith(`${PUBLIC_PREFIX}/`)
+  const hasPrefix = full === PUBLIC_PREFIX || full.startsWith(`${PUBLIC_PREFIX}/`)
   return {
-    path: hasPrefix ? full.slice(PUBLIC_PREFIX.length) : full || '/',
+    path: (hasPrefix ? full.slice(PUBLIC_PREFIX.length) : full) || '/',
     query: mark < 0 ? '' : target.slice(mark + 1),
     hasPrefix,
   }

@@ -15,9 +15,6 @@ afterAll(() => server.close())
 
 describe('routes and methods', () => {
   it.each([
-    ['GET', '/'],
-    ['GET', '/storage/v1'],
-    ['GET', '/storage/v1/'],
     ['GET', '/nothing'],
     ['POST', '/object'],
     ['GET', '/object/'],
