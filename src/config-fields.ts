@@ -45,6 +45,10 @@ export const origins = commaList.transform((list, context) => {
   return list.map((item) => item.toLowerCase().replace(/\/$/, ''))
 })
 
+export const databaseUrl = z
+  .string()
+  .regex(/^postgres(ql)?:\/\//, 'must begin with postgres:// or postgresql://')
+
 export const secret = z.string().min(32, 'must have at least 32 characters')
 
 /** `0` is for what can be turned off. */

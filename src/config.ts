@@ -4,6 +4,7 @@ import {
   byteSize,
   byteSizeOrZero,
   commaList,
+  databaseUrl,
   duration,
   flag,
   integer,
@@ -34,6 +35,8 @@ export interface Config {
   trustProxy: boolean
   /** A PostgreSQL 15 or newer; without it the embedded one is started. DATABASE_URL. */
   databaseUrl: string | undefined
+  /** Another way to the same database, where sessions are kept (decision 0029). STORAGE_DATABASE_DIRECT_URL. */
+  databaseDirectUrl: string | undefined
   /** Largest number of database connections of each process that answers requests. STORAGE_DATABASE_POOL, 10. */
   databasePool: number
   jwt: {
@@ -132,10 +135,8 @@ const schema = z.object({
   STORAGE_DATA_DIR: z.string().default('./storage-data'),
   STORAGE_PUBLIC_URL: webUrl.transform((url) => url.replace(/\/storage\/v1$/, '')).optional(),
   STORAGE_TRUST_PROXY: flag.default(false),
-  DATABASE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres:// or postgresql://')
-    .optional(),
+  DATABASE_URL: databaseUrl.optional(),
+  STORAGE_DATABASE_DIRECT_URL: databaseUrl.optional(),
   STORAGE_DATABASE_POOL: integer(1, 1000).default(10),
   STORAGE_JWT_SECRET: secret.optional(),
   STORAGE_JWKS: jwks.optional(),
@@ -197,6 +198,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     publicUrl: v.STORAGE_PUBLIC_URL,
     trustProxy: v.STORAGE_TRUST_PROXY,
     databaseUrl: v.DATABASE_URL,
+    databaseDirectUrl: v.STORAGE_DATABASE_DIRECT_URL,
     databasePool: v.STORAGE_DATABASE_POOL,
     jwt: {
       secret: v.STORAGE_JWT_SECRET,
@@ -244,6 +246,9 @@ function contradictions(v: Values): string[] {
   const problems: string[] = []
   if (v.STORAGE_BACKEND === v.STORAGE_BACKEND_PREVIOUS) {
     problems.push('STORAGE_BACKEND_PREVIOUS must be another one than STORAGE_BACKEND')
+  }
+  if (v.STORAGE_DATABASE_DIRECT_URL !== undefined && v.DATABASE_URL === undefined) {
+    problems.push('STORAGE_DATABASE_DIRECT_URL is another way to the database of DATABASE_URL: set that, too')
   }
   const usesS3 = v.STORAGE_BACKEND === 's3' || v.STORAGE_BACKEND_PREVIOUS === 's3'
   if (usesS3 && v.STORAGE_S3_BUCKET === undefined) problems.push('STORAGE_S3_BUCKET is needed for S3')

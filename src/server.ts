@@ -44,6 +44,7 @@ export async function startServer({
     given.database ??
     (await connectDatabase({
       databaseUrl: config.databaseUrl,
+      databaseDirectUrl: config.databaseDirectUrl,
       dataDir,
       timeoutMs: config.limits.databaseMs,
       questionMs: config.limits.listMs,
@@ -59,7 +60,7 @@ export async function startServer({
     // 2. What answers requests.
     const serving = isAlone
       ? await startServing({ config, keys, backend, database, logger })
-      : await startWorkers({ config, assignment: { keys, database: database.address }, logger })
+      : await startWorkers({ config, assignment: { keys, database: database.place }, logger })
 
     // 3. What it does by itself.
     const schedules = startSchedules({ config, backend, database, logger })

@@ -27,6 +27,7 @@ describe('a setting', () => {
       publicUrl: undefined,
       trustProxy: false,
       databaseUrl: undefined,
+      databaseDirectUrl: undefined,
       workers: 1,
       databasePool: 10,
       jwt: {
@@ -329,6 +330,17 @@ describe('webhooks in the settings', () => {
   })
 })
 
+it('STORAGE_DATABASE_DIRECT_URL goes with DATABASE_URL, as another way to the same database', () => {
+  const direct = { STORAGE_DATABASE_DIRECT_URL: 'postgres://db/x' }
+  expect(readConfig({ ...direct, DATABASE_URL: 'postgres://pooler/x' })).toMatchObject({
+    databaseUrl: 'postgres://pooler/x',
+    databaseDirectUrl: 'postgres://db/x',
+  })
+  expect(problems(direct)).toEqual([
+    'STORAGE_DATABASE_DIRECT_URL is another way to the database of DATABASE_URL: set that, too',
+  ])
+})
+
 describe('a bad value', () => {
   it.each([
     ['STORAGE_PORT', '65536', 'must be a whole number from 0 to 65535'],
@@ -339,6 +351,7 @@ describe('a bad value', () => {
     ['STORAGE_PUBLIC_URL', 'ftp://files.example.com', 'must be an http or https URL'],
     ['STORAGE_TRUST_PROXY', 'yes', 'must be true or false'],
     ['DATABASE_URL', 'mysql://u:hunter2@db/x', 'must begin with postgres://'],
+    ['STORAGE_DATABASE_DIRECT_URL', 'mysql://u:hunter2@db/x', 'must begin with postgres://'],
     ['STORAGE_WORKERS', '0', 'must be auto or a whole number from 1 to 99'],
     ['STORAGE_WORKERS', 'all', 'must be auto or a whole number'],
     ['STORAGE_DATABASE_POOL', '0', 'must be a whole number from 1 to 1000'],

@@ -56,8 +56,7 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
   yield folder
   const hasFolder = folder.state !== 'failed'
   if (hasFolder) yield await checkKeys(dataDir, config)
-  if (hasFolder || config.databaseUrl !== undefined)
-    yield* checkDatabaseOf(config.databaseUrl, dataDir, opened)
+  if (hasFolder || config.databaseUrl !== undefined) yield* checkDatabaseOf(config, dataDir, opened)
   if (hasFolder || config.backend === 's3') yield* checkBackend(config.backend, config)
   if (config.backendPrevious === undefined) return
   for await (const finding of checkBackend(config.backendPrevious, config)) {
@@ -66,12 +65,13 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
 }
 
 async function* checkDatabaseOf(
-  url: string | undefined,
+  { databaseUrl, databaseDirectUrl }: Config,
   dataDir: string,
   opened: OpenedForCheck,
 ): AsyncGenerator<Finding> {
-  if (url !== undefined) {
-    yield* withinTime(checkDatabase(url, opened), ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
+  if (databaseUrl !== undefined) {
+    const check = checkDatabase(databaseUrl, databaseDirectUrl, opened)
+    yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }
   const embedded = checkEmbedded(

@@ -45,6 +45,7 @@ export async function maintainWith<Opened extends { close(): Promise<void> }>(
   const backend = await open(config)
   const database = await connectBeside({
     databaseUrl: config.databaseUrl,
+    databaseDirectUrl: config.databaseDirectUrl,
     dataDir: resolve(config.dataDir),
     connections: 4,
     logger,

@@ -1,4 +1,5 @@
 import { readConfig } from '../config.ts'
+import { findPlace } from '../database/find-place.ts'
 import { migrate } from '../database/migrate.ts'
 import { createLogger } from '../log.ts'
 
@@ -11,6 +12,7 @@ export async function migrateCommand(): Promise<void> {
     )
     return
   }
-  const count = await migrate(config.databaseUrl, createLogger('warn'))
+  const { sessions } = await findPlace(config.databaseUrl, config.databaseDirectUrl)
+  const count = await migrate(sessions, createLogger('warn'))
   process.stdout.write(count === 0 ? 'The database is up to date.\n' : `Applied ${count} migrations.\n`)
 }

@@ -4,7 +4,9 @@ import type { Assignment, FromWorker, ToWorker } from '../cluster/messages.ts'
 import { Siblings } from '../cluster/siblings.ts'
 import { CLOSING_LIMIT_MS } from '../cluster/worker-pool.ts'
 import { readConfig } from '../config.ts'
-import { openDatabase } from '../database/client.ts'
+import { type DatabaseOptions, openDatabase } from '../database/client.ts'
+import { explainPooler, refusePooler } from '../database/find-place.ts'
+import type { MigrationError } from '../database/migrate.ts'
 import { LONGEST_TIMER_MS } from '../duration.ts'
 import { createLogger } from '../log.ts'
 import { startServing } from '../serving.ts'
@@ -40,23 +42,31 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
   if (!assignment) return
   const { keys } = assignment
   const { siblings } = told
+  let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
+  const poolerCame = new Promise<MigrationError>((resolve) => {
+    onPooler = (error) => resolve(explainPooler(error, config.databaseDirectUrl))
+  })
   const database = openDatabase(assignment.database, {
     connections: config.databasePool,
     timeoutMs: config.limits.databaseMs,
     questionMs: config.limits.listMs,
+    onPooler,
   })
   try {
-    await refuseMissingFiles(config, database) // they may have gone since the primary has looked
+    // Both may have changed since the primary has looked.
+    await refusePooler(database, config.databaseDirectUrl)
+    await refuseMissingFiles(config, database)
     const backend = await openBackends(config)
     const serving = await startServing({ config, keys, backend, database, logger, siblings })
     onListening(serving.url)
-    await told.stop
+    const lost = await Promise.race([told.stop, poolerCame])
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')
     // Nobody is there to kill it when the primary is gone.
     const limitMs = Math.min(config.shutdownTimeoutMs + CLOSING_LIMIT_MS, LONGEST_TIMER_MS)
     setTimeout(() => process.exit(1), limitMs).unref()
     await serving.close()
     await backend.close()
+    if (lost) throw lost
   } finally {
     await database.close()
   }

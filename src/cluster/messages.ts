@@ -1,4 +1,4 @@
-import type { DatabaseAddress } from '../database/client.ts'
+import type { DatabasePlace } from '../database/place.ts'
 import type { Keys } from '../keys.ts'
 import type { Change } from '../storage/announced.ts'
 
@@ -9,7 +9,7 @@ export interface Assignment {
   /** As they were at the start: a worker that is started later must take the same tokens as the others. */
   keys: Keys
   /** Started, migrated, and the primary's to stop. */
-  database: DatabaseAddress
+  database: DatabasePlace
 }
 
 /**

@@ -1,5 +1,6 @@
 import type postgres from 'postgres'
 import { StorageError } from '../errors.ts'
+import { asDriverQuery, type DriverQuery } from './driver-query.ts'
 
 /** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */
 const MOST_ABANDONED = 100
@@ -16,14 +17,10 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
   const { begin, unsafe } = sql
   let abandoned = 0
 
-  /**
-   * One that is never handed to the driver, as a part of another, has no limit.
-   *
-   * @param onLate what to do with one that is late besides
-   */
+  /** @param onLate what to do with one that is late besides */
   function limited<T>(given: T, onLate: (query: DriverQuery) => void): T {
-    if (!(given instanceof Promise)) return given // a name, or values: a part of a statement
-    const query = given as unknown as DriverQuery
+    const query = asDriverQuery(given)
+    if (!query) return given
     const { handler, resolve, reject } = query
     let timer: NodeJS.Timeout | undefined
     query.handler = (self) => {
@@ -69,10 +66,16 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
         clearTimeout(timer)
         if (isLate) throw noAnswer() // nobody would hear what comes of it
         const { unsafe } = tx
-        tx.unsafe = ((...args: Parameters<typeof unsafe>) =>
-          limited(unsafe(...args), onLate)) as typeof unsafe // not cancelled: what waits behind it would wait for ever
+        // Not cancelled: what waits behind it would wait for ever.
+        const limitedTx = Object.assign(
+          (...args: Parameters<typeof tx>) => limited(tx(...args), onLate),
+          tx,
+          {
+            unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), onLate),
+          },
+        ) as unknown as postgres.TransactionSql // the same but for these
         try {
-          return await work(tx)
+          return await work(limitedTx)
         } finally {
           wait() // for its end
         }
@@ -95,15 +98,4 @@ function forget(query: DriverQuery): void {
 
 function noAnswer(): StorageError {
   return new StorageError('DatabaseUnavailable', { message: 'The database does not answer; try again soon' })
-}
-
-/** What the driver's types do not say of a query (postgres/src/query.js). */
-interface DriverQuery {
-  /** Null until it is sent. */
-  state: unknown
-  /** Called once, with the query itself, when somebody awaits it. */
-  handler(self: unknown): void
-  resolve(rows: unknown): void
-  reject(error: unknown): void
-  cancel(): void
 }

@@ -2,8 +2,10 @@ import postgres from 'postgres'
 import type { Finding } from '../finding.ts'
 import { type Database, openDatabase } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
+import { findPlace } from './find-place.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, OLDEST_POSTGRES, pendingMigrations } from './migrate.ts'
+import type { DatabasePlace } from './place.ts'
 
 /** What a check of the database leaves open for those that come after it, and has to be closed at the end. */
 export interface OpenedForCheck {
@@ -13,19 +15,35 @@ export interface OpenedForCheck {
   database?: Database
 }
 
-/** Whether the database of DATABASE_URL lets us in, is new enough, writable and migrated. Changes nothing in it. */
-export async function* checkDatabase(url: string, opened: OpenedForCheck): AsyncGenerator<Finding> {
+/**
+ * Whether the database of DATABASE_URL lets us in, keeps sessions where they are needed, is new enough, writable and
+ * migrated. Changes nothing in it.
+ */
+export async function* checkDatabase(
+  url: string,
+  directUrl: string | undefined,
+  opened: OpenedForCheck,
+): AsyncGenerator<Finding> {
   try {
-    const database = openDatabase(url, { connections: 1 })
-    opened.closers.push(() => database.close())
-    const server = await findServer(database)
+    const place = await findPlace(url, directUrl)
+    const open = (at: DatabasePlace) => {
+      const database = openDatabase(at, { connections: 1 })
+      opened.closers.push(() => database.close())
+      return database
+    }
+    const database = open(place)
+    const { sessions } = place
+    const migrating = directUrl === undefined ? database : open({ transactions: sessions, sessions })
+    const server = await findServer(migrating)
     yield { about: 'database', state: 'ok', says: `reached: ${describe(server)}` }
     const obstacle = whyUnusable(server)
     if (obstacle !== undefined) {
       yield { about: 'database', state: 'failed', says: obstacle }
       return
     }
-    const migrations = await checkMigrations(database, server)
+    const how = describeWay(place, directUrl)
+    if (how !== undefined) yield { about: 'database pooler', state: 'ok', says: how }
+    const migrations = await checkMigrations(migrating, server)
     yield migrations
     if (!migrations.isComplete) return
     yield* checkLogin(database)
@@ -76,6 +94,19 @@ async function findServer({ sql }: Database): Promise<Server> {
 
 function describe({ version, database, login }: Server): string {
   return `PostgreSQL ${version}, database "${database}", login "${login}"`
+}
+
+/** Undefined when PostgreSQL itself answers, and nothing more is set. */
+function describeWay(
+  { transactions, sessions }: DatabasePlace,
+  directUrl: string | undefined,
+): string | undefined {
+  const pooler = transactions.isPooler ? 'a pooler' : 'PostgreSQL itself'
+  const keeper = sessions.isPooler ? 'a pooler in session mode' : 'PostgreSQL itself'
+  if (directUrl !== undefined) {
+    return `DATABASE_URL leads to ${pooler}, STORAGE_DATABASE_DIRECT_URL to ${keeper}, and both to one database`
+  }
+  return sessions.isPooler ? `DATABASE_URL leads to ${keeper}` : undefined
 }
 
 function whyUnusable({ version, number, isStandby, isReadOnly }: Server): string | undefined {

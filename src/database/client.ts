@@ -1,18 +1,20 @@
-import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import postgres from 'postgres'
-import { limitAnswers } from './answer-limit.ts'
+import type postgres from 'postgres'
+import { StorageError } from '../errors.ts'
+import { type ConnectionOptions, connectTo } from './connection.ts'
 import { HotReads } from './hot-reads.ts'
+import { NoSessionError, PoolerError } from './kept-session.ts'
+import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
+import { fromPostgres } from './postgres-error.ts'
 import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
+import { selfContained } from './self-contained.ts'
+import { openSession, type Session } from './session.ts'
 import { takeTurn } from './turns.ts'
-
-/** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
-export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
 
 /** The pool and Drizzle over it. Reads go through `sql`, writes through Drizzle transactions (design §10). */
 export interface Database {
-  address: DatabaseAddress
+  place: DatabasePlace
   sql: postgres.Sql
   /** For questions that find one row by its key. */
   hot: HotReads
@@ -36,8 +38,9 @@ export interface Database {
    * Opens a connection that is not of the pool, for what lives as long as a session does.
    *
    * @param onNotify hears what NOTIFY sends to the channels that the session listens to
+   * @throws DatabaseUnavailable
    */
-  openSession(onNotify?: (channel: string, payload: string) => void): Session
+  openSession(onNotify?: (channel: string, payload: string) => void): Promise<Session>
   close(): Promise<void>
 }
 
@@ -48,19 +51,8 @@ export interface TurnWaiting {
   signal?: AbortSignal | undefined
 }
 
-/** One connection, for as long as it lasts. */
-export interface Session {
-  sql: postgres.Sql
-  /** Aborted when the connection is lost, and all that it held with it. */
-  lost: AbortSignal
-  close(): Promise<void>
-}
-
 /** Connections that hot reads have for themselves, at most; they begin with half of what a pool has beyond four. */
 const FOR_HOT_READS = 4
-
-/** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
-const STATEMENT_TIMEOUT_MS = 30_000
 
 /** How often a session that waits asks for its turn. In milliseconds. */
 const TURN_RETRY_MS = 50
@@ -72,66 +64,62 @@ export interface DatabaseOptions {
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
   questionMs?: number
+  /** A pooler has come in between, or does its work in another way, so that sessions are not kept. Called once. */
+  onPooler?: (error: PoolerError) => void
 }
 
 const DEFAULT_QUESTION_MS = 5000
 
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
 export function openDatabase(
-  address: DatabaseAddress,
-  { connections, timeoutMs, questionMs = DEFAULT_QUESTION_MS }: DatabaseOptions,
+  at: DatabaseAddress | DatabasePlace,
+  { connections, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onPooler }: DatabaseOptions,
 ): Database {
-  const forHotReads = Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
-  const settings: postgres.Options<Record<string, never>> = {
-    max: connections - forHotReads,
-    // A reconnecting pool asks at this pace; the default backs off for up to a minute.
-    backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
-    connect_timeout: 10,
-    connection: { application_name: 'strongroom', statement_timeout: STATEMENT_TIMEOUT_MS, TimeZone: 'UTC' },
-    onnotice: () => {},
+  const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
+  const { isPooler } = place.transactions
+  const connect = (options: ConnectionOptions) => {
+    const given = { ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
+    const sql = connectTo(place.transactions, given)
+    return isPooler ? selfContained(sql, given) : sql
   }
-  const connect = (changes: typeof settings = {}) => {
-    const sql =
-      typeof address === 'string'
-        ? postgres(address, { ...settings, ...changes })
-        : postgres({ ...address, pass: '', ...settings, ...changes })
-    drizzle(sql) // which sets how dates and JSON are read
-    return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
-  }
-  const sql = connect()
+  // What hot reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
+  const forHotReads = isPooler ? 0 : Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
+  const sql = connect({ max: connections - forHotReads })
   const hot = new HotReads(
     Array.from({ length: forHotReads }, () => connect({ max: 1 })),
     sql,
   )
   const forQuestions = Array.from({ length: QUESTIONS_AT_ONCE }, () =>
-    connect({ max: 1, connection: { ...settings.connection, statement_timeout: questionMs } }),
+    connect({ max: 1, statementTimeoutMs: questionMs }),
   )
   const questions = new Questions(
     forQuestions.map((client) => ({ sql: client, drizzle: drizzle(client) })),
     questionMs,
   )
-  const openSession: Database['openSession'] = (onNotify) => {
-    const lost = new AbortController()
-    setMaxListeners(0, lost.signal) // each lock of the session listens
-    // The driver replaces a connection after about an hour, and with it all that the session holds would go.
-    const session = connect({
-      max: 1,
-      max_lifetime: null,
-      idle_timeout: 0,
-      onclose: () => lost.abort(),
-      ...(onNotify && { onnotify: onNotify }),
-    })
-    return { sql: session, lost: lost.signal, close: () => session.end({ timeout: 1 }) }
+  let tell = onPooler
+  const open: Database['openSession'] = async (onNotify) => {
+    try {
+      return await openSession(place.sessions, { timeoutMs, onNotify })
+    } catch (error) {
+      if (error instanceof PoolerError) {
+        tell?.(error)
+        tell = undefined // once is enough
+      }
+      if (error instanceof PoolerError || error instanceof NoSessionError) {
+        throw new StorageError('DatabaseUnavailable', { cause: error })
+      }
+      throw fromPostgres(error)
+    }
   }
   return {
-    address,
+    place,
     sql,
     hot,
     questions,
     drizzle: drizzle(sql),
-    openSession,
+    openSession: open,
     exclusively: async (turn, work, waiting) => {
-      const session = openSession()
+      const session = await open()
       const giveUpAt = performance.now() + (waiting?.limitMs ?? 0)
       try {
         while (!(await takeTurn(session.sql, turn, waiting !== undefined))) {

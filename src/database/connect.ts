@@ -1,15 +1,19 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { type Database, type DatabaseAddress, type DatabaseOptions, openDatabase } from './client.ts'
+import { type Database, type DatabaseOptions, openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, MAX_CONNECTIONS, startEmbedded } from './embedded.ts'
+import { explainPooler, findPlace } from './find-place.ts'
 import { findLogin, SERVER_ROLE, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
+import type { DatabaseAddress } from './place.ts'
 
 export interface ConnectOptions {
   /** Another PostgreSQL than the embedded one. */
   databaseUrl: string | undefined
+  /** Another way to that, where sessions are kept, if it does not keep them itself. */
+  databaseDirectUrl?: string | undefined
   /** Where the embedded one keeps its cluster, in `postgres/`. */
   dataDir: string
   /** Largest number of connections. */
@@ -21,7 +25,7 @@ export interface ConnectOptions {
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
   logger: Logger
-  /** The embedded database is lost to another server; nothing can be served any more. */
+  /** The database is lost to another server, or a pooler has come in between; nothing can be served any more. */
   onLost(error: Error): void
 }
 
@@ -31,10 +35,14 @@ export interface ConnectOptions {
  * @throws EmbeddedPostgresError, MigrationError
  */
 export async function connectDatabase(options: ConnectOptions): Promise<Database> {
-  const { databaseUrl, logger } = options
+  const { databaseUrl, databaseDirectUrl, logger } = options
   if (databaseUrl !== undefined) {
-    await migrate(databaseUrl, logger)
-    const database = openDatabase(databaseUrl, options)
+    const place = await findPlace(databaseUrl, databaseDirectUrl)
+    await migrate(place.sessions, logger)
+    const database = openDatabase(place, {
+      ...options,
+      onPooler: (error) => options.onLost(explainPooler(error, databaseDirectUrl)),
+    })
     await checkLogin(database, logger)
     return database
   }

@@ -1,5 +1,6 @@
-import type { Database, Session } from './client.ts'
+import type { Database } from './client.ts'
 import { eventsChannel } from './events.ts'
+import { LastingSession } from './lasting-session.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { endTurn, takeTurn } from './turns.ts'
 
@@ -16,19 +17,26 @@ export interface Turn {
  * the turns that this server has with sinks. They end with it, also when the server dies.
  */
 export class EventSession {
-  readonly #database: Database
-  readonly #onPosition: (newest: number) => void
-  #opening: Promise<Session> | undefined
+  readonly #session: LastingSession
 
   /** @param onPosition hears the newest position whenever any server has ordered events */
   constructor(database: Database, onPosition: (newest: number) => void) {
-    this.#database = database
-    this.#onPosition = onPosition
+    this.#session = new LastingSession(async () => {
+      const session = await database.openSession((_channel, payload) => onPosition(Number(payload)))
+      try {
+        const channel = await eventsChannel(session.sql)
+        await inOurErrors(session.sql`listen ${session.sql(channel)}`)
+      } catch (error) {
+        void session.close()
+        throw error
+      }
+      return session
+    })
   }
 
   /** Begins to listen, also again after the connection was lost. @throws DatabaseUnavailable */
   async listen(): Promise<void> {
-    await this.#session()
+    await this.#session.get()
   }
 
   /**
@@ -38,7 +46,7 @@ export class EventSession {
    * @throws DatabaseUnavailable
    */
   async tryTurn(sink: string): Promise<Turn | null> {
-    const { sql, lost, close } = await this.#session()
+    const { sql, lost, close } = await this.#session.get()
     const turn = `sink ${sink}`
     if (!(await takeTurn(sql, turn)) || lost.aborted) return null
     return {
@@ -50,36 +58,7 @@ export class EventSession {
     }
   }
 
-  async close(): Promise<void> {
-    const session = await this.#opening?.catch(() => null)
-    await session?.close()
-  }
-
-  #session(): Promise<Session> {
-    if (this.#opening) return this.#opening
-    const opening = this.#open(() => {
-      // A connection may be lost again when it is closed, and another one be there by then.
-      if (this.#opening === opening) this.#opening = undefined
-    })
-    this.#opening = opening
-    return opening
-  }
-
-  async #open(onLost: () => void): Promise<Session> {
-    const session = this.#database.openSession((_channel, payload) => this.#onPosition(Number(payload)))
-    const forget = () => {
-      onLost()
-      void session.close()
-    }
-    // The driver would connect again, but nobody would listen there.
-    session.lost.addEventListener('abort', forget)
-    try {
-      const channel = await eventsChannel(session.sql)
-      await inOurErrors(session.sql`listen ${session.sql(channel)}`)
-    } catch (error) {
-      forget()
-      throw error
-    }
-    return session
+  close(): Promise<void> {
+    return this.#session.close()
   }
 }

@@ -1,11 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
+import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import type { Logger } from 'pino'
-import { type Database, type DatabaseAddress, openDatabase } from './client.ts'
+import type { Database } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
+import { type DatabaseAddress, directly, type Endpoint } from './place.ts'
 import { fromPostgres, sqlState } from './postgres-error.ts'
+import { openSession, type Session } from './session.ts'
 import { takeTurn } from './turns.ts'
 
 const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
@@ -33,22 +36,24 @@ export class MigrationError extends Error {
  * Brings the database up to the newest migration in `drizzle/`, one server at a time. With nothing pending it
  * only reads, so that a login without the right to create anything can serve.
  *
- * @param address a login that may create roles and schemas, when something is pending
+ * @param at where sessions are kept, with a login that may create roles and schemas when something is pending
  * @returns how many migrations were applied
  * @throws MigrationError
  */
-export async function migrate(address: DatabaseAddress, logger: Logger): Promise<number> {
-  // One connection: the turn belongs to it, and the work is done on it.
-  let database: Database | undefined
+export async function migrate(at: DatabaseAddress | Endpoint, logger: Logger): Promise<number> {
+  const endpoint = typeof at === 'object' && 'address' in at ? at : directly(at).sessions
+  // One session: the turn belongs to it, and the work is done in it.
+  let session: Session | undefined
   try {
-    database = openDatabase(address, { connections: 1 })
-    if ((await pendingMigrations(database.sql)) === 0) return 0
-    await database.sql`set statement_timeout = 0`
-    await waitForTurn(database.sql, logger)
+    session = await openSession(endpoint)
+    const { sql } = session
+    if ((await pendingMigrations(sql)) === 0) return 0
+    await sql`set statement_timeout = 0`
+    await waitForTurn(sql, logger)
     // Another server may have done it while this one waited.
-    const count = await pendingMigrations(database.sql)
+    const count = await pendingMigrations(sql)
     if (count === 0) return 0
-    await applyMigrations(database.drizzle, {
+    await applyMigrations(drizzle(sql), {
       migrationsFolder: FOLDER,
       migrationsSchema: TABLE.schema,
       migrationsTable: TABLE.name,
@@ -56,9 +61,9 @@ export async function migrate(address: DatabaseAddress, logger: Logger): Promise
     logger.info({ migrations: count }, 'the database was migrated')
     return count
   } catch (thrown) {
-    throw asMigrationError(thrown, address)
+    throw asMigrationError(thrown, endpoint.address)
   } finally {
-    await database?.close()
+    await session?.close()
   }
 }
 

@@ -1,4 +1,5 @@
-import type { Database, Session } from './client.ts'
+import type { Database } from './client.ts'
+import { LastingSession } from './lasting-session.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { bytesOrNull, type TakenUpload } from './resumable-uploads.ts'
 
@@ -19,11 +20,10 @@ export interface UploadTurn {
  * Within this process an upload can be had twice: the caller keeps its own requests apart.
  */
 export class UploadSession {
-  readonly #database: Database
-  #session: Session | undefined
+  readonly #session: LastingSession
 
   constructor(database: Database) {
-    this.#database = database
+    this.#session = new LastingSession(() => database.openSession())
   }
 
   /**
@@ -33,8 +33,7 @@ export class UploadSession {
    * @throws DatabaseUnavailable
    */
   async tryTurn(id: string, lifetimeMs: number | null): Promise<UploadTurn | null> {
-    this.#session ??= this.#open()
-    const { sql, lost, close } = this.#session
+    const { sql, lost, close } = await this.#session.get()
     const [row] = await inOurErrors(sql<TurnRow[]>`
       select * from storage.lock_resumable_upload(${id}, ${lifetimeMs !== null}, ${lifetimeMs ?? 0})`)
     if (!row || lost.aborted) return null
@@ -54,18 +53,8 @@ export class UploadSession {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#session?.close()
-  }
-
-  #open(): Session {
-    const session = this.#database.openSession()
-    // The driver would connect again, but the locks are gone, and who held them has been told.
-    session.lost.addEventListener('abort', () => {
-      if (this.#session === session) this.#session = undefined
-      void session.close()
-    })
-    return session
+  close(): Promise<void> {
+    return this.#session.close()
   }
 }
 

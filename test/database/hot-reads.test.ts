@@ -36,7 +36,7 @@ it('quick questions share one connection, however many there are at once', async
 
 it('nobody waits behind a question that does not end', async () => {
   await ask()
-  const blocker = made.database.openSession()
+  const blocker = await made.database.openSession()
   await blocker.sql`select pg_advisory_lock(7)`
   let isOver = false
   const stuck = database.hot

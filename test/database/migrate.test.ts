@@ -38,7 +38,7 @@ describe('migrating', () => {
   it('says who it waits for, where anybody may hold the lock of a database that has no turns yet', async () => {
     const database = await cluster.newDatabase()
     const login = await cluster.newLogin()
-    const other = cluster.open(database, login).openSession()
+    const other = await cluster.open(database, login).openSession()
     const [holder] = await other.sql`select pg_advisory_lock(1601335151), pg_backend_pid() as pid`
     const said: unknown[] = []
     const telling = pino({ base: null }, { write: (line) => void said.push(JSON.parse(line)) })
@@ -58,7 +58,7 @@ describe('migrating', () => {
   it('waits for nobody who may not migrate, once there are turns', async () => {
     const database = await cluster.newDatabase()
     await migrate(cluster.address(database), logger)
-    const other = cluster.open(database, await cluster.newLogin()).openSession()
+    const other = await cluster.open(database, await cluster.newLogin()).openSession()
     await other.sql`select pg_advisory_lock(1601335151)`
     // As if the last migration were still to come. Whether it can be made twice is not what this is about.
     await cluster.open(database).sql`delete from storage.strongroom_migrations

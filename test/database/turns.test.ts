@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Session } from '../../src/database/client.ts'
+import type { Session } from '../../src/database/session.ts'
 import { endTurn, forgetTurns, takeTurn } from '../../src/database/turns.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { until } from '../support/wait.ts'
@@ -15,8 +15,8 @@ afterEach(async () => {
   await test.drop()
 })
 
-function open(): Session {
-  const session = test.database.openSession()
+async function open(): Promise<Session> {
+  const session = await test.database.openSession()
   sessions.push(session)
   return session
 }
@@ -26,7 +26,7 @@ const names = async () =>
 
 describe('a turn', () => {
   it('is one session’s until it gives it back, and it may have it twice', async () => {
-    const [one, two] = [open(), open()]
+    const [one, two] = await Promise.all([open(), open()])
     expect(await takeTurn(one.sql, 'sweep')).toBe(true)
     expect(await takeTurn(one.sql, 'sweep')).toBe(true)
     expect(await takeTurn(two.sql, 'sweep')).toBe(false)
@@ -38,7 +38,7 @@ describe('a turn', () => {
   })
 
   it('ends with its session, however that ends', async () => {
-    const [one, two] = [open(), open()]
+    const [one, two] = await Promise.all([open(), open()])
     await takeTurn(one.sql, 'sweep')
     await test.admin`select pg_terminate_backend(pid) from strongroom.turns`
     await until(() => one.lost.aborted, 'the session is lost')
@@ -46,7 +46,7 @@ describe('a turn', () => {
   })
 
   it('is not of a later session that has the same pid', async () => {
-    const [one, two] = [open(), open()]
+    const [one, two] = await Promise.all([open(), open()])
     await takeTurn(one.sql, 'sweep')
     await test.admin`update strongroom.turns set started = started - interval '1 second'`
     expect(await takeTurn(two.sql, 'sweep')).toBe(true)
@@ -54,7 +54,7 @@ describe('a turn', () => {
   })
 
   it('is had by one of many that ask at the same moment, again and again', async () => {
-    const many = Array.from({ length: 8 }, open)
+    const many = await Promise.all(Array.from({ length: 8 }, open))
     let running = 0
     let most = 0
     let had = 0
@@ -77,10 +77,10 @@ describe('a turn', () => {
 
   it('goes over to one of many when its session has ended', async () => {
     for (let round = 0; round < 20; round++) {
-      const former = open()
+      const former = await open()
       await takeTurn(former.sql, 'sweep')
       await former.close()
-      const many = Array.from({ length: 4 }, open)
+      const many = await Promise.all(Array.from({ length: 4 }, open))
       const winners: Session[] = []
       await until(async () => {
         const taken = await Promise.all(many.map(({ sql }) => takeTurn(sql, 'sweep')))
@@ -95,7 +95,7 @@ describe('a turn', () => {
 
 describe('whoever waits for a turn', () => {
   it('is the next to get it, though others ask for it all the time', async () => {
-    const [holder, waiting, eager] = [open(), open(), open()]
+    const [holder, waiting, eager] = await Promise.all([open(), open(), open()])
     await takeTurn(holder.sql, 'sweep')
     expect(await takeTurn(waiting.sql, 'sweep', true)).toBe(false)
     await endTurn(holder.sql, 'sweep')
@@ -107,7 +107,7 @@ describe('whoever waits for a turn', () => {
   })
 
   it('stands in nobody’s way once it is gone', async () => {
-    const [holder, waiting, eager] = [open(), open(), open()]
+    const [holder, waiting, eager] = await Promise.all([open(), open(), open()])
     await takeTurn(holder.sql, 'sweep')
     await takeTurn(waiting.sql, 'sweep', true)
     await waiting.close()
@@ -156,7 +156,7 @@ describe('whoever waits for a turn', () => {
 })
 
 it('turns of sessions that have ended are forgotten, and no others', async () => {
-  const [one, two] = [open(), open()]
+  const [one, two] = await Promise.all([open(), open()])
   await takeTurn(one.sql, 'kept')
   for (const name of ['a', 'b', 'c']) await takeTurn(two.sql, name)
   await two.close()

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter, resolve } from 'node:path'
 import { describe } from 'vitest'
 
-/** Whether there is such a program on the PATH. */
+/** Whether there is such a program on the PATH, or at this path. */
 export function isInstalled(program: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)))
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(resolve(folder, program)))
 }
 
 /** Runs `suite` where there is such a program; skips it, by its name, elsewhere. */

@@ -95,9 +95,14 @@ export async function startTestServer(
   }
 }
 
-/** The same over a database that the test names, by URL or open already. */
-export function serveOn(database: string | Database): Promise<Served> {
-  return typeof database === 'string' ? serve({ DATABASE_URL: database }) : serve({}, database)
+/** The same over a database that the test names, by URL, by settings, or open already. */
+export function serveOn(database: string | Database | Record<string, string>): Promise<Served> {
+  if (typeof database === 'string') return serve({ DATABASE_URL: database })
+  return isOpen(database) ? serve({}, database) : serve(database)
+}
+
+function isOpen(database: Database | Record<string, string>): database is Database {
+  return typeof database.sql === 'function'
 }
 
 async function serve(env: Record<string, string>, database?: Database): Promise<Served> {
