@@ -23,15 +23,23 @@ export class ServerProcesses {
     private readonly env: Record<string, string>,
   ) {}
 
-  /** @param env of all servers. There is none yet. */
-  static async open(env: Record<string, string> = {}): Promise<ServerProcesses> {
+  /**
+   * There is none yet.
+   *
+   * @param env of all servers
+   * @param way settings that lead to a database, by its name and its URL
+   */
+  static async open(
+    env: Record<string, string> = {},
+    way: (name: string, url: string) => Record<string, string> = (_, url) => ({ DATABASE_URL: url }),
+  ): Promise<ServerProcesses> {
     const database = await createTestDatabase()
     const proxy = await openPostgresProxy() // settings name a database by TCP
     const serviceKey = await mintToken(SECRETS.STORAGE_JWT_SECRET, { role: 'service_role' })
     const line = await openLine(NOWHERE)
     return new ServerProcesses(await newFolder(), database, line, { serviceKey }, proxy, {
       ...SECRETS,
-      DATABASE_URL: proxy.url(database.name),
+      ...way(database.name, proxy.url(database.name)),
       STORAGE_PORT: '0',
       ...env,
     })
@@ -40,6 +48,13 @@ export class ServerProcesses {
   /** Where clients find whichever server the line leads to. */
   get url(): string {
     return this.line.url
+  }
+
+  /** The one that was started last. */
+  get last(): Command {
+    const last = this.#commands.at(-1)
+    if (!last) throw new Error('none was started')
+    return last
   }
 
   /** Starts one, and leads the line to it. */

@@ -1,0 +1,96 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describeWithPgbouncer, type Pgbouncer, type PoolMode, startPgbouncer } from '../support/pgbouncer.ts'
+import type { RequestOptions } from '../support/server.ts'
+import { bytesFor, expectStored, MiB, startUpload, tusOptions } from '../support/tus.ts'
+import { Load } from './load.ts'
+import { newSeed } from './random.ts'
+import { ServerProcesses } from './server-processes.ts'
+import { isFull } from './size.ts'
+import { Tally } from './tally.ts'
+
+const ROUNDS = isFull ? 10 : 2
+
+/** tus-js-client waits so long between its attempts, in milliseconds. A server takes a second or two to start. */
+const RETRY_DELAYS = Array.from({ length: 200 }, () => 100)
+
+type Way = [what: string, mode: PoolMode, settings: (url: string, direct: string) => Record<string, string>]
+
+const WAYS: Way[] = [
+  ['a pooler that keeps sessions', 'session', (url) => ({ DATABASE_URL: url })],
+  [
+    'a pooler that shares sessions, and past it',
+    'transaction',
+    (url, direct) => ({ DATABASE_URL: url, STORAGE_DATABASE_DIRECT_URL: direct }),
+  ],
+]
+
+const tally = new Tally('poolers')
+afterAll(() => tally.print())
+
+describeWithPgbouncer('what was acknowledged is there afterwards', () => {
+  describe.each(WAYS)('through %s', (_, mode, settings) => {
+    let pooler: Pgbouncer
+    let servers: ServerProcesses
+    beforeAll(async () => {
+      pooler = await startPgbouncer(mode)
+      servers = await ServerProcesses.open({}, (name, url) => settings(pooler.url(name), url))
+      await servers.start()
+    })
+    afterAll(async () => {
+      await servers?.remove()
+      await pooler?.remove()
+    })
+
+    /** An answer that does not come is one that says nothing. */
+    const request = async (
+      method: string,
+      path: string,
+      { body }: RequestOptions = {},
+    ): Promise<Response> => {
+      const headers = { authorization: `Bearer ${servers.keys.serviceKey}` }
+      try {
+        const response = await fetch(`${servers.url}${path}`, { method, headers, body: body as string })
+        const bytes = await response.arrayBuffer()
+        return new Response(response.status === 204 ? null : bytes, response)
+      } catch {
+        return new Response(null, { status: 503, headers: { 'retry-after': '1' } })
+      }
+    }
+
+    it('when the server is killed, and when the pooler is, in the middle of it', async () => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const bucket = `box-${round}`
+        const made = await servers.request('POST', '/bucket', { body: { name: bucket } })
+        expect(made.status).toBe(201)
+        const load = new Load({ request }, bucket, newSeed())
+        const files = ['large-1', 'large-2'].map((name) => ({ bucket, name }))
+        load.start(6)
+        try {
+          await load.succeeds()
+          const uploads = files.map((at) =>
+            startUpload(bytesFor(at, 3 * MiB), {
+              ...tusOptions(servers, at),
+              chunkSize: MiB / 2,
+              retryDelays: RETRY_DELAYS,
+            }),
+          )
+          servers.last.signal('SIGKILL')
+          await servers.last.ended
+          await servers.start()
+          await load.succeeds(30)
+          await pooler.restart()
+          await load.succeeds(30)
+          await Promise.all(uploads.map(({ done }) => done))
+        } finally {
+          await load.stop()
+        }
+        for (const at of files) await expectStored(servers, at, bytesFor(at, 3 * MiB))
+        const lost = await load.lost()
+        tally.rounds++
+        tally.acknowledged += load.acknowledged
+        tally.lost += lost.length
+        expect([`${load}`, load.strange, lost]).toEqual([`${load}`, [], []])
+      }
+    }, 300_000)
+  })
+})
