@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type postgres from 'postgres'
 import { type ConnectionOptions, connectTo, sessionSettings } from './connection.ts'
@@ -43,12 +44,18 @@ export async function openSession(
   const session = { sql, lost: lost.signal, close: () => sql.end({ timeout: 1 }) }
   try {
     await checkKept(sql, () => connect({}))
-    if (endpoint.isPooler) await sql.unsafe(sessionSettings('session'))
+    if (endpoint.isPooler) await sql.unsafe(`${sessionSettings('session')}; ${markSession()}`)
     return session
   } catch (error) {
     await session.close()
     throw !endpoint.isPooler && isUnheeded(error) ? new NewPoolerError({ cause: error }) : error
   }
+}
+
+/** What tells this session from the next one that a pooler makes of the same process (0024_turns_behind_poolers.sql). */
+function markSession(): string {
+  const lock = randomBytes(8).readBigInt64BE()
+  return `set strongroom.session = '${lock}'; select pg_advisory_lock(${lock})`
 }
 
 /** Whether what is said at the login was refused, as no PostgreSQL does: PgBouncer's "unsupported startup parameter". */

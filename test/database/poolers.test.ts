@@ -6,6 +6,7 @@ import { openDatabase } from '../../src/database/client.ts'
 import { findPlace } from '../../src/database/find-place.ts'
 import { MigrationError } from '../../src/database/migrate.ts'
 import { buckets } from '../../src/database/schema.ts'
+import { forgetTurns, takeTurn } from '../../src/database/turns.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { exercise } from '../support/exercise.ts'
@@ -189,6 +190,24 @@ describeWithPgbouncer('a pooler that keeps sessions', () => {
     const checked = await strongroom(['check'], { cwd: folder, env: through(pooler) })
     expect(checked.code).toBe(0)
     expect(told(checked)['database pooler']).toEqual(['ok', 'DATABASE_URL leads to a pooler in session mode'])
+  })
+
+  it('gives the turns of a server that has left to others, though its sessions go on', async () => {
+    const { url } = await bouncer('session')
+    const database = openDatabase(await findPlace(url(made.name), undefined), { connections: 1 })
+    try {
+      const [one, two] = await Promise.all([database.openSession(), database.openSession()])
+      expect(await takeTurn(one.sql, 'sweep')).toBe(true)
+      expect(await takeTurn(two.sql, 'sweep')).toBe(false)
+      const [process] = await one.sql`select pg_backend_pid() as pid`
+      await one.close()
+      await until(() => takeTurn(two.sql, 'sweep'), 'another has the turn')
+      expect(await made.admin`select from pg_stat_activity where pid = ${process?.pid}`).toHaveLength(1)
+      await two.close()
+      await until(async () => (await forgetTurns(database)) === 1, 'the turn is forgotten')
+    } finally {
+      await database.close()
+    }
   })
 
   it('migrates an empty database', async () => {

@@ -1,0 +1,71 @@
+-- A pooler that keeps sessions gives a session of PostgreSQL to the next client when one has left, so that it does not end
+-- with whoever had a turn in it (0016, decision 0029). Such a session of ours has an advisory lock of a number that nobody
+-- else has had, and says which in strongroom.session; the pooler takes both away before it passes the session on.
+-- Somebody else may take the same lock, but not as the process that has the turn.
+alter table strongroom.turns add column session_lock bigint;
+--> statement-breakpoint
+-- Whether the session that took a turn is still there, and still the one that took it.
+create function strongroom.has_session(turn strongroom.turns) returns boolean
+  language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select strongroom.is_connected(turn.pid, turn.login, turn.started) and (
+    turn.session_lock is null or exists (
+      select from pg_locks l
+      where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.pid = turn.pid
+        and (l.classid::bigint << 32 | l.objid::bigint) = turn.session_lock
+    )
+  )
+$$;
+--> statement-breakpoint
+-- As before (0016), for what has such a lock too.
+create or replace function storage.take_turn(turn text, waits boolean default false) returns boolean
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  started constant timestamptz := (select a.backend_start from pg_stat_get_activity(pg_backend_pid()) a);
+  next_turn constant text := turn || ', next';
+begin
+  if waits and not storage.take_turn(next_turn) then
+    return false;
+  end if;
+  if exists (
+    select from strongroom.turns t
+    where t.name in (turn, next_turn) and t.pid <> pg_backend_pid() and strongroom.has_session(t)
+  ) then
+    return false;
+  end if;
+  -- PostgreSQL shows a transaction the sessions as they were when it first looked. Whoever got this turn since then may
+  -- have come later.
+  perform pg_stat_clear_snapshot();
+  insert into strongroom.turns as t (name, pid, login, started, session_lock)
+  values (
+    turn, pg_backend_pid(), (select r.oid from pg_roles r where r.rolname = session_user), started,
+    nullif(current_setting('strongroom.session', true), '')::bigint
+  )
+  on conflict (name) do update
+    set pid = excluded.pid, login = excluded.login, started = excluded.started, session_lock = excluded.session_lock
+    where t.pid = pg_backend_pid() or not strongroom.has_session(t);
+  if not found then
+    return false;
+  end if;
+  if waits then
+    perform storage.end_turn(next_turn);
+  end if;
+  return true;
+end $$;
+--> statement-breakpoint
+create or replace function storage.forget_turns() returns bigint
+  language sql volatile set search_path = pg_catalog, pg_temp as $$
+  with ended as materialized (
+    select t.name, t.pid, t.started, t.session_lock from strongroom.turns t where not strongroom.has_session(t)
+  ),
+  forgotten as (
+    delete from strongroom.turns t using ended e
+    where t.name = e.name and t.pid = e.pid and t.started is not distinct from e.started
+      and t.session_lock is not distinct from e.session_lock
+    returning 1
+  )
+  select count(*) from forgotten
+$$;
+--> statement-breakpoint
+revoke execute on function strongroom.has_session(strongroom.turns) from public;
+--> statement-breakpoint
+grant execute on function strongroom.has_session(strongroom.turns) to strongroom_server;
