@@ -12,3 +12,21 @@ export function parseByteSize(text: string): number | null {
   const bytes = Math.round(Number(Number(match[1]).toPrecision(3)) * unit)
   return Number.isSafeInteger(bytes) ? bytes : null
 }
+
+/** As `13 B` or `1.2 MB`, in the units of `parseByteSize`. */
+export function formatByteSize(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`
+  for (const [unit, size] of [
+    ['kB', UNITS.kb],
+    ['MB', UNITS.mb],
+  ] as const) {
+    // What would be rounded to a thousand is one of the next unit.
+    if (bytes / size < 999.5) return `${rounded(bytes / size)} ${unit}`
+  }
+  return `${rounded(bytes / UNITS.gb)} GB`
+}
+
+/** With one digit behind the point where there is one before it alone. */
+function rounded(number: number): string {
+  return number < 9.95 ? number.toFixed(1) : number.toFixed(0)
+}

@@ -43,10 +43,12 @@ export interface ListenerLimits {
   unreadBytes: number
 }
 
+export const DEFAULT_CONNECTIONS = 20_000
+
 const wait = duration.refine((ms) => ms > 0, 'must be more than 0')
 
 export const limitFields = {
-  STORAGE_MAX_CONNECTIONS: integer(1, 1_000_000).default(20_000),
+  STORAGE_MAX_CONNECTIONS: integer(1, 1_000_000).default(DEFAULT_CONNECTIONS),
   STORAGE_MAX_REQUESTS: integer(1, 1_000_000).default(5000),
   STORAGE_MAX_UPLOADS: integer(1, 1_000_000).default(2000),
   STORAGE_REQUEST_TIMEOUT: wait.default(60_000),

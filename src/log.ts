@@ -1,5 +1,5 @@
 import pino, { type Logger } from 'pino'
-import pretty from 'pino-pretty'
+import { forTerminal } from './terminal-log.ts'
 
 /** What must never be read in a log, wherever it turns up in an object that is logged. */
 const REDACTED = [
@@ -47,8 +47,13 @@ export function createLogger(
       : { minLength: GATHERED }
     return pino(options, pino.destination({ dest: fd, sync: false, periodicFlush: FLUSH_MS, ...gathered }))
   }
-  return pino(
-    options,
-    pretty({ destination: fd, sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'hostname' }),
-  )
+  const terminal = pino.destination({ dest: fd, sync: true })
+  return pino(options, { write: (line) => terminal.write(forTerminal(line)) })
+}
+
+/** Lets Node's and libraries' warnings go into the log: among its lines on stderr they would be none of JSON. */
+export function logWarnings(logger: Logger): void {
+  if (process.env.NODE_NO_WARNINGS === '1') return
+  process.removeAllListeners('warning') // Node's own, which writes them
+  process.on('warning', (warning) => logger.warn({ err: warning }, warning.message))
 }

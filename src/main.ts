@@ -3,10 +3,18 @@
 
 import { whyTooOld } from './node-version.ts'
 
-const sentence = whyTooOld(process.versions.node)
-if (sentence === null) {
-  void import('./cli/program.ts')
-} else {
-  process.stderr.write(`strongroom: ${sentence}\n`)
+void run().then((refusal) => {
+  if (refusal === null) return
+  process.stderr.write(`strongroom: ${refusal}\n`)
   process.exitCode = 1
+})
+
+/** Runs the command, unless something is missing that already its files need. */
+async function run(): Promise<string | null> {
+  const tooOld = whyTooOld(process.versions.node)
+  if (tooOld !== null) return tooOld
+  const { whyTooFewFiles } = await import('./open-file-limit.ts')
+  const tooFew = whyTooFewFiles()
+  if (tooFew === null) await import('./cli/program.ts')
+  return tooFew
 }

@@ -4,6 +4,7 @@ import type { Backend } from './backend/backend.ts'
 import { openBackends } from './backend/open.ts'
 import { startWorkers } from './cluster/worker-pool.ts'
 import type { Config } from './config.ts'
+import { hasBuckets } from './database/buckets.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { QUESTIONS_AT_ONCE } from './database/questions.ts'
@@ -14,6 +15,8 @@ import { startSchedules } from './workers/schedules.ts'
 
 export interface RunningServer extends Serving {
   keys: Keys
+  /** Whether anybody has made one yet. */
+  hasBuckets(): Promise<boolean>
   /** Finishes the running requests, up to the limit of the settings, then stops the database in order. */
   close(): Promise<void>
 }
@@ -68,6 +71,7 @@ export async function startServer({
     return {
       url: serving.url,
       keys,
+      hasBuckets: () => hasBuckets(database),
       close: async () => {
         await Promise.all([serving.close(), ...schedules.map((schedule) => schedule.stop())])
         await backend.close()

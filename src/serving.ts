@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from './backend/backend.ts'
 import type { Siblings } from './cluster/siblings.ts'
 import type { Config } from './config.ts'
+import { DEFAULT_CONNECTIONS } from './config-limits.ts'
 import type { Database } from './database/client.ts'
 import { UploadSession } from './database/upload-session.ts'
 import { type Events, openEvents } from './events/open.ts'
@@ -13,7 +14,7 @@ import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { UploadPlaces } from './http/upload-places.ts'
 import type { Keys } from './keys.ts'
-import { affordableConnections } from './open-file-limit.ts'
+import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
 import { Heartbeats } from './storage/heartbeats.ts'
@@ -97,12 +98,8 @@ interface AppParts extends ServingParts {
 
 function openConnections(wanted: number, logger: Logger): Connections {
   const most = affordableConnections(wanted)
-  if (most < wanted) {
-    logger.info(
-      { most },
-      'fewer connections than STORAGE_MAX_CONNECTIONS: each may need a file too (ulimit -Hn)',
-    )
-  }
+  const notice = whyFewerConnections(most, { wanted, isDefault: wanted === DEFAULT_CONNECTIONS })
+  if (notice !== null) logger.warn({}, notice)
   return new Connections(most)
 }
 

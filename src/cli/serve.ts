@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { readConfig } from '../config.ts'
-import { createLogger } from '../log.ts'
+import type { Logger } from 'pino'
+import { type Config, readConfig } from '../config.ts'
+import { createLogger, logWarnings } from '../log.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import { invocation } from './invocation.ts'
 
 /** A second signal this long after the first one means that somebody is tired of waiting. In milliseconds. */
 const IMPATIENT_AFTER_MS = 1000
@@ -11,7 +12,7 @@ const IMPATIENT_AFTER_MS = 1000
 export async function serve(): Promise<void> {
   const config = readConfig(process.env)
   const logger = createLogger(config.logLevel, { isShared: config.workers > 1 })
-  const isFirstStart = !existsSync(join(resolve(config.dataDir), 'keys.json'))
+  logWarnings(logger)
   const stop = stopSignal()
   const server = await startServer({
     config,
@@ -22,8 +23,7 @@ export async function serve(): Promise<void> {
       stop.request()
     },
   })
-  logger.info({ url: server.url }, 'Strongroom is listening')
-  process.stdout.write(welcome(server, isFirstStart))
+  await announce({ server, config, logger })
   await stop.requested
   logger.info({}, 'stopping; running requests are finished first')
   await server.close()
@@ -48,19 +48,49 @@ function stopSignal(): { requested: Promise<void>; request: () => void } {
   return { requested, request }
 }
 
-function welcome({ url: listening, keys }: RunningServer, isFirstStart: boolean): string {
-  // Every address is nowhere to go to; on this machine it is reached here.
-  const url = listening.replace(/\/\/(?:0\.0\.0\.0|\[::\])/, '//127.0.0.1')
-  if (!isFirstStart) return `\n  Strongroom listens on ${url} (its keys: strongroom keys)\n\n`
-  const auth = `-H "Authorization: Bearer ${keys.serviceKey}"`
+/** Says where it listens, and where the keys are: in the log as any line of it, on a terminal in words for a human. */
+async function announce({ server, config, logger }: Announcement): Promise<void> {
+  if (process.stdout.isTTY) {
+    process.stdout.write((await server.hasBuckets()) ? greeting(server) : welcome(server))
+    return
+  }
+  const keys =
+    config.jwt.secret === undefined
+      ? join(resolve(config.dataDir), 'keys.json')
+      : 'signed with STORAGE_JWT_SECRET'
+  logger.info({ url: server.url, keys }, `Strongroom is listening; \`${invocation()} keys\` prints its keys`)
+}
+
+interface Announcement {
+  server: RunningServer
+  config: Config
+  logger: Logger
+}
+
+/** Every address is nowhere to go to; on this machine it is reached here. */
+function reachable({ url }: RunningServer): string {
+  return url.replace(/\/\/(?:0\.0\.0\.0|\[::\])/, '//127.0.0.1')
+}
+
+function greeting(server: RunningServer): string {
+  return `\n  Strongroom listens on ${reachable(server)} (its keys: ${invocation()} keys)\n\n`
+}
+
+/** For as long as there is nothing in it yet. */
+function welcome(server: RunningServer): string {
+  const url = reachable(server)
+  const { anonKey, serviceKey } = server.keys
+  const auth = `-H "Authorization: Bearer ${serviceKey}"`
   return `
   Strongroom listens on ${url}
 
   anon key (for browsers; policies decide what it may do)
-  ${keys.anonKey}
+  ${anonKey}
 
   service key (for servers; may do everything, keep it secret)
-  ${keys.serviceKey}
+  ${serviceKey}
+
+  Both again: ${invocation()} keys
 
   Make a bucket and upload a file to it:
 

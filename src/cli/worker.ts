@@ -8,7 +8,7 @@ import { type DatabaseOptions, openDatabase } from '../database/client.ts'
 import { explainPooler, refusePooler } from '../database/find-place.ts'
 import type { MigrationError } from '../database/migrate.ts'
 import { LONGEST_TIMER_MS } from '../duration.ts'
-import { createLogger } from '../log.ts'
+import { createLogger, logWarnings } from '../log.ts'
 import { startServing } from '../serving.ts'
 import { refuseMissingFiles } from '../storage/missing-files.ts'
 import { explain } from './explain.ts'
@@ -37,6 +37,7 @@ export async function workerCommand(): Promise<void> {
 async function work(told: Told, onListening: (url: string) => void): Promise<void> {
   const config = readConfig(process.env)
   const logger = createLogger(config.logLevel, { isShared: true })
+  logWarnings(logger)
   await say({ type: 'ready' })
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return

@@ -1,6 +1,7 @@
 import { asc, desc, eq, sql } from 'drizzle-orm'
 import { StorageError } from '../errors.ts'
 import { asUuid } from '../uuid.ts'
+import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
 import { buckets, objects } from './schema.ts'
@@ -34,6 +35,14 @@ export async function findBucketSettings(database: Database, id: string): Promis
     fileSizeLimit: row.file_size_limit === null ? null : Number(row.file_size_limit),
     allowedMimeTypes: row.allowed_mime_types,
   }
+}
+
+/** Whether there is any bucket, whoever may see it. */
+export async function hasBuckets(database: Database): Promise<boolean> {
+  const [row] = await asService(database, (tx) =>
+    tx.execute<{ there: boolean }>(sql`select exists (select from storage.buckets) as there`),
+  )
+  return row?.there ?? false
 }
 
 /** Which of these buckets are there and public. @throws DatabaseUnavailable */

@@ -9,8 +9,9 @@
  * that nobody holds the owner's lock, stops it and starts its own.
  */
 
+import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
@@ -118,9 +119,14 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   }
 
   // 2. The binaries, where that user can run them.
+  if (!existsSync(join(folder, 'PG_VERSION'))) {
+    logger.info({ folder }, 'making the database, which takes some seconds, once')
+  }
   const from = await findPackage(overrides.packageDir)
   const cacheDir = overrides.cacheDir ?? (isRoot() ? '/var/cache/strongroom' : dirname(clusterDir))
-  const native = await prepareRuntime(from, account, cacheDir)
+  const native = await prepareRuntime(from, account, cacheDir, (copy) =>
+    logger.info({ copy }, 'copying PostgreSQL to where it can be run, once'),
+  )
 
   // 3. A cluster of the same version.
   const fsync = settings.fsync !== 'off'

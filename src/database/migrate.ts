@@ -53,6 +53,7 @@ export async function migrate(at: DatabaseAddress | Endpoint, logger: Logger): P
     // Another server may have done it while this one waited.
     const count = await pendingMigrations(sql)
     if (count === 0) return 0
+    logger.info({ migrations: count }, 'migrating the database')
     await applyMigrations(drizzle(sql), {
       migrationsFolder: FOLDER,
       migrationsSchema: TABLE.schema,

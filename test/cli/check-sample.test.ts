@@ -14,7 +14,7 @@ describe('strongroom check, where there are objects', () => {
 
   beforeAll(async () => {
     cwd = await newFolder()
-    const env = { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn', STORAGE_CLEANUP_INTERVAL: '0s' }
+    const env = { STORAGE_PORT: '0', STORAGE_CLEANUP_INTERVAL: '0s' }
     server = new Command(['serve'], { cwd, env })
     const url = await server.url()
     const secrets = { jwtSecret: undefined, signingSecret: undefined }

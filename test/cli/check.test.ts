@@ -74,7 +74,7 @@ describe('strongroom check, where a server has run', () => {
 
   beforeAll(async () => {
     place = await newFolder()
-    server = new Command(['serve'], { cwd: place, env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' } })
+    server = new Command(['serve'], { cwd: place, env: { STORAGE_PORT: '0' } })
     await server.url()
   })
   afterAll(() => removeFolder(place, [server]))

@@ -17,7 +17,7 @@ const env = { STORAGE_CLEANUP_GRACE: '0s', STORAGE_LOG_LEVEL: 'warn' }
 
 beforeAll(async () => {
   folder = await newFolder()
-  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' } })
+  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0' } })
   url = await server.url()
   const none = { jwtSecret: undefined, signingSecret: undefined }
   serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey

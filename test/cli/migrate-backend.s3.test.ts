@@ -52,7 +52,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const last = servers.at(-1)
     last?.signal('SIGTERM')
     await last?.ended
-    const own = { STORAGE_PORT: '0', STORAGE_CLEANUP_INTERVAL: '0s' }
+    const own = { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info', STORAGE_CLEANUP_INTERVAL: '0s' }
     const server = new Command(['serve'], { cwd: folder, env: { ...env, ...own, ...settings } })
     servers.push(server)
     url = await server.url()

@@ -13,7 +13,7 @@ describe('a server whose folder of files is gone', () => {
   })
   afterAll(() => removeFolder(cwd, started))
 
-  const env = { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' }
+  const env = { STORAGE_PORT: '0' }
   const dataDir = () => join(cwd, 'storage-data')
   const objects = () => join(dataDir(), 'objects')
 

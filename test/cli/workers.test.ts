@@ -76,7 +76,7 @@ describe('a server with STORAGE_WORKERS=2', () => {
   })
 
   it('says once where it listens, and answers in two processes that end with it', async () => {
-    expect(server.stdout.match(/Strongroom listens on/g)).toHaveLength(1)
+    expect(server.stdout.match(/Strongroom is listening/g)).toHaveLength(1)
     expect(aliveOf(server)).toHaveLength(2)
     expect(aliveOf(server)).not.toContain(server.child.pid)
     expect(server.stderr).toBe('')

@@ -43,7 +43,11 @@ describeWithS3('two servers that share a database and a store, and nothing else'
     }
     token = await mintToken(SECRETS.STORAGE_JWT_SECRET, { role: 'service_role' })
     // Both clean up all the time, one of them at a time.
-    const eager = { STORAGE_CLEANUP_INTERVAL: '200ms', STORAGE_CLEANUP_GRACE: '2s' }
+    const eager = {
+      STORAGE_LOG_LEVEL: 'info',
+      STORAGE_CLEANUP_INTERVAL: '200ms',
+      STORAGE_CLEANUP_GRACE: '2s',
+    }
     for (let i = 0; i < 2; i++) servers.push(await Server.open({ ...env, ...eager }, token))
     await Promise.all(servers.map((server) => server.start()))
     expect((await first().request('POST', '/bucket', { body: { name: 'shared' } })).status).toBe(201)

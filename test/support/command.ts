@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { until } from './wait.ts'
 
 /** What `npm run build` has made of `src/main.ts`. */
-const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+export const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 
 export interface Place {
   /** The working folder of the command. */
@@ -73,7 +73,8 @@ export class Command {
 
   /** The lines of the log so far, parsed. */
   get logs(): Record<string, unknown>[] {
-    return this.stdout.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []))
+    const whole = this.stdout.slice(0, this.stdout.lastIndexOf('\n') + 1)
+    return whole.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []))
   }
 
   /** Waits until the log says so. */
@@ -84,12 +85,15 @@ export class Command {
     }, `the command says ${message}`)
   }
 
-  /** Where a server listens, once it does. */
+  /** Where a server listens, once it does; its log has to have `info`. */
   async url(): Promise<string> {
-    const listening = /Strongroom listens on (http:\/\/[\w.:[\]]+)/
-    await this.says('Strongroom listens on ')
-    await until(() => listening.test(this.stdout), 'it says where')
-    return listening.exec(this.stdout)?.[1] ?? ''
+    let url: unknown
+    await until(() => {
+      if (!this.isRunning) throw new Error(`It has ended: ${this.stdout}${this.stderr}`)
+      url = this.logs.find(({ msg }) => String(msg).startsWith('Strongroom is listening'))?.url
+      return url !== undefined
+    }, 'it says where it listens')
+    return String(url)
   }
 
   signal(signal: NodeJS.Signals): void {

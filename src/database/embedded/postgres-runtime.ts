@@ -55,12 +55,16 @@ export async function prepareRuntime(
   from: PostgresPackage,
   account: Account,
   cacheDir: string,
+  onCopy: (copy: string) => void = () => {},
 ): Promise<string> {
   if ((await canRead(account, from.folder)) && (await linkLibraries(from.folder))) {
     return join(from.folder, 'native')
   }
   const copy = join(cacheDir, `postgresql-${from.version}-${process.platform}-${process.arch}`)
-  if (!(await isOurCopy(copy))) await makeCopy(from.folder, copy)
+  if (!(await isOurCopy(copy))) {
+    onCopy(copy)
+    await makeCopy(from.folder, copy)
+  }
   return join(copy, 'native')
 }
 

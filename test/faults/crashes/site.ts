@@ -28,7 +28,7 @@ export class Site {
 
   /** Begins to start a server; `start` waits until it serves. */
   launch(): Command {
-    const env = { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' }
+    const env = { STORAGE_PORT: '0' }
     // Its own cleanup runs all the time, so that it too is killed now and then in the middle.
     const cleanup = { STORAGE_CLEANUP_INTERVAL: '200ms', STORAGE_CLEANUP_GRACE: '2s' }
     this.#server = new Command(['serve'], { cwd: this.#folder, env: { ...env, ...cleanup } })

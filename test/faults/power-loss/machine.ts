@@ -62,7 +62,12 @@ export class Machine {
 
   /** Starts the server and waits until it serves. */
   async boot({ diesAt, canLink = true, main }: BootOptions = {}): Promise<undefined> {
-    this.#server = this.#launch(['serve'], { diesAt, canLink, main, env: { STORAGE_PORT: '0' } })
+    this.#server = this.#launch(['serve'], {
+      diesAt,
+      canLink,
+      main,
+      env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info' },
+    })
     this.url = await this.#server.url()
     this.token ||= JSON.parse(readFileSync(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
   }
