@@ -324,25 +324,31 @@ export async function databaseTime(tx: Transaction): Promise<string> {
 
 const NOW = new Statement<Record<string, never>, { now: string }>('now', sql`select now()::text as now`)
 
-/** Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names. */
-export function deleteAnyObjects(tx: Transaction, bucketId: string, before: string, limit: number) {
-  return tx
-    .delete(objects)
-    .where(
-      sql`${objects.id} in (
-        select o.id from ${objects} o where ${wereThere(bucketId, before)} limit ${limit})`,
-    )
-    .returning({ id: objects.id })
-}
-
-/** Whether a bucket has objects that were there at `before`. */
-export async function hasObjectsOf(tx: Transaction, bucketId: string, before: string): Promise<boolean> {
-  const rows = await tx.execute(sql`select from ${objects} o where ${wereThere(bucketId, before)} limit 1`)
-  return rows.length > 0
-}
-
-function wereThere(bucketId: string, before: string): SQL {
-  return sql`o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})`
+/**
+ * Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names.
+ *
+ * @returns how many it has chosen, and how many of those are there all the same, by a trigger
+ */
+export async function deleteAnyObjects(
+  tx: Transaction,
+  bucketId: string,
+  before: string,
+  limit: number,
+): Promise<{ chosen: number; kept: number }> {
+  const [row] = await tx.execute<{ chosen: number; left: string[] }>(sql`
+    with chosen as (
+      select o.id from ${objects} o
+      where o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})
+      limit ${limit}
+    ),
+    gone as (delete from ${objects} where id in (select id from chosen) returning id)
+    select (select count(*)::int from chosen) as chosen,
+      array(select id::text from chosen except select id::text from gone) as left`)
+  const { chosen = 0, left = [] } = row ?? {}
+  if (left.length === 0) return { chosen, kept: 0 }
+  // Others may have deleted them at the same moment.
+  const kept = await tx.execute(sql`select from ${objects} where id = any (${textArray(left)}::uuid[])`)
+  return { chosen, kept: kept.length }
 }
 
 /** Which of these names the caller may see, each with the uid of its bucket. */

@@ -16,7 +16,7 @@ import {
   updateBucket,
 } from '../database/buckets.ts'
 import type { Database } from '../database/client.ts'
-import { databaseTime, deleteAnyObjects, hasObjectsOf, ownRemovals } from '../database/objects.ts'
+import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
@@ -175,14 +175,13 @@ export class BucketStorage {
     for (;;) {
       const commit = () =>
         asService(this.#database, async (tx) => {
-          const rows = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
-          return { count: rows.length, removals: await ownRemovals(tx) }
+          const done = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
+          return { ...done, removals: await ownRemovals(tx) }
         })
-      const { count, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
+      const { chosen, kept, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
       await removeBytes(this.#options, removals)
-      if (count < EMPTY_BATCH) break
-    }
-    if (await asService(this.#database, (tx) => hasObjectsOf(tx, id, before))) {
+      if (chosen === EMPTY_BATCH && kept < chosen) continue
+      if (kept === 0) return
       const message = 'The bucket is not empty: a trigger of the database keeps some of its objects'
       throw new StorageError('ResourceNotEmpty', { message })
     }
