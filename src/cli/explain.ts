@@ -5,6 +5,7 @@ import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
 import { MigrationError } from '../database/migrate.ts'
 import { StorageError } from '../errors.ts'
 import { KeysError } from '../keys.ts'
+import { SqlError } from './sql/sql-error.ts'
 
 /** Says what is wrong in a line each, and what to do; only a fault of ours comes with its stack. */
 export function explain(error: unknown): string {
@@ -13,7 +14,8 @@ export function explain(error: unknown): string {
   if (
     error instanceof EmbeddedPostgresError ||
     error instanceof MigrationError ||
-    error instanceof KeysError
+    error instanceof KeysError ||
+    error instanceof SqlError
   ) {
     return `strongroom: ${error.message}`
   }

@@ -12,6 +12,7 @@ import { migrateCommand } from './migrate.ts'
 import { migrateBackendCommand } from './migrate-backend.ts'
 import { scrubCommand } from './scrub.ts'
 import { serve } from './serve.ts'
+import { sqlCommand } from './sql.ts'
 import { workerCommand } from './worker.ts'
 
 const program = new Command('strongroom')
@@ -76,6 +77,21 @@ program
   )
   .option('--secrets', 'print the secrets that sign tokens and URLs too')
   .action(keysCommand)
+
+program
+  .command('sql')
+  .description("run SQL in the server's database, such as your policies; without a file, what comes on stdin")
+  .argument('[file]', 'a script')
+  .option('-c, --command <sql>', 'this SQL in place of a file')
+  .option('--json', 'print rows as JSON, one on a line')
+  .option('--no-transaction', 'keep what was done before an error: each statement by itself')
+  .addHelpText(
+    'after',
+    `
+As the superuser of the embedded database, beside a running server or without one; with DATABASE_URL, as the login that it
+names. All statements are one transaction, unless the script begins its own. The exit code is 1 if one has failed.`,
+  )
+  .action(sqlCommand)
 
 program
   .command('cleanup')

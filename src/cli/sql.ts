@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { Command } from 'commander'
+import type postgres from 'postgres'
+import { readConfig } from '../config.ts'
+import { openOwnerSession } from '../database/owner-session.ts'
+import { createLogger } from '../log.ts'
+import { answer } from './sql/answer.ts'
+import { type Script, SqlError, scriptError, statementError } from './sql/sql-error.ts'
+import { ScriptError, type Statement, splitStatements } from './sql/statements.ts'
+
+export interface SqlOptions {
+  /** SQL in place of a file. */
+  command?: string
+  /** Rows as JSON, each on a line. */
+  json?: boolean
+  /** False: each statement by itself. */
+  transaction: boolean
+}
+
+/** Runs SQL in the server's database, and prints what it answers. All of it holds, or nothing. */
+export async function sqlCommand(
+  file: string | undefined,
+  options: SqlOptions,
+  command: Command,
+): Promise<void> {
+  if (file !== undefined && options.command !== undefined) {
+    command.error('error: --command stands in place of a file')
+  }
+  const script = await read(file, options)
+  const statements = split(script)
+  const config = readConfig(process.env)
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const session = await openOwnerSession(
+    {
+      databaseUrl: config.databaseUrl,
+      dataDir: resolve(config.dataDir),
+      logger: createLogger('error', { stream: process.stderr }),
+      onLost: () => interrupted.abort(),
+    },
+    ({ severity, message }) => process.stderr.write(`${severity}:  ${message}\n`),
+  )
+  try {
+    await run(session.sql, script, statements, options, interrupted.signal)
+  } finally {
+    await session.close()
+  }
+}
+
+async function read(file: string | undefined, { command }: SqlOptions): Promise<Script> {
+  if (command !== undefined) return { name: 'command', text: command }
+  if (file === undefined || file === '-') {
+    if (process.stdin.isTTY) process.stderr.write('Type SQL; Ctrl-D runs it.\n')
+    return { name: 'stdin', text: await text(process.stdin) }
+  }
+  try {
+    return { name: file, text: (await readFile(file, 'utf8')).replace(/^\uFEFF/, '') }
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    throw new SqlError(code === 'ENOENT' ? `There is no file ${file}` : `${file} cannot be read: ${message}`)
+  }
+}
+
+/** @throws SqlError */
+function split(script: Script): Statement[] {
+  try {
+    return splitStatements(script.text)
+  } catch (error) {
+    throw error instanceof ScriptError ? scriptError(script, error) : error
+  }
+}
+
+/**
+ * One transaction, unless the script begins one itself, or it was said otherwise. A single statement is one anyhow, and
+ * some (`vacuum`) refuse any other.
+ *
+ * @throws SqlError
+ */
+async function run(
+  sql: postgres.Sql,
+  script: Script,
+  statements: Statement[],
+  options: SqlOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const beginsItself = statements.some(({ text }) => /^(?:begin|start\s+transaction)\b/i.test(text))
+  const isOne = options.transaction && statements.length > 1 && !beginsItself
+  if (isOne) await sql.unsafe('begin').simple()
+  for (const statement of statements) {
+    const query = sql.unsafe(statement.text).simple().raw()
+    const cancel = () => query.cancel()
+    signal.addEventListener('abort', cancel)
+    try {
+      signal.throwIfAborted()
+      process.stdout.write(answer(await query, options))
+    } catch (error) {
+      throw statementError(error, { script, statement, isUndone: isOne || statements.length === 1 })
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
+  }
+  if (isOne) await sql.unsafe('commit').simple()
+}
