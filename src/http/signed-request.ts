@@ -1,16 +1,17 @@
-import { StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../errors.ts'
 import { anonymousCaller } from './caller.ts'
 import type { AppContext, Services } from './env.ts'
 import { sendObject } from './object-response.ts'
 import { logTarget } from './request-log.ts'
 import { decodeSegment, objectTarget, requestTarget } from './request-path.ts'
 
-/** What a request with a signed URL is for, and what it proves that with. */
-export interface SignedTarget {
+/** What a request with a signed URL is for, and what its token grants. */
+export interface SignedTarget<Granted> {
   bucket: string
   name: string
-  token: string
-  query: URLSearchParams
+  granted: Granted
+  /** As it came. */
+  query: string
 }
 
 /** Whether a request brings a token of a signed URL, so that nothing else decides about it. */
@@ -25,37 +26,74 @@ export function hasUrlToken(c: AppContext): boolean {
  */
 export async function sendSigned(c: AppContext, services: Services, route: string): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')
-  const { bucket, name, token, query } = signedTarget(c, route)
-  const { exp, bucket_uid: bucketUid } = services.urls.checkDownload(token, bucket, name)
+  const { bucket, name, granted, query } = signedTarget(c, route, (token, bucket, name) =>
+    services.urls.checkDownload(token, bucket, name),
+  )
+  const { exp, bucket_uid: bucketUid } = granted
   return sendObject(c, services, {
     caller,
     access: 'signed',
     bucket,
     name,
     bucketUid,
-    download: query.get('download') ?? undefined,
+    download: downloadName(query),
     expiresAt: new Date(exp * 1000),
   })
 }
 
 /**
  * What a signed request is for. A client may leave a question mark in the name as it is (storage-js does, contract
- * §3.1); so the query begins at the last `?token=`.
+ * §3.1); so the query begins at the last `?token=`. And it may encode a link as a whole, although a part of it is encoded
+ * already: the path is also read as what it is when decoded once more, since the token says what is meant.
  *
- * @throws InvalidRequest without a token
+ * @param check whether the token is for this object; throws InvalidSignature when it is for another
+ * @throws InvalidRequest without a token; as `check`
  */
-export function signedTarget(c: AppContext, route: string): SignedTarget {
+export function signedTarget<Granted>(
+  c: AppContext,
+  route: string,
+  check: (token: string, bucket: string, name: string) => Granted,
+): SignedTarget<Granted> {
   const { path, query } = requestTarget(c.env.incoming)
   const whole = `${path}?${query}`
   const mark = whole.lastIndexOf('?token=')
   const hasMark = mark > path.length
-  const parameters = new URLSearchParams(hasMark ? whole.slice(mark + 1) : query)
-  const token = parameters.get('token')
+  const parameters = hasMark ? whole.slice(mark + 1) : query
+  const token = new URLSearchParams(parameters).get('token')
   if (token === null || token === '') {
     throw new StorageError('InvalidRequest', { message: "querystring must have required property 'token'" })
   }
   const { bucket, name: start } = objectTarget(path, route)
-  const name = start + (hasMark ? decodeSegment(whole.slice(path.length, mark)) : '')
-  logTarget(c, bucket, name)
-  return { bucket, name, token, query: parameters }
+  const sent = start + (hasMark ? decodeSegment(whole.slice(path.length, mark)) : '')
+  const granted = (name: string) => {
+    logTarget(c, bucket, name)
+    return { bucket, name, granted: check(token, bucket, name), query: parameters }
+  }
+  try {
+    return granted(sent)
+  } catch (error) {
+    const meant = decoded(sent)
+    if (meant === undefined || meant === sent || !hasCode(error, 'InvalidSignature')) throw error
+    return granted(meant)
+  }
+}
+
+/**
+ * The query parameter `download`. storage-js encodes it, and then the link as a whole, so that each percent sign of the
+ * name is sent as `%25` and two digits: that is undone.
+ */
+function downloadName(query: string): string | undefined {
+  const name = new URLSearchParams(query).get('download') ?? undefined
+  const [, sent = ''] = /(?:^|&)download=([^&]*)/.exec(query) ?? []
+  const isDoubled = sent.includes('%') && !/%(?!25[0-9A-F]{2})/i.test(sent)
+  return name !== undefined && isDoubled ? (decoded(name) ?? name) : name
+}
+
+/** Undefined for what is not percent-encoded UTF-8. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
 }

@@ -33,9 +33,12 @@ describeClientInBothModes((clients) => {
     expect([part.status, await part.text()]).toEqual([206, 'ecr'])
   })
 
-  it.each([
+  it.each<[download: true | string, disposition: string]>([
     [true, 'attachment;'],
-    ['report.pdf', "attachment; filename=report.pdf; filename*=UTF-8''report.pdf"],
+    ...['report.pdf', 'Über a+b & 50%.pdf', '%41#.pdf', '报告.pdf'].map((name): [string, string] => {
+      const encoded = encodeURIComponent(name)
+      return [name, `attachment; filename=${encoded}; filename*=UTF-8''${encoded}`]
+    }),
   ])('has the browser save the file with download: %j', async (download, disposition) => {
     const of = await files()
     ok(await of.upload('a.pdf', 'x'))

@@ -82,6 +82,41 @@ describe.each([
     expect((await open(server, url)).headers.get('content-disposition')).toBeNull()
   })
 
+  it.each([
+    // As storage-js sends it: by URLSearchParams, and then by encodeURI.
+    ['%25C3%259Cber%2520a%252Bb', 'Über a+b'],
+    ['50%2525+off', '50% off'],
+    ['%252541', '%41'],
+    // As whoever encodes it once.
+    ['%C3%9Cber+a%2Bb', 'Über a+b'],
+    ['50%25+off', '50% off'],
+    ['%C3%A9%2541', 'é%41'],
+    ['%25zz', '%zz'],
+    ['%25FF', '%FF'], // no UTF-8
+    ['plain.txt', 'plain.txt'],
+  ])('the name to save under may have been encoded twice: %s', async (sent, name) => {
+    const { headers } = await open(server, `${await link('docs/a.txt')}&download=${sent}`)
+    expect(headers.get('content-disposition')).toContain(`filename*=UTF-8''${encodeURIComponent(name)}`)
+  })
+
+  it('opens a path that was encoded once more than the name, which the token says, and none that was more', async () => {
+    for (const name of ['a#b%.txt', 'a%23b%25.txt'])
+      await put(server, `docs/${encodeURIComponent(name)}`, name)
+    const signed = await sign(server, `docs/${encodeURIComponent('a#b%.txt')}`)
+    const path = (name: string) => `${route}docs/${name}?token=${tokenOf(signed)}`
+    expect(signed.signedURL).toMatch(/^\/object\/sign\/docs\/a%23b%25\.txt\?token=/)
+    const once = encodeURIComponent('a#b%.txt')
+    const twice = encodeURIComponent(once)
+    for (const name of [once, twice])
+      expect(await open(server, path(name))).toMatchObject({ text: 'a#b%.txt' })
+    for (const name of [encodeURIComponent(twice), 'a%252fb', '%2525', 'a'])
+      expect(await open(server, path(name))).toMatchObject({ status: 403, code: 'InvalidSignature' })
+    // The token of the one whose name looks encoded opens that, and not the other.
+    const other = await sign(server, `docs/${twice}`)
+    expect((await open(server, `${route}docs/${twice}?token=${tokenOf(other)}`)).text).toBe('a%23b%25.txt')
+    expect((await open(server, `${route}docs/${once}?token=${tokenOf(other)}`)).status).toBe(403)
+  })
+
   it('answers 410 once it has expired, and not before', async () => {
     const signed = await sign(server, 'docs/a.txt', 60)
     const url = `${route}docs/a.txt?token=${tokenOf(signed)}`
@@ -194,7 +229,8 @@ describe.each([
     const path = `docs/${name.split('/').map(encodeURIComponent).join('/')}`
     await put(server, path, name)
     const signed = await sign(server, path)
-    expect(signed.signedURL.startsWith(`/object/sign/docs/${name}?token=`)).toBe(true)
+    const shown = name.replace(/[%#]/g, encodeURIComponent)
+    expect(signed.signedURL.startsWith(`/object/sign/docs/${shown}?token=`)).toBe(true)
     expect((await open(server, signed.url)).text).toBe(name)
     expect((await open(server, `${route}${path}?token=${tokenOf(signed)}`)).text).toBe(name)
     expect((await open(server, `${route}docs/a.txt?token=${tokenOf(signed)}`)).status).toBe(403)

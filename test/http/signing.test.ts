@@ -49,7 +49,7 @@ describe('signing an object', () => {
     [{ expiresIn: 0 }],
     [{ expiresIn: -5 }],
     [{ expiresIn: 1.5 }],
-    [{ expiresIn: '60' }],
+    [{ expiresIn: '60s' }],
     [{ expiresIn: null }],
     [{ expiresIn: 1e15 }],
   ])('is refused for the time %j', async (body) => {

@@ -46,8 +46,9 @@ export function signRoutes(services: Services) {
     })
     .put('/object/upload/sign/:bucket/:key{.*}', async (c) => {
       const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
-      const { bucket, name, token } = signedTarget(c, '/object/upload/sign/')
-      const grant = urls.checkUpload(token, bucket, name)
+      const { granted: grant } = signedTarget(c, '/object/upload/sign/', (token, bucket, name) =>
+        urls.checkUpload(token, bucket, name),
+      )
       const condition = writeCondition(c.env.incoming.headers)
       const { incoming } = c.env
       const stored = await services.uploads.during(incoming, async (admit) =>
@@ -87,12 +88,15 @@ export function signRoutes(services: Services) {
     })
 }
 
-/** A link in both forms: relative and not encoded, for storage-js to encode, and absolute (design §7). */
+/**
+ * A link in both forms: relative, for storage-js to encode, and absolute (design §7). It encodes neither `#`, so that
+ * what follows would never be sent, nor less than the whole: both signs of the name are encoded before.
+ */
 function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
   const token = `?token=${signed.token}`
   const path = `/object/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}${token}`
   return {
-    signedURL: `/object/sign/${signed.bucket}/${signed.name}${token}`,
+    signedURL: `/object/sign/${signed.bucket}/${signed.name.replace(/[%#]/g, encodeURIComponent)}${token}`,
     url: absoluteUrl(c, services, path),
     expires_at: signed.expiresAt,
   }
