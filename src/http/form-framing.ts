@@ -8,6 +8,8 @@ const END_OF_HEAD = Buffer.from('\r\n\r\n')
 const HEADER = /^[!#$%&'*+.^_`|~\w-]+:[^\r\n\0]*$/
 const FORM_DATA = /^content-disposition:[ \t]*form-data[ \t]*(?:;|$)/i
 
+const CONTENT_TYPE = /^content-type:/i
+
 /** Where in a form its next byte is. */
 type Place = 'preamble' | 'delimiter' | 'head' | 'content' | 'close' | 'epilogue'
 
@@ -24,6 +26,7 @@ export class FormFraming {
   #rest: Buffer = CRLF
   /** Whether `#rest` begins with the end of a head: a delimiter there would leave its part without a body. */
   #isBehindHead = false
+  readonly #types: (string | undefined)[] = []
 
   /** @param contentType of the form @throws InvalidRequest when it names no boundary */
   constructor(contentType: string) {
@@ -52,6 +55,11 @@ export class FormFraming {
     if (!isWhole) throw malformed('has no end')
   }
 
+  /** The Content-Type of a part, whole; undefined without one. @param part counted from 0 */
+  typeOf(part: number): string | undefined {
+    return this.#types[part]
+  }
+
   /** Goes on from `at`. @returns to where, or undefined when more bytes are needed */
   #step(data: Buffer, at: number): number | undefined {
     switch (this.#place) {
@@ -67,7 +75,7 @@ export class FormFraming {
         if ((end < 0 ? data.length : end) - at > MAX_HEAD_BYTES)
           throw malformed('has a part with too long a head')
         if (end < 0) return undefined
-        checkHead(data.toString('latin1', at, end))
+        this.#types.push(typeIn(checkedHead(data.toString('latin1', at, end))))
         this.#place = 'content'
         this.#isBehindHead = true
         return end + 2
@@ -105,12 +113,17 @@ export class FormFraming {
   }
 }
 
-/** @throws InvalidRequest unless it is one of a form's part */
-function checkHead(head: string): void {
+/** The lines of a part's head. @throws InvalidRequest unless it is one of a form's part */
+function checkedHead(head: string): string[] {
   const lines = head.split('\r\n')
   const isPart =
     lines.every((line) => HEADER.test(line)) && lines.filter((line) => FORM_DATA.test(line)).length === 1
   if (!isPart) throw malformed('has a part that is none of a form')
+  return lines
+}
+
+function typeIn(head: string[]): string | undefined {
+  return head.find((line) => CONTENT_TYPE.test(line))?.replace(CONTENT_TYPE, '')
 }
 
 function malformed(what: string): StorageError {

@@ -5,6 +5,7 @@ import { StorageError } from '../errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
 import type { LateFields, UploadContent } from '../storage/upload-request.ts'
 import { expectInOneGo } from './body-pace.ts'
+import { cacheControlIn, cacheControlOf } from './cache-control.ts'
 import { FormFraming } from './form-framing.ts'
 import { headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
@@ -36,7 +37,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
   const length = declaredLength(incoming)
   return {
     contentType: parseContentType(headers['content-type']),
-    cacheControl: headers['cache-control'],
+    cacheControl: cacheControlIn(headers['cache-control']),
     contentEncoding: headers['content-encoding'],
     robotsTag,
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
@@ -61,6 +62,7 @@ function readForm(
   const beginningIsHere = expectInOneGo(incoming)
   return new Promise((resolve, reject) => {
     const fields = new Map<string, string>()
+    let part = -1
     let framing: FormFraming
     let parser: InstanceType<typeof Busboy>
     try {
@@ -69,8 +71,10 @@ function readForm(
         headers: incoming.headers as BusboyHeaders, // the content type is there: the caller has looked at it
         limits: { fields: MAX_FORM_FIELDS, fieldSize: MAX_FIELD_BYTES, files: 1 },
         // storage-js puts the file into a part whose name is empty.
-        isPartAFile: (field, contentType, fileName) =>
-          field === '' || fileName !== undefined || contentType === 'application/octet-stream',
+        isPartAFile: (field, contentType, fileName) => {
+          part++ // it is asked about each of them, before it is told
+          return field === '' || fileName !== undefined || contentType === 'application/octet-stream'
+        },
       })
     } catch (cause) {
       reject(malformed('The multipart body has no boundary', cause))
@@ -105,14 +109,15 @@ function readForm(
       else if (fieldsBytes > MAX_FIELDS_BYTES) fail(tooLarge('The form fields together are too large'))
       else if (!failure) fields.set(name, value) // what the parser has begun to read may hold more of them
     })
-    parser.on('file', (_field, stream, _fileName, _encoding, partType) => {
+    parser.on('file', (_field, stream) => {
       file = stream
       beginningIsHere()
       stream.on('error', () => {}) // it may break before anyone reads it, or without anyone ever reading it
       try {
         const known = formFields(fields)
         resolve({
-          contentType: known.contentType ?? parseContentType(partType),
+          // The parser drops its parameters, and says text/plain where there is none.
+          contentType: known.contentType ?? parseContentType(framing.typeOf(part)),
           cacheControl: known.cacheControl,
           contentEncoding: known.contentEncoding,
           robotsTag,
@@ -175,12 +180,12 @@ function readForm(
 /** The fields that mean something to us, as far as they are there. */
 function formFields(fields: Map<string, string>): LateFields {
   const contentType = parseContentType(fields.get('contentType'))
-  const seconds = fields.get('cacheControl')
+  const cacheControl = cacheControlOf(fields.get('cacheControl'))
   const contentEncoding = fields.get('contentEncoding')
   const userMetadata = metadataFromJson(fields.get('metadata') ?? fields.get('userMetadata'))
   return {
     ...(contentType !== undefined && { contentType }),
-    ...(seconds && { cacheControl: headerValue(/^\d+$/.test(seconds) ? `max-age=${seconds}` : seconds) }),
+    ...(cacheControl !== undefined && { cacheControl }),
     ...(contentEncoding && { contentEncoding: headerValue(contentEncoding) }),
     ...(userMetadata !== undefined && { userMetadata }),
   }

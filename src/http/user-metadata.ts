@@ -1,14 +1,18 @@
+import { isUtf8 } from 'node:buffer'
 import { JsonTooComplex, parseJson } from '../bounded-json.ts'
 import type { UserMetadata } from '../database/schema.ts'
 import { StorageError } from '../errors.ts'
 
 /**
- * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3).
+ * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3). It is UTF-8, or
+ * else Latin-1: `btoa`, by which browsers make it, knows no other letters.
  *
  * @throws InvalidRequest when it is nested too deeply or has too many values
  */
 export function metadataFromHeader(header: string | undefined): UserMetadata | undefined {
-  return header === undefined ? undefined : metadataFromJson(Buffer.from(header, 'base64').toString())
+  if (header === undefined) return undefined
+  const bytes = Buffer.from(header, 'base64')
+  return metadataFromJson(bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1'))
 }
 
 /** The same as a form has it: JSON. @throws InvalidRequest when it is nested too deeply or has too many values */

@@ -44,6 +44,23 @@ describe('tus-js-client', () => {
       expect(download.headers.get('cache-control')).toBe('max-age=120')
     })
 
+    it.each([
+      ['120', 'max-age=120'],
+      ['120, must-revalidate', 'max-age=120, must-revalidate'],
+      ['public, max-age=60', 'public, max-age=60'],
+      ['', 'no-cache'],
+    ])('keeps the cache control %j', async (cacheControl, kept) => {
+      const at = { bucket: await clients.bucket(), name: 'cached' }
+      const { done } = startUpload(
+        bytesFor(at, 10),
+        tusOptions(clients.server, at, { metadata: { cacheControl } }),
+      )
+      await done
+
+      const info = await clients.server.request('GET', `/storage/v1/object/info/${at.bucket}/cached`)
+      expect(await info.json()).toMatchObject({ cache_control: kept })
+    })
+
     it('takes the type of a file that has none from its name', async () => {
       const at = { bucket: await clients.bucket(), name: 'a.png' }
       await startUpload(bytesFor(at, 10), tusOptions(clients.server, at)).done

@@ -125,6 +125,37 @@ describeClientInBothModes((clients) => {
     expect(ok(await of.info('a'))).toMatchObject({ contentType: type, cacheControl: 'max-age=120', metadata })
   })
 
+  it.each([
+    ['120', 'max-age=120'],
+    ['120, must-revalidate', 'max-age=120, must-revalidate'],
+    ['public, max-age=60', 'public, max-age=60'],
+    ['max-age=60, immutable', 'max-age=60, immutable'],
+    ['no-store', 'no-store'],
+    ['', 'no-cache'],
+  ])('keeps the cache control %j alike, however the bytes come', async (cacheControl, kept) => {
+    const of = await files()
+    const { token } = ok(await of.createSignedUploadUrl('signed'))
+    ok(await of.upload('raw', 'x', { cacheControl }))
+    ok(await of.upload('form', new Blob(['x']), { cacheControl }))
+    ok(await of.upload('fields', form(['cacheControl', cacheControl], ['file', new Blob(['x'])])))
+    ok(await of.uploadToSignedUrl('signed', token, 'x', { cacheControl }))
+
+    for (const name of ['raw', 'form', 'fields', 'signed']) {
+      expect([name, ok(await of.info(name)).cacheControl]).toEqual([name, kept])
+    }
+  })
+
+  it.each(['text/vtt;charset=utf-8', 'audio/webm;codecs=opus'])(
+    'keeps the type %s of a Blob whole',
+    async (type) => {
+      const of = await files()
+      ok(await of.upload('a', new Blob(['x'], { type })))
+      ok(await of.upload('b', form(['file', new Blob(['x'], { type })])))
+
+      for (const name of ['a', 'b']) expect(ok(await of.info(name)).contentType).toBe(type)
+    },
+  )
+
   it('reads the fields of a form wherever they stand', async () => {
     const of = await files()
     const photo = new Blob(['pixels'], { type: 'image/png' })

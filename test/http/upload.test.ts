@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { field, file, form, MULTIPART } from '../support/multipart.ts'
+import { field, file, form, MULTIPART, part } from '../support/multipart.ts'
 import { chunk, exchange, type RawResponse, rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { expectNoDrift } from '../support/traces.ts'
@@ -118,6 +118,9 @@ describe('the answer', () => {
   })
 })
 
+/** The head of a file's part that says no type. */
+const UNTYPED = 'Content-Disposition: form-data; name=""; filename="blob"'
+
 describe('what is said about the bytes', () => {
   it.each<[what: string, name: string, headers: string[], type: string]>([
     ['the header', 'a.txt', ['Content-Type: image/x-own'], 'image/x-own'],
@@ -147,9 +150,28 @@ describe('what is said about the bytes', () => {
       'image/x-own',
     ],
     ['the part', [file('hi', 'image/x-part')], 'image/x-part'],
+    ['the part, with its parameters', [file('hi', 'text/vtt;charset=utf-8')], 'text/vtt;charset=utf-8'],
+    ['the part, whole', [file('hi', 'audio/WebM; codecs="opus, vp9"')], 'audio/WebM; codecs="opus, vp9"'],
+    [
+      'the part, and not another',
+      [
+        part('Content-Disposition: form-data; name="note"\r\nContent-Type: text/x-note', 'n'),
+        field('cacheControl', '60'),
+        file('hi', 'text/vtt;charset=utf-8'),
+        part('Content-Disposition: form-data; name="more"\r\nContent-Type: text/x-more', 'm'),
+      ],
+      'text/vtt;charset=utf-8',
+    ],
+    ['the name, if the part has none', [part(UNTYPED, 'hi')], 'image/png'],
+    ['the name, if that of the part is empty', [part(`${UNTYPED}\r\nContent-Type: `, 'hi')], 'image/png'],
   ])('in a form, the type comes from %s', async (_what, parts, type) => {
-    const response = await send('PUT', '/object/box/form.bin', [MULTIPART], form(...parts))
+    const response = await send('PUT', '/object/box/form.png', [MULTIPART], form(...parts))
     expect(response.json().content_type).toBe(type)
+  })
+
+  it('a form whose part has a type that is none is refused', async () => {
+    const response = await send('PUT', '/object/box/form.png', [MULTIPART], form(file('hi', 'text/plain; x')))
+    expect([response.status, response.json().code]).toEqual([415, 'InvalidMimeType'])
   })
 
   it.each([true, false])('a form’s fields count before and behind the file (%s)', async (before) => {
@@ -182,6 +204,15 @@ describe('what is said about the bytes', () => {
     const again = await exchange(server.url, rawRequest('GET', '/object/box/said.txt', [auth]))
     expect(again.headers).toMatchObject({ 'cache-control': 'no-cache', 'x-robots-tag': 'none' })
     expect(again.headers['content-encoding']).toBeUndefined()
+  })
+
+  it.each([
+    ['UTF-8', 'utf8', 'café 图'],
+    ['Latin-1, as btoa makes it', 'latin1', 'café'],
+  ] as const)('user metadata may come in %s', async (_what, encoding, text) => {
+    const header = Buffer.from(JSON.stringify({ text }), encoding).toString('base64')
+    const response = await send('PUT', '/object/box/letters.txt', [`X-Metadata: ${header}`])
+    expect(response.json().metadata).toEqual({ text })
   })
 
   it('user metadata is replaced as a whole: an update that sends none leaves {}', async () => {

@@ -1,6 +1,8 @@
 import { StorageError } from '../../errors.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import type { ResumableRequest } from '../../storage/resumable-uploads.ts'
+import { DEFAULT_CACHE_CONTROL } from '../../storage/stored-object.ts'
+import { cacheControlOf } from '../cache-control.ts'
 import { metadataFromJson } from '../user-metadata.ts'
 
 /** What the Upload-Metadata of a creation says (contract §5.3). */
@@ -15,7 +17,8 @@ const METADATA_PAIR = /^([!-+\--~]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/
 /**
  * Reads the Upload-Metadata header. Unknown keys mean nothing here, and are kept by who keeps the header.
  *
- * @throws InvalidRequest when it is missing, malformed, or names no bucket or object; InvalidMimeType
+ * @throws InvalidRequest when it is missing, malformed, or names no bucket or object; InvalidMimeType,
+ *   InvalidHeaderChar
  */
 export function parseUploadMetadata(header: string | undefined): UploadMetadata {
   if (header === undefined || header.trim() === '') throw malformed('Upload-Metadata is required')
@@ -31,13 +34,12 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
   if (!bucket || !name) throw malformed('Upload-Metadata needs bucketName and objectName')
   const contentType = parseContentType(values.get('contentType'))
   const userMetadata = metadataFromJson(values.get('metadata'))
-  const seconds = values.get('cacheControl') ?? ''
   return {
     bucket,
     name,
     content: {
       contentType,
-      cacheControl: /^\d{1,20}$/.test(seconds) ? `max-age=${seconds}` : 'no-cache',
+      cacheControl: cacheControlOf(values.get('cacheControl')) ?? DEFAULT_CACHE_CONTROL,
       ...(userMetadata !== undefined && { userMetadata }),
     },
   }
