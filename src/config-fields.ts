@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { parseByteSize } from './byte-size.ts'
@@ -16,6 +17,14 @@ export const integer = (min: number, max: number) =>
     .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
     .transform(Number)
     .refine((n) => n >= min && n <= max, `must be a whole number from ${min} to ${max}`)
+
+/** What a URL, or a list of ports, would have around it is not part of an address. */
+export const host = z
+  .string()
+  .refine(
+    (text) => isIP(text) !== 0 || /^[a-z\d_-]+(\.[a-z\d_-]+)*\.?$/i.test(text),
+    'must be an address or a name without brackets, scheme or port, such as 127.0.0.1, ::1 or localhost',
+  )
 
 export const workers = z
   .string()

@@ -7,6 +7,7 @@ import {
   databaseUrl,
   duration,
   flag,
+  host,
   integer,
   jwks,
   origins,
@@ -129,7 +130,7 @@ export class ConfigError extends Error {
 const backend = z.enum(BACKENDS, `must be ${BACKENDS.join(' or ')}`)
 
 const schema = z.object({
-  STORAGE_HOST: z.string().default('127.0.0.1'),
+  STORAGE_HOST: host.default('127.0.0.1'),
   STORAGE_PORT: integer(0, 65_535).default(8209),
   STORAGE_WORKERS: workers.default(1),
   STORAGE_DATA_DIR: z.string().default('./storage-data'),

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import { flushPath } from './flush.ts'
+import { systemReason } from './system-reason.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
 export interface Keys {
@@ -25,6 +26,12 @@ const schema = z.object({
   serviceKey: z.string(),
 })
 
+/** From the settings. */
+interface GivenSecrets {
+  jwtSecret?: string | undefined
+  signingSecret?: string | undefined
+}
+
 /** The keys file cannot be read or written. The message says what to do. */
 export class KeysError extends Error {
   override readonly name = 'KeysError'
@@ -36,12 +43,33 @@ export class KeysError extends Error {
  *
  * @throws KeysError
  */
-export async function loadKeys(
-  dataDir: string,
-  given: { jwtSecret?: string | undefined; signingSecret?: string | undefined },
-): Promise<Keys> {
+export async function loadKeys(dataDir: string, given: GivenSecrets): Promise<Keys> {
   const path = join(dataDir, 'keys.json')
-  const kept = (await readKeys(path)) ?? (await makeKeys(dataDir, path))
+  return withGiven((await readKeys(path)) ?? (await makeKeys(dataDir, path)), given)
+}
+
+/**
+ * The same of a server that was started once, or has its secret from the environment; makes nothing.
+ *
+ * @returns the secret of signed URLs only if there is one yet
+ * @throws KeysError
+ */
+export async function findKeys(
+  dataDir: string,
+  given: GivenSecrets,
+): Promise<Omit<Keys, 'signingSecret'> & { signingSecret: string | undefined }> {
+  const kept = await readKeys(join(dataDir, 'keys.json'))
+  if (kept) return withGiven(kept, given)
+  const { jwtSecret, signingSecret } = given
+  if (jwtSecret === undefined) {
+    throw new KeysError(
+      `There are no keys in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
+    )
+  }
+  return { jwtSecret, signingSecret, ...(await standardTokens(jwtSecret)) }
+}
+
+async function withGiven(kept: Keys, given: GivenSecrets): Promise<Keys> {
   const signingSecret = given.signingSecret ?? kept.signingSecret
   if (given.jwtSecret === undefined || given.jwtSecret === kept.jwtSecret) return { ...kept, signingSecret }
   return { jwtSecret: given.jwtSecret, signingSecret, ...(await standardTokens(given.jwtSecret)) }
@@ -81,7 +109,7 @@ export async function readKeys(path: string): Promise<Keys | null> {
     text = await readFile(path, 'utf8')
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
-    throw new KeysError(`${path} cannot be read: ${(cause as Error).message}`, { cause })
+    throw new KeysError(`${path} cannot be read: ${systemReason(cause)}`, { cause })
   }
   try {
     return schema.parse(JSON.parse(text))
@@ -111,7 +139,10 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
       const others = await readKeys(path)
       if (others) return others
     }
-    throw new KeysError(`${path} cannot be written: ${(cause as Error).message}`, { cause })
+    throw new KeysError(
+      `${path} cannot be written: ${systemReason(cause)}; STORAGE_DATA_DIR names another folder`,
+      { cause },
+    )
   } finally {
     await rm(draft, { force: true })
   }

@@ -8,6 +8,7 @@ import { hasBuckets } from './database/buckets.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { QUESTIONS_AT_ONCE } from './database/questions.ts'
+import { tryToListen } from './http/http-server.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { type Serving, startServing } from './serving.ts'
 import { refuseMissingFiles } from './storage/missing-files.ts'
@@ -39,7 +40,8 @@ export async function startServer({
   onFatal,
   ...given
 }: ServerOptions): Promise<RunningServer> {
-  // 1. The keys, and the database, migrated.
+  // 1. A place to listen, before anything is made; the keys, and the database, migrated.
+  await tryToListen(config)
   const dataDir = resolve(config.dataDir)
   const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
   const isAlone = config.workers === 1

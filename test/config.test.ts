@@ -82,6 +82,8 @@ describe('a setting', () => {
 
   it.each<[name: string, text: string, expected: unknown, read: (config: Config) => unknown]>([
     ['STORAGE_HOST', '0.0.0.0', '0.0.0.0', (c) => c.host],
+    ['STORAGE_HOST', '::1', '::1', (c) => c.host],
+    ['STORAGE_HOST', 'files.example.com', 'files.example.com', (c) => c.host],
     ['STORAGE_PORT', '0', 0, (c) => c.port],
     ['STORAGE_PORT', '65535', 65_535, (c) => c.port],
     ['STORAGE_WORKERS', '3', 3, (c) => c.workers],
@@ -343,6 +345,9 @@ it('STORAGE_DATABASE_DIRECT_URL goes with DATABASE_URL, as another way to the sa
 
 describe('a bad value', () => {
   it.each([
+    ['STORAGE_HOST', '[::1]', 'must be an address or a name without brackets, scheme or port'],
+    ['STORAGE_HOST', '127.0.0.1:80', 'must be an address or a name'],
+    ['STORAGE_HOST', 'http://localhost', 'must be an address or a name'],
     ['STORAGE_PORT', '65536', 'must be a whole number from 0 to 65535'],
     ['STORAGE_PORT', '-1', 'must be a whole number'],
     ['STORAGE_PORT', '80.5', 'must be a whole number'],

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { KeysError, loadKeys, mintToken } from '../src/keys.ts'
+import { findKeys, KeysError, loadKeys, mintToken } from '../src/keys.ts'
 
 const SECRET = 'a secret of the environment, 32 characters or more'
 
@@ -32,6 +32,31 @@ describe('the keys of a data folder', () => {
     const umask = process.umask(0)
     await loadKeys(folder, {}).finally(() => process.umask(umask))
     expect((await stat(path)).mode & 0o777).toBe(0o600)
+  })
+
+  it('are found where they are, and made by no one who only looks', async () => {
+    await expect(findKeys(folder, {})).rejects.toThrow(
+      new KeysError(
+        `There are no keys in ${folder}: run this where the server was started, or set STORAGE_DATA_DIR`,
+      ),
+    )
+    expect(await readdir(folder)).toEqual([])
+    const made = await loadKeys(folder, {})
+    expect(await findKeys(folder, {})).toEqual(made)
+  })
+
+  it('need no folder where the secrets are those of the environment', async () => {
+    const { serviceKey, signingSecret } = await findKeys(folder, { jwtSecret: SECRET })
+    expect((await verify(serviceKey, SECRET)).payload.role).toBe('service_role')
+    expect(signingSecret).toBeUndefined()
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('say in words why there can be none', async () => {
+    await writeFile(path, '')
+    await expect(loadKeys(join(path, 'data'), {})).rejects.toThrow(
+      /keys\.json cannot be (read|written): it, or what is above it, is not a folder/,
+    )
   })
 
   it('are made in a folder that is not there yet', async () => {

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readConfig } from '../config.ts'
-import { loadKeys, mintToken, STANDARD_ROLES } from '../keys.ts'
+import { findKeys, mintToken, STANDARD_ROLES } from '../keys.ts'
 
 export interface KeysOptions {
   /** Mints a token of this role instead of printing the keys. */
@@ -14,11 +14,11 @@ export interface KeysOptions {
   secrets?: boolean
 }
 
-/** Prints the keys as JSON, or a token for a role. */
+/** Prints the keys as JSON, or a token for a role. Makes none: they would be another server's. */
 export async function keysCommand(options: KeysOptions, command: Command): Promise<void> {
   const config = readConfig(process.env)
   checkOptions(options, [...STANDARD_ROLES, ...config.jwt.extraRoles], command)
-  const keys = await loadKeys(resolve(config.dataDir), {
+  const keys = await findKeys(resolve(config.dataDir), {
     jwtSecret: config.jwt.secret,
     signingSecret: config.signingSecret,
   })

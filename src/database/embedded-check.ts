@@ -18,7 +18,11 @@ export async function* checkEmbedded(
 ): AsyncGenerator<Finding> {
   const about = 'database'
   if (!existsSync(clusterDir)) {
-    yield { about, state: 'ok', says: `none yet; the first start makes one in ${clusterDir}` }
+    // A check in the wrong folder finds all of this well, too.
+    const says =
+      `none yet, so no server was ever started here; the first start makes one in ${clusterDir}. ` +
+      'If there is one, check where it was started, or set STORAGE_DATA_DIR'
+    yield { about, state: 'warning', says }
     return
   }
   try {

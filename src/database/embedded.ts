@@ -13,6 +13,7 @@ import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { systemReason } from '../system-reason.ts'
 import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import {
@@ -85,9 +86,9 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     return await start(options)
   } catch (cause) {
     if (cause instanceof EmbeddedPostgresError) throw cause
-    const { message } = cause as Error
+    const { path } = cause as NodeJS.ErrnoException
     throw new EmbeddedPostgresError(
-      `The built-in PostgreSQL could not start on ${options.clusterDir}: ${message}`,
+      `The built-in PostgreSQL could not start on ${options.clusterDir}: ${systemReason(cause)}${path === undefined ? '' : ` (${path})`}`,
       { cause },
     )
   }

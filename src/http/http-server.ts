@@ -260,7 +260,7 @@ function isAboutLength(cause: Error & { reason?: string }): boolean {
 }
 
 /** Listens, and tells where, such as `http://127.0.0.1:8209`. */
-export function listen(server: Server, { host, port }: { host: string; port: number }): Promise<string> {
+export function listen(server: NetServer, { host, port }: { host: string; port: number }): Promise<string> {
   return new Promise((done, failed) => {
     server.once('error', failed)
     server.listen(port, host, () => {
@@ -269,6 +269,18 @@ export function listen(server: Server, { host, port }: { host: string; port: num
       done(`http://${isIPv6(host) ? `[${host}]` : host}:${actual}`)
     })
   })
+}
+
+/**
+ * Tries whether it could listen there. It is not held until there is something to answer with: who is let in earlier is told
+ * to wait by what is no answer, and a balancer sends a request elsewhere only if nobody listens (decision 0032).
+ *
+ * @throws what `listen` would
+ */
+export async function tryToListen(at: { host: string; port: number }): Promise<void> {
+  const server = new NetServer()
+  await listen(server, at)
+  await new Promise((resolve) => server.close(resolve))
 }
 
 /** Takes no new connections, lets running requests finish, and cuts off what is left after the limit. */

@@ -18,15 +18,19 @@ afterAll(() => removeFolder(folder, []))
 const run = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: folder, env })
 
 describe('strongroom check, before the first start', () => {
-  it('says what will be made, makes nothing, and is content', async () => {
+  it('says what will be made, and that no server was ever started there, makes nothing, and fails not', async () => {
     const ended = await run()
     expect(ended).toMatchObject({
       code: 0,
       stderr: '',
-      stdout: expect.stringMatching(/\n\nAll is well\.\n$/),
+      stdout: expect.stringMatching(/\n\nAll is well, 1 with a warning\.\n$/),
     })
     expect(Object.keys(told(ended))).toEqual(['settings', 'data folder', 'secrets', 'database', 'files'])
     expect(ended.stdout.match(/the first start makes/g)).toHaveLength(4)
+    expect(told(ended).database).toEqual([
+      'warning',
+      expect.stringMatching(/no server was ever started here/),
+    ])
     expect(await readdir(folder)).toEqual([])
   })
 

@@ -1,7 +1,8 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { loadKeys } from '../../src/keys.ts'
 import { packageVersion } from '../../src/version.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { newFolder, removeFolder, strongroom } from '../support/command.ts'
@@ -100,16 +101,23 @@ describe('strongroom', () => {
 })
 
 describe('strongroom keys', () => {
-  it('prints the anon and the service key as JSON, makes them if need be, and prints the same again', async () => {
+  it('refuses where no server was ever started, and makes nothing', async () => {
+    for (const args of [['keys'], ['keys', '--secrets'], ['keys', '--role', 'anon']]) {
+      const { code, stdout, stderr } = await run(args)
+      expect([code, stdout]).toEqual([1, ''])
+      expectOneLine(stderr, /There are no keys in .*storage-data: run this where the server was started/)
+    }
+    await expect(stat(join(cwd, 'storage-data'))).rejects.toThrow('ENOENT')
+  })
+
+  it('prints the anon and the service key as JSON', async () => {
+    const { anonKey, serviceKey } = await loadKeys(join(cwd, 'storage-data'), {}) // as a server does
     const first = await run(['keys'])
     expect([first.code, first.stderr]).toEqual([0, ''])
     const keys = JSON.parse(first.stdout)
     expect(Object.keys(keys)).toEqual(['anonKey', 'serviceKey'])
     expect([decodeJwt(keys.anonKey).role, decodeJwt(keys.serviceKey).role]).toEqual(['anon', 'service_role'])
-    const kept = join(cwd, 'storage-data', 'keys.json')
-    expect(JSON.parse(await readFile(kept, 'utf8'))).toMatchObject(keys)
-    expect((await stat(kept)).mode & 0o777).toBe(0o600)
-    expect((await run(['keys'])).stdout).toBe(first.stdout)
+    expect(keys).toEqual({ anonKey, serviceKey })
   })
 
   it('prints the secrets only when they are asked for', async () => {
@@ -170,7 +178,8 @@ describe('the .env file of the working folder', () => {
   it('is read', async () => {
     const { stdout } = await strongroom(['keys', '--role', 'anon'], { cwd: folder })
     expect((await jwtVerify(stdout.trim(), new TextEncoder().encode(SECRET))).payload.role).toBe('anon')
-    expect((await stat(join(folder, 'my data', 'keys.json'))).isFile()).toBe(true)
+    const { stderr } = await strongroom(['keys'], { cwd: folder, env: { STORAGE_JWT_SECRET: '' } })
+    expect(stderr).toContain(`no keys in ${join(folder, 'my data')}`)
   })
 
   it('gives way to the environment', async () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { access, constants, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Finding } from '../../finding.ts'
+import { systemReason } from '../../system-reason.ts'
 
 /** Whether the data folder can be written, or made if there is none yet. Leaves it as it was. */
 export async function checkDataFolder(dataDir: string): Promise<Finding> {
@@ -17,7 +18,7 @@ export async function checkDataFolder(dataDir: string): Promise<Finding> {
     await rm(probe)
     return { about, state: 'ok', says: `${dataDir} can be written` }
   } catch (error) {
-    const says = `${dataDir} cannot be used: ${reason(error)}; STORAGE_DATA_DIR names another folder`
+    const says = `${dataDir} cannot be used: ${systemReason(error)}; STORAGE_DATA_DIR names another folder`
     return { about, state: 'failed', says }
   }
 }
@@ -31,18 +32,4 @@ async function nearestExisting(path: string): Promise<string> {
     return nearestExisting(dirname(path))
   }
   throw Object.assign(new Error(`${path} is not a folder`), { code: 'ENOTDIR' })
-}
-
-function reason(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
-  return REASONS[code ?? ''] ?? message
-}
-
-const REASONS: Record<string, string> = {
-  EACCES: 'this user may not write there',
-  EPERM: 'this user may not write there',
-  ENOTDIR: 'it, or what is above it, is not a folder',
-  EROFS: 'its file system is read-only',
-  ENOSPC: 'its disk is full',
-  EDQUOT: 'the quota of its disk is used up',
 }

@@ -1,0 +1,21 @@
+/** Why the system refuses something, in words that go on after a colon; what it says itself where we know none. */
+export function systemReason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  return REASONS[code ?? ''] ?? message
+}
+
+/** Of files and folders; the clients' words for the same are in backend/file-errors.ts. */
+const REASONS: Record<string, string> = {
+  EACCES: 'this user may not do that there',
+  EPERM: 'this user may not do that there',
+  ENOTDIR: 'it, or what is above it, is not a folder',
+  EISDIR: 'it is a folder',
+  EROFS: 'its file system is read-only',
+  ENOSPC: 'its disk is full',
+  EDQUOT: 'the quota of its disk is used up',
+  EIO: 'its disk is failing',
+  ENAMETOOLONG: 'its name is too long',
+  ELOOP: 'it is a link that leads to itself',
+  EMFILE: 'this process has too many files open (ulimit -n)',
+  ENFILE: 'this machine has too many files open',
+}
