@@ -9,10 +9,10 @@ export class Budget {
     /** What is thrown when there is not enough left. */
     private readonly full: () => StorageError,
     /** What is taken of this one is taken of that one too. */
-    private readonly whole?: Budget,
+    private readonly whole?: Pick<Budget, 'take'>,
   ) {}
 
-  /** Takes a part. Returns what gives it back; a second time that does nothing. @throws the error for full */
+  /** Takes a part. Returns what gives it back; a second time that does nothing. @throws the error for full, as the whole */
   take(amount: number): () => void {
     if (this.#taken + amount > this.most) throw this.full()
     const giveBackToWhole = this.whole?.take(amount)

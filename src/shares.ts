@@ -7,7 +7,7 @@ export interface ShareLimits {
   each: number
 }
 
-/** A number of places of which nobody may have more than a share, so that there are some for the others. */
+/** Places, or an amount such as bytes, of which nobody may have more than a share, so that there is some for the others. */
 export class Shares {
   readonly #limits: ShareLimits
   #taken = 0
@@ -29,28 +29,28 @@ export class Shares {
   }
 
   /**
-   * Takes a place. Returns what gives it back; a second time that does nothing.
+   * Takes a place, or an amount. Returns what gives it back; a second time that does nothing.
    *
    * @param who null is somebody who may have all of them
    * @throws the error for full, or for excess
    */
-  take(who: string | null): () => void {
-    this.admit()
+  take(who: string | null, amount = 1): () => void {
+    this.admit(amount)
     const own = who === null ? 0 : (this.#takenBy.get(who) ?? 0)
-    if (own >= this.#limits.each) throw new StorageError(this.excess)
-    this.#taken++
-    if (who !== null) this.#takenBy.set(who, own + 1)
+    if (who !== null && own + amount > this.#limits.each) throw new StorageError(this.excess)
+    this.#taken += amount
+    if (who !== null) this.#takenBy.set(who, own + amount)
     let isTaken = true
     return () => {
-      if (isTaken) this.#giveBack(who)
+      if (isTaken) this.#giveBack(who, amount)
       isTaken = false
     }
   }
 
-  #giveBack(who: string | null): void {
-    this.#taken--
+  #giveBack(who: string | null, amount: number): void {
+    this.#taken -= amount
     if (who === null) return
-    const left = (this.#takenBy.get(who) ?? 1) - 1
+    const left = (this.#takenBy.get(who) ?? amount) - amount
     if (left === 0) this.#takenBy.delete(who)
     else this.#takenBy.set(who, left)
   }

@@ -4,8 +4,10 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { inParallel } from '../../src/in-parallel.ts'
+import { mintToken } from '../../src/keys.ts'
 import { RawClient } from '../realtime/clients.ts'
 import { Command, newFolder, removeFolder } from '../support/command.ts'
+import { startTestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { type Attacked, besideInnocent } from './support/innocent.ts'
 
@@ -36,8 +38,8 @@ function leave(): void {
   crowd = []
 }
 
-async function connect(): Promise<RawClient> {
-  const client = new RawClient(server, {})
+async function connect(to: Attacked, apikey = to.keys.anonKey): Promise<RawClient> {
+  const client = new RawClient(to, { apikey })
   client.socket.on('error', () => {})
   crowd.push(client)
   await client.opened
@@ -73,24 +75,25 @@ function longest(): object {
   return { config: { postgres_changes: filters } }
 }
 
+/** Each of so many connections joins until it is refused. */
+async function joinAll(to: Attacked, connections: number) {
+  let joined = 0
+  const reasons = new Set<string>()
+  await inParallel(10, Array(connections).fill(0), async () => {
+    const client = await connect(to)
+    for (let more = true; more; ) {
+      const { status, response } = (await client.join(`realtime:${randomUUID()}`, longest())).payload
+      client.frames.splice(0) // what the server echoes is not what is measured
+      more = status === 'ok'
+      if (more) joined++
+      else reasons.add(response.reason)
+    }
+  })
+  return { joined, reasons: [...reasons] }
+}
+
 it('channels cannot take memory without end, and give back what they took', async () => {
-  /** Each of these connections joins until it is refused. */
-  const joinAll = async (connections: number) => {
-    let joined = 0
-    const reasons = new Set<string>()
-    await inParallel(10, Array(connections).fill(0), async () => {
-      const client = await connect()
-      for (let more = true; more; ) {
-        const { status, response } = (await client.join(`realtime:${randomUUID()}`, longest())).payload
-        client.frames.splice(0) // what the server echoes is not what is measured
-        more = status === 'ok'
-        if (more) joined++
-        else reasons.add(response.reason)
-      }
-    })
-    return { joined, reasons: [...reasons] }
-  }
-  const { result } = await besideInnocent(server, () => growth(() => joinAll(150)))
+  const { result } = await besideInnocent(server, () => growth(() => joinAll(server, 150)))
   expect(result.result.reasons).toEqual([
     'The channels and tokens of a connection are too large',
     'Too many subscribers are connected; try again soon',
@@ -101,10 +104,30 @@ it('channels cannot take memory without end, and give back what they took', asyn
   expect(result.megabytes).toBeLessThan(400)
   leave()
   await until(async () => {
-    const { payload } = await (await connect()).join('realtime:storage', longest())
+    const { payload } = await (await connect(server)).join('realtime:storage', longest())
     return payload.status === 'ok'
   }, 'there is room again')
 }, 120_000)
+
+it('nor can one caller take what there is for the channels of all', async () => {
+  const roomy = await startTestServer() // where nobody has more than a tenth
+  try {
+    const { result } = await besideInnocent(roomy, async () => {
+      const { joined, reasons } = await joinAll(roomy, 20)
+      const token = await mintToken(roomy.keys.jwtSecret, { role: 'authenticated', subject: 'ann' }, 3600)
+      const ann = await connect(roomy, token)
+      return { joined, reasons, anns: await ann.join('realtime:storage', longest()) }
+    })
+    expect(result.reasons).toContain(
+      'One caller may not listen so many times; close others first, or try again soon',
+    )
+    expect(result.joined).toBeLessThan(130)
+    expect(result.anns.payload.status).toBe('ok')
+  } finally {
+    leave()
+    await roomy.close()
+  }
+}, 60_000)
 
 it('an event with much metadata is no gigabytes for those who read nothing', async () => {
   const bucket = `b-${randomUUID()}`
@@ -113,14 +136,14 @@ it('an event with much metadata is no gigabytes for those who read nothing', asy
   expect((await fetch(`${server.url}/bucket`, { method: 'POST', headers, body })).status).toBe(201)
   const { result } = await besideInnocent(server, async () => {
     await inParallel(10, Array(100).fill(0), async () => {
-      const client = await connect()
+      const client = await connect(server)
       for (let count = 0; count < 20; count++) {
         const changes = { config: { postgres_changes: [change(`bucket_id=eq.${bucket}`)] } }
         expect((await client.join(`realtime:${randomUUID()}`, changes)).payload.status).toBe('ok')
       }
       client.socket.pause()
     })
-    const last = await connect()
+    const last = await connect(server)
     await last.join(`realtime:storage:${bucket}`)
     const told = () => last.frames.filter(({ event }) => event === 'broadcast')
     return growth(async () => {

@@ -36,8 +36,6 @@ export interface ConnectionOptions {
   listeners: Listeners
   frames: EventFrames
   filters: SharedFilters
-  /** For the joins and tokens of all connections, in bytes. */
-  memory: Budget
   logger: Logger
   limits: ConnectionLimits
   version: Version
@@ -84,11 +82,12 @@ export class Connection {
   constructor(socket: WebSocket, options: ConnectionOptions) {
     this.#socket = socket
     this.#options = options
-    const { version, subscriptions, listeners, frames, limits, address } = options
+    const { version, subscriptions, listeners, frames, limits, identity, address } = options
+    const share = shareOf(identity, address)
     this.#memory = new Budget(
       limits.memoryBytes,
       () => refusal('The channels and tokens of a connection are too large'),
-      options.memory,
+      { take: (bytes) => listeners.joinBytes.take(share, bytes) },
     )
     this.#comparisons = new Budget(limits.comparisons, () =>
       refusal(`The filters of a connection compare with at most ${limits.comparisons} values`),

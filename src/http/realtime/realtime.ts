@@ -2,7 +2,6 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
-import { Budget } from '../../budget.ts'
 import { StorageError, wireError } from '../../errors.ts'
 import type { Subscriptions } from '../../events/subscriptions.ts'
 import { clientAddress } from '../client-address.ts'
@@ -43,9 +42,6 @@ const MAX_MESSAGE_BYTES = 64 * 1024
 /** Pieces of 2 KiB are smaller than what anybody cuts a message into; each piece costs about as much as a message. */
 const MAX_FRAGMENTS = 32
 
-/** For the joins and tokens of all clients, in bytes: 20 000 channels with tokens of a kilobyte each take 108 million. */
-const MEMORY_BYTES = 128 * 1024 * 1024
-
 /** Clients have so long to answer that they are gone. In milliseconds. */
 const CLOSING_MS = 1000
 
@@ -61,7 +57,6 @@ export class Realtime {
   })
   readonly #frames = new EventFrames()
   readonly #filters = new SharedFilters()
-  readonly #memory = new Budget(MEMORY_BYTES, () => new StorageError('TooManySubscribers'))
   readonly #connections = new Set<Connection>()
   /** Asked for, and not answered yet. */
   #arriving = 0
@@ -94,7 +89,6 @@ export class Realtime {
           ...this.#options,
           frames: this.#frames,
           filters: this.#filters,
-          memory: this.#memory,
           identity,
           address,
           version,
