@@ -10,7 +10,7 @@ import {
   startUpload,
   tusOptions,
 } from '../support/tus.ts'
-import { describeClient, describeClientInBothModes } from './describe-client.ts'
+import { describeClient, describeClientInBothModes, ok } from './describe-client.ts'
 
 describe('tus-js-client', () => {
   describeClientInBothModes((clients) => {
@@ -59,6 +59,25 @@ describe('tus-js-client', () => {
 
       const info = await clients.server.request('GET', `/storage/v1/object/info/${at.bucket}/cached`)
       expect(await info.json()).toMatchObject({ cache_control: kept })
+    })
+
+    it.each(['removed', 'replaced'])('begins anew when what it had finished was %s', async (how) => {
+      const at = { bucket: await clients.bucket(), name: 'once.bin' }
+      const bytes = bytesFor(at, 10)
+      const options = tusOptions(clients.server, at, { headers: { 'x-upsert': 'true' } })
+      const first = startUpload(bytes, options)
+      await first.done
+      const again = startUpload(bytes, { ...options, uploadUrl: first.upload.url ?? '' })
+      await again.done
+      expect(again.sent).toEqual(['HEAD'])
+      const of = clients.service.from(at.bucket)
+      ok(how === 'removed' ? await of.remove([at.name]) : await of.update(at.name, 'other'))
+
+      const later = startUpload(bytes, { ...options, uploadUrl: first.upload.url ?? '' })
+      await later.done
+
+      expect(later.sent).toEqual(['HEAD', 'POST', 'PATCH 0'])
+      await expectStored(clients.server, at, bytes)
     })
 
     it('takes the type of a file that has none from its name', async () => {

@@ -77,7 +77,7 @@ describe('an upload', () => {
     })
   })
 
-  it('tells how far it is, and that it is finished for as long as a client may ask', async () => {
+  it('tells how far it is, and that it is finished', async () => {
     const metadata = { cacheControl: '60', empty: '', own: 'ö' }
     const url = await tus.begin('asked.txt', 5, { metadata })
     await tus.patch(url, 0, 'he')
@@ -88,8 +88,6 @@ describe('an upload', () => {
       { 'upload-offset': '2', 'upload-length': '5', 'upload-metadata': sent, 'cache-control': 'no-store' },
     ])
     await tus.patch(url, 2, 'llo')
-    // Also when the object has gone since.
-    await server.request('DELETE', '/storage/v1/object/box/asked.txt')
     const whole = await tus.head(url)
     expect([whole.status, whole.headers.get('upload-offset'), whole.headers.get('tus-complete')]).toEqual([
       200,
@@ -98,6 +96,41 @@ describe('an upload', () => {
     ])
     expect(await answerOf(await tus.patch(url, 5, ''))).toEqual([409, 'The upload is finished'])
     expect((await tus.send('DELETE', url)).status).toBe(400)
+  })
+
+  const path = '/storage/v1/object/box'
+  const gone: [what: string, name: string, change: (name: string) => Promise<unknown>][] = [
+    ['removed', 'removed.txt', (name) => server.request('DELETE', `${path}/${name}`)],
+    [
+      'removed among others',
+      'bulk.txt',
+      (name) => server.request('DELETE', path, { body: { prefixes: [name] } }),
+    ],
+    ['replaced', 'replaced.txt', (name) => server.request('PUT', `${path}/${name}`, { body: 'other' })],
+    [
+      'moved away',
+      'moved.txt',
+      (sourceKey) =>
+        server.request('POST', '/object/move', {
+          body: { bucketId: 'box', sourceKey, destinationKey: 'elsewhere.txt' },
+        }),
+    ],
+    ['deleted by SQL', 'sql.txt', (name) => server.admin`delete from storage.objects where name = ${name}`],
+    [
+      'finished some minutes ago',
+      'old.txt',
+      (name) => server.admin`
+        update storage.resumable_uploads set expires_at = expires_at - interval '15 minutes' where name = ${name}`,
+    ],
+  ]
+  it.each(gone)('is gone once its object was %s, so that clients begin anew', async (_what, name, change) => {
+    const url = await tus.begin(name, 5)
+    expect((await tus.patch(url, 0, 'hello')).status).toBe(204)
+    expect((await tus.head(url)).status).toBe(200)
+    await change(name)
+    expect((await tus.head(url)).status).toBe(410)
+    expect((await tus.patch(url, 5, '')).status).toBe(410)
+    expect((await tus.send('DELETE', url)).status).toBe(410)
   })
 
   it('may come with its creation, in part or whole', async () => {
@@ -384,14 +417,21 @@ describe('a piece is refused', () => {
   const encode = (text: string) => Buffer.from(text).toString('base64url')
   const nobody = '00000000-0000-4000-8000-000000000000'
   it.each([
-    ['that is no upload id', 'x', 400],
-    ['that names no version', encode('box/name'), 400],
-    ['whose version is no UUID', encode('box/name/..'), 400],
+    ['that is no base64url', 'x', 400],
     ['with padding', `${encode(`box/name/${nobody}`)}=`, 400],
     ['with unused bits set', encode(`box/name1/${nobody}`).replace(/A$/, 'B'), 400],
+    ['that names nothing', encode('abc'), 404],
+    ['that names no version', encode('box/name'), 404],
+    ['whose version is no UUID', encode('box/name/..'), 404],
+    ['of Supabase, with its tenant', encode(`tenant/box/name/${nobody.toUpperCase()}`), 404],
+    ['that is no text', Buffer.from([255, 47, 97, 47, 98]).toString('base64url'), 404],
+    ['with a NUL', encode(`box/a\0b/${nobody}`), 404],
     ['of an upload that never was', encode(`box/name/${nobody}`), 404],
   ])('at a URL %s', async (_what, id, status) => {
-    expect((await tus.patch(`/storage/v1/upload/resumable/${id}`, 0, 'x')).status).toBe(status)
+    const url = `/storage/v1/upload/resumable/${id}`
+    expect((await tus.patch(url, 0, 'x')).status).toBe(status)
+    expect((await tus.head(url)).status).toBe(status)
+    expect((await tus.send('DELETE', url)).status).toBe(status)
   })
 
   it('at the URL of another object', async () => {

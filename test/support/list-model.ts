@@ -45,8 +45,7 @@ export function folderModel(
   return [...entries.values()].sort((a, b) =>
     column === 'name'
       ? sign * bytewise(a.place, b.place)
-      : Number(b.isFolder) - Number(a.isFolder) ||
-        (a.isFolder ? 1 : sign) * (a.time - b.time || bytewise(a.tie, b.tie)),
+      : Number(b.isFolder) - Number(a.isFolder) || sign * (a.time - b.time || bytewise(a.tie, b.tie)),
   )
 }
 

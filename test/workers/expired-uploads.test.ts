@@ -50,13 +50,18 @@ describe('a resumable upload that nobody goes on with', () => {
     expect(repairsOf(await cleanUp(server))).toEqual({ staleUpload: 1 })
     expect([await server.storedFiles(), await rows()]).toEqual([
       [],
-      { uploads: 0, resumable: 2, removals: 0 },
+      { uploads: 0, resumable: 1, removals: 0 }, // the finished one is forgotten by now
     ])
     expect((await tus.head(url)).status).toBe(410)
   })
 
   it('is forgotten a day later, as finished ones are', async () => {
-    await age('25 hours')
+    const url = await tus.begin('finished.txt', 5)
+    await tus.patch(url, 0, 'hello')
+    await age('22 hours')
+    await cleanUp(server)
+    expect(await rows()).toMatchObject({ resumable: 2 })
+    await age('3 hours')
     expect(repairsOf(await cleanUp(server, { dryRun: true }))).toEqual({})
     expect(await rows()).toMatchObject({ resumable: 2 })
     await cleanUp(server)

@@ -161,7 +161,7 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
   )
 }
 
-/** @throws InvalidUploadId */
+/** @throws InvalidUploadId, NoSuchUpload */
 function addressOf(c: AppContext): UploadAddress {
   return parseUploadId(c.req.param('id') ?? '')
 }
