@@ -100,6 +100,19 @@ export async function connectBeside(options: ConnectOptions): Promise<Database> 
 }
 
 /**
+ * What Supabase gives the callers' roles on new tables in `public`: policies there may ask any of them, and RLS decides
+ * about rows. Whoever has other default privileges in that schema keeps them.
+ */
+const PUBLIC_PRIVILEGES = `
+  do $$ begin
+    if not exists (select from pg_catalog.pg_default_acl where defaclnamespace = 'public'::regnamespace) then
+      alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
+      alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
+      alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+    end if;
+  end $$`
+
+/**
  * Migrates as the superuser, and logs in as the server's own role from then on.
  *
  * What a statement of that role's meets is told to the server, whose log has what is a fault: PostgreSQL's own log would
@@ -112,9 +125,10 @@ export async function openEmbedded(
   logger: Logger,
 ): Promise<Database> {
   const asSuperuser: DatabaseAddress = { ...place, username: superuser }
-  await migrate(asSuperuser, logger)
+  const migrations = await migrate(asSuperuser, logger)
   const admin = openDatabase(asSuperuser, { connections: 1 })
   try {
+    if (migrations > 0) await admin.sql.unsafe(PUBLIC_PRIVILEGES)
     // Reached through its socket alone, whose folder only the server's user may enter: no password needed.
     await admin.sql`alter role ${admin.sql(SERVER_ROLE)} login`
     await admin.sql`alter role ${admin.sql(SERVER_ROLE)} set log_min_messages = 'log'`
