@@ -35,7 +35,7 @@ export async function sqlCommand(
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
   const session = await openOwnerSession(
     {
-      databaseUrl: config.databaseUrl,
+      databaseUrl: config.databaseDirectUrl ?? config.databaseUrl,
       dataDir: resolve(config.dataDir),
       logger: createLogger('error', { stream: process.stderr }),
       onLost: () => interrupted.abort(),

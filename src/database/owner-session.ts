@@ -49,7 +49,7 @@ async function connectTo(
   let sql: postgres.Sql | undefined
   try {
     sql = postgres(url, settings)
-    await sql`select 1`
+    await sql.unsafe('select 1').simple() // nothing prepared: it may be a pooler
   } catch (cause) {
     await sql?.end({ timeout: 1 })
     const message = explainConnectionError(cause, url) ?? (cause as Error).message

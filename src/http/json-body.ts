@@ -4,6 +4,7 @@ import { JsonTooComplex, parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
 import { expectInOneGo } from './body-pace.ts'
+import type { Services } from './env.ts'
 
 /** Room for some of the longest names with every character escaped. In bytes. */
 const MAX_JSON_BYTES = 64 * 1024
@@ -11,15 +12,27 @@ const MAX_JSON_BYTES = 64 * 1024
 /** Of what is about many objects at once: room for a thousand of the longest names. In bytes. */
 export const MAX_BULK_BYTES = 2 * 1024 * 1024
 
+/** Reads the JSON bodies of a mode's requests. */
+export function jsonReader({ supabaseCompat }: Pick<Services, 'supabaseCompat'>) {
+  return <T>(incoming: IncomingMessage, schema: z.ZodType<T>, { maxBytes = MAX_JSON_BYTES } = {}) =>
+    readJson(incoming, schema, { maxBytes, dropsUnknown: supabaseCompat })
+}
+
+export interface Reading {
+  maxBytes: number
+  /** Whether fields that nobody knows mean nothing, or are refused. */
+  dropsUnknown: boolean
+}
+
 /**
  * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).
  *
  * @throws BodyTooLarge, RequestTimeout, InvalidRequest with a message that begins with the failing place (contract §1.6)
  */
-export async function readJson<T>(
+async function readJson<T>(
   incoming: IncomingMessage,
   schema: z.ZodType<T>,
-  { maxBytes = MAX_JSON_BYTES }: { maxBytes?: number } = {},
+  { maxBytes, dropsUnknown }: Reading,
 ): Promise<T> {
   const tooLarge = () => new StorageError('BodyTooLarge')
   if (Number(incoming.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
@@ -27,14 +40,27 @@ export async function readJson<T>(
   const bytes = await readBounded(incoming, maxBytes, tooLarge).catch((cause: unknown) => {
     throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
   })
-  return checkShape('body', parseBody(bytes), schema)
+  return checkShape('body', parseBody(bytes), schema, dropsUnknown)
 }
 
-/** @throws InvalidRequest whose message begins with `place`, such as `querystring/limit` */
-export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
+/**
+ * @param value is not ours any more: with `dropsUnknown` it loses the fields that nobody knows
+ * @throws InvalidRequest whose message begins with `place`, such as `querystring/limit`
+ */
+export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T>, dropsUnknown = false): T {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
+  const { issues } = parsed.error
+  const unknown = issues.filter((issue) => issue.code === 'unrecognized_keys')
+  if (dropsUnknown && unknown.length > 0) {
+    for (const { path, keys } of unknown) {
+      const holder = path.reduce((inner, step) => (inner as Record<PropertyKey, unknown>)[step], value)
+      for (const key of keys) delete (holder as Record<string, unknown>)[key]
+    }
+    return checkShape(place, value, schema)
+  }
+  // A name that is wrong explains what is missing.
+  const issue = unknown[0] ?? issues[0]
   const where = [place, ...(issue?.path ?? []).map(String)].join('/')
   throw new StorageError('InvalidRequest', { message: `${where} ${issue?.message ?? 'is not valid'}` })
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { nearest } from '../nearest.ts'
+import { printable } from '../printable.ts'
 
 /*
  * Fields of JSON bodies, as lenient as Supabase's framework, whose clients have come to rely on it: the Python SDK sends
@@ -49,3 +51,24 @@ export function nameList(max: number) {
     ),
   )
 }
+
+/**
+ * An object with these fields and no others: a slip in an optional one would go unnoticed. (Under STORAGE_COMPAT=supabase
+ * others mean nothing; `checkShape` knows.)
+ */
+export function fields<T extends z.ZodRawShape>(shape: T) {
+  const known = Object.keys(shape)
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys' ? noSuchField(issue.keys[0] ?? '', known) : undefined,
+  })
+}
+
+function noSuchField(name: string, known: string[]): string {
+  const meant = nearest(name, known)
+  const advice = meant === undefined ? `it may have ${known.join(', ')}` : `did you mean ${meant}?`
+  return `must not have the field ${printable(name)}: ${advice}`
+}
+
+/** A field that clients send along, and that means nothing here. */
+export const ignored = z.unknown().optional()

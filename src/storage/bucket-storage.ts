@@ -71,16 +71,15 @@ export class BucketStorage {
   }
 
   /**
-   * Makes a bucket that the caller owns. One that comes with a `policy` also has its name checked strictly.
+   * Makes a bucket that the caller owns.
    *
    * @throws InvalidBucketName, InvalidRequest, EntityTooLarge, InvalidMimeType, AccessDenied, BucketAlreadyExists,
    *   PreconditionFailed
    */
   async create(caller: Caller, request: NewBucketRequest, condition?: WriteCondition): Promise<void> {
-    const strict = request.policy !== undefined
-    const { nameRules: rules } = this.#options
-    const id = parseBucketName(request.id, { strict, rules })
-    const name = parseBucketName(request.name, { strict, rules })
+    const { nameRules } = this.#options
+    const id = parseBucketName(request.id, nameRules)
+    const name = parseBucketName(request.name, nameRules)
     const settings = this.#settings(request)
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {

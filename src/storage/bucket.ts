@@ -26,10 +26,8 @@ const DOT_SEGMENT = /^\.\.?$/
 /** Marks the backing buckets of Supabase's analytics tables (contract §2.2). */
 const RESERVED_SUFFIX = '--table-s3'
 
-const STRICT_NAME = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/
-
 /** Contract §2.2; of all white space only the space is in the set. */
-const LENIENT_NAME = /^(?! )[\w !\-.*'()&$@=;:+,?]{1,100}(?<! )$/
+const NAME = /^(?! )[\w !\-.*'()&$@=;:+,?]{1,100}(?<! )$/
 
 /** Contract §2.2: `type/subtype`, perhaps with a charset, or anything printable that ends in a star. */
 const MIME_PATTERN = /^(?:[a-z0-9.+-]+\/[a-z0-9.+-]+(?: *; *charset=[\w.:+-]+)?|[ -~]*\*)$/i
@@ -40,32 +38,29 @@ const MAX_MIME_PATTERN = 255
 /** Each upload is compared with all of them. */
 const MAX_MIME_PATTERNS = 100
 
+/** What is legal, and what is best: such a name needs no encoding anywhere, and is one for S3 as well. */
+const NAME_RULE =
+  "use 1 to 100 letters of a-z and A-Z, digits, spaces and _!-.*'()&$@=;:+,? without a space at the ends; " +
+  'best are 3 to 63 of a-z, 0-9 and -'
+
 /**
  * The name of a bucket to be made: one URL segment, never with a slash. Buckets that have another name already keep it.
  *
- * @param options.strict for a bucket made with a `policy` (design §4); otherwise Supabase's rules (§2.2)
- * @param options.rules whether words of routes are refused: Supabase takes them
+ * @param rules what Supabase's clients compare is its sentence; and it takes words of routes
  * @throws InvalidBucketName
  */
-export function parseBucketName(
-  text: string,
-  { strict, rules }: { strict: boolean; rules: NameRules },
-): string {
-  const pattern = strict ? STRICT_NAME : LENIENT_NAME
-  if (!pattern.test(text) || DOT_SEGMENT.test(text)) {
-    const rule = ': use 3 to 63 characters of a-z, 0-9 and -, with no hyphen at the ends'
-    throw new StorageError('InvalidBucketName', { message: `Bucket name invalid${strict ? rule : ''}` })
-  }
-  if (text.endsWith(RESERVED_SUFFIX)) {
-    const why = strict ? ': it is reserved' : ''
-    throw new StorageError('InvalidBucketName', { message: `Bucket name invalid${why}` })
-  }
-  if ((strict || rules === 'default') && ROUTE_WORDS.has(text)) {
-    throw new StorageError('InvalidBucketName', {
-      message: `Bucket name invalid: ${text} is a word of the server's own addresses`,
-    })
-  }
-  return text
+export function parseBucketName(text: string, rules: NameRules): string {
+  const why = whyNoName(text, rules)
+  if (why === undefined) return text
+  const sentence = rules === 'default' ? `: ${why}` : ''
+  throw new StorageError('InvalidBucketName', { message: `Bucket name invalid${sentence}` })
+}
+
+function whyNoName(text: string, rules: NameRules): string | undefined {
+  if (!NAME.test(text)) return NAME_RULE
+  if (DOT_SEGMENT.test(text) || text.endsWith(RESERVED_SUFFIX)) return 'it is reserved'
+  if (rules === 'default' && ROUTE_WORDS.has(text)) return `${text} is a word of the server's own addresses`
+  return undefined
 }
 
 /**

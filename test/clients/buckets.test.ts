@@ -1,6 +1,10 @@
 import { expect, it } from 'vitest'
 import { describeClientInBothModes, ok, refused, textOf } from './describe-client.ts'
 
+/** The sentence that Supabase's clients compare; by default the rule stands behind it. */
+const invalid = (isSupabase: boolean) =>
+  expect.stringMatching(isSupabase ? /^Bucket name invalid$/ : /^Bucket name invalid: /)
+
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 describeClientInBothModes((clients) => {
@@ -52,7 +56,7 @@ describeClientInBothModes((clients) => {
     async (name) => {
       const answer = await clients.service.createBucket(name)
 
-      expect(refused(answer)).toEqual(clients.refusal(400, 'Bucket name invalid'))
+      expect(refused(answer)).toEqual({ ...clients.refusal(400, ''), message: invalid(clients.isSupabase) })
       expect(await clients.server.admin`select from storage.buckets where id = ${name}`).toHaveLength(0)
     },
   )
@@ -72,7 +76,7 @@ describeClientInBothModes((clients) => {
 
   it.each(['.', '..'])('refuses the bucket name %s, which no URL can hold', async (name) => {
     const answer = await clients.service.createBucket(name)
-    expect(refused(answer)).toEqual(clients.refusal(400, 'Bucket name invalid'))
+    expect(refused(answer)).toEqual({ ...clients.refusal(400, ''), message: invalid(clients.isSupabase) })
   })
 
   it.each([

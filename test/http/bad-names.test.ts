@@ -212,13 +212,13 @@ describe('unusual names that are kept exactly as sent', () => {
 describe('request targets', () => {
   it.each([
     ['GET', '//', 404],
-    ['GET', '/', 404],
+    ['POST', '/', 405],
     ['POST', '//storage/v1/object/box/x', 404],
     ['POST', '/storage/v1//object/box/x', 404],
     ['POST', '/storage/v1/storage/v1/object/box/x', 404],
     ['POST', '/storage/v1/../v1/object/box/x', 404],
     ['POST', '/storage/v1/%6fbject/box/x', 404],
-    ['POST', '/storage/v1', 404],
+    ['POST', '/storage/v1', 405],
     ['POST', 'storage/v1/object/box/x', 400],
     ['POST', 'http://[::/storage/v1/object/box/x', 400],
     ['POST', '/object/box', 405],

@@ -7,8 +7,8 @@ import type { BucketRequest } from '../../storage/bucket-storage.ts'
 import { askerOf, requireCaller } from '../caller.ts'
 import { checkConditions, refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, readJson } from '../json-body.ts'
-import { flag, optional, textList } from '../json-fields.ts'
+import { checkShape, jsonReader } from '../json-body.ts'
+import { fields, flag, ignored, optional, textList } from '../json-fields.ts'
 import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { decodeSegment, queryOf } from '../request-path.ts'
@@ -20,15 +20,28 @@ const sizeLimit = z.union(
   'must be a number of bytes or a size such as "5MB"',
 )
 
-const settingsSchema = z.object({
+const settings = {
   policy: optional(z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`)),
   public: flag().nullish(),
   file_size_limit: sizeLimit.optional(),
   max_file_size: sizeLimit.optional(),
   allowed_mime_types: textList(z.array(z.string(), 'must be an array of MIME types')).nullish(),
-})
+}
 
-const createSchema = settingsSchema.extend({
+const SETTINGS = Object.keys(settings) as (keyof typeof settings)[]
+
+/** What answers tell of a bucket besides: some clients send it back whole, the C# SDK with nulls. */
+const told = {
+  owner: ignored,
+  created_at: ignored,
+  updated_at: ignored,
+  file_count: ignored,
+  total_size: ignored,
+}
+
+const createSchema = fields({
+  ...settings,
+  ...told,
   name: z.string('must be a string'),
   id: optional(z.string('must be a string')),
   type: optional(z.enum(['STANDARD', 'ANALYTICS'])),
@@ -36,8 +49,8 @@ const createSchema = settingsSchema.extend({
 })
 
 /** Contract §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
-const updateSchema = settingsSchema.refine(
-  (body) => Object.values(body).some((value) => value !== undefined),
+const updateSchema = fields({ ...settings, ...told, id: ignored, name: ignored, type: ignored }).refine(
+  (body) => SETTINGS.some((name) => body[name] !== undefined),
   'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
 )
 
@@ -69,6 +82,7 @@ function withSlash(path: string): string[] {
 
 export function bucketRoutes(services: Services) {
   const { buckets, supabaseCompat } = services
+  const readJson = jsonReader(services)
 
   /** How much is in each of these buckets, when it is asked for: every row of theirs is read. */
   async function statsOf(
@@ -158,7 +172,7 @@ function bucketId(c: AppContext): string {
   return id
 }
 
-function asRequest(body: z.infer<typeof settingsSchema>): BucketRequest {
+function asRequest(body: Pick<z.infer<typeof createSchema>, keyof typeof settings>): BucketRequest {
   return {
     policy: body.policy,
     public: body.public === null ? false : body.public,

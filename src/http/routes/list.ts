@@ -3,8 +3,8 @@ import { z } from 'zod'
 import type { ListEntry } from '../../database/listing.ts'
 import { askerOf, requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
-import { readJson } from '../json-body.ts'
-import { flag, integer, optional } from '../json-fields.ts'
+import { jsonReader } from '../json-body.ts'
+import { fields, flag, integer, optional } from '../json-fields.ts'
 import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
 import { objectTarget } from '../request-path.ts'
@@ -15,33 +15,33 @@ const text = z.string('must be a string').max(4096, 'is too long')
 /** Contract §3.12. */
 const MAX_LIST = 1500
 const DEFAULT_LIST = 100
-const listSchema = z.object({
+const listSchema = fields({
   prefix: text,
   limit: optional(integer(z.int().min(1))),
   offset: optional(integer(z.int().min(0).max(2_000_000_000))),
   search: text.nullish(),
-  sortBy: z
-    .object({
-      column: z.enum(['name', 'updated_at', 'created_at', 'last_accessed_at']).nullish(),
-      order: order.nullish(),
-    })
-    .nullish(),
+  sortBy: fields({
+    column: z.enum(['name', 'updated_at', 'created_at', 'last_accessed_at']).nullish(),
+    order: order.nullish(),
+  }).nullish(),
 })
 
 /** Contract §3.13. */
 const MAX_PAGE = 1000
-const pageSchema = z.object({
+const pageSchema = fields({
   prefix: text.nullish(),
   limit: optional(integer(z.int().min(1))),
   cursor: z.string().nullish(),
   with_delimiter: optional(flag()),
-  sortBy: z
-    .object({ column: z.enum(['name', 'updated_at', 'created_at']).nullish(), order: order.nullish() })
-    .nullish(),
+  sortBy: fields({
+    column: z.enum(['name', 'updated_at', 'created_at']).nullish(),
+    order: order.nullish(),
+  }).nullish(),
 })
 
 export function listRoutes(services: Services) {
   const { lists } = services
+  const readJson = jsonReader(services)
   return new Hono<Env>()
     .post('/object/list/:bucket', async (c) => {
       const caller = await requireCaller(c, services, 'storage.object.list')

@@ -7,8 +7,8 @@ import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import { refuseCondition, writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { headerValue } from '../header-value.ts'
-import { MAX_BULK_BYTES, readJson } from '../json-body.ts'
-import { flag, nameList, optional } from '../json-fields.ts'
+import { jsonReader, MAX_BULK_BYTES } from '../json-body.ts'
+import { fields, flag, nameList, optional } from '../json-fields.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
 import { logTarget } from '../request-log.ts'
@@ -21,29 +21,31 @@ import { metadataFromHeader } from '../user-metadata.ts'
 
 const key = z.string('must be a string')
 
-const moveSchema = z.object({
+const move = {
   bucketId: key,
   sourceKey: key,
   destinationKey: key,
   destinationBucket: key.nullish(),
-})
+}
 
-const copySchema = moveSchema.extend({
+const moveSchema = fields(move)
+
+const copySchema = fields({
+  ...move,
   copyMetadata: optional(flag()),
-  metadata: z
-    .object({
-      cacheControl: z.string().nullish(),
-      mimetype: z.string().nullish(),
-      contentEncoding: z.string().nullish(),
-    })
-    .nullish(),
+  metadata: fields({
+    cacheControl: z.string().nullish(),
+    mimetype: z.string().nullish(),
+    contentEncoding: z.string().nullish(),
+  }).nullish(),
 })
 
 /** The entries are exact names, whatever the field is called, and may be more than 1000 (contract §3.8). */
-const deleteSchema = z.object({ prefixes: nameList(10_000) })
+const deleteSchema = fields({ prefixes: nameList(10_000) })
 
 export function objectRoutes(services: Services) {
   const { files } = services
+  const readJson = jsonReader(services)
 
   async function upload(c: AppContext, operation: string, upsert: boolean) {
     const caller = await requireCaller(c, services, operation)

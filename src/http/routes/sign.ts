@@ -5,8 +5,8 @@ import type { SignedUrl } from '../../storage/signed-urls.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
 import { writeCondition } from '../conditionals.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, MAX_BULK_BYTES, readJson } from '../json-body.ts'
-import { integer, nameList } from '../json-fields.ts'
+import { checkShape, jsonReader, MAX_BULK_BYTES } from '../json-body.ts'
+import { fields, ignored, integer, nameList } from '../json-fields.ts'
 import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
@@ -18,9 +18,11 @@ import { uploadResponse } from '../upload-response.ts'
 import { metadataFromHeader } from '../user-metadata.ts'
 
 const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'))
-const signSchema = z.object({ expiresIn: seconds })
+/** The SDKs send what they put into the link's query along, and how to transform an image. */
+const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
+const signSchema = fields(signed)
 /** Contract §3.11. */
-const signManySchema = signSchema.extend({ paths: nameList(1000) })
+const signManySchema = fields({ ...signed, paths: nameList(1000) })
 
 export function signRoutes(services: Services) {
   const { urls } = services
@@ -61,7 +63,7 @@ export function signRoutes(services: Services) {
       const caller = await requireCaller(c, services, 'storage.object.sign_many')
       const { bucket } = objectTarget(c.req.path, '/object/sign/')
       logTarget(c, bucket)
-      const { expiresIn, paths } = await readExpiry(c, signManySchema, { maxBytes: MAX_BULK_BYTES })
+      const { expiresIn, paths } = await readExpiry(c, services, signManySchema, { maxBytes: MAX_BULK_BYTES })
       const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
       return successList(
         c,
@@ -81,7 +83,7 @@ export function signRoutes(services: Services) {
       const caller = await requireCaller(c, services, 'storage.object.sign')
       const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
       logTarget(c, bucket, name)
-      const { expiresIn } = await readExpiry(c, signSchema)
+      const { expiresIn } = await readExpiry(c, services, signSchema)
       const signed = await urls.signDownload(caller, bucket, name, expiresIn)
       const { signedURL, ...fields } = signedJson(c, services, signed)
       return successResponse(c, services, { signedURL }, { fields })
@@ -105,13 +107,15 @@ function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
 /** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
 async function readExpiry<T extends { expiresIn: number }>(
   c: AppContext,
+  services: Services,
   schema: z.ZodType<T>,
   limit?: { maxBytes: number },
 ): Promise<T> {
   const inQuery = queryOf(c.env.incoming).get('expires_in')
+  const readJson = jsonReader(services)
   if (inQuery === null) return readJson(c.env.incoming, schema, limit)
   const body = await readJson(c.env.incoming, z.looseObject({}), limit)
-  return checkShape('body', { expiresIn: inQuery, ...body }, schema)
+  return checkShape('body', { expiresIn: inQuery, ...body }, schema, services.supabaseCompat)
 }
 
 /** Of the upload to come; JSON is what storage-js sends with this request itself. */

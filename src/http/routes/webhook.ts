@@ -6,21 +6,24 @@ import type { WebhookRequest, WebhookState } from '../../events/webhooks/webhook
 import { webhookFields } from '../../webhook-fields.ts'
 import { requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, readJson } from '../json-body.ts'
+import { checkShape, jsonReader } from '../json-body.ts'
+import { fields } from '../json-fields.ts'
 import { queryOf } from '../request-path.ts'
 
-const changesShape = z.object({
+const changes = {
   url: webhookFields.url.optional(),
   secret: webhookFields.secret.optional(),
   events: webhookFields.events.optional(),
   bucket: webhookFields.bucket.nullish(),
   format: webhookFields.format.optional(),
   allow_private: webhookFields.allow_private.optional(),
-})
+}
 
-const createSchema = changesShape.extend({ url: webhookFields.url })
+const changesSchema = fields(changes)
 
-const updateSchema = changesShape.refine(
+const createSchema = fields({ ...changes, url: webhookFields.url })
+
+const updateSchema = changesSchema.refine(
   (body) => Object.values(body).some((value) => value !== undefined),
   'must name at least one of url, secret, events, bucket, format, allow_private',
 )
@@ -41,7 +44,7 @@ const pageSchema = z.object({
   after: z.string().regex(EVENT_ID, 'must be the id of an event').transform(Number).default(0),
 })
 
-const replaySchema = z.object({
+const replaySchema = fields({
   ids: z
     .array(
       z.int('must be the id of an event').nonnegative('must be the id of an event'),
@@ -55,6 +58,7 @@ const replaySchema = z.object({
 /** Webhooks, for the service alone. */
 export function webhookRoutes(services: Services) {
   const { webhooks } = services.events
+  const readJson = jsonReader(services)
   const serviceOf = (c: AppContext, operation: string) =>
     requireCaller(c, services, `storage.webhook.${operation}`)
   const idOf = (c: AppContext) => c.req.path.split('/')[2]?.toLowerCase() ?? ''
@@ -107,7 +111,7 @@ export function webhookRoutes(services: Services) {
     })
 }
 
-function asRequest({ allow_private: allowPrivate, ...body }: z.infer<typeof changesShape>): WebhookRequest {
+function asRequest({ allow_private: allowPrivate, ...body }: z.infer<typeof changesSchema>): WebhookRequest {
   return { ...body, allowPrivate }
 }
 
