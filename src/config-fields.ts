@@ -56,6 +56,7 @@ export const origins = commaList.transform((list, context) => {
 
 export const databaseUrl = z
   .string()
+  .trim()
   .regex(/^postgres(ql)?:\/\//, 'must begin with postgres:// or postgresql://')
 
 export const secret = z.string().min(32, 'must have at least 32 characters')

@@ -2,6 +2,7 @@ import postgres from 'postgres'
 import type { Finding } from '../finding.ts'
 import { type Database, openDatabase } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
+import { remarksOn } from './database-url.ts'
 import { findPlace } from './find-place.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, OLDEST_POSTGRES, pendingMigrations } from './migrate.ts'
@@ -26,6 +27,8 @@ export async function* checkDatabase(
 ): AsyncGenerator<Finding> {
   try {
     const place = await findPlace(url, directUrl)
+    const remarks = remarksOn(url, directUrl)
+    if (remarks.length > 0) yield { about: 'database address', state: 'warning', says: remarks.join('; ') }
     const open = (at: DatabasePlace) => {
       const database = openDatabase(at, { connections: 1 })
       opened.closers.push(() => database.close())

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Database, type DatabaseOptions, openDatabase } from './client.ts'
+import { remarksOn } from './database-url.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, MAX_CONNECTIONS, startEmbedded } from './embedded.ts'
 import { explainPooler, findPlace } from './find-place.ts'
@@ -38,6 +39,7 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
   const { databaseUrl, databaseDirectUrl, logger } = options
   if (databaseUrl !== undefined) {
     const place = await findPlace(databaseUrl, databaseDirectUrl)
+    for (const remark of remarksOn(databaseUrl, databaseDirectUrl)) logger.warn(remark)
     await migrate(place.sessions, logger)
     const database = openDatabase(place, {
       ...options,

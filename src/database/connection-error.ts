@@ -1,4 +1,5 @@
 import postgres from 'postgres'
+import { DatabaseUrlError, readDatabaseUrl } from './database-url.ts'
 
 /**
  * Why no connection came about, in plain words, and which part of DATABASE_URL to look at; undefined for other
@@ -7,6 +8,7 @@ import postgres from 'postgres'
  * @param url DATABASE_URL
  */
 export function explainConnectionError(error: unknown, url: string): string | undefined {
+  if (error instanceof DatabaseUrlError) return error.message
   if (error instanceof postgres.PostgresError) {
     const advice = error.severity === 'FATAL' ? ADVICE[error.code] : undefined // else it is of a statement
     return advice && `The database at ${place(url)} refuses the login: ${error.message}. ${advice}`
@@ -53,9 +55,8 @@ const ADVICE: Record<string, string> = {
 
 function place(url: string): string {
   try {
-    const { hostname, port } = new URL(url)
-    return hostname === '' ? 'the place that DATABASE_URL names' : `${hostname}:${port || 5432}`
+    return readDatabaseUrl(url).place ?? 'the place that DATABASE_URL names'
   } catch {
-    return 'the place that DATABASE_URL names' // several hosts are no URL to Node
+    return 'the place that DATABASE_URL names'
   }
 }

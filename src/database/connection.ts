@@ -1,6 +1,7 @@
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { limitAnswers } from './answer-limit.ts'
+import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
 
 /** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
@@ -40,9 +41,7 @@ export function connectTo(
     ...options,
   }
   const sql =
-    typeof address === 'string'
-      ? postgres(address, settings)
-      : postgres({ ...address, pass: '', ...settings })
+    typeof address === 'string' ? openUrl(address, settings) : postgres({ ...address, pass: '', ...settings })
   drizzle(sql) // which sets how dates and JSON are read
   return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
 }
