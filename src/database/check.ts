@@ -5,8 +5,9 @@ import { explainConnectionError } from './connection-error.ts'
 import { remarksOn } from './database-url.ts'
 import { findPlace } from './find-place.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
-import { MigrationError, OLDEST_POSTGRES, pendingMigrations } from './migrate.ts'
+import { MigrationError, OLDEST_POSTGRES, pendingMigrations, whyNotMigrated } from './migrate.ts'
 import type { DatabasePlace } from './place.ts'
+import { findServiceRights, type ServiceRights, whatBinds, whoMayLetIn } from './service-role.ts'
 
 /** What a check of the database leaves open for those that come after it, and has to be closed at the end. */
 export interface OpenedForCheck {
@@ -46,7 +47,7 @@ export async function* checkDatabase(
     }
     const how = describeWay(place, directUrl)
     if (how !== undefined) yield { about: 'database pooler', state: 'ok', says: how }
-    const migrations = await checkMigrations(migrating, server)
+    const migrations = await checkMigrations(migrating)
     yield migrations
     if (!migrations.isComplete) return
     yield* checkLogin(database)
@@ -60,7 +61,7 @@ export async function* checkDatabase(
 export async function* checkLogin(database: Database): AsyncGenerator<Finding> {
   const login = await findLogin(database)
   if (login.missing.length > 0) {
-    yield { about: 'database login', state: 'failed', says: whatToGrant(login) }
+    yield { about: 'database login', state: 'failed', says: await whatToGrant(database, login) }
     return
   }
   yield {
@@ -70,7 +71,20 @@ export async function* checkLogin(database: Database): AsyncGenerator<Finding> {
       ? SUPERUSER_WARNING
       : `${login.name} may become anon, authenticated and service_role`,
   }
-  yield await checkWriting(database)
+  const service = checkService(await findServiceRights(database.sql))
+  if (service) yield service
+  if (service?.state !== 'failed') yield await checkWriting(database)
+}
+
+/** Nothing, where service_role bypasses policies. */
+function checkService(rights: ServiceRights): Finding | undefined {
+  const about = 'service_role'
+  if (rights.bypasses) return undefined
+  const [closed] = rights.closed
+  if (closed) return { about, state: 'failed', says: whoMayLetIn(closed) }
+  const bound = whatBinds(rights)
+  if (bound !== undefined) return { about, state: 'warning', says: bound }
+  return { about, state: 'ok', says: 'has no BYPASSRLS here; policies let it into all tables' }
 }
 
 interface Server {
@@ -81,17 +95,13 @@ interface Server {
   login: string
   isStandby: boolean
   isReadOnly: boolean
-  /** Whether the login looks as if it could make roles and schemas here. */
-  mayMigrate: boolean
 }
 
 async function findServer({ sql }: Database): Promise<Server> {
   const [server] = await sql<[Server]>`
     select current_setting('server_version') as version, current_setting('server_version_num')::int as number,
       current_database() as database, current_user as login, pg_is_in_recovery() as "isStandby",
-      current_setting('transaction_read_only')::boolean as "isReadOnly",
-      rolsuper or (rolcreaterole and has_database_privilege(current_database(), 'create')) as "mayMigrate"
-    from pg_roles where rolname = current_user`
+      current_setting('transaction_read_only')::boolean as "isReadOnly"`
   return server
 }
 
@@ -123,20 +133,17 @@ function whyUnusable({ version, number, isStandby, isReadOnly }: Server): string
   return undefined
 }
 
-async function checkMigrations(
-  { sql }: Database,
-  { mayMigrate }: Server,
-): Promise<Finding & { isComplete: boolean }> {
+async function checkMigrations({ sql }: Database): Promise<Finding & { isComplete: boolean }> {
   const about = 'database tables'
   const pending = await pendingMigrations(sql)
   if (pending === 0) return { about, state: 'ok', says: 'up to date', isComplete: true }
   const what = `not up to date, ${pending} to go`
-  if (mayMigrate) {
+  const obstacle = await whyNotMigrated(sql, pending)
+  if (obstacle === undefined) {
     const says = `${what}: the next start of the server does that, or \`strongroom migrate\` now`
     return { about, state: 'warning', says, isComplete: false }
   }
-  const says = `They are ${what}: run \`strongroom migrate\` once, with DATABASE_URL naming a login that may create roles and schemas, such as a superuser`
-  return { about, state: 'failed', says, isComplete: false }
+  return { about, state: 'failed', says: `They are ${what}, and ${obstacle}`, isComplete: false }
 }
 
 /** Writes a row as the server would, and takes it back. */

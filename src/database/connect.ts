@@ -6,9 +6,11 @@ import { remarksOn } from './database-url.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, MAX_CONNECTIONS, startEmbedded } from './embedded.ts'
 import { explainPooler, findPlace } from './find-place.ts'
-import { findLogin, SERVER_ROLE, SUPERUSER_WARNING, whatToGrant } from './login.ts'
+import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
 import type { DatabaseAddress } from './place.ts'
+import { SERVER_ROLE } from './roles.ts'
+import { findServiceRights, whatBinds } from './service-role.ts'
 
 export interface ConnectOptions {
   /** Another PostgreSQL than the embedded one. */
@@ -146,8 +148,11 @@ export async function openEmbedded(
 async function checkLogin(database: Database, logger: Logger): Promise<void> {
   const login = await findLogin(database)
   if (login.missing.length > 0) {
+    const says = await whatToGrant(database, login)
     await database.close()
-    throw new MigrationError(whatToGrant(login))
+    throw new MigrationError(says)
   }
   if (login.superuser) logger.warn({ login: login.name }, SUPERUSER_WARNING)
+  const bound = whatBinds(await findServiceRights(database.sql))
+  if (bound !== undefined) logger.warn(bound)
 }

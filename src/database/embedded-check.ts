@@ -6,9 +6,9 @@ import { openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { SUPERUSER } from './embedded/folder-owner.ts'
 import { type EmbeddedPostgres, findRunning, startEmbedded } from './embedded.ts'
-import { SERVER_ROLE } from './login.ts'
 import { pendingMigrations } from './migrate.ts'
 import type { DatabaseAddress } from './place.ts'
+import { SERVER_ROLE } from './roles.ts'
 
 /** Whether the embedded database works: that of the running server, or else started for the check. */
 export async function* checkEmbedded(

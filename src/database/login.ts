@@ -1,7 +1,5 @@
 import type { Database } from './client.ts'
-
-/** The ordinary role that the server logs in as to the embedded PostgreSQL; migrations make it. */
-export const SERVER_ROLE = 'strongroom_server'
+import { CALLERS, isBefore16, SERVER_ROLE, whatToRun } from './roles.ts'
 
 export interface Login {
   name: string
@@ -11,20 +9,17 @@ export interface Login {
 }
 
 /** Who we are to the database; the callers' roles must exist. */
-export async function findLogin({ sql }: Database): Promise<Login> {
+export async function findLogin({ sql }: Pick<Database, 'sql'>): Promise<Login> {
   const [login] = await sql<[Login]>`
     select r.rolname as name, r.rolsuper as superuser,
-      array(select needed from unnest(array['anon', 'authenticated', 'service_role']) needed
-            where not pg_has_role(current_user, needed, 'member')) as missing
+      array(select needed from unnest(${CALLERS}::text[]) needed
+            where not pg_has_role(needed, case when ${isBefore16(sql)} then 'member' else 'set' end)) as missing
     from pg_roles r where r.rolname = current_user`
   return login
 }
 
-export function whatToGrant({ name, missing }: Login): string {
-  return (
-    `The database login ${name} may not become ${missing.join(', ')}. ` +
-    `Run as a superuser: grant ${missing.join(', ')} to "${name}"`
-  )
+export async function whatToGrant({ sql }: Pick<Database, 'sql'>, { name, missing }: Login): Promise<string> {
+  return `The database login ${name} may not become ${missing.join(', ')}. ${await whatToRun(sql, SERVER_ROLE, name)}`
 }
 
 export const SUPERUSER_WARNING = `DATABASE_URL logs in as a superuser; an ordinary login with \`grant ${SERVER_ROLE}\` is enough once migrated`

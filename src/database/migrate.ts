@@ -6,8 +6,11 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import type { Logger } from 'pino'
 import type { Database } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
+import { findObstacle } from './obstacles.ts'
 import { type DatabaseAddress, directly, type Endpoint } from './place.ts'
-import { fromPostgres, sqlState } from './postgres-error.ts'
+import { fromPostgres } from './postgres-error.ts'
+import { makeRoles, SERVER_ROLE, whatToRun } from './roles.ts'
+import { letServiceIn } from './service-role.ts'
 import { openSession, type Session } from './session.ts'
 import { takeTurn } from './turns.ts'
 
@@ -33,8 +36,8 @@ export class MigrationError extends Error {
 }
 
 /**
- * Brings the database up to the newest migration in `drizzle/`, one server at a time. With nothing pending it
- * only reads, so that a login without the right to create anything can serve.
+ * Brings the database up to the newest migration in `drizzle/`, one server at a time, and sees to it that service_role
+ * gets at all tables. With nothing to do it only reads, so that a login without the right to create anything can serve.
  *
  * @param at where sessions are kept, with a login that may create roles and schemas when something is pending
  * @returns how many migrations were applied
@@ -47,19 +50,26 @@ export async function migrate(at: DatabaseAddress | Endpoint, logger: Logger): P
   try {
     session = await openSession(endpoint)
     const { sql } = session
-    if ((await pendingMigrations(sql)) === 0) return 0
+    if ((await pendingMigrations(sql)) === 0) {
+      await openTables(sql)
+      return 0
+    }
     await sql`set statement_timeout = 0`
     await waitForTurn(sql, logger)
     // Another server may have done it while this one waited.
     const count = await pendingMigrations(sql)
     if (count === 0) return 0
+    const obstacle = await whyNotMigrated(sql, count)
+    if (obstacle !== undefined) throw new MigrationError(`The database cannot be migrated: ${obstacle}`)
     logger.info({ migrations: count }, 'migrating the database')
+    await makeRoles(sql)
     await applyMigrations(drizzle(sql), {
       migrationsFolder: FOLDER,
       migrationsSchema: TABLE.schema,
       migrationsTable: TABLE.name,
     })
     logger.info({ migrations: count }, 'the database was migrated')
+    await openTables(sql)
     return count
   } catch (thrown) {
     throw asMigrationError(thrown, endpoint.address)
@@ -101,6 +111,17 @@ async function lockHolders(sql: Database['sql']): Promise<{ pid: number; login: 
       and l.database = (select oid from pg_database where datname = current_database())`
 }
 
+/** What keeps the login from making the pending migrations, as the rest of a sentence. Only reads. */
+export function whyNotMigrated(sql: Database['sql'], pending: number): Promise<string | undefined> {
+  return findObstacle(sql, readMigrationFiles({ migrationsFolder: FOLDER }), pending)
+}
+
+/** @throws MigrationError when service_role does not get at a table */
+async function openTables(sql: Database['sql']): Promise<void> {
+  const closed = await letServiceIn(sql)
+  if (closed !== undefined) throw new MigrationError(closed)
+}
+
 /** How many migrations are to be made yet. Only reads. @throws MigrationError when that cannot be told, or never works */
 export async function pendingMigrations(sql: Database['sql']): Promise<number> {
   const [version] = await sql<
@@ -121,7 +142,7 @@ export async function pendingMigrations(sql: Database['sql']): Promise<number> {
   if (!table.readable) {
     throw new MigrationError(
       `The database login ${table.login} may not use Strongroom's tables. ` +
-        `Run as a superuser: grant strongroom_server to "${table.login}"`,
+        (await whatToRun(sql, SERVER_ROLE, table.login)),
     )
   }
   const [last] = await sql<{ created_at: string }[]>`
@@ -136,9 +157,5 @@ function asMigrationError(thrown: unknown, address: DatabaseAddress): unknown {
   if (error instanceof MigrationError || !(error instanceof Error)) return error
   const cause = error.cause instanceof Error ? error.cause : error
   const hint = 'hint' in cause && typeof cause.hint === 'string' ? ` ${cause.hint}` : ''
-  const advice =
-    sqlState(error) === '42501' && hint === ''
-      ? ' Run `strongroom migrate` once with DATABASE_URL naming a login that may create roles and schemas.'
-      : hint
-  return new MigrationError(`The database cannot be migrated: ${cause.message}.${advice}`, { cause })
+  return new MigrationError(`The database cannot be migrated: ${cause.message}.${hint}`, { cause })
 }

@@ -3,6 +3,7 @@ import postgres from 'postgres'
 import { StorageError } from '../errors.ts'
 import { type ConnectOptions, connectBeside } from './connect.ts'
 import { explainConnectionError } from './connection-error.ts'
+import { openUrl } from './database-url.ts'
 import { SUPERUSER } from './embedded/folder-owner.ts'
 import { findRunning } from './embedded.ts'
 
@@ -48,7 +49,7 @@ async function connectTo(
 ): Promise<OwnerSession> {
   let sql: postgres.Sql | undefined
   try {
-    sql = postgres(url, settings)
+    sql = openUrl(url, settings)
     await sql.unsafe('select 1').simple() // nothing prepared: it may be a pooler
   } catch (cause) {
     await sql?.end({ timeout: 1 })

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs'
 import pino from 'pino'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { MigrationError, migrate } from '../../src/database/migrate.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { exercise } from '../support/exercise.ts'
@@ -84,7 +84,7 @@ describe('a login that may not create anything', () => {
     const error = await migrate(cluster.address(database, login), logger).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(MigrationError)
     expect((error as Error).message).toMatch(
-      /^The database cannot be migrated: permission denied .*\. Run `strongroom migrate` once with DATABASE_URL naming /,
+      /^The database cannot be migrated: the login .* may not create schemas .*\. Run `strongroom migrate` once with DATABASE_URL naming its owner, /,
     )
     expect(
       await cluster.open(database).sql`select from pg_namespace where nspname in ('storage', 'auth')`,
@@ -98,7 +98,7 @@ describe('a login that may not create anything', () => {
     await expect(migrate(cluster.address(database, login), logger)).rejects.toThrow(
       new MigrationError(
         `The database login ${login} may not use Strongroom's tables. ` +
-          `Run as a superuser: grant strongroom_server to "${login}"`,
+          `Run as ${inject('postgres').superuser}: grant strongroom_server to "${login}"`,
       ),
     )
   })

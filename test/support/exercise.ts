@@ -30,3 +30,19 @@ export async function exercise(server: Served): Promise<void> {
   await done('POST', `/bucket/${bucket}/empty`)
   await done('DELETE', `/bucket/${bucket}`)
 }
+
+/** A signed-in user, the service and anon each have what the bucket's policy gives them. */
+export async function exercisePolicies(server: Served): Promise<void> {
+  const token = await server.token('somebody')
+  const made = await server.request('POST', '/bucket', { body: { name: 'team', policy: 'authenticated' } })
+  expect(made.status).toBe(201)
+  expect((await server.request('POST', '/object/team/a', { token, body: 'x' })).status).toBe(201)
+  expect((await server.request('GET', '/object/team/a', { token })).status).toBe(200)
+  expect((await server.request('GET', '/object/team/a', { token: server.keys.anonKey })).status).toBe(404)
+  expect((await server.request('DELETE', '/object/team/a', { token: server.keys.anonKey })).status).toBe(404)
+  expect((await server.request('POST', '/object/list/team', { token, body: { prefix: '' } })).status).toBe(
+    200,
+  )
+  expect((await server.request('DELETE', '/object/team/a', { token })).status).toBe(204)
+  expect((await server.request('DELETE', '/bucket/team')).status).toBe(200)
+}
