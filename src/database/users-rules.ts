@@ -82,8 +82,16 @@ function asSpoken(error: postgres.PostgresError, status?: number): StorageError 
 }
 
 function asFailure(code: ErrorCode, error: postgres.PostgresError): StorageError {
-  const message = `A policy, trigger or constraint of the database failed: ${spoken(error)} (SQLSTATE ${error.code})`
+  const failure = `A policy, trigger or constraint of the database failed: ${spoken(error)} (SQLSTATE ${error.code})`
+  const message = `${failure}${isNoUuid(error) ? SUB_ADVICE : ''}`
   return new StorageError(code, { cause: error, message })
+}
+
+/** What it nearly always is: tokens of another issuer, and policies that were written for Supabase's. */
+const SUB_ADVICE = `. auth.uid() fails so when the token's sub is no UUID; auth.jwt()->>'sub' takes any`
+
+function isNoUuid({ code, message }: postgres.PostgresError): boolean {
+  return code === '22P02' && message.startsWith('invalid input syntax for type uuid')
 }
 
 function spoken(error: postgres.PostgresError): string {

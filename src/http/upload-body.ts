@@ -36,7 +36,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
   const { headers } = incoming
   const length = declaredLength(incoming)
   return {
-    contentType: parseContentType(headers['content-type']),
+    contentType: rawContentType(headers['content-type']),
     cacheControl: cacheControlIn(headers['cache-control']),
     contentEncoding: headers['content-encoding'],
     robotsTag,
@@ -51,6 +51,14 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
       late: async () => ({}),
     },
   }
+}
+
+/** What curl says of `-d`, wget of `--post-data`, and nobody of a file: nothing, then. */
+const UNSAID = 'application/x-www-form-urlencoded'
+
+function rawContentType(header: string | undefined): string | undefined {
+  const type = parseContentType(header)
+  return type === UNSAID ? undefined : type
 }
 
 /** Reads a form up to its first file part. What stands behind the file is told by `late`. */

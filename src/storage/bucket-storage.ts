@@ -114,6 +114,17 @@ export class BucketStorage {
     return bucket
   }
 
+  /**
+   * Sees to it that there is such a bucket, whoever may see it: there may be objects in it that more may see, and uploads
+   * tell as much.
+   *
+   * @throws NoSuchBucket
+   */
+  async demand(id: string): Promise<void> {
+    const bucket = await asService(this.#database, (tx) => findBucket(tx, id))
+    if (!bucket) throw new StorageError('NoSuchBucket')
+  }
+
   /** The buckets that the caller may see. @throws TooManyQuestions, DatabaseTimeout */
   list(caller: Caller, asker: string, query: BucketListQuery): Promise<BucketRow[]> {
     return this.#database.questions.ask(asker, (database) =>

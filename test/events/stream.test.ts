@@ -31,6 +31,24 @@ const put = (name: string, body = 'one', to = bucket) =>
 const remove = (name: string) => server.request('DELETE', `/object/${bucket}/${name}`)
 
 describe('a stream of events', () => {
+  it('of a bucket that is not there is 404, but for who comes back and may hear that it is gone', async () => {
+    for (const method of ['GET', 'HEAD']) {
+      const response = await server.request(method, '/events?bucket=nowhere')
+      expect([method, response.status]).toEqual([method, 404])
+    }
+    const answer = await (await server.request('GET', '/events?bucket=nowhere')).json()
+    expect(answer).toMatchObject({ code: 'NoSuchBucket' })
+    // Existence is all that is asked: who may not see a bucket may still see objects in it.
+    expect((await open({ token: server.keys.anonKey })).response.status).toBe(200)
+    const reader = await open()
+    const gone = `?bucket=${bucket}`
+    await server.request('DELETE', `/bucket/${bucket}`)
+    await reader.hears(1)
+    const position = Number(reader.events()[0]?.id)
+    const back = await open({ query: gone, lastEventId: position - 1 })
+    expect(await back.hears(1)).toEqual([`bucket.deleted ${bucket}`])
+  })
+
   it('tells each change once it is committed, in order, with all that is known of it', async () => {
     const reader = await open()
     expect(reader.response.headers.get('content-type')).toBe('text/event-stream')

@@ -233,12 +233,27 @@ describe('what is said about the bytes', () => {
     for (const type of [
       'application/json',
       'text/plain',
-      'application/x-www-form-urlencoded',
+      'application/x-www-form-urlencoded;charset=utf-8',
       'multipart/mixed',
     ]) {
       const response = await send('PUT', '/object/box/bytes', [`Content-Type: ${type}`], '{"not json')
       expect([response.json().size, response.json().content_type]).toEqual([10, type])
     }
+  })
+
+  it('what curl says of `-d` is no type: the name tells it, and the bucket may take it then', async () => {
+    const said = ['Content-Type: application/x-www-form-urlencoded']
+    for (const [name, type] of [
+      ['notes.txt', 'text/plain'],
+      ['photo.PNG', 'image/png'],
+      ['bytes', 'application/octet-stream'],
+    ]) {
+      const response = await send('PUT', `/object/box/${name}`, said)
+      expect([name, response.json().content_type]).toEqual([name, type])
+    }
+    await server.createBucket('pictures', { allowed_mime_types: ['image/*'] })
+    expect((await send('POST', '/object/pictures/a.png', said)).status).toBe(201)
+    expect((await send('POST', '/object/pictures/a.txt', said)).status).toBe(415)
   })
 
   it('x-amz-decoded-content-length means nothing here', async () => {

@@ -29,7 +29,7 @@ const idSchema = z
 
 /** Server-sent events, for curl and browsers' EventSource. */
 export function eventRoutes(services: Services, logger: Logger) {
-  const { events, keepAliveMs, listeners, trustProxy } = services
+  const { events, buckets, keepAliveMs, listeners, trustProxy } = services
   const options = { ...events, keepAliveMs, listeners, logger }
   return new Hono<Env>().get('/events', async (c) => {
     const query = queryOf(c.env.incoming)
@@ -39,6 +39,8 @@ export function eventRoutes(services: Services, logger: Logger) {
     const caller = await requireCaller(c, services, 'storage.event.read', 'AuthenticationRequired', headers)
     const { bucket, prefix, type } = checkShape('querystring', Object.fromEntries(query), querySchema)
     const after = lastEventId(c)
+    // Who comes back may hear that it is gone.
+    if (bucket !== undefined && after === null) await buckets.demand(bucket)
     if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
     const filter = { bucket, prefix, types: type && new Set(type) }
     const share = shareOf(caller, clientAddress(c.env.incoming, trustProxy))
