@@ -14,12 +14,6 @@ FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./
 COPY patches ./patches
 RUN npm ci --omit=dev
-# The server adds missing links to PostgreSQL's libraries itself, but its user may not write here; without
-# them it would keep a copy of the binaries in the data folder.
-COPY --from=build /app/dist ./dist
-RUN node --input-type=module -e " \
-  import { findPackage, prepareRuntime } from './dist/database/embedded/postgres-runtime.js'; \
-  await prepareRuntime(await findPackage(), { uid: 0, gid: 0 }, '/tmp')"
 
 FROM base
 ENV NODE_ENV=production \

