@@ -8,6 +8,7 @@ import type { Finding } from '../finding.ts'
 import { createLogger } from '../log.ts'
 import { checkDataFolder } from './check/data-folder.ts'
 import { checkKeys } from './check/keys.ts'
+import { checkOutside } from './check/outside.ts'
 import { checkSample } from './check/sample.ts'
 import { withinTime } from './check/within-time.ts'
 
@@ -42,9 +43,16 @@ async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator
     hasFailed ||= finding.state === 'failed'
     yield finding
   }
-  if (hasFailed || !opened.database) return
-  const sample = checkSample(opened.database, config)
-  yield* withinTime(sample, ANSWER_LIMIT_MS, 'objects: sample', 'DATABASE_URL and the settings of the store')
+  if (!hasFailed && opened.database) {
+    const sample = checkSample(opened.database, config)
+    yield* withinTime(
+      sample,
+      ANSWER_LIMIT_MS,
+      'objects: sample',
+      'DATABASE_URL and the settings of the store',
+    )
+  }
+  yield* checkOutside(config, opened.database)
 }
 
 /** Each part by itself, in the order in which a server needs them. */

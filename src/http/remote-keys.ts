@@ -1,5 +1,12 @@
 import { Readable } from 'node:stream'
-import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose'
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  type JSONWebKeySet,
+  type JWTVerifyGetKey,
+} from 'jose'
 import { parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
 import { readBounded } from '../read-bounded.ts'
@@ -25,6 +32,15 @@ export function remoteKeys(url: string): JWTVerifyGetKey {
       throw new StorageError('AuthenticationUnavailable', { cause, headers: { 'Retry-After': '5' } })
     }
   }
+}
+
+/** How many keys there are behind an address now. @throws what `fetch` does, or what is wrong with the answer */
+export async function countKeys(url: string, signal: AbortSignal): Promise<number> {
+  const response = await fetchKeySet(url, { signal, redirect: 'manual' })
+  if (response.status !== 200) throw new Error(`it answers ${response.status}`)
+  const set = (await response.json()) as JSONWebKeySet
+  createLocalJWKSet(set) // which refuses what is none
+  return set.keys.length
 }
 
 /** `fetch` for jose, which would read and parse an answer of any length and depth. */

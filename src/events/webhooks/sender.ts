@@ -63,7 +63,8 @@ function retryAfter(value: string | string[] | undefined): number {
   return Number.isNaN(ms) ? 0 : Math.min(Math.max(ms, 0), LONGEST_WAIT_MS)
 }
 
-function connectionTrouble(error: unknown): string {
+/** Why no connection came about, as what is said of its receiver. */
+export function connectionTrouble(error: unknown): string {
   if (error instanceof PrivateAddressError) return 'has a private address, and allow_private is not true'
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
   return `cannot be reached: ${code}`

@@ -1,0 +1,113 @@
+import type { Config } from '../../config.ts'
+import type { NatsSettings } from '../../config-events.ts'
+import { asService } from '../../database/as-caller.ts'
+import type { Database } from '../../database/client.ts'
+import { listWebhooks } from '../../database/webhooks.ts'
+import { connector } from '../../events/webhooks/connector.ts'
+import { HostLookup } from '../../events/webhooks/host-lookup.ts'
+import { connectionTrouble } from '../../events/webhooks/sender.ts'
+import type { Finding } from '../../finding.ts'
+import { countKeys } from '../../http/remote-keys.ts'
+import { printable } from '../../printable.ts'
+import type { WebhookValues } from '../../webhook-fields.ts'
+import { withinTime } from './within-time.ts'
+
+/** For a connection, and for what is asked on it. In milliseconds. */
+const ANSWER_LIMIT_MS = 10_000
+
+/** In milliseconds; the calls themselves give up before. */
+const LAST_LIMIT_MS = 30_000
+
+/**
+ * Whether those can be reached that a server with these settings talks to besides database and store. They are asked
+ * nothing that they would act on.
+ *
+ * @param database for the webhooks that were made by the routes; without it those of the settings are looked at alone
+ */
+export async function* checkOutside(config: Config, database: Database | undefined): AsyncGenerator<Finding> {
+  const { jwksUrl } = config.jwt
+  if (jwksUrl !== undefined) {
+    yield* withinTime(checkKeySet(jwksUrl), LAST_LIMIT_MS, 'key set', 'STORAGE_JWKS_URL')
+  }
+  if (config.nats) yield* withinTime(checkNats(config.nats), LAST_LIMIT_MS, 'NATS', 'STORAGE_NATS_URL')
+  const webhooks = checkWebhooks(config.webhooks.webhooks, database)
+  yield* withinTime(webhooks, LAST_LIMIT_MS, 'webhook', 'the webhooks')
+}
+
+async function* checkKeySet(url: string): AsyncGenerator<Finding> {
+  const about = 'key set'
+  const { origin, pathname } = new URL(url) // what else it has may be secret
+  try {
+    const count = await countKeys(url, AbortSignal.timeout(ANSWER_LIMIT_MS))
+    const says = `${count} ${count === 1 ? 'key' : 'keys'} at ${origin}${pathname}`
+    if (count > 0) yield { about, state: 'ok', says }
+    else yield { about, state: 'failed', says: `${says}: no token can be verified; look at STORAGE_JWKS_URL` }
+  } catch (error) {
+    const says = `${origin}${pathname} has no key set: ${trouble(error)}; look at STORAGE_JWKS_URL`
+    yield { about, state: 'failed', says }
+  }
+}
+
+async function* checkNats(settings: NatsSettings): AsyncGenerator<Finding> {
+  const about = 'NATS'
+  const servers = settings.servers.join(', ')
+  try {
+    const { NatsConnection } = await import('../../events/nats-connection.ts') // loaded when it is used
+    const connection = await NatsConnection.open(settings, AbortSignal.timeout(ANSWER_LIMIT_MS))
+    await connection.close()
+    yield {
+      about,
+      state: 'ok',
+      says: `reached: ${servers}; subjects ${settings.prefix}.object.created and so on`,
+    }
+  } catch (error) {
+    const says = `${servers} cannot be used: ${trouble(error)}; look at STORAGE_NATS_URL and STORAGE_NATS_CREDENTIALS`
+    yield { about, state: 'failed', says }
+  }
+}
+
+async function* checkWebhooks(
+  ofSettings: WebhookValues[],
+  database: Database | undefined,
+): AsyncGenerator<Finding> {
+  const known = database ? await asService(database, listWebhooks) : []
+  // Those of the settings get into the database at the start of a server.
+  const ofRoutes = known.filter(({ source }) => source === 'api')
+  const hosts = new HostLookup()
+  for (const { url, allowPrivate } of [...ofSettings, ...ofRoutes]) {
+    const { origin } = new URL(url) // receivers have secrets in their paths
+    const failure = await connect(new URL(url), { hosts, allowPrivate, timeoutMs: ANSWER_LIMIT_MS }).then(
+      () => undefined,
+      connectionTrouble,
+    )
+    yield failure === undefined
+      ? { about: 'webhook', state: 'ok', says: `${origin} can be reached; nothing was sent` }
+      : { about: 'webhook', state: 'failed', says: `${origin} ${failure}` }
+  }
+}
+
+/** Connects as for an event, with TLS where there is to be, and ends the connection. */
+function connect(url: URL, options: Parameters<typeof connector>[0]): Promise<void> {
+  const { protocol, hostname, port } = url
+  const to = {
+    protocol,
+    hostname: hostname.replace(/^\[|\]$/g, ''),
+    port: port || DEFAULT_PORT[protocol] || '',
+  }
+  return new Promise((resolve, reject) => {
+    connector(options)(to, (error, socket) => {
+      socket?.destroy()
+      if (error) reject(error)
+      else resolve()
+    })
+  })
+}
+
+const DEFAULT_PORT: Record<string, string> = { 'http:': '80', 'https:': '443' }
+
+/** What `fetch` and the client of NATS say, which may have the reason within. */
+function trouble(error: unknown): string {
+  const { name, message, cause } = error as Error
+  if (name === 'TimeoutError') return 'it does not answer in time'
+  return printable(cause instanceof Error ? cause.message : message)
+}
