@@ -13,6 +13,7 @@ import { migrateBackendCommand } from './migrate-backend.ts'
 import { scrubCommand } from './scrub.ts'
 import { serve } from './serve.ts'
 import { sqlCommand } from './sql.ts'
+import { whereCommand } from './where.ts'
 import { workerCommand } from './worker.ts'
 
 const program = new Command('strongroom')
@@ -119,6 +120,16 @@ Damaged objects are marked, listed at the end, and not served any more. Ctrl-C i
 there. The exit code is 1 if anything is damaged or missing.`,
   )
   .action(scrubCommand)
+
+program
+  .command('where')
+  .description('list all places on this machine that it uses, with their sizes')
+  .addHelpText(
+    'after',
+    `
+Changes nothing. What it has put beside the data folder, when root has started it, is not removed with that.`,
+  )
+  .action(whereCommand)
 
 program
   .command('migrate-backend')

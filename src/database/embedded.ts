@@ -56,6 +56,10 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>
 }
 
+/** Where databases of root's servers are whose own place PostgreSQL's user cannot reach, and copies of its programs. */
+export const SYSTEM_LIBRARY = '/var/lib/strongroom'
+export const SYSTEM_CACHE = '/var/cache/strongroom'
+
 /** Of all clients together, unless the settings say something else. */
 export const MAX_CONNECTIONS = 100
 
@@ -114,7 +118,7 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
 
   // 1. Who runs it, and where its files are.
   const account = await accountFor(clusterDir)
-  const folder = await placeCluster(clusterDir, account, overrides.libraryDir ?? '/var/lib/strongroom')
+  const folder = await placeCluster(clusterDir, account, overrides.libraryDir ?? SYSTEM_LIBRARY)
   if (dirname(folder) !== dirname(clusterDir)) {
     logger.info({ clusterDir, folder }, `The database of ${clusterDir} is kept in ${folder}`)
   }
@@ -124,7 +128,7 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
     logger.info({ folder }, 'making the database, which takes some seconds, once')
   }
   const from = await findPackage(overrides.packageDir)
-  const cacheDir = overrides.cacheDir ?? (isRoot() ? '/var/cache/strongroom' : dirname(clusterDir))
+  const cacheDir = overrides.cacheDir ?? (isRoot() ? SYSTEM_CACHE : dirname(clusterDir))
   const native = await prepareRuntime(from, account, cacheDir, (copy) =>
     logger.info({ copy }, 'copying PostgreSQL to where it can be run, once'),
   )

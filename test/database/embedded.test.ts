@@ -226,6 +226,11 @@ describe('the place of the data', () => {
     expect(
       await notes(await start(join(lockedFolder, 'moved/postgres'), { overrides: { libraryDir } })),
     ).toEqual(['first'])
+    // Whose it is, is said beside it.
+    const placeOf = (cluster: string) => readFileSync(`${realpathSync(cluster)}.place`, 'utf8')
+    for (const cluster of [clusterDir, join(lockedFolder, 'moved/postgres')]) {
+      expect(placeOf(cluster)).toBe(`${realpathSync(dirname(cluster))}/postgres\n`)
+    }
   })
 
   itAsRoot('is reached by the owner of an existing cluster, whoever that is', async () => {

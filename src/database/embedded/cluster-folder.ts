@@ -19,6 +19,7 @@ import {
   rename,
   stat,
   symlink,
+  writeFile,
 } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -44,10 +45,17 @@ export async function placeCluster(
   const parent = await realpath(dirname(clusterDir))
   const place = join(parent, basename(clusterDir))
   const found = await lstat(place).catch(() => undefined)
-  if (found?.isSymbolicLink()) return followLink(place, account)
+  if (found?.isSymbolicLink()) {
+    const home = await followLink(place, account)
+    if (isRoot() && dirname(home) === libraryDir) await notePlace(home, place) // the data folder may have moved
+    return home
+  }
   if (!isRoot() || (await canReach(account, parent))) return place
   return keepElsewhere(place, found, libraryDir)
 }
+
+/** What a file is called, after the name of a cluster that is kept elsewhere, that has the place of its link. */
+export const NOTE = '.place'
 
 /** What is needed to make a cluster. */
 export interface ClusterMaker {
@@ -108,7 +116,13 @@ async function keepElsewhere(place: string, found: Stats | undefined, libraryDir
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     return realpath(place) // linked just now by another server that starts at the same time
   }
+  await notePlace(home, place)
   return home
+}
+
+/** For whoever finds the cluster when the link is gone (`strongroom where`). */
+async function notePlace(home: string, place: string): Promise<void> {
+  await writeFile(`${home}${NOTE}`, `${place}\n`)
 }
 
 /**
