@@ -59,6 +59,9 @@ export interface NewBucketRequest extends BucketRequest {
 /** How many objects one transaction deletes when a bucket is emptied. */
 const EMPTY_BATCH = 1000
 
+/** After so many more it is told how far the emptying is; one of fewer is not told of. */
+const TOLD_OBJECTS = 10_000
+
 /** The coordinator for buckets: each public method is one operation (contract §2.3). */
 export class BucketStorage {
   readonly #options: BucketStorageOptions
@@ -174,6 +177,9 @@ export class BucketStorage {
    * original queues the work; here a bucket can be deleted right after. For the service alone, since no policy
    * is asked about the objects.
    *
+   * Goes on to its end though the client leaves, or what stands before us gives up waiting; the log tells how far it is.
+   * When the server stops meanwhile, what is gone is gone, and the rest is for whoever asks again.
+   *
    * @throws RoleNotAllowed, NoSuchBucket, ResourceReferenced; ResourceNotEmpty when a trigger keeps objects
    */
   async empty(caller: Caller, id: string): Promise<void> {
@@ -182,7 +188,8 @@ export class BucketStorage {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
       return databaseTime(tx)
     })
-    for (;;) {
+    const { logger } = this.#options
+    for (let deleted = 0; ; ) {
       const commit = () =>
         asService(this.#database, async (tx) => {
           const done = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
@@ -190,7 +197,14 @@ export class BucketStorage {
         })
       const { chosen, kept, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
       await removeBytes(this.#options, removals)
-      if (chosen === EMPTY_BATCH && kept < chosen) continue
+      const told = Math.floor(deleted / TOLD_OBJECTS)
+      deleted += chosen - kept
+      if (chosen === EMPTY_BATCH && kept < chosen) {
+        if (Math.floor(deleted / TOLD_OBJECTS) > told)
+          logger.info({ bucket: id, deleted }, 'emptying a bucket')
+        continue
+      }
+      if (deleted >= TOLD_OBJECTS) logger.info({ bucket: id, deleted }, 'the bucket was emptied')
       if (kept === 0) return
       const message = 'The bucket is not empty: a trigger of the database keeps some of its objects'
       throw new StorageError('ResourceNotEmpty', { message })
