@@ -54,6 +54,7 @@ export async function startServer({
       timeoutMs: config.limits.databaseMs,
       questionMs: config.limits.listMs,
       connections: isAlone ? config.databasePool : SCHEDULES_POOL,
+      workers: isAlone ? undefined : { count: config.workers, connections: config.databasePool },
       connectionsOfAll: connectionsOfAll(config),
       logger,
       onLost: onFatal,

@@ -58,7 +58,7 @@ const FOR_HOT_READS = 4
 const TURN_RETRY_MS = 50
 
 export interface DatabaseOptions {
-  /** Most connections, without sessions and those for questions. */
+  /** Most connections, without sessions and those for questions. Fewer where the place has no more room. */
   connections: number
   /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
   timeoutMs?: number
@@ -73,10 +73,11 @@ const DEFAULT_QUESTION_MS = 5000
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
 export function openDatabase(
   at: DatabaseAddress | DatabasePlace,
-  { connections, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onPooler }: DatabaseOptions,
+  { connections: wanted, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onPooler }: DatabaseOptions,
 ): Database {
   const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
   const { isPooler } = place.transactions
+  const connections = Math.min(wanted, place.room?.pool ?? wanted)
   const connect = (options: ConnectionOptions) => {
     const given = { ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
     const sql = connectTo(place.transactions, given)
@@ -89,7 +90,7 @@ export function openDatabase(
     Array.from({ length: forHotReads }, () => connect({ max: 1 })),
     sql,
   )
-  const forQuestions = Array.from({ length: QUESTIONS_AT_ONCE }, () =>
+  const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () =>
     connect({ max: 1, statementTimeoutMs: questionMs }),
   )
   const questions = new Questions(

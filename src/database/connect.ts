@@ -2,14 +2,16 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Database, type DatabaseOptions, openDatabase } from './client.ts'
+import { connectTo } from './connection.ts'
 import { remarksOn } from './database-url.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import { findRunning, MAX_CONNECTIONS, startEmbedded } from './embedded.ts'
 import { explainPooler, findPlace } from './find-place.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
-import type { DatabaseAddress } from './place.ts'
+import type { DatabaseAddress, DatabasePlace } from './place.ts'
 import { SERVER_ROLE } from './roles.ts'
+import { findAllowance, roomIn } from './room.ts'
 import { findServiceRights, whatBinds } from './service-role.ts'
 
 export interface ConnectOptions {
@@ -25,6 +27,8 @@ export interface ConnectOptions {
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
   questionMs?: number
+  /** Other processes that take their own from the same database, and the largest number of each. */
+  workers?: { count: number; connections: number } | undefined
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
   logger: Logger
@@ -40,9 +44,10 @@ export interface ConnectOptions {
 export async function connectDatabase(options: ConnectOptions): Promise<Database> {
   const { databaseUrl, databaseDirectUrl, logger } = options
   if (databaseUrl !== undefined) {
-    const place = await findPlace(databaseUrl, databaseDirectUrl)
+    const found = await findPlace(databaseUrl, databaseDirectUrl)
     for (const remark of remarksOn(databaseUrl, databaseDirectUrl)) logger.warn(remark)
-    await migrate(place.sessions, logger)
+    await migrate(found.sessions, logger)
+    const place = await withRoom(found, options)
     const database = openDatabase(place, {
       ...options,
       onPooler: (error) => options.onLost(explainPooler(error, databaseDirectUrl)),
@@ -142,6 +147,28 @@ export async function openEmbedded(
     await admin.close()
   }
   return openDatabase({ ...place, username: SERVER_ROLE }, options)
+}
+
+/** Bounds what each process takes, if it is more than PostgreSQL allows. A pooler lets wait by itself. */
+async function withRoom(
+  place: DatabasePlace,
+  { connections, workers, logger }: ConnectOptions,
+): Promise<DatabasePlace> {
+  const wanted = workers?.connections ?? connections
+  if (place.transactions.isPooler) return place
+  const sql = connectTo(place.transactions, { max: 1, fetch_types: false })
+  try {
+    const allowance = await findAllowance(sql)
+    const room = roomIn(allowance, wanted, 1 + (workers?.count ?? 0))
+    if (room.pool === wanted) return place
+    logger.warn(
+      { allowed: allowance.connections, wanted, pool: room.pool },
+      `PostgreSQL allows ${allowance.connections} connections (${allowance.by}): the pool of each process has ${room.pool}, not ${wanted} (STORAGE_DATABASE_POOL), and requests wait for those`,
+    )
+    return { ...place, room }
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
 }
 
 /** @throws MigrationError when the login may not become the callers' roles */

@@ -1,3 +1,5 @@
+import type { Room } from './room.ts'
+
 /** Where a PostgreSQL is, and who logs in: a URL, or the embedded one's socket. */
 export type DatabaseAddress = string | { host: string; port: number; database: string; username: string }
 
@@ -17,6 +19,8 @@ export interface DatabasePlace {
   transactions: Endpoint
   /** For what lives as long as a session does: locks, LISTEN, migrations. */
   sessions: Endpoint
+  /** The most connections of a process, where PostgreSQL allows fewer than the settings. */
+  room?: Room
 }
 
 /** PostgreSQL itself, for all. */
