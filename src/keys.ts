@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import { flushPath } from './flush.ts'
-import { systemReason } from './system-reason.ts'
+import { dataFolderAdvice, systemReason } from './system-reason.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
 export interface Keys {
@@ -140,7 +140,7 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
       if (others) return others
     }
     throw new KeysError(
-      `${path} cannot be written: ${systemReason(cause)}; STORAGE_DATA_DIR names another folder`,
+      `${path} cannot be written: ${systemReason(cause)}; ${dataFolderAdvice(cause, resolve(dataDir))}`,
       { cause },
     )
   } finally {

@@ -4,6 +4,15 @@ export function systemReason(error: unknown): string {
   return REASONS[code ?? ''] ?? message
 }
 
+/** What to do about a data folder that cannot be used, to stand behind a semicolon. */
+export function dataFolderAdvice(error: unknown, dataDir: string): string {
+  const { code = '' } = error as NodeJS.ErrnoException
+  const uid = process.getuid?.()
+  const isDenied = code === 'EACCES' || code === 'EPERM'
+  const give = isDenied && uid !== undefined ? `give it to this user (chown -R ${uid} ${dataDir}), or ` : ''
+  return `${give}STORAGE_DATA_DIR names another folder`
+}
+
 /** Of files and folders; the clients' words for the same are in backend/file-errors.ts. */
 const REASONS: Record<string, string> = {
   EACCES: 'this user may not do that there',

@@ -14,10 +14,18 @@ export interface Nginx {
 }
 
 /** An nginx of our own before a server, as Debian has it: only the size of bodies is not its default. */
-export async function startNginx(
-  upstream: string,
-  { buffering }: { buffering: 'on' | 'off' },
-): Promise<Nginx> {
+export function startNginx(upstream: string, { buffering }: { buffering: 'on' | 'off' }): Promise<Nginx> {
+  return startNginxWith(
+    (listen) => `client_max_body_size 0;
+      server {
+        listen ${listen};
+        location / { proxy_pass ${upstream}; proxy_request_buffering ${buffering}; }
+      }`,
+  )
+}
+
+/** @param site what stands in `http`, of which one server listens where it is told */
+export async function startNginxWith(site: (listen: string) => string): Promise<Nginx> {
   const folder = await mkdtemp(join(tmpdir(), 'strongroom-nginx-'))
   const port = await freePort()
   const log = join(folder, 'error.log')
@@ -31,12 +39,8 @@ export async function startNginx(
     events {}
     http {
       access_log off;
-      client_max_body_size 0;
       ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join('\n      ')}
-      server {
-        listen 127.0.0.1:${port};
-        location / { proxy_pass ${upstream}; proxy_request_buffering ${buffering}; }
-      }
+      ${site(`127.0.0.1:${port}`)}
     }`,
   )
   const nginx: ChildProcess = spawn('nginx', ['-e', log, '-p', folder, '-c', join(folder, 'nginx.conf')])

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { access, constants, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Finding } from '../../finding.ts'
-import { systemReason } from '../../system-reason.ts'
+import { dataFolderAdvice, systemReason } from '../../system-reason.ts'
 
 /** Whether the data folder can be written, or made if there is none yet. Leaves it as it was. */
 export async function checkDataFolder(dataDir: string): Promise<Finding> {
@@ -18,7 +18,7 @@ export async function checkDataFolder(dataDir: string): Promise<Finding> {
     await rm(probe)
     return { about, state: 'ok', says: `${dataDir} can be written` }
   } catch (error) {
-    const says = `${dataDir} cannot be used: ${systemReason(error)}; STORAGE_DATA_DIR names another folder`
+    const says = `${dataDir} cannot be used: ${systemReason(error)}; ${dataFolderAdvice(error, dataDir)}`
     return { about, state: 'failed', says }
   }
 }
