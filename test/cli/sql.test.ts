@@ -122,6 +122,15 @@ Nothing was changed.
     expect(stderr).not.toMatch(/\n {4}at /)
   })
 
+  it('advises the owner where ownership is missing, and not where a policy refuses', async () => {
+    const { stderr } = await sql(
+      '-c',
+      "set local role anon; insert into storage.buckets (id, name) values ('a', 'a')",
+    )
+    expect(stderr).toContain('(42501)')
+    expect(stderr).not.toContain('Hint')
+  })
+
   it('says that there is no such file, and takes no file beside --command', async () => {
     expect((await sql('nowhere.sql')).stderr).toBe('strongroom: There is no file nowhere.sql\n')
     expect((await sql('nowhere.sql', '-c', 'select 1')).stderr).toContain('in place of a file')
@@ -171,6 +180,12 @@ describe('strongroom sql with DATABASE_URL', () => {
         ),
       ])
       expect(await sql(dropPolicy, superuser)).toMatchObject({ code: 0, stdout: 'DROP POLICY\n', stderr: '' })
+      // The way to the database itself, where there are two, and a provider's parameters.
+      const direct = `postgres:///${name}?channel_binding=disable&sslmode=disable`
+      const ways = { DATABASE_URL: 'postgres://127.0.0.1:1/x', STORAGE_DATABASE_DIRECT_URL: direct }
+      const login = { PGHOST: host, PGPORT: String(port), PGUSER: superuser }
+      const there = await strongroom(['sql', '-c', 'select 1 as a'], { cwd, env: { ...ways, ...login } })
+      expect([there.code, there.stderr, there.stdout]).toEqual([0, '', expect.stringContaining('(1 row)')])
       const env = { DATABASE_URL: 'postgres://user:secret@127.0.0.1:1/x' }
       const { code, stderr } = await strongroom(['sql', '-c', 'select 1'], { cwd, env })
       expect([code, stderr]).toEqual([1, expect.stringContaining('Nothing answers at 127.0.0.1:1')])

@@ -28,7 +28,7 @@ export function statementError(
   if (!(error instanceof postgres.PostgresError)) {
     return new SqlError([at(script, statement.offset, message), ...undone].join('\n'))
   }
-  const advice = HINTS[error.code] ?? error.hint
+  const advice = hereAdvised(error) ?? error.hint
   const lines = [
     at(script, statement.offset + positionIn(statement.text, error.position), `${message} (${error.code})`),
     ...(error.detail === undefined ? [] : [`Detail: ${error.detail}`]),
@@ -39,10 +39,12 @@ export function statementError(
   return new SqlError(lines.join('\n'))
 }
 
-/** By SQLSTATE: what is to be done here, in place of PostgreSQL's own advice. */
-const HINTS: Record<string, string> = {
-  '25001': '--no-transaction runs each statement by itself',
-  '42501': 'tables and policies are their owner’s to change: set DATABASE_URL to the login that migrates',
+/** What is to be done here, in place of PostgreSQL's own advice. */
+function hereAdvised({ code, message }: postgres.PostgresError): string | undefined {
+  if (code === '25001') return '--no-transaction runs each statement by itself'
+  if (code === '42501' && message.startsWith('must be owner'))
+    return 'only their owner changes tables and policies: set DATABASE_URL to the login that migrates'
+  return undefined
 }
 
 /** PostgreSQL counts characters, from 1; without a position it is the statement as a whole. */
