@@ -155,6 +155,7 @@ function buildApp(parts: AppParts) {
       connections,
       listeners,
       maxRequests: config.limits.requests,
+      minUploadRate: config.limits.minUploadRate,
       uploads: new UploadPlaces(config.limits),
       checks,
       maxFileSize,

@@ -44,7 +44,8 @@ export function createApp(services: Services, logger: Logger): App {
   app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
   app.use(cors.middleware)
   // Behind those whose headers a refusal needs, too.
-  app.use(admission({ connections: services.connections, most: services.maxRequests }, logger))
+  const { connections, maxRequests: most, minUploadRate: minRate } = services
+  app.use(admission({ connections, most, minRate }, logger))
 
   app.route('/', homeRoutes(services))
   app.route('/', healthRoutes(services))

@@ -27,6 +27,8 @@ export interface Services {
   listeners: Listeners
   /** Most requests at once. */
   maxRequests: number
+  /** Bytes per second that any body brings. */
+  minUploadRate: number
   uploads: UploadPlaces
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
