@@ -66,7 +66,7 @@ const TOLD_OBJECTS = 10_000
 export class BucketStorage {
   readonly #options: BucketStorageOptions
   readonly #database: Database
-  readonly #counting = new UnderWay<BucketStats>()
+  readonly #counting = new UnderWay<Map<string, BucketStats>>()
 
   constructor(options: BucketStorageOptions) {
     this.#options = options
@@ -141,8 +141,9 @@ export class BucketStorage {
    * @throws TooManyQuestions, DatabaseTimeout
    */
   async stats(asker: string, ids: string[]): Promise<(id: string) => BucketStats> {
+    const question = JSON.stringify([...ids].sort())
     const found = await this.#database.questions.ask(asker, (database) =>
-      this.#counting.of(ids, (uncounted) => asService(database, (tx) => bucketStats(tx, uncounted))),
+      this.#counting.of(question, () => asService(database, (tx) => bucketStats(tx, ids))),
     )
     return (id) => found.get(id) ?? { fileCount: 0, totalSize: 0 }
   }
