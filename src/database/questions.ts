@@ -1,7 +1,7 @@
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
 import { hasCode, StorageError } from '../errors.ts'
-import { Turns } from '../turns.ts'
+import { FairQueue } from '../fair-queue.ts'
 
 /** Where a question is asked. */
 export interface QuestionConnection {
@@ -27,7 +27,7 @@ const EACH_WAITING = 500
 export class Questions {
   readonly #connections: QuestionConnection[]
   readonly #timeoutMs: number
-  readonly #turns: Turns<QuestionConnection>
+  readonly #turns: FairQueue<QuestionConnection>
 
   /**
    * @param connections clients of one connection each, which connect when they are first used
@@ -36,7 +36,7 @@ export class Questions {
   constructor(connections: QuestionConnection[], timeoutMs: number) {
     this.#connections = connections
     this.#timeoutMs = timeoutMs
-    this.#turns = new Turns(connections, {
+    this.#turns = new FairQueue(connections, {
       placesEach: EACH_AT_ONCE,
       depth: DEPTH,
       waiting: WAITING,

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { Turns } from '../src/turns.ts'
+import { FairQueue } from '../src/fair-queue.ts'
 
 const tooMany = expect.objectContaining({ name: 'StorageError', code: 'TooManyQuestions' })
 const LIMITS = { placesEach: 2, depth: 1, waiting: 20, waitingEach: 10, waitMs: 60_000 }
@@ -7,7 +7,7 @@ const LIMITS = { placesEach: 2, depth: 1, waiting: 20, waitingEach: 10, waitMs: 
 const places = (count: number) => Array.from({ length: count }, (_, index) => index)
 
 /** Works that end when they are told to, and who has begun one, in order. */
-function works(turns: Turns<number>) {
+function works(turns: FairQueue<number>) {
   const begun: string[] = []
   const ends: (() => void)[] = []
   const ask = (name: string) =>
@@ -27,9 +27,9 @@ function works(turns: Turns<number>) {
 
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
 
-describe('turns', () => {
+describe('turns in a fair queue', () => {
   it('leave places for others, however much one asks', async () => {
-    const { begun, ask, finish } = works(new Turns(places(4), LIMITS))
+    const { begun, ask, finish } = works(new FairQueue(places(4), LIMITS))
     const greedy = Array.from({ length: 8 }, () => ask('greedy'))
     await settled()
     expect(begun).toEqual(['greedy', 'greedy'])
@@ -42,7 +42,7 @@ describe('turns', () => {
   })
 
   it('come round: who has just come does not wait behind all that another has asked', async () => {
-    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, placesEach: 1 }))
+    const { begun, ask, finish } = works(new FairQueue(places(1), { ...LIMITS, placesEach: 1 }))
     const asked = [ask('a'), ask('a'), ask('a'), ask('b'), ask('c'), ask('b')]
     await settled()
     await finish()
@@ -50,20 +50,28 @@ describe('turns', () => {
     expect(begun).toEqual(['a', 'a', 'b', 'c', 'a', 'b'])
   })
 
-  it('are refused to who has too many that wait, and to all when all together have', async () => {
-    const turns = new Turns(places(1), { ...LIMITS, waiting: 3, waitingEach: 2 })
+  it('are refused to who has too many that wait; when all together have, to who has most of them', async () => {
+    const turns = new FairQueue(places(1), { ...LIMITS, waiting: 3, waitingEach: 2 })
     const { ask, finish } = works(turns)
     const asked = [ask('a'), ask('a'), ask('a')]
     await expect(ask('a')).rejects.toEqual(tooMany)
     asked.push(ask('b'))
-    await expect(ask('c')).rejects.toEqual(tooMany)
+    asked.push(ask('c')) // in the place of the newest of who has most that waits
+    await expect(asked[2]).rejects.toEqual(tooMany)
+    await expect(ask('d')).rejects.toEqual(tooMany)
     await settled()
     await finish()
-    await Promise.all(asked)
+    expect((await Promise.allSettled(asked)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ])
   })
 
   it('are not waited for longer than is said, and go on for the others', async () => {
-    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, waitMs: 1 }))
+    const { begun, ask, finish } = works(new FairQueue(places(1), { ...LIMITS, waitMs: 1 }))
     const first = ask('a')
     const waited = await Promise.allSettled([ask('a'), ask('b')])
     for (const each of waited) expect(each).toEqual({ status: 'rejected', reason: tooMany })
@@ -77,7 +85,7 @@ describe('turns', () => {
   })
 
   it('let quick works of one asker stand one behind the other, until somebody else waits', async () => {
-    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, depth: 3 }))
+    const { begun, ask, finish } = works(new FairQueue(places(1), { ...LIMITS, depth: 3 }))
     const asked = [ask('a'), ask('a'), ask('b'), ask('a')]
     await settled()
     expect(begun).toEqual(['a', 'a'])
@@ -87,7 +95,7 @@ describe('turns', () => {
   })
 
   it('put nothing behind a work that takes long', async () => {
-    const { begun, ask, finish } = works(new Turns(places(1), { ...LIMITS, depth: 3 }))
+    const { begun, ask, finish } = works(new FairQueue(places(1), { ...LIMITS, depth: 3 }))
     vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValue(1000)
     try {
       const asked = [ask('a'), ask('a')]
@@ -101,7 +109,7 @@ describe('turns', () => {
   })
 
   it('are given back by a work that fails', async () => {
-    const turns = new Turns(places(1), LIMITS)
+    const turns = new FairQueue(places(1), LIMITS)
     const failing = turns.during('a', () => Promise.reject(new Error('broken')))
     await expect(failing).rejects.toThrow('broken')
     expect(await turns.during('b', async () => 'done')).toBe('done')

@@ -1,6 +1,6 @@
 import { StorageError } from './errors.ts'
 
-export interface TurnsOptions {
+export interface FairQueueOptions {
   /** Places of one asker, at most. */
   placesEach: number
   /** Works of one asker in one place, one behind the other, as long as they are quick. */
@@ -28,22 +28,27 @@ interface Seat<Place> {
 interface Asker<Place> {
   name: string
   seats: number
-  /** Each is told where, when its turn has come. */
-  waiting: ((seat: Seat<Place>) => void)[]
+  waiting: Waiting<Place>[]
+}
+
+interface Waiting<Place> {
+  /** Its turn has come. */
+  begin(seat: Seat<Place>): void
+  refuse(): void
 }
 
 /**
  * Places for work that may take long. Free ones go to the askers in turn, and nobody has all of them: who asks for much
- * waits behind what they have asked for themselves.
+ * waits behind what they have asked for themselves, and is the first to be refused.
  */
-export class Turns<Place> {
-  readonly #options: TurnsOptions
+export class FairQueue<Place> {
+  readonly #options: FairQueueOptions
   readonly #seats: Seat<Place>[]
   /** Whose work is under way or waits; first comes whose last turn, or arrival, is longest ago. */
   readonly #askers = new Map<string, Asker<Place>>()
   #waiting = 0
 
-  constructor(places: Place[], options: TurnsOptions) {
+  constructor(places: Place[], options: FairQueueOptions) {
     this.#options = options
     this.#seats = places.map((place) => ({ place, asker: undefined, underWay: 0, movedAt: 0 }))
   }
@@ -100,32 +105,46 @@ export class Turns<Place> {
   /** Resolves with a place taken. */
   async #turnOf(asker: Asker<Place>): Promise<Seat<Place>> {
     const { waiting, waitingEach, waitMs } = this.#options
-    if (this.#waiting >= waiting || asker.waiting.length >= waitingEach) throw tooMany()
+    if (asker.waiting.length >= waitingEach) throw tooMany()
+    if (this.#waiting >= waiting) this.#refuseLongest(asker)
     this.#askers.set(asker.name, asker)
     this.#waiting++
     return new Promise((resolve, reject) => {
-      const turn = (seat: Seat<Place>) => {
-        clearTimeout(timer)
-        this.#waiting--
-        resolve(seat)
+      const one: Waiting<Place> = {
+        begin: (seat) => {
+          clearTimeout(timer)
+          this.#waiting--
+          resolve(seat)
+        },
+        refuse: () => {
+          clearTimeout(timer)
+          asker.waiting.splice(asker.waiting.indexOf(one), 1)
+          this.#waiting--
+          this.#forgetIdle(asker)
+          reject(tooMany())
+        },
       }
-      const timer = setTimeout(() => {
-        asker.waiting.splice(asker.waiting.indexOf(turn), 1)
-        this.#waiting--
-        this.#forgetIdle(asker)
-        reject(tooMany())
-      }, waitMs)
-      asker.waiting.push(turn)
+      const timer = setTimeout(one.refuse, waitMs)
+      asker.waiting.push(one)
     })
+  }
+
+  /** Makes room for an asker at the cost of whoever has the most that waits. @throws TooManyQuestions when that is him */
+  #refuseLongest(asker: Asker<Place>): void {
+    let longest = asker
+    for (const other of this.#askers.values())
+      if (other.waiting.length > longest.waiting.length) longest = other
+    if (longest.waiting.length <= asker.waiting.length + 1) throw tooMany()
+    longest.waiting.at(-1)?.refuse()
   }
 
   #giveTurns(): void {
     for (const asker of this.#askers.values()) {
-      const [turn] = asker.waiting
-      const seat = turn && this.#take(asker) // goes to the end, and comes once more in this loop
+      const [next] = asker.waiting
+      const seat = next && this.#take(asker) // goes to the end, and comes once more in this loop
       if (!seat) continue
       asker.waiting.shift()
-      turn(seat)
+      next.begin(seat)
     }
   }
 
