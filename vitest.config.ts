@@ -1,6 +1,25 @@
 import { configDefaults, defineConfig } from 'vitest/config'
+import { hasDebianPostgres } from './test/support/debian-postgres.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
+
+/** What rests on RLS and roles, once more where no superuser has made them. */
+const BY_AN_OWNER = [
+  'test/database/bucket-policies.test.ts',
+  'test/database/events.test.ts',
+  'test/database/hot-reads.test.ts',
+  'test/database/listing.test.ts',
+  'test/database/plain-sql-rows.test.ts',
+  'test/database/policies.test.ts',
+  'test/database/policy-needs.test.ts',
+  'test/database/privileges.test.ts',
+  'test/database/request-settings.test.ts',
+  'test/database/sql-changes.test.ts',
+  'test/database/sql-contract.test.ts',
+  'test/database/turns.test.ts',
+  'test/events/visibility.test.ts',
+  'test/workers/listed-versions.test.ts',
+]
 
 export default defineConfig({
   test: {
@@ -29,6 +48,17 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
+      ...['owner-15', 'owner-18']
+        .filter((name) => name !== 'owner-15' || hasDebianPostgres)
+        .map((name) => ({
+          test: {
+            name,
+            include: BY_AN_OWNER,
+            globalSetup: 'test/support/owner-setup.ts',
+            testTimeout: 30_000,
+            hookTimeout: 60_000,
+          },
+        })),
     ],
   },
 })

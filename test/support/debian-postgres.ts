@@ -17,11 +17,17 @@ export interface DebianPostgres {
   url(database: string, login?: { user: string; password: string }): string
   /** The superuser, in the database `postgres`. */
   admin: postgres.Sql
+  /** On loopback. */
+  port: number
   stop(): Promise<void>
 }
 
-/** A cluster of our own, on a free port, with passwords, in a temporary folder. */
-export async function startDebianPostgres(): Promise<DebianPostgres> {
+/**
+ * A cluster of our own, on a free port, in a temporary folder.
+ *
+ * @param auth of pg_hba.conf: passwords, or `trust`
+ */
+export async function startDebianPostgres({ auth = 'scram-sha-256' } = {}): Promise<DebianPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'debian-postgres-'))
   const dataDir = join(folder, 'data')
   const password = randomBytes(12).toString('hex')
@@ -43,7 +49,7 @@ export async function startDebianPostgres(): Promise<DebianPostgres> {
       'UTF8',
       '--locale=C.UTF-8',
       '-A',
-      'scram-sha-256',
+      auth,
       '--no-sync',
       '--pwfile',
       passwordFile,
@@ -51,7 +57,13 @@ export async function startDebianPostgres(): Promise<DebianPostgres> {
     { ...account, cwd: folder, stdio: 'pipe', env: {} },
   )
   const port = await freePort()
-  const settings = ['fsync=off', 'listen_addresses=127.0.0.1', `port=${port}`, 'unix_socket_directories=']
+  const settings = [
+    'fsync=off',
+    'max_connections=200',
+    'listen_addresses=127.0.0.1',
+    `port=${port}`,
+    'unix_socket_directories=',
+  ]
   const server = spawn(
     join(DEBIAN_POSTGRES, 'postgres'),
     ['-D', dataDir, ...settings.flatMap((setting) => ['-c', setting])],
@@ -76,6 +88,7 @@ export async function startDebianPostgres(): Promise<DebianPostgres> {
   return {
     url,
     admin,
+    port,
     stop: async () => {
       await admin.end({ timeout: 5 })
       await stop()
