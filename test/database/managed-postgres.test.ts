@@ -178,6 +178,22 @@ describe.each(PROVIDERS)('a PostgreSQL $major of a provider’s$needs', ({ major
   })
 })
 
+describe('a login that may create roles and has BYPASSRLS, as Neon gives it', () => {
+  it('gives it to service_role, which then needs no policies', async () => {
+    const provider = await startProviderPostgres(18)
+    try {
+      await provider.newLogin('owner', 'createrole bypassrls')
+      await provider.admin`create database files owner owner`
+      await served(provider.url('files', 'owner'), exercise)
+      expect(await told(provider.url('files', 'owner'))).not.toHaveProperty('service_role')
+      const roles = await provider.admin`select rolbypassrls from pg_roles where rolname = 'service_role'`
+      expect(roles).toEqual([{ rolbypassrls: true }])
+    } finally {
+      await provider.stop()
+    }
+  })
+})
+
 const silent = pino({ level: 'silent' })
 
 async function served(url: string, work: (server: Served) => Promise<void>): Promise<void> {
