@@ -109,7 +109,10 @@ export async function readKeys(path: string): Promise<Keys | null> {
     text = await readFile(path, 'utf8')
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
-    throw new KeysError(`${path} cannot be read: ${systemReason(cause)}`, { cause })
+    throw new KeysError(
+      `${path} cannot be read: ${systemReason(cause)}; STORAGE_DATA_DIR names another folder`,
+      { cause },
+    )
   }
   try {
     return schema.parse(JSON.parse(text))

@@ -17,6 +17,7 @@ export function dataFolderAdvice(error: unknown, dataDir: string): string {
 const REASONS: Record<string, string> = {
   EACCES: 'this user may not do that there',
   EPERM: 'this user may not do that there',
+  ENOENT: 'it, or a folder above it, is not there and cannot be made', // also Node's word for a read-only disk
   ENOTDIR: 'it, or what is above it, is not a folder',
   EISDIR: 'it is a folder',
   EROFS: 'its file system is read-only',

@@ -69,6 +69,10 @@ describe("the system's errors", () => {
       /^strongroom: \/srv\/x: this user may not do that there$/,
     ],
     [
+      { code: 'ENOENT', syscall: 'mkdir', path: '/srv/x' },
+      /^strongroom: \/srv\/x: it, or a folder above it, is not there/,
+    ],
+    [
       { code: 'EROFS', syscall: 'open', path: '/srv/x' },
       /^strongroom: \/srv\/x: its file system is read-only$/,
     ],

@@ -175,9 +175,10 @@ async function initialise(folder: string, { account, native, fsync }: ClusterMak
     ...runAs(account),
   }).catch((cause) => {
     const said = String(cause.stderr ?? '').trim()
-    throw new EmbeddedPostgresError(`initdb could not make the database: ${said || whyNotStarted(cause)}`, {
-      cause,
-    })
+    const why = /No space left on device/.test(said)
+      ? `the disk of ${dirname(folder)} is full`
+      : said || whyNotStarted(cause)
+    throw new EmbeddedPostgresError(`initdb could not make the database: ${why}`, { cause })
   })
 }
 
