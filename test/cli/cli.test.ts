@@ -231,7 +231,7 @@ describe('strongroom migrate', () => {
     expect([code, stdout]).toEqual([1, ''])
     expectOneLine(
       stderr,
-      /cannot be migrated: permission denied.*Run `strongroom migrate` once with DATABASE_URL naming a login that may/,
+      /cannot be migrated: the login .* may not create schemas.*Run `strongroom migrate` once with DATABASE_URL naming its owner/,
     )
   })
 
