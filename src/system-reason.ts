@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+
 /** Why the system refuses something, in words that go on after a colon; what it says itself where we know none. */
 export function systemReason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
@@ -9,8 +11,15 @@ export function dataFolderAdvice(error: unknown, dataDir: string): string {
   const { code = '' } = error as NodeJS.ErrnoException
   const uid = process.getuid?.()
   const isDenied = code === 'EACCES' || code === 'EPERM'
-  const give = isDenied && uid !== undefined ? `give it to this user (chown -R ${uid} ${dataDir}), or ` : ''
+  const give = isDenied && uid !== undefined ? `${giveTo(uid, dataDir)}, or ` : ''
   return `${give}STORAGE_DATA_DIR names another folder`
+}
+
+/** What somebody who may do it would run. */
+function giveTo(uid: number, folder: string): string {
+  return existsSync(folder)
+    ? `give it to this user (chown -R ${uid} ${folder})`
+    : `make it for this user (install -d -o ${uid} ${folder})`
 }
 
 /** Of files and folders; the clients' words for the same are in backend/file-errors.ts. */
