@@ -46,7 +46,10 @@ function request(line: LogLine): string {
 }
 
 function statement({ time, level, msg = '', err, pid, ...fields }: LogLine): string {
-  const details = Object.entries(fields).map(([name, value]) => `${name} ${shown(value)}`)
+  const isSaid = (value: unknown) => typeof value === 'string' && msg.includes(value)
+  const details = Object.entries(fields)
+    .filter(([, value]) => !isSaid(value))
+    .map(([name, value]) => `${name} ${shown(value)}`)
   const first = `${WORDS[level] ?? ''}${printable(msg, MOST_SHOWN)}`
   const stack = err?.stack ?? err?.message
   return [

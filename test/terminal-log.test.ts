@@ -37,6 +37,9 @@ describe('a line of the log on a terminal', () => {
     expect(shown({ msg: 'it waits', level: 40, by: [1, 2], of: 'x' })).toBe(
       '22:01:03 warning: it waits (by [1,2], of x)\n',
     )
+    expect(shown({ msg: 'it is in /srv/x', folder: '/srv/x', by: 1 })).toBe(
+      '22:01:03 it is in /srv/x (by 1)\n',
+    )
     expect(shown({ msg: 'lost', level: 50, err: { message: 'no', stack: 'Error: no\n    at x' } })).toBe(
       '22:01:03 error: lost\n  Error: no\n      at x\n',
     )
