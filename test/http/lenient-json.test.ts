@@ -68,6 +68,29 @@ describe.each([
     expect(removed.body).toMatchObject([{ name: 'b.txt' }])
   })
 
+  it('does so of a webhook too', async () => {
+    const url = 'https://example.com/hook'
+    const all = { secret: null, format: null, bucket: null }
+    const made = await ask('POST', '/webhook', {
+      url,
+      events: 'storage.object.created',
+      allow_private: 1,
+      ...all,
+    })
+    const about = { url, events: ['storage.object.created'], allow_private: true, bucket: null }
+    expect(made).toMatchObject({ status: 201, body: { ...about, format: 'standard' } })
+    const path = `/webhook/${made.body.id}`
+    const changed = await ask('PATCH', path, { url: null, allow_private: 'false' })
+    expect(changed).toMatchObject({ status: 200, body: { url, allow_private: false } })
+    const replayed = { status: 200, body: { replayed: 0 } }
+    expect(await ask('POST', `${path}/dead-letter/replay`, { ids: ['1', 2] })).toMatchObject(replayed)
+    expect(await ask('POST', `${path}/dead-letter/replay`, { ids: null })).toMatchObject(replayed)
+    const refused = await ask('POST', `${path}/dead-letter/replay`, { ids: ['1.5'] })
+    expect(refused).toMatchObject({ status: 400, body: { message: expect.stringContaining('body/ids/0 ') } })
+    expect(await ask('PATCH', path, { secret: null })).toMatchObject({ status: 400 })
+    await server.request('DELETE', path)
+  })
+
   it.each<[method: string, path: string, body: object, place: string]>([
     ...['60.5', '', '60s', ' 60', '0x3c', '6e1', '1'.repeat(16), '-60', '0', null, true, ['60']].map(
       (expiresIn): [string, string, object, string] => [

@@ -82,11 +82,7 @@ describe('a webhook', () => {
       /^body\/url must have at most 2048 characters$/,
     ],
     ['an unknown event', { url, events: ['storage.object.hunter2'] }, /^body\/events\/0 must be one of /],
-    [
-      'one event',
-      { url, events: 'storage.object.created' },
-      /^body\/events must be an array of event types$/,
-    ],
+    ['no events', { url, events: 5 }, /^body\/events must be an array of event types$/],
     ['an empty bucket', { url, bucket: '' }, /^body\/bucket must not be empty$/],
     ['an unknown format', { url, format: 'hunter2' }, /^body\/format must be one of standard, supabase$/],
     ['no flag', { url, allow_private: 'yes' }, /^body\/allow_private must be true or false$/],

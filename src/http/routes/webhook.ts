@@ -7,16 +7,16 @@ import { webhookFields } from '../../webhook-fields.ts'
 import { requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { checkShape, jsonReader } from '../json-body.ts'
-import { fields } from '../json-fields.ts'
+import { fields, flag, integer, optional, textList } from '../json-fields.ts'
 import { queryOf } from '../request-path.ts'
 
 const changes = {
-  url: webhookFields.url.optional(),
-  secret: webhookFields.secret.optional(),
-  events: webhookFields.events.optional(),
-  bucket: webhookFields.bucket.nullish(),
-  format: webhookFields.format.optional(),
-  allow_private: webhookFields.allow_private.optional(),
+  url: optional(webhookFields.url),
+  secret: optional(webhookFields.secret),
+  events: optional(textList(webhookFields.events)),
+  bucket: webhookFields.bucket.nullish(), // null is all
+  format: optional(webhookFields.format),
+  allow_private: optional(flag()),
 }
 
 const changesSchema = fields(changes)
@@ -45,14 +45,15 @@ const pageSchema = z.object({
 })
 
 const replaySchema = fields({
-  ids: z
-    .array(
-      z.int('must be the id of an event').nonnegative('must be the id of an event'),
-      'must be an array of ids',
-    )
-    .min(1, 'must name at least one event')
-    .max(MAX_PAGE, `must name at most ${MAX_PAGE} events`)
-    .optional(),
+  ids: optional(
+    z
+      .array(
+        integer(z.int('must be the id of an event').nonnegative('must be the id of an event')),
+        'must be an array of ids',
+      )
+      .min(1, 'must name at least one event')
+      .max(MAX_PAGE, `must name at most ${MAX_PAGE} events`),
+  ),
 })
 
 /** Webhooks, for the service alone. */
