@@ -56,6 +56,13 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j the address of the serve
     expect(text).not.toMatch(/<script|<img|<link|url\(/)
   })
 
+  it('is kept by no cache: its links are to the host that the request names', async () => {
+    for (const accept of ['text/html', 'application/json']) {
+      const { headers } = await open(server, '/', { headers: { accept } })
+      expect(headers.get('cache-control')).toBe('no-store')
+    }
+  })
+
   it('is not for writing', async () => {
     const response = await server.request('POST', '/', { body: {} })
     expect(response.status).toBe(compat === '' ? 405 : 404)

@@ -63,6 +63,11 @@ describe.each([
     expect(answer.headers.get('vary')?.toLowerCase()).toBe([...always, 'authorization', 'apikey'].join(', '))
   })
 
+  it('the page of the server depends on what is asked for', async () => {
+    const { vary: named } = await vary('GET', '/', 'Accept: text/html')
+    expect(named).toEqual([...always, 'accept'])
+  })
+
   it('what anyone may read by its address alone does not', async () => {
     const server = servers[which] as TestServer
     const { signedURL } = await sign(server, 'closed/a.txt')

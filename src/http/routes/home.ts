@@ -27,7 +27,9 @@ export function homeRoutes(services: Services) {
   const { version } = services
   return new Hono<Env>().get('/', (c) => {
     const links = Object.fromEntries(LINKS.map((name) => [name, absoluteUrl(c, services, `/${name}`)]))
-    c.header('Vary', 'Accept', { append: true })
+    c.env.outgoing.appendHeader('Vary', 'Accept') // on Node's response, where that of `cors.ts` is
+    // A proxy may have been told another host by whoever asked: its links are for nobody else.
+    c.header('Cache-Control', 'no-store')
     const type = accepts(c, {
       header: 'Accept',
       supports: ['text/html', 'application/json'],
