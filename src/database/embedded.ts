@@ -139,7 +139,9 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
 
   // 4. Nobody else's.
   const orphan = await takeOver(folder)
-  if (orphan !== undefined) logger.warn({ pid: orphan }, 'Stopped the PostgreSQL that a killed server left')
+  if (orphan !== undefined) {
+    logger.warn({ postgres: orphan }, 'Stopped the PostgreSQL that a killed server left')
+  }
 
   // 5. Ours, and kept running.
   const host = await socketFolder(folder, PORT, account)
@@ -265,9 +267,9 @@ class SupervisedPostgres implements EmbeddedPostgres {
     while (!signal.aborted) {
       await Promise.race([stopAsked, this.#run?.exited, this.#lock?.lost])
       if (signal.aborted) return
-      this.logger.warn({ pid: this.pid }, 'PostgreSQL broke down; bringing it back')
+      this.logger.warn({ postgres: this.pid }, 'PostgreSQL broke down; bringing it back')
       if (!(await this.#bringBack())) return
-      this.logger.info({ pid: this.pid }, 'PostgreSQL is back')
+      this.logger.info({ postgres: this.pid }, 'PostgreSQL is back')
     }
   }
 

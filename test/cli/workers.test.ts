@@ -250,6 +250,11 @@ describe('a server with workers that ends at once', () => {
       (await send(again, 'GET', `/object/left/${name}`)).text(),
     )
     expect(await Promise.all(contents)).toEqual(['kept', 'one two'])
+
+    // It has stopped a PostgreSQL: also of that line the pid is the writer's.
+    await next.says('Stopped the PostgreSQL')
+    const writers = [next.child.pid, ...workersOf(next)]
+    for (const line of next.logs) expect(writers).toContain(line.pid)
   })
 
   it('because it is told to stop again after a second ends its workers, too', async () => {
