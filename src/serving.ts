@@ -145,7 +145,7 @@ function buildApp(parts: AppParts) {
   return createApp(
     {
       files,
-      lists: new ObjectLists(database),
+      lists: new ObjectLists({ database, exactFolders: !supabaseCompat }),
       buckets,
       urls,
       resumable,

@@ -27,20 +27,22 @@ export interface FolderQuery {
   offset: number
   column: 'name' | 'updated_at' | 'created_at' | 'last_accessed_at'
   order: 'asc' | 'desc'
+  /** Whether case counts for the folder, and for those in it. For the search and the order it never does. */
+  exactFolders: boolean
 }
 
-/** One level of a folder as the caller sees it, names relative to it, case ignored (contract §3.12). */
+/** One level of a folder as the caller sees it, names relative to it (contract §3.12; exact folders: decision 0035). */
 export async function listFolder(
   database: Pick<Database, 'sql'>,
   caller: Caller,
   query: FolderQuery,
 ): Promise<ListEntry[]> {
-  const { bucketId, folder, search, limit, offset, column, order } = query
+  const { bucketId, folder, search, limit, offset, column, order, exactFolders } = query
   const context = actAsArguments(caller)
   const rows = await inOurErrors(database.sql<EntryRow[]>`
     select *, id is null as is_folder from storage.list_folder_as(${bucketId}, ${folder}, ${search}, ${limit},
       ${offset}, ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
-      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]}, ${exactFolders})`)
   return rows.map(asEntry)
 }
 

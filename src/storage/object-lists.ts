@@ -32,9 +32,12 @@ export interface Page {
  */
 export class ObjectLists {
   readonly #questions: Questions
+  readonly #exactFolders: boolean
 
-  constructor({ questions }: Pick<Database, 'questions'>) {
-    this.#questions = questions
+  /** @param options.exactFolders whether folders that differ in case alone are apart in list v1 */
+  constructor({ database, exactFolders }: { database: Pick<Database, 'questions'>; exactFolders: boolean }) {
+    this.#questions = database.questions
+    this.#exactFolders = exactFolders
   }
 
   /** One level of a folder (contract §3.12). */
@@ -42,7 +45,7 @@ export class ObjectLists {
     const { prefix } = request
     const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
     return this.#questions.ask(asker, (database) =>
-      listFolder(database, caller, { ...request, bucketId, folder }),
+      listFolder(database, caller, { ...request, bucketId, folder, exactFolders: this.#exactFolders }),
     )
   }
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { withPolicies } from '../support/policies.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { besideInnocent } from './support/innocent.ts'
@@ -145,7 +146,7 @@ describe('a page of 20 000 objects', () => {
   afterAll(() => server.close())
 
   /** How many rows of objects a question of a signed-in user reads. */
-  async function rowsRead(question: string): Promise<number> {
+  async function rowsRead(question: string, shown = 100): Promise<number> {
     return server.admin.begin(async (sql) => {
       await sql`select storage.act_as('authenticated', 'u', '{"sub":"u"}', '', 'x', 'POST', '/', '{}', false)`
       const read = async () => {
@@ -156,7 +157,7 @@ describe('a page of 20 000 objects', () => {
       }
       const before = await read()
       const found = await sql.unsafe(question)
-      expect(found).toHaveLength(100)
+      expect(found).toHaveLength(shown)
       return (await read()) - before
     })
   }
@@ -181,4 +182,42 @@ describe('a page of 20 000 objects', () => {
       }
     },
   )
+
+  it('of folders reads a few rows for each, whatever it holds and however it is spelled', async () => {
+    await server.createBucket('folders', { policy: 'authenticated' })
+    await server.admin`
+      insert into storage.objects (bucket_id, name)
+      select 'folders', case when i % 2 = 0 then 'Kit ' else 'KIT ' end || i / 2 || '/' || j
+      from generate_series(0, 99) i, generate_series(1, 200) j`
+    for (const order of ['asc', 'desc']) {
+      const level = `select * from storage.list_folder('folders', '', '', 100, 0, 'name', '${order}', true)`
+      expect(await rowsRead(level)).toBeLessThan(100 * 20)
+    }
+  })
+
+  it('of folders among those that the policies hide reads these once, and not for every spelling', async () => {
+    await server.createBucket('sparse')
+    await server.admin`
+      insert into storage.objects (bucket_id, name)
+      select 'sparse', 'team-' || lpad(i::text, 4, '0') || '/' || j
+      from generate_series(1, 1000) i, generate_series(1, 20) j`
+    const policy = `create policy "every tenth" on storage.objects for select to authenticated
+      using (bucket_id = 'sparse' and name like '%0/%')`
+    await withPolicies(server.admin, policy, async () => {
+      const level = `select * from storage.list_folder('sparse', '', '', 1000, 0, 'name', 'asc', true)`
+      expect(await rowsRead(level)).toBeLessThan(1.5 * 20_000)
+    })
+  })
+
+  it('of a folder whose names agree with many others but for case, reads it, and not these for each', async () => {
+    await server.createBucket('alike', { policy: 'authenticated' })
+    // 1024 files whose names are spellings of a prefix of the folders' names.
+    await server.admin`
+      insert into storage.objects (bucket_id, name)
+      select 'alike', translate(i::bit(10)::text, '01', 'aA') || 'x' from generate_series(0, 1023) i
+      union all
+      select 'alike', 'aaaaaaaaaa' || i || '/' || j from generate_series(101, 200) i, generate_series(1, 5) j`
+    const level = `select * from storage.list_folder('alike', '', 'aaaaaaaaaa1', 100, 0, 'name', 'asc', true)`
+    expect(await rowsRead(level, 99)).toBeLessThan(100 * (32 + 30))
+  })
 })

@@ -3,25 +3,43 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fold, folderModel, type ListedFile, pageModel } from '../support/list-model.ts'
 import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { type Served, startTestServer, type TestServer } from '../support/server.ts'
 
 /** Lists of random trees of names, against plain models of contract §3.12 and §3.13. */
 
 let server: TestServer
+/** Over the same rows. */
+let compat: Served
 beforeAll(async () => {
   server = await startTestServer()
+  compat = await server.beside({ STORAGE_COMPAT: 'supabase' })
 })
-afterAll(() => server.close())
+afterAll(async () => {
+  await compat.close()
+  await server.close()
+})
 
 const RUNS = { numRuns: 100 }
 
 /** Two spellings of letters, and what stands around the slash in byte order: that is where lists go wrong. */
 const ASCII = ['a', 'A', 'b', 'B', '0', '-', '.', ' ', '!', '%', '_']
 const OTHERS = ['é', 'É', 'Σ', 'ς', 'İ', 'ß', '图', '\u{10ffff}', '\ud7ff', '\u{1f600}']
+/** Of which lower case makes one. */
+const ALIKE = [
+  ['k', 'K', '\u{212a}', '\u0307'],
+  ['i', 'I', 'İ', '\u0307'],
+  ['ǆ', 'ǅ', 'Ǆ'],
+  ['ÿ', 'Ÿ'],
+  ['ᾳ', 'ᾼ'],
+  ['s', 'S', 'ſ'],
+]
 
 /** Objects whose names are made of few characters, so that they meet in folders. */
 const tree = fc
-  .tuple(fc.subarray(ASCII, { minLength: 2, maxLength: 4 }), fc.subarray(OTHERS, { maxLength: 1 }))
+  .tuple(
+    fc.subarray(ASCII, { minLength: 2, maxLength: 4 }),
+    fc.oneof(fc.subarray(OTHERS, { maxLength: 1 }), fc.constantFrom(...ALIKE)),
+  )
   .chain(([ascii, others]) => {
     const character = fc.constantFrom('/', '/', ...ascii, ...others)
     const moment = fc.integer({ min: 0, max: 3 }).map((n) => new Date(1_700_000_000_000 + n))
@@ -50,7 +68,16 @@ const beginning = (files: ListedFile[]) =>
 const order = fc.constantFrom('asc', 'desc')
 const limit = fc.integer({ min: 1, max: 6 })
 
-describe('list v1', () => {
+describe.each(['default', 'supabase'] as const)('list v1 under %s rules', (mode) => {
+  const exactFolders = mode === 'default'
+  const ask = (bucket: string, body: object, token?: string) =>
+    post('list', bucket, body, token, exactFolders ? server : compat) as Promise<Entry[]>
+  /** Case ignored, any spelling of a folder may be the one shown. */
+  const shownAs = ({ name, isFolder }: { name: string; isFolder: boolean }) => [
+    isFolder,
+    isFolder && !exactFolders ? fold(name) : name,
+  ]
+
   /** A prefix, and what is sought behind it: together the beginning of a name. */
   const listing = tree.chain((files) =>
     fc.record({
@@ -72,19 +99,12 @@ describe('list v1', () => {
         const search = sought.slice(slash + 1)
         const prefix = sought.slice(0, withSlash || slash < 0 ? slash + 1 : slash)
         const bucket = await bucketOf(files)
-        const list = (page: object) =>
-          post('list', bucket, { prefix, search, sortBy, ...page }) as Promise<Entry[]>
+        const list = (page: object) => ask(bucket, { prefix, search, sortBy, ...page })
         const whole = await list({ limit: 1000 })
 
-        const model = folderModel(files, prefix, search, sortBy.column, sortBy.order)
-        // Names that differ in case alone are equal here: which comes first is not said.
-        expect(whole.map((entry) => [entry.id === null, fold(entry.name)])).toEqual(
-          model.map((entry) => [entry.isFolder, fold(entry.name)]),
-        )
-        const filesOf = (entries: { name: string; isFolder: boolean }[]) =>
-          entries.flatMap((entry) => (entry.isFolder ? [] : [entry.name])).sort()
-        expect(filesOf(whole.map((entry) => ({ ...entry, isFolder: entry.id === null })))).toEqual(
-          filesOf(model),
+        const model = folderModel(files, prefix, search, sortBy.column, sortBy.order, exactFolders)
+        expect(whole.map(({ name, id }) => shownAs({ name, isFolder: id === null }))).toEqual(
+          model.map(shownAs),
         )
 
         const paged: Entry[] = []
@@ -100,15 +120,20 @@ describe('list v1', () => {
   })
 
   it('shows a level that is too large to be sorted in the same order', async () => {
-    const files = many('Dir/')
+    const files = [
+      ...many('Dir/'),
+      ...['Dir/Same/a', 'Dir/same/a', 'Dir/sAME/a', 'dir/Same/b', 'dir/SAME/b', 'dir/file'].map(plain),
+    ]
     const bucket = await bucketOf([...files, plain('other')])
     for (const column of ['created_at', 'updated_at', 'last_accessed_at']) {
       for (const order of ['asc', 'desc']) {
-        const model = folderModel(files, 'dir', '', column, order).map(({ name }) => name)
+        const model = folderModel(files, 'Dir', '', column, order, exactFolders).map(shownAs)
         // All folders, the last of them with the first files, files alone, the last file, and what is behind it.
-        for (const offset of [0, 45, 3000, model.length - 1, model.length]) {
-          const page = { prefix: 'dir', limit: 10, offset, sortBy: { column, order } }
-          const shown = ((await post('list', bucket, page)) as Entry[]).map(({ name }) => name)
+        for (const offset of [0, 1, 45, 51, 3000, model.length - 1, model.length]) {
+          const page = { prefix: 'Dir', limit: 10, offset, sortBy: { column, order } }
+          const shown = (await ask(bucket, page)).map(({ name, id }) =>
+            shownAs({ name, isFolder: id === null }),
+          )
           expect([column, order, offset, shown]).toEqual([
             column,
             order,
@@ -127,7 +152,7 @@ describe('list v1', () => {
     ])
     await server.admin`update storage.objects set metadata = '{"size": 7}' where bucket_id = ${bucket}`
     const none = { id: null, created_at: null, updated_at: null, last_accessed_at: null, metadata: null }
-    expect(await post('list', bucket, { prefix: '' })).toEqual([
+    expect(await ask(bucket, { prefix: '' })).toEqual([
       {
         name: 'file',
         id: expect.stringMatching(/^[0-9a-f-]{36}$/),
@@ -140,15 +165,91 @@ describe('list v1', () => {
     ])
   })
 
-  it('shows a folder whose name comes in two spellings once', async () => {
-    const bucket = await bucketOf(['Photos/a', 'photos/b', 'PHOTOS'].map(plain))
-    const list = (await post('list', bucket, { prefix: '' })) as Entry[]
-    expect(list.map((entry) => [entry.id === null, fold(entry.name)])).toEqual([
-      [false, 'photos'],
-      [true, 'photos'],
-    ])
-    const inside = (await post('list', bucket, { prefix: 'pHOTOS' })) as Entry[]
-    expect(inside.map((entry) => entry.name)).toEqual(['a', 'b'])
+  it('shows a folder whose name comes in two spellings once, or where case counts for folders each', async () => {
+    const bucket = await bucketOf(['Photos/a', 'photos/b', 'PHOTOS', 'photos/c/d', 'Photos/C/e'].map(plain))
+    const list = async (prefix: string, search = '') =>
+      (await ask(bucket, { prefix, search })).map(({ name, id }) => (id === null ? `${name}/` : name))
+    if (exactFolders) {
+      expect(await list('')).toEqual(['PHOTOS', 'Photos/', 'photos/'])
+      expect(await list('Photos')).toEqual(['a', 'C/'])
+      expect(await list('photos/')).toEqual(['b', 'c/'])
+      expect(await list('pHOTOS')).toEqual([])
+    } else {
+      expect((await list('')).map(fold)).toEqual(['photos', 'photos/'])
+      for (const spelling of ['Photos', 'photos/', 'pHOTOS']) {
+        expect((await list(spelling)).map(fold)).toEqual(['a', 'b', 'c/'])
+      }
+    }
+    // What is sought goes down whatever the case.
+    const found = exactFolders ? ['Photos/C/', 'photos/c/'] : ['photos/c/']
+    expect((await list('', 'PHOTOS/C')).map(exactFolders ? String : fold)).toEqual(found)
+  })
+
+  it('shows a folder of many spellings, among names that agree with it for long, on pages', async () => {
+    const bits = Array.from({ length: 64 }, (_, index) => index)
+    const spelled = (bit: number) =>
+      [...'abcdef'].map((char, at) => ((bit >> at) & 1 ? char.toUpperCase() : char)).join('')
+    const files = bits.flatMap((bit) =>
+      [`${spelled(bit)}x`, `${spelled(bit)}-y/${bit}`, ...(bit % 3 ? [] : [`${spelled(bit)}z/file`])].map(
+        plain,
+      ),
+    )
+    const bucket = await bucketOf(files)
+    for (const order of ['asc', 'desc']) {
+      const model = folderModel(files, '', '', 'name', order, exactFolders).map(shownAs)
+      const shown: unknown[] = []
+      for (let offset = 0; offset < model.length; offset += 7) {
+        const page = await ask(bucket, { prefix: '', limit: 7, offset, sortBy: { order } })
+        shown.push(...page.map(({ name, id }) => shownAs({ name, isFolder: id === null })))
+      }
+      expect(shown).toEqual(model)
+    }
+  })
+
+  it('shows a spelling of a folder only to who may see something in it', async () => {
+    const bucket = await bucketOf(
+      ['Team/hidden', 'TEAM/seen', 'team/hidden', 'team/seen', 'teAm/x/hidden'].map(plain),
+    )
+    const token = await server.token('somebody')
+    const policy = `create policy "visible" on storage.objects for select to authenticated
+      using (bucket_id = '${bucket}' and name not like '%hidden')`
+    await withPolicies(server.admin, policy, async () => {
+      for (const column of ['name', 'created_at']) {
+        const shown = await ask(bucket, { prefix: '', sortBy: { column } }, token)
+        expect(shown.map(({ name }) => (exactFolders ? name : fold(name)))).toEqual(
+          exactFolders ? ['TEAM', 'team'] : ['team'],
+        )
+        expect(await ask(bucket, { prefix: 'Team', sortBy: { column } }, token)).toHaveLength(
+          exactFolders ? 0 : 2,
+        )
+      }
+    })
+  })
+})
+
+describe('the spellings of a folder', () => {
+  it('are sought with all letters of which lower case makes the same', async () => {
+    const missing = await server.admin`
+      select i from generate_series(1, 1114111) i
+      where i not between 55296 and 57343
+        and position(chr(i) in storage.spelled_as(lower(chr(i) collate "default"))) = 0`
+    expect(missing).toEqual([])
+  })
+
+  it('are told to nobody who has a login of his own', async () => {
+    const bucket = await bucketOf([plain('Hidden/file')])
+    const login = `someone_${randomUUID().slice(0, 8)}`
+    const asked = server.admin.begin(async (sql) => {
+      await sql.unsafe(
+        `create role ${login}; grant authenticated to ${login}; set session authorization ${login}`,
+      )
+      await sql`set local role authenticated`
+      await sql`select storage.folder_spellings(${bucket}, 'hidden/', '')`
+    })
+    await expect(asked).rejects.toMatchObject({
+      code: '42501',
+      message: expect.stringContaining('spellings'),
+    })
   })
 })
 
@@ -342,8 +443,14 @@ function withMicros(date: Date, micros: number): string {
   return date.toISOString().replace('Z', `${String(micros).padStart(3, '0')}Z`)
 }
 
-async function post(route: string, bucket: string, body: object, token?: string): Promise<unknown> {
-  const response = await server.request('POST', `/object/${route}/${bucket}`, {
+async function post(
+  route: string,
+  bucket: string,
+  body: object,
+  token?: string,
+  at: Served = server,
+): Promise<unknown> {
+  const response = await at.request('POST', `/object/${route}/${bucket}`, {
     body,
     ...(token && { token }),
   })

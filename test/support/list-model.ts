@@ -17,35 +17,46 @@ export interface Shown {
   place: string
   /** What breaks a tie of times: the full name of a file as it is, or a folder's place. */
   tie: string
+  /** What breaks the last tie: the full name, a folder's with its slash. */
+  exact: string
 }
 
-/** Contract §3.12: everything ignores case; a folder stands where its name with the slash does. */
+/**
+ * Contract §3.12: everything ignores case; a folder stands where its name with the slash does. With `exactFolders` case
+ * counts for the folder and for those shown (decision 0035).
+ */
 export function folderModel(
   files: ListedFile[],
   prefix: string,
   search: string,
   column: string,
   order: string,
+  exactFolders: boolean,
 ): Shown[] {
   const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
   const wanted = fold(folder + search)
   const entries = new Map<string, Shown>()
   for (const each of files) {
     if (!fold(each.name).startsWith(wanted)) continue
+    if (exactFolders && !each.name.startsWith(folder)) continue
     const slash = each.name.indexOf('/', wanted.lastIndexOf('/') + 1)
     const isFolder = slash >= 0
     const shown = isFolder ? each.name.slice(0, slash) : each.name
     const place = isFolder ? fold(`${shown}/`) : fold(shown)
     const time = isFolder || column === 'name' ? 0 : timeOf(each, column)
     const tie = isFolder ? place : each.name
-    const entry = { name: shown.slice(folder.length), isFolder, time, place, tie }
-    entries.set(isFolder ? place : each.name, entry)
+    const exact = isFolder ? `${shown}/` : shown
+    const entry = { name: shown.slice(folder.length), isFolder, time, place, tie, exact }
+    entries.set(isFolder && !exactFolders ? place : exact, entry)
   }
   const sign = order === 'desc' ? -1 : 1
-  return [...entries.values()].sort((a, b) =>
-    column === 'name'
-      ? sign * bytewise(a.place, b.place)
-      : Number(b.isFolder) - Number(a.isFolder) || sign * (a.time - b.time || bytewise(a.tie, b.tie)),
+  const byName = column === 'name'
+  return [...entries.values()].sort(
+    (a, b) =>
+      (byName ? 0 : Number(b.isFolder) - Number(a.isFolder)) ||
+      sign *
+        ((byName ? bytewise(a.place, b.place) : a.time - b.time || bytewise(a.tie, b.tie)) ||
+          bytewise(a.exact, b.exact)),
   )
 }
 
