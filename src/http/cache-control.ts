@@ -1,4 +1,4 @@
-import { headerValue } from './header-value.ts'
+import { headerSent, headerValue } from './header-value.ts'
 
 /** A number of seconds, with more behind it or alone. */
 const SECONDS = /^\d+ *(?:,|$)/
@@ -16,8 +16,12 @@ export function cacheControlOf(field: string | undefined): string | undefined {
   return headerValue(SECONDS.test(text) ? `max-age=${text}` : text)
 }
 
-/** The same of a header. Clients put `max-age=` before whatever they are given, which may be a whole value already. */
+/**
+ * The same of a header. Clients put `max-age=` before whatever they are given, which may be a whole value already.
+ *
+ * @throws InvalidHeaderChar
+ */
 export function cacheControlIn(header: string | undefined): string | undefined {
   const isWhole = header === undefined || !/^max-age=(?!["\d])/.test(header)
-  return isWhole ? header : cacheControlOf(header.slice('max-age='.length))
+  return isWhole ? headerSent(header) : cacheControlOf(header.slice('max-age='.length))
 }

@@ -1,5 +1,8 @@
-/** In characters; file systems keep 255 bytes of a name, and the header carries it twice. */
+/** In characters; file systems keep 255 bytes of a name. */
 const MAX_FILE_NAME = 255
+
+/** In characters. The header carries it twice, and proxies keep all headers in one buffer, which nginx gives 4 KiB. */
+const MAX_ENCODED = 1500
 
 /**
  * The `Content-Disposition` for the query parameter `download` (contract §3.5), undefined without it.
@@ -11,12 +14,17 @@ export function contentDisposition(download: string | undefined): string | undef
   if (download === undefined) return undefined
   if (download === '') return 'attachment;'
   // By code point, so that no surrogate pair is cut in half.
-  const name = [...download.slice(0, 2 * MAX_FILE_NAME)].slice(0, MAX_FILE_NAME).join('')
-  const encoded = encodeURIComponent(name.replace(/\p{Cs}/gu, '\ufffd')).replace(/['()*]/g, percentEncoded)
+  const name = [...download.slice(0, 2 * MAX_FILE_NAME)].slice(0, MAX_FILE_NAME)
+  let encoded = ''
+  for (const character of name.map(percentEncoded)) {
+    if (encoded.length + character.length > MAX_ENCODED) break
+    encoded += character
+  }
   return `attachment; filename=${encoded}; filename*=UTF-8''${encoded}`
 }
 
-/** What `encodeURIComponent` leaves, though it may stand in neither place (RFC 8187 §3.2.1, RFC 9110 §5.6.2). */
+/** Also what `encodeURIComponent` leaves, though it may stand in neither place (RFC 8187 §3.2.1, RFC 9110 §5.6.2). */
 function percentEncoded(character: string): string {
-  return `%${character.charCodeAt(0).toString(16).toUpperCase()}`
+  if (/['()*]/.test(character)) return `%${character.charCodeAt(0).toString(16).toUpperCase()}`
+  return encodeURIComponent(character.replace(/\p{Cs}/u, '\ufffd'))
 }

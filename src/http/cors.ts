@@ -23,6 +23,9 @@ const RESPONSE_HEADERS = [
   'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
 ].join(', ')
 
+/** Of the names that a page asks for, in characters. Proxies keep all headers in one buffer, which nginx gives 4 KiB. */
+const MAX_ASKED = 2000
+
 /** A field name (RFC 9110 §5.1, §5.6.2). */
 const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/
 
@@ -75,11 +78,14 @@ interface CorsAnswer {
 
 /**
  * The headers that our clients send, and those that this page asks for: apps put headers of their own on every request, as
- * tracing does, and may. None of them gives a right, and a browser remembers each for a day.
+ * tracing does, and may. None of them gives a right, and a browser remembers each for a day. No page has so many that they
+ * are too long.
  */
 function allowedHeaders({ headers }: IncomingMessage): string {
-  const asked = String(headers['access-control-request-headers'] ?? '').split(',')
-  const others = asked.map((name) => name.trim().toLowerCase()).filter((name) => TOKEN.test(name))
+  const asked = String(headers['access-control-request-headers'] ?? '')
+  const others = (asked.length > MAX_ASKED ? [] : asked.split(','))
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => TOKEN.test(name))
   return [...new Set([...REQUEST_HEADERS.split(', '), ...others])].join(', ')
 }
 

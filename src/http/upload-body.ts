@@ -7,7 +7,7 @@ import type { LateFields, UploadContent } from '../storage/upload-request.ts'
 import { expectInOneGo } from './body-pace.ts'
 import { cacheControlIn, cacheControlOf } from './cache-control.ts'
 import { FormFraming } from './form-framing.ts'
-import { headerValue } from './header-value.ts'
+import { headerSent, headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { metadataFromHeader, metadataFromJson } from './user-metadata.ts'
 
@@ -38,7 +38,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
   return {
     contentType: rawContentType(headers['content-type']),
     cacheControl: cacheControlIn(headers['cache-control']),
-    contentEncoding: headers['content-encoding'],
+    contentEncoding: headerSent(headers['content-encoding']),
     robotsTag,
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
     body: {

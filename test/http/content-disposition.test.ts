@@ -36,7 +36,7 @@ describe('?download', () => {
       fc.property(text, fc.nat(200), (name, times) => {
         const header = contentDisposition(name.repeat(times)) ?? ''
         expect(header).toMatch(/^attachment;(?: filename=([\w%.~!-]+); filename\*=UTF-8''\1)?$/)
-        expect(header.length).toBeLessThan(6500)
+        expect(header.length).toBeLessThan(3100)
       }),
     )
   })
