@@ -43,8 +43,10 @@ async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator
     hasFailed ||= finding.state === 'failed'
     yield finding
   }
-  if (!hasFailed && opened.database) {
-    const sample = checkSample(opened.database, config)
+  // What one of them has failed on may fail on anything.
+  const database = hasFailed ? undefined : opened.database
+  if (database) {
+    const sample = checkSample(database, config)
     yield* withinTime(
       sample,
       ANSWER_LIMIT_MS,
@@ -52,7 +54,7 @@ async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator
       'DATABASE_URL and the settings of the store',
     )
   }
-  yield* checkOutside(config, opened.database)
+  yield* checkOutside(config, database)
 }
 
 /** Each part by itself, in the order in which a server needs them. */
