@@ -3,11 +3,14 @@ import { StorageError } from '../errors.ts'
 /** Of the head of one part. Browsers and clients send a few hundred bytes. */
 const MAX_HEAD_BYTES = 16 * 1024
 
+/** Room for the fields and the file that a form may have, and some that the parser passes over. Their types are kept. */
+const MAX_PARTS = 16
+
 const CRLF = Buffer.from('\r\n')
 const END_OF_HEAD = Buffer.from('\r\n\r\n')
 const HEADER = /^[!#$%&'*+.^_`|~\w-]+:[^\r\n\0]*$/
+const DISPOSITION = /^content-disposition:/i
 const FORM_DATA = /^content-disposition:[ \t]*form-data[ \t]*(?:;|$)/i
-
 const CONTENT_TYPE = /^content-type:/i
 
 /** Where in a form its next byte is. */
@@ -75,6 +78,7 @@ export class FormFraming {
         if ((end < 0 ? data.length : end) - at > MAX_HEAD_BYTES)
           throw malformed('has a part with too long a head')
         if (end < 0) return undefined
+        if (this.#types.length === MAX_PARTS) throw malformed('has too many parts')
         this.#types.push(typeIn(checkedHead(data.toString('latin1', at, end))))
         this.#place = 'content'
         this.#isBehindHead = true
@@ -113,11 +117,12 @@ export class FormFraming {
   }
 }
 
-/** The lines of a part's head. @throws InvalidRequest unless it is one of a form's part */
+/** The lines of a part's head. @throws InvalidRequest unless it is one of a form's part, however it is read */
 function checkedHead(head: string): string[] {
   const lines = head.split('\r\n')
+  const [disposition = '', ...others] = lines.filter((line) => DISPOSITION.test(line))
   const isPart =
-    lines.every((line) => HEADER.test(line)) && lines.filter((line) => FORM_DATA.test(line)).length === 1
+    lines.every((line) => HEADER.test(line)) && FORM_DATA.test(disposition) && others.length === 0
   if (!isPart) throw malformed('has a part that is none of a form')
   return lines
 }

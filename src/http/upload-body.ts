@@ -18,6 +18,9 @@ const MAX_FIELD_BYTES = 1024 * 1024
 /** Of all fields together, their names included: they are kept in memory. The largest one, and room for the rest. */
 const MAX_FIELDS_BYTES = MAX_FIELD_BYTES + 64 * 1024
 
+/** Of all that stands before a form's file, with what means nothing. Nobody has been asked yet whether they may upload. */
+const MAX_BYTES_BEFORE_FILE = 2 * MAX_FIELD_BYTES
+
 /**
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3). What
  * stands before a form's file has to come in one go.
@@ -151,8 +154,11 @@ function readForm(
     parser.on('filesLimit', () => fail(malformed('A form may hold one file')))
     parser.on('fieldsLimit', () => fail(malformed(`A form may hold ${MAX_FORM_FIELDS} fields`)))
     parser.on('error', (cause) => fail(malformed('The multipart body is malformed', cause)))
+    let bytesBeforeFile = 0
     const watch = (bytes: Buffer) => {
+      if (!file) bytesBeforeFile += bytes.length
       try {
+        if (bytesBeforeFile > MAX_BYTES_BEFORE_FILE) throw tooLarge('The form has too much before its file')
         framing.write(bytes)
       } catch (error) {
         fail(error as Error) // it throws StorageError only

@@ -56,6 +56,11 @@ describe.each(SIZES)('a form with %s', (_size, size) => {
       form(file(within(bytes, `\r\n--${BOUNDARY}\r\na: b\r\n\r\n`))),
     ],
     [
+      'a part of two kinds',
+      400,
+      form(part(`${DISPOSITION}\r\nContent-Disposition: attachment`, 'x'), file(bytes)),
+    ],
+    [
       'a line that begins like the boundary in a field',
       400,
       form(field('a', `b\r\n--${BOUNDARY}x`), file(bytes)),
