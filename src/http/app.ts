@@ -5,7 +5,7 @@ import { admission } from './admission.ts'
 import { Cors } from './cors.ts'
 import type { Env, Services } from './env.ts'
 import { errorResponse } from './error-response.ts'
-import { jsonLines } from './json-lines.ts'
+import { answerInLines } from './json-lines.ts'
 import { PublicHits } from './public-hits.ts'
 import { RequestLog } from './request-log.ts'
 import { requestTarget } from './request-path.ts'
@@ -39,8 +39,10 @@ export function createApp(services: Services, logger: Logger): App {
     getPath: (_request, options) => requestTarget((options as { env: Env['Bindings'] }).env.incoming).path,
   })
 
-  app.use(requestLog.middleware)
-  if (!services.supabaseCompat) app.use(jsonLines) // whose bodies are Supabase's to the last byte
+  app.use((c, next) => {
+    if (!services.supabaseCompat) answerInLines(c) // where bodies are Supabase's to the last byte
+    return requestLog.middleware(c, next)
+  })
   app.use(tusHeaders(services)) // before the next one, which answers OPTIONS
   app.use(cors.middleware)
   // Behind those whose headers a refusal needs, too.
