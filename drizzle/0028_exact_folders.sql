@@ -26,7 +26,9 @@ $$;
 -- hidden, and answers nobody but a session that could see that anyway (decision 0025).
 create function storage.folder_spellings(bucket text, folder text, within text)
 returns setof text language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+-- Or a table that nobody has analysed yet is sorted for each seek.
+set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $$
 declare
   most_fruitless constant integer := 32;
   folded constant text := lower(left(folder, -1) collate "default") || '/';
@@ -146,6 +148,7 @@ drop function storage.folded_folders_desc(text, text, integer, integer);
 -- lengths than the name. `place` is where to begin: inclusive, or for desc exclusive.
 -- The last entry is followed by those that differ from it in case alone, so that all of these can be sorted: there may be
 -- more than `max_rows`.
+-- A sort that is forbidden and made all the same has a price, before PostgreSQL 18, for which each call would be compiled.
 do $do$
 declare
   variant record;
@@ -162,7 +165,7 @@ begin
       ) returns table (
         folded text, name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
         last_accessed_at timestamptz, metadata jsonb
-      ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off as $body$
+      ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $body$
       declare
         within_length constant integer := length(within);
         depth constant integer := length(prefix) - length(replace(prefix, '/', '')) + 1;
@@ -217,7 +220,7 @@ begin
       create function storage.folded_folders%1$s(
         bucket text, prefix text, within text, spelled boolean, level_start integer, place text, max_rows integer
       ) returns setof text language plpgsql stable
-      set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off as $body$
+      set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $body$
       declare
         depth constant integer := length(prefix) - length(replace(prefix, '/', '')) + 1;
         wanted integer := max_rows;
@@ -274,7 +277,7 @@ begin
         bucket text, prefix text, within text, level_start integer, skip integer, max_rows integer
       ) returns table (
         name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
-      ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off as $body$
+      ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $body$
       begin
         return query
           select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
