@@ -14,6 +14,7 @@ import { REALTIME_LIMITS, Realtime } from './http/realtime/realtime.ts'
 import { TokenVerifier } from './http/token-verifier.ts'
 import { UploadPlaces } from './http/upload-places.ts'
 import type { Keys } from './keys.ts'
+import { packageVersion } from './lib/package-version.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
 import { BucketStorage } from './storage/bucket-storage.ts'
 import { FileStorage } from './storage/file-storage.ts'
@@ -23,7 +24,6 @@ import { ObjectLists } from './storage/object-lists.ts'
 import { ResumableUploads } from './storage/resumable-uploads.ts'
 import { SignedUrls } from './storage/signed-urls.ts'
 import { UploadLocks } from './storage/upload-locks.ts'
-import { packageVersion } from './version.ts'
 
 /** What answers requests: this process, or several workers (decision 0018). */
 export interface Serving {

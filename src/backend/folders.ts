@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { flushPath, flushPathSync } from '../flush.ts'
+import { flushPath, flushPathSync } from '../lib/fsync.ts'
 import { errno } from './file-errors.ts'
 
 /** Where the files are in a data folder, absolute. */

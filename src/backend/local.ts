@@ -20,8 +20,8 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { StorageError } from '../errors.ts'
-import { flushFile, flushPath } from '../flush.ts'
-import { UUID } from '../uuid.ts'
+import { flushFile, flushPath } from '../lib/fsync.ts'
+import { UUID } from '../lib/uuid.ts'
 import type {
   Appended,
   AppendOptions,

@@ -1,6 +1,6 @@
 import { quarantined } from '../database/drift.ts'
 import type { ScrubState } from '../database/scrubs.ts'
-import { printable } from '../printable.ts'
+import { printable } from '../lib/printable.ts'
 import { Scrub } from '../workers/scrub.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { together } from '../together.ts'
+import { together } from '../lib/together.ts'
 import type { Database } from './client.ts'
 import { fromPostgres } from './postgres-error.ts'
 import { Statement } from './statement.ts'

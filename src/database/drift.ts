@@ -1,6 +1,6 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
-import { UUID } from '../uuid.ts'
+import { UUID } from '../lib/uuid.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import type { QuarantineReason } from './schema.ts'

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { UUID } from '../uuid.ts'
+import { UUID } from '../lib/uuid.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { textArray } from './text-array.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import type { Location } from '../backend/backend.ts'
-import { UUID } from '../uuid.ts'
+import { UUID } from '../lib/uuid.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { textArray } from './text-array.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Location, Progress } from '../backend/backend.ts'
-import { asUuid } from '../uuid.ts'
+import { asUuid } from '../lib/uuid.ts'
 import type { WriteCondition } from '../write-condition.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { BucketSettings } from './buckets.ts'

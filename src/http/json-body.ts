@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
-import { JsonTooComplex, parseJson } from '../bounded-json.ts'
 import { StorageError } from '../errors.ts'
-import { readBounded } from '../read-bounded.ts'
+import { JsonTooComplex, parseJson } from '../lib/bounded-json.ts'
+import { readBounded } from '../lib/streams.ts'
 import { expectInOneGo } from './body-pace.ts'
 import type { Services } from './env.ts'
 

@@ -1,6 +1,6 @@
 import type { DeletedRow } from '../database/objects.ts'
+import { asUuid } from '../lib/uuid.ts'
 import type { StoredObject } from '../storage/stored-object.ts'
-import { asUuid } from '../uuid.ts'
 
 /** An object as answers name it in `Key`: with its bucket. */
 export function keyOf(object: { bucket: string; name: string }): string {

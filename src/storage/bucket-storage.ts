@@ -19,12 +19,12 @@ import type { Database } from '../database/client.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { hasCode, StorageError } from '../errors.ts'
+import { UnderWay } from '../lib/single-flight.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket.ts'
 import { removeBytes } from './byte-removal.ts'
 import type { NameRules } from './object-name.ts'
-import { UnderWay } from './under-way.ts'
 
 export interface BucketStorageOptions {
   database: Database

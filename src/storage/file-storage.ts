@@ -13,8 +13,8 @@ import {
   type ReadTarget,
 } from '../database/objects.ts'
 import { StorageError } from '../errors.ts'
-import { readBounded } from '../read-bounded.ts'
-import { isSettledWithin } from '../settled-within.ts'
+import { isSettledWithin } from '../lib/settled-within.ts'
+import { readBounded } from '../lib/streams.ts'
 import { demand, type WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'

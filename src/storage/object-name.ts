@@ -1,6 +1,6 @@
 import { StorageError } from '../errors.ts'
-import { printable } from '../printable.ts'
-import { isStorable } from '../storable-text.ts'
+import { printable } from '../lib/printable.ts'
+import { isStorable } from '../lib/storable-text.ts'
 
 /** The path of an object inside its bucket: text that `parseObjectName` let through, exactly as sent. */
 export type ObjectName = string & { readonly brand: 'ObjectName' }

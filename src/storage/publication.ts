@@ -15,7 +15,7 @@ import {
 import { isCertainlyRolledBack } from '../database/postgres-error.ts'
 import type { Transaction } from '../database/transaction.ts'
 import { hasCode, StorageError } from '../errors.ts'
-import { together } from '../together.ts'
+import { together } from '../lib/together.ts'
 import type { WriteCondition } from '../write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'

@@ -11,7 +11,7 @@ import {
   namedVersions,
   saveMove,
 } from '../database/moves.ts'
-import { inParallel } from '../in-parallel.ts'
+import { inParallel } from '../lib/in-parallel.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
 
 export interface BackendMoveOptions {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { loadKeys } from '../../src/keys.ts'
-import { packageVersion } from '../../src/version.ts'
+import { packageVersion } from '../../src/lib/package-version.ts'
 import { type Cluster, openCluster } from '../support/blank-database.ts'
 import { newFolder, removeFolder, strongroom } from '../support/command.ts'
 

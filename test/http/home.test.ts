@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { packageVersion } from '../../src/version.ts'
+import { packageVersion } from '../../src/lib/package-version.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open } from '../support/signed.ts'
 

@@ -1,4 +1,4 @@
-import { UUID } from '../../uuid.ts'
+import { UUID } from '../../lib/uuid.ts'
 import type { Location } from '../backend.ts'
 
 /** The only place where a location becomes a key of the store, and back. */

@@ -8,7 +8,7 @@ import { HostLookup } from '../../events/webhooks/host-lookup.ts'
 import { connectionTrouble } from '../../events/webhooks/sender.ts'
 import type { Finding } from '../../finding.ts'
 import { countKeys } from '../../http/remote-keys.ts'
-import { printable } from '../../printable.ts'
+import { printable } from '../../lib/printable.ts'
 import type { WebhookValues } from '../../webhook-fields.ts'
 import { withinTime } from './within-time.ts'
 

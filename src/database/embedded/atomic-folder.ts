@@ -1,6 +1,6 @@
 import { chmod, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { flushPath } from '../../flush.ts'
+import { flushPath } from '../../lib/fsync.ts'
 import { isAlive } from './postmaster.ts'
 
 /**

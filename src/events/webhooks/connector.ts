@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { buildConnector } from 'undici'
-import { isPublicAddress } from '../../public-address.ts'
+import { isPublicAddress } from '../../lib/ip-address.ts'
 import type { HostLookup } from './host-lookup.ts'
 
 /** A webhook leads into a private network, and may not. */

@@ -1,5 +1,5 @@
 import { promises as dns, type LookupAddress } from 'node:dns'
-import { atMost } from '../../at-most.ts'
+import { atMost } from '../../lib/concurrency.ts'
 
 /** At once. Node's threads for lookups are few, and the same that read and write files. */
 const LOOKUPS = 2

@@ -20,7 +20,7 @@ import {
   webhookBacklogs,
 } from '../../database/webhooks.ts'
 import { StorageError } from '../../errors.ts'
-import { UUID } from '../../uuid.ts'
+import { UUID } from '../../lib/uuid.ts'
 import { type WebhookValues, webhookContradiction } from '../../webhook-fields.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'

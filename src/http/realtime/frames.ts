@@ -1,4 +1,4 @@
-import { JsonTooComplex, parseJson } from '../../bounded-json.ts'
+import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
 
 /** The serializers of Phoenix that clients ask for with `vsn` (contract §10.2). */
 export const VERSIONS = ['1.0.0', '2.0.0'] as const

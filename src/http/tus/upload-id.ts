@@ -1,8 +1,8 @@
-import { fromBase64url } from '../../base64url.ts'
 import type { UploadAddress } from '../../database/resumable-uploads.ts'
 import { StorageError } from '../../errors.ts'
+import { fromBase64url } from '../../lib/base64url.ts'
+import { UUID } from '../../lib/uuid.ts'
 import { isStorableText } from '../../storage/object-name.ts'
-import { UUID } from '../../uuid.ts'
 
 /** The last part of an upload's URL: base64url of `<bucket>/<name>/<version>` (contract §5.4). */
 export function uploadId({ bucket, name, version }: UploadAddress): string {

@@ -6,7 +6,7 @@ import {
   objectsAfter,
   setQuarantine,
 } from '../../database/drift.ts'
-import { inParallel } from '../../in-parallel.ts'
+import { inParallel } from '../../lib/in-parallel.ts'
 import { removeBytes } from '../../storage/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 

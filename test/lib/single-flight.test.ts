@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { UnderWay } from '../../src/storage/under-way.ts'
+import { UnderWay } from '../../src/lib/single-flight.ts'
 
 describe('answers under way', () => {
   it('are shared by all who ask the same meanwhile, and found anew for who asks later', async () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { nearest } from '../src/nearest.ts'
+import { nearest } from '../../src/lib/nearest.ts'
 
 const FIELDS = ['name', 'public', 'policy', 'file_size_limit', 'max_file_size', 'allowed_mime_types']
 

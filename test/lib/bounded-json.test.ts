@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkComplexity, JsonTooComplex, parseJson } from '../src/bounded-json.ts'
+import { checkComplexity, JsonTooComplex, parseJson } from '../../src/lib/bounded-json.ts'
 
 const nested = (depth: number, inner = '1') =>
   `${'[{"a":'.repeat(depth / 2)}${inner}${'}]'.repeat(depth / 2)}`

@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { atMost } from './at-most.ts'
+import { atMost } from './concurrency.ts'
 
 /** Flushes an open file to the disk. */
 export function flushFile(file: FileHandle): Promise<void> {
