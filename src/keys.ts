@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import { flushPath } from './lib/fsync.ts'
-import { dataFolderAdvice, systemReason } from './system-reason.ts'
+import { dataFolderAdvice, systemReason } from './model/system-reason.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
 export interface Keys {

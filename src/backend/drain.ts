@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
-import { StorageError } from '../errors.ts'
 import { prematureClose } from '../lib/premature-close.ts'
+import { StorageError } from '../model/errors.ts'
 
 export interface DrainOptions {
   /** Largest length accepted, in bytes. */

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import type {
   Appended,
   AppendOptions,

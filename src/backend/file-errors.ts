@@ -1,4 +1,4 @@
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 
 /** The error code of the file system, such as ENOENT; empty for other errors. */
 export function errno(error: unknown): string {

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { Readable, type Writable } from 'node:stream'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import type { ByteRange } from './backend.ts'
 import { PER_READER, type SendBuffers } from './send-buffers.ts'
 

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { hasCode } from '../errors.ts'
 import { flushFile } from '../lib/fsync.ts'
+import { hasCode } from '../model/errors.ts'
 import { CHECKPOINT_MS, type Drained, drainSome } from './drain.ts'
 import { mapped } from './file-errors.ts'
 import { writeAll } from './write-all.ts'

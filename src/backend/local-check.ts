@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { StorageError } from '../errors.ts'
-import type { Finding } from '../finding.ts'
+import type { Finding } from '../model/check-result.ts'
+import { StorageError } from '../model/errors.ts'
 import { objectsFolder } from './folders.ts'
 import { LocalBackend } from './local.ts'
 

@@ -19,9 +19,9 @@ import {
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { StorageError } from '../errors.ts'
 import { flushFile, flushPath } from '../lib/fsync.ts'
 import { UUID } from '../lib/uuid.ts'
+import { StorageError } from '../model/errors.ts'
 import type {
   Appended,
   AppendOptions,

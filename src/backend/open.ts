@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { BackendKind, Config } from '../config.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import type { Backend } from './backend.ts'
 import { FallbackBackend } from './fallback.ts'
 import { objectsFolder } from './folders.ts'

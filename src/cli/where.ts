@@ -6,7 +6,7 @@ import { readConfig } from '../config.ts'
 import { NOTE } from '../database/embedded/cluster-folder.ts'
 import { SYSTEM_CACHE, SYSTEM_LIBRARY } from '../database/embedded.ts'
 import { formatByteSize } from '../lib/units.ts'
-import { systemReason } from '../system-reason.ts'
+import { systemReason } from '../model/system-reason.ts'
 import { Progress } from './progress.ts'
 
 /** One place on this machine. */

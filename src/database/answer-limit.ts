@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { asDriverQuery, type DriverQuery } from './driver-query.ts'
 
 /** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */

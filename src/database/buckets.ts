@@ -1,6 +1,6 @@
 import { asc, desc, eq, sql } from 'drizzle-orm'
-import { StorageError } from '../errors.ts'
 import { asUuid } from '../lib/uuid.ts'
+import { StorageError } from '../model/errors.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'

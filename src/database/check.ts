@@ -1,5 +1,5 @@
 import postgres from 'postgres'
-import type { Finding } from '../finding.ts'
+import type { Finding } from '../model/check-result.ts'
 import { type Database, openDatabase } from './client.ts'
 import { explainConnectionError } from './connection-error.ts'
 import { remarksOn } from './database-url.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
 import { HotReads } from './hot-reads.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import type { Finding } from '../finding.ts'
+import type { Finding } from '../model/check-result.ts'
 import { checkLogin, type OpenedForCheck } from './check.ts'
 import { openDatabase } from './client.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'

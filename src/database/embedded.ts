@@ -13,7 +13,7 @@ import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { systemReason } from '../system-reason.ts'
+import { systemReason } from '../model/system-reason.ts'
 import { ensureCluster, placeCluster } from './embedded/cluster-folder.ts'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded/embedded-error.ts'
 import {

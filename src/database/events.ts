@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type postgres from 'postgres'
-import type { EventType } from '../event-types.ts'
+import type { EventType } from '../model/event-types.ts'
 import { actAsArguments, asService, type Caller } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import postgres from 'postgres'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { type ConnectOptions, connectBeside } from './connect.ts'
 import { explainConnectionError } from './connection-error.ts'
 import { openUrl } from './database-url.ts'

@@ -1,6 +1,6 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import postgres from 'postgres'
-import { type ErrorCode, StorageError } from '../errors.ts'
+import { type ErrorCode, StorageError } from '../model/errors.ts'
 import { fromConstraint, fromDenial, fromUsersRule } from './users-rules.ts'
 
 /** SQLSTATE → our code (contract §1.7): the state of the database, and what a caller's values alone can be. */

@@ -1,7 +1,7 @@
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
-import { hasCode, StorageError } from '../errors.ts'
-import { FairQueue } from '../fair-queue.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
+import { FairQueue } from '../model/fair-queue.ts'
 
 /** Where a question is asked. */
 export interface QuestionConnection {

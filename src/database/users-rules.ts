@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { type ErrorCode, StorageError } from '../errors.ts'
+import { type ErrorCode, StorageError } from '../model/errors.ts'
 
 /*
  * Users' own policies, triggers and constraints are asked in our statements, and what fails in them is theirs: whoever

@@ -1,5 +1,5 @@
 import { type SQL, sql } from 'drizzle-orm'
-import type { EventType } from '../event-types.ts'
+import type { EventType } from '../model/event-types.ts'
 import type { WebhookFormat, WebhookValues } from '../webhook-fields.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'

@@ -1,5 +1,5 @@
 import type { StorageEvent } from '../database/events.ts'
-import type { EventType } from '../event-types.ts'
+import type { EventType } from '../model/event-types.ts'
 
 /** Which events somebody wants to hear; what is absent does not narrow. */
 export interface EventFilter {

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { EventSession, type Turn } from '../database/event-session.ts'
 import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 
 export interface OutboxOptions {
   database: Database

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Database } from '../database/client.ts'
 import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import { eventFor } from './event.ts'
 
 /** What the policies say of some events. */

@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import type { Connections } from './connections.ts'
 import type { Env } from './env.ts'
 import { requestTarget } from './request-path.ts'

@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { admission } from './admission.ts'
 import { Cors } from './cors.ts'
 import type { Env, Services } from './env.ts'

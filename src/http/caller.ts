@@ -1,6 +1,6 @@
 import type { Caller } from '../database/as-caller.ts'
 import type { Access } from '../database/objects.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { clientAddress } from './client-address.ts'
 import type { AppContext, Services } from './env.ts'
 import { requestTarget } from './request-path.ts'

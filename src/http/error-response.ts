@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { StorageError, wireError } from '../errors.ts'
+import { StorageError, wireError } from '../model/errors.ts'
 import type { AppContext } from './env.ts'
 
 /** The one renderer of errors on the REST surface (contract §1.5). */

@@ -3,7 +3,7 @@ import { type AddressInfo, isIPv6, Server as NetServer, type Socket } from 'node
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
 import type { Limits } from '../config-limits.ts'
-import { StorageError, wireError } from '../errors.ts'
+import { StorageError, wireError } from '../model/errors.ts'
 import type { App } from './app.ts'
 import { BodyPace } from './body-pace.ts'
 import type { Connections } from './connections.ts'

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
-import { StorageError } from '../errors.ts'
 import { JsonTooComplex, parseJson } from '../lib/bounded-json.ts'
 import { readBounded } from '../lib/streams.ts'
+import { StorageError } from '../model/errors.ts'
 import { expectInOneGo } from './body-pace.ts'
 import type { Services } from './env.ts'
 

@@ -1,4 +1,4 @@
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import type { Services } from './env.ts'
 
 /** Rows that a list passes over, at most: each costs as much as one that is shown. */

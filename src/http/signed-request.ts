@@ -1,4 +1,4 @@
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import { anonymousCaller } from './caller.ts'
 import type { AppContext, Services } from './env.ts'
 import { sendObject } from './object-response.ts'

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { Busboy, type BusboyHeaders } from '@fastify/busboy'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { parseContentType } from '../storage/content-type.ts'
 import type { LateFields, UploadContent } from '../storage/upload-request.ts'
 import { expectInOneGo } from './body-pace.ts'

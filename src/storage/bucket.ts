@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { BucketRow } from '../database/buckets.ts'
-import { StorageError } from '../errors.ts'
 import { printable } from '../lib/printable.ts'
 import { parseByteSize } from '../lib/units.ts'
-import type { Validators } from '../write-condition.ts'
+import { StorageError } from '../model/errors.ts'
+import type { Validators } from '../model/write-condition.ts'
 import { essence } from './content-type.ts'
 import type { NameRules } from './object-name.ts'
 

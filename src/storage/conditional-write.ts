@@ -10,8 +10,8 @@ import {
 } from '../database/objects.ts'
 import { fromPostgres } from '../database/postgres-error.ts'
 import type { Transaction } from '../database/transaction.ts'
-import { hasCode, StorageError } from '../errors.ts'
-import { holds, type WriteCondition } from '../write-condition.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
+import { holds, type WriteCondition } from '../model/write-condition.ts'
 import { validatorsOf } from './stored-object.ts'
 
 /*

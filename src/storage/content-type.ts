@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import { lookup } from 'mime-types'
-import { StorageError } from '../errors.ts'
 import { printable } from '../lib/printable.ts'
+import { StorageError } from '../model/errors.ts'
 
 /** What bytes of unknown type are called (RFC 9110 §8.3). */
 export const UNKNOWN_TYPE = 'application/octet-stream'

@@ -12,10 +12,10 @@ import {
   ownRemovals,
   type ReadTarget,
 } from '../database/objects.ts'
-import { StorageError } from '../errors.ts'
 import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
-import { demand, type WriteCondition } from '../write-condition.ts'
+import { StorageError } from '../model/errors.ts'
+import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { type Announce, announced } from './announced.ts'
 import { removeBytes } from './byte-removal.ts'
 import { asConditionSays, foretold } from './conditional-write.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { StorageError } from '../errors.ts'
 import { parseJson } from '../lib/bounded-json.ts'
+import { StorageError } from '../model/errors.ts'
 import { isStorableText } from './object-name.ts'
 
 /**

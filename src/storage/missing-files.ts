@@ -3,7 +3,7 @@ import { objectsFolder } from '../backend/folders.ts'
 import type { Config } from '../config.ts'
 import type { Database } from '../database/client.ts'
 import { countOwnObjects } from '../database/own-objects.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 
 /**
  * Keeps a server from making the folder of the files anew while the database has objects that were in it: on a disk

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Backend, ByteRange, ResponseHeaders } from '../backend/backend.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import type { ByteCache } from './byte-cache.ts'
 import type { StoredObject } from './stored-object.ts'
 import { verifiedStream } from './verified-stream.ts'

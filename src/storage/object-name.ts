@@ -1,6 +1,6 @@
-import { StorageError } from '../errors.ts'
 import { printable } from '../lib/printable.ts'
 import { isStorable } from '../lib/storable-text.ts'
+import { StorageError } from '../model/errors.ts'
 
 /** The path of an object inside its bucket: text that `parseObjectName` let through, exactly as sent. */
 export type ObjectName = string & { readonly brand: 'ObjectName' }

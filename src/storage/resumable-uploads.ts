@@ -13,7 +13,7 @@ import {
   type UnfinishedBounds,
   type UploadAddress,
 } from '../database/resumable-uploads.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import { asConditionSays, foretold } from './conditional-write.ts'
 import { guessContentType } from './content-type.ts'
 import { intendedWrite } from './new-object.ts'

@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
-import { StorageError } from '../errors.ts'
 import { parseJson } from '../lib/bounded-json.ts'
+import { StorageError } from '../model/errors.ts'
 
 /**
  * Signed URLs are two pure functions: one makes a token, one reads it (design §7, contract §3.11).

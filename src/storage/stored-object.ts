@@ -2,7 +2,7 @@ import type { Location } from '../backend/backend.ts'
 import type { ObjectRow } from '../database/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { UUID } from '../lib/uuid.ts'
-import type { Validators } from '../write-condition.ts'
+import type { Validators } from '../model/write-condition.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
 
 /** An object as the wire surfaces show it, whoever made its row. */

@@ -1,4 +1,4 @@
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 
 /** So often others may make the same object anew, each time at the wrong moment. */
 const MOST_TRIES = 10

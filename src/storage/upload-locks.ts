@@ -7,7 +7,7 @@ import {
   wantResumableUpload,
 } from '../database/resumable-uploads.ts'
 import type { UploadSession, UploadTurn } from '../database/upload-session.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 
 /** A resumable upload in the hands of one request. */
 export interface UploadLock {

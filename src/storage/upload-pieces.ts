@@ -11,7 +11,7 @@ import {
   type TakenUpload,
   terminateResumableUpload,
 } from '../database/resumable-uploads.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import type { Announce } from './announced.ts'
 import type { Heartbeats } from './heartbeats.ts'
 import { uploadedObject } from './new-object.ts'

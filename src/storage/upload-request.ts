@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { UserMetadata } from '../database/schema.ts'
-import type { WriteCondition } from '../write-condition.ts'
+import type { WriteCondition } from '../model/write-condition.ts'
 
 /** What a client sends to store an object, in our own words. */
 export interface UploadRequest {

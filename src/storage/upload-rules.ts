@@ -1,5 +1,5 @@
 import type { BucketSettings } from '../database/buckets.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { effectiveLimit, mimeTypeAllowed } from './bucket.ts'
 import { isEmptyFolderPlaceholder } from './object-name.ts'
 

@@ -5,7 +5,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/client.ts'
 import { findObjectToCheck, type ObjectToCheck, releaseMissing, setQuarantine } from '../database/drift.ts'
 import { namedVersions } from '../database/moves.ts'
-import { StorageError } from '../errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { verifiedStream } from '../storage/verified-stream.ts'
 
 export interface ObjectMoveOptions {

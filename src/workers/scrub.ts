@@ -5,7 +5,7 @@ import type { Database } from '../database/client.ts'
 import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/drift.ts'
 import type { QuarantineReason } from '../database/schema.ts'
 import { beginScrub, findScrub, type ScrubScope, type ScrubState, saveScrub } from '../database/scrubs.ts'
-import { hasCode, StorageError } from '../errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import { BytePace } from './pace.ts'
 
 export interface ScrubOptions {

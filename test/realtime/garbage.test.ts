@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { StorageError } from '../../src/errors.ts'
 import { MalformedFrame, readBinary, readText, VERSIONS } from '../../src/http/realtime/frames.ts'
 import { readFilter } from '../../src/http/realtime/postgres-filter.ts'
+import { StorageError } from '../../src/model/errors.ts'
 
 const SEED = 20_260_6
 

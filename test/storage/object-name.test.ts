@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { StorageError } from '../../src/errors.ts'
 import { printable } from '../../src/lib/printable.ts'
+import { StorageError } from '../../src/model/errors.ts'
 import {
   isEmptyFolderPlaceholder,
   isStorableText,

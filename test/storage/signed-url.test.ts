@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { ErrorCode } from '../../src/errors.ts'
+import type { ErrorCode } from '../../src/model/errors.ts'
 import { readUrlToken, signUrlToken, type UrlGrant, type UrlTarget } from '../../src/storage/signed-url.ts'
 
 const SECRET = 'current-secret-of-at-least-32-characters'

@@ -8,8 +8,8 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../config-s3.ts'
-import { StorageError } from '../../errors.ts'
-import type { Finding } from '../../finding.ts'
+import type { Finding } from '../../model/check-result.ts'
+import { StorageError } from '../../model/errors.ts'
 import { abortUpload, createUpload } from './multipart-upload.ts'
 import { Store } from './store.ts'
 import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'

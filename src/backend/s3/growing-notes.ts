@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { StorageError } from '../../errors.ts'
 import { UUID } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Progress } from '../backend.ts'
 import type { Tail } from './tails.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
-import { hasCode, StorageError } from '../../errors.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Appended, AppendOptions, Location, Progress } from '../backend.ts'
 import { CHECKPOINT_MS, drainSome } from '../drain.ts'
 import { type GrowingNotes, NO_NOTES, notesOf, progressOf } from './growing-notes.ts'

@@ -5,7 +5,7 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
 } from '@aws-sdk/client-s3'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import { Background } from './background.ts'
 import { isWrittenBy, refuseExisting } from './object-head.ts'
 import type { Store } from './store.ts'

@@ -1,5 +1,5 @@
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
-import { hasCode } from '../../errors.ts'
+import { hasCode } from '../../model/errors.ts'
 import type { Store } from './store.ts'
 
 /** Deleting nothing is a success. @throws BackendUnavailable, BackendRefused */

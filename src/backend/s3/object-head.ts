@@ -1,5 +1,5 @@
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
-import { hasCode } from '../../errors.ts'
+import { hasCode } from '../../model/errors.ts'
 import type { Store } from './store.ts'
 
 /** What the store tells of an object without its bytes. */

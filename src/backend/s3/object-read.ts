@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { ReadOptions } from '../backend.ts'
 import { ResumingDownload } from './resuming-download.ts'
 import type { Store } from './store.ts'

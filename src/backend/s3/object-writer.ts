@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { WriteOptions, Written } from '../backend.ts'
 import type { BatchSize } from '../batch-size.ts'
 import { drain } from '../drain.ts'

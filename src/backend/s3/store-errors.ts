@@ -1,6 +1,6 @@
 import type { S3Settings } from '../../config-s3.ts'
-import { StorageError } from '../../errors.ts'
 import { printable } from '../../lib/printable.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** What the SDK throws, as far as it says anything. */
 interface StoreError extends Error {

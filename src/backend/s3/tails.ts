@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Location, Unfinished } from '../backend.ts'
 import type { ByteSender } from './byte-sender.ts'
 import { listKeys } from './listing.ts'

@@ -5,7 +5,7 @@ import {
   type ListPartsCommandInput,
   type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Store } from './store.ts'
 import { storeCode } from './store-errors.ts'
 

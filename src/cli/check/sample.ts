@@ -5,8 +5,8 @@ import { openBackends, openExisting } from '../../backend/open.ts'
 import type { Config } from '../../config.ts'
 import type { Database } from '../../database/client.ts'
 import { type OwnObject, sampleOwnObjects, stillThere } from '../../database/own-objects.ts'
-import { StorageError } from '../../errors.ts'
-import type { Finding } from '../../finding.ts'
+import type { Finding } from '../../model/check-result.ts'
+import { StorageError } from '../../model/errors.ts'
 
 const SAMPLE = 20
 

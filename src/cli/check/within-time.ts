@@ -1,4 +1,4 @@
-import type { Finding } from '../../finding.ts'
+import type { Finding } from '../../model/check-result.ts'
 
 /** Hands the findings on, until one takes longer than `limitMs`: then that is the last one, and a failure. */
 export async function* withinTime(

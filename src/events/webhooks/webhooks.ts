@@ -19,8 +19,8 @@ import {
   type WebhookRow,
   webhookBacklogs,
 } from '../../database/webhooks.ts'
-import { StorageError } from '../../errors.ts'
 import { UUID } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
 import { type WebhookValues, webhookContradiction } from '../../webhook-fields.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { EventRecord, StorageEvent } from '../../database/events.ts'
-import { StorageError } from '../../errors.ts'
-import type { EventType } from '../../event-types.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { EventType } from '../../model/event-types.ts'
 import { COLUMNS, type RecordFilter } from './postgres-filter.ts'
 import type { SharedFilters } from './shared-filters.ts'
 

@@ -1,5 +1,5 @@
 import type { EventRecord } from '../../database/events.ts'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** The columns of `storage.objects` that an event's record has, with PostgreSQL's names of their types. */
 export const COLUMNS: ReadonlyMap<string, string> = new Map([

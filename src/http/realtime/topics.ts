@@ -1,5 +1,5 @@
-import { StorageError } from '../../errors.ts'
 import type { EventFilter } from '../../events/event-filter.ts'
+import { StorageError } from '../../model/errors.ts'
 
 export interface Topic {
   /** As it travels, such as `realtime:storage:avatars`. */

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Env } from '../env.ts'
 import { WEBSOCKET_PATH } from '../realtime/upgrade.ts'
 

@@ -1,7 +1,7 @@
 import { type Handler, Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { UploadAddress } from '../../database/resumable-uploads.ts'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable-uploads.ts'
 import type { Piece } from '../../storage/upload-pieces.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Checksum } from '../../storage/upload-pieces.ts'
 
 /** The protocol's only version. */

@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import type { StorageError } from '../../errors.ts'
+import type { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { loggedError } from '../error-response.ts'
 import { requestTarget } from '../request-path.ts'

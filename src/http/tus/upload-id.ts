@@ -1,7 +1,7 @@
 import type { UploadAddress } from '../../database/resumable-uploads.ts'
-import { StorageError } from '../../errors.ts'
 import { fromBase64url } from '../../lib/base64url.ts'
 import { UUID } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
 import { isStorableText } from '../../storage/object-name.ts'
 
 /** The last part of an upload's URL: base64url of `<bucket>/<name>/<version>` (contract §5.4). */

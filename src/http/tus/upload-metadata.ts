@@ -1,4 +1,4 @@
-import { StorageError } from '../../errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import type { ResumableRequest } from '../../storage/resumable-uploads.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../storage/stored-object.ts'

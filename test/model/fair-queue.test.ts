@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { FairQueue } from '../src/fair-queue.ts'
+import { FairQueue } from '../../src/model/fair-queue.ts'
 
 const tooMany = expect.objectContaining({ name: 'StorageError', code: 'TooManyQuestions' })
 const LIMITS = { placesEach: 2, depth: 1, waiting: 20, waitingEach: 10, waitMs: 60_000 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { dataFolderAdvice } from '../src/system-reason.ts'
+import { dataFolderAdvice } from '../../src/model/system-reason.ts'
 
 const denied = Object.assign(new Error('no'), { code: 'EACCES' })
 const uid = process.getuid?.()
