@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { BackendKind, Config } from '../config.ts'
+import type { BackendKind, Config } from '../config/config.ts'
 import { StorageError } from '../model/errors.ts'
 import type { Backend } from './backend.ts'
 import { FallbackBackend } from './fallback.ts'

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
-import type { S3Settings } from '../config-s3.ts'
+import type { S3Settings } from '../config/s3.ts'
 import { StorageError } from '../model/errors.ts'
 import type {
   Appended,

@@ -1,5 +1,5 @@
 import { WorkerStartError } from '../cluster/worker-start-error.ts'
-import { ConfigError } from '../config.ts'
+import { ConfigError } from '../config/config.ts'
 import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
 import { MigrationError } from '../database/migrate.ts'
 import { KeysError } from '../keys.ts'

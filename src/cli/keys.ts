@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { readConfig } from '../config.ts'
+import { readConfig } from '../config/config.ts'
 import { findKeys, mintToken, STANDARD_ROLES } from '../keys.ts'
 
 export interface KeysOptions {

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend/backend.ts'
 import { openBackend, openExisting } from '../backend/open.ts'
-import { type BackendKind, type Config, ConfigError } from '../config.ts'
+import { type BackendKind, type Config, ConfigError } from '../config/config.ts'
 import type { MoveState } from '../database/moves.ts'
 import { printable } from '../lib/printable.ts'
 import { BackendMove, type MoveReport } from '../workers/backend-move.ts'

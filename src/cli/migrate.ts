@@ -1,4 +1,4 @@
-import { readConfig } from '../config.ts'
+import { readConfig } from '../config/config.ts'
 import { findPlace } from '../database/find-place.ts'
 import { migrate } from '../database/migrate.ts'
 import { createLogger } from '../log.ts'

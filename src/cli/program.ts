@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { BACKENDS } from '../config.ts'
+import { BACKENDS } from '../config/config.ts'
 import { parseDuration } from '../lib/duration.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { parseByteSize } from '../lib/units.ts'

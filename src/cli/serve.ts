@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
-import { type Config, readConfig } from '../config.ts'
+import { type Config, readConfig } from '../config/config.ts'
 import { createLogger, logWarnings } from '../log.ts'
 import { type RunningServer, startServer } from '../server.ts'
 import { invocation } from './invocation.ts'

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { LONGEST_TIMER_MS } from '../lib/duration.ts'
 import type { Serving } from '../serving.ts'
 import { ChangeRelay } from './change-relay.ts'

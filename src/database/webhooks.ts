@@ -1,6 +1,6 @@
 import { type SQL, sql } from 'drizzle-orm'
+import type { WebhookFormat, WebhookValues } from '../config/webhook-fields.ts'
 import type { EventType } from '../model/event-types.ts'
-import type { WebhookFormat, WebhookValues } from '../webhook-fields.ts'
 import { asService } from './as-caller.ts'
 import type { Database } from './client.ts'
 import { dateOr1970 } from './row-dates.ts'

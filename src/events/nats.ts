@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { NatsSettings } from '../config-events.ts'
+import type { NatsSettings } from '../config/nats.ts'
 import type { Database } from '../database/client.ts'
 import { advanceSink, type StorageEvent, sinkPosition } from '../database/events.ts'
 import { eventJson, messageId, placesOf } from './event.ts'

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Database } from '../database/client.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIPv6, Server as NetServer, type Socket } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
-import type { Limits } from '../config-limits.ts'
+import type { Limits } from '../config/limits.ts'
 import { StorageError, wireError } from '../model/errors.ts'
 import type { App } from './app.ts'
 import { BodyPace } from './body-pace.ts'

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { ListenerLimits } from '../config-limits.ts'
+import type { ListenerLimits } from '../config/limits.ts'
 import { Shares } from '../model/shares.ts'
 import { Unread } from './unread.ts'
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { objectsFolder } from '../backend/folders.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Database } from '../database/client.ts'
 import { countOwnObjects } from '../database/own-objects.ts'
 import { StorageError } from '../model/errors.ts'

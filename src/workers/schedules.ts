@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Database } from '../database/client.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'

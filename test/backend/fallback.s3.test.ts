@@ -9,7 +9,7 @@ import type { Backend, Unfinished } from '../../src/backend/backend.ts'
 import { FallbackBackend } from '../../src/backend/fallback.ts'
 import { LocalBackend } from '../../src/backend/local.ts'
 import { openBackend } from '../../src/backend/open.ts'
-import { readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
 import { newLocation } from './contract.ts'
 

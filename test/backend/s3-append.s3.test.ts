@@ -14,7 +14,7 @@ import {
   type Unfinished,
 } from '../../src/backend/backend.ts'
 import { S3Backend } from '../../src/backend/s3.ts'
-import { readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
 import { openS3Proxy, type ProxiedRequest, type S3Proxy } from '../support/s3-proxy.ts'
 import { until } from '../support/wait.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { openBackend } from '../../src/backend/open.ts'
-import { readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/config/config.ts'
 import { mintToken } from '../../src/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
-import type { ListenerLimits } from '../../src/config-limits.ts'
+import type { ListenerLimits } from '../../src/config/limits.ts'
 import { Outbox } from '../../src/events/outbox.ts'
 import { Subscriptions } from '../../src/events/subscriptions.ts'
 import { Connections } from '../../src/http/connections.ts'

@@ -7,7 +7,7 @@ import {
   ListPartsCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
-import type { S3Settings } from '../../config-s3.ts'
+import type { S3Settings } from '../../config/s3.ts'
 import type { Finding } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
 import { abortUpload, createUpload } from './multipart-upload.ts'

@@ -1,6 +1,6 @@
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import type { S3Settings } from '../../config-s3.ts'
+import type { S3Settings } from '../../config/s3.ts'
 import type { ResponseHeaders } from '../backend.ts'
 import { clientConfig } from './store.ts'
 import { fromStoreError } from './store-errors.ts'

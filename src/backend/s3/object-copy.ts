@@ -1,5 +1,5 @@
 import { CopyObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3'
-import { MAX_PARTS } from '../../config-s3.ts'
+import { MAX_PARTS } from '../../config/s3.ts'
 import { StorageError } from '../../model/errors.ts'
 import { MultipartUpload } from './multipart-upload.ts'
 import { headObject, type ObjectHead, refuseExisting } from './object-head.ts'

@@ -1,4 +1,4 @@
-import type { S3Settings } from '../../config-s3.ts'
+import type { S3Settings } from '../../config/s3.ts'
 import { printable } from '../../lib/printable.ts'
 import { StorageError } from '../../model/errors.ts'
 

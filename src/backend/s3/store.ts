@@ -11,7 +11,7 @@ import {
   type ServiceOutputTypes,
 } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import type { S3Settings } from '../../config-s3.ts'
+import type { S3Settings } from '../../config/s3.ts'
 import type { ByteRange } from '../backend.ts'
 import { fromStoreError, refusal, storeCode } from './store-errors.ts'
 

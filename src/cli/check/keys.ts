@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Config } from '../../config.ts'
+import type { Config } from '../../config/config.ts'
 import { type Keys, KeysError, readKeys } from '../../keys.ts'
 import type { Finding } from '../../model/check-result.ts'
 

@@ -1,5 +1,6 @@
-import type { Config } from '../../config.ts'
-import type { NatsSettings } from '../../config-events.ts'
+import type { Config } from '../../config/config.ts'
+import type { NatsSettings } from '../../config/nats.ts'
+import type { WebhookValues } from '../../config/webhook-fields.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/client.ts'
 import { listWebhooks } from '../../database/webhooks.ts'
@@ -9,7 +10,6 @@ import { connectionTrouble } from '../../events/webhooks/sender.ts'
 import { countKeys } from '../../http/remote-keys.ts'
 import { printable } from '../../lib/printable.ts'
 import type { Finding } from '../../model/check-result.ts'
-import type { WebhookValues } from '../../webhook-fields.ts'
 import { withinTime } from './within-time.ts'
 
 /** For a connection, and for what is asked on it. In milliseconds. */

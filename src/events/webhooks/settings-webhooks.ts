@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { webhookIdentity } from '../../config-webhooks.ts'
+import type { WebhookValues } from '../../config/webhook-fields.ts'
+import { webhookIdentity } from '../../config/webhooks.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/client.ts'
 import { orderEvents } from '../../database/events.ts'
@@ -11,7 +12,6 @@ import {
   updateWebhook,
   type WebhookRow,
 } from '../../database/webhooks.ts'
-import type { WebhookValues } from '../../webhook-fields.ts'
 
 /**
  * Makes the rows of STORAGE_WEBHOOKS equal to what it says now. A webhook of the same url, bucket and format stays the

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { type WebhookValues, webhookContradiction } from '../../config/webhook-fields.ts'
 import { asService, type Caller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/client.ts'
 import type { Transaction } from '../../database/transaction.ts'
@@ -21,7 +22,6 @@ import {
 } from '../../database/webhooks.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
-import { type WebhookValues, webhookContradiction } from '../../webhook-fields.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'
 

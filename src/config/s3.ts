@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { byteSize, duration, flag, integer, keyPrefix, webUrl } from './config-fields.ts'
+import { byteSize, duration, flag, integer, keyPrefix, webUrl } from './fields.ts'
 
 /** An S3-compatible store, and how it is talked to. */
 export interface S3Settings {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { byteSize, duration, integer, share } from './config-fields.ts'
+import { byteSize, duration, integer, share } from './fields.ts'
 
 /** How much one process takes on at once, and for how long it waits (decision 0019). */
 export interface Limits {

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { eventContradictions, eventFields, type NatsSettings, natsSettings } from './config-events.ts'
 import {
   byteSize,
   byteSizeOrZero,
@@ -15,10 +14,11 @@ import {
   share,
   webUrl,
   workers,
-} from './config-fields.ts'
-import { type Limits, limitFields, limits } from './config-limits.ts'
-import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './config-s3.ts'
-import { type WebhookSettings, webhookSettingFields, webhookSettings } from './config-webhooks.ts'
+} from './fields.ts'
+import { type Limits, limitFields, limits } from './limits.ts'
+import { eventContradictions, eventFields, type NatsSettings, natsSettings } from './nats.ts'
+import { largestS3Object, type S3Settings, s3Contradictions, s3Fields, s3Settings } from './s3.ts'
+import { type WebhookSettings, webhookSettingFields, webhookSettings } from './webhooks.ts'
 
 /** Everything the environment can say, read once (design §10). Each field says its unit and variable. */
 export interface Config {

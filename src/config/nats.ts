@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { commaList } from './config-fields.ts'
+import { commaList } from './fields.ts'
 
 /** A NATS broker that gets every event. */
 export interface NatsSettings {

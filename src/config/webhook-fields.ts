@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { isPublicAddress, literalAddress } from './lib/ip-address.ts'
-import { EVENT_TYPES, type EventType } from './model/event-types.ts'
+import { isPublicAddress, literalAddress } from '../lib/ip-address.ts'
+import { EVENT_TYPES, type EventType } from '../model/event-types.ts'
 
 // What a webhook may look like, wherever it is described: in a request, or in STORAGE_WEBHOOKS.
 

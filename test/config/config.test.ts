@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Config, ConfigError, readConfig } from '../src/config.ts'
-import type { NatsSettings } from '../src/config-events.ts'
-import type { S3Settings } from '../src/config-s3.ts'
+import { type Config, ConfigError, readConfig } from '../../src/config/config.ts'
+import type { NatsSettings } from '../../src/config/nats.ts'
+import type { S3Settings } from '../../src/config/s3.ts'
 
 const SECRET = 'a secret of at least 32 characters'
 const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }

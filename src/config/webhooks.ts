@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { duration, integer } from './config-fields.ts'
+import { duration, integer } from './fields.ts'
 import { type WebhookValues, webhookContradiction, webhookFields } from './webhook-fields.ts'
 
 /** Webhooks, and how they are sent. */
