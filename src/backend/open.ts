@@ -4,8 +4,8 @@ import type { BackendKind, Config } from '../config/config.ts'
 import { StorageError } from '../model/errors.ts'
 import type { Backend } from './backend.ts'
 import { FallbackBackend } from './fallback.ts'
-import { objectsFolder } from './folders.ts'
-import { LocalBackend } from './local.ts'
+import { objectsFolder } from './local/folders.ts'
+import { LocalBackend } from './local/local-backend.ts'
 
 /**
  * What the settings say: one backend, or two as one while bytes are being moved.
@@ -44,6 +44,6 @@ export async function openBackend(kind: BackendKind, config: Config): Promise<Ba
   if (kind === 'local') return new LocalBackend({ root: dataDir, fsync: config.fsync })
   if (!config.s3) throw new Error('S3 without its settings') // `readConfig` has refused that
   // Loaded when it is used: the SDK costs others a part of a second at every start.
-  const { S3Backend } = await import('./s3.ts')
+  const { S3Backend } = await import('./s3/s3-backend.ts')
   return new S3Backend({ ...config.s3, spoolDir: join(dataDir, 'spool') })
 }

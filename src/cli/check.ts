@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { checkLocal } from '../backend/local-check.ts'
+import { checkLocal } from '../backend/local/check.ts'
 import { type BackendKind, type Config, readConfig } from '../config/config.ts'
 import { checkDatabase, type OpenedForCheck } from '../database/check.ts'
 import { checkEmbedded } from '../database/embedded-check.ts'

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { pipeline, type Readable } from 'node:stream'
-import { FileStream } from '../backend/file-stream.ts'
+import { FileStream } from '../backend/local/file-stream.ts'
 import type { AppContext } from './env.ts'
 
 /**

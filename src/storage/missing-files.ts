@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { objectsFolder } from '../backend/folders.ts'
+import { objectsFolder } from '../backend/local/folders.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/client.ts'
 import { countOwnObjects } from '../database/own-objects.ts'

@@ -10,9 +10,9 @@ import {
 import type { S3Settings } from '../../config/s3.ts'
 import type { Finding } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
-import { abortUpload, createUpload } from './multipart-upload.ts'
 import { Store } from './store.ts'
 import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'
+import { abortUpload, createUpload } from './writing/multipart-upload.ts'
 
 /** Somebody waits for the answer, so one that takes longer is none. In milliseconds. */
 const PATIENCE_MS = 10_000

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Backend } from '../../backend/backend.ts'
-import { objectsFolder } from '../../backend/folders.ts'
+import { objectsFolder } from '../../backend/local/folders.ts'
 import { openBackends, openExisting } from '../../backend/open.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../database/client.ts'

@@ -1,9 +1,9 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { flushFile } from '../lib/fsync.ts'
-import { hasCode } from '../model/errors.ts'
-import { CHECKPOINT_MS, type Drained, drainSome } from './drain.ts'
-import { mapped } from './file-errors.ts'
+import { flushFile } from '../../lib/fsync.ts'
+import { hasCode } from '../../model/errors.ts'
+import { CHECKPOINT_MS, type Drained, drainSome } from '../drain.ts'
+import { mapped } from '../file-errors.ts'
 import { writeAll } from './write-all.ts'
 
 export interface GrowOptions {

@@ -19,10 +19,10 @@ import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type Location, NOTHING_YET, type Progress } from '../../src/backend/backend.ts'
-import { LocalBackend } from '../../src/backend/local.ts'
-import { type FileMishap, injectFileFaults } from '../support/file-faults.ts'
-import { newLocation, stream } from './contract.ts'
+import { type Location, NOTHING_YET, type Progress } from '../../../src/backend/backend.ts'
+import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
+import { type FileMishap, injectFileFaults } from '../../support/file-faults.ts'
+import { newLocation, stream } from '../contract.ts'
 
 const MiB = 1024 * 1024
 

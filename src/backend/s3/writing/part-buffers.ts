@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fromErrno } from '../file-errors.ts'
+import { fromErrno } from '../../file-errors.ts'
 
 /** The bytes of one part of an upload, from the first one that arrives until the store has them. */
 export interface PartBuffer {

@@ -5,9 +5,9 @@ import {
   type ListPartsCommandInput,
   type ListPartsCommandOutput,
 } from '@aws-sdk/client-s3'
-import { StorageError } from '../../model/errors.ts'
-import type { Store } from './store.ts'
-import { storeCode } from './store-errors.ts'
+import { StorageError } from '../../../model/errors.ts'
+import type { Store } from '../store.ts'
+import { storeCode } from '../store-errors.ts'
 
 /** A multipart upload that was begun, maybe by another process. */
 export interface BegunUpload {

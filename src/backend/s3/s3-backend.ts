@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
-import type { S3Settings } from '../config/s3.ts'
-import { StorageError } from '../model/errors.ts'
+import type { S3Settings } from '../../config/s3.ts'
+import { StorageError } from '../../model/errors.ts'
 import type {
   Appended,
   AppendOptions,
@@ -16,21 +16,21 @@ import type {
   Unfinished,
   WriteOptions,
   Written,
-} from './backend.ts'
-import { BatchSize } from './batch-size.ts'
-import { ByteSender } from './s3/byte-sender.ts'
-import { DirectUrls } from './s3/direct-urls.ts'
-import { GrowingObjects } from './s3/growing-objects.ts'
-import { listObjects, listUploads } from './s3/listing.ts'
-import { abortUpload } from './s3/multipart-upload.ts'
-import { COPY_AT_ONCE, copyObject } from './s3/object-copy.ts'
-import { deleteObject } from './s3/object-delete.ts'
-import { headObject } from './s3/object-head.ts'
-import { ObjectKeys } from './s3/object-keys.ts'
-import { readObject } from './s3/object-read.ts'
-import { ObjectWriter } from './s3/object-writer.ts'
-import { PartBuffers } from './s3/part-buffers.ts'
-import { Store } from './s3/store.ts'
+} from '../backend.ts'
+import { BatchSize } from '../batch-size.ts'
+import { DirectUrls } from './direct-urls.ts'
+import { listObjects, listUploads } from './listing.ts'
+import { deleteObject } from './object-delete.ts'
+import { ObjectKeys } from './object-keys.ts'
+import { readObject } from './object-read.ts'
+import { headObject } from './objects.ts'
+import { GrowingObjects } from './resumable/resumable-objects.ts'
+import { Store } from './store.ts'
+import { ByteSender } from './writing/byte-sender.ts'
+import { abortUpload } from './writing/multipart-upload.ts'
+import { COPY_AT_ONCE, copyObject } from './writing/object-copy.ts'
+import { ObjectWriter } from './writing/object-writer.ts'
+import { PartBuffers } from './writing/part-buffers.ts'
 
 /** What every store sends back in a header as it was signed: Ceph answers a tab with half an answer. */
 const PRINTABLE = /^[\x20-\x7e]*$/

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { PER_READER, SendBuffers } from '../../src/backend/send-buffers.ts'
+import { PER_READER, SendBuffers } from '../../../src/backend/local/send-buffers.ts'
 
 const MiB = 1024 * 1024
 

@@ -5,11 +5,11 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
 } from '@aws-sdk/client-s3'
-import { StorageError } from '../../model/errors.ts'
+import { StorageError } from '../../../model/errors.ts'
+import { isWrittenBy, refuseExisting } from '../objects.ts'
+import type { Store } from '../store.ts'
+import { storeCode } from '../store-errors.ts'
 import { Background } from './background.ts'
-import { isWrittenBy, refuseExisting } from './object-head.ts'
-import type { Store } from './store.ts'
-import { storeCode } from './store-errors.ts'
 
 export interface MultipartUploadOptions {
   store: Store

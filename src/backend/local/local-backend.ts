@@ -19,9 +19,9 @@ import {
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { flushFile, flushPath } from '../lib/fsync.ts'
-import { UUID } from '../lib/uuid.ts'
-import { StorageError } from '../model/errors.ts'
+import { flushFile, flushPath } from '../../lib/fsync.ts'
+import { UUID } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
 import type {
   Appended,
   AppendOptions,
@@ -33,10 +33,10 @@ import type {
   Unfinished,
   WriteOptions,
   Written,
-} from './backend.ts'
-import { BatchSize } from './batch-size.ts'
-import { drain } from './drain.ts'
-import { errno, fromErrno, mapped, unusable } from './file-errors.ts'
+} from '../backend.ts'
+import { BatchSize } from '../batch-size.ts'
+import { drain } from '../drain.ts'
+import { errno, fromErrno, mapped, unusable } from '../file-errors.ts'
 import { FileStream } from './file-stream.ts'
 import { Folders } from './folders.ts'
 import { growFile } from './growing-file.ts'

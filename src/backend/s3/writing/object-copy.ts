@@ -1,9 +1,9 @@
 import { CopyObjectCommand, UploadPartCopyCommand } from '@aws-sdk/client-s3'
-import { MAX_PARTS } from '../../config/s3.ts'
-import { StorageError } from '../../model/errors.ts'
+import { MAX_PARTS } from '../../../config/s3.ts'
+import { StorageError } from '../../../model/errors.ts'
+import { headObject, type ObjectHead, refuseExisting } from '../objects.ts'
+import type { Store } from '../store.ts'
 import { MultipartUpload } from './multipart-upload.ts'
-import { headObject, type ObjectHead, refuseExisting } from './object-head.ts'
-import type { Store } from './store.ts'
 
 export interface CopyLimits {
   /** Most bytes that are copied with one request. */

@@ -1,8 +1,8 @@
 import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { flushPath, flushPathSync } from '../lib/fsync.ts'
-import { errno } from './file-errors.ts'
+import { flushPath, flushPathSync } from '../../lib/fsync.ts'
+import { errno } from '../file-errors.ts'
 
 /** Where the files are in a data folder, absolute. */
 export function objectsFolder(dataDir: string): string {

@@ -1,8 +1,8 @@
-import { Background } from './background.ts'
-import type { ByteSender } from './byte-sender.ts'
-import { abortUpload, createUpload } from './multipart-upload.ts'
-import type { PartBuffer } from './part-buffers.ts'
-import type { Store } from './store.ts'
+import type { Store } from '../store.ts'
+import { Background } from '../writing/background.ts'
+import type { ByteSender } from '../writing/byte-sender.ts'
+import { abortUpload, createUpload } from '../writing/multipart-upload.ts'
+import type { PartBuffer } from '../writing/part-buffers.ts'
 
 /** What the store has of a multipart upload, from its first part on and without a gap. */
 export interface StoredParts {

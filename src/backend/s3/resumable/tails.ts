@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { StorageError } from '../../model/errors.ts'
-import type { Location, Unfinished } from '../backend.ts'
-import type { ByteSender } from './byte-sender.ts'
-import { listKeys } from './listing.ts'
-import { deleteObject } from './object-delete.ts'
-import type { ObjectKeys } from './object-keys.ts'
-import { readObject } from './object-read.ts'
-import type { Store } from './store.ts'
+import { StorageError } from '../../../model/errors.ts'
+import type { Location, Unfinished } from '../../backend.ts'
+import { listKeys } from '../listing.ts'
+import { deleteObject } from '../object-delete.ts'
+import type { ObjectKeys } from '../object-keys.ts'
+import { readObject } from '../object-read.ts'
+import type { Store } from '../store.ts'
+import type { ByteSender } from '../writing/byte-sender.ts'
 
 /** The newest bytes of a version that arrives in pieces, as long as they are too few for a part. */
 export interface Tail {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { UUID } from '../../lib/uuid.ts'
-import { StorageError } from '../../model/errors.ts'
-import type { Progress } from '../backend.ts'
+import { UUID } from '../../../lib/uuid.ts'
+import { StorageError } from '../../../model/errors.ts'
+import type { Progress } from '../../backend.ts'
 import type { Tail } from './tails.ts'
 
 /** Where the bytes are of a version that arrives in pieces. */

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { mapped } from './file-errors.ts'
+import { mapped } from '../file-errors.ts'
 
 /** Writes all of these, from `position` on. Returns where they end. @throws StorageFull, BackendUnavailable */
 export async function writeAll(file: FileHandle, batch: Uint8Array[], position: number): Promise<number> {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3'
+import { existsAlready, isWrittenBy } from '../objects.ts'
+import type { Store } from '../store.ts'
+import { refusal, storeCode } from '../store-errors.ts'
 import type { PartTarget } from './multipart-upload.ts'
-import { existsAlready, isWrittenBy } from './object-head.ts'
 import type { PartBuffer } from './part-buffers.ts'
-import type { Store } from './store.ts'
-import { refusal, storeCode } from './store-errors.ts'
 
 export interface PutOptions {
   /** 64 lower-case hexadecimal digits, kept as metadata. */

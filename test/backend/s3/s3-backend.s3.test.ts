@@ -6,11 +6,11 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { S3Backend } from '../../src/backend/s3.ts'
-import { readConfig } from '../../src/config/config.ts'
-import { describeWithS3, newStoreBucket, s3Client, s3Env } from '../support/s3.ts'
-import { describeBackend, stream } from './contract.ts'
-import { describeAppend } from './contract-append.ts'
+import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
+import { readConfig } from '../../../src/config/config.ts'
+import { describeWithS3, newStoreBucket, s3Client, s3Env } from '../../support/s3.ts'
+import { describeBackend, stream } from '../contract.ts'
+import { describeAppend } from '../contract-append.ts'
 
 const MiB = 1024 * 1024
 

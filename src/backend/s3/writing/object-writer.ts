@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { StorageError } from '../../model/errors.ts'
-import type { WriteOptions, Written } from '../backend.ts'
-import type { BatchSize } from '../batch-size.ts'
-import { drain } from '../drain.ts'
+import { StorageError } from '../../../model/errors.ts'
+import type { WriteOptions, Written } from '../../backend.ts'
+import type { BatchSize } from '../../batch-size.ts'
+import { drain } from '../../drain.ts'
+import type { Store } from '../store.ts'
 import type { ByteSender } from './byte-sender.ts'
 import { MultipartUpload } from './multipart-upload.ts'
 import type { PartBuffers } from './part-buffers.ts'
 import { PartCutter } from './part-cutter.ts'
-import type { Store } from './store.ts'
 
 /** What it takes to bring bytes into the store. */
 export interface ObjectWriterOptions {

@@ -12,13 +12,13 @@ import {
   type Progress,
   type Stored,
   type Unfinished,
-} from '../../src/backend/backend.ts'
-import { S3Backend } from '../../src/backend/s3.ts'
-import { readConfig } from '../../src/config/config.ts'
-import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
-import { openS3Proxy, type ProxiedRequest, type S3Proxy } from '../support/s3-proxy.ts'
-import { until } from '../support/wait.ts'
-import { newLocation, stream } from './contract.ts'
+} from '../../../src/backend/backend.ts'
+import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
+import { readConfig } from '../../../src/config/config.ts'
+import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
+import { openS3Proxy, type ProxiedRequest, type S3Proxy } from '../../support/s3-proxy.ts'
+import { until } from '../../support/wait.ts'
+import { newLocation, stream } from '../contract.ts'
 
 const MiB = 1024 * 1024
 const PART = 5 * MiB

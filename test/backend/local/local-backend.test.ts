@@ -23,10 +23,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Location } from '../../src/backend/backend.ts'
-import { LocalBackend } from '../../src/backend/local.ts'
-import { describeBackend, newLocation, stream } from './contract.ts'
-import { describeAppend } from './contract-append.ts'
+import type { Location } from '../../../src/backend/backend.ts'
+import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
+import { describeBackend, newLocation, stream } from '../contract.ts'
+import { describeAppend } from '../contract-append.ts'
 
 const MiB = 1024 * 1024
 const isRoot = process.platform === 'linux' && process.getuid?.() === 0

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import type { Finding } from '../model/check-result.ts'
-import { StorageError } from '../model/errors.ts'
+import type { Finding } from '../../model/check-result.ts'
+import { StorageError } from '../../model/errors.ts'
 import { objectsFolder } from './folders.ts'
-import { LocalBackend } from './local.ts'
+import { LocalBackend } from './local-backend.ts'
 
 /** Below this little is left for uploads. In bytes. */
 const LITTLE_SPACE = 1e9
