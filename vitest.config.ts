@@ -6,9 +6,9 @@ const ON_S3 = 'test/**/*.s3.test.ts'
 /** What rests on RLS and roles, once more where no superuser has made them. */
 const BY_AN_OWNER = [
   'test/database/bucket-policies.test.ts',
-  'test/database/events.test.ts',
-  'test/database/hot-reads.test.ts',
-  'test/database/listing.test.ts',
+  'test/database/queries/events.test.ts',
+  'test/database/connection/hot-reads.test.ts',
+  'test/database/queries/listing.test.ts',
   'test/database/plain-sql-rows.test.ts',
   'test/database/policies.test.ts',
   'test/database/policy-needs.test.ts',
@@ -16,7 +16,7 @@ const BY_AN_OWNER = [
   'test/database/request-settings.test.ts',
   'test/database/sql-changes.test.ts',
   'test/database/sql-contract.test.ts',
-  'test/database/turns.test.ts',
+  'test/database/connection/turns.test.ts',
   'test/events/visibility.test.ts',
   'test/workers/listed-versions.test.ts',
 ]

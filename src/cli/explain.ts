@@ -1,7 +1,7 @@
 import { WorkerStartError } from '../cluster/worker-start-error.ts'
 import { ConfigError } from '../config/config.ts'
 import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
-import { MigrationError } from '../database/migrate.ts'
+import { MigrationError } from '../database/migrations/migrate.ts'
 import { KeysError } from '../keys.ts'
 import { StorageError } from '../model/errors.ts'
 import { systemReason } from '../model/system-reason.ts'

@@ -3,8 +3,8 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import { openBackends, openExisting } from '../backend/open.ts'
 import { type Config, readConfig } from '../config/config.ts'
-import type { Database } from '../database/client.ts'
-import { connectBeside } from '../database/connect.ts'
+import type { Database } from '../database/connection/client.ts'
+import { connectBeside } from '../database/opening/connect.ts'
 import { createLogger } from '../log.ts'
 
 /** How long a command waits for what a server does at the moment, such as a pass of its cleanup. In milliseconds. */

@@ -1,7 +1,7 @@
 import type { Backend } from '../backend/backend.ts'
 import { openBackend, openExisting } from '../backend/open.ts'
 import { type BackendKind, type Config, ConfigError } from '../config/config.ts'
-import type { MoveState } from '../database/moves.ts'
+import type { MoveState } from '../database/queries/backend-moves.ts'
 import { printable } from '../lib/printable.ts'
 import { BackendMove, type MoveReport } from '../workers/backend-move.ts'
 import { maintainWith } from './maintenance.ts'

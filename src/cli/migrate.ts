@@ -1,6 +1,6 @@
 import { readConfig } from '../config/config.ts'
-import { findPlace } from '../database/find-place.ts'
-import { migrate } from '../database/migrate.ts'
+import { migrate } from '../database/migrations/migrate.ts'
+import { findPlace } from '../database/opening/find-place.ts'
 import { createLogger } from '../log.ts'
 
 /** Brings the database of DATABASE_URL up to date. The embedded one needs no command: it is migrated at start. */

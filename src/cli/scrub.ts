@@ -1,5 +1,5 @@
-import { quarantined } from '../database/drift.ts'
-import type { ScrubState } from '../database/scrubs.ts'
+import { quarantined } from '../database/queries/drift.ts'
+import type { ScrubState } from '../database/queries/scrubs.ts'
 import { printable } from '../lib/printable.ts'
 import { Scrub } from '../workers/scrub.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'

@@ -1,4 +1,4 @@
-import type { DatabasePlace } from '../database/place.ts'
+import type { DatabasePlace } from '../database/connection/place.ts'
 import type { Keys } from '../keys.ts'
 import type { Change } from '../storage/announced.ts'
 

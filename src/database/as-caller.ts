@@ -1,9 +1,9 @@
 import { sql } from 'drizzle-orm'
 import { together } from '../lib/together.ts'
-import type { Database } from './client.ts'
-import { fromPostgres } from './postgres-error.ts'
-import { Statement } from './statement.ts'
-import type { Transaction } from './transaction.ts'
+import type { Database } from './connection/client.ts'
+import { fromPostgres } from './connection/postgres-error.ts'
+import { Statement } from './connection/statement.ts'
+import type { Transaction } from './connection/transaction.ts'
 
 /** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
 export interface Caller {

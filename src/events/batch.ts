@@ -1,5 +1,5 @@
 import { setImmediate as yieldToOthers } from 'node:timers/promises'
-import type { Claimant, StorageEvent } from '../database/events.ts'
+import type { Claimant, StorageEvent } from '../database/queries/events.ts'
 import { formsOf } from './event.ts'
 import type { Visible } from './visible-events.ts'
 

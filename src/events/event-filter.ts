@@ -1,4 +1,4 @@
-import type { StorageEvent } from '../database/events.ts'
+import type { StorageEvent } from '../database/queries/events.ts'
 import type { EventType } from '../model/event-types.ts'
 
 /** Which events somebody wants to hear; what is absent does not narrow. */

@@ -1,4 +1,4 @@
-import type { Sight, StorageEvent } from '../database/events.ts'
+import type { Sight, StorageEvent } from '../database/queries/events.ts'
 
 /** Tells listeners, in place of events, that some are missing. */
 export const EVENTS_LOST = 'storage.events.lost'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
 import { Subscriptions } from './subscriptions.ts'

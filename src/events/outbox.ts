@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Database } from '../database/client.ts'
-import { EventSession, type Turn } from '../database/event-session.ts'
-import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/events.ts'
+import type { Database } from '../database/connection/client.ts'
+import { EventSession, type Turn } from '../database/queries/event-session.ts'
+import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/queries/events.ts'
 import { StorageError } from '../model/errors.ts'
 
 export interface OutboxOptions {

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { stillPublic } from '../database/buckets.ts'
-import type { Database } from '../database/client.ts'
-import { changedNames } from '../database/events.ts'
+import type { Database } from '../database/connection/client.ts'
+import { stillPublic } from '../database/queries/buckets.ts'
+import { changedNames } from '../database/queries/events.ts'
 import type { PublicObjects } from '../storage/public-objects.ts'
 import type { Outbox } from './outbox.ts'
 

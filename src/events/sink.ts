@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Turn } from '../database/event-session.ts'
+import type { Turn } from '../database/queries/event-session.ts'
 import type { Outbox } from './outbox.ts'
 
 /** Something outside that gets events, such as a broker or a webhook. */

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import type { Database } from '../database/client.ts'
-import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/events.ts'
+import type { Database } from '../database/connection/client.ts'
+import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/queries/events.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { eventFor } from './event.ts'
 

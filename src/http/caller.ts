@@ -1,5 +1,5 @@
 import type { Caller } from '../database/as-caller.ts'
-import type { Access } from '../database/objects.ts'
+import type { Access } from '../database/queries/objects.ts'
 import { StorageError } from '../model/errors.ts'
 import { clientAddress } from './client-address.ts'
 import type { AppContext, Services } from './env.ts'

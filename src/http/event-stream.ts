@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
-import type { Claimant, StorageEvent } from '../database/events.ts'
+import type { Claimant, StorageEvent } from '../database/queries/events.ts'
 import type { Gap, Subscriber } from '../events/batch.ts'
 import { EVENTS_LOST, eventJson } from '../events/event.ts'
 import { type EventFilter, matches } from '../events/event-filter.ts'

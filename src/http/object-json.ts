@@ -1,4 +1,4 @@
-import type { DeletedRow } from '../database/objects.ts'
+import type { DeletedRow } from '../database/queries/objects.ts'
 import { asUuid } from '../lib/uuid.ts'
 import type { StoredObject } from '../storage/stored-object.ts'
 

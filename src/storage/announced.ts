@@ -1,4 +1,4 @@
-import { isCertainlyRolledBack } from '../database/postgres-error.ts'
+import { isCertainlyRolledBack } from '../database/connection/postgres-error.ts'
 
 /** What a commit has changed: these objects of a bucket, or, by null, all of it. */
 export interface Change {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import { asCaller, asService, type Caller } from '../database/as-caller.ts'
+import type { Database } from '../database/connection/client.ts'
 import {
   type BucketChanges,
   type BucketListQuery,
@@ -14,9 +15,8 @@ import {
   listBuckets,
   lockBucket,
   updateBucket,
-} from '../database/buckets.ts'
-import type { Database } from '../database/client.ts'
-import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/objects.ts'
+} from '../database/queries/buckets.ts'
+import { databaseTime, deleteAnyObjects, ownRemovals } from '../database/queries/objects.ts'
 import type { BucketPolicy } from '../database/schema.ts'
 import { UnderWay } from '../lib/single-flight.ts'
 import { hasCode, StorageError } from '../model/errors.ts'

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { BucketRow } from '../database/buckets.ts'
+import type { BucketRow } from '../database/queries/buckets.ts'
 import { printable } from '../lib/printable.ts'
 import { parseByteSize } from '../lib/units.ts'
 import { StorageError } from '../model/errors.ts'

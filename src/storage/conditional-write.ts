@@ -1,15 +1,15 @@
 import { asCaller, type Caller } from '../database/as-caller.ts'
-import type { Database } from '../database/client.ts'
-import { type CurrentObject, findCurrent } from '../database/current-object.ts'
+import type { Database } from '../database/connection/client.ts'
+import { fromPostgres } from '../database/connection/postgres-error.ts'
+import type { Transaction } from '../database/connection/transaction.ts'
+import { type CurrentObject, findCurrent } from '../database/queries/current-object.ts'
 import {
   type IntendedWrite,
   type NewObject,
   type Saved,
   tryWrite,
   upsertObjectOver,
-} from '../database/objects.ts'
-import { fromPostgres } from '../database/postgres-error.ts'
-import type { Transaction } from '../database/transaction.ts'
+} from '../database/queries/objects.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { holds, type WriteCondition } from '../model/write-condition.ts'
 import { validatorsOf } from './stored-object.ts'

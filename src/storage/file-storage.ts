@@ -1,8 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
-import { type BucketSettings, findBucketSettings } from '../database/buckets.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
+import { type BucketSettings, findBucketSettings } from '../database/queries/buckets.ts'
 import {
   beginUpload,
   type DeletedRow,
@@ -11,7 +11,7 @@ import {
   type IntendedWrite,
   ownRemovals,
   type ReadTarget,
-} from '../database/objects.ts'
+} from '../database/queries/objects.ts'
 import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
 import { StorageError } from '../model/errors.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import type { Database } from '../database/client.ts'
-import { beatUploads } from '../database/objects.ts'
+import type { Database } from '../database/connection/client.ts'
+import { beatUploads } from '../database/queries/objects.ts'
 
 export interface HeartbeatsOptions {
   database: Database

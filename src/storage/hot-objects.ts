@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Siblings } from '../cluster/siblings.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
 import type { Outbox } from '../events/outbox.ts'
 import { PublicChanges } from '../events/public-changes.ts'
 import type { Announce, Change } from './announced.ts'

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { objectsFolder } from '../backend/local/folders.ts'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../database/client.ts'
-import { countOwnObjects } from '../database/own-objects.ts'
+import type { Database } from '../database/connection/client.ts'
+import { countOwnObjects } from '../database/queries/sample-objects.ts'
 import { StorageError } from '../model/errors.ts'
 
 /**

@@ -1,6 +1,6 @@
 import type { Location, Written } from '../backend/backend.ts'
 import type { Caller } from '../database/as-caller.ts'
-import type { IntendedWrite, NewObject } from '../database/objects.ts'
+import type { IntendedWrite, NewObject } from '../database/queries/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { guessContentType } from './content-type.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from './stored-object.ts'

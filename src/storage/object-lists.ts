@@ -1,13 +1,13 @@
 import type { Caller } from '../database/as-caller.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
+import type { Questions } from '../database/connection/questions.ts'
 import {
   type FolderQuery,
   type ListEntry,
   listFolder,
   listPage,
   type PageQuery,
-} from '../database/listing.ts'
-import type { Questions } from '../database/questions.ts'
+} from '../database/queries/listing.ts'
 import { decodeCursor, encodeCursor, isTimestamp } from './list-cursor.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {

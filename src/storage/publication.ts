@@ -1,8 +1,10 @@
 import type { Logger } from 'pino'
 import type { Backend, Location } from '../backend/backend.ts'
 import { asCaller, type Caller } from '../database/as-caller.ts'
-import { isBucket } from '../database/buckets.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
+import { isCertainlyRolledBack } from '../database/connection/postgres-error.ts'
+import type { Transaction } from '../database/connection/transaction.ts'
+import { isBucket } from '../database/queries/buckets.ts'
 import {
   finishUpload,
   insertObject,
@@ -11,9 +13,7 @@ import {
   type Saved,
   strikeUpload,
   upsertObject,
-} from '../database/objects.ts'
-import { isCertainlyRolledBack } from '../database/postgres-error.ts'
-import type { Transaction } from '../database/transaction.ts'
+} from '../database/queries/objects.ts'
 import { together } from '../lib/together.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { WriteCondition } from '../model/write-condition.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import type { Database } from '../database/client.ts'
-import { setQuarantine } from '../database/drift.ts'
+import type { Database } from '../database/connection/client.ts'
+import { setQuarantine } from '../database/queries/drift.ts'
 import type { StoredObject } from './stored-object.ts'
 
 /**

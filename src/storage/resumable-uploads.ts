@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { Caller } from '../database/as-caller.ts'
-import { findBucketSettings } from '../database/buckets.ts'
-import type { Database } from '../database/client.ts'
-import { beginUpload } from '../database/objects.ts'
+import type { Database } from '../database/connection/client.ts'
+import { findBucketSettings } from '../database/queries/buckets.ts'
+import { beginUpload } from '../database/queries/objects.ts'
 import {
   askResumableUpload,
   beginResumableUpload,
@@ -12,7 +12,7 @@ import {
   type TakenUpload,
   type UnfinishedBounds,
   type UploadAddress,
-} from '../database/resumable-uploads.ts'
+} from '../database/queries/resumable-uploads.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { asConditionSays, foretold } from './conditional-write.ts'
 import { guessContentType } from './content-type.ts'

@@ -1,6 +1,6 @@
 import type { Caller } from '../database/as-caller.ts'
-import type { Database } from '../database/client.ts'
-import { visibleNames } from '../database/objects.ts'
+import type { Database } from '../database/connection/client.ts'
+import { visibleNames } from '../database/queries/objects.ts'
 import type { UserMetadata } from '../database/schema.ts'
 import { StorageError } from '../model/errors.ts'
 import type { FileStorage } from './file-storage.ts'

@@ -1,5 +1,5 @@
 import type { Location } from '../backend/backend.ts'
-import type { ObjectRow } from '../database/objects.ts'
+import type { ObjectRow } from '../database/queries/objects.ts'
 import type { SystemMetadata, UserMetadata } from '../database/schema.ts'
 import { UUID } from '../lib/uuid.ts'
 import type { Validators } from '../model/write-condition.ts'

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
 import {
   type TakenUpload,
   wantedResumableUploads,
   wantResumableUpload,
-} from '../database/resumable-uploads.ts'
-import type { UploadSession, UploadTurn } from '../database/upload-session.ts'
+} from '../database/queries/resumable-uploads.ts'
+import type { UploadSession, UploadTurn } from '../database/queries/upload-session.ts'
 import { StorageError } from '../model/errors.ts'
 
 /** A resumable upload in the hands of one request. */

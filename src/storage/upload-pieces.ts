@@ -3,14 +3,14 @@ import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend, Location, Progress } from '../backend/backend.ts'
 import type { Caller } from '../database/as-caller.ts'
-import type { Database } from '../database/client.ts'
-import { strikeRemovals } from '../database/objects.ts'
+import type { Database } from '../database/connection/client.ts'
+import { strikeRemovals } from '../database/queries/objects.ts'
 import {
   advanceResumableUpload,
   type ResumableUpload,
   type TakenUpload,
   terminateResumableUpload,
-} from '../database/resumable-uploads.ts'
+} from '../database/queries/resumable-uploads.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { Announce } from './announced.ts'
 import type { Heartbeats } from './heartbeats.ts'

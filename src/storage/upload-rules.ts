@@ -1,4 +1,4 @@
-import type { BucketSettings } from '../database/buckets.ts'
+import type { BucketSettings } from '../database/queries/buckets.ts'
 import { StorageError } from '../model/errors.ts'
 import { effectiveLimit, mimeTypeAllowed } from './bucket.ts'
 import { isEmptyFolderPlaceholder } from './object-name.ts'

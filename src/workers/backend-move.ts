@@ -1,8 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import type { Database } from '../database/client.ts'
-import { type ObjectToCheck, objectsAfter } from '../database/drift.ts'
+import type { Database } from '../database/connection/client.ts'
 import {
   beginPass,
   type Direction,
@@ -10,7 +9,8 @@ import {
   type MoveState,
   namedVersions,
   saveMove,
-} from '../database/moves.ts'
+} from '../database/queries/backend-moves.ts'
+import { type ObjectToCheck, objectsAfter } from '../database/queries/drift.ts'
 import { inParallel } from '../lib/in-parallel.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
 

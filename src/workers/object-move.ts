@@ -2,9 +2,14 @@ import { createHash } from 'node:crypto'
 import { addAbortSignal, Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import type { Database } from '../database/client.ts'
-import { findObjectToCheck, type ObjectToCheck, releaseMissing, setQuarantine } from '../database/drift.ts'
-import { namedVersions } from '../database/moves.ts'
+import type { Database } from '../database/connection/client.ts'
+import { namedVersions } from '../database/queries/backend-moves.ts'
+import {
+  findObjectToCheck,
+  type ObjectToCheck,
+  releaseMissing,
+  setQuarantine,
+} from '../database/queries/drift.ts'
 import { StorageError } from '../model/errors.ts'
 import { verifiedStream } from '../storage/verified-stream.ts'
 

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
-import type { Database } from '../database/client.ts'
+import type { Database } from '../database/connection/client.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'

@@ -1,10 +1,16 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
-import type { Database } from '../database/client.ts'
-import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/drift.ts'
+import type { Database } from '../database/connection/client.ts'
+import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/queries/drift.ts'
+import {
+  beginScrub,
+  findScrub,
+  type ScrubScope,
+  type ScrubState,
+  saveScrub,
+} from '../database/queries/scrubs.ts'
 import type { QuarantineReason } from '../database/schema.ts'
-import { beginScrub, findScrub, type ScrubScope, type ScrubState, saveScrub } from '../database/scrubs.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { BytePace } from './pace.ts'
 

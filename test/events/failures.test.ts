@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Claimant, StorageEvent } from '../../src/database/events.ts'
+import type { Claimant, StorageEvent } from '../../src/database/queries/events.ts'
 import { Batch, type Gap, type Subscriber } from '../../src/events/batch.ts'
 import { Outbox } from '../../src/events/outbox.ts'
 import { Subscriptions } from '../../src/events/subscriptions.ts'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { orderEvents } from '../../src/database/events.ts'
+import { orderEvents } from '../../src/database/queries/events.ts'
 import { type EventReader, openEvents } from '../support/event-stream.ts'
 import { withPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Database, openDatabase } from '../../src/database/client.ts'
+import { type Database, openDatabase } from '../../src/database/connection/client.ts'
 import { type OwnPostgres, startOwnPostgres } from '../support/own-postgres.ts'
 import { type Mishap, openPostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'

@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
-import { openDatabase } from '../../src/database/client.ts'
+import { openDatabase } from '../../src/database/connection/client.ts'
 import { packageVersion } from '../../src/lib/package-version.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open } from '../support/signed.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { StorageEvent } from '../../src/database/events.ts'
+import type { StorageEvent } from '../../src/database/queries/events.ts'
 import { EventFrames } from '../../src/http/realtime/event-frames.ts'
 import { VERSIONS } from '../../src/http/realtime/frames.ts'
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { inject } from 'vitest'
-import { type Database, openDatabase } from '../../src/database/client.ts'
+import { type Database, openDatabase } from '../../src/database/connection/client.ts'
 
 export interface Cluster {
   /** A database without any migration. `options` go behind `create database`. Returns its name. */

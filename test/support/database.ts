@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type postgres from 'postgres'
 import { inject } from 'vitest'
-import { type Database, openDatabase } from '../../src/database/client.ts'
+import { type Database, openDatabase } from '../../src/database/connection/client.ts'
 
 export interface TestDatabase {
   /** As the server logs in. */

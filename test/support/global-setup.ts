@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
 import type { TestProject } from 'vitest/node'
-import { openDatabase } from '../../src/database/client.ts'
-import { openEmbedded } from '../../src/database/connect.ts'
-import { startEmbedded } from '../../src/database/embedded.ts'
+import { openDatabase } from '../../src/database/connection/client.ts'
+import { startEmbedded } from '../../src/database/embedded/embedded-postgres.ts'
+import { openEmbedded } from '../../src/database/opening/connect.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {

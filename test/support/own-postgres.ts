@@ -3,9 +3,9 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
-import { type Database, openDatabase } from '../../src/database/client.ts'
-import { openEmbedded } from '../../src/database/connect.ts'
-import { type EmbeddedPostgres, startEmbedded } from '../../src/database/embedded.ts'
+import { type Database, openDatabase } from '../../src/database/connection/client.ts'
+import { type EmbeddedPostgres, startEmbedded } from '../../src/database/embedded/embedded-postgres.ts'
+import { openEmbedded } from '../../src/database/opening/connect.ts'
 
 const TEMPLATE = 'strongroom_template'
 

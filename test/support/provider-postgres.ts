@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
 import postgres from 'postgres'
-import { startEmbedded } from '../../src/database/embedded.ts'
+import { startEmbedded } from '../../src/database/embedded/embedded-postgres.ts'
 import { DEBIAN_POSTGRES, hasDebianPostgres, startDebianPostgres } from './debian-postgres.ts'
 
 /** A cluster in which nobody has made our roles, as a provider gives it. */

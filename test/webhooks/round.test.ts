@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import type { StorageEvent } from '../../src/database/events.ts'
+import type { StorageEvent } from '../../src/database/queries/events.ts'
 import { placesOf } from '../../src/events/event.ts'
 import { type Fate, inOrder } from '../../src/events/webhooks/in-order.ts'
 import { Round } from '../../src/events/webhooks/round.ts'

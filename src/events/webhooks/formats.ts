@@ -1,5 +1,5 @@
-import type { StorageEvent } from '../../database/events.ts'
-import type { WebhookRow } from '../../database/webhooks.ts'
+import type { StorageEvent } from '../../database/queries/events.ts'
+import type { WebhookRow } from '../../database/queries/webhooks.ts'
 import type { WebhookMessage } from './message.ts'
 import { standardMessage } from './standard-format.ts'
 import { type Origin, supabaseMessages } from './supabase-format.ts'

@@ -1,5 +1,5 @@
-import type { StorageEvent } from '../../database/events.ts'
-import type { PendingDelivery } from '../../database/webhook-deliveries.ts'
+import type { StorageEvent } from '../../database/queries/events.ts'
+import type { PendingDelivery } from '../../database/queries/webhook-deliveries.ts'
 import { placesOf } from '../event.ts'
 import type { Fate } from './in-order.ts'
 

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import type { WebhookValues } from '../../config/webhook-fields.ts'
 import { webhookIdentity } from '../../config/webhooks.ts'
 import { asService } from '../../database/as-caller.ts'
-import type { Database } from '../../database/client.ts'
-import { orderEvents } from '../../database/events.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { orderEvents } from '../../database/queries/events.ts'
 import {
   deleteWebhook,
   insertWebhook,
@@ -11,7 +11,7 @@ import {
   lockWebhooks,
   updateWebhook,
   type WebhookRow,
-} from '../../database/webhooks.ts'
+} from '../../database/queries/webhooks.ts'
 
 /**
  * Makes the rows of STORAGE_WEBHOOKS equal to what it says now. A webhook of the same url, bucket and format stays the

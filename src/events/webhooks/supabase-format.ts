@@ -1,4 +1,4 @@
-import type { StorageEvent } from '../../database/events.ts'
+import type { StorageEvent } from '../../database/queries/events.ts'
 import { messageId } from '../event.ts'
 import type { WebhookMessage } from './message.ts'
 

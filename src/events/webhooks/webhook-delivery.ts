@@ -1,8 +1,12 @@
 import type { Logger } from 'pino'
-import type { Database } from '../../database/client.ts'
-import type { StorageEvent } from '../../database/events.ts'
-import { pendingDeliveries, settleRound, type UnfinishedDelivery } from '../../database/webhook-deliveries.ts'
-import type { WebhookRow } from '../../database/webhooks.ts'
+import type { Database } from '../../database/connection/client.ts'
+import type { StorageEvent } from '../../database/queries/events.ts'
+import {
+  pendingDeliveries,
+  settleRound,
+  type UnfinishedDelivery,
+} from '../../database/queries/webhook-deliveries.ts'
+import type { WebhookRow } from '../../database/queries/webhooks.ts'
 import { type EventFilter, matches } from '../event-filter.ts'
 import type { Outbox } from '../outbox.ts'
 import { backOff } from './back-off.ts'

@@ -1,4 +1,4 @@
-import { sinkName, type WebhookRow, webhookPosition } from '../../database/webhooks.ts'
+import { sinkName, type WebhookRow, webhookPosition } from '../../database/queries/webhooks.ts'
 import type { Sink } from '../sink.ts'
 import type { WebhookDeliveryOptions } from './webhook-delivery.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { asService } from '../../database/as-caller.ts'
-import { listWebhooks, type WebhookRow } from '../../database/webhooks.ts'
+import { listWebhooks, type WebhookRow } from '../../database/queries/webhooks.ts'
 import { type RunningSink, runSink } from '../sink.ts'
 import { HostLookup } from './host-lookup.ts'
 import type { WebhookDeliveryOptions } from './webhook-delivery.ts'

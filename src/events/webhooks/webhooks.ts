@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { type WebhookValues, webhookContradiction } from '../../config/webhook-fields.ts'
 import { asService, type Caller } from '../../database/as-caller.ts'
-import type { Database } from '../../database/client.ts'
-import type { Transaction } from '../../database/transaction.ts'
+import type { Database } from '../../database/connection/client.ts'
+import type { Transaction } from '../../database/connection/transaction.ts'
 import {
   type DeadLetter,
   deadLetters,
   deleteDeadLetter,
   replayDeadLetters,
-} from '../../database/webhook-deliveries.ts'
+} from '../../database/queries/webhook-deliveries.ts'
 import {
   deleteWebhook,
   findWebhook,
@@ -19,7 +19,7 @@ import {
   type WebhookBacklog,
   type WebhookRow,
   webhookBacklogs,
-} from '../../database/webhooks.ts'
+} from '../../database/queries/webhooks.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Outbox } from '../outbox.ts'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Claimant, StorageEvent } from '../../database/events.ts'
+import type { Claimant, StorageEvent } from '../../database/queries/events.ts'
 import type { Gap, Subscriber } from '../../events/batch.ts'
 import { EVENTS_LOST } from '../../events/event.ts'
 import { matches } from '../../events/event-filter.ts'

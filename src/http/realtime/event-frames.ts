@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { StorageEvent } from '../../database/events.ts'
+import type { StorageEvent } from '../../database/queries/events.ts'
 import { eventJson } from '../../events/event.ts'
 import { encodeAround, type Version } from './frames.ts'
 import { type ChangesGroup, changeData } from './postgres-changes.ts'

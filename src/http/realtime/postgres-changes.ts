@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventRecord, StorageEvent } from '../../database/events.ts'
+import type { EventRecord, StorageEvent } from '../../database/queries/events.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { EventType } from '../../model/event-types.ts'
 import { COLUMNS, type RecordFilter } from './postgres-filter.ts'

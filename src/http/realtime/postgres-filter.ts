@@ -1,4 +1,4 @@
-import type { EventRecord } from '../../database/events.ts'
+import type { EventRecord } from '../../database/queries/events.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** The columns of `storage.objects` that an event's record has, with PostgreSQL's names of their types. */

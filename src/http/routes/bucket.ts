@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { BucketRow, BucketStats } from '../../database/buckets.ts'
+import type { BucketRow, BucketStats } from '../../database/queries/buckets.ts'
 import { BUCKET_POLICIES } from '../../database/schema.ts'
 import { bucketValidators } from '../../storage/bucket.ts'
 import type { BucketRequest } from '../../storage/bucket-storage.ts'

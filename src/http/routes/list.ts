@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { ListEntry } from '../../database/listing.ts'
+import type { ListEntry } from '../../database/queries/listing.ts'
 import { askerOf, requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
 import { jsonReader } from '../json-body.ts'

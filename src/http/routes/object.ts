@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Caller } from '../../database/as-caller.ts'
-import type { Access } from '../../database/objects.ts'
+import type { Access } from '../../database/queries/objects.ts'
 import { parseContentType } from '../../storage/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../caller.ts'
 import { refuseCondition, writeCondition } from '../conditionals.ts'

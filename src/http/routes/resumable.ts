@@ -1,6 +1,6 @@
 import { type Handler, Hono } from 'hono'
 import type { Logger } from 'pino'
-import type { UploadAddress } from '../../database/resumable-uploads.ts'
+import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable-uploads.ts'
 import type { Piece } from '../../storage/upload-pieces.ts'

@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { webhookFields } from '../../config/webhook-fields.ts'
-import type { DeadLetter } from '../../database/webhook-deliveries.ts'
+import type { DeadLetter } from '../../database/queries/webhook-deliveries.ts'
 import { eventJson } from '../../events/event.ts'
 import type { WebhookRequest, WebhookState } from '../../events/webhooks/webhooks.ts'
 import { requireCaller } from '../caller.ts'

@@ -1,4 +1,4 @@
-import type { UploadAddress } from '../../database/resumable-uploads.ts'
+import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import { fromBase64url } from '../../lib/base64url.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'

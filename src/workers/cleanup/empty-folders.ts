@@ -1,4 +1,4 @@
-import { bucketsWithFolders, noteFoldersRemoved } from '../../database/drift.ts'
+import { bucketsWithFolders, noteFoldersRemoved } from '../../database/queries/drift.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many deleted buckets one pass looks at. */

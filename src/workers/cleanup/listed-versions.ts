@@ -1,5 +1,5 @@
-import { type DueRemoval, dueRemovals, giveUpUploads, staleUploads } from '../../database/drift.ts'
-import { strikeRemovals } from '../../database/objects.ts'
+import { type DueRemoval, dueRemovals, giveUpUploads, staleUploads } from '../../database/queries/drift.ts'
+import { strikeRemovals } from '../../database/queries/objects.ts'
 import { removeBytes } from '../../storage/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 

@@ -5,7 +5,7 @@ import {
   type ObjectToCheck,
   objectsAfter,
   setQuarantine,
-} from '../../database/drift.ts'
+} from '../../database/queries/drift.ts'
 import { inParallel } from '../../lib/in-parallel.ts'
 import { removeBytes } from '../../storage/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
-import type { Database } from '../../database/client.ts'
-import type { Scope } from '../../database/drift.ts'
+import type { Database } from '../../database/connection/client.ts'
+import type { Scope } from '../../database/queries/drift.ts'
 import { GentlePace } from '../pace.ts'
 
 /** The kinds of repairs, in the order in which a pass makes them, with what the log says of each. */

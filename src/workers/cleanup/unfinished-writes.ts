@@ -1,5 +1,5 @@
 import type { Unfinished } from '../../backend/backend.ts'
-import { beingWritten, bucketUid, knownBuckets, unnamedVersions } from '../../database/drift.ts'
+import { beingWritten, bucketUid, knownBuckets, unnamedVersions } from '../../database/queries/drift.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many are asked about at once. */

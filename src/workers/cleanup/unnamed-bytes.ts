@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Location, Stored } from '../../backend/backend.ts'
-import { bucketUid, isPast, knownBuckets, transactionHorizon, unnamedVersions } from '../../database/drift.ts'
+import {
+  bucketUid,
+  isPast,
+  knownBuckets,
+  transactionHorizon,
+  unnamedVersions,
+} from '../../database/queries/drift.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many files are asked about at once. */

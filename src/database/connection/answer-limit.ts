@@ -1,0 +1,101 @@
+import type postgres from 'postgres'
+import { StorageError } from '../../model/errors.ts'
+import { asDriverQuery, type DriverQuery } from './driver-query.ts'
+
+/** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */
+const MOST_ABANDONED = 100
+
+/**
+ * Limits how long each statement of a pool, and each beginning and end of a transaction, may take, the wait for a
+ * connection included. PostgreSQL ends what takes long by itself (`statement_timeout`); this is for one that accepts and
+ * never answers, or a network that swallows everything. Then nobody waits without end, and nothing piles up in the
+ * driver, whose queue has no limit of its own.
+ *
+ * What is late is DatabaseUnavailable. It may have been carried out: nobody knows, as when a connection is lost.
+ */
+export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
+  const { begin, unsafe } = sql
+  let abandoned = 0
+
+  /** @param onLate what to do with one that is late besides */
+  function limited<T>(given: T, onLate: (query: DriverQuery) => void): T {
+    const query = asDriverQuery(given)
+    if (!query) return given
+    const { handler, resolve, reject } = query
+    let timer: NodeJS.Timeout | undefined
+    query.handler = (self) => {
+      timer = setTimeout(() => {
+        reject(noAnswer())
+        onLate(query)
+      }, limitMs)
+      handler(self)
+    }
+    query.resolve = (rows) => {
+      clearTimeout(timer)
+      resolve(rows)
+    }
+    query.reject = (error) => {
+      clearTimeout(timer)
+      reject(error)
+    }
+    return given
+  }
+
+  function limitedBegin<T>(work: (tx: postgres.TransactionSql) => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (abandoned >= MOST_ABANDONED) throw noAnswer()
+      let isLate = false
+      let isOver = false // before `work` has ended, when the connection was lost
+      let timer: NodeJS.Timeout | undefined
+      const onLate = () => {
+        if (isLate || isOver) return
+        isLate = true
+        abandoned++
+        reject(noAnswer())
+      }
+      const wait = () => {
+        if (!isLate && !isOver) timer = setTimeout(onLate, limitMs)
+      }
+      const onOver = () => {
+        isOver = true
+        clearTimeout(timer)
+        if (isLate) abandoned--
+      }
+      wait()
+      const running = begin(async (tx) => {
+        clearTimeout(timer)
+        if (isLate) throw noAnswer() // nobody would hear what comes of it
+        const { unsafe } = tx
+        // Not cancelled: what waits behind it would wait for ever.
+        const limitedTx = Object.assign(
+          (...args: Parameters<typeof tx>) => limited(tx(...args), onLate),
+          tx,
+          {
+            unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), onLate),
+          },
+        ) as unknown as postgres.TransactionSql // the same but for these
+        try {
+          return await work(limitedTx)
+        } finally {
+          wait() // for its end
+        }
+      }) as Promise<T>
+      running.then(resolve, reject).finally(onOver)
+    })
+  }
+
+  const query = (...args: Parameters<typeof sql>) => limited(sql(...args), forget)
+  return Object.assign(query, sql, {
+    begin: limitedBegin,
+    unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), forget),
+  }) as unknown as postgres.Sql // the same but for these
+}
+
+/** Takes it out of the driver's queue, if it still waits there for a connection. */
+function forget(query: DriverQuery): void {
+  if (query.state === null) query.cancel()
+}
+
+function noAnswer(): StorageError {
+  return new StorageError('DatabaseUnavailable', { message: 'The database does not answer; try again soon' })
+}

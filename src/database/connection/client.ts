@@ -1,0 +1,140 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type postgres from 'postgres'
+import { StorageError } from '../../model/errors.ts'
+import { type ConnectionOptions, connectTo } from './connection.ts'
+import { HotReads } from './hot-reads.ts'
+import { NoSessionError, PoolerError } from './kept-session.ts'
+import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
+import { fromPostgres } from './postgres-error.ts'
+import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
+import { selfContained } from './self-contained.ts'
+import { openSession, type Session } from './session.ts'
+import { takeTurn } from './turns.ts'
+
+/** The pool and Drizzle over it. Reads go through `sql`, writes through Drizzle transactions (design §10). */
+export interface Database {
+  place: DatabasePlace
+  sql: postgres.Sql
+  /** For questions that find one row by its key. */
+  hot: HotReads
+  /** For lists and statistics, which may have much to read. */
+  questions: Questions
+  drizzle: PostgresJsDatabase
+  /**
+   * Runs `work` while this process has the turn of that name, on a connection of its own that is not of the pool.
+   * Returns null when another session has the turn, at once or after `waiting`.
+   *
+   * The turn is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
+   *
+   * @throws DatabaseUnavailable, the reason of `waiting.signal`
+   */
+  exclusively<T>(
+    turn: string,
+    work: (lost: AbortSignal) => Promise<T>,
+    waiting?: TurnWaiting,
+  ): Promise<T | null>
+  /**
+   * Opens a connection that is not of the pool, for what lives as long as a session does.
+   *
+   * @param onNotify hears what NOTIFY sends to the channels that the session listens to
+   * @throws DatabaseUnavailable
+   */
+  openSession(onNotify?: (channel: string, payload: string) => void): Promise<Session>
+  close(): Promise<void>
+}
+
+/** How to wait for a turn that another session has. Who waits is the next to get it. */
+export interface TurnWaiting {
+  /** In milliseconds. */
+  limitMs: number
+  signal?: AbortSignal | undefined
+}
+
+/** Connections that hot reads have for themselves, at most; they begin with half of what a pool has beyond four. */
+const FOR_HOT_READS = 4
+
+/** How often a session that waits asks for its turn. In milliseconds. */
+const TURN_RETRY_MS = 50
+
+export interface DatabaseOptions {
+  /** Most connections, without sessions and those for questions. Fewer where the place has no more room. */
+  connections: number
+  /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
+  timeoutMs?: number
+  /** How long the database may work on a question, in milliseconds. */
+  questionMs?: number
+  /** A pooler has come in between, or does its work in another way, so that sessions are not kept. Called once. */
+  onPooler?: (error: PoolerError) => void
+}
+
+const DEFAULT_QUESTION_MS = 5000
+
+/** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
+export function openDatabase(
+  at: DatabaseAddress | DatabasePlace,
+  { connections: wanted, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onPooler }: DatabaseOptions,
+): Database {
+  const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
+  const { isPooler } = place.transactions
+  const connections = Math.min(wanted, place.room?.pool ?? wanted)
+  const connect = (options: ConnectionOptions) => {
+    const given = { ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
+    const sql = connectTo(place.transactions, given)
+    return isPooler ? selfContained(sql, given) : sql
+  }
+  // What hot reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
+  const forHotReads = isPooler ? 0 : Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
+  const sql = connect({ max: connections - forHotReads })
+  const hot = new HotReads(
+    Array.from({ length: forHotReads }, () => connect({ max: 1 })),
+    sql,
+  )
+  const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () =>
+    connect({ max: 1, statementTimeoutMs: questionMs }),
+  )
+  const questions = new Questions(
+    forQuestions.map((client) => ({ sql: client, drizzle: drizzle(client) })),
+    questionMs,
+  )
+  let tell = onPooler
+  const open: Database['openSession'] = async (onNotify) => {
+    try {
+      return await openSession(place.sessions, { timeoutMs, onNotify })
+    } catch (error) {
+      if (error instanceof PoolerError) {
+        tell?.(error)
+        tell = undefined // once is enough
+      }
+      if (error instanceof PoolerError || error instanceof NoSessionError) {
+        throw new StorageError('DatabaseUnavailable', { cause: error })
+      }
+      throw fromPostgres(error)
+    }
+  }
+  return {
+    place,
+    sql,
+    hot,
+    questions,
+    drizzle: drizzle(sql),
+    openSession: open,
+    exclusively: async (turn, work, waiting) => {
+      const session = await open()
+      const giveUpAt = performance.now() + (waiting?.limitMs ?? 0)
+      try {
+        while (!(await takeTurn(session.sql, turn, waiting !== undefined))) {
+          if (performance.now() >= giveUpAt) return null
+          await delay(TURN_RETRY_MS)
+          waiting?.signal?.throwIfAborted()
+        }
+        return await work(session.lost)
+      } finally {
+        await session.close()
+      }
+    },
+    close: async () => {
+      await Promise.all([sql.end({ timeout: 5 }), hot.close({ timeout: 5 }), questions.close({ timeout: 5 })])
+    },
+  }
+}

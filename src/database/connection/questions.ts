@@ -1,0 +1,72 @@
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type postgres from 'postgres'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import { FairQueue } from '../../model/fair-queue.ts'
+
+/** Where a question is asked. */
+export interface QuestionConnection {
+  sql: postgres.Sql
+  drizzle: PostgresJsDatabase
+}
+
+/** At once, of all askers and of each: one alone must not keep the others waiting. */
+export const QUESTIONS_AT_ONCE = 4
+const EACH_AT_ONCE = 3
+
+/** Of one asker on one connection, one behind the other: quick ones cost less so, and two slow ones are a long turn. */
+const DEPTH = 2
+
+/** Those that wait for a connection, of all askers and of each. */
+const WAITING = 2000
+const EACH_WAITING = 500
+
+/**
+ * Questions of which the caller chooses how much has to be read: lists and statistics. They have connections of their
+ * own, so that nothing else ever waits behind one, and little time.
+ */
+export class Questions {
+  readonly #connections: QuestionConnection[]
+  readonly #timeoutMs: number
+  readonly #turns: FairQueue<QuestionConnection>
+
+  /**
+   * @param connections clients of one connection each, which connect when they are first used
+   * @param timeoutMs after which their own limit ends a question
+   */
+  constructor(connections: QuestionConnection[], timeoutMs: number) {
+    this.#connections = connections
+    this.#timeoutMs = timeoutMs
+    this.#turns = new FairQueue(connections, {
+      placesEach: EACH_AT_ONCE,
+      depth: DEPTH,
+      waiting: WAITING,
+      waitingEach: EACH_WAITING,
+      waitMs: DEPTH * timeoutMs, // as long as the turn before may be
+    })
+  }
+
+  /**
+   * @param asker whose turn it takes
+   * @throws TooManyQuestions, DatabaseTimeout
+   */
+  async ask<T>(asker: string, question: (connection: QuestionConnection) => Promise<T>): Promise<T> {
+    return this.#turns.during(asker, async (connection) => {
+      try {
+        return await question(connection)
+      } catch (error) {
+        throw hasCode(error, 'DatabaseTimeout') ? this.#tooLong(error) : error
+      }
+    })
+  }
+
+  #tooLong(cause: StorageError): StorageError {
+    const message =
+      `This has to read too much: it was ended after ${this.#timeoutMs / 1000} seconds (STORAGE_LIST_TIMEOUT). ` +
+      'Ask for less, such as for a folder, or by name'
+    return new StorageError('DatabaseTimeout', { message, cause })
+  }
+
+  async close(options: { timeout: number }): Promise<void> {
+    await Promise.all(this.#connections.map(({ sql }) => sql.end(options)))
+  }
+}

@@ -1,0 +1,47 @@
+import type postgres from 'postgres'
+import { together } from '../../lib/together.ts'
+import { type ConnectionOptions, sessionSettings } from './connection.ts'
+import { asDriverQuery } from './driver-query.ts'
+
+/**
+ * Makes each statement of a pool a transaction, and each transaction one that needs nothing of its session, which may be
+ * another one every time, and everybody's: a pooler is behind it (decision 0029). For a pool that prepares nothing.
+ *
+ * Nothing is sent on a connection behind the end of a transaction before that has come: PgBouncer 1.18 gives the
+ * session away at the first end, and what was sent behind it goes into somebody else's.
+ */
+export function selfContained(
+  sql: postgres.Sql,
+  options: Pick<ConnectionOptions, 'statementTimeoutMs'>,
+): postgres.Sql {
+  const { begin, unsafe } = sql
+  const settings = sessionSettings('local', options)
+
+  const beginWithSettings = <T>(work: (tx: postgres.TransactionSql) => Promise<T>) =>
+    begin(async (tx) => {
+      const working = async () => work(tx) // what it throws at once is a rejection, too
+      const [, result] = await together(tx.unsafe(settings).execute(), working())
+      return result
+    })
+
+  /** @param repeat the same statement, in a transaction */
+  function alone<T>(given: T, repeat: (tx: postgres.TransactionSql) => T): T {
+    const query = asDriverQuery(given)
+    if (query) {
+      query.handler = () => {
+        beginWithSettings(async (tx) => {
+          const repeated = repeat(tx)
+          Object.assign(repeated as object, { isRaw: query.isRaw })
+          return repeated
+        }).then(query.resolve, query.reject)
+      }
+    }
+    return given
+  }
+
+  const query = (...args: Parameters<typeof sql>) => alone(sql(...args), (tx) => tx(...args))
+  return Object.assign(query, sql, {
+    begin: beginWithSettings,
+    unsafe: (...args: Parameters<typeof unsafe>) => alone(unsafe(...args), (tx) => tx.unsafe(...args)),
+  }) as unknown as postgres.Sql // the same but for these
+}

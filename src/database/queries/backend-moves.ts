@@ -1,0 +1,86 @@
+import { sql } from 'drizzle-orm'
+import { UUID } from '../../lib/uuid.ts'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { textArray } from '../connection/row-values.ts'
+
+/** From which backend to which, by their names in the settings. */
+export interface Direction {
+  source: string
+  target: string
+}
+
+/**
+ * How far the move of all bytes to another backend has come. A pass goes through the objects by id, so that it can go
+ * on where it was interrupted; one pass after another, until one finds nothing to copy.
+ */
+export interface MoveState {
+  /** The last object that is done in this pass; null before the first. */
+  position: string | null
+  /** How many objects there were when the pass began. */
+  total: number
+  totalBytes: number
+  /** Of these, how many the pass has done: copied, found there, or found not to be copyable. */
+  done: number
+  doneBytes: number
+  /** What all passes have copied. */
+  copied: number
+  copiedBytes: number
+  isFinished: boolean
+}
+
+/** The move that is under way, or the last one; null if there was none. */
+export async function findMove(database: Database, { source, target }: Direction): Promise<MoveState | null> {
+  const rows = await asService(database, (tx) =>
+    tx.execute(sql`
+      select position, total::float8, total_bytes::float8 as "totalBytes", done::float8,
+        done_bytes::float8 as "doneBytes", copied::float8, copied_bytes::float8 as "copiedBytes",
+        finished_at is not null as "isFinished"
+      from storage.moves where source = ${source} and target = ${target}`),
+  )
+  return (rows[0] as MoveState | undefined) ?? null
+}
+
+/** Begins a move with its first pass, in the place of the last move; or the next pass of the one under way. */
+export async function beginPass(
+  database: Database,
+  { source, target }: Direction,
+  { isFirst }: { isFirst: boolean },
+): Promise<MoveState> {
+  const anew = sql`, started_at = now(), copied = 0, copied_bytes = 0`
+  await asService(database, (tx) =>
+    tx.execute(sql`
+      insert into storage.moves (source, target, total, total_bytes)
+      select ${source}, ${target}, count(*), coalesce(sum(
+          case when jsonb_typeof(metadata -> 'size') = 'number' then (metadata ->> 'size')::numeric end), 0)
+      from storage.objects where version ~ ${UUID.source}
+      on conflict (source, target) do update set position = null, total = excluded.total,
+        total_bytes = excluded.total_bytes, done = 0, done_bytes = 0, finished_at = null${isFirst ? anew : sql``}`),
+  )
+  const begun = await findMove(database, { source, target })
+  if (!begun) throw new Error('a move that was begun is not there')
+  return begun
+}
+
+/** Keeps how far a move has come. */
+export async function saveMove(
+  database: Database,
+  { source, target }: Direction,
+  state: MoveState,
+): Promise<void> {
+  await asService(database, (tx) =>
+    tx.execute(sql`
+      update storage.moves set position = ${state.position}, done = ${state.done}, done_bytes = ${state.doneBytes},
+        copied = ${state.copied}, copied_bytes = ${state.copiedBytes},
+        finished_at = ${state.isFinished ? sql`now()` : sql`null`}
+      where source = ${source} and target = ${target}`),
+  )
+}
+
+/** Which of these versions a row names. */
+export async function namedVersions(database: Database, versions: string[]): Promise<Set<string>> {
+  const rows = await asService(database, (tx) =>
+    tx.execute(sql`select version from storage.objects where version = any (${textArray(versions)})`),
+  )
+  return new Set((rows as unknown as { version: string }[]).map(({ version }) => version))
+}

@@ -1,0 +1,188 @@
+import { asc, desc, eq, sql } from 'drizzle-orm'
+import { asUuid } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { inOurErrors } from '../connection/postgres-error.ts'
+import { textArray } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
+import type { Transaction } from '../connection/transaction.ts'
+import { buckets, objects } from '../schema.ts'
+
+export type BucketRow = typeof buckets.$inferSelect
+
+/** What object operations need to know of a bucket. */
+export interface BucketSettings {
+  /** The bucket's part of every location of bytes. */
+  uid: string
+  /** In bytes; null means the global limit. */
+  fileSizeLimit: number | null
+  /** Null allows everything. */
+  allowedMimeTypes: string[] | null
+}
+
+/**
+ * A bucket's settings, past RLS: object operations need no policy on buckets (contract §7.7). Asked anew each
+ * time, so a change on any server holds at once.
+ */
+export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
+  const [row] = await inOurErrors(
+    database.hot.ask((sql) => sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`),
+  )
+  if (!row) return null
+  return {
+    uid: row.uid,
+    fileSizeLimit: row.file_size_limit === null ? null : Number(row.file_size_limit),
+    allowedMimeTypes: row.allowed_mime_types,
+  }
+}
+
+/** Whether there is any bucket, whoever may see it. */
+export async function hasBuckets(database: Database): Promise<boolean> {
+  const [row] = await asService(database, (tx) =>
+    tx.execute<{ there: boolean }>(sql`select exists (select from storage.buckets) as there`),
+  )
+  return row?.there ?? false
+}
+
+/** Which of these buckets are there and public. @throws DatabaseUnavailable */
+export async function stillPublic(database: Database, ids: string[]): Promise<Set<string>> {
+  const rows = await inOurErrors(
+    database.sql<{ id: string }[]>`select storage.still_public(${ids}::text[]) as id`,
+  )
+  return new Set(rows.map(({ id }) => id))
+}
+
+interface SettingsRow {
+  uid: string
+  file_size_limit: string | null
+  allowed_mime_types: string[] | null
+}
+
+export interface NewBucket {
+  id: string
+  name: string
+  ownerId: string | null
+  policy: BucketRow['policy']
+  fileSizeLimit: number | null
+  allowedMimeTypes: string[] | null
+  type: BucketRow['type']
+  versioningStatus: string
+}
+
+/**
+ * Makes a bucket. Asks for nothing back, since that would need a SELECT policy.
+ *
+ * @throws ResourceAlreadyExists, SkippedByTrigger
+ */
+export async function insertBucket(tx: Transaction, bucket: NewBucket): Promise<void> {
+  const inserted = await tx.insert(buckets).values({ ...bucket, owner: asUuid(bucket.ownerId) })
+  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
+}
+
+/** The bucket, if the transaction's role may see it. */
+export async function findBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.select().from(buckets).where(eq(buckets.id, id))
+  return row ?? null
+}
+
+/** Whether the bucket of this name is this one, as far as the transaction's role sees. */
+export async function isBucket(tx: Transaction, id: string, uid: string): Promise<boolean> {
+  return (await IS_BUCKET.run(tx, { id, uid })).length > 0
+}
+
+const IS_BUCKET = new Statement<{ id: string; uid: string }, Record<string, never>>(
+  'is_bucket',
+  sql`select from ${buckets} where id = ${sql.placeholder('id')} and uid = ${sql.placeholder('uid')}`,
+)
+
+/** The same, which stays as it is to the transaction's end. Needs SELECT and UPDATE policies. */
+export async function lockBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.select().from(buckets).where(eq(buckets.id, id)).for('update')
+  return row ?? null
+}
+
+export interface BucketListQuery {
+  limit: number | undefined
+  offset: number
+  column: 'id' | 'name' | 'created_at' | 'updated_at' | undefined
+  order: 'asc' | 'desc'
+  /** Any part of the name, case ignored. */
+  search: string | undefined
+}
+
+const SORT_COLUMNS = {
+  id: buckets.id,
+  name: buckets.name,
+  created_at: buckets.createdAt,
+  updated_at: buckets.updatedAt,
+}
+
+/** The buckets that the transaction's role may see (contract §2.4). */
+export async function listBuckets(tx: Transaction, query: BucketListQuery): Promise<BucketRow[]> {
+  const direction = query.order === 'desc' ? desc : asc
+  let found = tx
+    .select()
+    .from(buckets)
+    .where(
+      query.search === undefined
+        ? undefined
+        : sql`position(lower(${query.search}) in lower(${buckets.name})) > 0`,
+    )
+    .offset(query.offset)
+    .$dynamic()
+  if (query.column !== undefined)
+    found = found.orderBy(direction(SORT_COLUMNS[query.column]), asc(buckets.id))
+  if (query.limit !== undefined) found = found.limit(query.limit)
+  return await found
+}
+
+export interface BucketChanges {
+  policy?: BucketRow['policy']
+  fileSizeLimit?: number | null
+  allowedMimeTypes?: string[] | null
+  public?: boolean
+}
+
+/** Changes what is given. Returns whether the policies let it. */
+export async function updateBucket(tx: Transaction, id: string, changes: BucketChanges): Promise<boolean> {
+  const changed = { ...changes, updatedAt: sql`now()` }
+  const rows = await tx.update(buckets).set(changed).where(eq(buckets.id, id)).returning({ id: buckets.id })
+  return rows.length > 0
+}
+
+/** Deletes an empty bucket. Returns it if the policies let it. @throws BucketReference when not empty */
+export async function deleteBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.delete(buckets).where(eq(buckets.id, id)).returning()
+  return row ?? null
+}
+
+/** Whether the bucket holds any object, as far as the transaction's role sees. */
+export async function bucketHasObjects(tx: Transaction, id: string): Promise<boolean> {
+  const rows = await tx.select({ id: objects.id }).from(objects).where(eq(objects.bucketId, id)).limit(1)
+  return rows.length > 0
+}
+
+export interface BucketStats {
+  fileCount: number
+  /** In bytes. */
+  totalSize: number
+}
+
+/** Counts the objects of each of these buckets. Reads every row of theirs. */
+export async function bucketStats(tx: Transaction, ids: string[]): Promise<Map<string, BucketStats>> {
+  const rows = await tx
+    .select({
+      id: objects.bucketId,
+      count: sql<string>`count(*)`,
+      // Rows that plain SQL made may hold anything here.
+      size: sql<string>`coalesce(sum(case jsonb_typeof(${objects.metadata} -> 'size')
+        when 'number' then (${objects.metadata} ->> 'size')::numeric end), 0)`,
+    })
+    .from(objects)
+    .where(sql`${objects.bucketId} = any (${textArray(ids)})`)
+    .groupBy(objects.bucketId)
+  return new Map(
+    rows.map((row) => [row.id ?? '', { fileCount: Number(row.count), totalSize: Number(row.size) }] as const),
+  )
+}

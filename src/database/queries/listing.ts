@@ -1,0 +1,98 @@
+import { actAsArguments, type Caller } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { inOurErrors } from '../connection/postgres-error.ts'
+import { dateOrNull } from '../connection/row-dates.ts'
+import type { SystemMetadata } from '../schema.ts'
+
+/** A file or a folder of a list. A folder has a name alone. */
+export interface ListEntry {
+  name: string
+  isFolder: boolean
+  id: string | null
+  updatedAt: Date | null
+  createdAt: Date | null
+  lastAccessedAt: Date | null
+  /** The times in full, as PostgreSQL prints them: a `Date` knows milliseconds. */
+  exact: { updatedAt: string | null; createdAt: string | null }
+  metadata: SystemMetadata | null
+}
+
+export interface FolderQuery {
+  bucketId: string
+  /** '' or with a slash at the end. */
+  folder: string
+  /** What names after the folder begin with. */
+  search: string
+  limit: number
+  offset: number
+  column: 'name' | 'updated_at' | 'created_at' | 'last_accessed_at'
+  order: 'asc' | 'desc'
+  /** Whether case counts for the folder, and for those in it. For the search and the order it never does. */
+  exactFolders: boolean
+}
+
+/** One level of a folder as the caller sees it, names relative to it (contract §3.12; exact folders: decision 0035). */
+export async function listFolder(
+  database: Pick<Database, 'sql'>,
+  caller: Caller,
+  query: FolderQuery,
+): Promise<ListEntry[]> {
+  const { bucketId, folder, search, limit, offset, column, order, exactFolders } = query
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<EntryRow[]>`
+    select *, id is null as is_folder from storage.list_folder_as(${bucketId}, ${folder}, ${search}, ${limit},
+      ${offset}, ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
+      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]}, ${exactFolders})`)
+  return rows.map(asEntry)
+}
+
+export interface PageQuery {
+  bucketId: string
+  prefix: string
+  /** Whether names are folded at the next slash after the prefix. */
+  delimited: boolean
+  limit: number
+  /** The last entry of the page before, by its full name, and by time when that is the order. */
+  after: string | null
+  afterTime: string | null
+  column: 'name' | 'updated_at' | 'created_at'
+  order: 'asc' | 'desc'
+}
+
+/** Full names that begin with a prefix, as far as the caller sees them, case counting (contract §3.13). */
+export async function listPage(
+  database: Pick<Database, 'sql'>,
+  caller: Caller,
+  query: PageQuery,
+): Promise<ListEntry[]> {
+  const { bucketId, prefix, delimited, limit, after, afterTime, column, order } = query
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<EntryRow[]>`
+    select * from storage.list_page_as(${bucketId}, ${prefix}, ${delimited}, ${limit}, ${after}, ${afterTime},
+      ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
+      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  return rows.map(asEntry)
+}
+
+interface EntryRow {
+  name: string
+  is_folder: boolean
+  id: string | null
+  updated_at: string | null
+  created_at: string | null
+  last_accessed_at: string | null
+  metadata: SystemMetadata | null
+}
+
+function asEntry(row: EntryRow): ListEntry {
+  return {
+    name: row.name,
+    isFolder: row.is_folder,
+    id: row.id,
+    updatedAt: dateOrNull(row.updated_at),
+    createdAt: dateOrNull(row.created_at),
+    lastAccessedAt: dateOrNull(row.last_accessed_at),
+    exact: { updatedAt: row.updated_at, createdAt: row.created_at },
+    metadata: row.metadata,
+  }
+}

@@ -1,0 +1,458 @@
+import { and, eq, type SQL, sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import type { Location } from '../../backend/backend.ts'
+import { asUuid } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
+import { actAsArguments, type Caller } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { inOurErrors } from '../connection/postgres-error.ts'
+import { dateOr1970 } from '../connection/row-dates.ts'
+import { textArray } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
+import type { Transaction } from '../connection/transaction.ts'
+import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from '../schema.ts'
+import type { CurrentObject } from './current-object.ts'
+
+/** One object as its row tells it. */
+export interface ObjectRow {
+  id: string
+  bucketId: string
+  name: string
+  /** Null, or any text, for rows that plain SQL made: those have no bytes of ours. */
+  version: string | null
+  /** The uid of the bucket under which the bytes are. */
+  bytesBucket: string
+  ownerId: string | null
+  metadata: SystemMetadata | null
+  userMetadata: UserMetadata | null
+  /** SHA-256, 64 lower-case hexadecimal digits; null for rows that plain SQL made. */
+  checksum: string | null
+  /** What is known to be wrong with the bytes; null is the normal case. */
+  quarantineReason: QuarantineReason | null
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** An object that was found, and what its bucket is. */
+export type FoundObject = ObjectRow & { isPublic: boolean; bucketUid: string }
+
+/** An object to be, with bytes that are stored or about to be. */
+export interface NewObject {
+  bucketId: string
+  name: string
+  version: string
+  bytesBucket: string
+  /** The caller's subject, or null; an overwrite without one keeps the former owner (contract §8). */
+  ownerId: string | null
+  metadata: SystemMetadata
+  userMetadata: UserMetadata | null
+  /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
+  checksum: string | null
+}
+
+/**
+ * `public`: public buckets only, RLS skipped. `signed`: RLS skipped. `caller`: RLS, but a public bucket needs no
+ * policy. `policy`: RLS. (contract §3.4)
+ */
+export type Access = 'public' | 'signed' | 'caller' | 'policy'
+
+/** What is to be read, and by what right. */
+export interface ReadTarget {
+  access: Access
+  bucket: string
+  name: string
+  /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
+  bucketUid?: string | undefined
+}
+
+/**
+ * Finds an object in one round trip.
+ *
+ * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object is absent or
+ *   hidden
+ */
+export async function findObject(
+  database: Database,
+  caller: Caller,
+  { access, bucket: bucketId, name, bucketUid }: ReadTarget,
+): Promise<FoundObject | null | 'noBucket'> {
+  const context = actAsArguments(caller)
+  const [row] = await inOurErrors(
+    database.hot.ask(
+      (sql) => sql<FoundRow[]>`
+        select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
+          ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`,
+    ),
+  )
+  if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
+  if (row.id === null) return null
+  return {
+    id: row.id,
+    bucketId,
+    name,
+    version: row.version,
+    bytesBucket: row.bytes_bucket,
+    ownerId: row.owner_id,
+    metadata: row.metadata,
+    userMetadata: row.user_metadata,
+    checksum: row.checksum,
+    quarantineReason: row.quarantine_reason,
+    isPublic: row.is_public === true,
+    bucketUid: row.bucket_uid,
+    createdAt: dateOr1970(row.created_at),
+    updatedAt: dateOr1970(row.updated_at),
+  }
+}
+
+interface FoundRow {
+  bucket_uid: string
+  id: string | null
+  version: string | null
+  bytes_bucket: string
+  owner_id: string | null
+  metadata: SystemMetadata | null
+  user_metadata: UserMetadata | null
+  checksum: string | null
+  quarantine_reason: QuarantineReason | null
+  is_public: boolean | null
+  created_at: string | null
+  updated_at: string | null
+}
+
+/** What a trial write shows to the policies, before any byte is there (contract §7.7). */
+export interface IntendedWrite {
+  bucketId: string
+  name: string
+  ownerId: string | null
+  metadata: SystemMetadata
+  userMetadata: UserMetadata | null
+  upsert: boolean
+}
+
+/**
+ * Asks the caller's policies whether they allow a write, and, given a location, puts its version on the list of
+ * those being written. One round trip; leaves no object row.
+ *
+ * @throws AccessDenied, ResourceAlreadyExists, BucketReference when the bucket has gone, SkippedByTrigger
+ */
+export async function beginUpload(
+  database: Database,
+  caller: Caller,
+  write: IntendedWrite,
+  location: Location | null,
+): Promise<void> {
+  const context = actAsArguments(caller)
+  await inOurErrors(database.sql`
+    select storage.begin_upload(${location?.version ?? null}, ${location?.bucket ?? null}, ${write.bucketId},
+      ${write.name}, ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)},
+      ${asJson(write.userMetadata)}, ${write.upsert}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]},
+      ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+}
+
+/** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
+export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
+  await TRY_WRITE.run(tx, {
+    ...write,
+    owner: asUuid(write.ownerId),
+    metadata: JSON.stringify(write.metadata),
+    userMetadata: asJson(write.userMetadata),
+  })
+}
+
+const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, never>(
+  'try_write',
+  sql`select storage.trial_write(${sql.join(
+    ['bucketId', 'name', 'owner', 'ownerId', 'metadata', 'userMetadata', 'upsert'].map((name) =>
+      sql.placeholder(name),
+    ),
+    sql`, `,
+  )})`,
+)
+
+/**
+ * Makes a row. Asks for nothing back, since that would need a SELECT policy (contract §7.7).
+ *
+ * @returns the new row's id
+ * @throws ResourceAlreadyExists, AccessDenied, BucketReference when there is no such bucket, SkippedByTrigger
+ */
+export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
+  const id = crypto.randomUUID()
+  const inserted = await INSERT.run(tx, { id, ...object, owner: asUuid(object.ownerId) })
+  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
+  return id
+}
+
+/** What a row says that its writer did not. */
+export interface Saved {
+  id: string
+  /** An overwrite without a subject keeps the former one. */
+  ownerId: string | null
+  /** Whether there was no row of that name before. */
+  created: boolean
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). @throws SkippedByTrigger */
+export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
+  const [row] = await UPSERT.run(tx, upsertValues(object))
+  if (!row) throw new StorageError('SkippedByTrigger')
+  return asSaved(row)
+}
+
+/**
+ * The same, but replaces a row only if it still is `current`, and none if that is null.
+ *
+ * @returns null when another row is there; a row that is made where `current` has gone is told by `created`
+ */
+export async function upsertObjectOver(
+  tx: Transaction,
+  object: NewObject,
+  current: CurrentObject | null,
+): Promise<Saved | null> {
+  const [row] = await UPSERT_OVER.run(tx, { ...upsertValues(object), mark: current?.mark ?? null })
+  return row ? asSaved(row) : null
+}
+
+function upsertValues(object: NewObject): ObjectValues {
+  return { id: crypto.randomUUID(), ...object, owner: asUuid(object.ownerId) }
+}
+
+function asSaved(row: UpsertedRow): Saved {
+  return {
+    id: row.id,
+    ownerId: row.owner_id,
+    created: row.created,
+    createdAt: dateOr1970(row.created_at),
+    updatedAt: dateOr1970(row.updated_at),
+  }
+}
+
+interface UpsertedRow extends Record<string, unknown> {
+  id: string
+  owner_id: string | null
+  created_at: string | null
+  updated_at: string | null
+  created: boolean
+}
+
+type ObjectValues = Record<keyof NewObject | 'id' | 'owner', unknown>
+
+/** Makes the text of statements, and is connected to nothing. */
+const writer = drizzle.mock()
+
+const insertion = () =>
+  writer.insert(objects).values({
+    id: sql.placeholder('id'),
+    bucketId: sql.placeholder('bucketId'),
+    name: sql.placeholder('name'),
+    version: sql.placeholder('version'),
+    bytesBucket: sql.placeholder('bytesBucket'),
+    owner: sql.placeholder('owner'),
+    ownerId: sql.placeholder('ownerId'),
+    metadata: sql.placeholder('metadata'),
+    userMetadata: sql.placeholder('userMetadata'),
+    checksum: sql.placeholder('checksum'),
+  })
+
+const INSERT = new Statement<ObjectValues, never>('insert_object', insertion())
+
+const upsertion = (setWhere?: SQL) =>
+  insertion()
+    .onConflictDoUpdate({
+      target: [objects.bucketId, objects.name],
+      ...(setWhere && { setWhere }),
+      set: {
+        version: sql`excluded.version`,
+        bytesBucket: sql`excluded.bytes_bucket`,
+        owner: sql`coalesce(excluded.owner, ${objects.owner})`,
+        ownerId: sql`coalesce(excluded.owner_id, ${objects.ownerId})`,
+        metadata: sql`excluded.metadata`,
+        userMetadata: sql`excluded.user_metadata`,
+        checksum: sql`excluded.checksum`,
+      },
+    })
+    .returning({
+      id: objects.id,
+      ownerId: objects.ownerId,
+      createdAt: objects.createdAt,
+      updatedAt: objects.updatedAt,
+      // Only a row that this statement inserted has no deleting transaction.
+      created: sql`xmax = 0`.as('created'),
+    })
+
+const UPSERT = new Statement<ObjectValues, UpsertedRow>('upsert_object', upsertion())
+
+const UPSERT_OVER = new Statement<ObjectValues & { mark: string | null }, UpsertedRow>(
+  'upsert_object_over',
+  upsertion(sql`${objects}.xmin::text = ${sql.placeholder('mark')}`),
+)
+
+/** Gives a visible object another name or bucket. Returns whether the policies let it. */
+export async function renameObject(
+  tx: Transaction,
+  from: { bucketId: string; name: string },
+  to: { bucketId: string; name: string; ownerId: string | null },
+): Promise<boolean> {
+  const rows = await tx
+    .update(objects)
+    .set({
+      bucketId: to.bucketId,
+      name: to.name,
+      ...(to.ownerId === null ? {} : { ownerId: to.ownerId, owner: asUuid(to.ownerId) }),
+    })
+    .where(named(from))
+    .returning({ id: objects.id })
+  return rows.length > 0
+}
+
+/** Deletes what the policies let the caller see and delete, of these names; returns those rows. */
+export function deleteObjects(tx: Transaction, bucketId: string, names: string[]): Promise<DeletedRow[]> {
+  return tx
+    .delete(objects)
+    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
+    .returning(ALL_COLUMNS)
+    .prepare('delete_objects')
+    .execute()
+}
+
+/** The database's clock, which is the one that `created_at` is set by. */
+export async function databaseTime(tx: Transaction): Promise<string> {
+  const [row] = await NOW.run(tx, {})
+  return row?.now ?? ''
+}
+
+const NOW = new Statement<Record<string, never>, { now: string }>('now', sql`select now()::text as now`)
+
+/**
+ * Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names.
+ *
+ * @returns how many it has chosen, and how many of those are there all the same, by a trigger
+ */
+export async function deleteAnyObjects(
+  tx: Transaction,
+  bucketId: string,
+  before: string,
+  limit: number,
+): Promise<{ chosen: number; kept: number }> {
+  const [row] = await tx.execute<{ chosen: number; left: string[] }>(sql`
+    with chosen as (
+      select o.id from ${objects} o
+      where o.bucket_id = ${bucketId} and (o.created_at is null or o.created_at <= ${before})
+      limit ${limit}
+    ),
+    gone as (delete from ${objects} where id in (select id from chosen) returning id)
+    select (select count(*)::int from chosen) as chosen,
+      array(select id::text from chosen except select id::text from gone) as left`)
+  const { chosen = 0, left = [] } = row ?? {}
+  if (left.length === 0) return { chosen, kept: 0 }
+  // Others may have deleted them at the same moment.
+  const kept = await tx.execute(sql`select from ${objects} where id = any (${textArray(left)}::uuid[])`)
+  return { chosen, kept: kept.length }
+}
+
+/** Which of these names the caller may see, each with the uid of its bucket. */
+export async function visibleNames(
+  database: Database,
+  caller: Caller,
+  bucketId: string,
+  names: string[],
+): Promise<Map<string, string>> {
+  const context = actAsArguments(caller)
+  const rows = await inOurErrors(database.sql<{ name: string; bucket_uid: string }[]>`
+    select * from storage.visible_names_as(${bucketId}, ${names}::text[], ${context[0]}, ${context[1]}, ${context[2]},
+      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+  return new Map(rows.map((row) => [row.name, row.bucket_uid]))
+}
+
+/** The id of such a row, as far as the transaction's role sees; null when there is none. */
+export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
+  const [row] = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
+  return row?.id ?? null
+}
+
+/**
+ * Takes a version off the list of those being written, and says which versions this transaction has made
+ * superfluous: their bytes go once it has committed.
+ *
+ * @throws UploadGivenUp when the version is not on the list any more
+ */
+export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
+  return (await FINISH_UPLOAD.run(tx, { version })).map(asLocation)
+}
+
+const FINISH_UPLOAD = new Statement<{ version: string }, RemovalRow>(
+  'finish_upload',
+  sql`select * from storage.finish_upload(${sql.placeholder('version')})`,
+)
+
+/** Which versions this transaction has made superfluous. */
+export async function ownRemovals(tx: Transaction): Promise<Location[]> {
+  return (await OWN_REMOVALS.run(tx, {})).map(asLocation)
+}
+
+const OWN_REMOVALS = new Statement<Record<string, never>, RemovalRow>(
+  'own_removals',
+  sql`select * from storage.own_removals()`,
+)
+
+/** Notes that these versions' bytes are gone. */
+export async function strikeRemovals(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.strike_removals(${versions}::uuid[])`
+}
+
+/** Notes that these versions are still being written. */
+export async function beatUploads(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.beat_uploads(${versions}::uuid[])`
+}
+
+/** Notes that this version will never get a row. */
+export async function strikeUpload(database: Database, version: string): Promise<void> {
+  await database.sql`select storage.strike_upload(${version})`
+}
+
+interface RemovalRow extends Record<string, unknown> {
+  version: string
+  bucket_uid: string
+}
+
+function asLocation(row: RemovalRow): Location {
+  return { bucket: row.bucket_uid, version: row.version }
+}
+
+function named(object: { bucketId: string; name: string }) {
+  return and(eq(objects.bucketId, object.bucketId), eq(objects.name, object.name))
+}
+
+function asJson(value: UserMetadata | null): string | null {
+  return value === null ? null : JSON.stringify(value)
+}
+
+const ALL_COLUMNS = {
+  id: objects.id,
+  bucketId: objects.bucketId,
+  name: objects.name,
+  owner: objects.owner,
+  ownerId: objects.ownerId,
+  version: objects.version,
+  createdAt: objects.createdAt,
+  updatedAt: objects.updatedAt,
+  lastAccessedAt: objects.lastAccessedAt,
+  metadata: objects.metadata,
+  userMetadata: objects.userMetadata,
+}
+
+/** A row as list answers of deletes show it (contract §3.8). */
+export interface DeletedRow {
+  id: string
+  bucketId: string | null
+  name: string | null
+  owner: string | null
+  ownerId: string | null
+  version: string | null
+  createdAt: Date | null
+  updatedAt: Date | null
+  lastAccessedAt: Date | null
+  metadata: SystemMetadata | null
+  userMetadata: UserMetadata | null
+}

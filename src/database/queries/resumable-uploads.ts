@@ -1,0 +1,238 @@
+import { createHash } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import type { Location, Progress } from '../../backend/backend.ts'
+import { asUuid } from '../../lib/uuid.ts'
+import type { WriteCondition } from '../../model/write-condition.ts'
+import { actAsArguments, asService, type Caller } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { inOurErrors } from '../connection/postgres-error.ts'
+import type { UserMetadata } from '../schema.ts'
+import type { BucketSettings } from './buckets.ts'
+import type { IntendedWrite } from './objects.ts'
+
+/** What is remembered for the object: what its row will say, beside its bytes. */
+export interface ResumableContent {
+  /** As sent, or as the name says. */
+  contentType: string
+  /** A whole directive, such as `max-age=3600`. */
+  cacheControl: string
+  userMetadata?: UserMetadata
+  /** What must hold of an object that is there already, when the row is made. */
+  condition?: WriteCondition
+  /** Whether an object of that name may be replaced. Uploads that older servers began do not say. */
+  upsert?: boolean
+}
+
+export interface NewResumableUpload {
+  write: IntendedWrite
+  at: Location
+  isSigned: boolean
+  /** In bytes; null while the client has not said. */
+  length: number | null
+  /** As the client sent it. */
+  uploadMetadata: string
+  content: ResumableContent
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
+  /** The largest length it may have, in bytes. */
+  largest: number
+}
+
+/** How long uploads stay, and how many one share may have. */
+export interface UnfinishedBounds {
+  /** How long one stays after its last piece, in milliseconds. */
+  lifetimeMs: number
+  /** How long, when its share is used up. */
+  idleMs: number
+  uploads: number
+  /** What they say that they will be together. */
+  bytes: number
+}
+
+/** An upload as its row tells it. */
+export interface ResumableUpload {
+  bucketId: string
+  name: string
+  at: Location
+  ownerId: string | null
+  ownerRole: string
+  isSigned: boolean
+  length: number | null
+  progress: Progress
+  uploadMetadata: string
+  content: ResumableContent
+  expiresAt: Date
+  state: 'open' | 'finished' | 'terminated' | 'expired'
+  /** Null when the bucket was deleted meanwhile. */
+  bucket: BucketSettings | null
+}
+
+/** An upload in the hands of one request. */
+export interface TakenUpload {
+  /** Counts the requests that have had it, from 1. */
+  attempt: number
+  length: number | null
+  progress: Progress
+}
+
+/**
+ * Asks the caller's policies whether they allow such an object, and puts the upload on the lists.
+ *
+ * @returns when it expires
+ * @throws AccessDenied, ResourceAlreadyExists, NoSuchBucket, TooManyUnfinished
+ */
+export async function beginResumableUpload(
+  database: Database,
+  caller: Caller,
+  { write, at, isSigned, length, uploadMetadata, content, share, largest }: NewResumableUpload,
+  { lifetimeMs, idleMs, uploads, bytes }: UnfinishedBounds,
+): Promise<Date> {
+  // An index takes no text of any length, and nobody has to read addresses here.
+  const whose = share === null ? null : createHash('sha256').update(share).digest('base64url')
+  const context = actAsArguments(caller)
+  const userMetadata = write.userMetadata && JSON.stringify(write.userMetadata)
+  const [row] = await inOurErrors(database.sql<{ expires_at: string }[]>`
+    select storage.begin_resumable_upload(${at.version}, ${at.bucket}, ${write.bucketId}, ${write.name},
+      ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)}, ${userMetadata}, ${write.upsert},
+      ${isSigned}, ${length}, ${uploadMetadata}, ${JSON.stringify(content)}, ${lifetimeMs},
+      ${whose}, ${largest}, ${uploads}, ${bytes}, ${idleMs},
+      ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]},
+      ${context[7]}, ${context[8]}) as expires_at`)
+  return new Date(row?.expires_at ?? Number.NaN)
+}
+
+/** Null for an id that was never one, or whose upload ended long ago. */
+export async function findResumableUpload(database: Database, id: string): Promise<ResumableUpload | null> {
+  const [row] = await inOurErrors(
+    database.sql<FoundRow[]>`select * from storage.find_resumable_upload(${id})`,
+  )
+  return row ? asResumableUpload(id, row) : null
+}
+
+/** Which upload a request is about, as its URL says. */
+export interface UploadAddress {
+  bucket: string
+  name: string
+  version: string
+}
+
+/**
+ * The same for a caller who goes on with the upload. The policies are asked once more, unless it is somebody else's or
+ * has ended: the caller of this function looks.
+ *
+ * @throws AccessDenied, ResourceAlreadyExists
+ */
+export async function askResumableUpload(
+  database: Database,
+  caller: Caller,
+  { bucket, name, version }: UploadAddress,
+  { isSigned, upsert }: { isSigned: boolean; upsert: boolean },
+): Promise<ResumableUpload | null> {
+  const context = actAsArguments(caller)
+  const [row] = await inOurErrors(database.sql<FoundRow[]>`
+    select * from storage.ask_resumable_upload(${version}, ${bucket}, ${name}, ${isSigned}, ${asUuid(caller.subject)},
+      coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(${version})), ${upsert}),
+      ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]},
+      ${context[6]}, ${context[7]}, ${context[8]})`)
+  return row ? asResumableUpload(version, row) : null
+}
+
+function asResumableUpload(id: string, row: FoundRow): ResumableUpload {
+  return {
+    bucketId: row.bucket_id,
+    name: row.name,
+    at: { bucket: row.bucket_uid, version: id },
+    ownerId: row.owner_id,
+    ownerRole: row.owner_role,
+    isSigned: row.is_signed,
+    length: bytesOrNull(row.upload_length),
+    progress: { offset: Number(row.upload_offset), notes: row.notes },
+    uploadMetadata: row.upload_metadata ?? '',
+    content: row.content,
+    expiresAt: new Date(row.expires_at),
+    state: row.state,
+    bucket: row.has_bucket
+      ? {
+          uid: row.bucket_uid,
+          fileSizeLimit: bytesOrNull(row.file_size_limit),
+          allowedMimeTypes: row.allowed_mime_types,
+        }
+      : null,
+  }
+}
+
+/** Notes how far an upload is. @returns when it expires now; null when another request has it, or it was given up */
+export async function advanceResumableUpload(
+  database: Database,
+  id: string,
+  { attempt, length, progress: { offset, notes } }: TakenUpload,
+  lifetimeMs: number,
+): Promise<Date | null> {
+  const [row] = await inOurErrors(database.sql<{ expires_at: string | null }[]>`
+    select storage.advance_resumable_upload(${id}, ${attempt}, ${length}, ${offset}, ${notes}, ${lifetimeMs})
+      as expires_at`)
+  return row?.expires_at == null ? null : new Date(row.expires_at)
+}
+
+/** Ends an upload for good; its bytes go on the list of removals. @returns false when another request has it */
+export async function terminateResumableUpload(
+  database: Database,
+  id: string,
+  attempt: number,
+): Promise<boolean> {
+  const [row] = await inOurErrors(database.sql<{ done: boolean }[]>`
+    select storage.terminate_resumable_upload(${id}, ${attempt}) as done`)
+  return row?.done ?? false
+}
+
+/** Asks the request that has an upload to let it go, on whichever server it is. */
+export async function wantResumableUpload(database: Database, id: string): Promise<void> {
+  await inOurErrors(database.sql`select storage.want_resumable_upload(${id})`)
+}
+
+/** Which of these uploads another request waits for. */
+export async function wantedResumableUploads(database: Database, ids: string[]): Promise<string[]> {
+  const rows = await inOurErrors(
+    database.sql<{ id: string }[]>`select storage.wanted_resumable_uploads(${ids}::uuid[]) as id`,
+  )
+  return rows.map((row) => row.id)
+}
+
+/** Forgets uploads that ended or expired `ageMs` ago, at most `limit` of them. Returns how many. */
+export async function trimResumableUploads(
+  database: Database,
+  ageMs: number,
+  limit: number,
+): Promise<number> {
+  const rows = await asService(database, (tx) =>
+    tx.execute(sql`delete from storage.resumable_uploads where id in (
+      select r.id from storage.resumable_uploads r
+      where r.expires_at < now() - ${ageMs} * interval '1 millisecond'
+        and not exists (select from storage.uploads u where u.version = r.id)
+      order by r.expires_at limit ${limit})`),
+  )
+  return rows.count
+}
+
+export function bytesOrNull(text: string | null): number | null {
+  return text === null ? null : Number(text)
+}
+
+interface FoundRow {
+  bucket_id: string
+  name: string
+  bucket_uid: string
+  owner_id: string | null
+  owner_role: string
+  is_signed: boolean
+  upload_length: string | null
+  upload_offset: string
+  upload_metadata: string | null
+  content: ResumableContent
+  notes: string | null
+  expires_at: string
+  state: ResumableUpload['state']
+  has_bucket: boolean
+  file_size_limit: string | null
+  allowed_mime_types: string[] | null
+}

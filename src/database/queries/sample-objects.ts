@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto'
+import { type SQL, sql } from 'drizzle-orm'
+import type { Location } from '../../backend/backend.ts'
+import { UUID } from '../../lib/uuid.ts'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { textArray } from '../connection/row-values.ts'
+
+/**
+ * Objects whose bytes a server of ours has written: it says in each row which bytes, and where. Rows that were taken
+ * over from another database, or made by plain SQL, promise no bytes.
+ */
+const IS_OURS = sql`bytes_bucket is not null and checksum is not null`
+
+export async function countOwnObjects(database: Database): Promise<number> {
+  const [row] = await asService(database, (tx) =>
+    tx.execute<{ count: number }>(
+      sql`select count(*)::float8 as count from storage.objects where ${IS_OURS}`,
+    ),
+  )
+  return row?.count ?? 0
+}
+
+export interface OwnObject {
+  id: string
+  location: Location
+}
+
+/** Up to `limit` objects, from a random one on: ids are random, so they have nothing in common. */
+export async function sampleOwnObjects(database: Database, limit: number): Promise<OwnObject[]> {
+  const start = randomUUID()
+  const from = (ids: SQL) =>
+    sql`(select id, version, bytes_bucket as bucket from storage.objects
+      where ${ids} and ${IS_OURS} order by id limit ${limit})`
+  const rows = await asService(database, (tx) =>
+    tx.execute<{ id: string; bucket: string; version: string }>(
+      sql`${from(sql`id >= ${start}`)} union all ${from(sql`id < ${start}`)} limit ${limit}`,
+    ),
+  )
+  return rows
+    .filter(({ version }) => UUID.test(version)) // plain SQL may have changed it
+    .map(({ id, bucket, version }) => ({ id, location: { bucket, version } }))
+}
+
+/** How many of these objects exist, with the same bytes. */
+export async function stillThere(database: Database, objects: OwnObject[]): Promise<number> {
+  const ids = textArray(objects.map(({ id }) => id))
+  const versions = textArray(objects.map(({ location }) => location.version))
+  const [row] = await asService(database, (tx) =>
+    tx.execute<{ count: number }>(
+      sql`select count(*)::float8 as count from storage.objects
+        where id = any(${ids}::uuid[]) and version = any(${versions})`,
+    ),
+  )
+  return row?.count ?? 0
+}
