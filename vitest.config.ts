@@ -17,7 +17,7 @@ const BY_AN_OWNER = [
   'test/database/sql-changes.test.ts',
   'test/database/sql-contract.test.ts',
   'test/database/connection/turns.test.ts',
-  'test/events/visibility.test.ts',
+  'test/events/subscribers/visibility.test.ts',
   'test/workers/listed-versions.test.ts',
 ]
 

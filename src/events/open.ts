@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
-import { Subscriptions } from './subscriptions.ts'
+import { Subscriptions } from './subscribers/subscriptions.ts'
 import { syncSettingsWebhooks } from './webhooks/settings-webhooks.ts'
 import { WebhookSinks } from './webhooks/webhook-sinks.ts'
 import { Webhooks } from './webhooks/webhooks.ts'
@@ -37,7 +37,8 @@ export async function openEvents(parts: {
   const sinks: RunningSink[] = []
   const { nats: settings } = config
   // Loaded when it is used.
-  const nats = settings && new (await import('./nats.ts')).NatsSink({ settings, database, outbox, logger })
+  const nats =
+    settings && new (await import('./nats/nats-sink.ts')).NatsSink({ settings, database, outbox, logger })
   return {
     outbox,
     subscriptions,

@@ -52,7 +52,7 @@ async function* checkNats(settings: NatsSettings): AsyncGenerator<Finding> {
   const about = 'NATS'
   const servers = settings.servers.join(', ')
   try {
-    const { NatsConnection } = await import('../../events/nats-connection.ts') // loaded when it is used
+    const { NatsConnection } = await import('../../events/nats/nats-connection.ts') // loaded when it is used
     const connection = await NatsConnection.open(settings, AbortSignal.timeout(ANSWER_LIMIT_MS))
     await connection.close()
     yield {

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { RawData, WebSocket } from 'ws'
-import type { Subscriptions } from '../../events/subscriptions.ts'
+import type { Subscriptions } from '../../events/subscribers/subscriptions.ts'
 import { Budget } from '../../model/capacity.ts'
 import { StorageError } from '../../model/errors.ts'
 import { isOurFault } from '../error-response.ts'

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Claimant, StorageEvent } from '../../src/database/queries/events.ts'
-import { Batch, type Gap, type Subscriber } from '../../src/events/batch.ts'
-import { Outbox } from '../../src/events/outbox.ts'
-import { Subscriptions } from '../../src/events/subscriptions.ts'
-import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import type { Claimant, StorageEvent } from '../../../src/database/queries/events.ts'
+import { Outbox } from '../../../src/events/outbox.ts'
+import { Batch, type Gap, type Subscriber } from '../../../src/events/subscribers/batch.ts'
+import { Subscriptions } from '../../../src/events/subscribers/subscriptions.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** A failure at each step of the hand-out: it costs nobody else an event, and whom it costs one is told so. */
 

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { NatsSettings } from '../config/nats.ts'
-import type { Database } from '../database/connection/client.ts'
-import { advanceSink, type StorageEvent, sinkPosition } from '../database/queries/events.ts'
-import { eventJson, messageId, placesOf } from './event.ts'
+import type { NatsSettings } from '../../config/nats.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { advanceSink, type StorageEvent, sinkPosition } from '../../database/queries/events.ts'
+import { eventJson, messageId, placesOf } from '../event.ts'
+import type { Outbox } from '../outbox.ts'
+import type { Sink } from '../sink.ts'
 import { NatsConnection, type NatsMessage } from './nats-connection.ts'
-import type { Outbox } from './outbox.ts'
-import type { Sink } from './sink.ts'
 
 export interface NatsSinkOptions {
   settings: NatsSettings

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { makeHook } from '../support/webhooks.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { makeHook } from '../../support/webhooks.ts'
 
 let server: TestServer
 beforeAll(async () => {

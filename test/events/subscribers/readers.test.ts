@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
-import { type EventReader, openEvents, type ReaderOptions } from '../support/event-stream.ts'
-import { withPolicies } from '../support/policies.ts'
-import { rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { type EventReader, openEvents, type ReaderOptions } from '../../support/event-stream.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 let server: TestServer
 /** A bucket that anonymous readers see by a policy, which counts how often it was asked. */

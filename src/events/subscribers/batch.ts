@@ -1,6 +1,6 @@
 import { setImmediate as yieldToOthers } from 'node:timers/promises'
-import type { Claimant, StorageEvent } from '../database/queries/events.ts'
-import { formsOf } from './event.ts'
+import type { Claimant, StorageEvent } from '../../database/queries/events.ts'
+import { formsOf } from '../event.ts'
 import type { Visible } from './visible-events.ts'
 
 /** Somebody who hears events as long as he is connected. Who fails in one of these fails alone, and is told `miss`. */

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { orderEvents } from '../../src/database/queries/events.ts'
-import { type EventReader, openEvents } from '../support/event-stream.ts'
-import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { orderEvents } from '../../../src/database/queries/events.ts'
+import { type EventReader, openEvents } from '../../support/event-stream.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /*
  * Who hears what happens to an object of `uploader`'s, by its bucket's policy alone (design §4). What is deleted

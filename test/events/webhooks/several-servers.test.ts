@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { type Served, serveOn } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { type Receiver, startReceiver } from '../support/webhook-receiver.ts'
-import { hookState, makeHook, takenEvents } from '../support/webhooks.ts'
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
+import { type Served, serveOn } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { type Receiver, startReceiver } from '../../support/webhook-receiver.ts'
+import { hookState, makeHook, takenEvents } from '../../support/webhooks.ts'
 
 let database: TestDatabase
 let receiver: Receiver

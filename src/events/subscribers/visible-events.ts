@@ -1,8 +1,13 @@
 import type { Logger } from 'pino'
-import type { Database } from '../database/connection/client.ts'
-import { type Claimant, readableEvents, type Sight, type StorageEvent } from '../database/queries/events.ts'
-import { hasCode, StorageError } from '../model/errors.ts'
-import { eventFor } from './event.ts'
+import type { Database } from '../../database/connection/client.ts'
+import {
+  type Claimant,
+  readableEvents,
+  type Sight,
+  type StorageEvent,
+} from '../../database/queries/events.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import { eventFor } from '../event.ts'
 
 /** What the policies say of some events. */
 export interface Visible {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
-import { type EventReader, openEvents } from '../support/event-stream.ts'
-import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { type EventReader, openEvents } from '../../support/event-stream.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
 
 /* What must not come to light by an event that is told when its object is gone, or is somewhere else. */
 

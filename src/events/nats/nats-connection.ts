@@ -11,7 +11,7 @@ import {
   PermissionViolationError,
   RequestError,
 } from '@nats-io/transport-node'
-import type { NatsSettings } from '../config/nats.ts'
+import type { NatsSettings } from '../../config/nats.ts'
 
 export interface NatsMessage {
   subject: string

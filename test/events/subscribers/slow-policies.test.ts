@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { type EventReader, openEvents } from '../support/event-stream.ts'
-import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { type EventReader, openEvents } from '../../support/event-stream.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 let server: TestServer
 const readers: EventReader[] = []

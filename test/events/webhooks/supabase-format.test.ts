@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { TusRequests } from '../support/tus-requests.ts'
-import { until } from '../support/wait.ts'
-import { type Delivery, type Receiver, startReceiver } from '../support/webhook-receiver.ts'
-import { EAGER_WEBHOOKS, makeHook } from '../support/webhooks.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { TusRequests } from '../../support/tus-requests.ts'
+import { until } from '../../support/wait.ts'
+import { type Delivery, type Receiver, startReceiver } from '../../support/webhook-receiver.ts'
+import { EAGER_WEBHOOKS, makeHook } from '../../support/webhooks.ts'
 
 let server: TestServer
 let receiver: Receiver

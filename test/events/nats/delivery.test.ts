@@ -6,9 +6,9 @@ import {
   natsPosition,
   startNats,
   startPublishing,
-} from '../support/nats.ts'
-import { type Served, startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+} from '../../support/nats.ts'
+import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 describeWithNats('a subscriber of NATS', () => {
   let nats: NatsServer

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credsAuthenticator } from '@nats-io/transport-node'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { openLine } from '../support/line.ts'
+import { openLine } from '../../support/line.ts'
 import {
   describeWithNats,
   hear,
@@ -11,10 +11,10 @@ import {
   natsPosition,
   startNats,
   startPublishing,
-} from '../support/nats.ts'
-import { operatorMode } from '../support/nats-keys.ts'
-import type { TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+} from '../../support/nats.ts'
+import { operatorMode } from '../../support/nats-keys.ts'
+import type { TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** What the log has said about NATS, from warnings on, or that it is back. */
 const said = ({ logs }: TestServer) =>

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import type { StorageEvent } from '../../src/database/queries/events.ts'
-import { placesOf } from '../../src/events/event.ts'
-import { type Fate, inOrder } from '../../src/events/webhooks/in-order.ts'
-import { Round } from '../../src/events/webhooks/round.ts'
+import type { StorageEvent } from '../../../src/database/queries/events.ts'
+import { placesOf } from '../../../src/events/event.ts'
+import { type Fate, inOrder } from '../../../src/events/webhooks/in-order.ts'
+import { Round } from '../../../src/events/webhooks/round.ts'
 
 /** Where an object is, and where it was if it has moved. */
 const place = fc.constantFrom('a', 'b', 'c', 'd')

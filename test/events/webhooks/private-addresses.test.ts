@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { HostLookup } from '../../src/events/webhooks/host-lookup.ts'
-import { WebhookSender } from '../../src/events/webhooks/sender.ts'
-import { isPublicAddress } from '../../src/lib/ip-address.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { type Receiver, startReceiver } from '../support/webhook-receiver.ts'
-import { EAGER_WEBHOOKS, hookState, makeHook } from '../support/webhooks.ts'
+import { HostLookup } from '../../../src/events/webhooks/host-lookup.ts'
+import { WebhookSender } from '../../../src/events/webhooks/sender.ts'
+import { isPublicAddress } from '../../../src/lib/ip-address.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { type Receiver, startReceiver } from '../../support/webhook-receiver.ts'
+import { EAGER_WEBHOOKS, hookState, makeHook } from '../../support/webhooks.ts'
 
 let server: TestServer
 let receiver: Receiver

@@ -8,8 +8,8 @@ import {
   natsPosition,
   startNats,
   startPublishing,
-} from '../support/nats.ts'
-import { until } from '../support/wait.ts'
+} from '../../support/nats.ts'
+import { until } from '../../support/wait.ts'
 
 describeWithNats('a stream of NATS', () => {
   let nats: NatsServer

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { RealtimeClients } from '../realtime/clients.ts'
-import { type EventReader, openEvents } from '../support/event-stream.ts'
-import { withPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { RealtimeClients } from '../../realtime/clients.ts'
+import { type EventReader, openEvents } from '../../support/event-stream.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** What the policies could not be asked about is announced to those who wanted it, however they listen. */
 

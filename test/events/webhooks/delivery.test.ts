@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { Random } from '../faults/random.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { type Behaviour, type Receiver, startReceiver, verified } from '../support/webhook-receiver.ts'
+import { Random } from '../../faults/random.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { type Behaviour, type Receiver, startReceiver, verified } from '../../support/webhook-receiver.ts'
 import {
   EAGER_WEBHOOKS,
   eventsOf,
@@ -11,7 +11,7 @@ import {
   hookState,
   makeHook,
   takenEvents,
-} from '../support/webhooks.ts'
+} from '../../support/webhooks.ts'
 
 let server: TestServer
 let receiver: Receiver

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { type Receiver, startReceiver } from '../support/webhook-receiver.ts'
-import { EAGER_WEBHOOKS, type HookJson, hookState, makeHook, takenEvents } from '../support/webhooks.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { type Receiver, startReceiver } from '../../support/webhook-receiver.ts'
+import { EAGER_WEBHOOKS, type HookJson, hookState, makeHook, takenEvents } from '../../support/webhooks.ts'
 
 let server: TestServer
 let receiver: Receiver

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { RawClient } from '../realtime/clients.ts'
-import { openEvents } from '../support/event-stream.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { RawClient } from '../../realtime/clients.ts'
+import { openEvents } from '../../support/event-stream.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** With the longest names they are more than the kernel keeps for a reader, and what the server does besides. */
 const EVENTS = 14_000

@@ -2,9 +2,15 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { contents, describeWithNats, type NatsServer, startNats, startPublishing } from '../support/nats.ts'
-import type { TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import {
+  contents,
+  describeWithNats,
+  type NatsServer,
+  startNats,
+  startPublishing,
+} from '../../support/nats.ts'
+import type { TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** What the log has said about NATS, from warnings on, or that it is back. */
 const said = ({ logs }: TestServer) =>

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Served, startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { type Receiver, startReceiver, verified } from '../support/webhook-receiver.ts'
-import { EAGER_WEBHOOKS, type HookJson } from '../support/webhooks.ts'
+import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { type Receiver, startReceiver, verified } from '../../support/webhook-receiver.ts'
+import { EAGER_WEBHOOKS, type HookJson } from '../../support/webhooks.ts'
 
 const secret = `whsec_${Buffer.alloc(32, 's').toString('base64')}`
 const bearer = 'sesame-open-for-supabase'
