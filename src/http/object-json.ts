@@ -1,6 +1,6 @@
 import type { DeletedRow } from '../database/queries/objects.ts'
 import { asUuid } from '../lib/uuid.ts'
-import type { StoredObject } from '../storage/stored-object.ts'
+import type { StoredObject } from '../storage/object/stored-object.ts'
 
 /** An object as answers name it in `Key`: with its bucket. */
 export function keyOf(object: { bucket: string; name: string }): string {

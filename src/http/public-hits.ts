@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileStorage } from '../storage/file-storage.ts'
-import type { StoredObject } from '../storage/stored-object.ts'
+import type { StoredObject } from '../storage/object/stored-object.ts'
 import { CONDITIONAL_HEADERS } from './conditionals.ts'
 import type { Cors } from './cors.ts'
 import { wholeObjectHeaders } from './object-response.ts'

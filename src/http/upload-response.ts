@@ -1,4 +1,4 @@
-import type { Stored } from '../storage/publication.ts'
+import type { Stored } from '../storage/writing/commit.ts'
 import type { AppContext, Services } from './env.ts'
 import { ownFields } from './object-json.ts'
 import { successResponse } from './success-response.ts'

@@ -8,7 +8,7 @@ import {
   listPage,
   type PageQuery,
 } from '../database/queries/listing.ts'
-import { decodeCursor, encodeCursor, isTimestamp } from './list-cursor.ts'
+import { decodeCursor, encodeCursor, isTimestamp } from './object/list-cursor.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
   /** A folder, with or without the slash at its end; '' is the top. */

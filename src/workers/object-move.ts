@@ -11,7 +11,7 @@ import {
   setQuarantine,
 } from '../database/queries/drift.ts'
 import { StorageError } from '../model/errors.ts'
-import { verifiedStream } from '../storage/verified-stream.ts'
+import { verifiedStream } from '../storage/reading/verified-stream.ts'
 
 export interface ObjectMoveOptions {
   database: Database

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { signUrlToken } from '../../src/storage/signed-url.ts'
+import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open, put, type Signed, sign } from '../support/signed.ts'
 import { TusRequests } from '../support/tus-requests.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { signUrlToken } from '../../src/storage/signed-url.ts'
+import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { bytesFor, expectStored, type ObjectPlace, refusal, startUpload, tusOptions } from '../support/tus.ts'
 import { TusRequests } from '../support/tus-requests.ts'
 import { describeClientInBothModes, ok } from './describe-client.ts'

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { StorageClient } from '@supabase/storage-js'
 import { expect, it } from 'vitest'
-import { signUrlToken } from '../../src/storage/signed-url.ts'
+import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { describeClientInBothModes, ok, refused, textOf } from './describe-client.ts'
 
 type Body = Parameters<ReturnType<StorageClient['from']>['upload']>[1]

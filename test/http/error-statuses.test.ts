@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { signUrlToken } from '../../src/storage/signed-url.ts'
+import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 interface Case {

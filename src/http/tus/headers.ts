@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
-import type { Checksum } from '../../storage/upload-pieces.ts'
+import type { Checksum } from '../../storage/resumable/upload-chunks.ts'
 
 /** The protocol's only version. */
 export const TUS_VERSION = '1.0.0'

@@ -2,7 +2,7 @@ import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import { fromBase64url } from '../../lib/base64url.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
-import { isStorableText } from '../../storage/object-name.ts'
+import { isStorableText } from '../../storage/object/object-name.ts'
 
 /** The last part of an upload's URL: base64url of `<bucket>/<name>/<version>` (contract §5.4). */
 export function uploadId({ bucket, name, version }: UploadAddress): string {

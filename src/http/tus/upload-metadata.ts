@@ -1,7 +1,7 @@
 import { StorageError } from '../../model/errors.ts'
-import { parseContentType } from '../../storage/content-type.ts'
-import type { ResumableRequest } from '../../storage/resumable-uploads.ts'
-import { DEFAULT_CACHE_CONTROL } from '../../storage/stored-object.ts'
+import { parseContentType } from '../../storage/object/content-type.ts'
+import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
+import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
 import { cacheControlOf } from '../cache-control.ts'
 import { metadataFromJson } from '../user-metadata.ts'
 

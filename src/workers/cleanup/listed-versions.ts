@@ -1,6 +1,6 @@
 import { type DueRemoval, dueRemovals, giveUpUploads, staleUploads } from '../../database/queries/drift.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
-import { removeBytes } from '../../storage/byte-removal.ts'
+import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many entries of a list are handled at once. */

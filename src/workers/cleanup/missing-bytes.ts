@@ -7,7 +7,7 @@ import {
   setQuarantine,
 } from '../../database/queries/drift.ts'
 import { inParallel } from '../../lib/in-parallel.ts'
-import { removeBytes } from '../../storage/byte-removal.ts'
+import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many rows are read at once. */

@@ -1,0 +1,26 @@
+import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
+
+/** What a commit has changed: these objects of a bucket, or, by null, all of it. */
+export interface Change {
+  bucket: string
+  names: string[] | null
+}
+
+/** Tells subscribers, and whatever keeps rows in memory. Once it resolves, no answer here is from before the change. */
+export type Announce = (changes: Change[]) => Promise<void>
+
+/** Does what commits changes, and announces them before anybody hears that it is done; or that nobody knows. */
+export async function announced<T>(
+  { announce }: { announce: Announce },
+  changes: Change[],
+  commit: () => Promise<T>,
+): Promise<T> {
+  try {
+    const result = await commit()
+    await announce(changes)
+    return result
+  } catch (error) {
+    if (!isCertainlyRolledBack(error)) await announce(changes)
+    throw error
+  }
+}

@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { Location } from '../../backend/backend.ts'
+import type { StoredObject } from '../object/stored-object.ts'
+
+/** Versions that were read once lately. A second read makes one worth its place; a single look at many does not. */
+const SEEN_ONCE = 20_000
+
+/**
+ * The bytes of small objects that are read again and again, whoever may read them: a version's bytes never change, so
+ * that nothing in here can be out of date. Whether somebody may see an object is asked before, each time.
+ */
+export class ByteCache {
+  readonly #bytes: LRUCache<string, Uint8Array<ArrayBuffer>>
+  readonly #seen = new LRUCache<string, true>({ max: SEEN_ONCE })
+
+  /** @param maxBytes of memory, at least 1 */
+  constructor(maxBytes: number) {
+    this.#bytes = new LRUCache({ maxSize: maxBytes, sizeCalculation: (bytes) => bytes.length + ENTRY_BYTES })
+  }
+
+  /** Undefined also when they are not as many as the row says, to which plain SQL may have given any size. */
+  get({ location, size }: Pick<StoredObject, 'location' | 'size'>): Uint8Array<ArrayBuffer> | undefined {
+    const bytes = location ? this.#bytes.get(keyOf(location)) : undefined
+    return bytes?.length === size ? bytes : undefined
+  }
+
+  /** Keeps what was just read, the second time; only if it is what was uploaded: from here no disk is asked again. */
+  keep({ location, checksum }: StoredObject, bytes: Uint8Array<ArrayBuffer>): void {
+    if (location === null || checksum === null) return
+    const key = keyOf(location)
+    if (!this.#seen.has(key)) {
+      this.#seen.set(key, true)
+      return
+    }
+    if (createHash('sha256').update(bytes).digest('hex') === checksum) this.#bytes.set(key, bytes)
+  }
+}
+
+/** With its bucket: a row that plain SQL made may name the version of an object in another one. */
+function keyOf({ bucket, version }: Location): string {
+  return `${bucket}/${version}`
+}
+
+/** What an entry takes besides its bytes, about. */
+const ENTRY_BYTES = 300

@@ -1,0 +1,58 @@
+import type { Logger } from 'pino'
+import type { Siblings } from '../../cluster/siblings.ts'
+import type { Database } from '../../database/connection/client.ts'
+import type { Outbox } from '../../events/outbox.ts'
+import type { Announce, Change } from '../object/changes.ts'
+import { ByteCache } from './byte-cache.ts'
+import { PublicChanges } from './cache-invalidation.ts'
+import { PublicObjects } from './row-cache.ts'
+
+/** Of the memory, the part for rows; the rest is for bytes. */
+const ROWS_SHARE = 0.25
+
+/** The memory for what is read again and again, and all that keeps it from being out of date (decision 0020). */
+export class HotObjects {
+  /** Undefined when there is no memory for it. */
+  readonly publicObjects: PublicObjects | undefined
+  readonly byteCache: ByteCache | undefined
+  readonly #changes: PublicChanges | undefined
+  readonly #outbox: Outbox
+  readonly #siblings: Siblings | undefined
+
+  /** @param bytes of memory; 0 keeps nothing */
+  constructor(
+    bytes: number,
+    parts: { database: Database; outbox: Outbox; logger: Logger; siblings: Siblings | undefined },
+  ) {
+    const { database, outbox, logger, siblings } = parts
+    this.#outbox = outbox
+    this.#siblings = siblings
+    if (bytes === 0) return
+    const objects = new PublicObjects(bytes * ROWS_SHARE)
+    this.publicObjects = objects
+    this.byteCache = new ByteCache(bytes * (1 - ROWS_SHARE))
+    this.#changes = new PublicChanges({ database, outbox, objects, logger })
+    if (siblings) siblings.onChanges = (changes) => this.#drop(changes)
+  }
+
+  start(): void {
+    this.#changes?.start()
+  }
+
+  async close(): Promise<void> {
+    await this.#changes?.close()
+  }
+
+  readonly announce: Announce = async (changes) => {
+    this.#drop(changes)
+    this.#outbox.wake()
+    if (this.publicObjects) await this.#siblings?.announce(changes)
+  }
+
+  #drop(changes: Change[]): void {
+    for (const { bucket, names } of changes) {
+      if (names === null) this.publicObjects?.dropBucket(bucket)
+      else for (const name of names) this.publicObjects?.drop(bucket, name)
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import type { Caller } from '../../database/as-caller.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { type Access, findObject, type ReadTarget } from '../../database/queries/objects.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import { isObjectName, type NameRules } from '../object/object-name.ts'
+import { type StoredObject, storedObject } from '../object/stored-object.ts'
+import type { ByteCache } from './byte-cache.ts'
+import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
+import { reportCorrupted } from './quarantine.ts'
+import type { PublicObjects } from './row-cache.ts'
+
+export interface ObjectReadsOptions {
+  database: Database
+  backend: Backend
+  logger: Logger
+  nameRules: NameRules
+  /** Whether whole reads are hashed again, and cut off when they differ. */
+  verifyReads: boolean
+  /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
+  publicObjects: PublicObjects | undefined
+  byteCache: ByteCache | undefined
+}
+
+/** Access for which the objects of a public bucket need no policy: their rows may come from memory. */
+const OPEN_IF_PUBLIC: ReadonlySet<Access> = new Set(['public', 'caller'])
+
+/** An object, and what its bucket is. */
+export interface Found {
+  object: StoredObject
+  isPublic: boolean
+  bucketUid: string
+}
+
+export interface Download {
+  object: StoredObject
+  bytes: ObjectBytes
+}
+
+/** The part of `FileStorage` that reads: rows from the database or from memory, then their bytes (design §3). */
+export class ObjectReads {
+  readonly #options: ObjectReadsOptions
+
+  constructor(options: ObjectReadsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Finds an object that this access may see. Under a name that no object can have there is none: clients ask whether
+   * something exists, and tell that from a mistake by the code.
+   *
+   * @throws NoSuchBucket, NoSuchKey
+   */
+  async find(caller: Caller, target: ReadTarget): Promise<Found> {
+    const { database, nameRules } = this.#options
+    const isName = isObjectName(target.name, nameRules)
+    // Whether there is such a bucket is told first, whatever the name. PostgreSQL may not be able to hold that.
+    const row = await findObject(database, caller, isName ? target : { ...target, name: '' })
+    if (row === 'noBucket') throw new StorageError('NoSuchBucket')
+    if (row === null || !isName) throw new StorageError('NoSuchKey')
+    return { object: storedObject(row), isPublic: row.isPublic, bucketUid: row.bucketUid }
+  }
+
+  /** The same, for reading its bytes: what anybody may read is kept in memory. */
+  async #findAndRemember(caller: Caller, target: ReadTarget): Promise<StoredObject> {
+    const { publicObjects } = this.#options
+    const find = () => this.find(caller, target)
+    const found = await (publicObjects ? publicObjects.remember(target.bucket, target.name, find) : find())
+    return found.object
+  }
+
+  /** A public object whose row and bytes are both in memory. Costs nothing. */
+  inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
+    const { publicObjects, byteCache } = this.#options
+    const object = publicObjects?.get(bucket, name)
+    const bytes = object && !object.isCorrupted && byteCache?.get(object)
+    return object && bytes ? { object, bytes } : undefined
+  }
+
+  /**
+   * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
+   * replaced at that very moment.
+   *
+   * @throws NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
+   */
+  async download(
+    caller: Caller,
+    target: ReadTarget,
+    plan: (object: StoredObject) => ReadPlan,
+  ): Promise<Download> {
+    const { access, bucket, name } = target
+    const { publicObjects } = this.#options
+    const remembered = OPEN_IF_PUBLIC.has(access) ? publicObjects?.get(bucket, name) : undefined
+    if (remembered) {
+      try {
+        return await this.#open(remembered, plan)
+      } catch (error) {
+        if (!hasCode(error, 'MissingBytes')) throw error
+        publicObjects?.drop(bucket, name) // replaced by another server, less than a second ago
+      }
+    }
+    return this.whileReplaced(
+      () => this.#findAndRemember(caller, target),
+      (object) => this.#open(object, plan),
+    )
+  }
+
+  /**
+   * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
+   * row has others. Busy writers can do so several times in a row; each time there is another version.
+   */
+  async whileReplaced<T>(
+    find: () => Promise<StoredObject>,
+    work: (object: StoredObject) => Promise<T>,
+  ): Promise<T> {
+    let object = await find()
+    for (;;) {
+      try {
+        return await work(object)
+      } catch (error) {
+        if (!hasCode(error, 'MissingBytes')) throw error
+        const { version } = object
+        object = await find()
+        if (object.version !== version) continue
+        this.#options.logger.error(
+          { bucket: object.bucket, path: object.name, version },
+          'drift: a row has no bytes, or not as many as it says',
+        )
+        throw error
+      }
+    }
+  }
+
+  async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
+    const { verifyReads, byteCache } = this.#options
+    const bytes = await readBytes(this.#options.backend, object, plan(object), {
+      cache: byteCache,
+      verify: verifyReads,
+      damaged: () => reportCorrupted(this.#options, object),
+    })
+    return { object, bytes }
+  }
+}

@@ -1,0 +1,23 @@
+import type { Logger } from 'pino'
+import type { Database } from '../../database/connection/client.ts'
+import { setQuarantine } from '../../database/queries/drift.ts'
+import type { StoredObject } from '../object/stored-object.ts'
+
+/**
+ * Tells the operator that an object's bytes are not those that were uploaded, and marks it, so that nobody is sent
+ * them any more. Returns at once; the reader does not wait for it.
+ */
+export function reportCorrupted(
+  { database, logger }: { database: Database; logger: Logger },
+  { id, bucket, name, version }: StoredObject,
+): void {
+  const about = { bucket, path: name, version }
+  logger.error(about, 'the stored bytes differ from those that were uploaded')
+  if (version === null) return
+  setQuarantine(database, { id, version }, 'corrupted').catch((error: unknown) => {
+    logger.warn(
+      { ...about, err: error },
+      'a corrupted object could not be marked; the scrub will find it again',
+    )
+  })
+}

@@ -1,0 +1,297 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import type { Logger } from 'pino'
+import type { Backend, Location, Progress } from '../../backend/backend.ts'
+import type { Caller } from '../../database/as-caller.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { strikeRemovals } from '../../database/queries/objects.ts'
+import {
+  advanceResumableUpload,
+  type ResumableUpload,
+  type TakenUpload,
+  terminateResumableUpload,
+} from '../../database/queries/resumable-uploads.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import { checkFits } from '../buckets/upload-rules.ts'
+import type { Announce } from '../object/changes.ts'
+import { publish } from '../writing/commit.ts'
+import type { Heartbeats } from '../writing/heartbeats.ts'
+import { uploadedObject } from '../writing/new-object.ts'
+import { type RunningHash, RunningHashes } from './running-hashes.ts'
+import { takenOver } from './upload-locks.ts'
+
+export interface UploadPiecesOptions {
+  database: Database
+  backend: Backend
+  logger: Logger
+  /** Largest object, in bytes, whatever the bucket says. */
+  maxFileSize: number
+  /** How long an upload stays after its last piece, in milliseconds. */
+  lifetimeMs: number
+  heartbeats: Heartbeats
+  announce: Announce
+  now: () => Date
+}
+
+export interface Piece {
+  body: Readable
+  /** Length of the body in bytes, or null for a chunked one. */
+  size: number | null
+  /** Where the client thinks that it belongs, in bytes. */
+  offset: number
+  /** Length of the whole upload, if the client says it with this piece, in bytes. */
+  length: number | null
+  /** What the bytes of this piece must have, or none of them is kept. */
+  checksum: Checksum | undefined
+  /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
+  admit(): void
+}
+
+export interface Checksum {
+  /** As `createHash` knows it. */
+  algorithm: string
+  digest: Uint8Array
+}
+
+export interface PieceRequest {
+  caller: Caller
+  upsert: boolean
+  /** The only bucket that the object may appear in; undefined means whichever has the name. */
+  bucketUid: string | undefined
+  /** Without one, only the object is made when all bytes are here. */
+  piece: Piece | undefined
+  /** Ends the piece where it is. */
+  signal: AbortSignal
+}
+
+interface Receiving {
+  piece: Piece
+  /** In bytes. */
+  maxBytes: number
+  /** Of all that is before the piece. */
+  before: RunningHash | undefined
+  /** Notes how far the upload is. */
+  note(progress: Progress): Promise<void>
+  /** Notes that it is where it was before the piece. */
+  undo(): Promise<void>
+  signal: AbortSignal
+}
+
+/** How far an upload is. */
+export interface UploadStatus {
+  /** In bytes. */
+  offset: number
+  /** In bytes; null while the client has not said. */
+  length: number | null
+  expiresAt: Date
+  /** Whether the object is there. */
+  isFinished: boolean
+}
+
+/** The bytes of resumable uploads, each in the hands of one request: pieces come in, and become an object. */
+export class UploadPieces {
+  readonly #options: UploadPiecesOptions
+  readonly #hashes = new RunningHashes()
+
+  constructor(options: UploadPiecesOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Adds a piece; makes the object when all bytes are here.
+   *
+   * @throws OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing of the piece
+   *   is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
+   *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists, PreconditionFailed when the object
+   *   cannot be made
+   */
+  async append(
+    upload: ResumableUpload,
+    taken: TakenUpload,
+    { caller, upsert, bucketUid, piece, signal }: PieceRequest,
+  ): Promise<UploadStatus> {
+    const { version } = upload.at
+    const { attempt, progress: start } = taken
+    const before = this.#hashes.take(version, start.offset, attempt)
+    let progress = start
+    let { expiresAt } = upload
+    try {
+      if (piece && piece.offset !== start.offset) throw new StorageError('OffsetConflict')
+      const length = knownLength(taken, piece)
+      const limit = this.#limit(upload, length)
+      const note = async (next: Progress, declared = length) => {
+        // Without its lock a request has no say any more.
+        if (hasCode(signal.reason, 'DatabaseUnavailable')) throw signal.reason
+        expiresAt = await this.#advance(version, { attempt, length: declared, progress: next })
+        progress = next
+      }
+      let hash = before
+      if (piece) {
+        const maxBytes = (length ?? limit) - start.offset
+        const received = await this.#receive(
+          upload.at,
+          { ...taken, length },
+          { piece, maxBytes, before, note, undo: () => note(start, taken.length), signal },
+        )
+        hash = received.hash
+        if (hash) this.#hashes.keep(version, hash, attempt)
+        if (received.cut) throw received.cut
+      }
+      const isFinished = progress.offset === length
+      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
+      return { offset: progress.offset, length, expiresAt, isFinished }
+    } catch (error) {
+      // Nothing of the piece is kept: the next one begins where this one did.
+      if (before && progress.offset === start.offset) this.#hashes.keep(version, before, attempt)
+      throw error
+    }
+  }
+
+  /** Ends an upload that will never be an object, and removes its bytes. What fails is left to the cleanup. */
+  async discard(at: Location, { attempt }: TakenUpload): Promise<void> {
+    const { database, backend, logger } = this.#options
+    if (!(await terminateResumableUpload(database, at.version, attempt))) throw takenOver()
+    this.#hashes.forget(at.version)
+    try {
+      await backend.discard(at)
+      await strikeRemovals(database, [at.version])
+    } catch (error) {
+      logger.warn({ err: error, version: at.version }, 'the bytes of an ended upload are left to the cleanup')
+    }
+  }
+
+  /** Stores a piece as far as it comes, and notes how far that is. */
+  async #receive(
+    at: Location,
+    { progress, length }: TakenUpload,
+    { piece, maxBytes, before, note, undo, signal }: Receiving,
+  ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
+    const { body, size, checksum } = piece
+    if (size !== null && size > maxBytes) throw new StorageError('EntityTooLarge')
+    const hash = before?.hash.copy()
+    let hashed = progress.offset
+    const sum = checksum && createHash(checksum.algorithm)
+    let reached = progress
+    let cut: Error | null
+    try {
+      const appended = await this.#unlessLost(at, () =>
+        this.#options.backend.append(at, progress, body, {
+          maxBytes,
+          size: length,
+          signal,
+          tap: (chunk) => {
+            hashed += chunk.length
+            hash?.update(chunk)
+            sum?.update(chunk)
+          },
+          onProgress: async (next) => {
+            reached = next
+            // What has not been compared must not be kept, after a crash either.
+            if (!sum) await note(next)
+          },
+        }),
+      )
+      reached = appended.progress
+      cut = appended.cut
+      if (checksum && cut) throw cut
+      if (checksum && sum && !sum.digest().equals(checksum.digest)) throw new StorageError('ChecksumMismatch')
+    } catch (error) {
+      // When it is too long, nobody knows which of its bytes were meant.
+      if (sum || hasCode(error, 'EntityTooLarge')) {
+        await this.#goBack(at, { from: reached, to: progress }, { undo, signal })
+      }
+      throw error
+    }
+    await note(reached)
+    const { offset } = reached
+    // A full disk has not taken all that was hashed.
+    return { hash: hash && hashed === offset ? { hash, offset } : undefined, cut }
+  }
+
+  /** Keeps nothing of a piece. What it has left in the backend is freed if it can be. */
+  async #goBack(
+    at: Location,
+    { from, to }: { from: Progress; to: Progress },
+    { undo, signal }: Pick<Receiving, 'undo' | 'signal'>,
+  ): Promise<void> {
+    await undo() // fails when another request has it
+    if (hasCode(signal.reason, 'DatabaseUnavailable')) return // the lock is lost: another may have it at any moment
+    const { backend, logger } = this.#options
+    try {
+      await backend.goBack(at, { from, to })
+    } catch (error) {
+      logger.warn({ err: error, version: at.version }, 'an unwanted piece of an upload has left something')
+    }
+  }
+
+  /** From all the bytes to the row, as any upload. */
+  async #finish(
+    upload: ResumableUpload,
+    progress: Progress,
+    hash: RunningHash | undefined,
+    { caller, upsert, bucketUid }: Pick<PieceRequest, 'caller' | 'upsert' | 'bucketUid'>,
+  ): Promise<void> {
+    const { at, bucketId, name, content } = upload
+    const size = progress.offset
+    await this.#unlessLost(at, () => this.#options.backend.complete(at, progress))
+    const sha256 = hash ? hash.hash.copy().digest('hex') : await this.#hashWhole(at, size)
+    const request = {
+      bucket: bucketId,
+      name,
+      upsert,
+      contentType: content.contentType,
+      cacheControl: content.cacheControl,
+      contentEncoding: undefined,
+      robotsTag: undefined,
+      userMetadata: content.userMetadata,
+    }
+    const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
+    await publish(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
+    this.#hashes.forget(at.version)
+  }
+
+  /** The client can only begin anew when bytes are gone that had arrived. */
+  async #unlessLost<T>({ version }: Location, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (!hasCode(error, 'MissingBytes')) throw error
+      this.#options.logger.error({ err: error, version }, 'drift: an unfinished upload has lost its bytes')
+      throw new StorageError('UploadGone', { cause: error })
+    }
+  }
+
+  /** For a version of which another process, now dead perhaps, has had a piece. */
+  async #hashWhole(at: Location, size: number): Promise<string> {
+    const hash = createHash('sha256')
+    for await (const chunk of await this.#options.backend.read(at, { size })) hash.update(chunk)
+    return hash.digest('hex')
+  }
+
+  /** The largest length that the upload may have, by the bucket's rules as they are now. */
+  #limit({ bucket, name, content }: ResumableUpload, length: number | null): number {
+    if (!bucket) throw new StorageError('NoSuchBucket')
+    const { contentType } = content
+    return checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
+  }
+
+  async #advance(version: string, state: TakenUpload): Promise<Date> {
+    const { database, lifetimeMs } = this.#options
+    const expiresAt = await advanceResumableUpload(database, version, state, lifetimeMs)
+    if (!expiresAt) throw takenOver()
+    return expiresAt
+  }
+}
+
+/** In bytes; null while the client has not said. @throws InvalidRequest when it says something else than before */
+function knownLength({ length, progress }: TakenUpload, piece: Piece | undefined): number | null {
+  const declared = piece?.length ?? null
+  if (declared === null) return length
+  if (length !== null && declared !== length) {
+    throw new StorageError('InvalidRequest', { message: 'Upload-Length was declared before' })
+  }
+  if (declared < progress.offset) {
+    throw new StorageError('InvalidRequest', { message: 'Upload-Length is less than what has arrived' })
+  }
+  return declared
+}

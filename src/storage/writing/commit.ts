@@ -1,0 +1,148 @@
+import type { Logger } from 'pino'
+import type { Backend, Location } from '../../backend/backend.ts'
+import { asCaller, type Caller } from '../../database/as-caller.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
+import type { Transaction } from '../../database/connection/transaction.ts'
+import { isBucket } from '../../database/queries/buckets.ts'
+import {
+  finishUpload,
+  insertObject,
+  type NewObject,
+  ownRemovals,
+  type Saved,
+  strikeUpload,
+  upsertObject,
+} from '../../database/queries/objects.ts'
+import { together } from '../../lib/together.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import type { WriteCondition } from '../../model/write-condition.ts'
+import { type Announce, announced } from '../object/changes.ts'
+import { type StoredObject, storedObject } from '../object/stored-object.ts'
+import { removeBytes } from './byte-removal.ts'
+import { judged, savedOver, undisturbed } from './conditional-write.ts'
+
+export interface Stored {
+  object: StoredObject
+  /** Whether there was no object of that name before. */
+  created: boolean
+}
+
+interface Parts {
+  database: Database
+  backend: Backend
+  logger: Logger
+  announce: Announce
+}
+
+/** How an object is published. */
+interface Publication {
+  /** Whether an object of that name may be replaced. */
+  upsert: boolean
+  /** The only bucket that it may appear in; undefined means whichever has the name, and its policies have agreed. */
+  bucketUid?: string | undefined
+  /** What must hold of the object that is there already. */
+  condition?: WriteCondition | undefined
+  /** Runs inside the transaction, after the policies have agreed: the bytes of a small body. */
+  storeBytes?: () => Promise<unknown>
+}
+
+/**
+ * Makes an object's row visible, in one transaction with all that goes with it, and removes the bytes of the
+ * version it replaces once that has committed.
+ *
+ * @throws PreconditionFailed
+ */
+export async function publish(
+  parts: Parts,
+  caller: Caller,
+  object: NewObject,
+  { upsert, bucketUid, condition, storeBytes }: Publication,
+): Promise<Stored> {
+  const change = { bucket: object.bucketId, names: [object.name] }
+  const transaction = () =>
+    asCaller(parts.database, caller, async (tx, startedAt) => {
+      const over = condition && (await judged(tx, { ...object, upsert }, condition))
+      const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
+      const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
+      const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
+      // A small body was never on the list of uploads, and a created row replaces nothing.
+      if (!storeBytes) return together(saving, finishUpload(tx, object.version))
+      const done = await together(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
+      await storeBytes()
+      return done
+    })
+  const commit = condition ? () => undisturbed(transaction) : transaction
+  const [saved, removals] = await announced(parts, [change], commit)
+  await removeBytes(parts, removals)
+  return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
+}
+
+const NO_REMOVALS: Promise<Location[]> = Promise.resolve([])
+
+/** The bucket may have been deleted and made again since the bytes began to come. @throws NoSuchBucket */
+async function inBucket<T>(tx: Transaction, row: Promise<T>, id: string, uid: string): Promise<T> {
+  // The row keeps its bucket from being deleted, so that what is seen after it holds until the commit.
+  const [saved, isSame] = await together(row, isBucket(tx, id, uid))
+  if (!isSame) throw new StorageError('NoSuchBucket')
+  return saved
+}
+
+async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<Date>): Promise<Saved> {
+  const id = await insertObject(tx, object)
+  const createdAt = await startedAt
+  return { id, ownerId: object.ownerId, created: true, createdAt, updatedAt: createdAt }
+}
+
+/**
+ * Undoes a write whose row did not come about. When the commit's outcome is unknown the bytes stay: the row may
+ * be there. The cleanup knows later.
+ *
+ * @param wasListed whether the version was put on the list of those being written
+ */
+export async function giveUp(
+  { backend, database, logger }: Pick<Parts, 'backend' | 'database' | 'logger'>,
+  at: Location,
+  error: unknown,
+  { wasListed }: { wasListed: boolean },
+): Promise<void> {
+  if (!isCertainlyRolledBack(error)) return
+  try {
+    await backend.remove(at)
+    if (wasListed) await strikeUpload(database, at.version)
+  } catch (cause) {
+    logger.warn({ err: cause, version: at.version }, 'a failed upload is left to the cleanup')
+  }
+}
+
+/** Awaits a step of an upload, and throws what it throws in an upload's words. */
+export async function inUploadWords<T>(step: Promise<T>): Promise<T> {
+  try {
+    return await step
+  } catch (error) {
+    throw asUploadError(error)
+  }
+}
+
+/** What goes wrong in an upload, in an upload's words. */
+export function asUploadError(error: unknown): unknown {
+  if (!(error instanceof StorageError)) {
+    return isAborted(error) ? new StorageError('Aborted', { cause: error }) : error
+  }
+  if (error.code === 'ResourceAlreadyExists') {
+    return new StorageError('KeyAlreadyExists', { cause: error.cause })
+  }
+  return asMissingBucket(error)
+}
+
+/** A row that refers to nothing: the bucket was deleted at this moment. */
+export function asMissingBucket(error: unknown): unknown {
+  if (!hasCode(error, 'BucketReference')) return error
+  return new StorageError('NoSuchBucket', { cause: error.cause })
+}
+
+/** How Node names a body that ended early, because its client went away or broke the protocol. */
+function isAborted(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return /^(?:ECONNRESET|ERR_STREAM_PREMATURE_CLOSE|ABORT_ERR|HPE_.*)$/.test(code)
+}

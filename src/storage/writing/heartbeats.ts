@@ -1,0 +1,49 @@
+import type { Logger } from 'pino'
+import type { Database } from '../../database/connection/client.ts'
+import { beatUploads } from '../../database/queries/objects.ts'
+
+export interface HeartbeatsOptions {
+  database: Database
+  logger: Logger
+  /** In milliseconds; a few of them must fit into the grace period of the cleanup. */
+  intervalMs: number
+}
+
+/**
+ * Says for every version that this server is writing that it still does, all of them with one statement. A version
+ * that nobody speaks for is a dead server's, and the cleanup gives it up (design §6).
+ */
+export class Heartbeats {
+  readonly #options: HeartbeatsOptions
+  readonly #versions = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: HeartbeatsOptions) {
+    this.#options = options
+  }
+
+  /** Runs `work`, which writes `version`, and speaks for it meanwhile. */
+  async during<T>(version: string, work: () => Promise<T>): Promise<T> {
+    this.#versions.add(version)
+    this.#timer ??= setInterval(() => void this.#beat(), this.#options.intervalMs).unref()
+    try {
+      return await work()
+    } finally {
+      this.#versions.delete(version)
+      if (this.#versions.size === 0) {
+        clearInterval(this.#timer)
+        this.#timer = undefined
+      }
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const { database, logger } = this.#options
+    try {
+      await beatUploads(database, [...this.#versions])
+    } catch (error) {
+      // The next beat tells the same. If none gets through for the grace period, publishing says so.
+      logger.warn({ err: error, uploads: this.#versions.size }, 'a heartbeat of the running uploads failed')
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import type { Location, Written } from '../../backend/backend.ts'
+import type { Caller } from '../../database/as-caller.ts'
+import type { IntendedWrite, NewObject } from '../../database/queries/objects.ts'
+import type { SystemMetadata, UserMetadata } from '../../database/schema.ts'
+import { guessContentType } from '../object/content-type.ts'
+import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../object/stored-object.ts'
+import type { UploadBody, UploadRequest } from './upload-request.ts'
+
+/** What is known of an upload before its bytes: the policies judge this (contract §7.7). */
+export function intendedWrite(
+  caller: Caller,
+  request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata'> & {
+    body: Pick<UploadBody, 'requestLength'>
+  },
+): IntendedWrite {
+  const { requestLength } = request.body
+  return {
+    bucketId: request.bucket,
+    name: request.name,
+    ownerId: caller.subject,
+    metadata: {
+      mimetype: contentTypeOf(request),
+      ...(requestLength !== null && { contentLength: requestLength }),
+    },
+    userMetadata: request.userMetadata ?? null,
+    upsert: request.upsert,
+  }
+}
+
+/** The row of an upload whose bytes are stored at `at`, or will be (contract §8). */
+export function uploadedObject(
+  caller: Caller,
+  request: Omit<UploadRequest, 'body'>,
+  at: Location,
+  written: Written,
+  now: Date,
+): NewObject {
+  const { robotsTag, contentEncoding } = request
+  const metadata: SystemMetadata = {
+    // Of the content: the same bytes have the same tag wherever they are, for ever.
+    eTag: `"${written.sha256}"`,
+    size: written.size,
+    mimetype: contentTypeOf(request),
+    cacheControl: request.cacheControl ?? DEFAULT_CACHE_CONTROL,
+    lastModified: now.toISOString(),
+    contentLength: written.size,
+    httpStatusCode: 200,
+    ...(robotsTag !== undefined && { xRobotsTag: robotsTag }),
+    ...(contentEncoding !== undefined && { contentEncoding }),
+  }
+  return {
+    bucketId: request.bucket,
+    name: request.name,
+    version: at.version,
+    bytesBucket: at.bucket,
+    ownerId: caller.subject,
+    metadata,
+    userMetadata: request.userMetadata ?? {},
+    checksum: written.sha256,
+  }
+}
+
+/** What a copy says otherwise than its source (contract §3.10); undefined keeps the source's. */
+export interface ReplacedMetadata {
+  contentType: string | undefined
+  cacheControl: string | undefined
+  /** `''` clears it. */
+  contentEncoding: string | undefined
+  /** Always replaced. */
+  userMetadata: UserMetadata | null
+}
+
+/** The row of a copy. Without `replace` it says what its source says, user metadata included. */
+export function copiedObject(
+  caller: Caller,
+  source: StoredObject,
+  to: { bucket: string; name: string },
+  at: Location,
+  replace: ReplacedMetadata | undefined,
+  now: Date,
+): NewObject {
+  const metadata: SystemMetadata = { ...source.systemMetadata, lastModified: now.toISOString() }
+  if (replace?.contentType !== undefined) metadata.mimetype = replace.contentType
+  if (replace?.cacheControl !== undefined) metadata.cacheControl = replace.cacheControl
+  if (replace?.contentEncoding === '') delete metadata.contentEncoding
+  else if (replace?.contentEncoding !== undefined) metadata.contentEncoding = replace.contentEncoding
+  return {
+    bucketId: to.bucket,
+    name: to.name,
+    version: at.version,
+    bytesBucket: at.bucket,
+    ownerId: caller.subject,
+    metadata,
+    userMetadata: replace ? replace.userMetadata : source.userMetadata,
+    checksum: source.checksum,
+  }
+}
+
+function contentTypeOf(request: Pick<UploadRequest, 'name' | 'contentType'>): string {
+  return request.contentType ?? guessContentType(request.name)
+}

@@ -1,0 +1,52 @@
+import type { Readable } from 'node:stream'
+import type { UserMetadata } from '../../database/schema.ts'
+import type { WriteCondition } from '../../model/write-condition.ts'
+
+/** What a client sends to store an object, in our own words. */
+export interface UploadRequest {
+  bucket: string
+  /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
+  bucketUid?: string | undefined
+  /** As the client named it; not yet checked. */
+  name: string
+  /** Whether an object of that name may be replaced. */
+  upsert: boolean
+  /** What must hold of the object that is there already. */
+  condition?: WriteCondition | undefined
+  /** As sent and well-formed, or undefined when the client named none. */
+  contentType: string | undefined
+  /** A whole directive, such as `max-age=3600`. */
+  cacheControl: string | undefined
+  /** How the bytes are encoded; they are stored as they come (contract §13.1). */
+  contentEncoding: string | undefined
+  robotsTag: string | undefined
+  userMetadata: UserMetadata | undefined
+  body: UploadBody
+}
+
+/** What a request's body and headers say about its object; bucket, name and upsert stand elsewhere in it. */
+export type UploadContent = Omit<UploadRequest, 'bucket' | 'bucketUid' | 'name' | 'upsert'>
+
+export interface UploadBody {
+  /** The object's bytes. */
+  stream: Readable
+  /** Whether all of the request is here, so that reading it waits for nobody. */
+  hasArrived(): boolean
+  /** Takes the upload's place, once the policies have allowed it. Twice is as once. @throws TooManyUploads */
+  admit(): void
+  /** Gives up on bytes that will not be read, so that the request can be answered. */
+  discard(): void
+  /** Length of the object in bytes when the request declares exactly that, else null. */
+  declaredSize: number | null
+  /** Length of the request in bytes, form overhead included, or null when chunked. Policies see it. */
+  requestLength: number | null
+  /**
+   * What a form said behind its file. Resolves once the form has been read to its end, and so only after
+   * `stream` has been consumed.
+   */
+  late(): Promise<LateFields>
+}
+
+export type LateFields = Partial<
+  Pick<UploadRequest, 'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata'>
+>
