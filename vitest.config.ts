@@ -18,7 +18,7 @@ const BY_AN_OWNER = [
   'test/database/sql-contract.test.ts',
   'test/database/connection/turns.test.ts',
   'test/events/subscribers/visibility.test.ts',
-  'test/workers/listed-versions.test.ts',
+  'test/jobs/cleanup/listed-versions.test.ts',
 ]
 
 export default defineConfig({

@@ -9,10 +9,10 @@ import { QUESTIONS_AT_ONCE } from './database/connection/questions.ts'
 import { connectDatabase } from './database/opening/connect.ts'
 import { hasBuckets } from './database/queries/buckets.ts'
 import { tryToListen } from './http/http-server.ts'
+import { startSchedules } from './jobs/schedules.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { type Serving, startServing } from './serving.ts'
 import { refuseMissingFiles } from './storage/missing-files.ts'
-import { startSchedules } from './workers/schedules.ts'
 
 export interface RunningServer extends Serving {
   keys: Keys

@@ -1,5 +1,5 @@
-import type { CleanupReport, Repair } from '../workers/cleanup/pass.ts'
-import { OrphanCleanup } from '../workers/orphan-cleanup.ts'
+import type { CleanupReport, Repair } from '../jobs/cleanup/pass.ts'
+import { OrphanCleanup } from '../jobs/orphan-cleanup.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 

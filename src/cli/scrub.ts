@@ -1,7 +1,7 @@
 import { quarantined } from '../database/queries/drift.ts'
 import type { ScrubState } from '../database/queries/scrubs.ts'
+import { Scrub } from '../jobs/scrub.ts'
 import { printable } from '../lib/printable.ts'
-import { Scrub } from '../workers/scrub.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 

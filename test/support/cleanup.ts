@@ -3,8 +3,8 @@ import { mkdir, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import pino from 'pino'
 import { openBackends } from '../../src/backend/open.ts'
-import type { CleanupReport, CleanupSettings, Repair } from '../../src/workers/cleanup/pass.ts'
-import { type CleanupRequest, OrphanCleanup } from '../../src/workers/orphan-cleanup.ts'
+import type { CleanupReport, CleanupSettings, Repair } from '../../src/jobs/cleanup/pass.ts'
+import { type CleanupRequest, OrphanCleanup } from '../../src/jobs/orphan-cleanup.ts'
 import type { TestServer } from './server.ts'
 
 /** Nothing is too young, and no bucket is too small to be repaired: what most tests are not about. */

@@ -1,11 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { CreateMultipartUploadCommand, UploadPartCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { openBackend } from '../../src/backend/open.ts'
-import { cleanUp, repairsOf, uidOf } from '../support/cleanup.ts'
-import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { openBackend } from '../../../src/backend/open.ts'
+import { cleanUp, repairsOf, uidOf } from '../../support/cleanup.ts'
+import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 const PART = 5 * 1024 * 1024
 

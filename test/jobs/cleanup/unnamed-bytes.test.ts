@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { LocalBackend } from '../../src/backend/local/local-backend.ts'
-import { cleanUp, fileOf, isThere, plantFile, repairsOf, uidOf } from '../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
+import { cleanUp, fileOf, isThere, plantFile, repairsOf, uidOf } from '../../support/cleanup.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 let server: TestServer
 let bucket: string
@@ -177,7 +177,7 @@ describe('the sweep', () => {
 describe('two cleanups at once', () => {
   it('take turns: one works, the other says that it has done nothing', async () => {
     await plantFile(server, uid)
-    const { OrphanCleanup } = await import('../../src/workers/orphan-cleanup.ts')
+    const { OrphanCleanup } = await import('../../../src/jobs/orphan-cleanup.ts')
     const logger = { warn() {}, error() {}, info() {} } as never
     const backend = new LocalBackend({ root: server.dataDir, fsync: false })
     const settings = { graceMs: 0, batch: 1000, maxShare: 1, eventsKeptMs: 86_400_000 }

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { cleanUp, repairsOf } from '../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { TusRequests } from '../support/tus-requests.ts'
-import { until } from '../support/wait.ts'
+import { cleanUp, repairsOf } from '../../support/cleanup.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { TusRequests } from '../../support/tus-requests.ts'
+import { until } from '../../support/wait.ts'
 
 let server: TestServer
 let tus: TusRequests

@@ -1,6 +1,6 @@
 import pino from 'pino'
 import { expect, it } from 'vitest'
-import { schedule } from '../../src/workers/schedule.ts'
+import { schedule } from '../../src/jobs/schedule.ts'
 import { until } from '../support/wait.ts'
 
 const silent = pino({ level: 'silent' })

@@ -4,7 +4,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { LocalBackend } from '../../src/backend/local/local-backend.ts'
 import type { ScrubState } from '../../src/database/queries/scrubs.ts'
-import { Scrub, type ScrubRequest } from '../../src/workers/scrub.ts'
+import { Scrub, type ScrubRequest } from '../../src/jobs/scrub.ts'
 import { fileOf } from '../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 

@@ -3,8 +3,8 @@ import { renameSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { cleanUp, fileOf, repairsOf, uidOf } from '../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { cleanUp, fileOf, repairsOf, uidOf } from '../../support/cleanup.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
 
 let server: TestServer
 let bucket: string
