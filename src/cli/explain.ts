@@ -1,10 +1,10 @@
-import { WorkerStartError } from '../cluster/worker-start-error.ts'
 import { ConfigError } from '../config/config.ts'
 import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
 import { MigrationError } from '../database/migrations/migrate.ts'
-import { KeysError } from '../keys.ts'
 import { StorageError } from '../model/errors.ts'
 import { systemReason } from '../model/system-reason.ts'
+import { KeysError } from '../server/keys.ts'
+import { WorkerStartError } from '../server/processes/worker-start-error.ts'
 import { explainListenError } from './listen-error.ts'
 import { SqlError } from './sql/sql-error.ts'
 

@@ -5,7 +5,7 @@ import { openBackends, openExisting } from '../backend/open.ts'
 import { type Config, readConfig } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import { connectBeside } from '../database/opening/connect.ts'
-import { createLogger } from '../log.ts'
+import { createLogger } from '../server/log.ts'
 
 /** How long a command waits for what a server does at the moment, such as a pass of its cleanup. In milliseconds. */
 export const TURN_WAIT_MS = 60_000

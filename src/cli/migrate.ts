@@ -1,7 +1,7 @@
 import { readConfig } from '../config/config.ts'
 import { migrate } from '../database/migrations/migrate.ts'
 import { findPlace } from '../database/opening/find-place.ts'
-import { createLogger } from '../log.ts'
+import { createLogger } from '../server/log.ts'
 
 /** Brings the database of DATABASE_URL up to date. The embedded one needs no command: it is migrated at start. */
 export async function migrateCommand(): Promise<void> {

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { type Config, readConfig } from '../config/config.ts'
-import { createLogger, logWarnings } from '../log.ts'
-import { type RunningServer, startServer } from '../server.ts'
+import { createLogger, logWarnings } from '../server/log.ts'
+import { type RunningServer, startServer } from '../server/start-server.ts'
 import { invocation } from './invocation.ts'
 
 /** A second signal this long after the first one means that somebody is tired of waiting. In milliseconds. */

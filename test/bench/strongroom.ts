@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
-import { type Keys, mintToken } from '../../src/keys.ts'
+import { type Keys, mintToken } from '../../src/server/keys.ts'
 import { Api, type Policy } from './api.ts'
 import { freePort, type Running, startProgram, untilAnswers } from './processes.ts'
 

@@ -5,7 +5,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connectBeside } from '../../src/database/opening/connect.ts'
 import { findScrub, saveScrub } from '../../src/database/queries/scrubs.ts'
-import { loadKeys } from '../../src/keys.ts'
+import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 
 // In one folder and in this order: beside a running server, after it was killed, and with none.

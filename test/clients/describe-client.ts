@@ -3,7 +3,7 @@ import { StorageApiError } from '@supabase/storage-js'
 import { createClient, type WebSocketLikeConstructor } from '@supabase/supabase-js'
 import { afterAll, beforeAll, describe, expect, inject } from 'vitest'
 import WebSocket from 'ws'
-import { mintToken } from '../../src/keys.ts'
+import { mintToken } from '../../src/server/keys.ts'
 import { s3Env } from '../support/s3.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 

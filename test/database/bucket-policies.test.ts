@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { mintToken } from '../../src/keys.ts'
+import { mintToken } from '../../src/server/keys.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 /** Who may see, make, change and delete buckets themselves (design §4, contract §2.3). */

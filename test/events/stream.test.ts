@@ -192,7 +192,7 @@ describe('a stream of events', () => {
   })
 
   it('ends with its token', async () => {
-    const { mintToken } = await import('../../src/keys.ts')
+    const { mintToken } = await import('../../src/server/keys.ts')
     const token = await mintToken(server.keys.jwtSecret, { role: 'service_role', subject: 'x' }, 2) // whole seconds: 1 may be over already
     const reader = await open({ token })
     await reader.ended

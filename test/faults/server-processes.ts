@@ -1,4 +1,4 @@
-import { mintToken } from '../../src/keys.ts'
+import { mintToken } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder } from '../support/command.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { type Line, NOWHERE, openLine } from '../support/line.ts'

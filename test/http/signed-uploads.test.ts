@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { mintToken } from '../../src/keys.ts'
+import { mintToken } from '../../src/server/keys.ts'
 import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { field, MULTIPART } from '../support/multipart.ts'
 import { RawConnection, rawRequest } from '../support/raw-http.ts'

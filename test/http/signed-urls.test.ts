@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { mintToken } from '../../src/keys.ts'
+import { mintToken } from '../../src/server/keys.ts'
 import { signUrlToken } from '../../src/storage/links/url-token.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open, put, type Signed, sign, tokenOf } from '../support/signed.ts'

@@ -8,8 +8,8 @@ import type { ProvidedContext } from 'vitest'
 import { openBackend } from '../../src/backend/open.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
 import type { Database } from '../../src/database/connection/client.ts'
-import { type Keys, mintToken } from '../../src/keys.ts'
-import { startServer } from '../../src/server.ts'
+import { type Keys, mintToken } from '../../src/server/keys.ts'
+import { startServer } from '../../src/server/start-server.ts'
 import { createTestDatabase } from './database.ts'
 
 export interface Served {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
-import type { Siblings } from '../../cluster/siblings.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Outbox } from '../../events/outbox.ts'
+import type { Siblings } from '../../server/processes/siblings.ts'
 import type { Announce, Change } from '../object/changes.ts'
 import { ByteCache } from './byte-cache.ts'
 import { PublicChanges } from './cache-invalidation.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'vitest'
 import type { BucketPolicy } from '../../../src/database/schema.ts'
-import { mintToken } from '../../../src/keys.ts'
+import { mintToken } from '../../../src/server/keys.ts'
 import type { RequestOptions, TestServer } from '../../support/server.ts'
 
 /** In the order of the table's columns. */

@@ -1,5 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto'
-import { mintToken } from '../../../src/keys.ts'
+import { mintToken } from '../../../src/server/keys.ts'
 import type { Random } from '../../faults/random.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
 import type { Victim } from '../support/victim.ts'

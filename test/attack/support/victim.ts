@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Keys } from '../../../src/keys.ts'
+import type { Keys } from '../../../src/server/keys.ts'
 import { Command, newFolder, removeFolder } from '../../support/command.ts'
 import { until } from '../../support/wait.ts'
 

@@ -87,14 +87,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     omits: 'the bytes of keys.json',
-    file: 'keys.js',
+    file: 'server/keys.js',
     find: 'flush: true',
     replace: 'flush: false',
     makes: 'keys.json',
   },
   {
     omits: 'the name of the data folder',
-    file: 'keys.js',
+    file: 'server/keys.js',
     find: 'await flushPath(dirname(folder));',
     replace: '',
     makes: '.',

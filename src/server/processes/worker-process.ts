@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
-import type { Change } from '../storage/object/changes.ts'
+import type { Change } from '../../storage/object/changes.ts'
 import type { ChangeRelay } from './change-relay.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
 

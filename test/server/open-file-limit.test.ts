@@ -1,8 +1,12 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { affordableConnections, whyFewerConnections, whyTooFewFiles } from '../src/open-file-limit.ts'
-import { MAIN } from './support/command.ts'
+import {
+  affordableConnections,
+  whyFewerConnections,
+  whyTooFewFiles,
+} from '../../src/server/open-file-limit.ts'
+import { MAIN } from '../support/command.ts'
 
 describe('a process that may have few files open', () => {
   it('is told how many it needs, and how to let it, before its own files are read', async () => {

@@ -1,4 +1,4 @@
-import type { Change } from '../storage/object/changes.ts'
+import type { Change } from '../../storage/object/changes.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 
 /** The other workers, as one of them knows them: who may have in memory what this one changes. */

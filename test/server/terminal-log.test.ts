@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { forTerminal } from '../src/terminal-log.ts'
+import { forTerminal } from '../../src/server/terminal-log.ts'
 
 const time = new Date(2026, 0, 2, 22, 1, 3).getTime()
 const shown = (fields: object) => forTerminal(JSON.stringify({ level: 30, time, ...fields }))

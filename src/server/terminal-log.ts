@@ -1,5 +1,5 @@
-import { printable } from './lib/printable.ts'
-import { formatByteSize } from './lib/units.ts'
+import { printable } from '../lib/printable.ts'
+import { formatByteSize } from '../lib/units.ts'
 
 /** What pino writes, and what ours say besides. */
 interface LogLine {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { OLDEST_NODE, whyTooOld } from '../src/node-version.ts'
+import { OLDEST_NODE, whyTooOld } from '../../src/server/node-version.ts'
 
 describe('a Node that is too old', () => {
   it.each(['12.22.12', '18.20.8', '20.18.3', '20.9.0'])('%s is told which one is needed', (version) => {
@@ -21,8 +21,8 @@ describe('a Node that is too old', () => {
   // An import is carried out before the first line of the file that has it.
   it('reads nothing of the program before it is told', () => {
     const imports = (file: string) =>
-      readFileSync(new URL(`../src/${file}`, import.meta.url), 'utf8').match(/^import .*$/gm) ?? []
-    expect(imports('main.ts')).toEqual(["import { whyTooOld } from './node-version.ts'"])
-    expect(imports('node-version.ts')).toEqual([])
+      readFileSync(new URL(`../../src/${file}`, import.meta.url), 'utf8').match(/^import .*$/gm) ?? []
+    expect(imports('main.ts')).toEqual(["import { whyTooOld } from './server/node-version.ts'"])
+    expect(imports('server/node-version.ts')).toEqual([])
   })
 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { findKeys, KeysError, loadKeys, mintToken } from '../src/keys.ts'
+import { findKeys, KeysError, loadKeys, mintToken } from '../../src/server/keys.ts'
 
 const SECRET = 'a secret of the environment, 32 characters or more'
 

@@ -3,8 +3,8 @@ import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
-import { flushPath } from './lib/fsync.ts'
-import { dataFolderAdvice, systemReason } from './model/system-reason.ts'
+import { flushPath } from '../lib/fsync.ts'
+import { dataFolderAdvice, systemReason } from '../model/system-reason.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
 export interface Keys {

@@ -1,6 +1,6 @@
-import type { DatabasePlace } from '../database/connection/place.ts'
+import type { DatabasePlace } from '../../database/connection/place.ts'
+import type { Change } from '../../storage/object/changes.ts'
 import type { Keys } from '../keys.ts'
-import type { Change } from '../storage/object/changes.ts'
 
 // What the primary and its workers say to each other, on the channel that Node opens between them.
 

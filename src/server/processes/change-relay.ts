@@ -1,4 +1,4 @@
-import type { Change } from '../storage/object/changes.ts'
+import type { Change } from '../../storage/object/changes.ts'
 import type { WorkerProcess } from './worker-process.ts'
 
 /** By then no worker answers with what it has looked at before (decision 0020). In milliseconds. */
