@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { placeOf, splitStatements } from '../../src/cli/sql/statements.ts'
+import { placeOf, splitStatements } from '../../../src/cli/sql/statements.ts'
 
 describe('a script', () => {
   it.each<[string, string, string[]]>([

@@ -1,14 +1,14 @@
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { type Cluster, openCluster } from '../support/blank-database.ts'
-import { newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { type Cluster, openCluster } from '../../support/blank-database.ts'
+import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import {
   DEBIAN_POSTGRES,
   type DebianPostgres,
   hasDebianPostgres,
   startDebianPostgres,
-} from '../support/debian-postgres.ts'
-import { expectFailure, told, withListener } from '../support/findings.ts'
+} from '../../support/debian-postgres.ts'
+import { expectFailure, told, withListener } from '../../support/findings.ts'
 
 let folder: string
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { withinTime } from '../../src/cli/check/within-time.ts'
-import type { Finding } from '../../src/model/check-result.ts'
+import { withinTime } from '../../../src/cli/check/within-time.ts'
+import type { Finding } from '../../../src/model/check-result.ts'
 
 const reached: Finding = { about: 'database', state: 'ok', says: 'reached' }
 
