@@ -1,7 +1,7 @@
 import type { Caller } from '../database/as-caller.ts'
 import type { Access } from '../database/queries/objects.ts'
 import { StorageError } from '../model/errors.ts'
-import { clientAddress } from './client-address.ts'
+import { clientAddress } from './connection/client-address.ts'
 import type { AppContext, Services } from './env.ts'
 import { requestTarget } from './request-path.ts'
 import { shareOf } from './share-of.ts'

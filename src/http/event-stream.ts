@@ -9,8 +9,8 @@ import type { Gap, Subscriber } from '../events/subscribers/batch.ts'
 import type { Subscriptions } from '../events/subscribers/subscriptions.ts'
 import { atExpiry, tokenExpiry } from '../events/subscribers/token-expiry.ts'
 import { StorageError } from '../model/errors.ts'
-import type { Listeners } from './listeners.ts'
-import type { Backlog } from './unread.ts'
+import type { Listeners } from './connection/listeners.ts'
+import type { Backlog } from './connection/unread.ts'
 
 export interface EventStreamOptions {
   outbox: Outbox

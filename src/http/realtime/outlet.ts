@@ -1,5 +1,5 @@
 import type { WebSocket } from 'ws'
-import type { Backlog, Unread } from '../unread.ts'
+import type { Backlog, Unread } from '../connection/unread.ts'
 import { encode, type Message, type Version } from './frames.ts'
 import type { Topic } from './topics.ts'
 

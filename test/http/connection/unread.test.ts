@@ -1,7 +1,7 @@
 import pino from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Backlog, Unread } from '../../src/http/unread.ts'
-import { until } from '../support/wait.ts'
+import { type Backlog, Unread } from '../../../src/http/connection/unread.ts'
+import { until } from '../../support/wait.ts'
 
 const MOST = 10_000
 

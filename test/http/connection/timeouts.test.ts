@@ -1,11 +1,11 @@
 import { readdir, readlink } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { file, form, MULTIPART } from '../support/multipart.ts'
-import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
-import { until } from '../support/wait.ts'
+import { file, form, MULTIPART } from '../../support/multipart.ts'
+import { chunk, RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
+import { until } from '../../support/wait.ts'
 
 const LARGE = Buffer.alloc(900_000, 'x')
 const CHUNKED = 'Transfer-Encoding: chunked'

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { type ErrorCode, StorageError } from '../model/errors.ts'
+import { type ErrorCode, StorageError } from '../../model/errors.ts'
 import { breakOff, waitsForClient } from './body-pace.ts'
 
 /** How many times the least rate of any body a request has to move when there are more requests than places. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { StorageError } from '../model/errors.ts'
+import { StorageError } from '../../model/errors.ts'
 
 export interface BodyPaceOptions {
   /** A body brings its least in each such time. In milliseconds. */

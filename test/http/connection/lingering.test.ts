@@ -3,9 +3,9 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Lingering, type LingeringLimits } from '../../src/http/lingering.ts'
-import { RawConnection, rawRequest } from '../support/raw-http.ts'
-import { until } from '../support/wait.ts'
+import { Lingering, type LingeringLimits } from '../../../src/http/connection/lingering.ts'
+import { RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { until } from '../../support/wait.ts'
 
 const PIECE = Buffer.alloc(100_000, 'x')
 

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import type { ListenerLimits } from '../config/limits.ts'
-import { Shares } from '../model/shares.ts'
+import type { ListenerLimits } from '../../config/limits.ts'
+import { Shares } from '../../model/shares.ts'
 import { Unread } from './unread.ts'
 
 /** For the joins and tokens of all WebSockets, in bytes: 20 000 channels with tokens of a kilobyte each take 108 million. */

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { openEvents } from '../support/event-stream.ts'
-import { exchange, RawConnection, type RawResponse, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift } from '../support/traces.ts'
-import { until } from '../support/wait.ts'
+import { openEvents } from '../../support/event-stream.ts'
+import { exchange, RawConnection, type RawResponse, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift } from '../../support/traces.ts'
+import { until } from '../../support/wait.ts'
 
 const MOST = 4
 
