@@ -4,7 +4,7 @@ import { StorageError } from '../model/errors.ts'
 import type { Connections } from './connection/connections.ts'
 import { YieldingPlaces } from './connection/yielding-places.ts'
 import type { Env } from './env.ts'
-import { requestTarget } from './request-path.ts'
+import { requestTarget } from './message/request-path.ts'
 import { isTusPath, tusError } from './tus/protocol.ts'
 
 /** A busy server is not a dead one: these are always answered. */

@@ -3,7 +3,7 @@ import type { Access } from '../database/queries/objects.ts'
 import { StorageError } from '../model/errors.ts'
 import { clientAddress } from './connection/client-address.ts'
 import type { AppContext, Services } from './env.ts'
-import { requestTarget } from './request-path.ts'
+import { requestTarget } from './message/request-path.ts'
 import { shareOf } from './share-of.ts'
 import type { Identity } from './token-verifier.ts'
 

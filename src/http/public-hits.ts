@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { StoredObject } from '../storage/object/stored-object.ts'
-import { CONDITIONAL_HEADERS } from './conditionals.ts'
 import type { Cors } from './cors.ts'
-import { wholeObjectHeaders } from './object-response.ts'
+import { CONDITIONAL_HEADERS } from './message/conditionals.ts'
+import { wholeObjectHeaders } from './message/object-response.ts'
+import { objectTarget, requestTarget } from './message/request-path.ts'
 import { type RequestLog, requestIdOf } from './request-log.ts'
-import { objectTarget, requestTarget } from './request-path.ts'
 
 const ROUTE = '/object/public/'
 

@@ -8,7 +8,7 @@ const WALK = fileURLToPath(new URL('python-sdk.py', import.meta.url))
 
 /**
  * Supabase's SDK is the package storage3, which Debian has not, so the gate does without: the SDK's own bodies are in
- * test/http/lenient-json.test.ts. Where a machine has it, this is the real one.
+ * test/http/message/lenient-json.test.ts. Where a machine has it, this is the real one.
  */
 function hasSdk(): boolean {
   try {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
-import { queryOf, requestTarget } from '../request-path.ts'
+import { queryOf, requestTarget } from '../message/request-path.ts'
 import type { Identity, TokenVerifier } from '../token-verifier.ts'
 import { VERSIONS, type Version } from './frames.ts'
 

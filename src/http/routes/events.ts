@@ -7,8 +7,8 @@ import { requireCaller } from '../caller.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from '../event-stream.ts'
-import { checkShape } from '../json-body.ts'
-import { queryOf } from '../request-path.ts'
+import { checkShape } from '../message/json-body.ts'
+import { queryOf } from '../message/request-path.ts'
 import { shareOf } from '../share-of.ts'
 
 const querySchema = z.object({

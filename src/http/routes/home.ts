@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import type { Env, Services } from '../env.ts'
-import { absoluteUrl } from '../public-url.ts'
+import { absoluteUrl } from '../message/public-url.ts'
 
 /** Where the curious go on from here. */
 const LINKS = ['health', 'status', 'version']

@@ -3,11 +3,11 @@ import { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
 import { askerOf, requireCaller } from '../caller.ts'
 import type { Env, Services } from '../env.ts'
-import { jsonReader } from '../json-body.ts'
-import { fields, flag, integer, optional } from '../json-fields.ts'
+import { jsonReader } from '../message/json-body.ts'
+import { fields, flag, integer, optional } from '../message/json-fields.ts'
+import { objectTarget } from '../message/request-path.ts'
 import { checkOffset } from '../offset.ts'
 import { logTarget } from '../request-log.ts'
-import { objectTarget } from '../request-path.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')

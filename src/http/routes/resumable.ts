@@ -5,10 +5,11 @@ import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable/resumable-uploads.ts'
 import type { Piece } from '../../storage/resumable/upload-chunks.ts'
 import { anonymousCaller, requireCaller } from '../caller.ts'
-import { writeCondition } from '../conditionals.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { absoluteUrl } from '../public-url.ts'
+import { writeCondition } from '../message/conditionals.ts'
+import { absoluteUrl } from '../message/public-url.ts'
+import { declaredLength } from '../message/upload-body.ts'
 import { logTarget } from '../request-log.ts'
 import { shareOf } from '../share-of.ts'
 import {
@@ -22,7 +23,6 @@ import {
 import { TUS_PATH, tusError } from '../tus/protocol.ts'
 import { parseUploadId, uploadId } from '../tus/upload-id.ts'
 import { parseUploadMetadata } from '../tus/upload-metadata.ts'
-import { declaredLength } from '../upload-body.ts'
 
 /** A way to prove who goes on with an upload: a login, or the token of a signed upload URL. */
 interface Variant {

@@ -6,9 +6,9 @@ import { eventJson } from '../../events/event.ts'
 import type { WebhookRequest, WebhookState } from '../../events/webhooks/webhooks.ts'
 import { requireCaller } from '../caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
-import { checkShape, jsonReader } from '../json-body.ts'
-import { fields, flag, integer, optional, textList } from '../json-fields.ts'
-import { queryOf } from '../request-path.ts'
+import { checkShape, jsonReader } from '../message/json-body.ts'
+import { fields, flag, integer, optional, textList } from '../message/json-fields.ts'
+import { queryOf } from '../message/request-path.ts'
 
 const changes = {
   url: optional(webhookFields.url),

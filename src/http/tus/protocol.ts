@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { loggedError } from '../error-response.ts'
-import { requestTarget } from '../request-path.ts'
+import { requestTarget } from '../message/request-path.ts'
 import { TUS_CHECKSUM_ALGORITHMS, TUS_EXTENSIONS, TUS_VERSION } from './headers.ts'
 
 export const TUS_PATH = '/upload/resumable'

@@ -1,4 +1,4 @@
-import { StorageError } from '../model/errors.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** In characters. Proxies keep all headers of an answer in one buffer, which nginx gives 4 KiB, and else say 502. */
 const MAX_LENGTH = 1000

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { z } from 'zod'
-import { JsonTooComplex, parseJson } from '../lib/bounded-json.ts'
-import { readBounded } from '../lib/streams.ts'
-import { StorageError } from '../model/errors.ts'
-import { expectInOneGo } from './connection/body-pace.ts'
-import type { Services } from './env.ts'
+import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
+import { readBounded } from '../../lib/streams.ts'
+import { StorageError } from '../../model/errors.ts'
+import { expectInOneGo } from '../connection/body-pace.ts'
+import type { Services } from '../env.ts'
 
 /** Room for some of the longest names with every character escaped. In bytes. */
 const MAX_JSON_BYTES = 64 * 1024

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { chunk, exchange, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
+import { chunk, exchange, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
 
 let server: TestServer
 let headers: string[]

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { FormFraming } from '../../src/http/form-framing.ts'
-import { BOUNDARY, field, file, form } from '../support/multipart.ts'
+import { FormFraming } from '../../../src/http/message/form-framing.ts'
+import { BOUNDARY, field, file, form } from '../../support/multipart.ts'
 
 /** Whether a form is taken when it comes in pieces of these lengths. */
 function isTaken(body: Buffer, lengths: number[]): boolean {

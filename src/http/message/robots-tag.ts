@@ -1,4 +1,4 @@
-import { StorageError } from '../model/errors.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** In characters. */
 const MAX_LENGTH = 1000

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { type StorageError, wireError } from '../model/errors.ts'
+import { type StorageError, wireError } from '../../model/errors.ts'
 import { jsonLine } from './json-lines.ts'
 
 /** An error's whole response as it travels, for connections on which there is no response object to write to. */

@@ -1,4 +1,4 @@
-import type { AppContext, Services } from './env.ts'
+import type { AppContext, Services } from '../env.ts'
 import { PUBLIC_PREFIX, requestTarget } from './request-path.ts'
 
 /** In characters. */

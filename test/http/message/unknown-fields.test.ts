@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
 
 const move = { bucketId: 'box', sourceKey: 'a.txt', destinationKey: 'b.txt' }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { parseRobotsTag } from '../../src/http/robots-tag.ts'
-import { StorageError } from '../../src/model/errors.ts'
+import { parseRobotsTag } from '../../../src/http/message/robots-tag.ts'
+import { StorageError } from '../../../src/model/errors.ts'
 
 describe('an X-Robots-Tag header', () => {
   it.each([

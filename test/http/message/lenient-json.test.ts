@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNothingWritten } from '../support/traces.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNothingWritten } from '../../support/traces.ts'
 
 /* What Supabase's framework makes of JSON whose values are of a near type, and what clients rely on therefore. */
 

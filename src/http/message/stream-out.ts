@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { pipeline, type Readable } from 'node:stream'
-import { FileStream } from '../backend/local/file-stream.ts'
-import type { AppContext } from './env.ts'
+import { FileStream } from '../../backend/local/file-stream.ts'
+import type { AppContext } from '../env.ts'
 
 /**
  * Sends a stream past Hono, since a web stream in between costs most of the speed. What middleware has to say is

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { parseRange } from '../../src/http/ranges.ts'
+import { parseRange } from '../../../src/http/message/ranges.ts'
 
 describe('a Range header', () => {
   it.each([

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { contentDisposition } from '../../src/http/content-disposition.ts'
+import { contentDisposition } from '../../../src/http/message/content-disposition.ts'
 
 describe('?download', () => {
   it('absent gives no header', () => expect(contentDisposition(undefined)).toBeUndefined())

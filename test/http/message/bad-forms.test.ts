@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { BOUNDARY, field, file, form, MULTIPART, part } from '../support/multipart.ts'
-import { exchange, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
+import { BOUNDARY, field, file, form, MULTIPART, part } from '../../support/multipart.ts'
+import { exchange, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
 
 let server: TestServer
 let auth: string

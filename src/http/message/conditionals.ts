@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { StorageError } from '../model/errors.ts'
-import type { Tags, Validators, WriteCondition } from '../model/write-condition.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { Tags, Validators, WriteCondition } from '../../model/write-condition.ts'
 
 /** Names of request headers that make an answer depend on what there is (RFC 9110 §13.1). */
 export const CONDITIONAL_HEADERS = [

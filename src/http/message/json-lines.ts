@@ -1,5 +1,5 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import type { AppContext } from './env.ts'
+import type { AppContext } from '../env.ts'
 
 /** JSON with a line's end behind it, so that in a terminal the prompt does not stand in the answer. */
 export function jsonLine(value: unknown): string {

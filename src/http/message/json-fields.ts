@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { nearest } from '../lib/nearest.ts'
-import { printable } from '../lib/printable.ts'
+import { nearest } from '../../lib/nearest.ts'
+import { printable } from '../../lib/printable.ts'
 
 /*
  * Fields of JSON bodies, as lenient as Supabase's framework, whose clients have come to rely on it: the Python SDK sends

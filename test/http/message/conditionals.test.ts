@@ -1,6 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type ConditionalHeaders, checkConditions, rangeStillValid } from '../../src/http/conditionals.ts'
+import {
+  type ConditionalHeaders,
+  checkConditions,
+  rangeStillValid,
+} from '../../../src/http/message/conditionals.ts'
 
 const ETAG = '"a,b"'
 const current = { etag: ETAG, lastModified: new Date('1994-11-06T08:49:37.900Z') }

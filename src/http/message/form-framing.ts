@@ -1,4 +1,4 @@
-import { StorageError } from '../model/errors.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** Of the head of one part. Browsers and clients send a few hundred bytes. */
 const MAX_HEAD_BYTES = 16 * 1024
