@@ -9,7 +9,7 @@ import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
 import type { UploadPlaces } from './connection/upload-places.ts'
-import type { RequestNotes } from './request-log.ts'
+import type { RequestNotes } from './middleware/request-log.ts'
 import type { TokenVerifier } from './token-verifier.ts'
 
 /** What the routes call, handed down from the composition root. */

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { StoredObject } from '../storage/object/stored-object.ts'
-import type { Cors } from './cors.ts'
 import { CONDITIONAL_HEADERS } from './message/conditionals.ts'
 import { wholeObjectHeaders } from './message/object-response.ts'
 import { objectTarget, requestTarget } from './message/request-path.ts'
-import { type RequestLog, requestIdOf } from './request-log.ts'
+import type { Cors } from './middleware/cors.ts'
+import { type RequestLog, requestIdOf } from './middleware/request-log.ts'
 
 const ROUTE = '/object/public/'
 

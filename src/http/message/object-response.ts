@@ -9,7 +9,7 @@ import { isActiveContent, safeContentType } from '../../storage/object/content-t
 import { lastModified, type StoredObject } from '../../storage/object/stored-object.ts'
 import type { ReadPlan } from '../../storage/reading/object-bytes.ts'
 import type { AppContext, Services } from '../env.ts'
-import { logTarget } from '../request-log.ts'
+import { logTarget } from '../middleware/request-log.ts'
 import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import { parseRange } from './ranges.ts'

@@ -10,8 +10,8 @@ import { checkConditions, refuseCondition, writeCondition } from '../message/con
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { fields, flag, ignored, optional, textList } from '../message/json-fields.ts'
 import { decodeSegment, queryOf } from '../message/request-path.ts'
+import { logTarget } from '../middleware/request-log.ts'
 import { checkOffset } from '../offset.ts'
-import { logTarget } from '../request-log.ts'
 import { successList, successResponse } from '../success-response.ts'
 
 /** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */

@@ -6,8 +6,8 @@ import type { Env, Services } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional } from '../message/json-fields.ts'
 import { objectTarget } from '../message/request-path.ts'
+import { logTarget } from '../middleware/request-log.ts'
 import { checkOffset } from '../offset.ts'
-import { logTarget } from '../request-log.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')

@@ -10,7 +10,7 @@ import type { AppContext, Env, Services } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { absoluteUrl } from '../message/public-url.ts'
 import { declaredLength } from '../message/upload-body.ts'
-import { logTarget } from '../request-log.ts'
+import { logTarget } from '../middleware/request-log.ts'
 import { shareOf } from '../share-of.ts'
 import {
   bringsPiece,

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { open, put, sign, tokenOf } from '../support/signed.ts'
-import { until } from '../support/wait.ts'
+import { chunk, RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { open, put, sign, tokenOf } from '../../support/signed.ts'
+import { until } from '../../support/wait.ts'
 
 const SIGNING_SECRET = 'the signing secret of these tests, long enough'
 const OPAQUE = 'sb_secret_which-nobody-may-read'

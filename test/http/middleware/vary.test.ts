@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { exchange, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { open, put, sign } from '../support/signed.ts'
+import { exchange, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { open, put, sign } from '../../support/signed.ts'
 
 let servers: Record<string, TestServer>
 

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import type { AppContext, Env } from './env.ts'
-import { requestTarget } from './message/request-path.ts'
+import type { AppContext, Env } from '../env.ts'
+import { requestTarget } from '../message/request-path.ts'
 
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
 const FOREIGN_ID = /^[\w.:-]{1,100}$/

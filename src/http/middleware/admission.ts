@@ -1,11 +1,11 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import { StorageError } from '../model/errors.ts'
-import type { Connections } from './connection/connections.ts'
-import { YieldingPlaces } from './connection/yielding-places.ts'
-import type { Env } from './env.ts'
-import { requestTarget } from './message/request-path.ts'
-import { isTusPath, tusError } from './tus/protocol.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { Connections } from '../connection/connections.ts'
+import { YieldingPlaces } from '../connection/yielding-places.ts'
+import type { Env } from '../env.ts'
+import { requestTarget } from '../message/request-path.ts'
+import { isTusPath, tusError } from '../tus/protocol.ts'
 
 /** A busy server is not a dead one: these are always answered. */
 const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/health/ready'])

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { signUrlToken } from '../../src/storage/links/url-token.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { signUrlToken } from '../../../src/storage/links/url-token.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
 
 interface Case {
   what: string

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { RawConnection, type RawResponse, rawRequest } from '../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift } from '../support/traces.ts'
-import { until } from '../support/wait.ts'
+import { RawConnection, type RawResponse, rawRequest } from '../../support/raw-http.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift } from '../../support/traces.ts'
+import { until } from '../../support/wait.ts'
 
 const MOST = 3
 const BYTES = Buffer.alloc(400_000, 'x')

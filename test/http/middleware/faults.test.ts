@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { expectNoDrift, expectNothingWritten } from '../support/traces.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
 
 /** A trigger of the user's own, which raises the SQLSTATE that an object's name ends in. */
 const RAISE = `

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { open, put, sign } from '../support/signed.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { open, put, sign } from '../../support/signed.ts'
 
 const APP = 'https://app.example.com'
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
