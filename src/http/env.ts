@@ -6,11 +6,11 @@ import type { FileStorage } from '../storage/file-storage.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
+import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
 import type { UploadPlaces } from './connection/upload-places.ts'
 import type { RequestNotes } from './middleware/request-log.ts'
-import type { TokenVerifier } from './token-verifier.ts'
 
 /** What the routes call, handed down from the composition root. */
 export interface Services {

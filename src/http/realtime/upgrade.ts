@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
+import type { Identity, TokenVerifier } from '../auth/token-verifier.ts'
 import { queryOf, requestTarget } from '../message/request-path.ts'
-import type { Identity, TokenVerifier } from '../token-verifier.ts'
 import { VERSIONS, type Version } from './frames.ts'
 
 /** The client appends the last part itself (contract §10.1). */

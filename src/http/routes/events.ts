@@ -3,13 +3,13 @@ import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { EVENT_TYPES } from '../../model/event-types.ts'
-import { requireCaller } from '../caller.ts'
+import { requireCaller } from '../auth/caller.ts'
+import { shareOf } from '../auth/share-of.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from '../event-stream.ts'
 import { checkShape } from '../message/json-body.ts'
 import { queryOf } from '../message/request-path.ts'
-import { shareOf } from '../share-of.ts'
 
 const querySchema = z.object({
   bucket: z.string().optional(),

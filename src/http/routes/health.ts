@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { requireCaller } from '../caller.ts'
+import { requireCaller } from '../auth/caller.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 
 /** How long a part may take to answer before it counts as failing. In milliseconds. */

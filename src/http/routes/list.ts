@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
-import { askerOf, requireCaller } from '../caller.ts'
+import { askerOf, requireCaller } from '../auth/caller.ts'
 import type { Env, Services } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional } from '../message/json-fields.ts'

@@ -4,14 +4,14 @@ import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable/resumable-uploads.ts'
 import type { Piece } from '../../storage/resumable/upload-chunks.ts'
-import { anonymousCaller, requireCaller } from '../caller.ts'
+import { anonymousCaller, requireCaller } from '../auth/caller.ts'
+import { shareOf } from '../auth/share-of.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext, Env, Services } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { absoluteUrl } from '../message/public-url.ts'
 import { declaredLength } from '../message/upload-body.ts'
 import { logTarget } from '../middleware/request-log.ts'
-import { shareOf } from '../share-of.ts'
 import {
   bringsPiece,
   checkPieceType,

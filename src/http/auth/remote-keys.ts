@@ -7,9 +7,9 @@ import {
   type JSONWebKeySet,
   type JWTVerifyGetKey,
 } from 'jose'
-import { parseJson } from '../lib/bounded-json.ts'
-import { readBounded } from '../lib/streams.ts'
-import { StorageError } from '../model/errors.ts'
+import { parseJson } from '../../lib/bounded-json.ts'
+import { readBounded } from '../../lib/streams.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** A key with its certificates takes some kilobytes. In bytes. */
 const MAX_KEY_SET_BYTES = 1024 * 1024

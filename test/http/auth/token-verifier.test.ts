@@ -1,10 +1,10 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { type JWTPayload, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { TokenVerifier } from '../../src/http/token-verifier.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
-import { askWho, type Who } from '../support/who.ts'
+import { TokenVerifier } from '../../../src/http/auth/token-verifier.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+import { askWho, type Who } from '../../support/who.ts'
 
 const SECRET = 'the login secret of these tests, long enough'
 const EDITOR = `editor_${randomUUID().slice(0, 8)}`

@@ -11,8 +11,8 @@ import {
   SignJWT,
 } from 'jose'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
-import { askWho, type Who } from '../support/who.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { askWho, type Who } from '../../support/who.ts'
 
 const SECRET = 'the login secret of these tests, long enough'
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { dropPolicies } from '../support/policies.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { dropPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
 
 /* README: "Three examples". */
 

@@ -1,7 +1,7 @@
 import { errors, type JWTPayload } from 'jose'
-import { fromBase64url } from '../lib/base64url.ts'
-import { checkComplexity, JsonTooComplex } from '../lib/bounded-json.ts'
-import { isStorable } from '../lib/storable-text.ts'
+import { fromBase64url } from '../../lib/base64url.ts'
+import { checkComplexity, JsonTooComplex } from '../../lib/bounded-json.ts'
+import { isStorable } from '../../lib/storable-text.ts'
 
 /** Policies look into claims, and PostgreSQL and JSON.stringify call themselves for each level. */
 const MAX_CLAIMS_DEPTH = 100

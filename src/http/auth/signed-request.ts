@@ -1,9 +1,9 @@
-import { hasCode, StorageError } from '../model/errors.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import type { AppContext, Services } from '../env.ts'
+import { sendObject } from '../message/object-response.ts'
+import { decodeSegment, objectTarget, requestTarget } from '../message/request-path.ts'
+import { logTarget } from '../middleware/request-log.ts'
 import { anonymousCaller } from './caller.ts'
-import type { AppContext, Services } from './env.ts'
-import { sendObject } from './message/object-response.ts'
-import { decodeSegment, objectTarget, requestTarget } from './message/request-path.ts'
-import { logTarget } from './middleware/request-log.ts'
 
 /** What a request with a signed URL is for, and what its token grants. */
 export interface SignedTarget<Granted> {

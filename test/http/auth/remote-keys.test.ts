@@ -2,11 +2,11 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose'
 import { afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
-import { TokenVerifier } from '../../src/http/token-verifier.ts'
-import { StorageError } from '../../src/model/errors.ts'
-import { mintToken } from '../../src/server/keys.ts'
-import { startTestServer } from '../support/server.ts'
-import { until } from '../support/wait.ts'
+import { TokenVerifier } from '../../../src/http/auth/token-verifier.ts'
+import { StorageError } from '../../../src/model/errors.ts'
+import { mintToken } from '../../../src/server/keys.ts'
+import { startTestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** Keys of STORAGE_JWKS_URL, on a key server of the test. Most of it needs no server of ours, only its verifier. */
 
