@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { RealtimeClients } from '../realtime/clients.ts'
+import { RealtimeClients } from '../http/realtime/clients.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { metadataOf } from '../support/tus-requests.ts'
 import { besideInnocent } from './support/innocent.ts'

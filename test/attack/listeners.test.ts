@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { mintToken } from '../../src/server/keys.ts'
-import { type RawClient, RealtimeClients } from '../realtime/clients.ts'
+import { type RawClient, RealtimeClients } from '../http/realtime/clients.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { besideInnocent } from './support/innocent.ts'

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { RealtimeClients } from '../realtime/clients.ts'
+import { RealtimeClients } from '../http/realtime/clients.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { open, put, sign, tokenOf } from '../support/signed.ts'
 import { metadataOf } from '../support/tus-requests.ts'

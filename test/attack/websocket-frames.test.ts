@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type RawClient, RealtimeClients } from '../realtime/clients.ts'
+import { type RawClient, RealtimeClients } from '../http/realtime/clients.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { besideInnocent } from './support/innocent.ts'
 

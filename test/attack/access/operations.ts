@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'vitest'
-import { RawClient } from '../../realtime/clients.ts'
+import { RawClient } from '../../http/realtime/clients.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { BOUNDARY, file, form } from '../../support/multipart.ts'
 import { metadataOf } from '../../support/tus-requests.ts'

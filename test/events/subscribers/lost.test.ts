@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { RealtimeClients } from '../../realtime/clients.ts'
+import { RealtimeClients } from '../../http/realtime/clients.ts'
 import { type EventReader, openEvents } from '../../support/event-stream.ts'
 import { withPolicies } from '../../support/policies.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'

@@ -1,0 +1,57 @@
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { Hono } from 'hono'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { EVENT_TYPES } from '../../model/event-types.ts'
+import { requireCaller } from '../auth/caller.ts'
+import { shareOf } from '../auth/share-of.ts'
+import { clientAddress } from '../connection/client-address.ts'
+import type { AppContext, Env, Services } from '../env.ts'
+import { checkShape } from '../message/json-body.ts'
+import { queryOf } from '../message/request-path.ts'
+import { EVENT_STREAM_HEADERS, EventStream } from './event-stream.ts'
+
+const querySchema = z.object({
+  bucket: z.string().optional(),
+  prefix: z.string().optional(),
+  type: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(EVENT_TYPES, `must be among ${EVENT_TYPES.join(', ')}`)))
+    .optional(),
+})
+
+/** A position; `open` looks whether there is such a one. */
+const idSchema = z
+  .string()
+  .regex(/^\d{1,15}$/, 'must be the id of an event')
+  .transform(Number)
+
+/** Server-sent events, for curl and browsers' EventSource. */
+export function eventRoutes(services: Services, logger: Logger) {
+  const { events, buckets, keepAliveMs, listeners, trustProxy } = services
+  const options = { ...events, keepAliveMs, listeners, logger }
+  return new Hono<Env>().get('/events', async (c) => {
+    const query = queryOf(c.env.incoming)
+    const headers = { ...c.env.incoming.headers }
+    // An EventSource can set no header; where there is one, it wins.
+    headers.apikey ??= query.get('apikey') ?? undefined
+    const caller = await requireCaller(c, services, 'storage.event.read', 'AuthenticationRequired', headers)
+    const { bucket, prefix, type } = checkShape('querystring', Object.fromEntries(query), querySchema)
+    const after = lastEventId(c)
+    // Who comes back may hear that it is gone.
+    if (bucket !== undefined && after === null) await buckets.demand(bucket)
+    if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
+    const filter = { bucket, prefix, types: type && new Set(type) }
+    const share = shareOf(caller, clientAddress(c.env.incoming, trustProxy))
+    await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
+    c.get('leave')() // subscribers have a limit of their own
+    return RESPONSE_ALREADY_SENT
+  })
+}
+
+/** What a reader who comes back has had last, or null. @throws InvalidRequest */
+function lastEventId(c: AppContext): number | null {
+  const sent = c.req.header('last-event-id') ?? ''
+  return sent === '' ? null : checkShape('last-event-id', sent, idSchema)
+}

@@ -1,0 +1,125 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import type { SignedUrl } from '../../storage/links/signed-urls.ts'
+import { parseContentType } from '../../storage/object/content-type.ts'
+import { anonymousCaller, requireCaller } from '../auth/caller.ts'
+import { sendSigned, signedTarget } from '../auth/signed-request.ts'
+import type { AppContext, Env, Services } from '../env.ts'
+import { writeCondition } from '../message/conditionals.ts'
+import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
+import { fields, ignored, integer, nameList } from '../message/json-fields.ts'
+import { absoluteUrl, encodePath } from '../message/public-url.ts'
+import { objectTarget, queryOf } from '../message/request-path.ts'
+import { readUploadBody } from '../message/upload-body.ts'
+import { metadataFromHeader } from '../message/upload-headers.ts'
+import { logTarget } from '../middleware/request-log.ts'
+import { keyOf } from './responses.ts'
+import { successList, successResponse } from './success-response.ts'
+import { uploadResponse } from './upload-response.ts'
+
+const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'))
+/** The SDKs send what they put into the link's query along, and how to transform an image. */
+const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
+const signSchema = fields(signed)
+/** Contract §3.11. */
+const signManySchema = fields({ ...signed, paths: nameList(1000) })
+
+export function signRoutes(services: Services) {
+  const { urls } = services
+  return new Hono<Env>()
+    .post('/object/upload/sign/:bucket/:key{.*}', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign_upload_url')
+      const target = objectTarget(c.req.path, '/object/upload/sign/')
+      logTarget(c, target.bucket, target.name)
+      const signed = await urls.signUpload(caller, {
+        ...target,
+        upsert: c.req.header('x-upsert') === 'true',
+        contentType: uploadContentType(c),
+        userMetadata: metadataFromHeader(c.req.header('x-metadata')),
+      })
+      // storage-js appends this to its base and reads the token out of it again.
+      const url = `/object/upload/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}?token=${signed.token}`
+      return successResponse(
+        c,
+        services,
+        { url, token: signed.token },
+        { fields: { signed_url: absoluteUrl(c, services, url), expires_at: signed.expiresAt } },
+      )
+    })
+    .put('/object/upload/sign/:bucket/:key{.*}', async (c) => {
+      const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
+      const { granted: grant } = signedTarget(c, '/object/upload/sign/', (token, bucket, name) =>
+        urls.checkUpload(token, bucket, name),
+      )
+      const condition = writeCondition(c.env.incoming.headers)
+      const { incoming } = c.env
+      const stored = await services.uploads.during(incoming, async (admit) =>
+        urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
+      )
+      return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
+    })
+    .get('/object/sign/:bucket/:key{.*}', (c) => sendSigned(c, services, '/object/sign/'))
+    .post('/object/sign/:bucket', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign_many')
+      const { bucket } = objectTarget(c.req.path, '/object/sign/')
+      logTarget(c, bucket)
+      const { expiresIn, paths } = await readExpiry(c, services, signManySchema, { maxBytes: MAX_BULK_BYTES })
+      const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
+      return successList(
+        c,
+        services,
+        paths.map((path, index) => {
+          const url = signed[index]
+          if (url) {
+            const { signedURL, ...fields } = signedJson(c, services, url)
+            return { body: { path, error: null, signedURL }, fields }
+          }
+          const error = 'Either the object does not exist or you do not have access to it'
+          return { body: { path, error, signedURL: null }, fields: {} }
+        }),
+      )
+    })
+    .post('/object/sign/:bucket/:key{.*}', async (c) => {
+      const caller = await requireCaller(c, services, 'storage.object.sign')
+      const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
+      logTarget(c, bucket, name)
+      const { expiresIn } = await readExpiry(c, services, signSchema)
+      const signed = await urls.signDownload(caller, bucket, name, expiresIn)
+      const { signedURL, ...fields } = signedJson(c, services, signed)
+      return successResponse(c, services, { signedURL }, { fields })
+    })
+}
+
+/**
+ * A link in both forms: relative, for storage-js to encode, and absolute (design §7). It encodes neither `#`, so that
+ * what follows would never be sent, nor less than the whole: both signs of the name are encoded before.
+ */
+function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
+  const token = `?token=${signed.token}`
+  const path = `/object/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}${token}`
+  return {
+    signedURL: `/object/sign/${signed.bucket}/${signed.name.replace(/[%#]/g, encodeURIComponent)}${token}`,
+    url: absoluteUrl(c, services, path),
+    expires_at: signed.expiresAt,
+  }
+}
+
+/** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
+async function readExpiry<T extends { expiresIn: number }>(
+  c: AppContext,
+  services: Services,
+  schema: z.ZodType<T>,
+  limit?: { maxBytes: number },
+): Promise<T> {
+  const inQuery = queryOf(c.env.incoming).get('expires_in')
+  const readJson = jsonReader(services)
+  if (inQuery === null) return readJson(c.env.incoming, schema, limit)
+  const body = await readJson(c.env.incoming, z.looseObject({}), limit)
+  return checkShape('body', { expiresIn: inQuery, ...body }, schema, services.supabaseCompat)
+}
+
+/** Of the upload to come; JSON is what storage-js sends with this request itself. */
+function uploadContentType(c: AppContext): string | undefined {
+  const sent = parseContentType(c.req.header('content-type'))
+  return sent === 'application/json' ? undefined : sent
+}

@@ -1,0 +1,51 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startTestServer()
+})
+afterAll(() => server.close())
+
+describe('emptying a large bucket', () => {
+  it('is told of as it goes, and goes on when the client leaves', async () => {
+    const bucket = `b-${randomUUID()}`
+    await server.createBucket(bucket)
+    await server.admin`
+      insert into storage.objects (bucket_id, name) select ${bucket}, 'n/' || i from generate_series(1, 21000) i`
+    const leaving = new AbortController()
+    const asked = fetch(`${server.url}/storage/v1/bucket/${bucket}/empty`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${server.keys.serviceKey}` },
+      signal: leaving.signal,
+    })
+    await until(() => told(bucket).length > 0, 'it is on its way')
+    leaving.abort()
+    await expect(asked).rejects.toThrow()
+    await until(() => told(bucket).some(([msg]) => msg === 'the bucket was emptied'), 'it is done')
+    expect(told(bucket)).toEqual([
+      ['emptying a bucket', 10_000],
+      ['emptying a bucket', 20_000],
+      ['the bucket was emptied', 21_000],
+    ])
+    expect(await server.admin`select from storage.objects where bucket_id = ${bucket}`).toHaveLength(0)
+  })
+
+  it('answers when all is gone, so that the bucket can be deleted', async () => {
+    const bucket = `b-${randomUUID()}`
+    await server.createBucket(bucket)
+    await server.admin`
+      insert into storage.objects (bucket_id, name) select ${bucket}, 'n/' || i from generate_series(1, 2500) i`
+    expect((await server.request('POST', `/storage/v1/bucket/${bucket}/empty`)).status).toBe(200)
+    expect((await server.request('DELETE', `/storage/v1/bucket/${bucket}`)).status).toBe(200)
+    expect(told(bucket)).toEqual([])
+  })
+})
+
+function told(bucket: string) {
+  return server.logs
+    .filter((line) => line.bucket === bucket && /empt/.test(line.msg ?? ''))
+    .map((line) => [line.msg, line.deleted])
+}
