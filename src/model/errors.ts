@@ -206,7 +206,7 @@ const table = {
   ResourceReferenced: { status: 409, message: 'It is still referenced' },
   /** Between an object and its bucket: which of the two is missed depends on what is done. */
   BucketReference: { status: 409, message: 'The bucket is still in use', wireCode: 'ResourceReferenced' },
-  // What users' own policies, triggers and constraints say (database/users-rules.ts).
+  // What users' own policies, triggers and constraints say (database/connection/users-rules.ts).
   /** They have raised it for the client, perhaps with a status of their own; or the values break a rule of theirs. */
   RefusedByRule: {
     status: 400,
