@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { prematureClose } from '../lib/premature-close.ts'
+import { prematureClose } from '../lib/streams.ts'
 import { StorageError } from '../model/errors.ts'
 
 export interface DrainOptions {

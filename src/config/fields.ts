@@ -1,8 +1,7 @@
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
-import { parseDuration } from '../lib/duration.ts'
-import { parseByteSize } from '../lib/units.ts'
+import { parseByteSize, parseDuration } from '../lib/units.ts'
 
 // What the text of a setting may look like, and the value it becomes.
 

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { together } from '../lib/together.ts'
+import { together } from '../lib/concurrency.ts'
 import type { Database } from './connection/client.ts'
 import { fromPostgres } from './connection/postgres-error.ts'
 import { Statement } from './connection/statement.ts'

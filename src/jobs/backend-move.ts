@@ -11,7 +11,7 @@ import {
   saveMove,
 } from '../database/queries/backend-moves.ts'
 import { type ObjectToCheck, objectsAfter } from '../database/queries/drift.ts'
-import { inParallel } from '../lib/in-parallel.ts'
+import { inParallel } from '../lib/concurrency.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
 
 export interface BackendMoveOptions {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { LONGEST_TIMER_MS } from '../lib/duration.ts'
+import { LONGEST_TIMER_MS } from '../lib/units.ts'
 
 export interface Schedule {
   /** Ends the waiting, tells the running work to stop, and resolves once it has. */

@@ -15,3 +15,39 @@ export function atMost(limit: number): <T>(work: () => Promise<T>) => Promise<T>
     }
   }
 }
+
+/**
+ * Does `work` for each item, some of them at once. After a failure no other is begun, and those under way are waited
+ * for.
+ *
+ * @throws as one of the works that have failed
+ */
+export async function inParallel<T>(
+  concurrency: number,
+  items: Iterable<T>,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const rest = items[Symbol.iterator]()
+  let hasFailed = false
+  const worker = async () => {
+    for (let next = rest.next(); !next.done && !hasFailed; next = rest.next()) {
+      await work(next.value).catch((error: unknown) => {
+        hasFailed = true
+        throw error
+      })
+    }
+  }
+  const workers = await Promise.allSettled(Array.from({ length: concurrency }, worker))
+  for (const result of workers) if (result.status === 'rejected') throw result.reason
+}
+
+/**
+ * `Promise.all`, but when one fails the others are waited for all the same: in a transaction, what is still under way
+ * must not outlive it.
+ *
+ * @throws the first one's failure, in the order of the arguments
+ */
+export async function together<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second])
+  return [await first, await second]
+}

@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream'
-import { prematureClose } from './premature-close.ts'
 
 /**
  * Reads a short stream to its end. Listens to events, since a promise for each chunk is what a small request
@@ -41,4 +40,11 @@ export function readBounded(
     signal?.addEventListener('abort', () => fail(signal.reason), { once: true })
     stream.on('data', onData).on('end', onEnd).on('close', onClose)
   })
+}
+
+/** Why a stream was over without an 'end': its own error, or the one that Node has for that. */
+export function prematureClose(stream: Readable): Error {
+  if (stream.errored) return stream.errored
+  const error = new Error('The stream ended before it was complete')
+  return Object.assign(error, { code: 'ERR_STREAM_PREMATURE_CLOSE' })
 }

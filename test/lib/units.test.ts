@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { parseDuration } from '../../src/lib/duration.ts'
+import { parseDuration } from '../../src/lib/units.ts'
 
 it.each([
   ['500ms', 500],

@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { together } from '../../lib/together.ts'
+import { together } from '../../lib/concurrency.ts'
 import { type ConnectionOptions, sessionSettings } from './connection.ts'
 import { asDriverQuery } from './driver-query.ts'
 

@@ -1,5 +1,5 @@
 import type { Claimant } from '../../database/queries/events.ts'
-import { LONGEST_TIMER_MS } from '../../lib/duration.ts'
+import { LONGEST_TIMER_MS } from '../../lib/units.ts'
 
 /** When a subscriber's token ends (RFC 7519 §4.1.4), in milliseconds since 1970; Infinity for one without an end. */
 export function tokenExpiry({ claims }: Claimant): number {

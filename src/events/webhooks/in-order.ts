@@ -1,4 +1,4 @@
-import { inParallel } from '../../lib/in-parallel.ts'
+import { inParallel } from '../../lib/concurrency.ts'
 
 /**
  * `done`: what comes after it may go. `failed`: what comes after it waits. `left`: was not tried, and can be later.

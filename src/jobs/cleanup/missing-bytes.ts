@@ -6,7 +6,7 @@ import {
   objectsAfter,
   setQuarantine,
 } from '../../database/queries/drift.ts'
-import { inParallel } from '../../lib/in-parallel.ts'
+import { inParallel } from '../../lib/concurrency.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 

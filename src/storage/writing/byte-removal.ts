@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend, Location } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
-import { inParallel } from '../../lib/in-parallel.ts'
+import { inParallel } from '../../lib/concurrency.ts'
 
 /** How many are removed at once: a store far away takes its time for each. */
 const CONCURRENCY = 16

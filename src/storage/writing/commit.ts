@@ -14,7 +14,7 @@ import {
   strikeUpload,
   upsertObject,
 } from '../../database/queries/objects.ts'
-import { together } from '../../lib/together.ts'
+import { together } from '../../lib/concurrency.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { type Announce, announced } from '../object/changes.ts'
