@@ -2,8 +2,8 @@ import { sql } from 'drizzle-orm'
 import { together } from '../lib/concurrency.ts'
 import type { Database } from './connection/client.ts'
 import { fromPostgres } from './connection/postgres-error.ts'
+import type { Transaction } from './connection/statement.ts'
 import { Statement } from './connection/statement.ts'
-import type { Transaction } from './connection/transaction.ts'
 
 /** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
 export interface Caller {

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
-import { dateOr1970 } from '../connection/row-dates.ts'
+import { dateOr1970 } from '../connection/row-values.ts'
+import type { Transaction } from '../connection/statement.ts'
 import { Statement } from '../connection/statement.ts'
-import type { Transaction } from '../connection/transaction.ts'
 import { objects, type SystemMetadata } from '../schema.ts'
 import type { ObjectRow } from './objects.ts'
 

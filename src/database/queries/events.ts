@@ -4,7 +4,7 @@ import type { EventType } from '../../model/event-types.ts'
 import { actAsArguments, asService, type Caller } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
-import { dateOr1970 } from '../connection/row-dates.ts'
+import { dateOr1970 } from '../connection/row-values.ts'
 
 /** One row of `storage.events`, with its place in the order of delivery. */
 export interface StorageEvent {

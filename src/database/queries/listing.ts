@@ -1,7 +1,7 @@
 import { actAsArguments, type Caller } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
-import { dateOrNull } from '../connection/row-dates.ts'
+import { dateOrNull } from '../connection/row-values.ts'
 import type { SystemMetadata } from '../schema.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */

@@ -3,7 +3,7 @@ import type { Backend, Location } from '../../backend/backend.ts'
 import { asCaller, type Caller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
-import type { Transaction } from '../../database/connection/transaction.ts'
+import type { Transaction } from '../../database/connection/statement.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
 import {
   finishUpload,

@@ -1,7 +1,7 @@
 import { asCaller, type Caller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { fromPostgres } from '../../database/connection/postgres-error.ts'
-import type { Transaction } from '../../database/connection/transaction.ts'
+import type { Transaction } from '../../database/connection/statement.ts'
 import { type CurrentObject, findCurrent } from '../../database/queries/current-object.ts'
 import {
   type IntendedWrite,
