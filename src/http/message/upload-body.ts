@@ -5,11 +5,16 @@ import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { LateFields, UploadContent } from '../../storage/writing/upload-request.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
-import { cacheControlIn, cacheControlOf } from './cache-control.ts'
 import { FormFraming } from './form-framing.ts'
-import { headerSent, headerValue } from './header-value.ts'
 import { parseRobotsTag } from './robots-tag.ts'
-import { metadataFromHeader, metadataFromJson } from './upload-headers.ts'
+import {
+  cacheControlIn,
+  cacheControlOf,
+  headerSent,
+  headerValue,
+  metadataFromHeader,
+  metadataFromJson,
+} from './upload-headers.ts'
 
 /** Contract §3.3. */
 const MAX_FORM_FIELDS = 10

@@ -30,3 +30,49 @@ function parsedOrNull(text: string): unknown {
     throw new StorageError('InvalidRequest', { message: `The metadata ${cause.message}`, cause })
   }
 }
+
+/** In characters. Proxies keep all headers of an answer in one buffer, which nginx gives 4 KiB, and else say 502. */
+const MAX_LENGTH = 1000
+
+/** A text of a form or of JSON that will be sent back as a header. @throws InvalidHeaderChar */
+export function headerValue(text: string): string {
+  if (!/^[\x20-\x7e]*$/.test(text)) throw new StorageError('InvalidHeaderChar')
+  return ofLength(text)
+}
+
+/** The same of a header, whose characters Node has looked at. @throws InvalidHeaderChar */
+export function headerSent(header: string | undefined): string | undefined {
+  return header === undefined ? undefined : ofLength(header)
+}
+
+function ofLength(text: string): string {
+  if (text.length <= MAX_LENGTH) return text
+  const message = `A value is sent back as a header, and may have at most ${MAX_LENGTH} characters`
+  throw new StorageError('InvalidHeaderChar', { message })
+}
+
+/** A number of seconds, with more behind it or alone. */
+const SECONDS = /^\d+ *(?:,|$)/
+
+/**
+ * What a client says of caching in a field, as a header: a number of seconds (contract §3.3, §5.3), or what is to be the
+ * header's whole value.
+ *
+ * @returns undefined for nothing
+ * @throws InvalidHeaderChar
+ */
+export function cacheControlOf(field: string | undefined): string | undefined {
+  const text = field?.trim()
+  if (!text) return undefined
+  return headerValue(SECONDS.test(text) ? `max-age=${text}` : text)
+}
+
+/**
+ * The same of a header. Clients put `max-age=` before whatever they are given, which may be a whole value already.
+ *
+ * @throws InvalidHeaderChar
+ */
+export function cacheControlIn(header: string | undefined): string | undefined {
+  const isWhole = header === undefined || !/^max-age=(?!["\d])/.test(header)
+  return isWhole ? headerSent(header) : cacheControlOf(header.slice('max-age='.length))
+}

@@ -2,8 +2,7 @@ import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
 import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
-import { cacheControlOf } from '../message/cache-control.ts'
-import { metadataFromJson } from '../message/upload-headers.ts'
+import { cacheControlOf, metadataFromJson } from '../message/upload-headers.ts'
 
 /** What the Upload-Metadata of a creation says (contract §5.3). */
 export type UploadMetadata = Pick<ResumableRequest, 'bucket' | 'name' | 'content'>
