@@ -12,7 +12,7 @@ import { fields, flag, ignored, optional, textList } from '../message/json-field
 import { decodeSegment, queryOf } from '../message/request-path.ts'
 import { logTarget } from '../middleware/request-log.ts'
 import { checkOffset } from './offset.ts'
-import { successList, successResponse } from './success-response.ts'
+import { successList, successResponse } from './responses.ts'
 
 /** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */
 const sizeLimit = z.union(

@@ -14,9 +14,15 @@ import { objectTarget, queryOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
 import { logTarget } from '../middleware/request-log.ts'
-import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from './responses.ts'
-import { successResponse } from './success-response.ts'
-import { uploadResponse } from './upload-response.ts'
+import {
+  infoJson,
+  keyOf,
+  ownFields,
+  rowJson,
+  storedRowJson,
+  successResponse,
+  uploadResponse,
+} from './responses.ts'
 
 const key = z.string('must be a string')
 

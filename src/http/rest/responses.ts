@@ -1,6 +1,53 @@
 import type { DeletedRow } from '../../database/queries/objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
+import type { Stored } from '../../storage/writing/commit.ts'
+import type { AppContext, Services } from '../env.ts'
+
+export interface Additions {
+  /** The status by our own rules (design §8); Supabase's is always 200. */
+  status?: 200 | 201 | 204
+  /** Fields that only our own shape has. */
+  fields?: Record<string, unknown>
+}
+
+/**
+ * The one renderer of successful JSON answers that differ between the two modes: `body` is Supabase's (contract §2,
+ * §3), and unless its exact wire is wanted (STORAGE_COMPAT=supabase), ours is added to it; where both have a field,
+ * Supabase's stays.
+ */
+export function successResponse(
+  c: AppContext,
+  { supabaseCompat }: { supabaseCompat: boolean },
+  body: Record<string, unknown>,
+  { status = 200, fields = {} }: Additions = {},
+): Response {
+  if (supabaseCompat) return c.json(body)
+  if (status === 204) return c.body(null, 204)
+  return c.json({ ...fields, ...body }, status)
+}
+
+/** The same for a list. */
+export function successList(
+  c: AppContext,
+  { supabaseCompat }: { supabaseCompat: boolean },
+  items: { body: Record<string, unknown>; fields: Record<string, unknown> }[],
+): Response {
+  return c.json(items.map(({ body, fields }) => (supabaseCompat ? body : { ...fields, ...body })))
+}
+
+/** Answers an upload: Supabase's own body, and the object itself (design §8). */
+export function uploadResponse(
+  c: AppContext,
+  services: Services,
+  { object, created }: Stored,
+  body: Record<string, unknown>,
+): Response {
+  c.get('log').size = object.size ?? 0
+  // PUT is an update, which RFC 9110 §9.3.4 answers with 201 only when there was nothing before.
+  const status = created || c.req.method === 'POST' ? 201 : 200
+  return successResponse(c, services, body, { status, fields: ownFields(object) })
+}
 
 /** An object as answers name it in `Key`: with its bucket. */
 export function keyOf(object: { bucket: string; name: string }): string {

@@ -13,9 +13,7 @@ import { objectTarget, queryOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { metadataFromHeader } from '../message/upload-headers.ts'
 import { logTarget } from '../middleware/request-log.ts'
-import { keyOf } from './responses.ts'
-import { successList, successResponse } from './success-response.ts'
-import { uploadResponse } from './upload-response.ts'
+import { keyOf, successList, successResponse, uploadResponse } from './responses.ts'
 
 const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'))
 /** The SDKs send what they put into the link's query along, and how to transform an image. */
