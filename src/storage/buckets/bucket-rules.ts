@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { BucketRow } from '../../database/queries/buckets.ts'
+import type { BucketRow, BucketSettings } from '../../database/queries/buckets.ts'
 import { printable } from '../../lib/printable.ts'
 import { parseByteSize } from '../../lib/units.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Validators } from '../../model/write-condition.ts'
 import { essence } from '../object/content-type.ts'
-import type { NameRules } from '../object/object-name.ts'
+import { isEmptyFolderPlaceholder, type NameRules } from '../object/object-name.ts'
 
 /**
  * Words of routes. Where one stands it is the route's, so that a bucket of that name could be made and not be used
@@ -131,4 +131,28 @@ export function mimeTypeAllowed(contentType: string, patterns: string[] | null):
     if (wanted === '*/*') return true
     return wanted.endsWith('*') ? type.startsWith(wanted.slice(0, -1)) : type === wanted
   })
+}
+
+/**
+ * Whether a bucket takes such an object (contract §2.2).
+ *
+ * @param object its size is null as long as nobody knows it
+ * @param globalLimit in bytes
+ * @returns the largest length its bytes may have
+ * @throws EntityTooLarge, InvalidMimeType
+ */
+export function checkFits(
+  bucket: BucketSettings,
+  name: string,
+  object: { contentType: string; size: number | null },
+  globalLimit: number,
+): number {
+  // The marker of an empty folder has no bytes, and any type (contract §3.1).
+  const isPlaceholder = isEmptyFolderPlaceholder(name)
+  const maxBytes = isPlaceholder ? 0 : effectiveLimit(bucket.fileSizeLimit, globalLimit)
+  if (object.size !== null && object.size > maxBytes) throw new StorageError('EntityTooLarge')
+  if (!isPlaceholder && !mimeTypeAllowed(object.contentType, bucket.allowedMimeTypes)) {
+    throw new StorageError('InvalidMimeType', { message: `mime type ${object.contentType} is not supported` })
+  }
+  return maxBytes
 }

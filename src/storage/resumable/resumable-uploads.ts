@@ -14,7 +14,7 @@ import {
   type UploadAddress,
 } from '../../database/queries/resumable-uploads.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
-import { checkFits } from '../buckets/upload-rules.ts'
+import { checkFits } from '../buckets/bucket-rules.ts'
 import { guessContentType } from '../object/content-type.ts'
 import { type NameRules, parseObjectName } from '../object/object-name.ts'
 import { inUploadWords } from '../writing/commit.ts'

@@ -12,7 +12,7 @@ import {
   terminateResumableUpload,
 } from '../../database/queries/resumable-uploads.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
-import { checkFits } from '../buckets/upload-rules.ts'
+import { checkFits } from '../buckets/bucket-rules.ts'
 import type { Announce } from '../object/changes.ts'
 import { publish } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
