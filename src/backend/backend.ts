@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import type { ByteRange, Location } from '../model/location.ts'
 
 /**
  * Where bytes live. A third backend could be written from this file alone; `test/backend/contract.ts`
@@ -149,12 +150,6 @@ export interface Backend {
   close(): Promise<void>
 }
 
-/** The address of one version's bytes. Both are UUIDs in lower case; no user text ever gets here. */
-export interface Location {
-  bucket: string
-  version: string
-}
-
 export interface WriteOptions {
   /** Largest length accepted, in bytes. */
   maxBytes: number
@@ -222,12 +217,6 @@ export interface ResponseHeaders {
   'Cache-Control'?: string
   /** An HTTP date (RFC 9110 §5.6.7). */
   Expires?: string
-}
-
-/** Both ends counted from 0 and inclusive, as in RFC 9110 §14.1.2. */
-export interface ByteRange {
-  start: number
-  end: number
 }
 
 export interface Stored {

@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream'
 import { hasCode, StorageError } from '../model/errors.ts'
+import type { Location } from '../model/location.ts'
 import type {
   Appended,
   AppendOptions,
   Backend,
-  Location,
   Progress,
   ReadOptions,
   ResponseHeaders,

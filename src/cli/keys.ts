@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readConfig } from '../config/config.ts'
-import { findKeys, mintToken, STANDARD_ROLES } from '../server/keys.ts'
+import { STANDARD_ROLES } from '../model/caller.ts'
+import { findKeys, mintToken } from '../server/keys.ts'
 
 export interface KeysOptions {
   /** Mints a token of this role instead of printing the keys. */

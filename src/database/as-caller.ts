@@ -1,28 +1,10 @@
 import { sql } from 'drizzle-orm'
 import { together } from '../lib/concurrency.ts'
+import type { Caller } from '../model/caller.ts'
 import type { Database } from './connection/client.ts'
 import { fromPostgres } from './connection/postgres-error.ts'
 import type { Transaction } from './connection/statement.ts'
 import { Statement } from './connection/statement.ts'
-
-/** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
-export interface Caller {
-  /** The database role: anon, authenticated, service_role, or one of STORAGE_JWT_ROLES. */
-  role: string
-  /** The token's `sub`, or null. Becomes `owner_id` of what is created. */
-  subject: string | null
-  claims: Record<string, unknown>
-  /** The raw token, or '' without one. */
-  token: string
-  /** Such as `storage.object.upload` (contract §3.2); policies may ask for it. */
-  operation: string
-  method: string
-  /** With the query, without /storage/v1. */
-  path: string
-  headers: Record<string, unknown>
-  /** Whether signed-in users may create buckets; a policy asks. */
-  userBuckets: boolean
-}
 
 /** The arguments of `storage.act_as`, in its order; each function that becomes the caller itself ends with them. */
 export function actAsArguments(caller: Caller) {

@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, customType, jsonb, pgSchema, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import type { QuarantineReason, SystemMetadata, UserMetadata } from '../model/metadata.ts'
 
 /**
  * The tables as TypeScript sees them: Supabase's columns (contract §7.1, §7.2) and ours. The SQL in `drizzle/`
@@ -12,25 +13,6 @@ const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'da
 const bucketType = storage.enum('buckettype', ['STANDARD', 'ANALYTICS', 'VECTOR'])
 
 const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })
-
-/** What the server writes about the bytes, readable by users' policies (contract §8). */
-export interface SystemMetadata {
-  /** With its quotes. */
-  eTag?: string
-  /** In bytes. */
-  size?: number
-  /** In bytes; equals `size` once stored, and is the declared request length in a trial write. */
-  contentLength?: number
-  mimetype?: string
-  cacheControl?: string
-  /** ISO 8601. */
-  lastModified?: string
-  httpStatusCode?: number
-  xRobotsTag?: string
-  contentEncoding?: string
-}
-
-export type UserMetadata = Record<string, unknown>
 
 /** Who may read and write a bucket without further SQL policies (design §4). */
 export const BUCKET_POLICIES = ['private', 'authenticated', 'public'] as const
@@ -74,9 +56,6 @@ export const objects = storage.table('objects', {
   quarantineReason: text('quarantine_reason').$type<QuarantineReason>(),
   quarantinedAt: moment('quarantined_at'),
 })
-
-/** `missing`: no bytes. `corrupted`: not those that were uploaded. */
-export type QuarantineReason = 'missing' | 'corrupted'
 
 /** Versions being written. */
 export const uploads = storage.table('uploads', {

@@ -10,8 +10,8 @@ import {
   type ScrubState,
   saveScrub,
 } from '../database/queries/scrubs.ts'
-import type { QuarantineReason } from '../database/schema.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
+import type { QuarantineReason } from '../model/metadata.ts'
 import { BytePace } from './pace.ts'
 
 export interface ScrubOptions {

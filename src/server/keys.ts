@@ -16,9 +16,6 @@ export interface Keys {
   serviceKey: string
 }
 
-/** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (contract §1.3). */
-export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
-
 const schema = z.object({
   jwtSecret: z.string().min(32),
   signingSecret: z.string().min(32),

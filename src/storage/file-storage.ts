@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Backend, Location } from '../backend/backend.ts'
-import { asCaller, becomeService, type Caller } from '../database/as-caller.ts'
+import type { Backend } from '../backend/backend.ts'
+import { asCaller, becomeService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import { type BucketSettings, findBucketSettings } from '../database/queries/buckets.ts'
 import {
@@ -14,7 +14,9 @@ import {
 } from '../database/queries/objects.ts'
 import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
+import type { Caller } from '../model/caller.ts'
 import { StorageError } from '../model/errors.ts'
+import type { Location } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
 import { type Announce, announced } from './object/changes.ts'

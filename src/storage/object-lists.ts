@@ -1,4 +1,3 @@
-import type { Caller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { Questions } from '../database/connection/questions.ts'
 import {
@@ -8,6 +7,7 @@ import {
   listPage,
   type PageQuery,
 } from '../database/queries/listing.ts'
+import type { Caller } from '../model/caller.ts'
 import { decodeCursor, encodeCursor, isTimestamp } from './object/list-cursor.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {

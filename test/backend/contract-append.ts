@@ -8,11 +8,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import {
   type AppendOptions,
   type Backend,
-  type Location,
   NOTHING_YET,
   type Progress,
   type Unfinished,
 } from '../../src/backend/backend.ts'
+import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { until } from '../support/wait.ts'
 import { newLocation, stream } from './contract.ts'

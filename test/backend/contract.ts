@@ -6,7 +6,8 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Backend, Location, Stored, Unfinished } from '../../src/backend/backend.ts'
+import type { Backend, Stored, Unfinished } from '../../src/backend/backend.ts'
+import type { Location } from '../../src/model/location.ts'
 
 const MiB = 1024 * 1024
 

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { Readable, type Writable } from 'node:stream'
 import { StorageError } from '../../model/errors.ts'
-import type { ByteRange } from '../backend.ts'
+import type { ByteRange } from '../../model/location.ts'
 import { PER_READER, type SendBuffers } from './send-buffers.ts'
 
 /** One read from the disk, when the reader keeps the chunks. In bytes. */

@@ -22,11 +22,11 @@ import { promisify } from 'node:util'
 import { flushFile, flushPath } from '../../lib/fsync.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import type {
   Appended,
   AppendOptions,
   Backend,
-  Location,
   Progress,
   ReadOptions,
   Stored,

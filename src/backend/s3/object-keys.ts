@@ -1,5 +1,5 @@
 import { UUID } from '../../lib/uuid.ts'
-import type { Location } from '../backend.ts'
+import type { Location } from '../../model/location.ts'
 
 /** The only place where a location becomes a key of the store, and back. */
 export class ObjectKeys {

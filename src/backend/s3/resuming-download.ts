@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { ByteRange } from '../backend.ts'
+import type { ByteRange } from '../../model/location.ts'
 import type { Download } from './store.ts'
 
 export interface ResumingDownloadOptions {

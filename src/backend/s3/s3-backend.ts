@@ -4,11 +4,11 @@ import { buffer, text } from 'node:stream/consumers'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../config/s3.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import type {
   Appended,
   AppendOptions,
   Backend,
-  Location,
   Progress,
   ReadOptions,
   ResponseHeaders,

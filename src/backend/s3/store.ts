@@ -12,7 +12,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import type { S3Settings } from '../../config/s3.ts'
-import type { ByteRange } from '../backend.ts'
+import type { ByteRange } from '../../model/location.ts'
 import { fromStoreError, refusal, storeCode } from './store-errors.ts'
 
 export interface SendOptions {

@@ -1,5 +1,6 @@
+import { STANDARD_ROLES } from '../../model/caller.ts'
 import type { Database } from '../connection/client.ts'
-import { CALLERS, isBefore16, SERVER_ROLE, whatToRun } from './roles.ts'
+import { isBefore16, SERVER_ROLE, whatToRun } from './roles.ts'
 
 export interface Login {
   name: string
@@ -12,7 +13,7 @@ export interface Login {
 export async function findLogin({ sql }: Pick<Database, 'sql'>): Promise<Login> {
   const [login] = await sql<[Login]>`
     select r.rolname as name, r.rolsuper as superuser,
-      array(select needed from unnest(${CALLERS}::text[]) needed
+      array(select needed from unnest(${STANDARD_ROLES}::text[]) needed
             where not pg_has_role(needed, case when ${isBefore16(sql)} then 'member' else 'set' end)) as missing
     from pg_roles r where r.rolname = current_user`
   return login

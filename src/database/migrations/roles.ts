@@ -1,12 +1,10 @@
 import type postgres from 'postgres'
+import { STANDARD_ROLES } from '../../model/caller.ts'
 
 /** What the server's login is a member of: it may become each caller, and owns nothing. Embedded, it is that login. */
 export const SERVER_ROLE = 'strongroom_server'
 
-/** What callers act as. */
-export const CALLERS = ['anon', 'authenticated', 'service_role']
-
-const ROLES = [...CALLERS, SERVER_ROLE]
+const ROLES = [...STANDARD_ROLES, SERVER_ROLE]
 
 /** How many logins are named to somebody who needs one of them. */
 const NAMED = 3
@@ -123,7 +121,7 @@ async function lackingGrants(sql: postgres.Sql): Promise<Grant[]> {
       select me.rolname::text as member, role, me from pg_roles me, unnest(${ROLES}::text[]) role
       where me.rolname = current_user
       union all
-      select ${SERVER_ROLE}, role, me from pg_roles me, unnest(${CALLERS}::text[]) role where me.rolname = current_user
+      select ${SERVER_ROLE}, role, me from pg_roles me, unnest(${STANDARD_ROLES}::text[]) role where me.rolname = current_user
     )
     select w.role, w.member,
       coalesce(pg_has_role(m.oid, r.oid, 'member'), false) as "isMember",

@@ -1,8 +1,9 @@
 import { sql } from 'drizzle-orm'
+import type { SystemMetadata } from '../../model/metadata.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
 import type { Transaction } from '../connection/statement.ts'
 import { Statement } from '../connection/statement.ts'
-import { objects, type SystemMetadata } from '../schema.ts'
+import { objects } from '../schema.ts'
 import type { ObjectRow } from './objects.ts'
 
 /** What a condition is judged by. */

@@ -1,10 +1,10 @@
 import { type SQL, sql } from 'drizzle-orm'
-import type { Location } from '../../backend/backend.ts'
 import { UUID } from '../../lib/uuid.ts'
+import type { Location } from '../../model/location.ts'
+import type { QuarantineReason } from '../../model/metadata.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
-import type { QuarantineReason } from '../schema.ts'
 
 /**
  * The questions of the cleanup and the scrub (design §6). The server itself asks them, past RLS; none of them holds

@@ -1,8 +1,9 @@
-import { actAsArguments, type Caller } from '../as-caller.ts'
+import type { Caller } from '../../model/caller.ts'
+import type { SystemMetadata } from '../../model/metadata.ts'
+import { actAsArguments } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOrNull } from '../connection/row-values.ts'
-import type { SystemMetadata } from '../schema.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
 export interface ListEntry {

@@ -1,15 +1,17 @@
 import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
-import type { Location } from '../../backend/backend.ts'
 import { asUuid } from '../../lib/uuid.ts'
+import type { Access, Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import { actAsArguments, type Caller } from '../as-caller.ts'
+import type { Location } from '../../model/location.ts'
+import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import { actAsArguments } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOr1970, textArray } from '../connection/row-values.ts'
 import type { Transaction } from '../connection/statement.ts'
 import { Statement } from '../connection/statement.ts'
-import { objects, type QuarantineReason, type SystemMetadata, type UserMetadata } from '../schema.ts'
+import { objects } from '../schema.ts'
 import type { CurrentObject } from './current-object.ts'
 
 /** One object as its row tells it. */
@@ -48,12 +50,6 @@ export interface NewObject {
   /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
   checksum: string | null
 }
-
-/**
- * `public`: public buckets only, RLS skipped. `signed`: RLS skipped. `caller`: RLS, but a public bucket needs no
- * policy. `policy`: RLS. (contract §3.4)
- */
-export type Access = 'public' | 'signed' | 'caller' | 'policy'
 
 /** What is to be read, and by what right. */
 export interface ReadTarget {

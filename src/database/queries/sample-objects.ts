@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
-import type { Location } from '../../backend/backend.ts'
 import { UUID } from '../../lib/uuid.ts'
+import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'

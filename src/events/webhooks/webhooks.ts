@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type WebhookValues, webhookContradiction } from '../../config/webhook-fields.ts'
-import { asService, type Caller } from '../../database/as-caller.ts'
+import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/statement.ts'
 import {
@@ -21,6 +21,7 @@ import {
   webhookBacklogs,
 } from '../../database/queries/webhooks.ts'
 import { UUID } from '../../lib/uuid.ts'
+import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'

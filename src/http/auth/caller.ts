@@ -1,5 +1,4 @@
-import type { Caller } from '../../database/as-caller.ts'
-import type { Access } from '../../database/queries/objects.ts'
+import type { Access, Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext, Services } from '../env.ts'

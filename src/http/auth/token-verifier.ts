@@ -9,8 +9,8 @@ import {
   jwtVerify,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
+import { STANDARD_ROLES } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import { STANDARD_ROLES } from '../../server/keys.ts'
 import { remoteKeys } from './remote-keys.ts'
 import { checkClaims, checkForm } from './token-form.ts'
 

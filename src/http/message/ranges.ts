@@ -1,4 +1,4 @@
-import type { ByteRange } from '../../backend/backend.ts'
+import type { ByteRange } from '../../model/location.ts'
 
 /**
  * The part of an object that a `Range` header asks for (RFC 9110 §14.1.2, contract §3.6).

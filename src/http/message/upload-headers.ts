@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
-import type { UserMetadata } from '../../database/schema.ts'
 import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { UserMetadata } from '../../model/metadata.ts'
 
 /**
  * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3). It is UTF-8, or

@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { Caller } from '../../database/as-caller.ts'
-import type { Access } from '../../database/queries/objects.ts'
+import type { Access, Caller } from '../../model/caller.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Location, Stored } from '../../backend/backend.ts'
+import type { Stored } from '../../backend/backend.ts'
 import {
   bucketUid,
   isPast,
@@ -7,6 +7,7 @@ import {
   transactionHorizon,
   unnamedVersions,
 } from '../../database/queries/drift.ts'
+import type { Location } from '../../model/location.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many files are asked about at once. */

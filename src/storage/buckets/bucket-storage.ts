@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
-import { asCaller, asService, type Caller } from '../../database/as-caller.ts'
+import { asCaller, asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import {
   type BucketChanges,
@@ -19,6 +19,7 @@ import {
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
 import { UnderWay } from '../../lib/single-flight.ts'
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Announce, announced } from '../object/changes.ts'

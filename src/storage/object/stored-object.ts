@@ -1,7 +1,7 @@
-import type { Location } from '../../backend/backend.ts'
 import type { ObjectRow } from '../../database/queries/objects.ts'
-import type { SystemMetadata, UserMetadata } from '../../database/schema.ts'
 import { UUID } from '../../lib/uuid.ts'
+import type { Location } from '../../model/location.ts'
+import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import type { Validators } from '../../model/write-condition.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { Location } from '../../backend/backend.ts'
+import type { Location } from '../../model/location.ts'
 import type { StoredObject } from '../object/stored-object.ts'
 
 /** Versions that were read once lately. A second read makes one worth its place; a single look at many does not. */

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import type { Caller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
 import { beginUpload } from '../../database/queries/objects.ts'
@@ -13,6 +12,7 @@ import {
   type UnfinishedBounds,
   type UploadAddress,
 } from '../../database/queries/resumable-uploads.ts'
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import { guessContentType } from '../object/content-type.ts'

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { Backend, Location, Progress } from '../../backend/backend.ts'
-import type { Caller } from '../../database/as-caller.ts'
+import type { Backend, Progress } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
 import {
@@ -11,7 +10,9 @@ import {
   type TakenUpload,
   terminateResumableUpload,
 } from '../../database/queries/resumable-uploads.ts'
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { Announce } from '../object/changes.ts'
 import { publish } from '../writing/commit.ts'

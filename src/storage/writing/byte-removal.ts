@@ -1,8 +1,9 @@
 import type { Logger } from 'pino'
-import type { Backend, Location } from '../../backend/backend.ts'
+import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
 import { inParallel } from '../../lib/concurrency.ts'
+import type { Location } from '../../model/location.ts'
 
 /** How many are removed at once: a store far away takes its time for each. */
 const CONCURRENCY = 16

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import type { Backend, Location } from '../../backend/backend.ts'
-import { asCaller, type Caller } from '../../database/as-caller.ts'
+import type { Backend } from '../../backend/backend.ts'
+import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import type { Transaction } from '../../database/connection/statement.ts'
@@ -15,7 +15,9 @@ import {
   upsertObject,
 } from '../../database/queries/objects.ts'
 import { together } from '../../lib/concurrency.ts'
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { type Announce, announced } from '../object/changes.ts'
 import { type StoredObject, storedObject } from '../object/stored-object.ts'

@@ -1,4 +1,4 @@
-import { asCaller, type Caller } from '../../database/as-caller.ts'
+import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { fromPostgres } from '../../database/connection/postgres-error.ts'
 import type { Transaction } from '../../database/connection/statement.ts'
@@ -10,6 +10,7 @@ import {
   tryWrite,
   upsertObjectOver,
 } from '../../database/queries/objects.ts'
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { holds, type WriteCondition } from '../../model/write-condition.ts'
 import { validatorsOf } from '../object/stored-object.ts'

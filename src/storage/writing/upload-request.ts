@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { UserMetadata } from '../../database/schema.ts'
+import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 
 /** What a client sends to store an object, in our own words. */

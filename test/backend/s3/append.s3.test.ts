@@ -7,7 +7,6 @@ import { HeadObjectCommand, ListObjectsV2Command, ListPartsCommand } from '@aws-
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import {
   type AppendOptions,
-  type Location,
   NOTHING_YET,
   type Progress,
   type Stored,
@@ -15,6 +14,7 @@ import {
 } from '../../../src/backend/backend.ts'
 import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
 import { readConfig } from '../../../src/config/config.ts'
+import type { Location } from '../../../src/model/location.ts'
 import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
 import { openS3Proxy, type ProxiedRequest, type S3Proxy } from '../../support/s3-proxy.ts'
 import { until } from '../../support/wait.ts'

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { StorageError } from '../../../model/errors.ts'
-import type { Location, Unfinished } from '../../backend.ts'
+import type { Location } from '../../../model/location.ts'
+import type { Unfinished } from '../../backend.ts'
 import { listKeys } from '../listing.ts'
 import type { ObjectKeys } from '../object-keys.ts'
 import { deleteObject, readObject } from '../objects.ts'

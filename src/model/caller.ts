@@ -1,0 +1,27 @@
+/** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (contract §1.3). */
+export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
+
+/** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
+export interface Caller {
+  /** The database role: anon, authenticated, service_role, or one of STORAGE_JWT_ROLES. */
+  role: string
+  /** The token's `sub`, or null. Becomes `owner_id` of what is created. */
+  subject: string | null
+  claims: Record<string, unknown>
+  /** The raw token, or '' without one. */
+  token: string
+  /** Such as `storage.object.upload` (contract §3.2); policies may ask for it. */
+  operation: string
+  method: string
+  /** With the query, without /storage/v1. */
+  path: string
+  headers: Record<string, unknown>
+  /** Whether signed-in users may create buckets; a policy asks. */
+  userBuckets: boolean
+}
+
+/**
+ * `public`: public buckets only, RLS skipped. `signed`: RLS skipped. `caller`: RLS, but a public bucket needs no
+ * policy. `policy`: RLS. (contract §3.4)
+ */
+export type Access = 'public' | 'signed' | 'caller' | 'policy'
