@@ -418,6 +418,9 @@ const table = {
 
 export type ErrorCode = keyof typeof table
 
+/** All of them. */
+export const ERROR_CODES = Object.keys(table) as ErrorCode[]
+
 export interface StorageErrorOptions extends ErrorOptions {
   /** Replaces the table's sentence; goes to the client. */
   message?: string
