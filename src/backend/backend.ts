@@ -29,7 +29,7 @@ export interface Backend {
   write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written>
 
   /**
-   * Adds a piece to a version that arrives in several, over any time and through any server (contract §5). One
+   * Adds a piece to a version that arrives in several, over any time and through any server (wire §5). One
    * `append` at a time for one version: the caller sees to that.
    *
    * Goes on at `from`, and forgets what is stored beyond it. Nothing of `from` is destroyed: after a failure, or when

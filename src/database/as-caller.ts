@@ -72,7 +72,7 @@ export function asService<T>(
 
 /**
  * Ends the caller's part of a transaction: from here on the server itself acts, past RLS. Its deletes pass a
- * `storage.protect_delete()` trigger, as callers' do (contract §7.4, §7.5).
+ * `storage.protect_delete()` trigger, as callers' do (wire §7.4, §7.5).
  */
 export async function becomeService(tx: Transaction): Promise<void> {
   await BECOME_SERVICE.run(tx, {})

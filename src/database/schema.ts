@@ -3,7 +3,7 @@ import { bigint, boolean, customType, jsonb, pgSchema, text, timestamp, uuid } f
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../model/metadata.ts'
 
 /**
- * The tables as TypeScript sees them: Supabase's columns (contract §7.1, §7.2) and ours. The SQL in `drizzle/`
+ * The tables as TypeScript sees them: Supabase's columns (wire §7.1, §7.2) and ours. The SQL in `drizzle/`
  * is what makes them, with the policies and triggers; `test/database/schema.test.ts` holds the two together.
  */
 export const storage = pgSchema('storage')

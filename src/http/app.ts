@@ -52,7 +52,7 @@ export function createApp(services: Services, logger: Logger): App {
   app.route('/', homeRoutes(services))
   app.route('/', healthRoutes(services))
   app.route('/', bucketRoutes(services))
-  // Fixed words win over bucket names (contract §3.2), so the routes with the most of them stand first.
+  // Fixed words win over bucket names (wire §3.2), so the routes with the most of them stand first.
   app.route('/', listRoutes(services))
   app.route('/', signRoutes(services))
   app.route('/', objectRoutes(services))

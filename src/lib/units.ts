@@ -2,7 +2,7 @@ const BYTES = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9 } as const
 
 /**
  * Reads `"5MB"` as 5 000 000: decimal multiples, any case, the number rounded to 3 significant digits
- * (contract §2.2). Plain digits are bytes, exactly. Returns null for anything else.
+ * (wire §2.2). Plain digits are bytes, exactly. Returns null for anything else.
  */
 export function parseByteSize(text: string): number | null {
   if (/^\d{1,15}$/.test(text)) return Number(text)

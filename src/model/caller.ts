@@ -1,7 +1,7 @@
-/** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (contract §1.3). */
+/** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (wire §1.3). */
 export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
 
-/** Who asks, and for what: everything PostgreSQL is told about a request (contract §7.5). */
+/** Who asks, and for what: everything PostgreSQL is told about a request (wire §7.5). */
 export interface Caller {
   /** The database role: anon, authenticated, service_role, or one of STORAGE_JWT_ROLES. */
   role: string
@@ -10,7 +10,7 @@ export interface Caller {
   claims: Record<string, unknown>
   /** The raw token, or '' without one. */
   token: string
-  /** Such as `storage.object.upload` (contract §3.2); policies may ask for it. */
+  /** Such as `storage.object.upload` (wire §3.2); policies may ask for it. */
   operation: string
   method: string
   /** With the query, without /storage/v1. */
@@ -22,6 +22,6 @@ export interface Caller {
 
 /**
  * `public`: public buckets only, RLS skipped. `signed`: RLS skipped. `caller`: RLS, but a public bucket needs no
- * policy. `policy`: RLS. (contract §3.4)
+ * policy. `policy`: RLS. (wire §3.4)
  */
 export type Access = 'public' | 'signed' | 'caller' | 'policy'

@@ -1,5 +1,5 @@
 /**
- * Every error a client can get, in one table (design §8, contract §1.7).
+ * Every error a client can get, in one table (design §8, wire §1.7).
  *
  * Code throws `new StorageError('NoSuchKey')` anywhere; one renderer per wire surface turns it into a
  * response. Callers compare `error.code`, never the sentence.
@@ -8,14 +8,14 @@
 interface ErrorRow {
   /** The true HTTP status, and the body's `statusCode`. */
   status: number
-  /** The body's `error`; the code itself when absent (contract §1.5). */
+  /** The body's `error`; the code itself when absent (wire §1.5). */
   label?: string
   message: string
-  /** The body's `code`, where two rows share one (contract §1.7). */
+  /** The body's `code`, where two rows share one (wire §1.7). */
   wireCode?: string
   /** Response headers that always go with it. */
   headers?: Record<string, string>
-  /** What differs under STORAGE_COMPAT=supabase. `http` is the status sent, else 400, or 500 for 500 (§1.6). */
+  /** What differs under STORAGE_COMPAT=supabase. `http` is the status sent, else 400, or 500 for 500 (wire §1.6). */
   compat?: { http?: number; status?: number; label?: string; wireCode?: string; message?: string }
 }
 
@@ -121,7 +121,7 @@ const table = {
     headers: { Connection: 'close' }, // nothing more is waited for (RFC 9110 §15.5.9)
     compat: { http: 408 },
   },
-  /** The body ended early, or the client went away. Nobody may be left to read it (contract §1.6). */
+  /** The body ended early, or the client went away. Nobody may be left to read it (wire §1.6). */
   Aborted: {
     status: 400,
     label: 'Error',
@@ -143,7 +143,7 @@ const table = {
       message: "headers must have required property 'authorization'",
     },
   },
-  /** The same on routes where the original demands no header, and finds the token missing (contract §1.4). */
+  /** The same on routes where the original demands no header, and finds the token missing (wire §1.4). */
   TokenRequired: {
     status: 401,
     label: 'Unauthorized',
@@ -163,7 +163,7 @@ const table = {
     label: 'Unauthorized',
     message: 'new row violates row-level security policy',
   },
-  /** The route is for another role. One of the few true statuses of the original (contract §1.4). */
+  /** The route is for another role. One of the few true statuses of the original (wire §1.4). */
   RoleNotAllowed: {
     status: 403,
     label: 'Unauthorized',
@@ -275,7 +275,7 @@ const table = {
   },
   ResourceLocked: { status: 423, message: 'The resource is locked' },
 
-  // Resumable uploads (contract §5.8), told in plain text.
+  // Resumable uploads (wire §5.8), told in plain text.
   UnsupportedTusVersion: {
     status: 412,
     message: 'Tus-Resumable: 1.0.0 is required',
@@ -463,13 +463,13 @@ export function hasCode(error: unknown, code: ErrorCode): error is StorageError 
   return error instanceof StorageError && error.code === code
 }
 
-/** The four fields of a JSON error body (contract §1.5), and the HTTP status to send them with. */
+/** The four fields of a JSON error body (wire §1.5), and the HTTP status to send them with. */
 export interface WireError {
   http: number
   body: { statusCode: string; error: string; message: string; code: string }
 }
 
-/** What travels for `error`, in the default shape or exactly as Supabase's (contract §1.6). */
+/** What travels for `error`, in the default shape or exactly as Supabase's (wire §1.6). */
 export function wireError(error: StorageError, compat: boolean): WireError {
   const row: ErrorRow = table[error.code]
   const customMessage = error.message === row.message ? undefined : error.message

@@ -1,4 +1,4 @@
-/** What the server writes about the bytes, readable by users' policies (contract §8). */
+/** What the server writes about the bytes, readable by users' policies (wire §8). */
 export interface SystemMetadata {
   /** With its quotes. */
   eTag?: string

@@ -33,7 +33,8 @@ export function holds(condition: WriteCondition, current: Validators | null): bo
   if (ifMatch !== undefined) {
     if (!isAmong(current, ifMatch)) return false
   } else if (unmodifiedSince !== undefined && current) {
-    // 2. Only without it, If-Unmodified-Since, which is ignored where there is no date (§13.1.4) and counts whole seconds.
+    // 2. Only without it, If-Unmodified-Since, which is ignored where there is no date (RFC 9110 §13.1.4) and counts
+    // whole seconds.
     if (current.lastModified.getTime() >= unmodifiedSince + 1000) return false
   }
   // 3. If-None-Match.

@@ -36,7 +36,7 @@ import type { UploadRequest } from './writing/upload-request.ts'
 export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
-  /** Whether who may not delete an object hears that it is there, even if he may not see it (contract §3.8). */
+  /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
   heartbeats: Heartbeats
   announce: Announce
@@ -49,7 +49,7 @@ const SMALL_BODY = 256 * 1024
 /** A small body that does not dawdle is here by then; others cost one more question to the database. In milliseconds. */
 const ON_ITS_WAY_MS = 100
 
-/** Names per transaction of a bulk delete (contract §3.8). */
+/** Names per transaction of a bulk delete (wire §3.8). */
 const DELETE_BATCH = 500
 
 export interface CopyRequest {
@@ -203,7 +203,7 @@ export class FileStorage {
   }
 
   /**
-   * Asks whether the caller's policies would allow an upload, without one (contract §3.11).
+   * Asks whether the caller's policies would allow an upload, without one (wire §3.11).
    *
    * @returns the name, legal, and which bucket it would be in
    * @throws as `upload` does before it reads the body
@@ -257,7 +257,7 @@ export class FileStorage {
     await removeBytes(this.#options, removals)
   }
 
-  /** Deletes what there is of these names and the policies allow; returns the rows it deleted (contract §3.8). */
+  /** Deletes what there is of these names and the policies allow; returns the rows it deleted (wire §3.8). */
   async removeMany(caller: Caller, bucket: string, names: string[]): Promise<DeletedRow[]> {
     const wanted = [...new Set(names.filter(isStorableText))]
     const deleted: DeletedRow[] = []

@@ -40,7 +40,7 @@ export class ObjectLists {
     this.#exactFolders = exactFolders
   }
 
-  /** One level of a folder (contract §3.12). */
+  /** One level of a folder (wire §3.12). */
   level(caller: Caller, asker: string, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
     const { prefix } = request
     const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
@@ -50,7 +50,7 @@ export class ObjectLists {
   }
 
   /**
-   * A page of full names (contract §3.13).
+   * A page of full names (wire §3.13).
    *
    * @throws InvalidParameter when the cursor is not one of ours
    */

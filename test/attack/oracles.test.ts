@@ -127,10 +127,10 @@ describe('in compat mode', () => {
   afterAll(() => server.close())
 
   it.each([
-    // contract §3.8
+    // wire §3.8
     ['DELETE', '/object/shared/victim/secret.txt', '403', 'AccessDenied'],
     ['DELETE', '/object/shared/victim/absent.txt', '404', 'NoSuchKey'],
-    // contract §2.3
+    // wire §2.3
     ['DELETE', '/bucket/vault', '409', 'ResourceNotEmpty'],
     ['DELETE', '/bucket/bare', '404', 'NoSuchBucket'],
     ['DELETE', '/bucket/absent', '404', 'NoSuchBucket'],

@@ -9,7 +9,7 @@ import { until } from '../support/wait.ts'
 import { type Pages, servePages } from './pages.ts'
 
 const MiB = 1024 ** 2
-/** What Supabase's documentation asks clients for (contract §5.6). */
+/** What Supabase's documentation asks clients for (wire §5.6). */
 const CHUNK = 6 * MiB
 /** In milliseconds. */
 const RETRY_DELAYS = [0, 50, 100, 200, 400, 800, 1600, 3200]

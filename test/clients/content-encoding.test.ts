@@ -18,7 +18,7 @@ function plainGet(url: string, headers: Record<string, string> = {}) {
   )
 }
 
-// Contract §13.1. storage-js 2.109 has no option for it, but sends headers and form fields on.
+// Wire §13.1. storage-js 2.109 has no option for it, but sends headers and form fields on.
 describeClientInBothModes((clients) => {
   async function files() {
     return clients.service.from(await clients.bucket({ public: true }))

@@ -7,7 +7,7 @@ import { mintToken } from '../../src/server/keys.ts'
 import { s3Env } from '../support/s3.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
-/** What storage-js makes of an error (contract §1.8). */
+/** What storage-js makes of an error (wire §1.8). */
 export interface Refusal {
   status: number
   statusCode: string
@@ -93,7 +93,7 @@ export class Clients {
 
   /**
    * What a client sees of an error: Supabase sends nearly all of them with status 400 and keeps the true one in
-   * the body (contract §1.6).
+   * the body (wire §1.6).
    */
   refusal(status: number, message: string): Refusal {
     return { status: this.isSupabase ? 400 : status, statusCode: String(status), message }

@@ -43,7 +43,7 @@ const OWN_SIGNED = ['expires_at', 'url']
 
 type Request = [method: string, path: string, body?: string | object, headers?: Record<string, string>]
 
-/** Requests that succeed, in this order; Supabase's fields of each answer (contract §2, §3), and our own. */
+/** Requests that succeed, in this order; Supabase's fields of each answer (wire §2, §3), and our own. */
 const STEPS: [what: string, request: Request, ownStatus: number, fields: string[], own: string[]][] = [
   ['create a bucket', ['POST', '/bucket', { name: 'b' }], 201, ['name'], []],
   ['get a bucket', ['GET', '/bucket/b'], 200, BUCKET, OWN_BUCKET],

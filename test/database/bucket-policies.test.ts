@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { mintToken } from '../../src/server/keys.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
-/** Who may see, make, change and delete buckets themselves (design §4, contract §2.3). */
+/** Who may see, make, change and delete buckets themselves (design §4, wire §2.3). */
 
 let server: TestServer
 /** Not a UUID: any text may be a subject. */

@@ -4,7 +4,7 @@ import { withPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 /*
- * Which policies an action needs (contract §7.7): exactly these and no others. Each action is tried with its needs,
+ * Which policies an action needs (wire §7.7): exactly these and no others. Each action is tried with its needs,
  * and then with all four but one of them, which has to be refused.
  */
 

@@ -4,7 +4,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { type Served, serveOn } from '../support/server.ts'
 
 /*
- * What a policy, a trigger or a function of the user's can ask of PostgreSQL about the request (contract §7.5), and
+ * What a policy, a trigger or a function of the user's can ask of PostgreSQL about the request (wire §7.5), and
  * that none of it outlives the request. The pool has one connection, so each request gets the one before's.
  */
 

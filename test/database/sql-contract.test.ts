@@ -3,7 +3,7 @@ import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
-/** The functions that Supabase users' policies and SQL call by name (contract §7.4). */
+/** The functions that Supabase users' policies and SQL call by name (wire §7.4). */
 
 let server: TestServer
 let admin: postgres.Sql

@@ -2,7 +2,7 @@ import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
-/** The listing functions that SQL and PostgREST users call by name (contract §7.4). */
+/** The listing functions that SQL and PostgREST users call by name (wire §7.4). */
 
 let server: TestServer
 beforeAll(async () => {

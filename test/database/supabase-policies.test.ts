@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { dropPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
-/** The five policies of contract §7.8, word for word as a Supabase user writes them. */
+/** The five policies of wire §7.8, word for word as a Supabase user writes them. */
 
 let server: TestServer
 beforeAll(async () => {

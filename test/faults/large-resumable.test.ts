@@ -13,7 +13,7 @@ const MiB = 1024 ** 2
 const LARGE = isFull ? 2048 * MiB : 160 * MiB
 /** By which a server comes to have the memory that it needs anyway. */
 const USUAL = 48 * MiB
-/** What Supabase's documentation asks clients for (contract §5.6). */
+/** What Supabase's documentation asks clients for (wire §5.6). */
 const PIECE = 6 * MiB
 /** In bytes. */
 const MAX_GROWTH = 64 * MiB

@@ -1,4 +1,4 @@
-/** What the two lists are to show (contract §3.12, §3.13), over a plain array of objects. */
+/** What the two lists are to show (wire §3.12, §3.13), over a plain array of objects. */
 
 export interface ListedFile {
   name: string
@@ -22,7 +22,7 @@ export interface Shown {
 }
 
 /**
- * Contract §3.12: everything ignores case; a folder stands where its name with the slash does. With `exactFolders` case
+ * Wire §3.12: everything ignores case; a folder stands where its name with the slash does. With `exactFolders` case
  * counts for the folder and for those shown (decision 0035).
  */
 export function folderModel(
@@ -60,7 +60,7 @@ export function folderModel(
   )
 }
 
-/** Contract §3.13: case counts; a folder's time is that of its oldest content. */
+/** Wire §3.13: case counts; a folder's time is that of its oldest content. */
 export function pageModel(
   files: ListedFile[],
   prefix: string,

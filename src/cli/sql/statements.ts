@@ -18,8 +18,8 @@ export class ScriptError extends Error {
 }
 
 /**
- * PostgreSQL's lexical rules, as far as they say where a statement ends (its manual, §4.1): what is not matched here has
- * one character. Two quotes in a text are the end of one and the beginning of another, which comes to the same.
+ * PostgreSQL's lexical rules (PostgreSQL manual, §4.1), as far as they say where a statement ends: what is not matched here
+ * has one character. Two quotes in a text are the end of one and the beginning of another, which comes to the same.
  */
 const TOKEN = new RegExp(
   [

@@ -4,7 +4,7 @@ import { limitAnswers } from './answer-limit.ts'
 import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
 
-/** A statement that takes longer is one that nobody waits for any more (contract §7.5). */
+/** A statement that takes longer is one that nobody waits for any more (wire §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000
 
 /**

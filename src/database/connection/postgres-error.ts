@@ -3,7 +3,7 @@ import postgres from 'postgres'
 import { type ErrorCode, StorageError } from '../../model/errors.ts'
 import { fromConstraint, fromDenial, fromUsersRule } from './users-rules.ts'
 
-/** SQLSTATE → our code (contract §1.7): the state of the database, and what a caller's values alone can be. */
+/** SQLSTATE → our code (wire §1.7): the state of the database, and what a caller's values alone can be. */
 const BY_SQLSTATE: Record<string, ErrorCode> = {
   '22021': 'InvalidParameter', // a NUL character in a text
   '22P05': 'InvalidParameter', // an escaped NUL in JSON

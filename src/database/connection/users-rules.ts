@@ -20,7 +20,7 @@ const OWN_UNIQUE = new Set([
 /** The one reference that is ours, from objects to their bucket, by either name. */
 const OWN_REFERENCE = new Set(['objects_bucket_id_fkey', 'objects_bucketId_fkey'])
 
-/** Contract §1.7; what is not here is `DatabaseError`, unless it was raised. */
+/** Wire §1.7; what is not here is `DatabaseError`, unless it was raised. */
 const BROKEN: Record<string, ErrorCode> = {
   '22P02': 'InvalidParameter', // such as `auth.uid()` over a subject that is no UUID
   '42703': 'DatabaseSchemaMismatch',

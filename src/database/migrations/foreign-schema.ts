@@ -1,7 +1,7 @@
 import type { MigrationMeta } from 'drizzle-orm/migrator'
 import type postgres from 'postgres'
 
-/** Columns of Supabase's (contract §7.1, §7.2) without which the tables are somebody else's. */
+/** Columns of Supabase's (wire §7.1, §7.2) without which the tables are somebody else's. */
 const SUPABASE_COLUMNS = [
   ...[
     'id text',

@@ -22,7 +22,7 @@ export interface BucketSettings {
 }
 
 /**
- * A bucket's settings, past RLS: object operations need no policy on buckets (contract §7.7). Asked anew each
+ * A bucket's settings, past RLS: object operations need no policy on buckets (wire §7.7). Asked anew each
  * time, so a change on any server holds at once.
  */
 export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
@@ -118,7 +118,7 @@ const SORT_COLUMNS = {
   updated_at: buckets.updatedAt,
 }
 
-/** The buckets that the transaction's role may see (contract §2.4). */
+/** The buckets that the transaction's role may see (wire §2.4). */
 export async function listBuckets(tx: Transaction, query: BucketListQuery): Promise<BucketRow[]> {
   const direction = query.order === 'desc' ? desc : asc
   let found = tx

@@ -28,7 +28,7 @@ export interface StorageEvent {
   checksum: string | null
   ownerId: string | null
   createdAt: Date
-  /** What its caller was doing (contract §3.2, §7.6), or null for plain SQL. */
+  /** What its caller was doing (wire §3.2, §7.6), or null for plain SQL. */
   operation: string | null
   /** The object's row as of then, by its columns; of a deletion the last one. Null for a bucket's events. */
   record: EventRecord | null

@@ -32,7 +32,7 @@ export interface FolderQuery {
   exactFolders: boolean
 }
 
-/** One level of a folder as the caller sees it, names relative to it (contract §3.12; exact folders: decision 0035). */
+/** One level of a folder as the caller sees it, names relative to it (wire §3.12; exact folders: decision 0035). */
 export async function listFolder(
   database: Pick<Database, 'sql'>,
   caller: Caller,
@@ -60,7 +60,7 @@ export interface PageQuery {
   order: 'asc' | 'desc'
 }
 
-/** Full names that begin with a prefix, as far as the caller sees them, case counting (contract §3.13). */
+/** Full names that begin with a prefix, as far as the caller sees them, case counting (wire §3.13). */
 export async function listPage(
   database: Pick<Database, 'sql'>,
   caller: Caller,

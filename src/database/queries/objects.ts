@@ -43,7 +43,7 @@ export interface NewObject {
   name: string
   version: string
   bytesBucket: string
-  /** The caller's subject, or null; an overwrite without one keeps the former owner (contract §8). */
+  /** The caller's subject, or null; an overwrite without one keeps the former owner (wire §7.2). */
   ownerId: string | null
   metadata: SystemMetadata
   userMetadata: UserMetadata | null
@@ -114,7 +114,7 @@ interface FoundRow {
   updated_at: string | null
 }
 
-/** What a trial write shows to the policies, before any byte is there (contract §7.7). */
+/** What a trial write shows to the policies, before any byte is there (wire §7.7). */
 export interface IntendedWrite {
   bucketId: string
   name: string
@@ -165,7 +165,7 @@ const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, 
 )
 
 /**
- * Makes a row. Asks for nothing back, since that would need a SELECT policy (contract §7.7).
+ * Makes a row. Asks for nothing back, since that would need a SELECT policy (wire §7.7).
  *
  * @returns the new row's id
  * @throws ResourceAlreadyExists, AccessDenied, BucketReference when there is no such bucket, SkippedByTrigger
@@ -188,7 +188,7 @@ export interface Saved {
   updatedAt: Date
 }
 
-/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (contract §7.7). @throws SkippedByTrigger */
+/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (wire §7.7). @throws SkippedByTrigger */
 export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
   const [row] = await UPSERT.run(tx, upsertValues(object))
   if (!row) throw new StorageError('SkippedByTrigger')
@@ -437,7 +437,7 @@ const ALL_COLUMNS = {
   userMetadata: objects.userMetadata,
 }
 
-/** A row as list answers of deletes show it (contract §3.8). */
+/** A row as list answers of deletes show it (wire §3.8). */
 export interface DeletedRow {
   id: string
   bucketId: string | null

@@ -64,6 +64,6 @@ export async function saveScrub(database: Database, scope: ScrubScope, state: Sc
 }
 
 function keyOf(scope: ScrubScope): string {
-  // No bucket has these names (contract §2.2).
+  // No bucket has these names (wire §2.2).
   return scope === 'background' ? '' : (scope.bucket ?? '/')
 }

@@ -9,7 +9,7 @@ export interface Origin {
   host: string
 }
 
-/** As Supabase's own server sends events (contract §9). A move is two, and buckets have none. */
+/** As Supabase's own server sends events (wire §9). A move is two, and buckets have none. */
 export function supabaseMessages(
   secret: string | null,
   event: StorageEvent,
@@ -67,12 +67,12 @@ function lifecycleEvents(event: StorageEvent): Lifecycle[] {
   return [{ type: isCopy(operation) ? 'ObjectCreated:Copy' : upload, payload: created }]
 }
 
-/** Contract §3.2, §6.10. */
+/** Wire §3.2, §6.10. */
 function isCopy(operation: string | null): boolean {
   return operation === 'storage.object.copy' || operation === 'storage.s3.object.copy'
 }
 
-/** Contract §5.1, §6.10. */
+/** Wire §5.1, §6.10. */
 function uploadType(operation: string | null): string {
   if (operation?.startsWith('storage.tus.')) return 'resumable'
   return operation?.startsWith('storage.s3.') ? 's3' : 'standard'

@@ -29,7 +29,7 @@ export async function requireCaller(
 
 /**
  * The caller of a route that reads without a token too, and how far the token reaches: no token, or one that
- * does not hold, opens public buckets only (contract §1.4, §3.4).
+ * does not hold, opens public buckets only (wire §1.4, §3.4).
  */
 export async function optionalCaller(
   c: AppContext,

@@ -42,7 +42,7 @@ export async function sendSigned(c: AppContext, services: Services, route: strin
 }
 
 /**
- * What a signed request is for. A client may leave a question mark in the name as it is (storage-js does, contract
+ * What a signed request is for. A client may leave a question mark in the name as it is (storage-js does, wire
  * §3.1); so the query begins at the last `?token=`. And it may encode a link as a whole, although a part of it is encoded
  * already: the path is also read as what it is when decoded once more, since the token says what is meant.
  *

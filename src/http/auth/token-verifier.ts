@@ -31,7 +31,7 @@ export interface TokenVerifierOptions {
   jwksUrl: string | undefined
   /** Roles besides the three that everyone has. */
   extraRoles: string[]
-  /** Opaque keys that mean the anon role (contract §1.2). */
+  /** Opaque keys that mean the anon role (wire §1.2). */
   publishableKeys: string[]
   /** Opaque keys that mean the service_role. */
   secretKeys: string[]
@@ -58,7 +58,7 @@ const REMEMBERED_CHARACTERS = 16 * 1024 * 1024
 /** A token is asked about again after this time, so that a key taken out of a JWKS ceases to work. */
 const REMEMBERED_MS = 5 * 60_000
 
-/** Turns `Authorization` or `apikey` into an identity (contract §1.2, §1.3). */
+/** Turns `Authorization` or `apikey` into an identity (wire §1.2, §1.3). */
 export class TokenVerifier {
   readonly #secret: Uint8Array
   readonly #sharedKeys: SharedKey[]
@@ -162,7 +162,7 @@ export class TokenVerifier {
   }
 }
 
-/** `Bearer`, in any case, may be left out; `apikey` counts only without `Authorization` (contract §1.2). */
+/** `Bearer`, in any case, may be left out; `apikey` counts only without `Authorization` (wire §1.2). */
 function bearerToken(headers: IncomingHttpHeaders): string | null {
   const { authorization, apikey } = headers
   if (authorization !== undefined) {

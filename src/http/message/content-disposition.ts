@@ -5,7 +5,7 @@ const MAX_FILE_NAME = 255
 const MAX_ENCODED = 1500
 
 /**
- * The `Content-Disposition` for the query parameter `download` (contract §3.5), undefined without it.
+ * The `Content-Disposition` for the query parameter `download` (wire §3.5), undefined without it.
  *
  * The name is percent-encoded in both places, as Supabase has it, so no name can break out of the header.
  * What has no UTF-8 form becomes U+FFFD.

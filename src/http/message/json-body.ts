@@ -25,9 +25,9 @@ export interface Reading {
 }
 
 /**
- * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (contract §2.3).
+ * Reads a JSON body, bounded, and checks its shape. An empty body counts as `{}` (wire §2.3).
  *
- * @throws BodyTooLarge, RequestTimeout, InvalidRequest with a message that begins with the failing place (contract §1.6)
+ * @throws BodyTooLarge, RequestTimeout, InvalidRequest with a message that begins with the failing place (wire §1.6)
  */
 async function readJson<T>(
   incoming: IncomingMessage,

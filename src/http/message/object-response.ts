@@ -17,7 +17,7 @@ import { streamOut } from './stream-out.ts'
 
 export interface ObjectRequest extends ReadTarget {
   caller: Caller
-  /** The query parameter `download` (contract §3.5). */
+  /** The query parameter `download` (wire §3.5). */
   download: string | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
   expiresAt?: Date
@@ -31,8 +31,8 @@ interface Answer {
 }
 
 /**
- * Sends an object, or a part of it, or 304 (RFC 9110 §13, §14; contract §3.5, §3.6). HEAD is answered from the
- * row, without ranges (contract §3.7).
+ * Sends an object, or a part of it, or 304 (RFC 9110 §13, §14; wire §3.5, §3.6). HEAD is answered from the
+ * row, without ranges (wire §3.7).
  */
 export async function sendObject(
   c: AppContext,

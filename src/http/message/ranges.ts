@@ -1,7 +1,7 @@
 import type { ByteRange } from '../../model/location.ts'
 
 /**
- * The part of an object that a `Range` header asks for (RFC 9110 §14.1.2, contract §3.6).
+ * The part of an object that a `Range` header asks for (RFC 9110 §14.1.2, wire §3.6).
  *
  * One range only. Several, and what is malformed or ends before it begins, is ignored, as RFC 9110 §14.2 lets a server
  * do: a client that sent it has to take the whole object in any case. Use it for GET only.

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
 
-/** Where clients find us; gateways may strip it, so that every route answers without it too (contract §1.1). */
+/** Where clients find us; gateways may strip it, so that every route answers without it too (wire §1.1). */
 export const PUBLIC_PREFIX = '/storage/v1'
 
 /**

@@ -27,7 +27,7 @@ const VALUES = new Map<string, (value: string) => boolean>([
 ])
 
 /**
- * An `X-Robots-Tag` given at upload, trimmed, to be sent with every download (contract §3.5).
+ * An `X-Robots-Tag` given at upload, trimmed, to be sent with every download (wire §3.5).
  *
  * @throws InvalidRobotsTag
  */

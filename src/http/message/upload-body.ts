@@ -16,7 +16,7 @@ import {
   metadataFromJson,
 } from './upload-headers.ts'
 
-/** Contract §3.3. */
+/** Wire §3.3. */
 const MAX_FORM_FIELDS = 10
 const MAX_FIELD_BYTES = 1024 * 1024
 
@@ -27,7 +27,7 @@ const MAX_FIELDS_BYTES = MAX_FIELD_BYTES + 64 * 1024
 const MAX_BYTES_BEFORE_FILE = 2 * MAX_FIELD_BYTES
 
 /**
- * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (contract §3.3). What
+ * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (wire §3.3). What
  * stands before a form's file has to come in one go.
  *
  * @param admit takes a place for the upload

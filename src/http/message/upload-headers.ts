@@ -4,7 +4,7 @@ import { StorageError } from '../../model/errors.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
 
 /**
- * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (contract §3.3). It is UTF-8, or
+ * User metadata as `x-metadata` has it: base64 of a JSON object; anything else is ignored (wire §3.3). It is UTF-8, or
  * else Latin-1: `btoa`, by which browsers make it, knows no other letters.
  *
  * @throws InvalidRequest when it is nested too deeply or has too many values
@@ -55,7 +55,7 @@ function ofLength(text: string): string {
 const SECONDS = /^\d+ *(?:,|$)/
 
 /**
- * What a client says of caching in a field, as a header: a number of seconds (contract §3.3, §5.3), or what is to be the
+ * What a client says of caching in a field, as a header: a number of seconds (wire §3.3, §5.3), or what is to be the
  * header's whole value.
  *
  * @returns undefined for nothing

@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Env } from '../env.ts'
 
-/** Contract §1.1. */
+/** Wire §1.1. */
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 
-/** Contract §1.1, with the conditional headers, and those of SigV4. */
+/** Wire §1.1, with the conditional headers, and those of SigV4. */
 const REQUEST_HEADERS = [
   'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
@@ -15,7 +15,7 @@ const REQUEST_HEADERS = [
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',
 ].join(', ')
 
-/** All that an answer of ours may carry and a page could want to read (contract §1.1). */
+/** All that an answer of ours may carry and a page could want to read (wire §1.1). */
 const RESPONSE_HEADERS = [
   'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified',
   'location, x-request-id, x-robots-tag, retry-after, allow, www-authenticate, date, age',

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { StorageError, wireError } from '../../model/errors.ts'
 import type { AppContext } from '../env.ts'
 
-/** The one renderer of errors on the REST surface (contract §1.5). */
+/** The one renderer of errors on the REST surface (wire §1.5). */
 export function errorResponse(c: AppContext, thrown: unknown, logger: Logger, compat: boolean): Response {
   const { error, message } = loggedError(c, thrown, logger)
   const { http, body } = wireError(error, compat)

@@ -8,7 +8,7 @@ import { requestTarget } from '../message/request-path.ts'
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
 const FOREIGN_ID = /^[\w.:-]{1,100}$/
 
-/** In characters; no legal name is longer (contract §3.1). */
+/** In characters; no legal name is longer (wire §3.1). */
 const MAX_LOGGED = 2048
 
 /**
@@ -20,7 +20,7 @@ const TOKEN = /(?<![\w-])(?=[\w-]*eyJ)[\w-]+\.[\w-]+\.[\w-]+/g
 /** What may be the first part of one that was cut in two. */
 const CUT_TOKEN = /(?<![\w.-])(?=[\w.-]*eyJ)[\w.-]+$/
 
-/** For a request whose client went away before anything was sent (contract §1.6). */
+/** For a request whose client went away before anything was sent (wire §1.6). */
 const CLIENT_GONE = 499
 
 /** What the line of a request says besides method, status and time. Never a secret. */

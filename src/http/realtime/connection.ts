@@ -15,7 +15,7 @@ import { Outlet } from './outlet.ts'
 import type { SharedFilters } from './shared-filters.ts'
 
 export interface ConnectionLimits {
-  /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (contract §10.1). */
+  /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (wire §10.1). */
   idleMs: number
   channels: number
   /** Values that the filters of all channels compare each row with; what takes every row counts as one. */
@@ -61,7 +61,7 @@ export interface ConnectionSummary {
   sent: number
 }
 
-/** One client's WebSocket: what it says, and its channels (contract §10). */
+/** One client's WebSocket: what it says, and its channels (wire §10). */
 export class Connection {
   readonly #socket: WebSocket
   readonly #options: ConnectionOptions

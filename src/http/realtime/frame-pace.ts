@@ -1,7 +1,7 @@
 /** What a client may send at once. Joining as many channels as one may have, each with a fresh token, takes 200. */
 const AT_ONCE = 300
 
-/** What it may send for longer. A heartbeat is one in 25 s (contract §10.1). */
+/** What it may send for longer. A heartbeat is one in 25 s (wire §10.1). */
 const PER_SECOND = 30
 
 /** A frame counts once for each of these, since a long one takes longer to read. In bytes. */

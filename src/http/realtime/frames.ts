@@ -1,6 +1,6 @@
 import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
 
-/** The serializers of Phoenix that clients ask for with `vsn` (contract §10.2). */
+/** The serializers of Phoenix that clients ask for with `vsn` (wire §10.2). */
 export const VERSIONS = ['1.0.0', '2.0.0'] as const
 export type Version = (typeof VERSIONS)[number]
 
@@ -96,7 +96,7 @@ export function encode(version: Version, { joinRef, ref, topic, event, payload }
 
 /**
  * A message of the server's own, around a payload that is JSON already. It is not of one join: `join_ref` may be null
- * (contract §10.2).
+ * (wire §10.2).
  */
 export function encodeAround(
   version: Version,

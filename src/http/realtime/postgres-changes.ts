@@ -5,7 +5,7 @@ import type { EventType } from '../../model/event-types.ts'
 import { COLUMNS, type RecordFilter } from './postgres-filter.ts'
 import type { SharedFilters } from './shared-filters.ts'
 
-/** What a client asks for with `.on('postgres_changes', …)` (contract §10.3). */
+/** What a client asks for with `.on('postgres_changes', …)` (wire §10.3). */
 export const askedChanges = z.object({
   event: z.string(),
   schema: z.string(),
@@ -87,7 +87,7 @@ export function matchingIds({ members }: ChangesGroup, { type, record }: Storage
     .map(({ id }) => id)
 }
 
-/** The `data` of which a client makes its `{ eventType, new, old, … }` (contract §10.5). */
+/** The `data` of which a client makes its `{ eventType, new, old, … }` (wire §10.5). */
 export function changeData({ type, record, createdAt }: StorageEvent, columns: string[]) {
   const change = CHANGES[type]
   return {

@@ -43,7 +43,7 @@ const MAX_VALUES = 100
 
 /**
  * A filter such as `bucket_id=eq.avatars` or `name=in.(a,b)`; all of several conditions with commas between them have
- * to hold (contract §10.5). What holds a comma or a parenthesis itself stands in double quotes. As in SQL, null equals
+ * to hold (wire §10.5). What holds a comma or a parenthesis itself stands in double quotes. As in SQL, null equals
  * nothing and differs from nothing. Times are compared by their milliseconds.
  *
  * @throws InvalidParameter

@@ -45,7 +45,7 @@ const MAX_FRAGMENTS = 32
 /** Clients have so long to answer that they are gone. In milliseconds. */
 const CLOSING_MS = 1000
 
-/** Tells clients of Supabase's Realtime what happens to files (contract §10). */
+/** Tells clients of Supabase's Realtime what happens to files (wire §10). */
 export class Realtime {
   readonly #options: RealtimeOptions
   readonly #sockets = new WebSocketServer({

@@ -3,7 +3,7 @@ import { StorageError } from '../../model/errors.ts'
 import type { Env } from '../env.ts'
 import { WEBSOCKET_PATH } from './upgrade.ts'
 
-/** What comes to Realtime's addresses over plain HTTP (contract §10.6). */
+/** What comes to Realtime's addresses over plain HTTP (wire §10.6). */
 export function realtimeRoutes() {
   const refuse = (): never => {
     throw new StorageError('NoBroadcasts')

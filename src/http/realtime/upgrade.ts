@@ -4,7 +4,7 @@ import type { Identity, TokenVerifier } from '../auth/token-verifier.ts'
 import { queryOf, requestTarget } from '../message/request-path.ts'
 import { VERSIONS, type Version } from './frames.ts'
 
-/** The client appends the last part itself (contract §10.1). */
+/** The client appends the last part itself (wire §10.1). */
 export const WEBSOCKET_PATH = '/realtime/v1/websocket'
 
 export function isUpgradeToRealtime(incoming: IncomingMessage): boolean {

@@ -48,7 +48,7 @@ const createSchema = fields({
   versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])),
 })
 
-/** Contract §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
+/** Wire §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
 const updateSchema = fields({ ...settings, ...told, id: ignored, name: ignored, type: ignored }).refine(
   (body) => SETTINGS.some((name) => body[name] !== undefined),
   'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
@@ -72,7 +72,7 @@ const listSchema = z.object({
 
 const getSchema = listSchema.pick({ stats: true })
 
-/** What Supabase says, whose clients are told before the work is done (contract §2.3). Here it is done by then. */
+/** What Supabase says, whose clients are told before the work is done (wire §2.3). Here it is done by then. */
 const EMPTY_QUEUED = 'Empty bucket has been queued. Completion may take up to an hour.'
 
 /** A path that is no object's means the same with a slash at its end: some clients join theirs so. */
@@ -181,7 +181,7 @@ function asRequest(body: Pick<z.infer<typeof createSchema>, keyof typeof setting
   }
 }
 
-/** Contract §2.1. */
+/** Wire §2.1. */
 function bucketJson(row: BucketRow) {
   return {
     id: row.id,
@@ -195,7 +195,7 @@ function bucketJson(row: BucketRow) {
   }
 }
 
-/** Design §8. */
+/** Wire §2.1. */
 function ownFields(row: BucketRow, stats: BucketStats | undefined) {
   return {
     policy: row.policy,
@@ -204,7 +204,7 @@ function ownFields(row: BucketRow, stats: BucketStats | undefined) {
   }
 }
 
-/** These crash on fields that they do not know (contract §2.4). */
+/** These crash on fields that they do not know (wire §2.4). */
 function isOldPythonClient(userAgent = '', clientInfo = ''): boolean {
   return (
     isOlder(/^supabase-py\/storage3 v?(\d+)\.(\d+)\.(\d+)/.exec(userAgent), [0, 12, 1]) ||

@@ -21,7 +21,7 @@ export function healthRoutes(services: Services) {
     .get('/version', (c) => c.text(services.version))
     .get('/health', async (c) => {
       if (!services.supabaseCompat) return health(c)
-      // The original wants a token and says 200 either way (contract §11).
+      // The original wants a token and says 200 either way (wire §11).
       await requireCaller(c, services, 'storage.health', 'TokenRequired')
       const response = await health(c)
       return c.json({ healthy: response.status === 200 })

@@ -12,7 +12,7 @@ import { checkOffset } from './offset.ts'
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')
 
-/** Contract §3.12. */
+/** Wire §3.12. */
 const MAX_LIST = 1500
 const DEFAULT_LIST = 100
 const listSchema = fields({
@@ -26,7 +26,7 @@ const listSchema = fields({
   }).nullish(),
 })
 
-/** Contract §3.13. */
+/** Wire §3.13. */
 const MAX_PAGE = 1000
 const pageSchema = fields({
   prefix: text.nullish(),

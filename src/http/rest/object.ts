@@ -44,7 +44,7 @@ const copySchema = fields({
   }).nullish(),
 })
 
-/** The entries are exact names, whatever the field is called, and may be more than 1000 (contract §3.8). */
+/** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
 const deleteSchema = fields({ prefixes: nameList(10_000) })
 
 export function objectRoutes(services: Services) {
@@ -81,7 +81,7 @@ export function objectRoutes(services: Services) {
 
   return (
     new Hono<Env>()
-      // Fixed words win over bucket names (contract §3.2), so they stand first.
+      // Fixed words win over bucket names (wire §3.2), so they stand first.
       .get('/object/public/:bucket/:key{.*}', (c) =>
         download(c, '/object/public/', {
           caller: anonymousCaller(

@@ -12,7 +12,7 @@ export interface Additions {
 }
 
 /**
- * The one renderer of successful JSON answers that differ between the two modes: `body` is Supabase's (contract §2,
+ * The one renderer of successful JSON answers that differ between the two modes: `body` is Supabase's (wire §2,
  * §3), and unless its exact wire is wanted (STORAGE_COMPAT=supabase), ours is added to it; where both have a field,
  * Supabase's stays.
  */
@@ -36,7 +36,7 @@ export function successList(
   return c.json(items.map(({ body, fields }) => (supabaseCompat ? body : { ...fields, ...body })))
 }
 
-/** Answers an upload: Supabase's own body, and the object itself (design §8). */
+/** Answers an upload: Supabase's own body, and the object itself (wire §3.3). */
 export function uploadResponse(
   c: AppContext,
   services: Services,
@@ -54,7 +54,7 @@ export function keyOf(object: { bucket: string; name: string }): string {
   return `${object.bucket}/${object.name}`
 }
 
-/** What we add to Supabase's answers about an object (design §8). */
+/** What we add to Supabase's answers about an object (wire §3.3). */
 export function ownFields(object: StoredObject) {
   return {
     id: object.id,
@@ -70,7 +70,7 @@ export function ownFields(object: StoredObject) {
   }
 }
 
-/** What the info routes tell (contract §3.7). */
+/** What the info routes tell (wire §3.7). */
 export function infoJson(object: StoredObject) {
   const known = object.systemMetadata
   return {
@@ -89,7 +89,7 @@ export function infoJson(object: StoredObject) {
   }
 }
 
-/** A row of contract §3.8: texts that are null appear as `""`. */
+/** A row of wire §3.8: texts that are null appear as `""`. */
 export function rowJson(row: DeletedRow) {
   return {
     name: row.name ?? '',

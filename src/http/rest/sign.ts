@@ -19,7 +19,7 @@ const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must 
 /** The SDKs send what they put into the link's query along, and how to transform an image. */
 const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
 const signSchema = fields(signed)
-/** Contract §3.11. */
+/** Wire §3.11. */
 const signManySchema = fields({ ...signed, paths: nameList(1000) })
 
 export function signRoutes(services: Services) {
@@ -89,7 +89,7 @@ export function signRoutes(services: Services) {
 }
 
 /**
- * A link in both forms: relative, for storage-js to encode, and absolute (design §7). It encodes neither `#`, so that
+ * A link in both forms: relative, for storage-js to encode, and absolute (wire §3.11). It encodes neither `#`, so that
  * what follows would never be sent, nor less than the whole: both signs of the name are encoded before.
  */
 function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
@@ -102,7 +102,7 @@ function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
   }
 }
 
-/** The body, with `?expires_in=` standing in for `expiresIn` (design §7). */
+/** The body, with `?expires_in=` standing in for `expiresIn` (wire §3.11). */
 async function readExpiry<T extends { expiresIn: number }>(
   c: AppContext,
   services: Services,

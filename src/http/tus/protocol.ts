@@ -12,7 +12,7 @@ export function isTusPath(path: string): boolean {
   return path === TUS_PATH || path.startsWith(`${TUS_PATH}/`)
 }
 
-/** What every answer of the protocol carries, and what OPTIONS tells of this server (TUS 1.0, contract §5.5). */
+/** What every answer of the protocol carries, and what OPTIONS tells of this server (TUS 1.0, wire §5.5). */
 export function tusHeaders({ maxFileSize }: Pick<Services, 'maxFileSize'>): MiddlewareHandler<Env> {
   return async (c, next) => {
     const { incoming, outgoing } = c.env
@@ -29,7 +29,7 @@ export function tusHeaders({ maxFileSize }: Pick<Services, 'maxFileSize'>): Midd
   }
 }
 
-/** Errors that this surface tells otherwise (contract §5.8). */
+/** Errors that this surface tells otherwise (wire §5.8). */
 const STATUS: Partial<Record<StorageError['code'], number>> = {
   InvalidJWT: 400,
   ExpiredToken: 400,
@@ -45,7 +45,7 @@ const TEXT: Partial<Record<StorageError['code'], string>> = {
   OffsetConflict: 'Upload-Offset conflict\n',
 }
 
-/** The renderer of errors of this surface: plain text and the true status (contract §5.8). */
+/** The renderer of errors of this surface: plain text and the true status (wire §5.8). */
 export function tusError(c: AppContext, thrown: unknown, logger: Logger, isHead: boolean): Response {
   const { error, message } = loggedError(c, thrown, logger)
   // At a HEAD that fails otherwise than so, tus-js-client forgets the upload, and begins it anew from its first byte.

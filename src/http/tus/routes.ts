@@ -20,7 +20,7 @@ import { parseUploadMetadata } from './upload-metadata.ts'
 /** A way to prove who goes on with an upload: a login, or the token of a signed upload URL. */
 interface Variant {
   path: string
-  /** After `storage.tus.upload.create` and the like (contract §5.1). */
+  /** After `storage.tus.upload.create` and the like (wire §5.1). */
   suffix: string
   isSigned: boolean
 }
@@ -31,7 +31,7 @@ const ANYBODY = { role: 'anon', subject: null }
 /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature */
 type Identify = (target: { bucket: string; name: string }) => Uploader
 
-/** The TUS protocol (contract §5). */
+/** The TUS protocol (wire §5). */
 export function resumableRoutes(services: Services, logger: Logger) {
   return (
     new Hono<Env>()
@@ -51,7 +51,7 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
   ): Handler<Env> {
     return async (c) => {
       const operation = `storage.tus.upload.${action}${suffix}`
-      // A bad login is refused in JSON like everywhere (contract §5.8).
+      // A bad login is refused in JSON like everywhere (wire §5.8).
       const caller = isSigned
         ? anonymousCaller(c, services, operation)
         : await requireCaller(c, services, operation)

@@ -4,7 +4,7 @@ import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import { isStorableText } from '../../storage/object/object-name.ts'
 
-/** The last part of an upload's URL: base64url of `<bucket>/<name>/<version>` (contract §5.4). */
+/** The last part of an upload's URL: base64url of `<bucket>/<name>/<version>` (wire §5.4). */
 export function uploadId({ bucket, name, version }: UploadAddress): string {
   return Buffer.from(`${bucket}/${name}/${version}`).toString('base64url')
 }

@@ -4,7 +4,7 @@ import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
 import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
 import { cacheControlOf, metadataFromJson } from '../message/upload-headers.ts'
 
-/** What the Upload-Metadata of a creation says (contract §5.3). */
+/** What the Upload-Metadata of a creation says (wire §5.3). */
 export type UploadMetadata = Pick<ResumableRequest, 'bucket' | 'name' | 'content'>
 
 /** In characters. The header comes back with each HEAD, and clients on Node take no more than 16 KiB of headers. */

@@ -9,7 +9,7 @@ import { isEmptyFolderPlaceholder, type NameRules } from '../object/object-name.
 
 /**
  * Words of routes. Where one stands it is the route's, so that a bucket of that name could be made and not be used
- * (contract §2.2, decision 0031); the second half are those of routes to come.
+ * (wire §2.2, decision 0031); the second half are those of routes to come.
  */
 const ROUTE_WORDS = new Set(
   `public authenticated sign info upload list list-v2 move copy resumable
@@ -23,16 +23,16 @@ const ROUTE_WORDS = new Set(
 /** HTTP clients resolve such a segment away, so that the bucket could never be named (RFC 3986 §5.2.4). */
 const DOT_SEGMENT = /^\.\.?$/
 
-/** Marks the backing buckets of Supabase's analytics tables (contract §2.2). */
+/** Marks the backing buckets of Supabase's analytics tables (wire §2.2). */
 const RESERVED_SUFFIX = '--table-s3'
 
-/** Contract §2.2; of all white space only the space is in the set. */
+/** Wire §2.2; of all white space only the space is in the set. */
 const NAME = /^(?! )[\w !\-.*'()&$@=;:+,?]{1,100}(?<! )$/
 
-/** Contract §2.2: `type/subtype`, perhaps with a charset, or anything printable that ends in a star. */
+/** Wire §2.2: `type/subtype`, perhaps with a charset, or anything printable that ends in a star. */
 const MIME_PATTERN = /^(?:[a-z0-9.+-]+\/[a-z0-9.+-]+(?: *; *charset=[\w.:+-]+)?|[ -~]*\*)$/i
 
-/** In characters: twice 127 for type and subtype (RFC 6838 §4.2), and the slash. The contract allows 1000 (§2.2). */
+/** In characters: twice 127 for type and subtype (RFC 6838 §4.2), and the slash. Supabase allows 1000. */
 const MAX_MIME_PATTERN = 255
 
 /** Each upload is compared with all of them. */
@@ -66,7 +66,7 @@ function whyNoName(text: string, rules: NameRules): string | undefined {
 /**
  * A bucket's own limit in bytes, or null when the global one shall do: null, an empty text, or 0.
  *
- * @param value bytes, or a size such as `"5MB"` (contract §2.2)
+ * @param value bytes, or a size such as `"5MB"` (wire §2.2)
  * @param globalLimit in bytes
  * @throws EntityTooLarge when above the global limit
  * @throws InvalidRequest when it is no whole number of bytes
@@ -121,7 +121,7 @@ export function parseMimePatterns(value: string[] | null): string[] | null {
 
 /**
  * Whether a bucket takes this type. Parameters and case do not count. A star at the end stands for anything,
- * so `image/*` takes every image and `*` every type, as does a star on each side of the slash (contract §2.2).
+ * so `image/*` takes every image and `*` every type, as does a star on each side of the slash (wire §2.2).
  */
 export function mimeTypeAllowed(contentType: string, patterns: string[] | null): boolean {
   if (patterns === null || patterns.length === 0) return true // a row made by plain SQL may hold []
@@ -134,7 +134,7 @@ export function mimeTypeAllowed(contentType: string, patterns: string[] | null):
 }
 
 /**
- * Whether a bucket takes such an object (contract §2.2).
+ * Whether a bucket takes such an object (wire §2.2).
  *
  * @param object its size is null as long as nobody knows it
  * @param globalLimit in bytes
@@ -147,7 +147,7 @@ export function checkFits(
   object: { contentType: string; size: number | null },
   globalLimit: number,
 ): number {
-  // The marker of an empty folder has no bytes, and any type (contract §3.1).
+  // The marker of an empty folder has no bytes, and any type (wire §3.1).
   const isPlaceholder = isEmptyFolderPlaceholder(name)
   const maxBytes = isPlaceholder ? 0 : effectiveLimit(bucket.fileSizeLimit, globalLimit)
   if (object.size !== null && object.size > maxBytes) throw new StorageError('EntityTooLarge')

@@ -34,7 +34,7 @@ export interface BucketStorageOptions {
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
   nameRules: NameRules
-  /** Whether who may not see a bucket hears that it is not empty (contract §2.3). */
+  /** Whether who may not see a bucket hears that it is not empty (wire §2.3). */
   tellsOfHidden: boolean
   announce: Announce
 }
@@ -63,7 +63,7 @@ const EMPTY_BATCH = 1000
 /** After so many more it is told how far the emptying is; one of fewer is not told of. */
 const TOLD_OBJECTS = 10_000
 
-/** The coordinator for buckets: each public method is one operation (contract §2.3). */
+/** The coordinator for buckets: each public method is one operation (wire §2.3). */
 export class BucketStorage {
   readonly #options: BucketStorageOptions
   readonly #database: Database
@@ -222,7 +222,7 @@ export class BucketStorage {
   async delete(caller: Caller, id: string, condition?: WriteCondition): Promise<void> {
     const { tellsOfHidden } = this.#options
     if (tellsOfHidden) {
-      // Contract §2.3: existence and emptiness are found by the server, before the policies are asked.
+      // Wire §2.3: existence and emptiness are found by the server, before the policies are asked.
       await asService(this.#database, async (tx) => {
         if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
         if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')

@@ -38,7 +38,7 @@ export interface UploadGrant {
   bucketUid: string | undefined
 }
 
-/** How long a signed upload URL works, in seconds: what hosted Supabase gives (contract §3.11). */
+/** How long a signed upload URL works, in seconds: what hosted Supabase gives (wire §3.11). */
 const UPLOAD_SECONDS = 2 * 60 * 60
 
 /** Makes signed URLs for those whom the policies allow, and honours them (design §7). */
@@ -139,7 +139,7 @@ export class SignedUrls {
     return this.#options.files.upload(this.signer(caller, grant), request)
   }
 
-  /** Who uploads with a token: the server, in the signer's name (contract §5.7). */
+  /** Who uploads with a token: the server, in the signer's name (wire §5.7). */
   signer(caller: Caller, { owner }: UploadGrant): Caller {
     return {
       ...caller,

@@ -4,7 +4,7 @@ import { parseJson } from '../../lib/bounded-json.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /**
- * Signed URLs are two pure functions: one makes a token, one reads it (design §7, contract §3.11).
+ * Signed URLs are two pure functions: one makes a token, one reads it (design §7, wire §3.11).
  *
  * A token is a compact JWS (RFC 7515), HMAC-SHA256 over the facts in `UrlClaims`. Its key is not the one of
  * login tokens. Were somebody to configure the same for both, neither would still pass for the other: a

@@ -6,11 +6,11 @@ import { StorageError } from '../../model/errors.ts'
 /** What bytes of unknown type are called (RFC 9110 §8.3). */
 export const UNKNOWN_TYPE = 'application/octet-stream'
 
-/** In characters; as long as an entry of `allowed_mime_types` may be (contract §2.2). */
+/** In characters (wire §3.3). */
 const MAX_LENGTH = 1000
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+" // RFC 9110 §5.6.2
-const QUOTED = '"(?:[ !#-\\[\\]-~\\xa0-\\xff]|\\\\[ -~\\xa0-\\xff])*"' // §5.6.4, without control characters
+const QUOTED = '"(?:[ !#-\\[\\]-~\\xa0-\\xff]|\\\\[ -~\\xa0-\\xff])*"' // RFC 9110 §5.6.4, without control characters
 
 /**
  * `media-type`, RFC 9110 §8.3.1. White space is consumed in one place between two semicolons, or a hostile
@@ -50,7 +50,7 @@ export function essence(type: string): string {
 
 /**
  * The Content-Type to download with: anything that mentions HTML is shown as text, parameters kept
- * (contract §3.5), so that an upload cannot become a page of our origin. A stored value that is no type at
+ * (wire §3.5), so that an upload cannot become a page of our origin. A stored value that is no type at
  * all, as plain SQL may leave it, is `application/octet-stream`. Send `X-Content-Type-Options: nosniff` too.
  */
 export function safeContentType(stored: string): string {

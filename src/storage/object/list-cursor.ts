@@ -4,7 +4,7 @@ import { StorageError } from '../../model/errors.ts'
 import { isStorableText } from './object-name.ts'
 
 /**
- * Where a page of list v2 ended (contract §3.13): base64url of JSON, opaque to clients. It carries sort
+ * Where a page of list v2 ended (wire §3.13): base64url of JSON, opaque to clients. It carries sort
  * column and order, which win over those of later requests. It is not signed: a made-up cursor only asks
  * for another page of what the caller may see anyway.
  */

@@ -5,10 +5,10 @@ import { StorageError } from '../../model/errors.ts'
 /** The path of an object inside its bucket: text that `parseObjectName` let through, exactly as sent. */
 export type ObjectName = string & { readonly brand: 'ObjectName' }
 
-/** `default` is Unicode paths (design §8); `supabase` is the ASCII set of contract §3.1. */
+/** `default` is Unicode paths (design §8); `supabase` is the ASCII set of wire §3.1. */
 export type NameRules = 'default' | 'supabase'
 
-/** Design §8; also the longest key that S3 clients know (contract §3.1). In bytes of UTF-8. */
+/** Design §8; also the longest key that S3 clients know (wire §3.1). In bytes of UTF-8. */
 const MAX_NAME_BYTES = 1024
 
 /** Above any legal name, and still nothing to PostgreSQL as a parameter. In bytes of UTF-8. */
@@ -20,7 +20,7 @@ const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u
 /** A `.` or `..` segment: HTTP clients and proxies resolve it away, so such a name cannot be asked for. */
 const DOT_SEGMENT = /(?:^|\/)\.\.?(?:\/|$)/
 
-/** Contract §3.1. `..` is legal here, and harmless: no name ever becomes a path (design §5). */
+/** Wire §3.1. `..` is legal here, and harmless: no name ever becomes a path (design §5). */
 const SUPABASE_CHARACTERS = /^[\w !\-.*'()&$@=;:+,?/]+$/
 
 /**
@@ -41,13 +41,13 @@ export function isObjectName(text: string, rules: NameRules): text is ObjectName
 
 /**
  * Whether PostgreSQL can hold `text`, so that it may be looked up even where no object can have that name
- * (bulk delete leaves unknown names out silently, contract §3.8; it must not fail on them).
+ * (bulk delete leaves unknown names out silently, wire §3.8; it must not fail on them).
  */
 export function isStorableText(text: string): boolean {
   return isStorable(text) && fits(text, MAX_LOOKUP_BYTES)
 }
 
-/** Whether the object only marks an empty folder: it must have 0 bytes, and may have any type (contract §3.1). */
+/** Whether the object only marks an empty folder: it must have 0 bytes, and may have any type (wire §3.1). */
 export function isEmptyFolderPlaceholder(name: string): boolean {
   return name.endsWith('.emptyFolderPlaceholder')
 }

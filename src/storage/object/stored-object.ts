@@ -32,7 +32,7 @@ export interface StoredObject {
   updatedAt: Date
 }
 
-/** Stored when a client names no `cache-control` (contract §3.3). */
+/** Stored when a client names no `cache-control` (wire §3.3). */
 export const DEFAULT_CACHE_CONTROL = 'no-cache'
 
 /** Reads a row, also one that plain SQL made with any metadata or none. */

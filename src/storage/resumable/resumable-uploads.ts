@@ -64,7 +64,7 @@ export interface Uploader {
 }
 
 /**
- * Uploads in pieces, over many requests and through any server (contract §5). What is said of each piece holds after
+ * Uploads in pieces, over many requests and through any server (wire §5). What is said of each piece holds after
  * a crash. Each ends like any upload: the policies are asked again, and the row appears at once, or not at all.
  *
  * When all bytes are here and the row could not be made, as with the database away, the next request makes it,
@@ -112,7 +112,7 @@ export class ResumableUploads {
     try {
       largest = checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
     } catch (error) {
-      // A refusal by the policies comes before one of the type (contract §5.7).
+      // A refusal by the policies comes before one of the type (wire §5.7).
       if (hasCode(error, 'InvalidMimeType')) {
         await inUploadWords(beginUpload(this.#database, caller, write, null))
       }

@@ -22,7 +22,7 @@ export interface UploadLocksOptions {
   database: Database
   session: UploadSession
   logger: Logger
-  /** How long a request waits for the one before it, in milliseconds; 5 s (contract §5.7). */
+  /** How long a request waits for the one before it, in milliseconds; 5 s (wire §5.7). */
   waitMs?: number
   /** Most uploads that this server works on at once; 1000. */
   most?: number
@@ -31,11 +31,11 @@ export interface UploadLocksOptions {
 /** Most uploads that this server works on at once. Each takes a row of the database's table of turns. */
 const MOST_LOCKS = 1000
 
-/** How often it tries, and how often the holder asks whether somebody waits (contract §5.7). */
+/** How often it tries, and how often the holder asks whether somebody waits (wire §5.7). */
 const RETRY_MS = 500
 
 /**
- * One request at a time for each resumable upload, on any number of servers (contract §5.7). A client whose line was
+ * One request at a time for each resumable upload, on any number of servers (wire §5.7). A client whose line was
  * cut comes back while its old request still waits for bytes: the new one asks the old one to let go.
  *
  * Requests of one server hand over at once. Those of different servers compete for a turn, and ask each other

@@ -7,7 +7,7 @@ import { guessContentType } from '../object/content-type.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../object/stored-object.ts'
 import type { UploadBody, UploadRequest } from './upload-request.ts'
 
-/** What is known of an upload before its bytes: the policies judge this (contract §7.7). */
+/** What is known of an upload before its bytes: the policies judge this (wire §7.7). */
 export function intendedWrite(
   caller: Caller,
   request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata'> & {
@@ -28,7 +28,7 @@ export function intendedWrite(
   }
 }
 
-/** The row of an upload whose bytes are stored at `at`, or will be (contract §8). */
+/** The row of an upload whose bytes are stored at `at`, or will be (wire §8). */
 export function uploadedObject(
   caller: Caller,
   request: Omit<UploadRequest, 'body'>,
@@ -61,7 +61,7 @@ export function uploadedObject(
   }
 }
 
-/** What a copy says otherwise than its source (contract §3.10); undefined keeps the source's. */
+/** What a copy says otherwise than its source (wire §3.10); undefined keeps the source's. */
 export interface ReplacedMetadata {
   contentType: string | undefined
   cacheControl: string | undefined

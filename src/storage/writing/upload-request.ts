@@ -17,7 +17,7 @@ export interface UploadRequest {
   contentType: string | undefined
   /** A whole directive, such as `max-age=3600`. */
   cacheControl: string | undefined
-  /** How the bytes are encoded; they are stored as they come (contract §13.1). */
+  /** How the bytes are encoded; they are stored as they come (wire §13.1). */
   contentEncoding: string | undefined
   robotsTag: string | undefined
   userMetadata: UserMetadata | undefined

@@ -76,7 +76,7 @@ async function hearByStream(server: Strongroom, onPath: (path: string) => void):
   return () => response.destroy()
 }
 
-/** As supabase-js does, with the older serializer (contract §10). */
+/** As supabase-js does, with the older serializer (wire §10). */
 async function hearBySocket(server: Strongroom, onPath: (path: string) => void): Promise<() => void> {
   const { url, serviceToken } = server
   const socket = new WebSocket(

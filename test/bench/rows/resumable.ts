@@ -4,7 +4,7 @@ import type { Row } from '../results.ts'
 import { inBuckets, type Store } from '../stores.ts'
 import { timeResumableUpload, timeUpload } from '../transfer.ts'
 
-/** What Supabase's documentation asks clients for, in bytes (contract §5.6). */
+/** What Supabase's documentation asks clients for, in bytes (wire §5.6). */
 const PIECE = 6 * MIB
 
 /** A large resumable upload, in pieces and in one, against the same upload by a plain POST. */

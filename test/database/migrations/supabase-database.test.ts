@@ -171,7 +171,7 @@ describe.each([
 const USER = '6b8bd8f5-4a3c-4e36-9ff4-54b0a3c3f0aa'
 const VERSION = 'f3b7a1f0-1d4d-4f7e-8a43-0f2a8c1f7f6a'
 
-/** A schema such as Supabase's own (contract §7.1, §7.2, §7.4), as far as it meets ours. */
+/** A schema such as Supabase's own (wire §7.1, §7.2, §7.4), as far as it meets ours. */
 const SUPABASE = `
   create schema auth;
   create function auth.uid() returns uuid language sql stable as $$

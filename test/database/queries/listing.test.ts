@@ -5,7 +5,7 @@ import { fold, folderModel, type ListedFile, pageModel } from '../../support/lis
 import { withPolicies } from '../../support/policies.ts'
 import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
 
-/** Lists of random trees of names, against plain models of contract §3.12 and §3.13. */
+/** Lists of random trees of names, against plain models of wire §3.12 and §3.13. */
 
 let server: TestServer
 /** Over the same rows. */

@@ -5,7 +5,7 @@ import { open, put, sign } from '../../support/signed.ts'
 const APP = 'https://app.example.com'
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
-/** Contract §1.1. */
+/** Wire §1.1. */
 const SENT = `authorization, apikey, x-client-info, content-type, cache-control, range, if-none-match, x-upsert,
   x-metadata, x-signature, x-robots-tag, tus-resumable, upload-length, upload-metadata, upload-offset,
   upload-defer-length, x-amz-content-sha256, x-amz-date, x-amz-security-token, content-encoding`

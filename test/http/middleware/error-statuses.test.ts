@@ -7,9 +7,9 @@ interface Case {
   send(server: TestServer): Promise<Response>
   /** By default: the HTTP status, which the body repeats, its `code` and its `error`. */
   plain: [http: number, code: string, error: string]
-  /** As Supabase has it: the HTTP status, the body's `statusCode`, `code` and `error` (contract §1.6, §1.7). */
+  /** As Supabase has it: the HTTP status, the body's `statusCode`, `code` and `error` (wire §1.6, §1.7). */
   compat: [http: number, statusCode: string, code: string, error: string]
-  /** Compared literally by clients (contract §1.7). */
+  /** Compared literally by clients (wire §1.7). */
   message?: string
   headers?: Record<string, unknown>
 }
