@@ -58,7 +58,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
     await refusePooler(database, config.databaseDirectUrl)
     await refuseMissingFiles(config, database)
     const backend = await openBackends(config)
-    const serving = await startServing({ config, keys, backend, database, logger, siblings })
+    const serving = await startServing({ config, keys, backend, database, logger, peers: siblings })
     onListening(serving.url)
     const lost = await Promise.race([told.stop, poolerCame])
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')

@@ -85,7 +85,7 @@ export class OrphanCleanup {
         await trim(pass, 'ended uploads', () =>
           trimResumableUploads(database, ENDED_UPLOADS_KEPT_MS, ROWS_PER_STEP),
         )
-        await forgetTurns(database)
+        await forgetTurns(database.sql)
       }
       if (!dryRun) for (const [repair, count] of pass.counts()) this.totals[repair] += count
       logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')

@@ -17,13 +17,12 @@ import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
-import { HotObjects } from '../storage/reading/hot-objects.ts'
+import { HotObjects, type Peers } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import type { Keys } from './keys.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
-import type { Siblings } from './processes/siblings.ts'
 
 /** What answers requests: this process, or several workers (decision 0018). */
 export interface Serving {
@@ -41,7 +40,7 @@ export interface ServingParts {
   database: Database
   logger: Logger
   /** Other processes that answer on the same port. */
-  siblings?: Siblings
+  peers?: Peers
 }
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
@@ -51,7 +50,7 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   const uploadLocks = new UploadLocks({ database, session, logger })
   const events = await openEvents({ config, database, logger })
   const { outbox, subscriptions } = events
-  const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, siblings: parts.siblings })
+  const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, peers: parts.peers })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const { supabaseCompat, corsOrigins, limits } = config
   const connections = openConnections(limits.connections, logger)

@@ -1,5 +1,4 @@
 import type postgres from 'postgres'
-import type { Database } from './client.ts'
 import { inOurErrors } from './postgres-error.ts'
 
 /**
@@ -24,7 +23,7 @@ export async function endTurn(sql: postgres.Sql, turn: string): Promise<void> {
 }
 
 /** Forgets the turns of sessions that have ended, which are nobody's, and says how many. @throws DatabaseUnavailable */
-export async function forgetTurns(database: Database): Promise<number> {
-  const [row] = await inOurErrors(database.sql<{ count: string }[]>`select storage.forget_turns() as count`)
+export async function forgetTurns(sql: postgres.Sql): Promise<number> {
+  const [row] = await inOurErrors(sql<{ count: string }[]>`select storage.forget_turns() as count`)
   return Number(row?.count)
 }

@@ -4,10 +4,13 @@ import { dateOr1970 } from '../connection/row-values.ts'
 import type { Transaction } from '../connection/statement.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
-import type { ObjectRow } from './objects.ts'
 
 /** What a condition is judged by. */
-export interface CurrentObject extends Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'> {
+export interface CurrentObject {
+  id: string
+  version: string | null
+  metadata: SystemMetadata | null
+  updatedAt: Date
   /** Another one after each change of the row: the transaction that has made it so. */
   mark: string
 }

@@ -1,28 +1,34 @@
 import type { Change } from '../../storage/object/changes.ts'
-import type { WorkerProcess } from './worker-process.ts'
 
 /** By then no worker answers with what it has looked at before (decision 0020). In milliseconds. */
 const LIMIT_MS = 1000
 
+/** A worker, as far as its memory goes. */
+export interface Rememberer {
+  readonly mayRemember: boolean
+  /** Lets it drop what another has changed; it answers `dropped`. */
+  drop(id: number, changes: Change[]): void
+}
+
 /** A change that some workers have not dropped from their memory yet. */
 interface Relayed {
-  left: Set<WorkerProcess>
+  left: Set<Rememberer>
   onDropped(): void
 }
 
 /** Lets all workers drop from their memory what one of them has changed, before that one answers its client. */
 export class ChangeRelay {
-  readonly #workers: ReadonlySet<WorkerProcess>
+  readonly #workers: ReadonlySet<Rememberer>
   readonly #underWay = new Map<number, Relayed>()
   #count = 0
 
   /** @param workers those that run, which come and go */
-  constructor(workers: ReadonlySet<WorkerProcess>) {
+  constructor(workers: ReadonlySet<Rememberer>) {
     this.#workers = workers
   }
 
   /** Resolves once no other worker answers with what was before. */
-  async relay(from: WorkerProcess, changes: Change[]): Promise<void> {
+  async relay(from: Rememberer, changes: Change[]): Promise<void> {
     const left = new Set([...this.#workers].filter((worker) => worker !== from && worker.mayRemember))
     if (left.size === 0) return
     const id = ++this.#count
@@ -39,13 +45,13 @@ export class ChangeRelay {
   }
 
   /** A worker has done so. */
-  dropped(worker: WorkerProcess, id: number): void {
+  dropped(worker: Rememberer, id: number): void {
     const relayed = this.#underWay.get(id)
     if (relayed?.left.delete(worker) && relayed.left.size === 0) relayed.onDropped()
   }
 
   /** A worker has ended, and its memory with it. */
-  forget(worker: WorkerProcess): void {
+  forget(worker: Rememberer): void {
     for (const id of this.#underWay.keys()) this.dropped(worker, id)
   }
 }

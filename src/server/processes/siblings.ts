@@ -1,8 +1,9 @@
 import type { Change } from '../../storage/object/changes.ts'
+import type { Peers } from '../../storage/reading/hot-objects.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 
 /** The other workers, as one of them knows them: who may have in memory what this one changes. */
-export class Siblings {
+export class Siblings implements Peers {
   readonly #say: (message: FromWorker) => void
   readonly #waiting = new Map<number, () => void>()
   #gathered: { changes: Change[]; sent: Promise<void> } | undefined

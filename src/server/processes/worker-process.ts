@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
 import type { Change } from '../../storage/object/changes.ts'
-import type { ChangeRelay } from './change-relay.ts'
+import type { ChangeRelay, Rememberer } from './change-relay.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
 
 /** How a worker has ended. */
@@ -16,7 +16,7 @@ export interface WorkerEnd {
 const LAST_WORDS_LIMIT_MS = 1000
 
 /** One process that answers requests, from its start to its end, as the primary sees it. */
-export class WorkerProcess {
+export class WorkerProcess implements Rememberer {
   readonly #worker: Worker
   readonly #relay: ChangeRelay
   #reason: string | undefined

@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
 import type { Outbox } from '../../events/outbox.ts'
-import type { Siblings } from '../../server/processes/siblings.ts'
 import type { Announce, Change } from '../object/changes.ts'
 import { ByteCache } from './byte-cache.ts'
 import { PublicChanges } from './cache-invalidation.ts'
@@ -10,6 +9,14 @@ import { PublicObjects } from './row-cache.ts'
 /** Of the memory, the part for rows; the rest is for bytes. */
 const ROWS_SHARE = 0.25
 
+/** Other processes that may have in memory what this one changes. */
+export interface Peers {
+  /** Resolves once none of them answers with what was before. */
+  announce(changes: Change[]): Promise<void>
+  /** Drops from this process's memory what another has changed. */
+  onChanges: (changes: Change[]) => void
+}
+
 /** The memory for what is read again and again, and all that keeps it from being out of date (decision 0020). */
 export class HotObjects {
   /** Undefined when there is no memory for it. */
@@ -17,22 +24,22 @@ export class HotObjects {
   readonly byteCache: ByteCache | undefined
   readonly #changes: PublicChanges | undefined
   readonly #outbox: Outbox
-  readonly #siblings: Siblings | undefined
+  readonly #peers: Peers | undefined
 
   /** @param bytes of memory; 0 keeps nothing */
   constructor(
     bytes: number,
-    parts: { database: Database; outbox: Outbox; logger: Logger; siblings: Siblings | undefined },
+    parts: { database: Database; outbox: Outbox; logger: Logger; peers: Peers | undefined },
   ) {
-    const { database, outbox, logger, siblings } = parts
+    const { database, outbox, logger, peers } = parts
     this.#outbox = outbox
-    this.#siblings = siblings
+    this.#peers = peers
     if (bytes === 0) return
     const objects = new PublicObjects(bytes * ROWS_SHARE)
     this.publicObjects = objects
     this.byteCache = new ByteCache(bytes * (1 - ROWS_SHARE))
     this.#changes = new PublicChanges({ database, outbox, objects, logger })
-    if (siblings) siblings.onChanges = (changes) => this.#drop(changes)
+    if (peers) peers.onChanges = (changes) => this.#drop(changes)
   }
 
   start(): void {
@@ -46,7 +53,7 @@ export class HotObjects {
   readonly announce: Announce = async (changes) => {
     this.#drop(changes)
     this.#outbox.wake()
-    if (this.publicObjects) await this.#siblings?.announce(changes)
+    if (this.publicObjects) await this.#peers?.announce(changes)
   }
 
   #drop(changes: Change[]): void {

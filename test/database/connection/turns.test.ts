@@ -161,9 +161,9 @@ it('turns of sessions that have ended are forgotten, and no others', async () =>
   for (const name of ['a', 'b', 'c']) await takeTurn(two.sql, name)
   await two.close()
   await until(async () => {
-    await forgetTurns(test.database)
+    await forgetTurns(test.database.sql)
     return (await names()).length < 4
   }, 'they are forgotten')
   expect(await names()).toEqual(['kept'])
-  expect(await forgetTurns(test.database)).toBe(0)
+  expect(await forgetTurns(test.database.sql)).toBe(0)
 })

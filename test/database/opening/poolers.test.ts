@@ -204,7 +204,7 @@ describeWithPgbouncer('a pooler that keeps sessions', () => {
       await until(() => takeTurn(two.sql, 'sweep'), 'another has the turn')
       expect(await made.admin`select from pg_stat_activity where pid = ${process?.pid}`).toHaveLength(1)
       await two.close()
-      await until(async () => (await forgetTurns(database)) === 1, 'the turn is forgotten')
+      await until(async () => (await forgetTurns(database.sql)) === 1, 'the turn is forgotten')
     } finally {
       await database.close()
     }
