@@ -3,8 +3,7 @@ import { together } from '../lib/concurrency.ts'
 import type { Caller } from '../model/caller.ts'
 import type { Database } from './connection/client.ts'
 import { fromPostgres } from './connection/postgres-error.ts'
-import type { Transaction } from './connection/statement.ts'
-import { Statement } from './connection/statement.ts'
+import { Statement, type Transaction } from './connection/statement.ts'
 
 /** The arguments of `storage.act_as`, in its order; each function that becomes the caller itself ends with them. */
 export function actAsArguments(caller: Caller) {

@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { StorageError } from '../model/errors.ts'
-import type { Env, Services } from './env.ts'
+import type { AppContext, Env } from './env.ts'
 import { answerInLines } from './message/json-lines.ts'
 import { requestTarget } from './message/request-path.ts'
 import { admission } from './middleware/admission.ts'
@@ -18,7 +18,8 @@ import { listRoutes } from './rest/list.ts'
 import { objectRoutes } from './rest/object.ts'
 import { signRoutes } from './rest/sign.ts'
 import { webhookRoutes } from './rest/webhook.ts'
-import { tusHeaders } from './tus/protocol.ts'
+import type { Services } from './services.ts'
+import { isTusPath, tusError, tusHeaders } from './tus/protocol.ts'
 import { resumableRoutes } from './tus/routes.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -47,7 +48,12 @@ export function createApp(services: Services, logger: Logger): App {
   app.use(cors.middleware)
   // Behind those whose headers a refusal needs, too.
   const { connections, maxRequests: most, minUploadRate: minRate } = services
-  app.use(admission({ connections, most, minRate }, logger))
+  const refuse = (c: AppContext, error: unknown) => {
+    const { incoming } = c.env
+    if (!isTusPath(requestTarget(incoming).path)) throw error // told by `onError`
+    return tusError(c, error, logger, incoming.method === 'HEAD')
+  }
+  app.use(admission({ connections, most, minRate }, refuse))
 
   app.route('/', homeRoutes(services))
   app.route('/', healthRoutes(services))

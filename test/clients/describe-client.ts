@@ -1,5 +1,4 @@
-import type { StorageClient } from '@supabase/storage-js'
-import { StorageApiError } from '@supabase/storage-js'
+import { StorageApiError, type StorageClient } from '@supabase/storage-js'
 import { createClient, type WebSocketLikeConstructor } from '@supabase/supabase-js'
 import { afterAll, beforeAll, describe, expect, inject } from 'vitest'
 import WebSocket from 'ws'

@@ -5,8 +5,7 @@ import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { textArray } from '../connection/row-values.ts'
-import type { Transaction } from '../connection/statement.ts'
-import { Statement } from '../connection/statement.ts'
+import { Statement, type Transaction } from '../connection/statement.ts'
 import { buckets, objects } from '../schema.ts'
 
 export type BucketRow = typeof buckets.$inferSelect

@@ -1,8 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { SystemMetadata } from '../../model/metadata.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
-import type { Transaction } from '../connection/statement.ts'
-import { Statement } from '../connection/statement.ts'
+import { Statement, type Transaction } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
 
 /** What a condition is judged by. */

@@ -1,10 +1,17 @@
 import type { Access, Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { clientAddress } from '../connection/client-address.ts'
-import type { AppContext, Services } from '../env.ts'
+import type { AppContext } from '../env.ts'
 import { requestTarget } from '../message/request-path.ts'
 import { shareOf } from './share-of.ts'
-import type { Identity } from './token-verifier.ts'
+import type { Identity, TokenVerifier } from './token-verifier.ts'
+
+/** What it takes to say who asks. */
+export interface Authentication {
+  tokens: TokenVerifier
+  /** Whether signed-in users may create buckets. */
+  userBuckets: boolean
+}
 
 /**
  * The caller of a route that needs a token.
@@ -15,16 +22,16 @@ import type { Identity } from './token-verifier.ts'
  */
 export async function requireCaller(
   c: AppContext,
-  services: Services,
+  authentication: Authentication,
   operation: string,
   missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
   headers = c.env.incoming.headers,
 ): Promise<Caller> {
   c.get('log').operation = operation
   varyByCaller(c)
-  const identity = await services.tokens.identify(headers)
+  const identity = await authentication.tokens.identify(headers)
   if (!identity) throw new StorageError(missing)
-  return callerOf(c, services, identity, operation)
+  return callerOf(c, authentication, identity, operation)
 }
 
 /**
@@ -33,29 +40,33 @@ export async function requireCaller(
  */
 export async function optionalCaller(
   c: AppContext,
-  services: Services,
+  authentication: Authentication,
   operation: string,
 ): Promise<{ caller: Caller; access: Access }> {
   c.get('log').operation = operation
   varyByCaller(c)
-  const identity = await services.tokens.identify(c.env.incoming.headers).catch((error: unknown) => {
+  const identity = await authentication.tokens.identify(c.env.incoming.headers).catch((error: unknown) => {
     const isRefused = error instanceof StorageError && error.status < 500
     if (!isRefused) throw error
     return null
   })
-  if (!identity) return { caller: anonymousCaller(c, services, operation), access: 'public' }
-  return { caller: callerOf(c, services, identity, operation), access: 'caller' }
+  if (!identity) return { caller: anonymousCaller(c, authentication, operation), access: 'public' }
+  return { caller: callerOf(c, authentication, identity, operation), access: 'caller' }
 }
 
 /** In whose name a question waits for its turn: a user's, that of where it comes from, or the service's. */
-export function askerOf(c: AppContext, { trustProxy }: Services, caller: Caller): string {
+export function askerOf(c: AppContext, { trustProxy }: { trustProxy: boolean }, caller: Caller): string {
   return shareOf(caller, clientAddress(c.env.incoming, trustProxy)) ?? 'the service'
 }
 
 /** The caller of a route that asks for no token. */
-export function anonymousCaller(c: AppContext, services: Services, operation: string): Caller {
+export function anonymousCaller(
+  c: AppContext,
+  settings: Pick<Authentication, 'userBuckets'>,
+  operation: string,
+): Caller {
   const anonymous = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
-  return callerOf(c, services, anonymous, operation)
+  return callerOf(c, settings, anonymous, operation)
 }
 
 /**
@@ -69,7 +80,12 @@ function varyByCaller(c: AppContext): void {
   outgoing.setHeader('Vary', `${others === undefined ? '' : `${others}, `}Authorization, apikey`)
 }
 
-function callerOf(c: AppContext, services: Services, identity: Identity, operation: string): Caller {
+function callerOf(
+  c: AppContext,
+  { userBuckets }: Pick<Authentication, 'userBuckets'>,
+  identity: Identity,
+  operation: string,
+): Caller {
   const log = c.get('log')
   log.operation = operation
   log.user = identity.subject
@@ -82,6 +98,6 @@ function callerOf(c: AppContext, services: Services, identity: Identity, operati
     method: incoming.method ?? 'GET',
     path: query === '' ? path : `${path}?${query}`,
     headers: incoming.headers,
-    userBuckets: services.userBuckets,
+    userBuckets,
   }
 }

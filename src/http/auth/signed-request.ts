@@ -1,8 +1,9 @@
 import { hasCode, StorageError } from '../../model/errors.ts'
-import type { AppContext, Services } from '../env.ts'
+import type { FileStorage } from '../../storage/file-storage.ts'
+import type { SignedUrls } from '../../storage/links/signed-urls.ts'
+import { type AppContext, logTarget } from '../env.ts'
 import { sendObject } from '../message/object-response.ts'
 import { decodeSegment, objectTarget, requestTarget } from '../message/request-path.ts'
-import { logTarget } from '../middleware/request-log.ts'
 import { anonymousCaller } from './caller.ts'
 
 /** What a request with a signed URL is for, and what its token grants. */
@@ -24,7 +25,11 @@ export function hasUrlToken(c: AppContext): boolean {
  *
  * @param route what stands before the bucket, such as `/object/sign/`
  */
-export async function sendSigned(c: AppContext, services: Services, route: string): Promise<Response> {
+export async function sendSigned(
+  c: AppContext,
+  services: { urls: SignedUrls; files: FileStorage; userBuckets: boolean },
+  route: string,
+): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')
   const { bucket, name, granted, query } = signedTarget(c, route, (token, bucket, name) =>
     services.urls.checkDownload(token, bucket, name),

@@ -4,7 +4,6 @@ import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
 import { readBounded } from '../../lib/streams.ts'
 import { StorageError } from '../../model/errors.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
-import type { Services } from '../env.ts'
 
 /** Room for some of the longest names with every character escaped. In bytes. */
 const MAX_JSON_BYTES = 64 * 1024
@@ -13,7 +12,7 @@ const MAX_JSON_BYTES = 64 * 1024
 export const MAX_BULK_BYTES = 2 * 1024 * 1024
 
 /** Reads the JSON bodies of a mode's requests. */
-export function jsonReader({ supabaseCompat }: Pick<Services, 'supabaseCompat'>) {
+export function jsonReader({ supabaseCompat }: { supabaseCompat: boolean }) {
   return <T>(incoming: IncomingMessage, schema: z.ZodType<T>, { maxBytes = MAX_JSON_BYTES } = {}) =>
     readJson(incoming, schema, { maxBytes, dropsUnknown: supabaseCompat })
 }

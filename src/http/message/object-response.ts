@@ -5,11 +5,11 @@ import type { ResponseHeaders } from '../../backend/backend.ts'
 import type { ReadTarget } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { FileStorage } from '../../storage/file-storage.ts'
 import { isActiveContent, safeContentType } from '../../storage/object/content-type.ts'
 import { lastModified, type StoredObject } from '../../storage/object/stored-object.ts'
 import type { ReadPlan } from '../../storage/reading/object-bytes.ts'
-import type { AppContext, Services } from '../env.ts'
-import { logTarget } from '../middleware/request-log.ts'
+import { type AppContext, logTarget } from '../env.ts'
 import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import { parseRange } from './ranges.ts'
@@ -36,13 +36,13 @@ interface Answer {
  */
 export async function sendObject(
   c: AppContext,
-  services: Services,
+  { files }: { files: FileStorage },
   request: ObjectRequest,
 ): Promise<Response> {
   const { caller, bucket, name } = request
   logTarget(c, bucket, name)
   let answer: Answer | undefined
-  const { object, bytes } = await services.files.download(caller, request, (found) => {
+  const { object, bytes } = await files.download(caller, request, (found) => {
     answer = answerTo(c, found, request)
     return answer.read
   })

@@ -1,5 +1,12 @@
-import type { AppContext, Services } from '../env.ts'
+import type { AppContext } from '../env.ts'
 import { PUBLIC_PREFIX, requestTarget } from './request-path.ts'
+
+/** Where clients reach the server. */
+export interface PublicAddress {
+  /** Without a trailing slash and without /storage/v1. */
+  publicUrl: string | undefined
+  trustProxy: boolean
+}
 
 /** In characters. */
 const MAX_PREFIX = 200
@@ -13,11 +20,11 @@ const MAX_HOST = 255 + 6
  *
  * @param path such as `/object/sign/…`, percent-encoded
  */
-export function absoluteUrl(c: AppContext, services: Services, path: string): string {
-  if (services.publicUrl !== undefined) return `${services.publicUrl}${PUBLIC_PREFIX}${path}`
+export function absoluteUrl(c: AppContext, { publicUrl, trustProxy }: PublicAddress, path: string): string {
+  if (publicUrl !== undefined) return `${publicUrl}${PUBLIC_PREFIX}${path}`
   const { incoming } = c.env
   const forwarded = (name: string) =>
-    services.trustProxy
+    trustProxy
       ? String(incoming.headers[name] ?? '')
           .split(',', 1)[0]
           ?.trim() || undefined

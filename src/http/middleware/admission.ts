@@ -1,11 +1,9 @@
 import type { MiddlewareHandler } from 'hono'
-import type { Logger } from 'pino'
 import { StorageError } from '../../model/errors.ts'
 import type { Connections } from '../connection/connections.ts'
 import { YieldingPlaces } from '../connection/yielding-places.ts'
-import type { Env } from '../env.ts'
+import type { AppContext, Env } from '../env.ts'
 import { requestTarget } from '../message/request-path.ts'
-import { isTusPath, tusError } from '../tus/protocol.ts'
 
 /** A busy server is not a dead one: these are always answered. */
 const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/health/ready'])
@@ -16,10 +14,12 @@ const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/heal
  *
  * A request's place is free when its response has gone, or its client has, and its work is over; or when others need it,
  * and its client only dribbles.
+ *
+ * @param refuse answers who is not let in, or throws what it is given
  */
 export function admission(
   { connections, most, minRate }: { connections: Connections; most: number; minRate: number },
-  logger: Logger,
+  refuse: (c: AppContext, error: unknown) => Response,
 ): MiddlewareHandler<Env> {
   const places = new YieldingPlaces({ most, minRate, full: 'ServerBusy' })
   return async (c, next) => {
@@ -30,8 +30,7 @@ export function admission(
       if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
       places.take(incoming)
     } catch (error) {
-      if (isTusPath(path)) return tusError(c, error, logger, incoming.method === 'HEAD')
-      throw error
+      return refuse(c, error)
     }
     const giveBack = () => places.giveBack(incoming)
     let isGone = false

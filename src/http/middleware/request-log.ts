@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
-import type { AppContext, Env } from '../env.ts'
+import type { Env, RequestNotes } from '../env.ts'
 import { requestTarget } from '../message/request-path.ts'
 
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */
@@ -22,17 +22,6 @@ const CUT_TOKEN = /(?<![\w.-])(?=[\w.-]*eyJ)[\w.-]+$/
 
 /** For a request whose client went away before anything was sent (wire §1.6). */
 const CLIENT_GONE = 499
-
-/** What the line of a request says besides method, status and time. Never a secret. */
-export interface RequestNotes {
-  operation?: string
-  bucket?: string
-  path?: string
-  /** In bytes. */
-  size?: number
-  user?: string | null
-  role?: string
-}
 
 /**
  * Gives each request an id, forbids browsers to guess types, and writes one line when its response is over,
@@ -110,13 +99,6 @@ export class RequestLog {
 export function requestIdOf(incoming: IncomingMessage): string {
   const sent = incoming.headers['x-request-id']
   return typeof sent === 'string' && FOREIGN_ID.test(sent) ? sent : randomUUID()
-}
-
-/** Remembers for that line what the request is about; of two objects, the source. */
-export function logTarget(c: AppContext, bucket: string, name?: string): void {
-  const about = c.get('log')
-  about.bucket = bucket
-  if (name !== undefined) about.path = name
 }
 
 /** As the log may hold it: without tokens, and not too long. */

@@ -6,9 +6,10 @@ import { EVENT_TYPES } from '../../model/event-types.ts'
 import { requireCaller } from '../auth/caller.ts'
 import { shareOf } from '../auth/share-of.ts'
 import { clientAddress } from '../connection/client-address.ts'
-import type { AppContext, Env, Services } from '../env.ts'
+import type { AppContext, Env } from '../env.ts'
 import { checkShape } from '../message/json-body.ts'
 import { queryOf } from '../message/request-path.ts'
+import type { Services } from '../services.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from './event-stream.ts'
 
 const querySchema = z.object({

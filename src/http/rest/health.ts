@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { requireCaller } from '../auth/caller.ts'
-import type { AppContext, Env, Services } from '../env.ts'
+import type { AppContext, Env } from '../env.ts'
+import type { Services } from '../services.ts'
 
 /** How long a part may take to answer before it counts as failing. In milliseconds. */
 const CHECK_TIMEOUT_MS = 5000

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { Hono } from 'hono'
 import { accepts } from 'hono/accepts'
-import type { Env, Services } from '../env.ts'
+import type { Env } from '../env.ts'
 import { absoluteUrl } from '../message/public-url.ts'
+import type { Services } from '../services.ts'
 
 /** Where the curious go on from here. */
 const LINKS = ['health', 'status', 'version']

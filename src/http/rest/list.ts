@@ -2,11 +2,11 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
-import type { Env, Services } from '../env.ts'
+import { type Env, logTarget } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional } from '../message/json-fields.ts'
 import { objectTarget } from '../message/request-path.ts'
-import { logTarget } from '../middleware/request-log.ts'
+import type { Services } from '../services.ts'
 import { checkOffset } from './offset.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')

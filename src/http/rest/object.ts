@@ -4,7 +4,7 @@ import type { Access, Caller } from '../../model/caller.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
-import type { AppContext, Env, Services } from '../env.ts'
+import { type AppContext, type Env, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { fields, flag, nameList, optional } from '../message/json-fields.ts'
@@ -12,7 +12,7 @@ import { sendObject } from '../message/object-response.ts'
 import { objectTarget, queryOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
-import { logTarget } from '../middleware/request-log.ts'
+import type { Services } from '../services.ts'
 import {
   infoJson,
   keyOf,

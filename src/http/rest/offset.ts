@@ -1,5 +1,5 @@
 import { StorageError } from '../../model/errors.ts'
-import type { Services } from '../env.ts'
+import type { Services } from '../services.ts'
 
 /** Rows that a list passes over, at most: each costs as much as one that is shown. */
 const MOST_SKIPPED = 100_000

@@ -2,7 +2,8 @@ import type { DeletedRow } from '../../database/queries/objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'
-import type { AppContext, Services } from '../env.ts'
+import type { AppContext } from '../env.ts'
+import type { Services } from '../services.ts'
 
 export interface Additions {
   /** The status by our own rules (design §8); Supabase's is always 200. */

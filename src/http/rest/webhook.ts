@@ -5,10 +5,11 @@ import type { DeadLetter } from '../../database/queries/webhook-deliveries.ts'
 import { eventJson } from '../../events/event.ts'
 import type { WebhookRequest, WebhookState } from '../../events/webhooks/webhooks.ts'
 import { requireCaller } from '../auth/caller.ts'
-import type { AppContext, Env, Services } from '../env.ts'
+import type { AppContext, Env } from '../env.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional, textList } from '../message/json-fields.ts'
 import { queryOf } from '../message/request-path.ts'
+import type { Services } from '../services.ts'
 
 const changes = {
   url: optional(webhookFields.url),

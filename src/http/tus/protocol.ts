@@ -1,9 +1,10 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { StorageError } from '../../model/errors.ts'
-import type { AppContext, Env, Services } from '../env.ts'
+import type { AppContext, Env } from '../env.ts'
 import { requestTarget } from '../message/request-path.ts'
 import { loggedError } from '../middleware/error-response.ts'
+import type { Services } from '../services.ts'
 import { TUS_CHECKSUM_ALGORITHMS, TUS_EXTENSIONS, TUS_VERSION } from './headers.ts'
 
 export const TUS_PATH = '/upload/resumable'

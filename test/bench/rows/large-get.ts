@@ -1,5 +1,4 @@
-import type { Bench } from '../family.ts'
-import { largeSize, MIB } from '../family.ts'
+import { type Bench, largeSize, MIB } from '../family.ts'
 import { hasNginx, nginxSending } from '../nginx.ts'
 import type { Row } from '../results.ts'
 import { inBuckets } from '../stores.ts'

@@ -1,6 +1,5 @@
 import { receivingFile } from '../bare.ts'
-import type { Bench } from '../family.ts'
-import { largeSize, MIB } from '../family.ts'
+import { type Bench, largeSize, MIB } from '../family.ts'
 import type { Row } from '../results.ts'
 import { inBuckets } from '../stores.ts'
 import { timeUpload } from '../transfer.ts'

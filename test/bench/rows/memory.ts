@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type ClientRequest, request } from 'node:http'
 import { text } from 'node:stream/consumers'
-import type { Bench } from '../family.ts'
-import { MIB } from '../family.ts'
+import { type Bench, MIB } from '../family.ts'
 import type { Row } from '../results.ts'
 import { type Strongroom, startStrongroom } from '../strongroom.ts'
 

@@ -1,5 +1,4 @@
-import type { Bench } from '../family.ts'
-import { largeSize, MIB } from '../family.ts'
+import { type Bench, largeSize, MIB } from '../family.ts'
 import type { Row } from '../results.ts'
 import { inBuckets, type Store } from '../stores.ts'
 import { timeResumableUpload, timeUpload } from '../transfer.ts'

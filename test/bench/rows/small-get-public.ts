@@ -1,6 +1,5 @@
 import { sendingBuffer } from '../bare.ts'
-import type { Bench } from '../family.ts'
-import { smallSeconds } from '../family.ts'
+import { type Bench, smallSeconds } from '../family.ts'
 import { requestsPerSecond } from '../load.ts'
 import type { Row } from '../results.ts'
 import { inBuckets } from '../stores.ts'

@@ -1,0 +1,40 @@
+import type { Events } from '../events/open.ts'
+import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
+import type { FileStorage } from '../storage/file-storage.ts'
+import type { SignedUrls } from '../storage/links/signed-urls.ts'
+import type { ObjectLists } from '../storage/object-lists.ts'
+import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
+import type { TokenVerifier } from './auth/token-verifier.ts'
+import type { Connections } from './connection/connections.ts'
+import type { Listeners } from './connection/listeners.ts'
+import type { UploadPlaces } from './connection/upload-places.ts'
+
+/** What the routes call, handed down from the composition root. */
+export interface Services {
+  files: FileStorage
+  lists: ObjectLists
+  buckets: BucketStorage
+  urls: SignedUrls
+  resumable: ResumableUploads
+  tokens: TokenVerifier
+  events: Events
+  /** After so much silence a stream of events is told that it is still there. In milliseconds. */
+  keepAliveMs: number
+  connections: Connections
+  listeners: Listeners
+  /** Most requests at once. */
+  maxRequests: number
+  /** Bytes per second that any body brings. */
+  minUploadRate: number
+  uploads: UploadPlaces
+  /** Each resolves when that part works, or rejects with the reason. */
+  checks: { database(): Promise<void>; backend(): Promise<void> }
+  /** Largest object, in bytes, whatever its bucket says. */
+  maxFileSize: number
+  userBuckets: boolean
+  supabaseCompat: boolean
+  corsOrigins: string[]
+  publicUrl: string | undefined
+  trustProxy: boolean
+  version: string
+}
