@@ -1,0 +1,166 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** Rows of a folder, from its roof down: what stands in one may import what stands below, and nothing beside itself. */
+type Floors = string[][]
+
+/** Everything in `src/` has its place here, and so has everything in the folders that have floors of their own. */
+const FLOORS: Record<string, Floors> = {
+  src: [
+    ['main.ts'],
+    ['cli'],
+    ['server'],
+    ['http', 'jobs'],
+    ['storage'],
+    ['events'],
+    ['database'],
+    ['backend'],
+    ['config'],
+    ['model'],
+    ['lib'],
+  ],
+  'src/server': [
+    ['start-server.ts'],
+    ['missing-files.ts', 'processes'],
+    ['request-server.ts'],
+    ['keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
+    ['terminal-log.ts'],
+  ],
+  'src/http': [
+    ['http-server.ts'],
+    ['app.ts'],
+    ['rest', 'tus', 'realtime'],
+    ['services.ts'],
+    ['auth', 'middleware'],
+    ['message'],
+    ['connection'],
+    ['env.ts'],
+  ],
+  'src/jobs': [
+    ['schedules.ts'],
+    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts'],
+    ['cleanup', 'object-move.ts', 'schedule.ts'],
+    ['pace.ts'],
+  ],
+  'src/storage': [
+    ['links'],
+    ['file-storage.ts', 'object-lists.ts'],
+    ['resumable'],
+    ['buckets'],
+    ['writing', 'reading'],
+    ['object'],
+  ],
+  'src/events': [
+    ['open.ts'],
+    ['subscribers', 'nats', 'webhooks'],
+    ['sink.ts'],
+    ['outbox.ts', 'event.ts', 'event-filter.ts'],
+  ],
+  'src/database': [
+    ['opening'],
+    ['migrations', 'embedded'],
+    ['queries'],
+    ['as-caller.ts'],
+    ['connection'],
+    ['schema.ts'],
+  ],
+  'src/backend': [
+    ['open.ts'],
+    ['local', 's3', 'fallback.ts'],
+    ['drain.ts', 'batch-size.ts', 'file-errors.ts'],
+    ['backend.ts'],
+  ],
+}
+
+/** Every file of `src/`, with the files of ours that it imports: for values, for types, or when it is needed. */
+const imports = new Map(filesBelow('src').map((file) => [file, importsOf(file)]))
+
+describe('the source', () => {
+  it('is read as it is', () => {
+    expect(imports.get('src/main.ts')).toEqual([
+      'src/server/node-version.ts',
+      'src/server/open-file-limit.ts',
+      'src/cli/program.ts',
+    ])
+    expect(imports.get('src/lib/fsync.ts')).toEqual(['src/lib/concurrency.ts'])
+    const unknown = [...imports.values()].flat().filter((file) => !imports.has(file))
+    expect(unknown).toEqual([])
+  })
+
+  describe.each(Object.entries(FLOORS))('%s', (folder, floors) => {
+    const isWithin = (file: string) => file.startsWith(`${folder}/`)
+    const partOf = (file: string) => relative(folder, file).split('/')[0] ?? ''
+    const floorOf = (file: string) => floors.findIndex((floor) => floor.includes(partOf(file)))
+
+    it('has nothing without a place', () => {
+      const parts = new Set([...imports.keys()].filter(isWithin).map(partOf))
+      expect([...parts].sort()).toEqual(floors.flat().sort())
+    })
+
+    it('imports downwards', () => {
+      const upwards = [...imports].flatMap(([file, others]) =>
+        others
+          .filter((other) => isWithin(file) && isWithin(other) && partOf(file) !== partOf(other))
+          .filter((other) => floorOf(other) <= floorOf(file))
+          .map((other) => `${file} imports ${other}`),
+      )
+      expect(upwards).toEqual([])
+    })
+  })
+
+  it('has no files that need each other', () => {
+    expect(findCycle()).toEqual([])
+  })
+})
+
+describe('the tests', () => {
+  it.each(FLOORS.src?.flat().filter((part) => !part.endsWith('.ts')) ?? [])(
+    'of %s lie as what they test',
+    (part) => {
+      const folders = new Set(filesBelow('src').map(dirname))
+      const lost = filesBelow('test').filter(
+        (file) => file.startsWith(`test/${part}/`) && !folders.has(dirname(file).replace(/^test/, 'src')),
+      )
+      expect(lost).toEqual([])
+    },
+  )
+})
+
+/** Their paths from the root on. */
+function filesBelow(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)))
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(ROOT, file), 'utf8')
+  const specifiers = text.matchAll(
+    /^(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*'(\.[^']+)'|\bimport\(\s*'(\.[^']+)'/gm,
+  )
+  return Array.from(specifiers, ([, at = '', later = '']) => join(dirname(file), at || later))
+}
+
+/** A way that leads from a file back to itself; empty if there is none. */
+function findCycle(): string[] {
+  const done = new Set<string>()
+  const follow = (file: string, way: string[]): string[] => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file]
+    if (done.has(file)) return []
+    for (const other of imports.get(file) ?? []) {
+      const cycle = follow(other, [...way, file])
+      if (cycle.length > 0) return cycle
+    }
+    done.add(file)
+    return []
+  }
+  for (const file of imports.keys()) {
+    const cycle = follow(file, [])
+    if (cycle.length > 0) return cycle
+  }
+  return []
+}
