@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { together } from '../lib/concurrency.ts'
+import { settleBoth } from '../lib/concurrency.ts'
 import type { Caller } from '../model/caller.ts'
 import type { Database } from './connection/client.ts'
 import { fromPostgres } from './connection/postgres-error.ts'
@@ -50,7 +50,7 @@ export function asCaller<T>(
       ([row]) => new Date(row?.started_at ?? Number.NaN),
     )
     const working = async () => work(tx, startedAt) // what it throws at once is a rejection, too
-    const [, result] = await together(startedAt, working())
+    const [, result] = await settleBoth(startedAt, working())
     return result
   })
 }

@@ -11,7 +11,7 @@ import {
   saveMove,
 } from '../database/queries/backend-moves.ts'
 import { type ObjectToCheck, objectsAfter } from '../database/queries/drift.ts'
-import { inParallel } from '../lib/concurrency.ts'
+import { forEachConcurrent } from '../lib/concurrency.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
 
 export interface BackendMoveOptions {
@@ -151,7 +151,7 @@ export class BackendMove {
       const page = await objectsAfter(database, undefined, state.position, PAGE)
       const { done, doneBytes } = state
       const copied: ObjectToCheck[] = []
-      await inParallel(request.parallel, page, async (seen) => {
+      await forEachConcurrent(request.parallel, page, async (seen) => {
         if (signal.aborted) return
         let passed = 0
         const onBytes = (bytes: number) => {

@@ -1,5 +1,5 @@
 /** Runs what it is given, `limit` at a time; the others wait, in the order in which they came. */
-export function atMost(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
+export function limitConcurrency(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = []
   let running = 0
   return async (work) => {
@@ -22,7 +22,7 @@ export function atMost(limit: number): <T>(work: () => Promise<T>) => Promise<T>
  *
  * @throws as one of the works that have failed
  */
-export async function inParallel<T>(
+export async function forEachConcurrent<T>(
   concurrency: number,
   items: Iterable<T>,
   work: (item: T) => Promise<void>,
@@ -47,7 +47,7 @@ export async function inParallel<T>(
  *
  * @throws the first one's failure, in the order of the arguments
  */
-export async function together<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+export async function settleBoth<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
   await Promise.allSettled([first, second])
   return [await first, await second]
 }

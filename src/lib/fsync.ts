@@ -1,10 +1,10 @@
 import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { atMost } from './concurrency.ts'
+import { limitConcurrency } from './concurrency.ts'
 
 /** Flushes an open file to the disk. */
 export function flushFile(file: FileHandle): Promise<void> {
-  turns ??= atMost(Math.max(1, poolThreads() - 1))
+  turns ??= limitConcurrency(Math.max(1, poolThreads() - 1))
   return turns(() => file.sync())
 }
 
@@ -42,7 +42,7 @@ function hasNoFlush(error: unknown): boolean {
  * left to the others: with all of them taken by uploads, a small read waits ten times as long. More threads instead do
  * not help, and the pool has started before our first line runs.
  */
-let turns: ReturnType<typeof atMost> | undefined
+let turns: ReturnType<typeof limitConcurrency> | undefined
 
 /** https://docs.libuv.org/en/v1.x/threadpool.html */
 function poolThreads(): number {

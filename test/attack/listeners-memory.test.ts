@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { inParallel } from '../../src/lib/concurrency.ts'
+import { forEachConcurrent } from '../../src/lib/concurrency.ts'
 import { mintToken } from '../../src/server/keys.ts'
 import { RawClient } from '../http/realtime/clients.ts'
 import { Command, newFolder, removeFolder } from '../support/command.ts'
@@ -79,7 +79,7 @@ function longest(): object {
 async function joinAll(to: Attacked, connections: number) {
   let joined = 0
   const reasons = new Set<string>()
-  await inParallel(10, Array(connections).fill(0), async () => {
+  await forEachConcurrent(10, Array(connections).fill(0), async () => {
     const client = await connect(to)
     for (let more = true; more; ) {
       const { status, response } = (await client.join(`realtime:${randomUUID()}`, longest())).payload
@@ -135,7 +135,7 @@ it('an event with much metadata is no gigabytes for those who read nothing', asy
   const body = JSON.stringify({ name: bucket, policy: 'public' })
   expect((await fetch(`${server.url}/bucket`, { method: 'POST', headers, body })).status).toBe(201)
   const { result } = await besideInnocent(server, async () => {
-    await inParallel(10, Array(100).fill(0), async () => {
+    await forEachConcurrent(10, Array(100).fill(0), async () => {
       const client = await connect(server)
       for (let count = 0; count < 20; count++) {
         const changes = { config: { postgres_changes: [change(`bucket_id=eq.${bucket}`)] } }

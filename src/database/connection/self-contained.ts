@@ -1,5 +1,5 @@
 import type postgres from 'postgres'
-import { together } from '../../lib/concurrency.ts'
+import { settleBoth } from '../../lib/concurrency.ts'
 import { type ConnectionOptions, sessionSettings } from './connection.ts'
 import { asDriverQuery } from './driver-query.ts'
 
@@ -20,7 +20,7 @@ export function selfContained(
   const beginWithSettings = <T>(work: (tx: postgres.TransactionSql) => Promise<T>) =>
     begin(async (tx) => {
       const working = async () => work(tx) // what it throws at once is a rejection, too
-      const [, result] = await together(tx.unsafe(settings).execute(), working())
+      const [, result] = await settleBoth(tx.unsafe(settings).execute(), working())
       return result
     })
 

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
 import type { StorageEvent } from '../../database/queries/events.ts'
-import { atMost, inParallel } from '../../lib/concurrency.ts'
+import { forEachConcurrent, limitConcurrency } from '../../lib/concurrency.ts'
 import { formsOf } from '../event.ts'
 import type { Outbox } from '../outbox.ts'
 import { Batch, type Gap, type Group, type Member, type Subscriber } from './batch.ts'
@@ -57,7 +57,7 @@ export class Subscriptions {
   #handedOut = 0
   #behind = 0
   #isRunning = false
-  readonly #replays = atMost(CONCURRENT_REPLAYS)
+  readonly #replays = limitConcurrency(CONCURRENT_REPLAYS)
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options
@@ -199,7 +199,7 @@ export class Subscriptions {
     try {
       for (let rest = members; rest.length > 0; ) {
         const changed: Member[] = []
-        await inParallel(CONCURRENT_QUESTIONS, await batch.groups(rest), async (group) => {
+        await forEachConcurrent(CONCURRENT_QUESTIONS, await batch.groups(rest), async (group) => {
           changed.push(...(await wait(group, this.#handTo(batch, group))))
         })
         rest = changed

@@ -1,4 +1,4 @@
-import { inParallel } from '../../lib/concurrency.ts'
+import { forEachConcurrent } from '../../lib/concurrency.ts'
 
 /**
  * `done`: what comes after it may go. `failed`: what comes after it waits. `left`: was not tried, and can be later.
@@ -19,7 +19,7 @@ export async function inOrder<T extends { places: string[] }>(
   const fates = new Map<T, Fate>()
   /** By place, the last one of it that was begun. */
   const latest = new Map<string, Promise<Fate>>()
-  await inParallel(concurrency, items, async (item) => {
+  await forEachConcurrent(concurrency, items, async (item) => {
     // Those before it were begun before it, so one that waits here waits for one that runs.
     const before = item.places.flatMap((place) => latest.get(place) ?? [])
     const fate = Promise.all(before).then((earlier) => {

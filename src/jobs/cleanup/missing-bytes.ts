@@ -6,7 +6,7 @@ import {
   objectsAfter,
   setQuarantine,
 } from '../../database/queries/drift.ts'
-import { inParallel } from '../../lib/concurrency.ts'
+import { forEachConcurrent } from '../../lib/concurrency.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
@@ -52,7 +52,7 @@ async function markMissing(pass: CleanupPass): Promise<Map<string, BucketCount>>
   let last: string | null = null
   for (let done = 0; ; ) {
     const page: ObjectToCheck[] = await objectsAfter(database, scope, last, PAGE)
-    await inParallel(CONCURRENCY, page, async (object) => {
+    await forEachConcurrent(CONCURRENCY, page, async (object) => {
       const count = counts.get(object.bucketId) ?? { objects: 0, missing: 0 }
       counts.set(object.bucketId, count)
       count.objects++

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
-import { inParallel } from '../../lib/concurrency.ts'
+import { forEachConcurrent } from '../../lib/concurrency.ts'
 import type { Location } from '../../model/location.ts'
 
 /** How many are removed at once: a store far away takes its time for each. */
@@ -18,7 +18,7 @@ export async function removeBytes<At extends Location>(
 ): Promise<At[]> {
   if (locations.length === 0) return []
   const removed: At[] = []
-  await inParallel(CONCURRENCY, locations, async (at) => {
+  await forEachConcurrent(CONCURRENCY, locations, async (at) => {
     try {
       await backend.remove(at)
       removed.push(at)

@@ -14,7 +14,7 @@ import {
   strikeUpload,
   upsertObject,
 } from '../../database/queries/objects.ts'
-import { together } from '../../lib/concurrency.ts'
+import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
@@ -69,8 +69,8 @@ export async function publish(
       const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
       const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
       // A small body was never on the list of uploads, and a created row replaces nothing.
-      if (!storeBytes) return together(saving, finishUpload(tx, object.version))
-      const done = await together(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
+      if (!storeBytes) return settleBoth(saving, finishUpload(tx, object.version))
+      const done = await settleBoth(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
       await storeBytes()
       return done
     })
@@ -85,7 +85,7 @@ const NO_REMOVALS: Promise<Location[]> = Promise.resolve([])
 /** The bucket may have been deleted and made again since the bytes began to come. @throws NoSuchBucket */
 async function inBucket<T>(tx: Transaction, row: Promise<T>, id: string, uid: string): Promise<T> {
   // The row keeps its bucket from being deleted, so that what is seen after it holds until the commit.
-  const [saved, isSame] = await together(row, isBucket(tx, id, uid))
+  const [saved, isSame] = await settleBoth(row, isBucket(tx, id, uid))
   if (!isSame) throw new StorageError('NoSuchBucket')
   return saved
 }
