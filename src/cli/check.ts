@@ -4,7 +4,7 @@ import { checkLocal } from '../backend/local/check.ts'
 import { type BackendKind, type Config, readConfig } from '../config/config.ts'
 import { checkDatabase, type OpenedForCheck } from '../database/opening/check.ts'
 import { checkEmbedded } from '../database/opening/embedded-check.ts'
-import type { Finding } from '../model/check-result.ts'
+import type { CheckResult } from '../model/check-result.ts'
 import { createLogger } from '../server/log.ts'
 import { checkDataFolder } from './check/data-folder.ts'
 import { checkKeys } from './check/keys.ts'
@@ -25,9 +25,9 @@ export async function checkCommand(): Promise<void> {
   const width = config.backendPrevious === undefined ? 16 : 24
   const opened: OpenedForCheck = { closers: [] }
   try {
-    for await (const finding of findings(config, opened)) {
-      count[finding.state]++
-      process.stdout.write(line(finding, width))
+    for await (const result of checkAll(config, opened)) {
+      count[result.state]++
+      process.stdout.write(line(result, width))
     }
     process.stdout.write(`\n${summary(count)}\n`)
   } finally {
@@ -37,11 +37,11 @@ export async function checkCommand(): Promise<void> {
   process.exit(count.failed > 0 ? 1 : 0)
 }
 
-async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator<Finding> {
+async function* checkAll(config: Config, opened: OpenedForCheck): AsyncGenerator<CheckResult> {
   let hasFailed = false
-  for await (const finding of checkParts(config, opened)) {
-    hasFailed ||= finding.state === 'failed'
-    yield finding
+  for await (const result of checkParts(config, opened)) {
+    hasFailed ||= result.state === 'failed'
+    yield result
   }
   // What one of them has failed on may fail on anything.
   const database = hasFailed ? undefined : opened.database
@@ -58,7 +58,7 @@ async function* findings(config: Config, opened: OpenedForCheck): AsyncGenerator
 }
 
 /** Each part by itself, in the order in which a server needs them. */
-async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerator<Finding> {
+async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerator<CheckResult> {
   const dataDir = resolve(config.dataDir)
   const from = existsSync('.env') ? 'the environment and .env' : 'the environment'
   yield { about: 'settings', state: 'ok', says: `read from ${from}` }
@@ -69,8 +69,8 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
   if (hasFolder || config.databaseUrl !== undefined) yield* checkDatabaseOf(config, dataDir, opened)
   if (hasFolder || config.backend === 's3') yield* checkBackend(config.backend, config)
   if (config.backendPrevious === undefined) return
-  for await (const finding of checkBackend(config.backendPrevious, config)) {
-    yield { ...finding, about: `previous ${finding.about}` }
+  for await (const result of checkBackend(config.backendPrevious, config)) {
+    yield { ...result, about: `previous ${result.about}` }
   }
 }
 
@@ -78,7 +78,7 @@ async function* checkDatabaseOf(
   { databaseUrl, databaseDirectUrl }: Config,
   dataDir: string,
   opened: OpenedForCheck,
-): AsyncGenerator<Finding> {
+): AsyncGenerator<CheckResult> {
   if (databaseUrl !== undefined) {
     const check = checkDatabase(databaseUrl, databaseDirectUrl, opened)
     yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
@@ -92,7 +92,7 @@ async function* checkDatabaseOf(
   yield* withinTime(embedded, START_LIMIT_MS, 'database', 'STORAGE_DATA_DIR')
 }
 
-async function* checkBackend(kind: BackendKind, config: Config): AsyncGenerator<Finding> {
+async function* checkBackend(kind: BackendKind, config: Config): AsyncGenerator<CheckResult> {
   if (kind === 'local') {
     const dataDir = resolve(config.dataDir)
     const mayBeNew = kind === config.backend && !existsSync(join(dataDir, 'postgres'))
@@ -105,11 +105,11 @@ async function* checkBackend(kind: BackendKind, config: Config): AsyncGenerator<
 }
 
 /** @param width of the column of what was looked at */
-function line({ state, about, says }: Finding, width: number): string {
+function line({ state, about, says }: CheckResult, width: number): string {
   return `${state.padEnd(8)} ${about.padEnd(width)} ${says}\n`
 }
 
-function summary({ ok, warning, failed }: Record<Finding['state'], number>): string {
+function summary({ ok, warning, failed }: Record<CheckResult['state'], number>): string {
   const warnings = warning === 0 ? '' : `, ${warning} with a warning`
   if (failed === 0) return `All is well${warnings}.`
   return `${failed} of ${ok + warning + failed} failed${warnings}.`

@@ -1,5 +1,5 @@
 /** One thing that a check has looked at, and what it found. */
-export interface Finding {
+export interface CheckResult {
   /** What was looked at, in a word or two. */
   about: string
   /** A warning is something to know that keeps nothing from working. */

@@ -1,8 +1,8 @@
 import { mkdir, readdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { expectFailure, told } from '../support/check-results.ts'
 import { Command, type Ended, newFolder, removeFolder, strongroom } from '../support/command.ts'
-import { expectFailure, told } from '../support/findings.ts'
 
 const SECRETS = {
   STORAGE_JWT_SECRET: 'the login secret of the environment, long enough',

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
 import { objectsFolder } from './folders.ts'
 import { LocalBackend } from './local-backend.ts'
@@ -14,7 +14,7 @@ const LITTLE_SPACE = 1e9
  * @param root the data folder
  * @param mayBeNew whether no server can have stored anything here yet
  */
-export async function* checkLocal(root: string, mayBeNew: boolean): AsyncGenerator<Finding> {
+export async function* checkLocal(root: string, mayBeNew: boolean): AsyncGenerator<CheckResult> {
   const about = 'files'
   const folder = objectsFolder(root)
   if (!existsSync(folder)) {

@@ -8,7 +8,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../config/s3.ts'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
 import { Store } from './store.ts'
 import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'
@@ -18,7 +18,7 @@ import { abortUpload, createUpload } from './writing/multipart-upload.ts'
 const PATIENCE_MS = 10_000
 
 /** Whether the store does all that a server asks of it. Each request is tried once. Leaves nothing in the bucket. */
-export async function* checkStore(settings: S3Settings): AsyncGenerator<Finding> {
+export async function* checkStore(settings: S3Settings): AsyncGenerator<CheckResult> {
   const store = new Store({
     ...settings,
     attempts: 1,

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { access, constants, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { dataFolderAdvice, systemReason } from '../../model/system-reason.ts'
 
 /** Whether the data folder can be written, or made if there is none yet. Leaves it as it was. */
-export async function checkDataFolder(dataDir: string): Promise<Finding> {
+export async function checkDataFolder(dataDir: string): Promise<CheckResult> {
   const about = 'data folder'
   try {
     const existing = await nearestExisting(dataDir)

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import type { Config } from '../../config/config.ts'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { type Keys, KeysError, readKeys } from '../../server/keys.ts'
 
 /** Where the two secrets come from, and whether other servers can have the same. Makes none. */
-export async function checkKeys(dataDir: string, config: Config): Promise<Finding> {
+export async function checkKeys(dataDir: string, config: Config): Promise<CheckResult> {
   const about = 'secrets'
   const path = join(dataDir, 'keys.json')
   let kept: Keys | null

@@ -9,7 +9,7 @@ import { HostLookup } from '../../events/webhooks/host-lookup.ts'
 import { connectionTrouble } from '../../events/webhooks/sender.ts'
 import { countKeys } from '../../http/auth/remote-keys.ts'
 import { printable } from '../../lib/printable.ts'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { withinTime } from './within-time.ts'
 
 /** For a connection, and for what is asked on it. In milliseconds. */
@@ -24,7 +24,10 @@ const LAST_LIMIT_MS = 30_000
  *
  * @param database for the webhooks that were made by the routes; without it those of the settings are looked at alone
  */
-export async function* checkOutside(config: Config, database: Database | undefined): AsyncGenerator<Finding> {
+export async function* checkOutside(
+  config: Config,
+  database: Database | undefined,
+): AsyncGenerator<CheckResult> {
   const { jwksUrl } = config.jwt
   if (jwksUrl !== undefined) {
     yield* withinTime(checkKeySet(jwksUrl), LAST_LIMIT_MS, 'key set', 'STORAGE_JWKS_URL')
@@ -34,7 +37,7 @@ export async function* checkOutside(config: Config, database: Database | undefin
   yield* withinTime(webhooks, LAST_LIMIT_MS, 'webhook', 'the webhooks')
 }
 
-async function* checkKeySet(url: string): AsyncGenerator<Finding> {
+async function* checkKeySet(url: string): AsyncGenerator<CheckResult> {
   const about = 'key set'
   const { origin, pathname } = new URL(url) // what else it has may be secret
   try {
@@ -48,7 +51,7 @@ async function* checkKeySet(url: string): AsyncGenerator<Finding> {
   }
 }
 
-async function* checkNats(settings: NatsSettings): AsyncGenerator<Finding> {
+async function* checkNats(settings: NatsSettings): AsyncGenerator<CheckResult> {
   const about = 'NATS'
   const servers = settings.servers.join(', ')
   try {
@@ -69,7 +72,7 @@ async function* checkNats(settings: NatsSettings): AsyncGenerator<Finding> {
 async function* checkWebhooks(
   ofSettings: WebhookValues[],
   database: Database | undefined,
-): AsyncGenerator<Finding> {
+): AsyncGenerator<CheckResult> {
   const known = database ? await asService(database, listWebhooks) : []
   // Those of the settings get into the database at the start of a server.
   const ofRoutes = known.filter(({ source }) => source === 'api')

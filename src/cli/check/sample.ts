@@ -5,7 +5,7 @@ import { openBackends, openExisting } from '../../backend/open.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { type OwnObject, sampleOwnObjects, stillThere } from '../../database/queries/sample-objects.ts'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
 
 const SAMPLE = 20
@@ -17,7 +17,7 @@ const TOO_MANY = 1 / 4
  * Whether objects have their bytes where the settings say: what can be written and read may still be the wrong
  * bucket, prefix or disk. Nothing is said where there are no objects yet. Makes no folder.
  */
-export async function* checkSample(database: Database, config: Config): AsyncGenerator<Finding> {
+export async function* checkSample(database: Database, config: Config): AsyncGenerator<CheckResult> {
   const about = 'objects: sample'
   let backend: Backend | undefined
   try {
@@ -33,7 +33,7 @@ export async function* checkSample(database: Database, config: Config): AsyncGen
   }
 }
 
-function judge(missing: number, of: number): Omit<Finding, 'about'> {
+function judge(missing: number, of: number): Omit<CheckResult, 'about'> {
   if (missing === 0) return { state: 'ok', says: `${of} of ${of} have their bytes` }
   const says = `${missing} of ${of} objects have no bytes here`
   if (missing / of < TOO_MANY) {

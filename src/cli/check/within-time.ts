@@ -1,18 +1,18 @@
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 
-/** Hands the findings on, until one takes longer than `limitMs`: then that is the last one, and a failure. */
+/** Hands the results on, until one takes longer than `limitMs`: then that is the last one, and a failure. */
 export async function* withinTime(
-  findings: AsyncGenerator<Finding>,
+  results: AsyncGenerator<CheckResult>,
   limitMs: number,
   about: string,
   setting: string,
-): AsyncGenerator<Finding> {
+): AsyncGenerator<CheckResult> {
   for (;;) {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<'late'>((resolve) => {
       timer = setTimeout(() => resolve('late'), limitMs)
     })
-    const next = await Promise.race([findings.next(), late]).finally(() => clearTimeout(timer))
+    const next = await Promise.race([results.next(), late]).finally(() => clearTimeout(timer))
     if (next === 'late') {
       const says = `It did not answer within ${limitMs / 1000} seconds: look at ${setting}`
       yield { about, state: 'failed', says }

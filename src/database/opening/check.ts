@@ -1,5 +1,5 @@
 import postgres from 'postgres'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { type Database, openDatabase } from '../connection/client.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'
 import { remarksOn } from '../connection/database-url.ts'
@@ -25,7 +25,7 @@ export async function* checkDatabase(
   url: string,
   directUrl: string | undefined,
   opened: OpenedForCheck,
-): AsyncGenerator<Finding> {
+): AsyncGenerator<CheckResult> {
   try {
     const place = await findPlace(url, directUrl)
     const remarks = remarksOn(url, directUrl)
@@ -58,7 +58,7 @@ export async function* checkDatabase(
 }
 
 /** Whether the login may do what the server does: become each caller, and write. The roles must exist. */
-export async function* checkLogin(database: Database): AsyncGenerator<Finding> {
+export async function* checkLogin(database: Database): AsyncGenerator<CheckResult> {
   const login = await findLogin(database)
   if (login.missing.length > 0) {
     yield { about: 'database login', state: 'failed', says: await whatToGrant(database, login) }
@@ -77,7 +77,7 @@ export async function* checkLogin(database: Database): AsyncGenerator<Finding> {
 }
 
 /** Nothing, where service_role bypasses policies. */
-function checkService(rights: ServiceRights): Finding | undefined {
+function checkService(rights: ServiceRights): CheckResult | undefined {
   const about = 'service_role'
   if (rights.bypasses) return undefined
   const [closed] = rights.closed
@@ -133,7 +133,7 @@ function whyUnusable({ version, number, isStandby, isReadOnly }: Server): string
   return undefined
 }
 
-async function checkMigrations({ sql }: Database): Promise<Finding & { isComplete: boolean }> {
+async function checkMigrations({ sql }: Database): Promise<CheckResult & { isComplete: boolean }> {
   const about = 'database tables'
   const pending = await pendingMigrations(sql)
   if (pending === 0) return { about, state: 'ok', says: 'up to date', isComplete: true }
@@ -147,7 +147,7 @@ async function checkMigrations({ sql }: Database): Promise<Finding & { isComplet
 }
 
 /** Writes a row as the server would, and takes it back. */
-async function checkWriting({ sql }: Database): Promise<Finding> {
+async function checkWriting({ sql }: Database): Promise<CheckResult> {
   const about = 'database write'
   const takenBack = new Error('taken back')
   try {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import type { Finding } from '../../model/check-result.ts'
+import type { CheckResult } from '../../model/check-result.ts'
 import { openDatabase } from '../connection/client.ts'
 import type { DatabaseAddress } from '../connection/place.ts'
 import { EmbeddedPostgresError, FolderInUseError } from '../embedded/embedded-error.ts'
@@ -15,7 +15,7 @@ export async function* checkEmbedded(
   clusterDir: string,
   logger: Logger,
   opened: OpenedForCheck,
-): AsyncGenerator<Finding> {
+): AsyncGenerator<CheckResult> {
   const about = 'database'
   if (!existsSync(clusterDir)) {
     // A check in the wrong folder finds all of this well, too.

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Cluster, openCluster } from '../../support/blank-database.ts'
+import { expectFailure, told, withListener } from '../../support/check-results.ts'
 import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import {
   DEBIAN_POSTGRES,
@@ -8,7 +9,6 @@ import {
   hasDebianPostgres,
   startDebianPostgres,
 } from '../../support/debian-postgres.ts'
-import { expectFailure, told, withListener } from '../../support/findings.ts'
 
 let folder: string
 beforeAll(async () => {

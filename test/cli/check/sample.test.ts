@@ -2,8 +2,8 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadKeys } from '../../../src/server/keys.ts'
+import { expectFailure, told } from '../../support/check-results.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
-import { expectFailure, told } from '../../support/findings.ts'
 
 // In one folder and in this order: beside the server that wrote the objects.
 describe('strongroom check, where there are objects', () => {

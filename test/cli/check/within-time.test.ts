@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest'
 import { withinTime } from '../../../src/cli/check/within-time.ts'
-import type { Finding } from '../../../src/model/check-result.ts'
+import type { CheckResult } from '../../../src/model/check-result.ts'
 
-const reached: Finding = { about: 'database', state: 'ok', says: 'reached' }
+const reached: CheckResult = { about: 'database', state: 'ok', says: 'reached' }
 
-async function all(findings: AsyncGenerator<Finding>): Promise<Finding[]> {
-  const found: Finding[] = []
-  for await (const finding of findings) found.push(finding)
+async function all(results: AsyncGenerator<CheckResult>): Promise<CheckResult[]> {
+  const found: CheckResult[] = []
+  for await (const result of results) found.push(result)
   return found
 }
 

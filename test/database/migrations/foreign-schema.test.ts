@@ -2,7 +2,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { MigrationError, migrate } from '../../../src/database/migrations/migrate.ts'
 import { checkDatabase, type OpenedForCheck } from '../../../src/database/opening/check.ts'
-import type { Finding } from '../../../src/model/check-result.ts'
+import type { CheckResult } from '../../../src/model/check-result.ts'
 import { type Cluster, openCluster } from '../../support/blank-database.ts'
 import { exercise } from '../../support/exercise.ts'
 import { serveOn } from '../../support/server.ts'
@@ -53,7 +53,7 @@ describe('a schema `storage` that is not ours', () => {
     const migrating = migrate(cluster.address(database), logger)
     await expect(migrating).rejects.toThrow(MigrationError)
     await expect(migrating).rejects.toThrow(says)
-    expect(await tablesFinding(database)).toEqual({
+    expect(await tablesResult(database)).toEqual({
       about: 'database tables',
       state: 'failed',
       says: expect.stringMatching(says),
@@ -94,14 +94,14 @@ describe('a schema `storage` that is not ours', () => {
   })
 })
 
-async function tablesFinding(database: string): Promise<Finding | undefined> {
+async function tablesResult(database: string): Promise<CheckResult | undefined> {
   const { host, port, superuser } = inject('postgres')
   const opened: OpenedForCheck = { closers: [] }
-  const found: Finding[] = []
+  const found: CheckResult[] = []
   const url = `postgres://${superuser}@/${database}?host=${encodeURIComponent(host)}&port=${port}`
-  for await (const finding of checkDatabase(url, undefined, opened)) found.push(finding)
+  for await (const result of checkDatabase(url, undefined, opened)) found.push(result)
   for (const close of opened.closers) await close()
-  return found.find((finding) => finding.about === 'database tables')
+  return found.find((result) => result.about === 'database tables')
 }
 
 /** All relations and functions of the database that are not PostgreSQL's. */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openDatabase } from '../../../src/database/connection/client.ts'
 import { migrate } from '../../../src/database/migrations/migrate.ts'
 import { checkDatabase, type OpenedForCheck } from '../../../src/database/opening/check.ts'
-import type { Finding } from '../../../src/model/check-result.ts'
+import type { CheckResult } from '../../../src/model/check-result.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { exercise, exercisePolicies } from '../../support/exercise.ts'
 import { PROVIDERS, type ProviderPostgres, startProviderPostgres } from '../../support/provider-postgres.ts'
@@ -206,13 +206,13 @@ async function served(url: string, work: (server: Served) => Promise<void>): Pro
 }
 
 /** What `strongroom check` says of the database, as [state, sentence]. */
-async function told(url: string): Promise<Record<string, [Finding['state'], string]>> {
+async function told(url: string): Promise<Record<string, [CheckResult['state'], string]>> {
   const opened: OpenedForCheck = { closers: [] }
-  const findings: Record<string, [Finding['state'], string]> = {}
+  const results: Record<string, [CheckResult['state'], string]> = {}
   for await (const { about, state, says } of checkDatabase(url, undefined, opened))
-    findings[about] = [state, says]
+    results[about] = [state, says]
   for (const close of opened.closers) await close()
-  return findings
+  return results
 }
 
 /** The service hears of what has come, and of what is gone, which no policy can be asked about. */
