@@ -7,7 +7,7 @@ import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts
 import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
-import type { UploadPlaces } from './connection/upload-places.ts'
+import type { UploadCapacity } from './connection/upload-capacity.ts'
 
 /** What the routes call, handed down from the composition root. */
 export interface Services {
@@ -26,7 +26,7 @@ export interface Services {
   maxRequests: number
   /** Bytes per second that any body brings. */
   minUploadRate: number
-  uploads: UploadPlaces
+  uploads: UploadCapacity
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

@@ -34,7 +34,7 @@ export class Shares {
    * @param who null is somebody who may have all of them
    * @throws the error for full, or for excess
    */
-  take(who: string | null, amount = 1): () => void {
+  acquire(who: string | null, amount = 1): () => void {
     this.admit(amount)
     const own = who === null ? 0 : (this.#takenBy.get(who) ?? 0)
     if (who !== null && own + amount > this.#limits.each) throw new StorageError(this.excess)
@@ -42,12 +42,12 @@ export class Shares {
     if (who !== null) this.#takenBy.set(who, own + amount)
     let isTaken = true
     return () => {
-      if (isTaken) this.#giveBack(who, amount)
+      if (isTaken) this.#release(who, amount)
       isTaken = false
     }
   }
 
-  #giveBack(who: string | null, amount: number): void {
+  #release(who: string | null, amount: number): void {
     this.#taken -= amount
     if (who === null) return
     const left = (this.#takenBy.get(who) ?? amount) - amount

@@ -9,7 +9,7 @@ import { createApp } from '../http/app.ts'
 import { TokenVerifier } from '../http/auth/token-verifier.ts'
 import { Connections } from '../http/connection/connections.ts'
 import { Listeners } from '../http/connection/listeners.ts'
-import { UploadPlaces } from '../http/connection/upload-places.ts'
+import { UploadCapacity } from '../http/connection/upload-capacity.ts'
 import { createHttpServer, drainServer, listen } from '../http/http-server.ts'
 import { REALTIME_LIMITS, Realtime } from '../http/realtime/realtime.ts'
 import { packageVersion } from '../lib/package-version.ts'
@@ -155,7 +155,7 @@ function buildApp(parts: AppParts) {
       listeners,
       maxRequests: config.limits.requests,
       minUploadRate: config.limits.minUploadRate,
-      uploads: new UploadPlaces(config.limits),
+      uploads: new UploadCapacity(config.limits),
       checks,
       maxFileSize,
       userBuckets,

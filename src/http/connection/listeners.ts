@@ -37,9 +37,9 @@ export class Listeners {
 
   /** Takes the places of a connection that is one subscriber. Returns what gives them back. @throws as Shares */
   enter(share: string | null): () => void {
-    const leaveConnection = this.connections.take(share)
+    const leaveConnection = this.connections.acquire(share)
     try {
-      const leaveSubscriber = this.subscribers.take(share)
+      const leaveSubscriber = this.subscribers.acquire(share)
       return () => {
         leaveSubscriber()
         leaveConnection()

@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { StorageError } from '../../model/errors.ts'
 import type { Connections } from '../connection/connections.ts'
-import { YieldingPlaces } from '../connection/yielding-places.ts'
+import { YieldingCapacity } from '../connection/yielding-capacity.ts'
 import type { AppContext, Env } from '../env.ts'
 import { requestTarget } from '../message/request-path.ts'
 
@@ -21,30 +21,30 @@ export function admission(
   { connections, most, minRate }: { connections: Connections; most: number; minRate: number },
   refuse: (c: AppContext, error: unknown) => Response,
 ): MiddlewareHandler<Env> {
-  const places = new YieldingPlaces({ most, minRate, full: 'ServerBusy' })
+  const capacity = new YieldingCapacity({ most, minRate, full: 'ServerBusy' })
   return async (c, next) => {
     const { incoming, outgoing } = c.env
     const { path } = requestTarget(incoming)
     if (HEALTH.has(path)) return next()
     try {
       if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
-      places.take(incoming)
+      capacity.acquire(incoming)
     } catch (error) {
       return refuse(c, error)
     }
-    const giveBack = () => places.giveBack(incoming)
+    const release = () => capacity.release(incoming)
     let isGone = false
     let isOver = false
     outgoing.once('close', () => {
       isGone = true
-      if (isOver) giveBack()
+      if (isOver) release()
     })
-    c.set('leave', giveBack)
+    c.set('leave', release)
     try {
       await next()
     } finally {
       isOver = true
-      if (isGone) giveBack()
+      if (isGone) release()
     }
   }
 }

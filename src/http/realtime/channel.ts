@@ -119,15 +119,15 @@ export class Channel implements Subscriber {
    * Gives back what a message has taken once nothing is left of it: when the channel is closed, or at once if it is; and
    * the token's, when there is a newer one.
    */
-  keep(what: 'join' | 'token', giveBack: () => void): void {
+  keep(what: 'join' | 'token', release: () => void): void {
     this.#kept.get(what)?.()
-    this.#kept.set(what, giveBack)
-    if (this.#isClosed) giveBack()
+    this.#kept.set(what, release)
+    if (this.#isClosed) release()
   }
 
   close(): void {
     this.#isClosed = true
-    for (const giveBack of this.#kept.values()) giveBack()
+    for (const release of this.#kept.values()) release()
     this.#endExpiry?.()
     this.#unsubscribe?.()
     this.#leave?.()

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { RawData, WebSocket } from 'ws'
 import type { Subscriptions } from '../../events/subscribers/subscriptions.ts'
-import { Budget } from '../../model/capacity.ts'
+import { Capacity } from '../../model/capacity.ts'
 import { StorageError } from '../../model/errors.ts'
 import { shareOf } from '../auth/share-of.ts'
 import type { Identity, TokenVerifier } from '../auth/token-verifier.ts'
@@ -67,8 +67,8 @@ export class Connection {
   readonly #options: ConnectionOptions
   readonly #channelOptions: ChannelOptions
   readonly #channels = new Map<string, Channel>()
-  readonly #memory: Budget
-  readonly #comparisons: Budget
+  readonly #memory: Capacity
+  readonly #comparisons: Capacity
   readonly #idle: NodeJS.Timeout
   readonly #outlet: Outlet
   readonly #pace = new FramePace()
@@ -84,12 +84,12 @@ export class Connection {
     this.#options = options
     const { version, subscriptions, listeners, frames, limits, identity, address } = options
     const share = shareOf(identity, address)
-    this.#memory = new Budget(
+    this.#memory = new Capacity(
       limits.memoryBytes,
       () => refusal('The channels and tokens of a connection are too large'),
-      { take: (bytes) => listeners.joinBytes.take(share, bytes) },
+      { acquire: (bytes) => listeners.joinBytes.acquire(share, bytes) },
     )
-    this.#comparisons = new Budget(limits.comparisons, () =>
+    this.#comparisons = new Capacity(limits.comparisons, () =>
       refusal(`The filters of a connection compare with at most ${limits.comparisons} values`),
     )
     this.#outlet = new Outlet(socket, {
@@ -102,7 +102,7 @@ export class Connection {
       version,
       subscriptions,
       frames,
-      enter: (identity) => listeners.subscribers.take(shareOf(identity, address)),
+      enter: (identity) => listeners.subscribers.acquire(shareOf(identity, address)),
       identify: (token) => this.#identify(token),
       send: (frame) => this.#outlet.sendFrame(frame),
       onExpired: (channel) => this.#end(channel, 'Token has expired: send a fresh one in time'),
@@ -188,7 +188,7 @@ export class Connection {
     if (previous) this.#closeChannel(previous)
     let channel: Channel | undefined
     const taken: (() => void)[] = []
-    const giveBack = () => {
+    const release = () => {
       for (const one of taken) one()
     }
     let changes: object[]
@@ -197,17 +197,17 @@ export class Connection {
       if (this.#channels.size >= limits.channels) {
         throw refusal(`A connection has at most ${limits.channels} channels`)
       }
-      taken.push(this.#memory.take(CHANNEL_BYTES + MEMORY_PER_BYTE * bytes))
+      taken.push(this.#memory.acquire(CHANNEL_BYTES + MEMORY_PER_BYTE * bytes))
       const join = readJoin(message.payload, filters)
-      taken.push(this.#comparisons.take(join.comparisons))
+      taken.push(this.#comparisons.acquire(join.comparisons))
       changes = join.reply
       channel = new Channel(this.#channelOptions, message, join.groups)
       this.#channels.set(message.topic, channel)
       await channel.open(join.token)
-      channel.keep('join', giveBack)
+      channel.keep('join', release)
       if (channel.isClosed) return
     } catch (error) {
-      giveBack()
+      release()
       if (channel?.isClosed) return
       if (channel) this.#forget(channel)
       this.#outlet.reply(message, 'error', { reason: this.#sentence(error) })
@@ -222,14 +222,14 @@ export class Connection {
 
   async #refresh(channel: Channel, payload: unknown, bytes: number): Promise<void> {
     const token = (payload as { access_token?: unknown } | null)?.access_token ?? null
-    let giveBack: (() => void) | undefined
+    let release: (() => void) | undefined
     try {
       if (token !== null && typeof token !== 'string') throw new StorageError('InvalidToken')
-      giveBack = this.#memory.take(MEMORY_PER_BYTE * bytes)
+      release = this.#memory.acquire(MEMORY_PER_BYTE * bytes)
       await channel.authorize(token)
-      channel.keep('token', giveBack)
+      channel.keep('token', release)
     } catch (error) {
-      giveBack?.()
+      release?.()
       if (channel.isClosed) return
       const sentence = this.#sentence(error)
       // The one it has holds until it expires.

@@ -81,7 +81,7 @@ export class Realtime {
       if (this.#isClosing) throw new StorageError('ShuttingDown')
       if (socket.destroyed) return // nothing would say so again
       const address = clientAddress(incoming, trustProxy)
-      socket.once('close', listeners.connections.take(shareOf(identity, address)))
+      socket.once('close', listeners.connections.acquire(shareOf(identity, address)))
       socket.off('error', ignore)
       // Calls back at once, or has refused by itself what breaks RFC 6455.
       this.#sockets.handleUpgrade(incoming, socket, head, (webSocket) => {

@@ -1,15 +1,15 @@
 import type { IncomingMessage } from 'node:http'
-import { YieldingPlaces } from './yielding-places.ts'
+import { YieldingCapacity } from './yielding-capacity.ts'
 
 /**
  * The places for uploads under way. An upload takes one when its caller's policies have allowed it, before its body is
  * waited for: who may not upload holds none.
  */
-export class UploadPlaces {
-  readonly #places: YieldingPlaces
+export class UploadCapacity {
+  readonly #capacity: YieldingCapacity
 
   constructor({ uploads, minUploadRate }: { uploads: number; minUploadRate: number }) {
-    this.#places = new YieldingPlaces({ most: uploads, minRate: minUploadRate, full: 'TooManyUploads' })
+    this.#capacity = new YieldingCapacity({ most: uploads, minRate: minUploadRate, full: 'TooManyUploads' })
   }
 
   /**
@@ -19,11 +19,11 @@ export class UploadPlaces {
    * @throws TooManyUploads before anything is asked for an upload that would get no place now
    */
   async during<T>(incoming: IncomingMessage, work: (admit: () => void) => Promise<T>): Promise<T> {
-    this.#places.check()
+    this.#capacity.check()
     try {
-      return await work(() => this.#places.take(incoming))
+      return await work(() => this.#capacity.acquire(incoming))
     } finally {
-      this.#places.giveBack(incoming)
+      this.#capacity.release(incoming)
     }
   }
 }

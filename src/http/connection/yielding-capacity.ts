@@ -11,7 +11,7 @@ const JUDGED_AFTER_MS = 5000
 /** How often all are looked at, at the most: whoever is refused asks again. In milliseconds. */
 const LOOK_EVERY_MS = 250
 
-export interface YieldingPlacesOptions {
+export interface YieldingCapacityOptions {
   most: number
   /** Bytes per second that any body brings; 0 is any, and then nobody gives way. */
   minRate: number
@@ -30,8 +30,8 @@ interface Held {
  * Places for requests under way. Nobody waits for one: when all are taken, a new request gets the place of the slowest
  * one whose client only dribbles, with its body or in reading the answer; if there is none such it is refused.
  */
-export class YieldingPlaces {
-  readonly #options: YieldingPlacesOptions
+export class YieldingCapacity {
+  readonly #options: YieldingCapacityOptions
   /** In bytes per second. */
   readonly #fair: number
   readonly #held = new Map<IncomingMessage, Held>()
@@ -39,7 +39,7 @@ export class YieldingPlaces {
   #dribblers: IncomingMessage[] = []
   #lookedAt = Number.NEGATIVE_INFINITY
 
-  constructor(options: YieldingPlacesOptions) {
+  constructor(options: YieldingCapacityOptions) {
     this.#options = options
     this.#fair = WHEN_FULL * options.minRate
   }
@@ -50,14 +50,14 @@ export class YieldingPlaces {
   }
 
   /** Takes a place. One request has one, however often it takes it. @throws the error for full */
-  take(incoming: IncomingMessage): void {
+  acquire(incoming: IncomingMessage): void {
     if (this.#held.has(incoming)) return
     if (this.#held.size >= this.#options.most) this.#makeRoom()
     this.#held.set(incoming, { since: performance.now(), before: movedBytes(incoming) })
   }
 
   /** Gives a place back; one that the request has not is a success. */
-  giveBack(incoming: IncomingMessage): void {
+  release(incoming: IncomingMessage): void {
     this.#held.delete(incoming)
     if (this.#dribblers.length > 0 && this.#held.size < this.#options.most / 2) this.#dribblers = []
   }
