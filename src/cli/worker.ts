@@ -10,7 +10,7 @@ import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
 import { Siblings } from '../server/processes/siblings.ts'
 import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
-import { startServing } from '../server/request-server.ts'
+import { startRequestServer } from '../server/request-server.ts'
 import { explain } from './explain.ts'
 
 /**
@@ -58,14 +58,21 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
     await refusePooler(database, config.databaseDirectUrl)
     await refuseMissingFiles(config, database)
     const backend = await openBackends(config)
-    const serving = await startServing({ config, keys, backend, database, logger, peers: siblings })
-    onListening(serving.url)
+    const requestServer = await startRequestServer({
+      config,
+      keys,
+      backend,
+      database,
+      logger,
+      peers: siblings,
+    })
+    onListening(requestServer.url)
     const lost = await Promise.race([told.stop, poolerCame])
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')
     // Nobody is there to kill it when the primary is gone.
     const limitMs = Math.min(config.shutdownTimeoutMs + CLOSING_LIMIT_MS, LONGEST_TIMER_MS)
     setTimeout(() => process.exit(1), limitMs).unref()
-    await serving.close()
+    await requestServer.close()
     await backend.close()
     if (lost) throw lost
   } finally {

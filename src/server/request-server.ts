@@ -25,17 +25,17 @@ import type { Keys } from './keys.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
 
 /** What answers requests: this process, or several workers (decision 0018). */
-export interface Serving {
+export interface RequestServer {
   /** Where it listens, such as `http://127.0.0.1:8209`. */
   url: string
   /** Takes no more requests, and finishes the running ones up to the limit of the settings. */
   close(): Promise<void>
 }
 
-export interface ServingParts {
+export interface RequestServerParts {
   config: Config
   keys: Keys
-  /** Stays open, as the database does, when the serving is closed. */
+  /** Stays open, as the database does, when the request server is closed. */
   backend: Backend
   database: Database
   logger: Logger
@@ -44,7 +44,7 @@ export interface ServingParts {
 }
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
-export async function startServing(parts: ServingParts): Promise<Serving> {
+export async function startRequestServer(parts: RequestServerParts): Promise<RequestServer> {
   const { config, keys, database, logger } = parts
   const session = new UploadSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
@@ -86,7 +86,7 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   }
 }
 
-interface AppParts extends ServingParts {
+interface AppParts extends RequestServerParts {
   uploadLocks: UploadLocks
   events: Events
   tokens: TokenVerifier

@@ -12,9 +12,9 @@ import { startSchedules } from '../jobs/schedules.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
-import { type Serving, startServing } from './request-server.ts'
+import { type RequestServer, startRequestServer } from './request-server.ts'
 
-export interface RunningServer extends Serving {
+export interface RunningServer extends RequestServer {
   keys: Keys
   /** Whether anybody has made one yet. */
   hasBuckets(): Promise<boolean>
@@ -64,19 +64,19 @@ export async function startServer({
     const backend = await openBackends(config)
 
     // 2. What answers requests.
-    const serving = isAlone
-      ? await startServing({ config, keys, backend, database, logger })
+    const requestServer = isAlone
+      ? await startRequestServer({ config, keys, backend, database, logger })
       : await startWorkers({ config, assignment: { keys, database: database.place }, logger })
 
     // 3. What it does by itself.
     const schedules = startSchedules({ config, backend, database, logger })
     tryBackend(backend, logger)
     return {
-      url: serving.url,
+      url: requestServer.url,
       keys,
       hasBuckets: () => hasBuckets(database),
       close: async () => {
-        await Promise.all([serving.close(), ...schedules.map((schedule) => schedule.stop())])
+        await Promise.all([requestServer.close(), ...schedules.map((schedule) => schedule.stop())])
         await backend.close()
         await database.close()
       },

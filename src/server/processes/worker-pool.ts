@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from '../../config/config.ts'
 import { LONGEST_TIMER_MS } from '../../lib/units.ts'
-import type { Serving } from '../request-server.ts'
+import type { RequestServer } from '../request-server.ts'
 import { ChangeRelay } from './change-relay.ts'
 import type { Assignment } from './messages.ts'
 import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
@@ -30,7 +30,7 @@ export const CLOSING_LIMIT_MS = 10_000
  *
  * @throws WorkerStartError when one of the first workers cannot serve
  */
-export async function startWorkers(options: WorkerPoolOptions): Promise<Serving> {
+export async function startWorkers(options: WorkerPoolOptions): Promise<RequestServer> {
   const pool = new WorkerPool(options)
   try {
     return { url: await pool.start(), close: () => pool.close() }
