@@ -13,7 +13,7 @@ import { bucketRoutes } from './rest/bucket.ts'
 import { eventRoutes } from './rest/events.ts'
 import { healthRoutes } from './rest/health.ts'
 import { homeRoutes } from './rest/home.ts'
-import { PublicHits } from './rest/hot-get.ts'
+import { HotGet } from './rest/hot-get.ts'
 import { listRoutes } from './rest/list.ts'
 import { objectRoutes } from './rest/object.ts'
 import { signRoutes } from './rest/sign.ts'
@@ -27,7 +27,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 export interface App {
   fetch: Hono<Env>['fetch']
   /** Comes before `fetch`, which is not needed if it returns true. */
-  publicHits: Pick<PublicHits, 'answer'>
+  hotGet: Pick<HotGet, 'answer'>
 }
 
 /** Middleware in order, the routes, and the renderer of errors. */
@@ -77,7 +77,7 @@ export function createApp(services: Services, logger: Logger): App {
     throw new StorageError('MethodNotAllowed', { headers: { Allow: allow } })
   })
   app.onError((error, c) => errorResponse(c, error, logger, services.supabaseCompat))
-  return { fetch: app.fetch, publicHits: new PublicHits({ files: services.files, requestLog, cors }) }
+  return { fetch: app.fetch, hotGet: new HotGet({ files: services.files, requestLog, cors }) }
 }
 
 /** Whether a route, and not only middleware, answers this. */

@@ -31,7 +31,7 @@ const MOST_LISTENERS = 20
 export interface HttpServerOptions {
   fetch: FetchCallback
   /** Has the first look at each request. */
-  publicHits: App['publicHits']
+  hotGet: App['hotGet']
   /** Takes those who ask for its WebSocket. */
   realtime: Pick<Realtime, 'upgrade'>
   supabaseCompat: boolean
@@ -42,7 +42,7 @@ export interface HttpServerOptions {
 
 /** A server that hands its requests to the app; it answers by itself what is no request at all. */
 export function createHttpServer(options: HttpServerOptions): Server {
-  const { fetch, publicHits, realtime, supabaseCompat, connections, logger } = options
+  const { fetch, hotGet, realtime, supabaseCompat, connections, logger } = options
   const { requestMs, idleMs, minUploadRate } = options.limits
   const pace = new BodyPace({ windowMs: idleMs, minRate: minUploadRate, requestMs })
   const lingering = new Lingering(LINGERING_LIMITS)
@@ -67,7 +67,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
     (incoming, outgoing) => answer(incoming, outgoing),
   )
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    if (connections.isQuiet(incoming.socket) && publicHits.answer(incoming, outgoing)) return
+    if (connections.isQuiet(incoming.socket) && hotGet.answer(incoming, outgoing)) return
     outgoing.setMaxListeners(MOST_LISTENERS)
     // Nobody would hear the answer of what comes behind the last one.
     if (!incoming.socket.writable || !connections.begin(incoming.socket, outgoing)) return

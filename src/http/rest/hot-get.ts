@@ -19,7 +19,7 @@ const PLAIN_HOST = /^[\w.-]+(?::(?:[1-5]\d{0,4}|6[0-4]\d{3}|[6-9]\d{0,3}))?$/
  * The first step of a GET of a public object: if its row and bytes are in memory, they are sent as the route would send
  * them, before routing, which costs more than all the rest of such an answer. Everything else goes on to the app.
  */
-export class PublicHits {
+export class HotGet {
   readonly #parts: { files: FileStorage; requestLog: RequestLog; cors: Cors }
   /** By the row that is in memory, so that they go with it. */
   readonly #prepared = new WeakMap<StoredObject, Prepared>()

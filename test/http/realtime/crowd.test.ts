@@ -60,7 +60,7 @@ async function limit(
   })
   const http = createHttpServer({
     fetch: () => new Response(),
-    publicHits: { answer: () => false },
+    hotGet: { answer: () => false },
     realtime,
     supabaseCompat,
     connections,
