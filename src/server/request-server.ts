@@ -105,7 +105,7 @@ function openConnections(wanted: number, logger: Logger): Connections {
 function buildApp(parts: AppParts) {
   const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections, listeners } =
     parts
-  const { publicObjects, byteCache, announce } = parts.hotObjects
+  const { rowCache, byteCache, announce } = parts.hotObjects
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -113,7 +113,7 @@ function buildApp(parts: AppParts) {
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
   const tellsOfHidden = config.supabaseCompat
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, announce, now } as const
-  const files = new FileStorage({ ...writing, verifyReads, publicObjects, byteCache, tellsOfHidden })
+  const files = new FileStorage({ ...writing, verifyReads, rowCache, byteCache, tellsOfHidden })
   const { uploads, bytes } = config.limits.unfinished
   const resumable = new ResumableUploads({
     ...writing,

@@ -4,7 +4,7 @@ import type { Database } from '../../database/connection/client.ts'
 import { stillPublic } from '../../database/queries/buckets.ts'
 import { changedNames } from '../../database/queries/events.ts'
 import type { Outbox } from '../../events/outbox.ts'
-import type { PublicObjects } from './row-cache.ts'
+import type { RowCache } from './row-cache.ts'
 
 /** From one look at what others have changed to the next, in milliseconds. Well below the second that is promised. */
 const ROUND_MS = 300
@@ -22,14 +22,14 @@ const TOO_MANY = 20_000
  * Drops from the cache of public objects what other servers, or plain SQL, have changed. It looks only while the cache
  * is in use; what is in there is not used until the next look has been made.
  */
-export class PublicChanges {
-  readonly #options: { database: Database; outbox: Outbox; objects: PublicObjects; logger: Logger }
+export class CacheInvalidation {
+  readonly #options: { database: Database; outbox: Outbox; rowCache: RowCache; logger: Logger }
   readonly #stopping = new AbortController()
   #position = Number.NEGATIVE_INFINITY
   #isFailing = false
   #running: Promise<void> | undefined
 
-  constructor(options: { database: Database; outbox: Outbox; objects: PublicObjects; logger: Logger }) {
+  constructor(options: { database: Database; outbox: Outbox; rowCache: RowCache; logger: Logger }) {
     this.#options = options
   }
 
@@ -43,15 +43,15 @@ export class PublicChanges {
   }
 
   async #run(): Promise<void> {
-    const { objects, logger } = this.#options
+    const { rowCache, logger } = this.#options
     const { signal } = this.#stopping
     while (!signal.aborted) {
-      await objects.asked(UNUSED_MS, signal).catch(() => {})
+      await rowCache.asked(UNUSED_MS, signal).catch(() => {})
       if (signal.aborted) return
       const startedAt = performance.now()
       try {
         await this.#catchUp()
-        objects.confirm(startedAt)
+        rowCache.confirm(startedAt)
         this.#isFailing = false
       } catch (error) {
         if (!signal.aborted && !this.#isFailing) {
@@ -65,26 +65,26 @@ export class PublicChanges {
 
   /** @throws DatabaseUnavailable */
   async #catchUp(): Promise<void> {
-    const { database, outbox, objects } = this.#options
-    const { buckets } = objects
+    const { database, outbox, rowCache } = this.#options
+    const { buckets } = rowCache
     const [newest, open] = await Promise.all([outbox.settled(), stillPublic(database, buckets)])
-    for (const bucket of buckets) if (!open.has(bucket)) objects.dropBucket(bucket)
+    for (const bucket of buckets) if (!open.has(bucket)) rowCache.dropBucket(bucket)
     // Positions that count anew are those of another database, put in this one's place.
     if (newest - this.#position > TOO_MANY || newest < this.#position) {
-      objects.clear()
+      rowCache.clear()
       this.#position = newest
     }
     while (this.#position < newest) {
       const changes = await changedNames(database, this.#position, PAGE)
       if (changes[0]?.position !== this.#position + 1) {
-        objects.clear() // what the retention has taken away nobody can name any more
+        rowCache.clear() // what the retention has taken away nobody can name any more
         this.#position = newest
         return
       }
       for (const { bucket, path, oldBucket, oldPath } of changes) {
-        if (path === null) objects.dropBucket(bucket)
-        else objects.drop(bucket, path)
-        if (oldBucket !== null && oldPath !== null) objects.drop(oldBucket, oldPath)
+        if (path === null) rowCache.dropBucket(bucket)
+        else rowCache.drop(bucket, path)
+        if (oldBucket !== null && oldPath !== null) rowCache.drop(oldBucket, oldPath)
       }
       this.#position = changes.at(-1)?.position ?? newest
     }

@@ -3,8 +3,8 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Outbox } from '../../events/outbox.ts'
 import type { Announce, Change } from '../object/changes.ts'
 import { ByteCache } from './byte-cache.ts'
-import { PublicChanges } from './cache-invalidation.ts'
-import { PublicObjects } from './row-cache.ts'
+import { CacheInvalidation } from './cache-invalidation.ts'
+import { RowCache } from './row-cache.ts'
 
 /** Of the memory, the part for rows; the rest is for bytes. */
 const ROWS_SHARE = 0.25
@@ -20,9 +20,9 @@ export interface Peers {
 /** The memory for what is read again and again, and all that keeps it from being out of date (decision 0020). */
 export class HotObjects {
   /** Undefined when there is no memory for it. */
-  readonly publicObjects: PublicObjects | undefined
+  readonly rowCache: RowCache | undefined
   readonly byteCache: ByteCache | undefined
-  readonly #changes: PublicChanges | undefined
+  readonly #invalidation: CacheInvalidation | undefined
   readonly #outbox: Outbox
   readonly #peers: Peers | undefined
 
@@ -35,31 +35,31 @@ export class HotObjects {
     this.#outbox = outbox
     this.#peers = peers
     if (bytes === 0) return
-    const objects = new PublicObjects(bytes * ROWS_SHARE)
-    this.publicObjects = objects
+    const rowCache = new RowCache(bytes * ROWS_SHARE)
+    this.rowCache = rowCache
     this.byteCache = new ByteCache(bytes * (1 - ROWS_SHARE))
-    this.#changes = new PublicChanges({ database, outbox, objects, logger })
+    this.#invalidation = new CacheInvalidation({ database, outbox, rowCache, logger })
     if (peers) peers.onChanges = (changes) => this.#drop(changes)
   }
 
   start(): void {
-    this.#changes?.start()
+    this.#invalidation?.start()
   }
 
   async close(): Promise<void> {
-    await this.#changes?.close()
+    await this.#invalidation?.close()
   }
 
   readonly announce: Announce = async (changes) => {
     this.#drop(changes)
     this.#outbox.wake()
-    if (this.publicObjects) await this.#peers?.announce(changes)
+    if (this.rowCache) await this.#peers?.announce(changes)
   }
 
   #drop(changes: Change[]): void {
     for (const { bucket, names } of changes) {
-      if (names === null) this.publicObjects?.dropBucket(bucket)
-      else for (const name of names) this.publicObjects?.drop(bucket, name)
+      if (names === null) this.rowCache?.dropBucket(bucket)
+      else for (const name of names) this.rowCache?.drop(bucket, name)
     }
   }
 }

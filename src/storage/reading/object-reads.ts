@@ -9,7 +9,7 @@ import { type StoredObject, storedObject } from '../object/stored-object.ts'
 import type { ByteCache } from './byte-cache.ts'
 import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
 import { reportCorrupted } from './quarantine.ts'
-import type { PublicObjects } from './row-cache.ts'
+import type { RowCache } from './row-cache.ts'
 
 export interface ObjectReadsOptions {
   database: Database
@@ -19,7 +19,7 @@ export interface ObjectReadsOptions {
   /** Whether whole reads are hashed again, and cut off when they differ. */
   verifyReads: boolean
   /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
-  publicObjects: PublicObjects | undefined
+  rowCache: RowCache | undefined
   byteCache: ByteCache | undefined
 }
 
@@ -64,16 +64,16 @@ export class ObjectReads {
 
   /** The same, for reading its bytes: what anybody may read is kept in memory. */
   async #findAndRemember(caller: Caller, target: ReadTarget): Promise<StoredObject> {
-    const { publicObjects } = this.#options
+    const { rowCache } = this.#options
     const find = () => this.find(caller, target)
-    const found = await (publicObjects ? publicObjects.remember(target.bucket, target.name, find) : find())
+    const found = await (rowCache ? rowCache.remember(target.bucket, target.name, find) : find())
     return found.object
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
   inMemory(bucket: string, name: string): { object: StoredObject; bytes: Uint8Array } | undefined {
-    const { publicObjects, byteCache } = this.#options
-    const object = publicObjects?.get(bucket, name)
+    const { rowCache, byteCache } = this.#options
+    const object = rowCache?.get(bucket, name)
     const bytes = object && !object.isCorrupted && byteCache?.get(object)
     return object && bytes ? { object, bytes } : undefined
   }
@@ -90,14 +90,14 @@ export class ObjectReads {
     plan: (object: StoredObject) => ReadPlan,
   ): Promise<Download> {
     const { access, bucket, name } = target
-    const { publicObjects } = this.#options
-    const remembered = OPEN_IF_PUBLIC.has(access) ? publicObjects?.get(bucket, name) : undefined
+    const { rowCache } = this.#options
+    const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
     if (remembered) {
       try {
         return await this.#open(remembered, plan)
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
-        publicObjects?.drop(bucket, name) // replaced by another server, less than a second ago
+        rowCache?.drop(bucket, name) // replaced by another server, less than a second ago
       }
     }
     return this.whileReplaced(

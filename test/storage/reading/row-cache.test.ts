@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type StoredObject, storedObject } from '../../../src/storage/object/stored-object.ts'
-import { PublicObjects } from '../../../src/storage/reading/row-cache.ts'
+import { RowCache } from '../../../src/storage/reading/row-cache.ts'
 
-let objects: PublicObjects
+let cache: RowCache
 beforeEach(() => {
-  objects = new PublicObjects(1_000_000)
-  objects.confirm(performance.now())
+  cache = new RowCache(1_000_000)
+  cache.confirm(performance.now())
 })
 
 function found(bucket: string, name: string, isPublic = true) {
@@ -32,63 +32,63 @@ function reading(bucket: string, name: string) {
   const row = new Promise<ReturnType<typeof found>>((resolve) => {
     arrive = () => resolve(found(bucket, name))
   })
-  const done = objects.remember(bucket, name, () => row)
+  const done = cache.remember(bucket, name, () => row)
   return { arrive, done }
 }
 
 describe('a row', () => {
   it('is kept once it was read, if its bucket is public', async () => {
-    await objects.remember('open', 'a', async () => found('open', 'a'))
-    expect(objects.get('open', 'a')?.name).toBe('a')
-    await objects.remember('closed', 'a', async () => found('closed', 'a', false))
-    expect(objects.get('closed', 'a')).toBeUndefined()
+    await cache.remember('open', 'a', async () => found('open', 'a'))
+    expect(cache.get('open', 'a')?.name).toBe('a')
+    await cache.remember('closed', 'a', async () => found('closed', 'a', false))
+    expect(cache.get('closed', 'a')).toBeUndefined()
   })
 
   const CHANGES: [string, () => void, boolean][] = [
-    ['its own change', () => objects.drop('open', 'a'), false],
-    ['a change of its bucket', () => objects.dropBucket('open'), false],
-    ['a change of everything', () => objects.clear(), false],
-    ["another's change", () => objects.drop('open', 'ab'), true],
-    ["another bucket's change", () => objects.dropBucket('ope'), true],
+    ['its own change', () => cache.drop('open', 'a'), false],
+    ['a change of its bucket', () => cache.dropBucket('open'), false],
+    ['a change of everything', () => cache.clear(), false],
+    ["another's change", () => cache.drop('open', 'ab'), true],
+    ["another bucket's change", () => cache.dropBucket('ope'), true],
   ]
   it.each(CHANGES)('by %s: dropped, and not kept if it was being read then', async (_name, change, stays) => {
-    await objects.remember('open', 'a', async () => found('open', 'a'))
+    await cache.remember('open', 'a', async () => found('open', 'a'))
     const early = reading('open', 'a')
     const alike = reading('open', 'a')
     change()
-    expect(objects.get('open', 'a') !== undefined).toBe(stays)
+    expect(cache.get('open', 'a') !== undefined).toBe(stays)
     early.arrive()
     await early.done
-    expect(objects.get('open', 'a') !== undefined).toBe(stays)
-    await objects.remember('open', 'a', async () => found('open', 'a'))
-    expect(objects.get('open', 'a')).toBeDefined()
+    expect(cache.get('open', 'a') !== undefined).toBe(stays)
+    await cache.remember('open', 'a', async () => found('open', 'a'))
+    expect(cache.get('open', 'a')).toBeDefined()
     change()
     alike.arrive()
     await alike.done
-    expect(objects.get('open', 'a') !== undefined).toBe(stays)
+    expect(cache.get('open', 'a') !== undefined).toBe(stays)
   })
 
   it('is not told from memory unless what others changed was looked for within the last second', async () => {
-    await objects.remember('open', 'a', async () => found('open', 'a'))
-    objects.confirm(performance.now() - 1000)
-    expect(objects.get('open', 'a')).toBeUndefined()
-    objects.confirm(performance.now())
-    expect(objects.get('open', 'a')).toBeDefined()
+    await cache.remember('open', 'a', async () => found('open', 'a'))
+    cache.confirm(performance.now() - 1000)
+    expect(cache.get('open', 'a')).toBeUndefined()
+    cache.confirm(performance.now())
+    expect(cache.get('open', 'a')).toBeDefined()
   })
 })
 
 it('names the buckets of which there are rows, or may be in a moment', async () => {
-  await objects.remember('one', 'a', async () => found('one', 'a'))
+  await cache.remember('one', 'a', async () => found('one', 'a'))
   const { arrive, done } = reading('two', 'b/c')
-  expect(objects.buckets.sort()).toEqual(['one', 'two'])
+  expect(cache.buckets.sort()).toEqual(['one', 'two'])
   arrive()
   await done
-  objects.dropBucket('one')
-  expect(objects.buckets).toEqual(['two'])
+  cache.dropBucket('one')
+  expect(cache.buckets).toEqual(['two'])
 })
 
 it('tells who waits that somebody asks', async () => {
-  const fresh = new PublicObjects(1_000_000)
+  const fresh = new RowCache(1_000_000)
   const order: string[] = []
   const waiting = fresh.asked(60_000, new AbortController().signal).then(() => order.push('told'))
   await Promise.resolve()
@@ -102,7 +102,7 @@ it('tells who waits that somebody asks', async () => {
 })
 
 it('takes no more memory than it may', async () => {
-  const small = new PublicObjects(20_000)
+  const small = new RowCache(20_000)
   small.confirm(performance.now())
   for (let index = 0; index < 100; index++) {
     await small.remember('open', `${index}`, async () => found('open', `${index}`))
