@@ -7,7 +7,7 @@ const ON_S3 = 'test/**/*.s3.test.ts'
 const BY_AN_OWNER = [
   'test/database/bucket-policies.test.ts',
   'test/database/queries/events.test.ts',
-  'test/database/connection/hot-reads.test.ts',
+  'test/database/connection/pipelined-reads.test.ts',
   'test/database/queries/listing.test.ts',
   'test/database/plain-sql-rows.test.ts',
   'test/database/policies.test.ts',

@@ -3,8 +3,8 @@ import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
 import { StorageError } from '../../model/errors.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
-import { HotReads } from './hot-reads.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
+import { PipelinedReads } from './pipelined-reads.ts'
 import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
 import { fromPostgres } from './postgres-error.ts'
 import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
@@ -17,7 +17,7 @@ export interface Database {
   place: DatabasePlace
   sql: postgres.Sql
   /** For questions that find one row by its key. */
-  hot: HotReads
+  reads: PipelinedReads
   /** For lists and statistics, which may have much to read. */
   questions: Questions
   drizzle: PostgresJsDatabase
@@ -51,8 +51,8 @@ export interface TurnWaiting {
   signal?: AbortSignal | undefined
 }
 
-/** Connections that hot reads have for themselves, at most; they begin with half of what a pool has beyond four. */
-const FOR_HOT_READS = 4
+/** Connections that pipelined reads have for themselves, at most; they begin with half of what a pool has beyond four. */
+const FOR_READS = 4
 
 /** How often a session that waits asks for its turn. In milliseconds. */
 const TURN_RETRY_MS = 50
@@ -83,11 +83,11 @@ export function openDatabase(
     const sql = connectTo(place.transactions, given)
     return isPooler ? selfContained(sql, given) : sql
   }
-  // What hot reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
-  const forHotReads = isPooler ? 0 : Math.min(FOR_HOT_READS, Math.max(0, Math.floor((connections - 4) / 2)))
-  const sql = connect({ max: connections - forHotReads })
-  const hot = new HotReads(
-    Array.from({ length: forHotReads }, () => connect({ max: 1 })),
+  // What pipelined reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
+  const forReads = isPooler ? 0 : Math.min(FOR_READS, Math.max(0, Math.floor((connections - 4) / 2)))
+  const sql = connect({ max: connections - forReads })
+  const reads = new PipelinedReads(
+    Array.from({ length: forReads }, () => connect({ max: 1 })),
     sql,
   )
   const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () =>
@@ -115,7 +115,7 @@ export function openDatabase(
   return {
     place,
     sql,
-    hot,
+    reads,
     questions,
     drizzle: drizzle(sql),
     openSession: open,
@@ -134,7 +134,11 @@ export function openDatabase(
       }
     },
     close: async () => {
-      await Promise.all([sql.end({ timeout: 5 }), hot.close({ timeout: 5 }), questions.close({ timeout: 5 })])
+      await Promise.all([
+        sql.end({ timeout: 5 }),
+        reads.close({ timeout: 5 }),
+        questions.close({ timeout: 5 }),
+      ])
     },
   }
 }

@@ -26,7 +26,7 @@ export interface BucketSettings {
  */
 export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
   const [row] = await inOurErrors(
-    database.hot.ask((sql) => sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`),
+    database.reads.query((sql) => sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`),
   )
   if (!row) return null
   return {

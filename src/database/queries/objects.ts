@@ -72,7 +72,7 @@ export async function findObject(
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = actAsArguments(caller)
   const [row] = await inOurErrors(
-    database.hot.ask(
+    database.reads.query(
       (sql) => sql<FoundRow[]>`
         select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
           ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`,

@@ -15,7 +15,7 @@ afterEach(async () => {
 
 /** Which of PostgreSQL's processes has answered. */
 function ask(seconds = 0): Promise<number> {
-  return database.hot.ask(async (sql) => {
+  return database.reads.query(async (sql) => {
     const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(${seconds})`
     return row?.pid ?? 0
   })
@@ -39,8 +39,8 @@ it('nobody waits behind a question that does not end', async () => {
   const blocker = await made.database.openSession()
   await blocker.sql`select pg_advisory_lock(7)`
   let isOver = false
-  const stuck = database.hot
-    .ask((sql) => sql`select pg_advisory_lock(7), pg_advisory_unlock(7)`)
+  const stuck = database.reads
+    .query((sql) => sql`select pg_advisory_lock(7), pg_advisory_unlock(7)`)
     .then(() => {
       isOver = true
     })

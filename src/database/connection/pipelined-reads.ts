@@ -30,7 +30,7 @@ interface Connection {
  * every question, on the cores that this one runs on, too. When answers take long, as policies of users may, or the connections have
  * their fill, questions are spread over all of them and the pool.
  */
-export class HotReads {
+export class PipelinedReads {
   readonly #connections: Connection[]
   readonly #pool: postgres.Sql
   /** How long one answer takes, in milliseconds, of late. */
@@ -42,7 +42,7 @@ export class HotReads {
     this.#pool = pool
   }
 
-  async ask<T>(question: (sql: postgres.Sql) => PromiseLike<T>): Promise<T> {
+  async query<T>(question: (sql: postgres.Sql) => PromiseLike<T>): Promise<T> {
     const startedAt = performance.now()
     const most = this.#typicalMs > SLOW_MS ? 1 : DEPTH
     const connection = this.#connections.find(
