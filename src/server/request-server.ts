@@ -105,14 +105,14 @@ function openConnections(wanted: number, logger: Logger): Connections {
 function buildApp(parts: AppParts) {
   const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections, listeners } =
     parts
-  const { rowCache, byteCache, announce } = parts.hotObjects
+  const { rowCache, byteCache, invalidate } = parts.hotObjects
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
   const tellsOfHidden = config.supabaseCompat
-  const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, announce, now } as const
+  const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, invalidate, now } as const
   const files = new FileStorage({ ...writing, verifyReads, rowCache, byteCache, tellsOfHidden })
   const { uploads, bytes } = config.limits.unfinished
   const resumable = new ResumableUploads({

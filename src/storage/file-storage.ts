@@ -19,7 +19,7 @@ import { StorageError } from '../model/errors.ts'
 import type { Location } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
-import { type Announce, announced } from './object/changes.ts'
+import { type Invalidate, withInvalidation } from './object/changes.ts'
 import { guessContentType } from './object/content-type.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
 import { lastModified, type StoredObject, validatorsOf } from './object/stored-object.ts'
@@ -39,7 +39,7 @@ export interface FileStorageOptions extends ObjectReadsOptions {
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
   heartbeats: Heartbeats
-  announce: Announce
+  invalidate: Invalidate
   now: () => Date
 }
 
@@ -253,7 +253,7 @@ export class FileStorage {
           return keptId(await findObjectId(tx, bucket, name))
         }),
       )
-    const removals = await announced(this.#options, [{ bucket, names: [name] }], commit)
+    const removals = await withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
     await removeBytes(this.#options, removals)
   }
 
@@ -268,7 +268,7 @@ export class FileStorage {
           const rows = await deleteObjects(tx, bucket, batch)
           return { rows, removals: await ownRemovals(tx) }
         })
-      const { rows, removals } = await announced(this.#options, [{ bucket, names: batch }], commit)
+      const { rows, removals } = await withInvalidation(this.#options, [{ bucket, names: batch }], commit)
       await removeBytes(this.#options, removals)
       deleted.push(...rows)
     }

@@ -13,14 +13,14 @@ export interface Assignment {
 }
 
 /**
- * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `announced` answers
+ * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `invalidated` answers
  * a worker's own `changed`.
  */
 export type ToWorker =
   | { type: 'serve'; assignment: Assignment }
   | { type: 'stop' }
   | { type: 'drop'; id: number; changes: Change[] }
-  | { type: 'announced'; id: number }
+  | { type: 'invalidated'; id: number }
 
 /**
  * First `ready`, since Node drops what comes before somebody listens. A worker that cannot serve says in a line why, for

@@ -17,7 +17,7 @@ export class Siblings implements Peers {
   }
 
   /** Resolves once no sibling answers with what was before. What comes at the same time goes together. */
-  announce(changes: Change[]): Promise<void> {
+  invalidate(changes: Change[]): Promise<void> {
     if (!process.connected) return Promise.resolve() // all of them are ending
     this.#gathered ??= { changes: [], sent: this.#sendSoon() }
     this.#gathered.changes.push(...changes)
@@ -28,7 +28,7 @@ export class Siblings implements Peers {
     if (message.type === 'drop') {
       this.onChanges(message.changes)
       this.#say({ type: 'dropped', id: message.id })
-    } else if (message.type === 'announced') {
+    } else if (message.type === 'invalidated') {
       this.#waiting.get(message.id)?.()
       this.#waiting.delete(message.id)
     }

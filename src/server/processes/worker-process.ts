@@ -61,7 +61,7 @@ export class WorkerProcess implements Rememberer {
 
   async #passOn({ id, changes }: { id: number; changes: Change[] }): Promise<void> {
     await this.#relay.relay(this, changes)
-    this.#tell({ type: 'announced', id })
+    this.#tell({ type: 'invalidated', id })
   }
 
   /** Asks it to finish its running requests, and to end. */

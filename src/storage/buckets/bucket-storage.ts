@@ -22,7 +22,7 @@ import { UnderWay } from '../../lib/single-flight.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
-import { type Announce, announced } from '../object/changes.ts'
+import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import type { NameRules } from '../object/object-name.ts'
 import { removeBytes } from '../writing/byte-removal.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket-rules.ts'
@@ -36,7 +36,7 @@ export interface BucketStorageOptions {
   nameRules: NameRules
   /** Whether who may not see a bucket hears that it is not empty (wire §2.3). */
   tellsOfHidden: boolean
-  announce: Announce
+  invalidate: Invalidate
 }
 
 /** A bucket's settings as a client sends them; undefined leaves a setting as it is, null clears it. */
@@ -100,7 +100,7 @@ export class BucketStorage {
         demand(condition, null)
       })
     try {
-      await announced(this.#options, [{ bucket: id, names: null }], commit)
+      await withInvalidation(this.#options, [{ bucket: id, names: null }], commit)
     } catch (error) {
       if (!hasCode(error, 'ResourceAlreadyExists')) throw error
       if (condition) {
@@ -171,7 +171,7 @@ export class BucketStorage {
           return demand(condition, before ? bucketValidators(before) : null)
         throw new StorageError((await findBucket(tx, id)) ? 'KeptByRule' : 'NoSuchBucket')
       })
-    await announced(this.#options, [{ bucket: id, names: null }], commit)
+    await withInvalidation(this.#options, [{ bucket: id, names: null }], commit)
   }
 
   /**
@@ -197,7 +197,11 @@ export class BucketStorage {
           const done = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
           return { ...done, removals: await ownRemovals(tx) }
         })
-      const { chosen, kept, removals } = await announced(this.#options, [{ bucket: id, names: null }], commit)
+      const { chosen, kept, removals } = await withInvalidation(
+        this.#options,
+        [{ bucket: id, names: null }],
+        commit,
+      )
       await removeBytes(this.#options, removals)
       const told = Math.floor(deleted / TOLD_OBJECTS)
       deleted += chosen - kept
@@ -236,7 +240,7 @@ export class BucketStorage {
         throw new StorageError(isSeen ? 'KeptByRule' : 'NoSuchBucket')
       })
     try {
-      await announced(this.#options, [{ bucket: id, names: null }], commit)
+      await withInvalidation(this.#options, [{ bucket: id, names: null }], commit)
     } catch (error) {
       // What keeps it is the server's to find: the caller may delete the bucket, and see none of its objects.
       const isFull =

@@ -7,20 +7,20 @@ export interface Change {
 }
 
 /** Tells subscribers, and whatever keeps rows in memory. Once it resolves, no answer here is from before the change. */
-export type Announce = (changes: Change[]) => Promise<void>
+export type Invalidate = (changes: Change[]) => Promise<void>
 
-/** Does what commits changes, and announces them before anybody hears that it is done; or that nobody knows. */
-export async function announced<T>(
-  { announce }: { announce: Announce },
+/** Does what commits changes, and tells of them before anybody hears that it is done; or that nobody knows. */
+export async function withInvalidation<T>(
+  { invalidate }: { invalidate: Invalidate },
   changes: Change[],
   commit: () => Promise<T>,
 ): Promise<T> {
   try {
     const result = await commit()
-    await announce(changes)
+    await invalidate(changes)
     return result
   } catch (error) {
-    if (!isCertainlyRolledBack(error)) await announce(changes)
+    if (!isCertainlyRolledBack(error)) await invalidate(changes)
     throw error
   }
 }

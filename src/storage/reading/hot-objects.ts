@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
 import type { Outbox } from '../../events/outbox.ts'
-import type { Announce, Change } from '../object/changes.ts'
+import type { Change, Invalidate } from '../object/changes.ts'
 import { ByteCache } from './byte-cache.ts'
 import { CacheInvalidation } from './cache-invalidation.ts'
 import { RowCache } from './row-cache.ts'
@@ -12,7 +12,7 @@ const ROWS_SHARE = 0.25
 /** Other processes that may have in memory what this one changes. */
 export interface Peers {
   /** Resolves once none of them answers with what was before. */
-  announce(changes: Change[]): Promise<void>
+  invalidate(changes: Change[]): Promise<void>
   /** Drops from this process's memory what another has changed. */
   onChanges: (changes: Change[]) => void
 }
@@ -50,10 +50,10 @@ export class HotObjects {
     await this.#invalidation?.close()
   }
 
-  readonly announce: Announce = async (changes) => {
+  readonly invalidate: Invalidate = async (changes) => {
     this.#drop(changes)
     this.#outbox.wake()
-    if (this.rowCache) await this.#peers?.announce(changes)
+    if (this.rowCache) await this.#peers?.invalidate(changes)
   }
 
   #drop(changes: Change[]): void {

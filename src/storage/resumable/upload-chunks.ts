@@ -14,7 +14,7 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
-import type { Announce } from '../object/changes.ts'
+import type { Invalidate } from '../object/changes.ts'
 import { publish } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { uploadedObject } from '../writing/new-object.ts'
@@ -30,7 +30,7 @@ export interface UploadPiecesOptions {
   /** How long an upload stays after its last piece, in milliseconds. */
   lifetimeMs: number
   heartbeats: Heartbeats
-  announce: Announce
+  invalidate: Invalidate
   now: () => Date
 }
 

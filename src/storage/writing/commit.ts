@@ -19,7 +19,7 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
-import { type Announce, announced } from '../object/changes.ts'
+import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { type StoredObject, storedObject } from '../object/stored-object.ts'
 import { removeBytes } from './byte-removal.ts'
 import { judged, savedOver, undisturbed } from './conditional-write.ts'
@@ -34,7 +34,7 @@ interface Parts {
   database: Database
   backend: Backend
   logger: Logger
-  announce: Announce
+  invalidate: Invalidate
 }
 
 /** How an object is published. */
@@ -75,7 +75,7 @@ export async function publish(
       return done
     })
   const commit = condition ? () => undisturbed(transaction) : transaction
-  const [saved, removals] = await announced(parts, [change], commit)
+  const [saved, removals] = await withInvalidation(parts, [change], commit)
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
 }

@@ -5,7 +5,7 @@ import { findObjectId, renameObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
-import { type Announce, announced } from '../object/changes.ts'
+import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
 import { asMissingBucket } from './commit.ts'
 import { unlessKept } from './denied-or-gone.ts'
@@ -28,7 +28,7 @@ interface Place {
  * @throws NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, PreconditionFailed
  */
 export async function rename(
-  parts: { database: Database; announce: Announce },
+  parts: { database: Database; invalidate: Invalidate },
   caller: Caller,
   source: Place,
   target: Place,
@@ -50,7 +50,7 @@ export async function rename(
     )
   const changes = [source, target].map(({ bucketId, name }) => ({ bucket: bucketId, names: [name] }))
   try {
-    await announced(parts, changes, commit)
+    await withInvalidation(parts, changes, commit)
   } catch (error) {
     if (hasCode(error, 'ResourceAlreadyExists') && conditions.target) {
       const taken = await asCaller(database, caller, (tx) => findCurrent(tx, target))
