@@ -8,7 +8,7 @@ import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
 import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
-import { Siblings } from '../server/processes/siblings.ts'
+import { PeerProcesses } from '../server/processes/peers.ts'
 import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
 import { startRequestServer } from '../server/request-server.ts'
 import { explain } from './explain.ts'
@@ -42,7 +42,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return
   const { keys } = assignment
-  const { siblings } = told
+  const { peers } = told
   let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
   const poolerCame = new Promise<MigrationError>((resolve) => {
     onPooler = (error) => resolve(explainPooler(error, config.databaseDirectUrl))
@@ -64,7 +64,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
       backend,
       database,
       logger,
-      peers: siblings,
+      peers,
     })
     onListening(requestServer.url)
     const lost = await Promise.race([told.stop, poolerCame])
@@ -86,7 +86,7 @@ interface Told {
   assignment: Promise<Assignment>
   /** Also when there is no primary any more. */
   stop: Promise<void>
-  siblings: Siblings
+  peers: PeerProcesses
 }
 
 function listenToPrimary(): Told {
@@ -96,19 +96,19 @@ function listenToPrimary(): Told {
   const assignment = new Promise<Assignment>((resolve) => {
     assign = resolve
   })
-  const siblings = new Siblings((message) => void say(message))
+  const peers = new PeerProcesses((message) => void say(message))
   const stop = new Promise<void>((resolve) => {
     process.once('disconnect', () => {
-      siblings.giveUp()
+      peers.giveUp()
       resolve()
     })
     process.on('message', (message: ToWorker) => {
       if (message.type === 'serve') assign(message.assignment)
       else if (message.type === 'stop') resolve()
-      else siblings.hear(message)
+      else peers.hear(message)
     })
   })
-  return { assignment, stop, siblings }
+  return { assignment, stop, peers }
 }
 
 /** Resolves once it is on its way, or there is nobody to hear it. */

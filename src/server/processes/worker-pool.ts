@@ -4,7 +4,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../../config/config.ts'
 import { LONGEST_TIMER_MS } from '../../lib/units.ts'
 import type { RequestServer } from '../request-server.ts'
-import { ChangeRelay } from './change-relay.ts'
+import { InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment } from './messages.ts'
 import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
 import { WorkerStartError } from './worker-start-error.ts'
@@ -44,7 +44,7 @@ class WorkerPool {
   readonly #options: WorkerPoolOptions
   readonly #closing = new AbortController()
   readonly #running = new Set<WorkerProcess>()
-  readonly #relay = new ChangeRelay(this.#running)
+  readonly #bus = new InvalidationBus(this.#running)
   #places: Promise<void>[] = []
   #hasStarted = false
 
@@ -84,7 +84,7 @@ class WorkerPool {
     let waitMs = 0
     while (!signal.aborted) {
       const startedAt = performance.now()
-      const worker = new WorkerProcess(assignment, this.#relay)
+      const worker = new WorkerProcess(assignment, this.#bus)
       this.#running.add(worker)
       const url = await worker.url
       if (url !== undefined) {
@@ -93,7 +93,7 @@ class WorkerPool {
       }
       const end = await worker.ended
       this.#running.delete(worker)
-      this.#relay.forget(worker)
+      this.#bus.forget(worker)
       if (signal.aborted) return
       if (!this.#hasStarted && !wasInterrupted(end)) return fails(new WorkerStartError(whyNotStarted(end)))
       if (performance.now() - startedAt > STEADY_MS) waitMs = 0

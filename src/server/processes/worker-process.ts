@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
 import type { Change } from '../../storage/object/changes.ts'
-import type { ChangeRelay, Rememberer } from './change-relay.ts'
+import type { BusMember, InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
 
 /** How a worker has ended. */
@@ -16,9 +16,9 @@ export interface WorkerEnd {
 const LAST_WORDS_LIMIT_MS = 1000
 
 /** One process that answers requests, from its start to its end, as the primary sees it. */
-export class WorkerProcess implements Rememberer {
+export class WorkerProcess implements BusMember {
   readonly #worker: Worker
-  readonly #relay: ChangeRelay
+  readonly #bus: InvalidationBus
   #reason: string | undefined
   #isReady = false
   #isToStop = false
@@ -26,16 +26,16 @@ export class WorkerProcess implements Rememberer {
   readonly url: Promise<string | undefined>
   readonly ended: Promise<WorkerEnd>
 
-  /** @param relay tells the other workers what this one changes */
-  constructor(assignment: Assignment, relay: ChangeRelay) {
-    this.#relay = relay
+  /** @param bus tells the other workers what this one changes */
+  constructor(assignment: Assignment, bus: InvalidationBus) {
+    this.#bus = bus
     this.#worker = cluster.fork()
     const listening = new Promise<string>((resolve) => {
       this.#worker.on('message', (message: FromWorker) => {
         if (message.type === 'listening') resolve(message.url)
         else if (message.type === 'failed') this.#reason = message.reason
         else if (message.type === 'changed') void this.#passOn(message)
-        else if (message.type === 'dropped') this.#relay.dropped(this, message.id)
+        else if (message.type === 'dropped') this.#bus.dropped(this, message.id)
         else this.#begin(assignment)
       })
     })
@@ -60,7 +60,7 @@ export class WorkerProcess implements Rememberer {
   }
 
   async #passOn({ id, changes }: { id: number; changes: Change[] }): Promise<void> {
-    await this.#relay.relay(this, changes)
+    await this.#bus.publish(this, changes)
     this.#tell({ type: 'invalidated', id })
   }
 

@@ -3,7 +3,7 @@ import type { Peers } from '../../storage/reading/hot-objects.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 
 /** The other workers, as one of them knows them: who may have in memory what this one changes. */
-export class Siblings implements Peers {
+export class PeerProcesses implements Peers {
   readonly #say: (message: FromWorker) => void
   readonly #waiting = new Map<number, () => void>()
   #gathered: { changes: Change[]; sent: Promise<void> } | undefined
@@ -16,7 +16,7 @@ export class Siblings implements Peers {
     this.#say = say
   }
 
-  /** Resolves once no sibling answers with what was before. What comes at the same time goes together. */
+  /** Resolves once no peer answers with what was before. What comes at the same time goes together. */
   invalidate(changes: Change[]): Promise<void> {
     if (!process.connected) return Promise.resolve() // all of them are ending
     this.#gathered ??= { changes: [], sent: this.#sendSoon() }

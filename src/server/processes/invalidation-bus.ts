@@ -4,31 +4,31 @@ import type { Change } from '../../storage/object/changes.ts'
 const LIMIT_MS = 1000
 
 /** A worker, as far as its memory goes. */
-export interface Rememberer {
+export interface BusMember {
   readonly mayRemember: boolean
   /** Lets it drop what another has changed; it answers `dropped`. */
   drop(id: number, changes: Change[]): void
 }
 
 /** A change that some workers have not dropped from their memory yet. */
-interface Relayed {
-  left: Set<Rememberer>
+interface Published {
+  left: Set<BusMember>
   onDropped(): void
 }
 
 /** Lets all workers drop from their memory what one of them has changed, before that one answers its client. */
-export class ChangeRelay {
-  readonly #workers: ReadonlySet<Rememberer>
-  readonly #underWay = new Map<number, Relayed>()
+export class InvalidationBus {
+  readonly #workers: ReadonlySet<BusMember>
+  readonly #underWay = new Map<number, Published>()
   #count = 0
 
   /** @param workers those that run, which come and go */
-  constructor(workers: ReadonlySet<Rememberer>) {
+  constructor(workers: ReadonlySet<BusMember>) {
     this.#workers = workers
   }
 
   /** Resolves once no other worker answers with what was before. */
-  async relay(from: Rememberer, changes: Change[]): Promise<void> {
+  async publish(from: BusMember, changes: Change[]): Promise<void> {
     const left = new Set([...this.#workers].filter((worker) => worker !== from && worker.mayRemember))
     if (left.size === 0) return
     const id = ++this.#count
@@ -45,13 +45,13 @@ export class ChangeRelay {
   }
 
   /** A worker has done so. */
-  dropped(worker: Rememberer, id: number): void {
-    const relayed = this.#underWay.get(id)
-    if (relayed?.left.delete(worker) && relayed.left.size === 0) relayed.onDropped()
+  dropped(worker: BusMember, id: number): void {
+    const published = this.#underWay.get(id)
+    if (published?.left.delete(worker) && published.left.size === 0) published.onDropped()
   }
 
   /** A worker has ended, and its memory with it. */
-  forget(worker: Rememberer): void {
+  forget(worker: BusMember): void {
     for (const id of this.#underWay.keys()) this.dropped(worker, id)
   }
 }
