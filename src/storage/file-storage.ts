@@ -25,7 +25,7 @@ import { isStorableText, type ObjectName, parseObjectName } from './object/objec
 import { lastModified, type StoredObject, validatorsOf } from './object/stored-object.ts'
 import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
 import { removeBytes } from './writing/byte-removal.ts'
-import { asUploadError, giveUp, inUploadWords, publish, type Stored } from './writing/commit.ts'
+import { asUploadError, commitUpload, giveUp, inUploadWords, type Stored } from './writing/commit.ts'
 import { asConditionSays, foretold } from './writing/conditional-write.ts'
 import { unlessKept } from './writing/denied-or-gone.ts'
 import type { Heartbeats } from './writing/heartbeats.ts'
@@ -126,7 +126,7 @@ export class FileStorage {
     const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
     const object = uploadedObject(caller, complete, at, written, this.#options.now())
     try {
-      return await publish(this.#options, caller, object, {
+      return await commitUpload(this.#options, caller, object, {
         ...request,
         storeBytes: () => this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
       })
@@ -177,7 +177,7 @@ export class FileStorage {
       // 5. Row and event appear together, or neither; the version leaves the list.
       // 6. The replaced version's bytes go once that is committed.
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
-      return publish(this.#options, caller, object, request)
+      return commitUpload(this.#options, caller, object, request)
     })
   }
 
@@ -344,7 +344,7 @@ export class FileStorage {
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
-      return publish(this.#options, caller, object, { upsert, condition })
+      return commitUpload(this.#options, caller, object, { upsert, condition })
     })
   }
 

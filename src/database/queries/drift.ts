@@ -29,7 +29,7 @@ export function staleUploads(database: Database, graceMs: number, scope: Scope, 
 }
 
 /**
- * Gives these uploads up, unless they have been heard of meanwhile or are being published at this moment: their
+ * Gives these uploads up, unless they have been heard of meanwhile or are being committed at this moment: their
  * versions go from the one list to the other, in one transaction. Returns those versions.
  */
 export async function giveUpUploads(

@@ -12,7 +12,7 @@ export async function giveUpStaleUploads(pass: CleanupPass): Promise<void> {
   for (let done = 0; pass.left > 0; ) {
     const stale = await staleUploads(database, graceMs, scope, Math.min(pass.left, PAGE))
     const versions = stale.map((upload) => upload.version)
-    // Moved to the list of removals before any byte goes: from then on nobody can publish them.
+    // Moved to the list of removals before any byte goes: from then on nobody can commit them.
     const givenUp = dryRun ? new Set(versions) : await giveUpUploads(database, graceMs, versions)
     const ours = stale.filter((upload) => givenUp.has(upload.version))
     for (const { version, bucketId, name } of ours) {

@@ -15,7 +15,7 @@ import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { Invalidate } from '../object/changes.ts'
-import { publish } from '../writing/commit.ts'
+import { commitUpload } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { uploadedObject } from '../writing/new-object.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
@@ -247,7 +247,7 @@ export class UploadPieces {
       userMetadata: content.userMetadata,
     }
     const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
-    await publish(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
+    await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
     this.#hashes.forget(at.version)
   }
 

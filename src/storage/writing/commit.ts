@@ -37,8 +37,8 @@ interface Parts {
   invalidate: Invalidate
 }
 
-/** How an object is published. */
-interface Publication {
+/** How an upload is committed. */
+interface CommitOptions {
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The only bucket that it may appear in; undefined means whichever has the name, and its policies have agreed. */
@@ -55,11 +55,11 @@ interface Publication {
  *
  * @throws PreconditionFailed
  */
-export async function publish(
+export async function commitUpload(
   parts: Parts,
   caller: Caller,
   object: NewObject,
-  { upsert, bucketUid, condition, storeBytes }: Publication,
+  { upsert, bucketUid, condition, storeBytes }: CommitOptions,
 ): Promise<Stored> {
   const change = { bucket: object.bucketId, names: [object.name] }
   const transaction = () =>

@@ -42,7 +42,7 @@ export class Heartbeats {
     try {
       await beatUploads(database, [...this.#versions])
     } catch (error) {
-      // The next beat tells the same. If none gets through for the grace period, publishing says so.
+      // The next beat tells the same. If none gets through for the grace period, the commit says so.
       logger.warn({ err: error, uploads: this.#versions.size }, 'a heartbeat of the running uploads failed')
     }
   }
