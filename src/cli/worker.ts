@@ -99,7 +99,7 @@ function listenToPrimary(): Told {
   const peers = new PeerProcesses((message) => void say(message))
   const stop = new Promise<void>((resolve) => {
     process.once('disconnect', () => {
-      peers.giveUp()
+      peers.disconnected()
       resolve()
     })
     process.on('message', (message: ToWorker) => {

@@ -7,7 +7,7 @@ import { trimEvents } from '../database/queries/events.ts'
 import { trimResumableUploads } from '../database/queries/resumable-uploads.ts'
 import { StorageError } from '../model/errors.ts'
 import { removeEmptyFolders } from './cleanup/empty-folders.ts'
-import { finishRemovals, giveUpStaleUploads } from './cleanup/listed-versions.ts'
+import { expireStaleUploads, finishRemovals } from './cleanup/listed-versions.ts'
 import { repairMissingBytes } from './cleanup/missing-bytes.ts'
 import {
   CleanupPass,
@@ -74,7 +74,7 @@ export class OrphanCleanup {
       const signal = AbortSignal.any([lost, ...(request.signal ? [request.signal] : [])])
       const pass = new CleanupPass({ ...this.options, dryRun, scope: bucket, signal, onProgress })
       // What the lists name costs nothing to find, so it comes first.
-      await giveUpStaleUploads(pass)
+      await expireStaleUploads(pass)
       await finishRemovals(pass)
       await abandonUnfinishedWrites(pass)
       await removeUnnamedBytes(pass)

@@ -250,7 +250,7 @@ const table = {
     wireCode: 'TransactionError',
   },
   /** Nothing was heard of an upload for the grace period, so that a cleanup removed what there was of it. */
-  UploadGivenUp: {
+  UploadExpired: {
     status: 503,
     message: 'The upload took too long to be finished and was given up; send it again',
     wireCode: 'SlowDown',

@@ -25,7 +25,7 @@ import { isStorableText, type ObjectName, parseObjectName } from './object/objec
 import { lastModified, type StoredObject, validatorsOf } from './object/stored-object.ts'
 import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
 import { removeBytes } from './writing/byte-removal.ts'
-import { asUploadError, commitUpload, giveUp, inUploadWords, type Stored } from './writing/commit.ts'
+import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { asConditionSays, foretold } from './writing/conditional-write.ts'
 import { unlessKept } from './writing/denied-or-gone.ts'
 import type { Heartbeats } from './writing/heartbeats.ts'
@@ -89,7 +89,7 @@ export class FileStorage {
    * so that nobody knows, the bytes stay until the cleanup can tell.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, KeyAlreadyExists,
-   *   PreconditionFailed, TooManyUploads, StorageFull, BackendUnavailable, UploadGivenUp, Aborted when the body breaks
+   *   PreconditionFailed, TooManyUploads, StorageFull, BackendUnavailable, UploadExpired, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { body } = sent
@@ -131,7 +131,7 @@ export class FileStorage {
         storeBytes: () => this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
       })
     } catch (error) {
-      await giveUp(this.#options, at, error, { wasListed: false })
+      await abortUpload(this.#options, at, error, { wasListed: false })
       throw error
     }
   }
@@ -197,7 +197,7 @@ export class FileStorage {
       return await this.#options.heartbeats.during(at.version, write)
     } catch (error) {
       // 7. If the process died instead, the cleanup finds the version on the list.
-      await giveUp(this.#options, at, error, { wasListed: true })
+      await abortUpload(this.#options, at, error, { wasListed: true })
       throw error
     }
   }

@@ -21,7 +21,7 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '57P01': 'DatabaseUnavailable',
   '57P02': 'DatabaseUnavailable',
   '57P03': 'DatabaseUnavailable',
-  SR001: 'UploadGivenUp', // ours, from storage.finish_upload
+  SR001: 'UploadExpired', // ours, from storage.finish_upload
   SR002: 'TooManyUnfinished', // ours, from storage.bound_unfinished_uploads
   SR003: 'SkippedByTrigger', // ours, from storage.trial_write
 }

@@ -29,10 +29,10 @@ export function staleUploads(database: Database, graceMs: number, scope: Scope, 
 }
 
 /**
- * Gives these uploads up, unless they have been heard of meanwhile or are being committed at this moment: their
+ * Lets these uploads expire, unless they have been heard of meanwhile or are being committed at this moment: their
  * versions go from the one list to the other, in one transaction. Returns those versions.
  */
-export async function giveUpUploads(
+export async function expireUploads(
   database: Database,
   graceMs: number,
   versions: string[],
@@ -42,11 +42,11 @@ export async function giveUpUploads(
     sql`with stale as (
         select version from storage.uploads
         where version = any (${uuids(versions)}) and ${isStale(graceMs)} for update skip locked
-      ), given_up as (
+      ), expired as (
         delete from storage.uploads u using stale where u.version = stale.version
         returning u.version, u.bucket_uid
       )
-      insert into storage.removals (version, bucket_uid) select version, bucket_uid from given_up
+      insert into storage.removals (version, bucket_uid) select version, bucket_uid from expired
       on conflict do nothing returning version`,
   )
   return new Set(rows.map((row) => row.version))

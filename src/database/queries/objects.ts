@@ -369,7 +369,7 @@ export async function findObjectId(tx: Transaction, bucketId: string, name: stri
  * Takes a version off the list of those being written, and says which versions this transaction has made
  * superfluous: their bytes go once it has committed.
  *
- * @throws UploadGivenUp when the version is not on the list any more
+ * @throws UploadExpired when the version is not on the list any more
  */
 export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
   return (await FINISH_UPLOAD.run(tx, { version })).map(asLocation)

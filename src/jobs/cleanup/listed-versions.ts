@@ -1,4 +1,4 @@
-import { type DueRemoval, dueRemovals, giveUpUploads, staleUploads } from '../../database/queries/drift.ts'
+import { type DueRemoval, dueRemovals, expireUploads, staleUploads } from '../../database/queries/drift.ts'
 import { strikeRemovals } from '../../database/queries/objects.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
@@ -6,15 +6,15 @@ import type { CleanupPass } from './pass.ts'
 /** How many entries of a list are handled at once. */
 const PAGE = 200
 
-/** Gives up the uploads whose server has fallen silent, and removes what there is of their bytes. */
-export async function giveUpStaleUploads(pass: CleanupPass): Promise<void> {
+/** Lets the uploads expire whose server has fallen silent, and removes what there is of their bytes. */
+export async function expireStaleUploads(pass: CleanupPass): Promise<void> {
   const { database, graceMs, scope, dryRun } = pass.options
   for (let done = 0; pass.left > 0; ) {
     const stale = await staleUploads(database, graceMs, scope, Math.min(pass.left, PAGE))
     const versions = stale.map((upload) => upload.version)
     // Moved to the list of removals before any byte goes: from then on nobody can commit them.
-    const givenUp = dryRun ? new Set(versions) : await giveUpUploads(database, graceMs, versions)
-    const ours = stale.filter((upload) => givenUp.has(upload.version))
+    const expired = dryRun ? new Set(versions) : await expireUploads(database, graceMs, versions)
+    const ours = stale.filter((upload) => expired.has(upload.version))
     for (const { version, bucketId, name } of ours) {
       pass.repaired('staleUpload', { bucket: bucketId, path: name, version })
     }

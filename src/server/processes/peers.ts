@@ -35,7 +35,7 @@ export class PeerProcesses implements Peers {
   }
 
   /** The primary is gone, and nobody passes anything on. */
-  giveUp(): void {
+  disconnected(): void {
     for (const resolve of this.#waiting.values()) resolve()
     this.#waiting.clear()
   }
@@ -48,7 +48,7 @@ export class PeerProcesses implements Peers {
     await new Promise<void>((resolve) => {
       this.#waiting.set(id, resolve)
       this.#say({ type: 'changed', id, changes })
-      if (!process.connected) this.giveUp()
+      if (!process.connected) this.disconnected()
     })
   }
 }

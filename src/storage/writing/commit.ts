@@ -102,7 +102,7 @@ async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<D
  *
  * @param wasListed whether the version was put on the list of those being written
  */
-export async function giveUp(
+export async function abortUpload(
   { backend, database, logger }: Pick<Parts, 'backend' | 'database' | 'logger'>,
   at: Location,
   error: unknown,
