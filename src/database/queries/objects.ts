@@ -391,17 +391,17 @@ const OWN_REMOVALS = new Statement<Record<string, never>, RemovalRow>(
 )
 
 /** Notes that these versions' bytes are gone. */
-export async function strikeRemovals(database: Database, versions: string[]): Promise<void> {
+export async function forgetRemovals(database: Database, versions: string[]): Promise<void> {
   await database.sql`select storage.strike_removals(${versions}::uuid[])`
 }
 
 /** Notes that these versions are still being written. */
-export async function beatUploads(database: Database, versions: string[]): Promise<void> {
+export async function heartbeat(database: Database, versions: string[]): Promise<void> {
   await database.sql`select storage.beat_uploads(${versions}::uuid[])`
 }
 
 /** Notes that this version will never get a row. */
-export async function strikeUpload(database: Database, version: string): Promise<void> {
+export async function forgetUpload(database: Database, version: string): Promise<void> {
   await database.sql`select storage.strike_upload(${version})`
 }
 

@@ -1,5 +1,5 @@
 import { type DueRemoval, dueRemovals, expireUploads, staleUploads } from '../../database/queries/drift.ts'
-import { strikeRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/objects.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 
@@ -38,7 +38,7 @@ export async function finishRemovals(pass: CleanupPass): Promise<void> {
     for (const { bucket, version } of removed) pass.repaired('removal', { bucketUid: bucket, version })
     pass.report.failures += unnamed.length - removed.length
     if (named.length > 0 && !dryRun) {
-      await strikeRemovals(
+      await forgetRemovals(
         database,
         named.map((removal) => removal.version),
       )

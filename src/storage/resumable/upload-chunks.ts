@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend, Progress } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { strikeRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/objects.ts'
 import {
   advanceResumableUpload,
   type ResumableUpload,
@@ -155,7 +155,7 @@ export class UploadPieces {
     this.#hashes.forget(at.version)
     try {
       await backend.discard(at)
-      await strikeRemovals(database, [at.version])
+      await forgetRemovals(database, [at.version])
     } catch (error) {
       logger.warn({ err: error, version: at.version }, 'the bytes of an ended upload are left to the cleanup')
     }

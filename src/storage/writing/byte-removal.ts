@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { strikeRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/objects.ts'
 import { forEachConcurrent } from '../../lib/concurrency.ts'
 import type { Location } from '../../model/location.ts'
 
@@ -31,7 +31,7 @@ export async function removeBytes<At extends Location>(
   })
   if (removed.length === 0) return removed
   try {
-    await strikeRemovals(
+    await forgetRemovals(
       database,
       removed.map((at) => at.version),
     )

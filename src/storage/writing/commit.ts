@@ -7,11 +7,11 @@ import type { Transaction } from '../../database/connection/statement.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
 import {
   finishUpload,
+  forgetUpload,
   insertObject,
   type NewObject,
   ownRemovals,
   type Saved,
-  strikeUpload,
   upsertObject,
 } from '../../database/queries/objects.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
@@ -111,7 +111,7 @@ export async function abortUpload(
   if (!isCertainlyRolledBack(error)) return
   try {
     await backend.remove(at)
-    if (wasListed) await strikeUpload(database, at.version)
+    if (wasListed) await forgetUpload(database, at.version)
   } catch (cause) {
     logger.warn({ err: cause, version: at.version }, 'a failed upload is left to the cleanup')
   }

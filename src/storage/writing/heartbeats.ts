@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
-import { beatUploads } from '../../database/queries/objects.ts'
+import { heartbeat } from '../../database/queries/objects.ts'
 
 export interface HeartbeatsOptions {
   database: Database
@@ -40,7 +40,7 @@ export class Heartbeats {
   async #beat(): Promise<void> {
     const { database, logger } = this.#options
     try {
-      await beatUploads(database, [...this.#versions])
+      await heartbeat(database, [...this.#versions])
     } catch (error) {
       // The next beat tells the same. If none gets through for the grace period, the commit says so.
       logger.warn({ err: error, uploads: this.#versions.size }, 'a heartbeat of the running uploads failed')
