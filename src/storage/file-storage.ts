@@ -27,7 +27,7 @@ import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from 
 import { removeBytes } from './writing/byte-removal.ts'
 import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { asConditionSays, foretold } from './writing/conditional-write.ts'
-import { unlessKept } from './writing/denied-or-gone.ts'
+import { unlessDenied } from './writing/denied-or-gone.ts'
 import type { Heartbeats } from './writing/heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
@@ -242,7 +242,7 @@ export class FileStorage {
   async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<void> {
     const name = this.#parseName(sentName)
     const commit = () =>
-      unlessKept((keptId) =>
+      unlessDenied((deniedOrGone) =>
         asCaller(this.#database, caller, async (tx) => {
           const [row] = await deleteObjects(tx, bucket, [name])
           if (row) {
@@ -250,7 +250,7 @@ export class FileStorage {
             return ownRemovals(tx)
           }
           if (this.#options.tellsOfHidden) await becomeService(tx)
-          return keptId(await findObjectId(tx, bucket, name))
+          return deniedOrGone(await findObjectId(tx, bucket, name))
         }),
       )
     const removals = await withInvalidation(this.#options, [{ bucket, names: [name] }], commit)

@@ -4,7 +4,7 @@ import { StorageError } from '../../model/errors.ts'
 const MOST_TRIES = 10
 
 /** Says that a change has found nothing that it may change, and which row is there all the same. */
-class Kept {
+class Denied {
   constructor(readonly id: string) {}
 }
 
@@ -15,20 +15,20 @@ class Kept {
  * the object and made it again between the two. So the change is tried again, and only one and the same row, met
  * twice, is kept by the policies.
  *
- * @param change returns what `keptId` returns, given the row that is there, when it has changed nothing
+ * @param change returns what `deniedOrGone` returns, given the row that is there, when it has changed nothing
  * @throws NoSuchKey, KeptByRule; TransactionConflict when others are faster each time
  */
-export async function unlessKept<T>(
-  change: (keptId: (id: string | null) => Kept) => Promise<T | Kept>,
+export async function unlessDenied<T>(
+  change: (deniedOrGone: (id: string | null) => Denied) => Promise<T | Denied>,
 ): Promise<T> {
-  const keptId = (id: string | null) => {
+  const deniedOrGone = (id: string | null) => {
     if (id === null) throw new StorageError('NoSuchKey')
-    return new Kept(id)
+    return new Denied(id)
   }
   let before: string | undefined
   for (let tries = 0; tries < MOST_TRIES; tries++) {
-    const result = await change(keptId)
-    if (!(result instanceof Kept)) return result
+    const result = await change(deniedOrGone)
+    if (!(result instanceof Denied)) return result
     if (result.id === before) throw new StorageError('KeptByRule')
     before = result.id
   }

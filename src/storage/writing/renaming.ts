@@ -8,7 +8,7 @@ import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
 import { asMissingBucket } from './commit.ts'
-import { unlessKept } from './denied-or-gone.ts'
+import { unlessDenied } from './denied-or-gone.ts'
 
 export interface MoveConditions {
   /** Of the object that is moved. */
@@ -36,7 +36,7 @@ export async function rename(
 ): Promise<void> {
   const { database } = parts
   const commit = () =>
-    unlessKept((keptId) =>
+    unlessDenied((deniedOrGone) =>
       asCaller(database, caller, async (tx) => {
         const before = conditions.source && (await lockCurrent(tx, source))
         if (await renameObject(tx, source, { ...target, ownerId: caller.subject })) {
@@ -45,7 +45,7 @@ export async function rename(
           return
         }
         // It was visible a moment ago: gone since, or the policies keep it.
-        return keptId(await findObjectId(tx, source.bucketId, source.name))
+        return deniedOrGone(await findObjectId(tx, source.bucketId, source.name))
       }),
     )
   const changes = [source, target].map(({ bucketId, name }) => ({ bucket: bucketId, names: [name] }))
