@@ -3,18 +3,18 @@ import { LastingSession } from '../connection/lasting-session.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { bytesOrNull, type TakenUpload } from './resumable-uploads.ts'
 
-/** One request's turn with a resumable upload. */
-export interface UploadTurn {
+/** One request's lease of a resumable upload. */
+export interface Lease {
   /** Null when the upload has ended or expired, or was not to be taken. */
   taken: TakenUpload | null
-  /** Aborted when the turn is lost with its connection. */
+  /** Aborted when the lease is lost with its connection. */
   lost: AbortSignal
-  /** Ends the turn. Never fails: one that cannot be given back ends with its connection. */
-  end(): Promise<void>
+  /** Gives it back. Never fails: one that cannot be given back ends with its connection. */
+  release(): Promise<void>
 }
 
 /**
- * The turns that this server has with resumable uploads: any number of them, on one connection that is not of the
+ * The leases that this server has of resumable uploads: any number of them, on one connection that is not of the
  * pool. They end with it, at once when the server dies, so no lock is ever left behind and none has to be renewed.
  *
  * Within this process an upload can be had twice: the caller keeps its own requests apart.
@@ -32,9 +32,9 @@ export class UploadSession {
    * @param lifetimeMs how long the upload stays after this, or null to look at it only
    * @throws DatabaseUnavailable
    */
-  async tryTurn(id: string, lifetimeMs: number | null): Promise<UploadTurn | null> {
+  async tryAcquire(id: string, lifetimeMs: number | null): Promise<Lease | null> {
     const { sql, lost, close } = await this.#session.get()
-    const [row] = await inOurErrors(sql<TurnRow[]>`
+    const [row] = await inOurErrors(sql<LeaseRow[]>`
       select * from storage.lock_resumable_upload(${id}, ${lifetimeMs !== null}, ${lifetimeMs ?? 0})`)
     if (!row || lost.aborted) return null
     return {
@@ -47,7 +47,7 @@ export class UploadSession {
               progress: { offset: Number(row.upload_offset), notes: row.notes },
             },
       lost,
-      end: async () => {
+      release: async () => {
         if (!lost.aborted) await sql`select storage.unlock_resumable_upload(${id})`.catch(close)
       },
     }
@@ -58,7 +58,7 @@ export class UploadSession {
   }
 }
 
-interface TurnRow {
+interface LeaseRow {
   attempt: string | null
   upload_length: string | null
   upload_offset: string | null

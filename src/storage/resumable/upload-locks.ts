@@ -6,7 +6,7 @@ import {
   wantedResumableUploads,
   wantResumableUpload,
 } from '../../database/queries/resumable-uploads.ts'
-import type { UploadSession, UploadTurn } from '../../database/queries/upload-session.ts'
+import type { Lease, UploadSession } from '../../database/queries/upload-session.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** A resumable upload in the hands of one request. */
@@ -38,7 +38,7 @@ const RETRY_MS = 500
  * One request at a time for each resumable upload, on any number of servers (wire §5.7). A client whose line was
  * cut comes back while its old request still waits for bytes: the new one asks the old one to let go.
  *
- * Requests of one server hand over at once. Those of different servers compete for a turn, and ask each other
+ * Requests of one server hand over at once. Those of different servers compete for a lease, and ask each other
  * by a word in the upload's row, for which each holder looks twice a second.
  */
 export class UploadLocks {
@@ -73,18 +73,18 @@ export class UploadLocks {
     this.#holders.set(id, holder)
     try {
       const signal = AbortSignal.any([gone, holder.signal])
-      const turn = await this.#compete(id, lifetimeMs, deadline, signal)
-      if (turn.lost.aborted) throw new StorageError('LockTimeout')
+      const lease = await this.#compete(id, lifetimeMs, deadline, signal)
+      if (lease.lost.aborted) throw new StorageError('LockTimeout')
       const onLost = () => holder.displace(new StorageError('DatabaseUnavailable'))
-      turn.lost.addEventListener('abort', onLost, { once: true })
+      lease.lost.addEventListener('abort', onLost, { once: true })
       if (this.#isClosing) holder.displace(new StorageError('ShuttingDown'))
       this.#timer ??= setInterval(() => void this.#look(), RETRY_MS).unref()
       return {
-        taken: turn.taken,
+        taken: lease.taken,
         signal: holder.signal,
         release: async () => {
-          turn.lost.removeEventListener('abort', onLost)
-          await turn.end()
+          lease.lost.removeEventListener('abort', onLost)
+          await lease.release()
           this.#end(id, holder)
         },
       }
@@ -105,11 +105,11 @@ export class UploadLocks {
     lifetimeMs: number | null,
     deadline: number,
     signal: AbortSignal,
-  ): Promise<UploadTurn> {
+  ): Promise<Lease> {
     const { database, session } = this.#options
     for (;;) {
-      const turn = await session.tryTurn(id, lifetimeMs)
-      if (turn) return turn
+      const lease = await session.tryAcquire(id, lifetimeMs)
+      if (lease) return lease
       await wantResumableUpload(database, id)
       await pause(RETRY_MS, signal)
       if (performance.now() >= deadline || signal.aborted) throw new StorageError('LockTimeout')
