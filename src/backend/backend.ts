@@ -29,11 +29,11 @@ export interface Backend {
   write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written>
 
   /**
-   * Adds a piece to a version that arrives in several, over any time and through any server (wire §5). One
+   * Adds a chunk to a version that arrives in several, over any time and through any server (wire §5). One
    * `append` at a time for one version: the caller sees to that.
    *
    * Goes on at `from`, and forgets what is stored beyond it. Nothing of `from` is destroyed: after a failure, or when
-   * the caller does not want the piece, the next piece may begin at `from` again, or at what `onProgress` was told
+   * the caller does not want the chunk, the next chunk may begin at `from` again, or at what `onProgress` was told
    * since.
    *
    * What has come of a body that breaks, or that the signal cuts off, is kept; on a full disk, what has found room. `body` is then read no further and
@@ -48,7 +48,7 @@ export interface Backend {
   append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended>
 
   /**
-   * Makes of the pieces what `write` would have made of the whole: all of it is at `at`, and durable. Doing it again
+   * Makes of the chunks what `write` would have made of the whole: all of it is at `at`, and durable. Doing it again
    * is a success.
    *
    * @throws MissingBytes when they are not here, or not `progress.offset` bytes
@@ -57,15 +57,15 @@ export interface Backend {
   complete(at: Location, progress: Progress): Promise<void>
 
   /**
-   * Frees what `from` has and `to` has not: the caller did not want those pieces, and goes on at `to`, which stays as it
-   * is. Only for the one who may `append`. Doing nothing is a success, since the next piece forgets them anyway; but a
-   * store in which each piece leaves something else would fill.
+   * Frees what `from` has and `to` has not: the caller did not want those chunks, and goes on at `to`, which stays as it
+   * is. Only for the one who may `append`. Doing nothing is a success, since the next chunk forgets them anyway; but a
+   * store in which each chunk leaves something else would fill.
    *
    * @throws BackendUnavailable
    */
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void>
 
-  /** Removes what there is of a version that arrives in pieces. Removing nothing is a success. @throws BackendUnavailable */
+  /** Removes what there is of a version that arrives in chunks. Removing nothing is a success. @throws BackendUnavailable */
   discard(at: Location): Promise<void>
 
   /**
@@ -172,33 +172,33 @@ export interface Written {
   sha256: string
 }
 
-/** How far a version has come that arrives in pieces. Kept by the caller from one piece to the next. */
+/** How far a version has come that arrives in chunks. Kept by the caller from one chunk to the next. */
 export interface Progress {
   /** So many bytes are here, and would survive a power failure. */
   offset: number
-  /** What the backend notes for itself, a few hundred characters at most; null before the first piece. */
+  /** What the backend notes for itself, a few hundred characters at most; null before the first chunk. */
   notes: string | null
 }
 
-/** Before the first piece. */
+/** Before the first chunk. */
 export const NOTHING_YET: Progress = { offset: 0, notes: null }
 
 export interface AppendOptions {
-  /** Largest length of this piece, in bytes. */
+  /** Largest length of this chunk, in bytes. */
   maxBytes: number
-  /** Length of the whole version, in bytes, or null while nobody knows it: with the piece that reaches it all is here. */
+  /** Length of the whole version, in bytes, or null while nobody knows it: with the chunk that reaches it all is here. */
   size: number | null
-  /** Ends the piece where it is. */
+  /** Ends the chunk where it is. */
   signal: AbortSignal
-  /** Sees each chunk as it arrives, in order. */
-  tap(chunk: Uint8Array): void
-  /** Is told now and then, while a long piece arrives, how far the version has come; one call at a time. */
+  /** Sees the bytes as they arrive, in order. */
+  tap(bytes: Uint8Array): void
+  /** Is told now and then, while a long chunk arrives, how far the version has come; one call at a time. */
   onProgress(progress: Progress): Promise<void>
 }
 
 export interface Appended {
   progress: Progress
-  /** Why the piece ended before its end; null when all of it has come. */
+  /** Why the chunk ended before its end; null when all of it has come. */
   cut: Error | null
 }
 

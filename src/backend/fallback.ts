@@ -43,7 +43,7 @@ export class FallbackBackend implements Backend {
     return this.#current.write(at, body, options)
   }
 
-  /** A version goes on where its first pieces are; one that has none yet begins in `current`. */
+  /** A version goes on where its first chunks are; one that has none yet begins in `current`. */
   append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     return this.#whereTheyAre((backend) => backend.append(at, from, body, options))
   }

@@ -71,7 +71,7 @@ export interface Config {
   s3: S3Settings | undefined
   /** Largest object, in bytes. STORAGE_MAX_FILE_SIZE, 5GB. */
   maxFileSize: number
-  /** How long a resumable upload stays after its last piece, in milliseconds. STORAGE_TUS_EXPIRY, 24h. */
+  /** How long a resumable upload stays after its last chunk, in milliseconds. STORAGE_TUS_EXPIRY, 24h. */
   tusExpiryMs: number
   /** A stream of events is never silent for longer, in milliseconds. STORAGE_EVENTS_KEEPALIVE, 15s. */
   eventsKeepAliveMs: number

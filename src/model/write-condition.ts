@@ -2,7 +2,7 @@ import { StorageError } from './errors.ts'
 
 /**
  * What a write demands of what is there when it is carried out (RFC 9110 §13.1). Of plain JSON, so that an upload in
- * pieces can remember it.
+ * chunks can remember it.
  */
 export interface WriteCondition {
   /** Strong entity tags of which it has one; `*`: it is there. */

@@ -75,7 +75,7 @@ it('a link', async () => {
   for (const other of others) expect([other, (await open(server, at(other))).status]).toEqual([other, 403])
 })
 
-it('a link to upload, at once or in pieces', async () => {
+it('a link to upload, at once or in chunks', async () => {
   const signed = await server.request('POST', '/object/upload/sign/box/new')
   const { token } = (await signed.json()) as { token: string }
   for (const other of respelled(token)) {

@@ -20,7 +20,7 @@ import { newLocation, stream } from './contract.ts'
 const MiB = 1024 * 1024
 
 /**
- * The promises of `backend.ts` about versions that arrive in pieces, asked of any backend.
+ * The promises of `backend.ts` about versions that arrive in chunks, asked of any backend.
  *
  * @param openStore makes an empty store for one test. What it gives back opens a backend on that store, as each of
  *   several servers does; the suite closes them
@@ -31,7 +31,7 @@ export function describeAppend(
   openStore: () => Promise<() => Promise<Backend>>,
   partSize = 512 * 1024,
 ): void {
-  describe(`${name} keeps the contract about pieces`, () => {
+  describe(`${name} keeps the contract about chunks`, () => {
     let backends: Backend[]
     let openAnother: () => Promise<Backend>
     let backend: Backend
@@ -76,7 +76,7 @@ export function describeAppend(
         ...options,
       })
 
-    /** Sends one piece that arrives whole. @returns how far the version has come */
+    /** Sends one chunk that arrives whole. @returns how far the version has come */
     const add = async (from: Progress, bytes: Buffer, size: number | null = null, to = at) => {
       const seen: Uint8Array[] = []
       const tap = (chunk: Uint8Array) => void seen.push(Buffer.from(chunk))
@@ -121,7 +121,7 @@ export function describeAppend(
       await expectWhole(bytes)
       expect([await list(), await unfinished()]).toEqual([[{ location: at, size: bytes.length }], []])
     }
-    /** The same after a piece that is forgotten: what it has left may wait for the cleanup, which does no harm. */
+    /** The same after a chunk that is forgotten: what it has left may wait for the cleanup, which does no harm. */
     const finishAfterAll = async (progress: Progress, bytes: Buffer) => {
       const end = await add(progress, bytes.subarray(progress.offset), bytes.length)
       await backend.complete(at, end)
@@ -134,20 +134,20 @@ export function describeAppend(
     const sizes = [0, 1, 4096, partSize - 1, partSize, partSize + 1, 2 * partSize]
 
     describe('append and complete', () => {
-      it.each(sizes)('give back %i bytes that came as one piece', async (length) => {
+      it.each(sizes)('give back %i bytes that came as one chunk', async (length) => {
         await finish(NOTHING_YET, someBytes(length))
       })
 
       it.each([1, partSize, partSize + 1])(
-        'give back %i bytes whose length an empty last piece told',
+        'give back %i bytes whose length an empty last chunk told',
         async (length) => {
           const bytes = someBytes(length)
           await finish(await add(NOTHING_YET, bytes), bytes)
         },
       )
 
-      it.each(['at the start', 'with the last piece'])(
-        `give back many pieces that came through several servers, their length told %s (FAULTS_SEED=${seed})`,
+      it.each(['at the start', 'with the last chunk'])(
+        `give back many chunks that came through several servers, their length told %s (FAULTS_SEED=${seed})`,
         async (when) => {
           const edges = [0, 1, 1, 1000, partSize - 1, partSize, partSize + 1, random.below(2 * partSize), 0]
           const lengths = edges.toSorted(() => random.below(3) - 1)
@@ -155,9 +155,9 @@ export function describeAppend(
           const size = when === 'at the start' ? bytes.length : null
           let progress = NOTHING_YET
           for (const length of lengths) {
-            const piece = bytes.subarray(progress.offset, progress.offset + length)
+            const chunk = bytes.subarray(progress.offset, progress.offset + length)
             const isLast = progress.offset + length === bytes.length
-            progress = await add(progress, piece, isLast ? bytes.length : size)
+            progress = await add(progress, chunk, isLast ? bytes.length : size)
             backend = await openAnother()
           }
           await backend.complete(at, progress)
@@ -202,7 +202,7 @@ export function describeAppend(
         await append(NOTHING_YET, Readable.from(chunks(320)), {}, newLocation()) // what is needed once
         const before = process.memoryUsage.rss()
         let progress = NOTHING_YET
-        for (let piece = 0; piece < 4; piece++) {
+        for (let chunk = 0; chunk < 4; chunk++) {
           progress = (await append(progress, Readable.from(chunks(1024)), { size: 256 * MiB })).progress
         }
         await backend.complete(at, kept(progress))
@@ -229,7 +229,7 @@ export function describeAppend(
         await expectWhole(bytes)
       })
 
-      it('makes an empty version of no piece at all, twice as well', async () => {
+      it('makes an empty version of no chunk at all, twice as well', async () => {
         await backend.complete(at, NOTHING_YET)
         await backend.complete(at, NOTHING_YET)
         await expectWhole(Buffer.alloc(0))
@@ -240,8 +240,8 @@ export function describeAppend(
         const missing = { code: 'MissingBytes' }
         let progress = NOTHING_YET
         for (const length of [1, partSize, 3]) {
-          const piece = bytes.subarray(progress.offset, progress.offset + length)
-          progress = await add(progress, piece, bytes.length)
+          const chunk = bytes.subarray(progress.offset, progress.offset + length)
+          progress = await add(progress, chunk, bytes.length)
           await expect(backend.read(at, { size: bytes.length })).rejects.toMatchObject(missing)
           await expect(backend.readWhole(at, bytes.length)).rejects.toMatchObject(missing)
         }
@@ -260,7 +260,7 @@ export function describeAppend(
       })
     })
 
-    describe('a piece that is cut', () => {
+    describe('a chunk that is cut', () => {
       /** Sends `bytes`; once all have been seen does what `stop` says, and waits for what `append` makes of it. */
       const sendUntil = async (bytes: Buffer, stop: (body: Readable) => void, signal?: AbortSignal) => {
         const first = someBytes(1000)
@@ -351,7 +351,7 @@ export function describeAppend(
     describe('append goes back', () => {
       const firsts = [0, 1000, partSize, partSize + 1]
 
-      it.each(firsts)('to %i bytes after a piece that was too long', async (length) => {
+      it.each(firsts)('to %i bytes after a chunk that was too long', async (length) => {
         const bytes = someBytes(length + 2 * partSize)
         const from = length === 0 ? NOTHING_YET : await add(NOTHING_YET, bytes.subarray(0, length))
         const body = endless(someBytes(2 * partSize + 1))
@@ -362,7 +362,7 @@ export function describeAppend(
         await finishAfterAll(from, bytes)
       })
 
-      it.each(firsts)('to %i bytes after a piece that the caller does not want', async (length) => {
+      it.each(firsts)('to %i bytes after a chunk that the caller does not want', async (length) => {
         const bytes = someBytes(length + 1000)
         const from = length === 0 ? NOTHING_YET : await add(NOTHING_YET, bytes.subarray(0, length))
         await add(from, someBytes(partSize + 5))
@@ -375,7 +375,7 @@ export function describeAppend(
         await finishAfterAll(NOTHING_YET, Buffer.alloc(0))
       })
 
-      it('takes a piece of exactly the limit', async () => {
+      it('takes a chunk of exactly the limit', async () => {
         const bytes = someBytes(partSize)
         const { progress } = await append(NOTHING_YET, stream(bytes, 1000), { maxBytes: partSize })
         await finish(kept(progress), bytes)
@@ -432,7 +432,7 @@ export function describeAppend(
         await finishAfterAll(last, Buffer.concat([bytes, someBytes(1000)]))
       })
 
-      it('is heard to the end before a piece that is too long is refused', async () => {
+      it('is heard to the end before a chunk that is too long is refused', async () => {
         const { body } = long()
         let running = 0
         const onProgress = async () => {
@@ -447,7 +447,7 @@ export function describeAppend(
         await finishAfterAll(NOTHING_YET, someBytes(1000))
       })
 
-      it('ends the piece when it fails, with its error and nothing still under way', async () => {
+      it('ends the chunk when it fails, with its error and nothing still under way', async () => {
         const { body, sent, tap } = long()
         const bytes = someBytes(partSize + 1000)
         const from = await add(NOTHING_YET, bytes.subarray(0, 1000))
@@ -495,7 +495,7 @@ export function describeAppend(
 
     describe('goBack', () => {
       const lengths = [0, 1000, partSize + 1000]
-      it.each(lengths)('leaves nothing of any unwanted piece after %i bytes, which go on', async (length) => {
+      it.each(lengths)('leaves nothing of any unwanted chunk after %i bytes, which go on', async (length) => {
         const bytes = someBytes(length + partSize)
         const to = await add(NOTHING_YET, bytes.subarray(0, length))
         const before = [await list(), await unfinished()]
@@ -535,11 +535,11 @@ export function describeAppend(
     describe('discard', () => {
       const stages: [string, () => Promise<Progress>][] = [
         ['nothing', async () => NOTHING_YET],
-        ['an empty piece', () => add(NOTHING_YET, someBytes(0))],
+        ['an empty chunk', () => add(NOTHING_YET, someBytes(0))],
         ['one byte', () => add(NOTHING_YET, someBytes(1))],
-        ['a long piece', () => add(NOTHING_YET, someBytes(partSize + 1000))],
-        ['several pieces', async () => add(await add(NOTHING_YET, someBytes(partSize)), someBytes(1000))],
-        ['all pieces', () => add(NOTHING_YET, someBytes(partSize), partSize)],
+        ['a long chunk', () => add(NOTHING_YET, someBytes(partSize + 1000))],
+        ['several chunks', async () => add(await add(NOTHING_YET, someBytes(partSize)), someBytes(1000))],
+        ['all chunks', () => add(NOTHING_YET, someBytes(partSize), partSize)],
         [
           'what is complete',
           async () => {
@@ -560,7 +560,7 @@ export function describeAppend(
         await expectNothingLeft()
       })
 
-      it('leaves nothing of a version whose last piece is not wanted', async () => {
+      it('leaves nothing of a version whose last chunk is not wanted', async () => {
         const from = await add(NOTHING_YET, someBytes(1000))
         await add(from, someBytes(partSize))
         await backend.discard(at)

@@ -92,10 +92,10 @@ describe('FallbackBackend', () => {
     expect(await filesUnder('previous')).toEqual([])
   })
 
-  describe('of a version that arrives in pieces', () => {
-    const append = (to: Backend, from: Progress, piece: Uint8Array) =>
-      to.append(at, from, stream(piece, 1000), {
-        maxBytes: piece.length,
+  describe('of a version that arrives in chunks', () => {
+    const append = (to: Backend, from: Progress, chunk: Uint8Array) =>
+      to.append(at, from, stream(chunk, 1000), {
+        maxBytes: chunk.length,
         size: bytes.length,
         signal: new AbortController().signal,
         tap: () => {},

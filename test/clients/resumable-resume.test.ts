@@ -7,11 +7,11 @@ import { openLine } from '../support/line.ts'
 import { expectNoDrift } from '../support/traces.ts'
 import {
   bytesFor,
+  chunks,
   expectStored,
   MiB,
   notedOffset,
   type ObjectPlace,
-  pieces,
   startUpload,
   tusOptions,
 } from '../support/tus.ts'
@@ -95,7 +95,7 @@ describeClient('a resumable upload that was interrupted', {}, (clients) => {
     await upload.done
 
     expect(upload.sent[0]).toBe('HEAD')
-    expect(pieces(upload)[0]).toBeLessThanOrEqual(100_000)
+    expect(chunks(upload)[0]).toBeLessThanOrEqual(100_000)
     expect((await stale.response()).status).toBe(423)
     stale.abort()
     await expectStored(clients.server, at, bytes)

@@ -2,11 +2,11 @@ import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import {
   bytesFor,
+  chunks,
   expectStored,
   MiB,
   notedOffset,
   type ObjectPlace,
-  pieces,
   startUpload,
   tusOptions,
 } from '../support/tus.ts'
@@ -122,7 +122,7 @@ describeClient('a resumable upload', {}, (clients) => {
     await upload.done
 
     const expected = Array.from({ length: Math.ceil(length / chunkSize) }, (_, n) => n * chunkSize)
-    expect(pieces(upload)).toEqual(expected)
+    expect(chunks(upload)).toEqual(expected)
     await expectStored(clients.server, at, bytes)
   })
 

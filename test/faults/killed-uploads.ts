@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { bytesFor, expectStored, MiB, notedOffset, pieces, startUpload, tusOptions } from '../support/tus.ts'
+import { bytesFor, chunks, expectStored, MiB, notedOffset, startUpload, tusOptions } from '../support/tus.ts'
 import { until } from '../support/wait.ts'
 import { ServerProcesses } from './server-processes.ts'
 
@@ -48,7 +48,7 @@ export function itSurvivesKills(settings: () => Promise<Record<string, string>>)
     await upload.done
 
     expect(noted).toBeGreaterThan(0)
-    expect(pieces(upload)).toEqual([0, noted])
+    expect(chunks(upload)).toEqual([0, noted])
     await expectStored(servers, at, bytes)
   })
 

@@ -14,7 +14,7 @@ const LARGE = isFull ? 2048 * MiB : 160 * MiB
 /** By which a server comes to have the memory that it needs anyway. */
 const USUAL = 48 * MiB
 /** What Supabase's documentation asks clients for (wire §5.6). */
-const PIECE = 6 * MiB
+const CHUNK = 6 * MiB
 /** In bytes. */
 const MAX_GROWTH = 64 * MiB
 
@@ -35,7 +35,7 @@ describe.skipIf(process.platform !== 'linux')(
       token = JSON.parse(readFileSync(`${folder}/storage-data/keys.json`, 'utf8')).serviceKey
       const bucket = Readable.from([JSON.stringify({ name: 'large', file_size_limit: '6GB' })])
       await send('POST', `${url}/bucket`, { 'content-type': 'application/json' }, bucket)
-      await upload('usual', USUAL, PIECE)
+      await upload('usual', USUAL, CHUNK)
       await upload('usual-whole', USUAL, USUAL)
     }, 120_000)
     afterAll(async () => {
@@ -44,14 +44,14 @@ describe.skipIf(process.platform !== 'linux')(
     })
 
     it.each([
-      ['pieces of 6 MiB', PIECE],
-      ['one piece', LARGE],
+      ['chunks of 6 MiB', CHUNK],
+      ['one chunk', LARGE],
     ])(
       'in %s takes no more memory than one of usual size',
       { timeout: isFull ? 600_000 : 60_000 },
-      async (how, pieceBytes) => {
+      async (how, chunkBytes) => {
         const before = peak()
-        const sha256 = await upload(how, LARGE, pieceBytes)
+        const sha256 = await upload(how, LARGE, chunkBytes)
         const after = peak()
 
         const info = await send('GET', `${url}/object/info/large/${encodeURIComponent(how)}`)
@@ -61,18 +61,18 @@ describe.skipIf(process.platform !== 'linux')(
       },
     )
 
-    /** Uploads one piece after the other. Returns the SHA-256 of what was sent. */
-    async function upload(name: string, size: number, pieceBytes: number): Promise<string> {
+    /** Uploads one chunk after the other. Returns the SHA-256 of what was sent. */
+    async function upload(name: string, size: number, chunkBytes: number): Promise<string> {
       const { headers } = await send('POST', `${url}/upload/resumable`, {
         'upload-length': size,
         'upload-metadata': metadataOf({ bucketName: 'large', objectName: name }),
       })
       const hash = createHash('sha256')
       const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16))
-      for (let offset = 0; offset < size; offset += pieceBytes) {
-        const length = Math.min(pieceBytes, size - offset)
-        const piece = Readable.from(bytes(length))
-        await send('PATCH', headers.location ?? '', { ...PIECE_HEADERS, 'upload-offset': offset }, piece)
+      for (let offset = 0; offset < size; offset += chunkBytes) {
+        const length = Math.min(chunkBytes, size - offset)
+        const chunk = Readable.from(bytes(length))
+        await send('PATCH', headers.location ?? '', { ...CHUNK_HEADERS, 'upload-offset': offset }, chunk)
       }
       return hash.digest('hex')
 
@@ -112,5 +112,5 @@ describe.skipIf(process.platform !== 'linux')(
   },
 )
 
-const PIECE_HEADERS = { 'content-type': 'application/offset+octet-stream' }
+const CHUNK_HEADERS = { 'content-type': 'application/offset+octet-stream' }
 const ZEROS = Buffer.alloc(MiB)

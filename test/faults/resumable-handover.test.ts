@@ -7,11 +7,11 @@ import { type Served, startTestServer, type TestServer } from '../support/server
 import { expectNoDrift } from '../support/traces.ts'
 import {
   bytesFor,
+  chunks,
   expectStored,
   MiB,
   notedOffset,
   type ObjectPlace,
-  pieces,
   startUpload,
   tusOptions,
 } from '../support/tus.ts'
@@ -89,7 +89,7 @@ describe('a resumable upload', () => {
     }
     await upload.done
 
-    const offsets = pieces(upload)
+    const offsets = chunks(upload)
     const seed = `seed ${random.seed}: ${offsets.join(' ')}`
     expect([seed, offsets]).toEqual([seed, offsets.toSorted((a, b) => a - b)])
     await expectStored(second, at, bytes)
@@ -117,7 +117,7 @@ describe('a resumable upload', () => {
     await upload.done
 
     expect(noted).toBeGreaterThan(0)
-    const [, next] = pieces(upload)
+    const [, next] = chunks(upload)
     expect(next).toBeGreaterThanOrEqual(noted)
     // It has asked in vain, and not begun anew.
     const later = upload.sent.slice(upload.sent.indexOf('PATCH 0') + 1)

@@ -1,7 +1,7 @@
 import { RawConnection, rawRequest } from './raw-http.ts'
 import type { ObjectPlace, TusServer } from './tus.ts'
 
-const PIECE_TYPE = 'application/offset+octet-stream'
+const CHUNK_TYPE = 'application/offset+octet-stream'
 
 /** Upload-Metadata of these fields. */
 export function metadataOf(fields: Record<string, string>): string {
@@ -51,7 +51,7 @@ export class TusRequests {
       headers: {
         ...(length === null ? { 'upload-defer-length': '1' } : { 'upload-length': String(length) }),
         'upload-metadata': metadataOf({ bucketName: bucket, objectName: name, ...init.metadata }),
-        ...(init.body && { 'content-type': PIECE_TYPE }),
+        ...(init.body && { 'content-type': CHUNK_TYPE }),
         ...init.headers,
       },
     })
@@ -65,7 +65,7 @@ export class TusRequests {
   }
 
   patch(url: string, offset: number, body: string | Uint8Array, init: TusInit = {}): Promise<Response> {
-    return this.send('PATCH', url, { ...init, body, headers: { ...pieceAt(offset), ...init.headers } })
+    return this.send('PATCH', url, { ...init, body, headers: { ...chunkAt(offset), ...init.headers } })
   }
 
   head(url: string, init: TusInit = {}): Promise<Response> {
@@ -83,10 +83,10 @@ export class TusRequests {
     return Number(response.headers.get('upload-offset'))
   }
 
-  /** Sends a part of a piece, and then nothing: as a client whose line was cut without a word. */
+  /** Sends a part of a chunk, and then nothing: as a client whose line was cut without a word. */
   async stall(url: string, offset: number, length: number, part: Buffer): Promise<RawConnection> {
     const connection = await RawConnection.open(url)
-    const headers = this.#headers({ headers: { ...pieceAt(offset), 'content-length': String(length) } })
+    const headers = this.#headers({ headers: { ...chunkAt(offset), 'content-length': String(length) } })
     const lines = headers.map(([name, value]) => `${name}: ${value}`)
     await connection.send(rawRequest('PATCH', new URL(url).pathname, lines), part)
     return connection
@@ -104,8 +104,8 @@ export class TusRequests {
   }
 }
 
-function pieceAt(offset: number) {
-  return { 'content-type': PIECE_TYPE, 'upload-offset': String(offset) }
+function chunkAt(offset: number) {
+  return { 'content-type': CHUNK_TYPE, 'upload-offset': String(offset) }
 }
 
 /** What a test looks at first. */

@@ -7,7 +7,7 @@ import type { Served, TestServer } from './server.ts'
 /** An upload by tus-js-client. */
 export interface ClientUpload {
   upload: Upload
-  /** Its requests in order: `POST`, `HEAD`, `PATCH 4096`, where the number is the offset of the piece. */
+  /** Its requests in order: `POST`, `HEAD`, `PATCH 4096`, where the number is the offset of the chunk. */
   sent: string[]
   /** When it is done. Rejects when tus-js-client gives up; never settles after an abort. */
   done: Promise<void>
@@ -46,8 +46,8 @@ export async function refusal({ done }: ClientUpload): Promise<{ status: number;
   return { status: error.originalResponse.getStatus(), text: error.originalResponse.getBody() }
 }
 
-/** The offsets of the pieces that were sent. */
-export function pieces({ sent }: ClientUpload): number[] {
+/** The offsets of the chunks that were sent. */
+export function chunks({ sent }: ClientUpload): number[] {
   return sent.filter((line) => line.includes(' ')).map((line) => Number(line.split(' ')[1]))
 }
 

@@ -7,11 +7,11 @@ import { mapped } from '../file-errors.ts'
 import { writeAll } from './write-all.ts'
 
 export interface GrowOptions {
-  /** Largest length of the piece, in bytes. */
+  /** Largest length of the chunk, in bytes. */
   maxBytes: number
   batchBytes(): number
   signal: AbortSignal
-  tap(chunk: Uint8Array): void
+  tap(bytes: Uint8Array): void
   /** Is told the length up to which the file is durable. */
   onDurable(length: number): Promise<void>
   fsync: boolean
@@ -20,7 +20,7 @@ export interface GrowOptions {
 /** A bit less, so that what a slow client has sent within that time is told with the write that it leads to. */
 const TOLD_AFTER_MS = CHECKPOINT_MS - 100
 
-/** So much is written before the disk begins with it, so that the end of a piece waits for little. In bytes. */
+/** So much is written before the disk begins with it, so that the end of a chunk waits for little. In bytes. */
 const AHEAD_BYTES = 1024 * 1024
 
 /**

@@ -116,7 +116,7 @@ export class LocalBackend implements Backend {
     )
   }
 
-  /** The pieces are one file, which grows at its true place. No notes are needed for that. */
+  /** The chunks are one file, which grows at its true place. No notes are needed for that. */
   async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     body.on('error', ignore) // as in `write`
     const { size, cut } = await this.#batchSize.during(() =>

@@ -46,7 +46,7 @@ export interface S3BackendOptions extends S3Settings {
  * Bytes in a bucket of an S3-compatible store, which any number of servers may share.
  *
  *     <prefix><bucket uuid>/<version>
- *     <prefix>tails/<bucket uuid>/<version>/<tail uuid>   the newest bytes of a version that arrives in pieces
+ *     <prefix>tails/<bucket uuid>/<version>/<tail uuid>   the newest bytes of a version that arrives in chunks
  *
  * Every object appears whole or not at all. What a crash can leave, and who cleans it:
  * - an object whose upload was never acknowledged: its version is on `storage.uploads`;

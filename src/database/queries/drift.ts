@@ -299,7 +299,7 @@ function asObjectToCheck(row: CheckRow): ObjectToCheck {
   }
 }
 
-/** Of a row of `storage.uploads`. Between the pieces of a resumable upload nobody speaks for it until it expires. */
+/** Of a row of `storage.uploads`. Between the chunks of a resumable upload nobody speaks for it until it expires. */
 function isStale(graceMs: number): SQL {
   return sql`heartbeat_at <= ${longAgo(graceMs)} and not exists (
     select from storage.resumable_uploads r where r.id = version and r.ended is null and r.expires_at > now())`

@@ -42,7 +42,7 @@ export interface NewResumableUpload {
 
 /** How long uploads stay, and how many one share may have. */
 export interface UnfinishedBounds {
-  /** How long one stays after its last piece, in milliseconds. */
+  /** How long one stays after its last chunk, in milliseconds. */
   lifetimeMs: number
   /** How long, when its share is used up. */
   idleMs: number

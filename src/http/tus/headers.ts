@@ -20,22 +20,22 @@ const CHECKSUM_ALGORITHMS = ['sha1', 'sha256', 'md5']
 export const TUS_CHECKSUM_ALGORITHMS = CHECKSUM_ALGORITHMS.join(',')
 
 /** What a body of bytes is called. */
-const PIECE_TYPE = 'application/offset+octet-stream'
+const CHUNK_TYPE = 'application/offset+octet-stream'
 
 /** @throws UnsupportedTusVersion */
 export function checkVersion({ headers }: IncomingMessage): void {
   if (headers['tus-resumable'] !== TUS_VERSION) throw new StorageError('UnsupportedTusVersion')
 }
 
-/** Whether the body of the request is a piece of an upload. */
-export function bringsPiece({ headers }: IncomingMessage): boolean {
-  return headers['content-type'] === PIECE_TYPE
+/** Whether the body of the request is a chunk of an upload. */
+export function bringsChunk({ headers }: IncomingMessage): boolean {
+  return headers['content-type'] === CHUNK_TYPE
 }
 
 /** @throws InvalidRequest when the request has a body of another type */
-export function checkPieceType(incoming: IncomingMessage): void {
-  if (bringsPiece(incoming)) return
-  throw new StorageError('InvalidRequest', { message: `Content-Type must be ${PIECE_TYPE}` })
+export function checkChunkType(incoming: IncomingMessage): void {
+  if (bringsChunk(incoming)) return
+  throw new StorageError('InvalidRequest', { message: `Content-Type must be ${CHUNK_TYPE}` })
 }
 
 /**

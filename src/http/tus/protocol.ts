@@ -52,7 +52,7 @@ export function tusError(c: AppContext, thrown: unknown, logger: Logger, isHead:
   // At a HEAD that fails otherwise than so, tus-js-client forgets the upload, and begins it anew from its first byte.
   const isForNow = isHead && error.status > 500
   const status = isForNow ? 423 : (STATUS[error.code] ?? error.status)
-  // The rest of a piece that was taken from its request will not be read.
+  // The rest of a chunk that was taken from its request will not be read.
   const headers = error.code === 'ResourceLocked' ? { ...error.headers, Connection: 'close' } : error.headers
   return c.body(TEXT[error.code] ?? message, status as 400, {
     ...headers,

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus, Uploader } from '../../storage/resumable/resumable-uploads.ts'
-import type { Piece } from '../../storage/resumable/upload-chunks.ts'
+import type { Chunk } from '../../storage/resumable/upload-chunks.ts'
 import { anonymousCaller, requireCaller } from '../auth/caller.ts'
 import { shareOf } from '../auth/share-of.ts'
 import { clientAddress } from '../connection/client-address.ts'
@@ -12,7 +12,7 @@ import { writeCondition } from '../message/conditionals.ts'
 import { absoluteUrl } from '../message/public-url.ts'
 import { declaredLength } from '../message/upload-body.ts'
 import type { Services } from '../services.ts'
-import { bringsPiece, checkPieceType, checksumIn, checkVersion, createdLength, numberIn } from './headers.ts'
+import { bringsChunk, checkChunkType, checksumIn, checkVersion, createdLength, numberIn } from './headers.ts'
 import { TUS_PATH, tusError } from './protocol.ts'
 import { parseUploadId, uploadId } from './upload-id.ts'
 import { parseUploadMetadata } from './upload-metadata.ts'
@@ -83,17 +83,17 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const { bucket, name, content } = parseUploadMetadata(uploadMetadata)
     const uploader = identify({ bucket, name })
     const length = createdLength(incoming)
-    const piece = bringsPiece(incoming) ? pieceOf(c, 0, null) : undefined
+    const chunk = bringsChunk(incoming) ? chunkOf(c, 0, null) : undefined
     const condition = writeCondition(incoming.headers)
     const remembered = { ...content, ...(condition && { condition }) }
     const share = shareOf(isSigned ? ANYBODY : uploader.caller, clientAddress(incoming, services.trustProxy))
     const request = { bucket, name, length, uploadMetadata, content: remembered, share }
-    const { version, ...status } = await (piece
-      ? services.uploads.during(incoming, (admit) => resumable.create(uploader, request, { ...piece, admit }))
+    const { version, ...status } = await (chunk
+      ? services.uploads.during(incoming, (admit) => resumable.create(uploader, request, { ...chunk, admit }))
       : resumable.create(uploader, request, undefined))
     return c.body(null, 201, {
       Location: absoluteUrl(c, services, `${path}/${uploadId({ bucket, name, version })}`),
-      ...(piece && { 'Upload-Offset': String(status.offset) }),
+      ...(chunk && { 'Upload-Offset': String(status.offset) }),
       ...endHeaders(status),
     })
   })
@@ -115,12 +115,12 @@ function variant(services: Services, logger: Logger, { path, suffix, isSigned }:
     const { incoming } = c.env
     const address = addressOf(c)
     const uploader = identify(address)
-    checkPieceType(incoming)
+    checkChunkType(incoming)
     const offset = numberIn(incoming, 'upload-offset')
     if (offset === null) throw new StorageError('InvalidRequest', { message: 'Upload-Offset is required' })
-    const piece = pieceOf(c, offset, numberIn(incoming, 'upload-length'))
+    const chunk = chunkOf(c, offset, numberIn(incoming, 'upload-length'))
     const status = await services.uploads.during(incoming, (admit) =>
-      resumable.append(uploader, address, { ...piece, admit }),
+      resumable.append(uploader, address, { ...chunk, admit }),
     )
     return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })
   })
@@ -160,7 +160,7 @@ function addressOf(c: AppContext): UploadAddress {
 }
 
 /** @throws InvalidRequest when its checksum is malformed */
-function pieceOf(c: AppContext, offset: number, length: number | null): Omit<Piece, 'admit'> {
+function chunkOf(c: AppContext, offset: number, length: number | null): Omit<Chunk, 'admit'> {
   const { incoming } = c.env
   return { body: incoming, size: declaredLength(incoming), offset, length, checksum: checksumIn(incoming) }
 }

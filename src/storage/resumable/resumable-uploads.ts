@@ -20,13 +20,13 @@ import { type NameRules, parseObjectName } from '../object/object-name.ts'
 import { inUploadWords } from '../writing/commit.ts'
 import { asConditionSays, foretold } from '../writing/conditional-write.ts'
 import { intendedWrite } from '../writing/new-object.ts'
-import { type Piece, UploadPieces, type UploadPiecesOptions, type UploadStatus } from './upload-chunks.ts'
+import { type Chunk, UploadChunks, type UploadChunksOptions, type UploadStatus } from './upload-chunks.ts'
 import type { UploadLocks } from './upload-locks.ts'
 
-export interface ResumableUploadsOptions extends UploadPiecesOptions {
+export interface ResumableUploadsOptions extends UploadChunksOptions {
   nameRules: NameRules
   locks: UploadLocks
-  /** What one share may have; and how long an upload stays without a piece when that is used up, in milliseconds. */
+  /** What one share may have; and how long an upload stays without a chunk when that is used up, in milliseconds. */
   unfinished: Omit<UnfinishedBounds, 'lifetimeMs'>
 }
 
@@ -64,7 +64,7 @@ export interface Uploader {
 }
 
 /**
- * Uploads in pieces, over many requests and through any server (wire §5). What is said of each piece holds after
+ * Uploads in chunks, over many requests and through any server (wire §5). What is said of each chunk holds after
  * a crash. Each ends like any upload: the policies are asked again, and the row appears at once, or not at all.
  *
  * When all bytes are here and the row could not be made, as with the database away, the next request makes it,
@@ -73,16 +73,16 @@ export interface Uploader {
 export class ResumableUploads {
   readonly #options: ResumableUploadsOptions
   readonly #database: Database
-  readonly #pieces: UploadPieces
+  readonly #chunks: UploadChunks
 
   constructor(options: ResumableUploadsOptions) {
     this.#options = options
     this.#database = options.database
-    this.#pieces = new UploadPieces(options)
+    this.#chunks = new UploadChunks(options)
   }
 
   /**
-   * Begins an upload, with its first piece if there is one. An empty one is finished at once.
+   * Begins an upload, with its first chunk if there is one. An empty one is finished at once.
    *
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, AccessDenied, KeyAlreadyExists, InvalidMimeType,
    *   PreconditionFailed, TooManyUnfinished, and as `append`
@@ -90,7 +90,7 @@ export class ResumableUploads {
   async create(
     uploader: Uploader,
     request: ResumableRequest,
-    piece: Piece | undefined,
+    chunk: Chunk | undefined,
   ): Promise<ToldStatus & { version: string }> {
     const { caller, isSigned, upsert, bucketUid } = uploader
     const { length, uploadMetadata, share } = request
@@ -127,12 +127,12 @@ export class ResumableUploads {
     const beginning = beginResumableUpload(database, caller, begun, { lifetimeMs, ...unfinished })
     const expiresAt = await inUploadWords(asConditionSays(beginning, { database, caller, write, condition }))
     const { version } = at
-    if (!piece && length !== 0) {
+    if (!chunk && length !== 0) {
       return { version, offset: 0, length, uploadMetadata, expiresAt, isFinished: false }
     }
     try {
       const upload = await this.#find(uploader, { bucket: request.bucket, name, version })
-      return { version, ...(await this.#append(upload, uploader, piece)) }
+      return { version, ...(await this.#append(upload, uploader, chunk)) }
     } catch (error) {
       await this.#abandon(at.version, uploader) // the client never hears where it is
       throw error
@@ -140,17 +140,17 @@ export class ResumableUploads {
   }
 
   /**
-   * Adds a piece; the last one makes the object.
+   * Adds a chunk; the last one makes the object.
    *
    * @throws NoSuchUpload, UploadGone, AccessDenied, UploadFinished, LockTimeout, OffsetConflict, NoSuchBucket,
    *   EntityTooLarge, InvalidMimeType, KeyAlreadyExists, PreconditionFailed, InvalidRequest, ChecksumMismatch,
    *   StorageFull, BackendUnavailable, TooManyUploads; ResourceLocked when another request has taken over, Aborted when
    *   the body breaks: both keep what has come
    */
-  async append(uploader: Uploader, address: UploadAddress, piece: Piece): Promise<ToldStatus> {
+  async append(uploader: Uploader, address: UploadAddress, chunk: Chunk): Promise<ToldStatus> {
     const upload = await this.#ask(uploader, address)
     if (upload.state === 'finished') throw new StorageError('UploadFinished')
-    return this.#append(upload, uploader, piece)
+    return this.#append(upload, uploader, chunk)
   }
 
   /** How far an upload is. Ends a request that still works on it. @throws as `append` */
@@ -178,7 +178,7 @@ export class ResumableUploads {
     })
     const finished = () => new StorageError('InvalidRequest', { message: 'The upload is finished' })
     if (upload.state === 'finished') throw finished()
-    await this.#holding(upload, uploader, (taken) => this.#pieces.discard(upload.at, taken)).catch(
+    await this.#holding(upload, uploader, (taken) => this.#chunks.discard(upload.at, taken)).catch(
       (error: unknown) => {
         throw hasCode(error, 'UploadFinished') ? finished() : error
       },
@@ -214,13 +214,13 @@ export class ResumableUploads {
     await inUploadWords(foretold(this.#database, caller, write, condition))
   }
 
-  /** Adds a piece, or only makes the object when all bytes are here. */
-  async #append(upload: ResumableUpload, uploader: Uploader, piece: Piece | undefined): Promise<ToldStatus> {
-    piece?.admit()
+  /** Adds a chunk, or only makes the object when all bytes are here. */
+  async #append(upload: ResumableUpload, uploader: Uploader, chunk: Chunk | undefined): Promise<ToldStatus> {
+    chunk?.admit()
     const { caller, bucketUid } = uploader
     const upsert = upload.content.upsert ?? uploader.upsert
     const state = await this.#holding(upload, uploader, (taken, signal) =>
-      this.#pieces.append(upload, taken, { caller, upsert, bucketUid, piece, signal }),
+      this.#chunks.append(upload, taken, { caller, upsert, bucketUid, chunk, signal }),
     )
     return { ...state, uploadMetadata: upload.uploadMetadata }
   }
@@ -231,7 +231,7 @@ export class ResumableUploads {
       const upload = await findResumableUpload(this.#database, version)
       if (upload?.state !== 'open') return
       const alone = { ...uploader, gone: new AbortController().signal } // the client may well be gone
-      await this.#holding(upload, alone, (taken) => this.#pieces.discard(upload.at, taken))
+      await this.#holding(upload, alone, (taken) => this.#chunks.discard(upload.at, taken))
     } catch (error) {
       this.#options.logger.warn({ err: error, version }, 'a failed upload is left to the cleanup')
     }

@@ -12,8 +12,8 @@ export interface RunningHash {
 const MOST = 10_000
 
 /**
- * The SHA-256 of versions that arrive in pieces, for as long as all pieces come to this process. A hash cannot be
- * stored: a version of which another process has had a piece is read once at its end.
+ * The SHA-256 of versions that arrive in chunks, for as long as all chunks come to this process. A hash cannot be
+ * stored: a version of which another process has had a chunk is read once at its end.
  */
 export class RunningHashes {
   readonly #hashes = new LRUCache<string, RunningHash & { attempt: number }>({ max: MOST })
@@ -28,7 +28,7 @@ export class RunningHashes {
     if (attempt === 1) return { hash: createHash('sha256'), offset: 0 }
     const known = this.#hashes.get(version)
     if (known?.offset !== offset || known.attempt !== attempt - 1) return undefined
-    // A copy: the piece may be taken back, and the next one begins here again.
+    // A copy: the chunk may be taken back, and the next one begins here again.
     return { hash: known.hash.copy(), offset }
   }
 

@@ -21,28 +21,28 @@ import { uploadedObject } from '../writing/new-object.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
 import { takenOver } from './upload-locks.ts'
 
-export interface UploadPiecesOptions {
+export interface UploadChunksOptions {
   database: Database
   backend: Backend
   logger: Logger
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
-  /** How long an upload stays after its last piece, in milliseconds. */
+  /** How long an upload stays after its last chunk, in milliseconds. */
   lifetimeMs: number
   heartbeats: Heartbeats
   invalidate: Invalidate
   now: () => Date
 }
 
-export interface Piece {
+export interface Chunk {
   body: Readable
   /** Length of the body in bytes, or null for a chunked one. */
   size: number | null
   /** Where the client thinks that it belongs, in bytes. */
   offset: number
-  /** Length of the whole upload, if the client says it with this piece, in bytes. */
+  /** Length of the whole upload, if the client says it with this chunk, in bytes. */
   length: number | null
-  /** What the bytes of this piece must have, or none of them is kept. */
+  /** What the bytes of this chunk must have, or none of them is kept. */
   checksum: Checksum | undefined
   /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
   admit(): void
@@ -54,26 +54,26 @@ export interface Checksum {
   digest: Uint8Array
 }
 
-export interface PieceRequest {
+export interface ChunkRequest {
   caller: Caller
   upsert: boolean
   /** The only bucket that the object may appear in; undefined means whichever has the name. */
   bucketUid: string | undefined
   /** Without one, only the object is made when all bytes are here. */
-  piece: Piece | undefined
-  /** Ends the piece where it is. */
+  chunk: Chunk | undefined
+  /** Ends the chunk where it is. */
   signal: AbortSignal
 }
 
 interface Receiving {
-  piece: Piece
+  chunk: Chunk
   /** In bytes. */
   maxBytes: number
-  /** Of all that is before the piece. */
+  /** Of all that is before the chunk. */
   before: RunningHash | undefined
   /** Notes how far the upload is. */
   note(progress: Progress): Promise<void>
-  /** Notes that it is where it was before the piece. */
+  /** Notes that it is where it was before the chunk. */
   undo(): Promise<void>
   signal: AbortSignal
 }
@@ -89,19 +89,19 @@ export interface UploadStatus {
   isFinished: boolean
 }
 
-/** The bytes of resumable uploads, each in the hands of one request: pieces come in, and become an object. */
-export class UploadPieces {
-  readonly #options: UploadPiecesOptions
+/** The bytes of resumable uploads, each in the hands of one request: chunks come in, and become an object. */
+export class UploadChunks {
+  readonly #options: UploadChunksOptions
   readonly #hashes = new RunningHashes()
 
-  constructor(options: UploadPiecesOptions) {
+  constructor(options: UploadChunksOptions) {
     this.#options = options
   }
 
   /**
-   * Adds a piece; makes the object when all bytes are here.
+   * Adds a chunk; makes the object when all bytes are here.
    *
-   * @throws OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing of the piece
+   * @throws OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing of the chunk
    *   is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
    *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists, PreconditionFailed when the object
    *   cannot be made
@@ -109,7 +109,7 @@ export class UploadPieces {
   async append(
     upload: ResumableUpload,
     taken: TakenUpload,
-    { caller, upsert, bucketUid, piece, signal }: PieceRequest,
+    { caller, upsert, bucketUid, chunk, signal }: ChunkRequest,
   ): Promise<UploadStatus> {
     const { version } = upload.at
     const { attempt, progress: start } = taken
@@ -117,8 +117,8 @@ export class UploadPieces {
     let progress = start
     let { expiresAt } = upload
     try {
-      if (piece && piece.offset !== start.offset) throw new StorageError('OffsetConflict')
-      const length = knownLength(taken, piece)
+      if (chunk && chunk.offset !== start.offset) throw new StorageError('OffsetConflict')
+      const length = knownLength(taken, chunk)
       const limit = this.#limit(upload, length)
       const note = async (next: Progress, declared = length) => {
         // Without its lock a request has no say any more.
@@ -127,12 +127,12 @@ export class UploadPieces {
         progress = next
       }
       let hash = before
-      if (piece) {
+      if (chunk) {
         const maxBytes = (length ?? limit) - start.offset
         const received = await this.#receive(
           upload.at,
           { ...taken, length },
-          { piece, maxBytes, before, note, undo: () => note(start, taken.length), signal },
+          { chunk, maxBytes, before, note, undo: () => note(start, taken.length), signal },
         )
         hash = received.hash
         if (hash) this.#hashes.keep(version, hash, attempt)
@@ -142,7 +142,7 @@ export class UploadPieces {
       if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
       return { offset: progress.offset, length, expiresAt, isFinished }
     } catch (error) {
-      // Nothing of the piece is kept: the next one begins where this one did.
+      // Nothing of the chunk is kept: the next one begins where this one did.
       if (before && progress.offset === start.offset) this.#hashes.keep(version, before, attempt)
       throw error
     }
@@ -161,13 +161,13 @@ export class UploadPieces {
     }
   }
 
-  /** Stores a piece as far as it comes, and notes how far that is. */
+  /** Stores a chunk as far as it comes, and notes how far that is. */
   async #receive(
     at: Location,
     { progress, length }: TakenUpload,
-    { piece, maxBytes, before, note, undo, signal }: Receiving,
+    { chunk, maxBytes, before, note, undo, signal }: Receiving,
   ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
-    const { body, size, checksum } = piece
+    const { body, size, checksum } = chunk
     if (size !== null && size > maxBytes) throw new StorageError('EntityTooLarge')
     const hash = before?.hash.copy()
     let hashed = progress.offset
@@ -180,10 +180,10 @@ export class UploadPieces {
           maxBytes,
           size: length,
           signal,
-          tap: (chunk) => {
-            hashed += chunk.length
-            hash?.update(chunk)
-            sum?.update(chunk)
+          tap: (bytes) => {
+            hashed += bytes.length
+            hash?.update(bytes)
+            sum?.update(bytes)
           },
           onProgress: async (next) => {
             reached = next
@@ -209,7 +209,7 @@ export class UploadPieces {
     return { hash: hash && hashed === offset ? { hash, offset } : undefined, cut }
   }
 
-  /** Keeps nothing of a piece. What it has left in the backend is freed if it can be. */
+  /** Keeps nothing of a chunk. What it has left in the backend is freed if it can be. */
   async #goBack(
     at: Location,
     { from, to }: { from: Progress; to: Progress },
@@ -221,7 +221,7 @@ export class UploadPieces {
     try {
       await backend.goBack(at, { from, to })
     } catch (error) {
-      logger.warn({ err: error, version: at.version }, 'an unwanted piece of an upload has left something')
+      logger.warn({ err: error, version: at.version }, 'an unwanted chunk of an upload has left something')
     }
   }
 
@@ -230,7 +230,7 @@ export class UploadPieces {
     upload: ResumableUpload,
     progress: Progress,
     hash: RunningHash | undefined,
-    { caller, upsert, bucketUid }: Pick<PieceRequest, 'caller' | 'upsert' | 'bucketUid'>,
+    { caller, upsert, bucketUid }: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'>,
   ): Promise<void> {
     const { at, bucketId, name, content } = upload
     const size = progress.offset
@@ -262,10 +262,10 @@ export class UploadPieces {
     }
   }
 
-  /** For a version of which another process, now dead perhaps, has had a piece. */
+  /** For a version of which another process, now dead perhaps, has had a chunk. */
   async #hashWhole(at: Location, size: number): Promise<string> {
     const hash = createHash('sha256')
-    for await (const chunk of await this.#options.backend.read(at, { size })) hash.update(chunk)
+    for await (const bytes of await this.#options.backend.read(at, { size })) hash.update(bytes)
     return hash.digest('hex')
   }
 
@@ -285,8 +285,8 @@ export class UploadPieces {
 }
 
 /** In bytes; null while the client has not said. @throws InvalidRequest when it says something else than before */
-function knownLength({ length, progress }: TakenUpload, piece: Piece | undefined): number | null {
-  const declared = piece?.length ?? null
+function knownLength({ length, progress }: TakenUpload, chunk: Chunk | undefined): number | null {
+  const declared = chunk?.length ?? null
   if (declared === null) return length
   if (length !== null && declared !== length) {
     throw new StorageError('InvalidRequest', { message: 'Upload-Length was declared before' })

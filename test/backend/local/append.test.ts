@@ -27,14 +27,14 @@ import { newLocation, stream } from '../contract.ts'
 
 const MiB = 1024 * 1024
 
-describe('LocalBackend, of a version that arrives in pieces,', () => {
+describe('LocalBackend, of a version that arrives in chunks,', () => {
   let root: string
   let backend: LocalBackend
   let at: Location
   /** What `append` has told of its progress. */
   let told: Progress[]
   beforeEach(async () => {
-    root = await mkdtemp(join(tmpdir(), 'strongroom-pieces-'))
+    root = await mkdtemp(join(tmpdir(), 'strongroom-chunks-'))
     backend = new LocalBackend({ root, fsync: true })
     at = newLocation()
     told = []
@@ -77,7 +77,7 @@ describe('LocalBackend, of a version that arrives in pieces,', () => {
     expect(told).toEqual([{ offset: 11, notes: null }])
   })
 
-  it('keeps the pieces in one file, readable by nobody else', async () => {
+  it('keeps the chunks in one file, readable by nobody else', async () => {
     await add(await add(NOTHING_YET, Buffer.from('hel')), Buffer.from('lo'))
     expect(await readFile(pathOf(at), 'utf8')).toBe('hello')
     expect((await stat(pathOf(at))).mode & 0o777).toBe(0o600)
@@ -97,7 +97,7 @@ describe('LocalBackend, of a version that arrives in pieces,', () => {
     },
   )
 
-  it.runIf(existsSync('/proc/self/fd'))('keeps no file open, whatever becomes of a piece', async () => {
+  it.runIf(existsSync('/proc/self/fd'))('keeps no file open, whatever becomes of a chunk', async () => {
     const progress = await add(NOTHING_YET, randomBytes(1000))
     await expect(add({ offset: 1001, notes: null }, randomBytes(5))).rejects.toThrow()
     await expect(add(progress, randomBytes(5 * MiB))).rejects.toThrow()
@@ -189,7 +189,7 @@ describe('LocalBackend, of a version that arrives in pieces,', () => {
     const code = mishap.code === 'ENOSPC' ? 'StorageFull' : 'BackendUnavailable'
     const bytes = randomBytes(MiB + 1000)
     const failed: string[] = []
-    /** Lets call `step` fail of a piece that goes on at `length`. @returns whether there was such a call */
+    /** Lets call `step` fail of a chunk that goes on at `length`. @returns whether there was such a call */
     const failAt = async (step: number, length: number) => {
       at = newLocation()
       let from = NOTHING_YET

@@ -34,7 +34,7 @@ const isComplete: Kind = ({ method, query }) => method === 'POST' && query.has('
 const isDelete: Kind = ({ method }) => method === 'DELETE'
 const isTail: Kind = ({ path }) => path.includes('/tails/')
 
-describeWithS3('a version that arrives in pieces, in a store', (s3) => {
+describeWithS3('a version that arrives in chunks, in a store', (s3) => {
   const client = s3Client(s3)
   let spoolDir: string
   let proxy: S3Proxy
@@ -113,7 +113,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
   const count = (...kinds: Kind[]) =>
     proxy.requests.filter((request) => kinds.every((is) => is(request))).length
 
-  it('has parts of equal length, whatever the lengths of the pieces', async () => {
+  it('has parts of equal length, whatever the lengths of the chunks', async () => {
     let progress = NOTHING_YET
     for (const end of [1, PART - 1, PART + 100, 2 * PART, BYTES.length]) {
       progress = await appendSlice(progress, end)
@@ -123,7 +123,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     expect([await tails(), await unfinished()]).toEqual([[], []])
   })
 
-  it('is sent without a tail when each piece is as long as a part', async () => {
+  it('is sent without a tail when each chunk is as long as a part', async () => {
     let progress = NOTHING_YET
     for (const end of [PART, 2 * PART, BYTES.length]) progress = await appendSlice(progress, end)
     expect([count(isTail), count(isPart), count(isCreate)]).toEqual([0, 3, 1])
@@ -143,7 +143,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     })
   })
 
-  it('keeps one tail from piece to piece, or two until the next begins, and never lists one', async () => {
+  it('keeps one tail from chunk to chunk, or two until the next begins, and never lists one', async () => {
     let progress = NOTHING_YET
     const seen: number[] = []
     for (let end = 1000; end < 6000; end += 1000) {
@@ -204,14 +204,14 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
   it.each<[what: string, start: number, options: Partial<AppendOptions>]>([
     ['has a byte too many', PART + 1000, { maxBytes: PART + 1500 }],
     ['is not wanted', 1000, { onProgress: () => Promise.reject(new Error('not wanted')) }],
-  ])('goes back to where it was when a piece %s', async (_, start, options) => {
+  ])('goes back to where it was when a chunk %s', async (_, start, options) => {
     const before = await appendSlice(NOTHING_YET, start)
     await expect(append(before, randomBytes(PART + 2000), options)).rejects.toThrow()
     expect(await completed(await appendSlice(before, BYTES.length), BYTES)).toBe(true)
     expect(await tails()).toEqual([])
   })
 
-  it('goes back from a piece that was stored, even from the last one', async () => {
+  it('goes back from a chunk that was stored, even from the last one', async () => {
     const small = BYTES.subarray(0, 5000)
     const before = await appendSlice(NOTHING_YET, 1000, small)
     const wrong = Buffer.concat([small.subarray(0, 1000), randomBytes(4000)])
@@ -221,7 +221,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     expect(await completed(progress, small)).toBe(true)
   })
 
-  it('keeps what has come of a piece that is cut off', async () => {
+  it('keeps what has come of a chunk that is cut off', async () => {
     const cutting = new AbortController()
     let seen = 0
     const { progress, cut } = await append(NOTHING_YET, BYTES, {
@@ -378,7 +378,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     expect(await completed(progress, new Uint8Array())).toBe(true)
   })
 
-  it('leaves nothing of unwanted pieces but what it goes on with, and asks the store for no lists', async () => {
+  it('leaves nothing of unwanted chunks but what it goes on with, and asks the store for no lists', async () => {
     const to = await appendSlice(NOTHING_YET, 1000)
     const before = await unfinished()
     for (const length of [2000, PART + 2000, 2 * PART]) {
@@ -392,7 +392,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     expect(await completed(await appendSlice(to, BYTES.length), BYTES)).toBe(true)
   })
 
-  it('leaves nothing of an unwanted piece that failed after some of it was stored', async () => {
+  it('leaves nothing of an unwanted chunk that failed after some of it was stored', async () => {
     let from: Progress = NOTHING_YET
     const outage = proxy.fail(
       { at: 'before', what: 'cut' },
@@ -416,7 +416,7 @@ describeWithS3('a version that arrives in pieces, in a store', (s3) => {
     expect(await unfinished()).toEqual([])
   })
 
-  it('says that the store does not answer when unwanted pieces cannot be freed', async () => {
+  it('says that the store does not answer when unwanted chunks cannot be freed', async () => {
     const { progress: from } = await append(NOTHING_YET, BYTES)
     const outage = proxy.fail({ at: 'before', what: 'cut' }, { when: isDelete })
     const going = () => backend.goBack(at, { from, to: NOTHING_YET })

@@ -138,7 +138,7 @@ describe('a JSON body', () => {
   })
 })
 
-describe('a piece of a resumable upload', () => {
+describe('a chunk of a resumable upload', () => {
   it('that stalls keeps what has come, and tells its client to go on', async () => {
     const metadata = [
       ['bucketName', 'box'],

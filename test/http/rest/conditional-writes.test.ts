@@ -212,7 +212,7 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
     expect(await read('held')).toBe('first')
   })
 
-  describe('of an upload in pieces', () => {
+  describe('of an upload in chunks', () => {
     const place = (name: string) => ({ bucket, name })
     const tus = () => new TusRequests(server, { headers: { 'x-upsert': 'true' } })
 
@@ -244,7 +244,7 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
       // All bytes are here: once the condition holds, whoever asks makes the object.
       await server.request('DELETE', `/object/${bucket}/late`)
       expect((await tus().head(late)).status).toBe(200)
-      expect(await read('late')).toBe('piece')
+      expect(await read('late')).toBe('chunk')
       expect((await tus().terminate(over)).status).toBe(204)
       await expectNoDrift()
     })
@@ -253,7 +253,7 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
       const plain = new TusRequests(server)
       const url = await plain.begin(place('late'), 5, { headers: { 'if-none-match': '*' } })
       await told(put('late', {}, 'faster'))
-      expect((await plain.patch(url, 0, 'piece')).status).toBe(412)
+      expect((await plain.patch(url, 0, 'chunk')).status).toBe(412)
       expect((await plain.terminate(url)).status).toBe(204)
       expect(await read('late')).toBe('faster')
       await expectNoDrift()
@@ -261,8 +261,8 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
 
     it('that holds makes the object', async () => {
       const url = await tus().begin(place('held'), 5, { headers: { 'if-match': etag } })
-      expect((await tus().patch(url, 0, 'piece')).status).toBe(204)
-      expect(await read('held')).toBe('piece')
+      expect((await tus().patch(url, 0, 'chunk')).status).toBe(204)
+      expect(await read('held')).toBe('chunk')
     })
   })
 

@@ -8,14 +8,14 @@ import { MiB, notedOffset } from '../../support/tus.ts'
 import { TusRequests } from '../../support/tus-requests.ts'
 import { until } from '../../support/wait.ts'
 
-const BYTES = Uint8Array.from(seededBytes('refused pieces', 12 * MiB))
+const BYTES = Uint8Array.from(seededBytes('refused chunks', 12 * MiB))
 /** So many have come, and are to stay. */
 const START = 1000
 
-/** Of no piece that is sent here. */
+/** Of no chunk that is sent here. */
 const WRONG = { 'upload-checksum': `md5 ${createHash('md5').update('other').digest('base64')}` }
 
-describeWithS3('a resumable upload to an S3 store whose pieces are refused', (s3) => {
+describeWithS3('a resumable upload to an S3 store whose chunks are refused', (s3) => {
   let server: TestServer
   let tus: TusRequests
 
@@ -35,7 +35,7 @@ describeWithS3('a resumable upload to an S3 store whose pieces are refused', (s3
     return ids
   }
 
-  /** Sends a piece of which some is stored before the rest of it comes, or an end that is none. */
+  /** Sends a chunk of which some is stored before the rest of it comes, or an end that is none. */
   async function sendSlowly(
     name: string,
     url: string,

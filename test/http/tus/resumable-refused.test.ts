@@ -9,7 +9,7 @@ import { until } from '../../support/wait.ts'
 /** More than the server gathers before it writes. */
 const SENT = new Uint8Array(2_000_000)
 
-describe('a piece with a checksum', () => {
+describe('a chunk with a checksum', () => {
   let server: TestServer
   let tus: TusRequests
   beforeAll(async () => {
@@ -26,7 +26,7 @@ describe('a piece with a checksum', () => {
     return sizes.reduce((sum, size) => sum + size, 0)
   }
 
-  /** Sends some of a piece, and then nothing more until the signal cuts it. */
+  /** Sends some of a chunk, and then nothing more until the signal cuts it. */
   function sendSome(url: string, cut = new AbortController().signal): Promise<Response> {
     const body = new ReadableStream({
       start(controller) {

@@ -190,7 +190,7 @@ describe('an upload', () => {
     expect((await tus.head(url)).headers.get('upload-offset')).toBe('5')
   })
 
-  it('keeps nothing of a piece that is longer than it may be', async () => {
+  it('keeps nothing of a chunk that is longer than it may be', async () => {
     const url = await tus.begin('long.txt', 10)
     await tus.patch(url, 0, 'hello')
     expect(await answerOf(await tus.patch(url, 5, 'worlds'))).toEqual([413, 'Maximum size exceeded\n'])
@@ -207,7 +207,7 @@ describe('an upload', () => {
   })
 
   it.each(['sha1', 'sha256', 'md5'])(
-    'compares a piece with its %s, and keeps it only then',
+    'compares a chunk with its %s, and keeps it only then',
     async (algorithm) => {
       const name = `${algorithm}.txt`
       const sum = (text: string) => `${algorithm} ${createHash(algorithm).update(text).digest('base64')}`
@@ -402,14 +402,14 @@ describe('a creation is refused', () => {
   })
 })
 
-describe('a piece is refused', () => {
+describe('a chunk is refused', () => {
   it.each<[what: string, status: number, headers: Record<string, string | undefined>]>([
     ['without an offset', 400, { 'upload-offset': undefined }],
     ['with a malformed offset', 400, { 'upload-offset': '1e3' }],
     ['of another type', 400, { 'content-type': 'application/octet-stream' }],
     ['without the protocol', 412, { 'tus-resumable': undefined }],
   ])('%s: %d', async (_what, status, headers) => {
-    const url = await tus.begin('piece.txt', 5)
+    const url = await tus.begin('chunk.txt', 5)
     expect((await tus.patch(url, 0, 'hello', { headers })).status).toBe(status)
     expect((await rowOf(url)).upload_offset).toBe('0')
   })

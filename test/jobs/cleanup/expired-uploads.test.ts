@@ -27,7 +27,7 @@ const rows = async () => {
 }
 
 describe('a resumable upload that nobody goes on with', () => {
-  it('is left alone until it expires, and each piece gives it a day more', async () => {
+  it('is left alone until it expires, and each chunk gives it a day more', async () => {
     const url = await tus.begin('slow.txt', 10)
     await age('23 hours')
     expect(repairsOf(await cleanUp(server))).toEqual({})
@@ -94,7 +94,7 @@ describe('a resumable upload that nobody goes on with', () => {
     const headers = { 'content-type': 'application/offset+octet-stream', 'upload-offset': '0' }
     const answer = tus.send('PATCH', url, { body: body.readable, headers })
     await writer.write(Buffer.from('hello'))
-    await until(async () => (await server.storedFiles()).length > before, 'the piece is being written')
+    await until(async () => (await server.storedFiles()).length > before, 'the chunk is being written')
     await age('25 hours')
     expect(repairsOf(await cleanUp(server))).toEqual({ staleUpload: 1 })
     await writer.close()

@@ -4,7 +4,7 @@ import { StorageError } from '../../../model/errors.ts'
 import type { Progress } from '../../backend.ts'
 import type { Tail } from './tails.ts'
 
-/** Where the bytes are of a version that arrives in pieces. */
+/** Where the bytes are of a version that arrives in chunks. */
 export interface GrowingNotes {
   /** Of the multipart upload; null while there is none. */
   uploadId: string | null

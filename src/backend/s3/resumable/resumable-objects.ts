@@ -22,14 +22,14 @@ export interface GrowingObjectsOptions extends ObjectWriterOptions {
 }
 
 /**
- * Objects that arrive in pieces, over any time and through any server.
+ * Objects that arrive in chunks, over any time and through any server.
  *
  * What fills a part is sent as one of a multipart upload. All parts but the last have the same length, which some
- * stores ask for; so the bytes that do not fill one are kept as a `Tail`, with which the next piece begins. A
- * version that fits into a single PUT gets one, with its last piece.
+ * stores ask for; so the bytes that do not fill one are kept as a `Tail`, with which the next chunk begins. A
+ * version that fits into a single PUT gets one, with its last chunk.
  *
  * Going back costs nothing: a part is replaced by the next one with its number, and a tail is removed only when the
- * next piece begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
+ * next chunk begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
  * part of the object; on Ceph, which refuses to leave them out, such a version cannot be completed.)
  */
 export class GrowingObjects {
@@ -85,7 +85,7 @@ export class GrowingObjects {
 
   /**
    * As `Backend.goBack`. Goes by the notes alone, so that it cannot take what somebody else has begun. An object made of
-   * the last piece stays: the next one replaces it.
+   * the last chunk stays: the next one replaces it.
    */
   async goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
     const { store, keys } = this.#options
@@ -130,7 +130,7 @@ export class GrowingObjects {
     })
   }
 
-  /** Sees to it that what was noted is there, and fetches what the piece is to begin with. */
+  /** Sees to it that what was noted is there, and fetches what the chunk is to begin with. */
   async #begin(at: Location, from: Progress, notes: GrowingNotes, cutter: PartCutter): Promise<void> {
     const { store, keys } = this.#options
     const { uploadId, parts, tail, staleTail, isWhole } = notes

@@ -8,7 +8,7 @@ import { deleteObject, readObject } from '../objects.ts'
 import type { Store } from '../store.ts'
 import type { ByteSender } from '../writing/byte-sender.ts'
 
-/** The newest bytes of a version that arrives in pieces, as long as they are too few for a part. */
+/** The newest bytes of a version that arrives in chunks, as long as they are too few for a part. */
 export interface Tail {
   /** A UUID. */
   id: string
