@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { chart } from './chart.ts'
 import { OptionError, readOptions } from './options.ts'
-import { table } from './results.ts'
+import { type Report, table } from './results.ts'
 import { alternate } from './rounds.ts'
 
 describe('the table', () => {
@@ -28,6 +30,56 @@ describe('the table', () => {
   it('measures by the budget itself where there is no reference, and says what was skipped', () => {
     expect(lines[3]).toEqual(['memory', '390 MiB', '≤ 380 MiB', 'MISSED'])
     expect(lines[4]).toEqual(['nginx', 'skipped: not installed'])
+  })
+})
+
+describe('the chart', () => {
+  const machine = { node: 'v22.12.0', processors: 8 }
+  const row = {
+    unit: '/s',
+    reference: { name: 'a < b & c', value: 200_000 },
+    budget: { atLeast: 0.5 },
+  } as const
+  const report: Report = {
+    ...{ at: '2026-11-21T20:50:07.000Z', machine, rounds: 5 },
+    rows: [
+      { ...row, work: 'half', ours: 100_000, ratio: 0.5 },
+      { ...row, work: 'twice <b>', ours: 400_000, ratio: 2 },
+      { ...row, work: 'list', unit: 'ms', ours: 3, ratio: 1, budget: { atMost: 2 } },
+      { work: 'no budget', unit: '/s', ours: 3, reference: row.reference, ratio: 1 },
+      { work: 'memory', unit: 'MiB', ours: 390, budget: { atMost: 380 } },
+      { work: 'nginx', skipped: 'not installed' },
+    ],
+  }
+  const svg = chart(report)
+  const widths = [...svg.matchAll(/<rect class="(?:met|missed)" [^>]*width="([\d.]+)"/g)].map(([, width]) =>
+    Number(width),
+  )
+
+  it('has a bar for each row whose budget is a share of a speed, as long as its ratio, and room for the longest', () => {
+    expect(widths).toHaveLength(2)
+    expect((widths[1] ?? 0) / (widths[0] ?? 0)).toBeCloseTo(4)
+    expect(widths[1]).toBeLessThan(800)
+    expect(svg).toContain('50 %')
+    expect(svg).not.toMatch(/list|no budget|memory|nginx/)
+  })
+
+  it('tells a missed budget from one that is met', () => {
+    const missed = chart({ ...report, rows: [{ ...row, work: 'a', ours: 1, ratio: 0.4 }] })
+    expect([svg, missed].map((text) => text.includes('class="missed"'))).toEqual([false, true])
+  })
+
+  it('has its words as text, whatever they are, and for those who hear it', () => {
+    expect(svg).toContain('twice &lt;b&gt;')
+    expect(svg).toContain('100\u00a0000/s beside 200\u00a0000/s, a &lt; b &amp; c')
+    expect(svg).toMatch(/<desc id="desc">half: 50 % of the speed of a &lt; b &amp; c; the budget is 50 %\./)
+    expect(svg).toContain('Medians of 5 rounds, 8 cores, Node 22, 2026-11-21.')
+  })
+
+  it('is in the README as it is drawn from the figures beside it', async () => {
+    const images = new URL('../../docs/images/', import.meta.url)
+    const kept = JSON.parse(await readFile(new URL('bench.json', images), 'utf8'))
+    expect(await readFile(new URL('bench.svg', images), 'utf8')).toBe(chart(kept))
   })
 })
 
@@ -62,6 +114,10 @@ describe('the options', () => {
     })
   })
 
+  it('draw what was measured before', () => {
+    expect(read(['--from', 'a.json', '--chart', 'a.svg'])).toMatchObject({ from: 'a.json', chart: 'a.svg' })
+  })
+
   it.each([
     [['--only', 'info,lst'], 'lst'],
     [['--rounds', '0'], '--rounds'],
@@ -69,6 +125,7 @@ describe('the options', () => {
     [['info'], 'info'],
     [['--target', 'localhost:5000'], 'URL'],
     [['--target', 'http://127.0.0.1:5000'], 'BENCH_SERVICE_KEY'],
+    [['--from', 'bench-results.json'], '--chart'],
   ])('refuse %j and name what is wrong', (args, said) => {
     expect(() => read(args)).toThrow(OptionError)
     expect(() => read(args)).toThrow(said)

@@ -4,14 +4,15 @@
  * afterwards.
  */
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { chart } from './chart.ts'
 import { FAMILIES } from './families.ts'
 import { loadGenerator } from './load.ts'
 import { OptionError, readOptions } from './options.ts'
 import { stopAll, stopForGood } from './processes.ts'
-import { type Row, table, writeResults } from './results.ts'
+import { type Report, type Row, table, writeReport } from './results.ts'
 import { openTarget } from './stores.ts'
 
 const names = Object.keys(FAMILIES)
@@ -24,6 +25,8 @@ const HELP = `npm run bench -- [options]
                   …/storage/v1, and not beside the references. BENCH_SERVICE_KEY is its service key, and
                   BENCH_USER_TOKEN a token of a user who may read and write in its buckets bench-…; without
                   the latter all rows are by the service role. * are skipped.
+  --chart FILE    draw the rows whose budget is a share of their reference's speed, into this SVG
+  --from FILE     measure nothing: draw what an earlier run has written, such as bench-results.json
   --help          this
 
 ${names.map((name) => `  ${name.padEnd(13)}${FAMILIES[name]?.needsOwnServer ? '*' : ' '} ${FAMILIES[name]?.shows}`).join('\n')}
@@ -36,6 +39,10 @@ const { options, target } = await begun().catch((error) => {
   process.exit(2)
 })
 const { quick, rounds } = options
+if (options.from !== undefined) {
+  await draw(JSON.parse(await readFile(options.from, 'utf8')))
+  process.exit()
+}
 const folder = await mkdtemp(join(tmpdir(), 'strongroom-bench-'))
 let isOver: Promise<void> | undefined
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -60,7 +67,13 @@ try {
 const load = await loadGenerator()
 console.log(`\n${table(rows)}\n\nMedians of ${rounds} rounds; small requests sent by ${load}.`)
 if (rows.some((row) => 'failed' in row)) process.exitCode = 1
-await writeResults('bench-results.json', rows, { quick, rounds, load, target: options.target?.url })
+await draw(
+  await writeReport('bench-results.json', rows, { quick, rounds, load, target: options.target?.url }),
+)
+
+async function draw(report: Report): Promise<void> {
+  if (options.chart !== undefined) await writeFile(options.chart, chart(report))
+}
 
 async function measured(name: string): Promise<Row[]> {
   const family = FAMILIES[name]

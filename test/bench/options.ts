@@ -8,6 +8,10 @@ export interface Options {
   /** Names of rows. */
   only: string[]
   target?: TargetOptions
+  /** Where the bars go, an SVG. */
+  chart?: string
+  /** Results of an earlier run, drawn in place of a measurement. */
+  from?: string
 }
 
 export interface TargetOptions {
@@ -35,9 +39,14 @@ export function readOptions(args: string[], env: NodeJS.ProcessEnv, names: strin
   }
   const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
   if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError('--rounds wants a whole number from 1')
+  if (flags.from !== undefined && flags.chart === undefined) {
+    throw new OptionError('--from wants --chart: where the picture goes')
+  }
   return {
     ...{ help: flags.help, quick: flags.quick, rounds, only },
     ...(flags.target !== undefined && { target: readTarget(flags.target, env) }),
+    ...(flags.chart !== undefined && { chart: flags.chart }),
+    ...(flags.from !== undefined && { from: flags.from }),
   }
 }
 
@@ -50,6 +59,8 @@ function parse(args: string[]) {
         quick: { type: 'boolean', default: false },
         rounds: { type: 'string' },
         target: { type: 'string' },
+        chart: { type: 'string' },
+        from: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     })

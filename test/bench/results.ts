@@ -77,23 +77,47 @@ export function table(rows: Row[]): string {
     .join('\n')
 }
 
-/** For machines: the same, with every round's figures and what it was measured on. */
-export async function writeResults(
+/** For machines: all rows with every round's figures, and what they were measured on. */
+export interface Report {
+  /** When, as ISO 8601 has it. */
+  at: string
+  machine: { node: string; processors: number; platform?: string; model?: string | undefined }
+  rounds: number
+  rows: (Summary | Skipped | Failed)[]
+}
+
+/** A result, and what the table makes of its rounds. */
+export interface Summary {
+  work: string
+  unit: Result['unit']
+  /** The median. */
+  ours: number
+  reference?: { name: string; value: number }
+  /** Absent without a reference. */
+  ratio?: number
+  budget?: Budget
+  met?: boolean | undefined
+  rounds?: { ours: number[]; reference: number[] | undefined }
+}
+
+/** Keeps what was measured as JSON. */
+export async function writeReport(
   path: string,
   rows: Row[],
   about: { quick: boolean; rounds: number; load: string; target: string | undefined },
-): Promise<void> {
+): Promise<Report> {
   const machine = {
     node: process.version,
     platform: process.platform,
     processors: cpus().length,
     model: cpus()[0]?.model,
   }
-  const at = new Date().toISOString()
-  await writeFile(path, `${JSON.stringify({ at, machine, ...about, rows: rows.map(described) }, null, 2)}\n`)
+  const report = { at: new Date().toISOString(), machine, ...about, rows: rows.map(summary) }
+  await writeFile(path, `${JSON.stringify(report, null, 2)}\n`)
+  return report
 }
 
-function described(row: Row) {
+function summary(row: Row): Report['rows'][number] {
   if (!('ours' in row)) return row
   const { ours, reference, ...rest } = row
   return {
