@@ -110,7 +110,7 @@ describe('the package that `npm pack` makes', () => {
     await installProduction(app)
 
     expect((await readdir(home)).sort()).toEqual(
-      ['LICENSE', 'README.md', 'dist', 'drizzle', 'node_modules', 'package.json'].sort(),
+      ['LICENSE', 'README.md', 'dist', 'docs', 'drizzle', 'node_modules', 'package.json'].sort(),
     )
     expect(bundled.sort()).toEqual(['drizzle-orm', 'postgres'])
     expect(await readFile(join(home, 'node_modules/postgres/src/connection.js'), 'utf8')).toBe(

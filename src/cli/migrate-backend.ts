@@ -114,6 +114,6 @@ function describe(
       `this again for the rest; then start it with STORAGE_BACKEND=${to}.`,
     )
   }
-  if (ending === 'complete') lines.push(`Nothing was deleted from ${from}: the README tells how.`)
+  if (ending === 'complete') lines.push(`Nothing was deleted from ${from}: docs/s3-store.md tells how.`)
   return `${lines.join('\n')}\n`
 }

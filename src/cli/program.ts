@@ -34,7 +34,7 @@ Settings come from the environment or a .env file in the current folder; all are
   STORAGE_PORT        where to listen (8209)
   STORAGE_DATA_DIR    where files, the embedded database and keys are kept (./storage-data)
   DATABASE_URL        use this PostgreSQL 15 or newer instead of the embedded one
-The README lists the rest.
+docs/settings.md lists the rest.
 
 Start here:
   strongroom serve    and paste the curl line that it prints`,
@@ -140,8 +140,8 @@ program
     'after',
     `
 Copies what is not there yet, compares each object's SHA-256, and deletes nothing. Ctrl-C interrupts; the next run goes
-on there. The exit code is 0 once everything is in the other backend. The README tells how to switch over without a gap
-("Moving to another backend").`,
+on there. The exit code is 0 once everything is in the other backend. docs/s3-store.md tells how to switch over without
+a gap.`,
   )
   .action(migrateBackendCommand)
 

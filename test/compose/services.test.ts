@@ -54,7 +54,7 @@ describe('docker-compose.yml', () => {
         expect.stringMatching(/^[\w-]+:\/var\/lib\/postgresql$/),
       ])
     }
-    expect(await readFile('README.md', 'utf8')).toContain(`with a PostgreSQL ${major};`)
+    expect(await readFile('docs/docker.md', 'utf8')).toContain(`with a PostgreSQL ${major};`)
   })
 
   it('declares every volume that it names', () => {

@@ -16,7 +16,7 @@ const ENOUGH = 10
 /** Connections at once. */
 const CROWD = 32
 
-/** Statuses of 500 and more that the README promises: nothing of the kind is here, or busy, with when to come back. */
+/** Statuses of 500 and more that docs/limits.md promises: nothing of the kind is here, or busy, with when to come back. */
 const isPromised = (head: string) =>
   /^HTTP\/1\.1 501 /.test(head) || (/^HTTP\/1\.1 503 /.test(head) && /\r\nretry-after: \d+\r\n/i.test(head))
 

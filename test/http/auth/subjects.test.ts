@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { dropPolicies } from '../../support/policies.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 
-/* README: "Three examples". */
+/* docs/policies.md: examples. */
 
 const folder = (subject: string) => `create policy "own folder" on storage.objects for all to authenticated
   using      (bucket_id = 'docs' and (storage.foldername(name))[1] = (select ${subject}))
