@@ -173,6 +173,9 @@ const schema = z.object({
   STORAGE_LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 })
 
+/** The names of all settings. */
+export const SETTINGS = Object.keys(schema.shape)
+
 /**
  * Reads all settings from `env`; a variable that is absent or empty takes its default.
  *

@@ -24,25 +24,27 @@ export function startNginx(upstream: string, { buffering }: { buffering: 'on' | 
   )
 }
 
-/** @param site what stands in `http`, of which one server listens where it is told */
-export async function startNginxWith(site: (listen: string) => string): Promise<Nginx> {
-  const folder = await mkdtemp(join(tmpdir(), 'strongroom-nginx-'))
-  const port = await freePort()
-  const log = join(folder, 'error.log')
+/** A configuration that writes nowhere but in `folder`. @param site what stands in `http` */
+export function nginxConfig(folder: string, site: string): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-  await writeFile(
-    join(folder, 'nginx.conf'),
-    `daemon off;
+  return `daemon off;
     pid ${folder}/nginx.pid;
-    error_log ${log};
+    error_log ${folder}/error.log;
     ${process.getuid?.() === 0 ? 'user root;' : '' /* the folder is private to our user */}
     events {}
     http {
       access_log off;
       ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join('\n      ')}
-      ${site(`127.0.0.1:${port}`)}
-    }`,
-  )
+      ${site}
+    }`
+}
+
+/** @param site what stands in `http`, of which one server listens where it is told */
+export async function startNginxWith(site: (listen: string) => string): Promise<Nginx> {
+  const folder = await mkdtemp(join(tmpdir(), 'strongroom-nginx-'))
+  const port = await freePort()
+  const log = join(folder, 'error.log')
+  await writeFile(join(folder, 'nginx.conf'), nginxConfig(folder, site(`127.0.0.1:${port}`)))
   const nginx: ChildProcess = spawn('nginx', ['-e', log, '-p', folder, '-c', join(folder, 'nginx.conf')])
   const url = `http://127.0.0.1:${port}`
   const close = async () => {
