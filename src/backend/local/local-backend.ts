@@ -39,7 +39,7 @@ import { drain } from '../drain.ts'
 import { errno, fromErrno, mapped, unusable } from '../file-errors.ts'
 import { FileStream } from './file-stream.ts'
 import { Folders } from './folders.ts'
-import { growFile } from './growing-file.ts'
+import { appendToFile } from './resumable-file.ts'
 import { SendBuffers } from './send-buffers.ts'
 import { writeAll } from './write-all.ts'
 
@@ -120,8 +120,8 @@ export class LocalBackend implements Backend {
   async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     body.on('error', ignore) // as in `write`
     const { size, cut } = await this.#batchSize.during(() =>
-      this.#grow(this.#path(at), from.offset, (file) =>
-        growFile(file, from.offset, body, {
+      this.#resuming(this.#path(at), from.offset, (file) =>
+        appendToFile(file, from.offset, body, {
           ...options,
           batchBytes: this.#batchSize.bytes,
           onDurable: (length) => options.onProgress({ offset: length, notes: null }),
@@ -137,7 +137,7 @@ export class LocalBackend implements Backend {
       if ((await this.size(at)) !== offset) throw new StorageError('MissingBytes')
       return
     }
-    await this.#grow(this.#path(at), 0, (file) => this.#flush(file))
+    await this.#resuming(this.#path(at), 0, (file) => this.#flush(file))
   }
 
   async goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
@@ -306,8 +306,8 @@ export class LocalBackend implements Backend {
   }
 
   /** Runs `work` with the file that has `length` bytes of a version, and no more now; made when that is none. */
-  async #grow<T>(path: string, length: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
-    const file = await this.#openToGrow(path, length)
+  async #resuming<T>(path: string, length: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
+    const file = await this.#openToResume(path, length)
     try {
       const result = await work(file)
       await mapped(file.close())
@@ -317,7 +317,7 @@ export class LocalBackend implements Backend {
     }
   }
 
-  async #openToGrow(path: string, length: number): Promise<FileHandle> {
+  async #openToResume(path: string, length: number): Promise<FileHandle> {
     // Without O_TRUNC: nothing may be lost before it is known that nothing is kept.
     const flags = fs.constants.O_RDWR | (length === 0 ? fs.constants.O_CREAT : 0)
     const file = await (length === 0

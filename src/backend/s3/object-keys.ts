@@ -17,26 +17,26 @@ export class ObjectKeys {
     return `${this.prefix}${bucket}/`
   }
 
-  /** @param tail a UUID */
-  ofTail(at: Location, tail: string): string {
-    if (!UUID.test(tail)) throw new Error(`Not a tail: ${tail}`)
-    return `${this.ofTails(at)}${tail}`
+  /** @param id a UUID */
+  ofIncompletePart(at: Location, id: string): string {
+    if (!UUID.test(id)) throw new Error(`Not an incomplete part: ${id}`)
+    return `${this.ofIncompleteParts(at)}${id}`
   }
 
-  /** What the keys of all tails of a version begin with. */
-  ofTails(at: Location): string {
-    return `${this.tails}${this.of(at).slice(this.prefix.length)}/`
+  /** What the keys of all incomplete parts of a version begin with. */
+  ofIncompleteParts(at: Location): string {
+    return `${this.incompleteParts}${this.of(at).slice(this.prefix.length)}/`
   }
 
-  /** What the keys of all tails begin with. */
-  get tails(): string {
+  /** What the keys of all incomplete parts begin with. */
+  get incompleteParts(): string {
     return `${this.prefix}tails/`
   }
 
-  /** Null for a key that is not a tail's. */
-  tail(key: string): { location: Location; id: string } | null {
-    if (!key.startsWith(this.tails)) return null
-    const [bucket = '', version = '', id = '', ...more] = key.slice(this.tails.length).split('/')
+  /** Null for a key that is not an incomplete part's. */
+  incompletePart(key: string): { location: Location; id: string } | null {
+    if (!key.startsWith(this.incompleteParts)) return null
+    const [bucket = '', version = '', id = '', ...more] = key.slice(this.incompleteParts.length).split('/')
     const isOurs = [bucket, version, id].every((part) => UUID.test(part)) && more.length === 0
     return isOurs ? { location: { bucket, version }, id } : null
   }

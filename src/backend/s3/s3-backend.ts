@@ -22,7 +22,7 @@ import { DirectUrls } from './direct-urls.ts'
 import { listObjects, listUploads } from './listing.ts'
 import { ObjectKeys } from './object-keys.ts'
 import { deleteObject, headObject, readObject } from './objects.ts'
-import { GrowingObjects } from './resumable/resumable-objects.ts'
+import { ResumableObjects } from './resumable/resumable-objects.ts'
 import { Store } from './store.ts'
 import { ByteSender } from './writing/byte-sender.ts'
 import { abortUpload } from './writing/multipart-upload.ts'
@@ -46,11 +46,11 @@ export interface S3BackendOptions extends S3Settings {
  * Bytes in a bucket of an S3-compatible store, which any number of servers may share.
  *
  *     <prefix><bucket uuid>/<version>
- *     <prefix>tails/<bucket uuid>/<version>/<tail uuid>   the newest bytes of a version that arrives in chunks
+ *     <prefix>tails/<bucket uuid>/<version>/<uuid>        the newest bytes of a version that arrives in chunks
  *
  * Every object appears whole or not at all. What a crash can leave, and who cleans it:
  * - an object whose upload was never acknowledged: its version is on `storage.uploads`;
- * - a multipart upload without an end, or a tail: `unfinished` names it, and the cleanup abandons it;
+ * - a multipart upload without an end, or an incomplete part: `unfinished` names it, and the cleanup abandons it;
  * - an object that the store has made from a request given up before: no row names it, so the sweep finds it.
  */
 export class S3Backend implements Backend {
@@ -59,7 +59,7 @@ export class S3Backend implements Backend {
   readonly #store: Store
   readonly #keys: ObjectKeys
   readonly #writer: ObjectWriter
-  readonly #growing: GrowingObjects
+  readonly #resumable: ResumableObjects
   readonly #copyLimits: { atOnce: number; parallel: number }
 
   /** Present when large downloads may go past this server. */
@@ -74,7 +74,7 @@ export class S3Backend implements Backend {
     const batchSize = new BatchSize()
     const writing = { store: this.#store, sender, buffers, batchSize, parallel }
     this.#writer = new ObjectWriter(writing)
-    this.#growing = new GrowingObjects({
+    this.#resumable = new ResumableObjects({
       ...writing,
       keys: this.#keys,
       partsPerPage: options.partsPerPage,
@@ -94,19 +94,19 @@ export class S3Backend implements Backend {
   }
 
   append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
-    return this.#growing.append(at, from, body, options)
+    return this.#resumable.append(at, from, body, options)
   }
 
   complete(at: Location, progress: Progress): Promise<void> {
-    return this.#growing.complete(at, progress)
+    return this.#resumable.complete(at, progress)
   }
 
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
-    return this.#growing.goBack(at, steps)
+    return this.#resumable.goBack(at, steps)
   }
 
   discard(at: Location): Promise<void> {
-    return this.#growing.discard(at)
+    return this.#resumable.discard(at)
   }
 
   async read(at: Location, options: ReadOptions = {}): Promise<Readable> {
@@ -150,11 +150,11 @@ export class S3Backend implements Backend {
 
   async *unfinished(): AsyncGenerator<Unfinished> {
     yield* listUploads(this.#store, this.#keys, this.#keys.prefix)
-    yield* this.#growing.tails.list()
+    yield* this.#resumable.incompleteParts.list()
   }
 
   async abandon(write: Unfinished): Promise<void> {
-    if (await this.#growing.tails.abandon(write)) return
+    if (await this.#resumable.incompleteParts.abandon(write)) return
     await abortUpload(this.#store, this.#keys.of(write.location), write.id)
   }
 

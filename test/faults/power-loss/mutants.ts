@@ -30,7 +30,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     omits: 'the bytes of a piece',
-    file: 'backend/local/growing-file.js',
+    file: 'backend/local/resumable-file.js',
     find: 'await mapped(flushFile(file));',
     replace: ';',
   },

@@ -2,23 +2,23 @@ import { z } from 'zod'
 import { UUID } from '../../../lib/uuid.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { Progress } from '../../backend.ts'
-import type { Tail } from './tails.ts'
+import type { IncompletePart } from './incomplete-parts.ts'
 
 /** Where the bytes are of a version that arrives in chunks. */
-export interface GrowingNotes {
+export interface ProgressNotes {
   /** Of the multipart upload; null while there is none. */
   uploadId: string | null
   /** It has the version's first bytes as its parts 1 to this one. */
   parts: number
-  /** The bytes after those; null when there are none. */
-  tail: Tail | null
-  /** The id of a tail before this one, which nobody needs once these notes are kept. */
+  /** The bytes after those; null when there are none. Kept under its first name, in notes and in keys. */
+  tail: IncompletePart | null
+  /** The id of the one before it, which nobody needs once these notes are kept. */
   staleTail: string | null
   /** Whether all bytes are at the version's key already, and nowhere else. */
   isWhole: boolean
 }
 
-export const NO_NOTES: GrowingNotes = {
+export const NO_NOTES: ProgressNotes = {
   uploadId: null,
   parts: 0,
   tail: null,
@@ -36,12 +36,12 @@ const schema = z.strictObject({
   isWhole: z.boolean(),
 })
 
-export function progressOf(offset: number, notes: GrowingNotes): Progress {
+export function progressOf(offset: number, notes: ProgressNotes): Progress {
   return { offset, notes: JSON.stringify(notes) }
 }
 
 /** @throws MissingBytes when this backend has not noted them: the bytes are in another one, if anywhere */
-export function notesOf({ offset, notes }: Progress): GrowingNotes {
+export function notesOf({ offset, notes }: Progress): ProgressNotes {
   if (notes === null && offset === 0) return NO_NOTES
   const parsed = schema.safeParse(fromJson(notes ?? ''))
   if (!parsed.success) throw new StorageError('MissingBytes', { cause: parsed.error })

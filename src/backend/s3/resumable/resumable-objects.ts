@@ -10,12 +10,12 @@ import { deleteObject, headObject } from '../objects.ts'
 import { abortUpload } from '../writing/multipart-upload.ts'
 import type { ObjectWriterOptions } from '../writing/object-writer.ts'
 import { PartCutter } from '../writing/part-cutter.ts'
+import { IncompleteParts } from './incomplete-parts.ts'
 import { PartSeries, type StoredParts } from './part-series.ts'
-import { type GrowingNotes, NO_NOTES, notesOf, progressOf } from './progress-notes.ts'
-import { Tails } from './tails.ts'
+import { NO_NOTES, notesOf, type ProgressNotes, progressOf } from './progress-notes.ts'
 import { completeParts, expectPart } from './uploaded-parts.ts'
 
-export interface GrowingObjectsOptions extends ObjectWriterOptions {
+export interface ResumableObjectsOptions extends ObjectWriterOptions {
   keys: ObjectKeys
   /** How many parts are asked for at once; as many as the store likes when undefined. */
   partsPerPage: number | undefined
@@ -25,20 +25,20 @@ export interface GrowingObjectsOptions extends ObjectWriterOptions {
  * Objects that arrive in chunks, over any time and through any server.
  *
  * What fills a part is sent as one of a multipart upload. All parts but the last have the same length, which some
- * stores ask for; so the bytes that do not fill one are kept as a `Tail`, with which the next chunk begins. A
+ * stores ask for; so the bytes that do not fill one are kept as an `IncompletePart`, with which the next chunk begins. A
  * version that fits into a single PUT gets one, with its last chunk.
  *
- * Going back costs nothing: a part is replaced by the next one with its number, and a tail is removed only when the
+ * Going back costs nothing: a part is replaced by the next one with its number, and an incomplete part is removed only when the
  * next chunk begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
  * part of the object; on Ceph, which refuses to leave them out, such a version cannot be completed.)
  */
-export class GrowingObjects {
-  readonly tails: Tails
-  readonly #options: GrowingObjectsOptions
+export class ResumableObjects {
+  readonly incompleteParts: IncompleteParts
+  readonly #options: ResumableObjectsOptions
 
-  constructor(options: GrowingObjectsOptions) {
+  constructor(options: ResumableObjectsOptions) {
     this.#options = options
-    this.tails = new Tails(options)
+    this.incompleteParts = new IncompleteParts(options)
   }
 
   /** As `Backend.append`. */
@@ -80,7 +80,7 @@ export class GrowingObjects {
     }
     const made = await headObject(this.#options.store, key)
     if (made?.size !== progress.offset) throw new StorageError('MissingBytes')
-    await this.tails.removeAll(at).catch(() => {}) // the cleanup finds them
+    await this.incompleteParts.removeAll(at).catch(() => {}) // the cleanup finds them
   }
 
   /**
@@ -92,11 +92,11 @@ export class GrowingObjects {
     const from = ownNotes(steps.from)
     const to = ownNotes(steps.to)
     if (!from || !to) return
-    const unwanted = tailsOf(from).filter((id) => !tailsOf(to).includes(id))
+    const unwanted = incompletePartsOf(from).filter((id) => !incompletePartsOf(to).includes(id))
     if (from.uploadId !== null && from.uploadId !== to.uploadId) {
       await abortUpload(store, keys.of(at), from.uploadId)
     }
-    for (const id of unwanted) await this.tails.remove(at, id)
+    for (const id of unwanted) await this.incompleteParts.remove(at, id)
   }
 
   /** As `Backend.discard`. Finds by itself what there is: a crash may have left what the notes do not tell. */
@@ -104,11 +104,11 @@ export class GrowingObjects {
     const { store, keys } = this.#options
     const key = keys.of(at)
     for await (const { id } of listUploads(store, keys, key)) await abortUpload(store, key, id)
-    await this.tails.removeAll(at)
+    await this.incompleteParts.removeAll(at)
     await deleteObject(store, key)
   }
 
-  #goOn(at: Location, from: Progress, notes: GrowingNotes, options: AppendOptions): PartSeries {
+  #goOn(at: Location, from: Progress, notes: ProgressNotes, options: AppendOptions): PartSeries {
     const { store, sender, keys, parallel } = this.#options
     // The caller is to know of a new upload at once.
     let toldAt = notes.uploadId === null ? Number.NEGATIVE_INFINITY : performance.now()
@@ -131,23 +131,23 @@ export class GrowingObjects {
   }
 
   /** Sees to it that what was noted is there, and fetches what the chunk is to begin with. */
-  async #begin(at: Location, from: Progress, notes: GrowingNotes, cutter: PartCutter): Promise<void> {
+  async #begin(at: Location, from: Progress, notes: ProgressNotes, cutter: PartCutter): Promise<void> {
     const { store, keys } = this.#options
     const { uploadId, parts, tail, staleTail, isWhole } = notes
     const key = keys.of(at)
     if (isWhole && (await headObject(store, key))?.size !== from.offset)
       throw new StorageError('MissingBytes')
     if (uploadId !== null) await expectPart(store, { key, uploadId }, parts)
-    if (tail) await this.tails.read(at, tail, (bytes) => cutter.take(bytes))
+    if (tail) await this.incompleteParts.read(at, tail, (bytes) => cutter.take(bytes))
     // If it cannot be removed now, it is with all others at the end.
-    if (staleTail !== null) await this.tails.remove(at, staleTail).catch(() => {})
+    if (staleTail !== null) await this.incompleteParts.remove(at, staleTail).catch(() => {})
   }
 
   /** Stores what has come since the last part. */
   async #keep(
     at: Location,
     offset: number,
-    notes: GrowingNotes,
+    notes: ProgressNotes,
     series: PartSeries,
     cutter: PartCutter,
     isLast: boolean,
@@ -162,14 +162,14 @@ export class GrowingObjects {
     }
     if (isLast || cutter.restLength === buffers.partSize) await cutter.sendRest()
     const stored = await series.done()
-    const tail = cutter.restLength > 0 ? await this.tails.write(at, await cutter.rest()) : null
+    const tail = cutter.restLength > 0 ? await this.incompleteParts.write(at, await cutter.rest()) : null
     return progressOf(offset, { ...after(notes, stored), tail })
   }
 
   async #make(key: string, at: Location, progress: Progress): Promise<void> {
     const { store, sender, partsPerPage } = this.#options
     const { offset } = progress
-    const { uploadId, parts, isWhole } = notesOf(await this.#withoutTail(at, progress))
+    const { uploadId, parts, isWhole } = notesOf(await this.#withoutIncompletePart(at, progress))
     if (isWhole) return
     if (uploadId !== null) {
       await completeParts(store, { key, uploadId }, { count: parts, size: offset }, partsPerPage)
@@ -179,7 +179,7 @@ export class GrowingObjects {
   }
 
   /** The same, when it was not known before that this is all. */
-  async #withoutTail(at: Location, progress: Progress): Promise<Progress> {
+  async #withoutIncompletePart(at: Location, progress: Progress): Promise<Progress> {
     if (!notesOf(progress).tail) return progress
     const { progress: ended } = await this.append(at, progress, Readable.from([]), {
       maxBytes: 0,
@@ -193,12 +193,12 @@ export class GrowingObjects {
 }
 
 /** The notes once these parts are stored, without those of the bytes after them. */
-function after(before: GrowingNotes, { uploadId, parts }: StoredParts): GrowingNotes {
+function after(before: ProgressNotes, { uploadId, parts }: StoredParts): ProgressNotes {
   return { ...NO_NOTES, uploadId, parts, staleTail: before.tail?.id ?? null }
 }
 
 /** Null when another backend has the bytes. */
-function ownNotes(progress: Progress): GrowingNotes | null {
+function ownNotes(progress: Progress): ProgressNotes | null {
   try {
     return notesOf(progress)
   } catch (error) {
@@ -207,8 +207,8 @@ function ownNotes(progress: Progress): GrowingNotes | null {
   }
 }
 
-/** The ids of the tails that may be there. */
-function tailsOf({ tail, staleTail }: GrowingNotes): string[] {
+/** The ids of the incomplete parts that may be there. */
+function incompletePartsOf({ tail, staleTail }: ProgressNotes): string[] {
   return [tail?.id ?? null, staleTail].filter((id) => id !== null)
 }
 

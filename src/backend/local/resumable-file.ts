@@ -6,7 +6,7 @@ import { CHECKPOINT_MS, type Drained, drainSome } from '../drain.ts'
 import { mapped } from '../file-errors.ts'
 import { writeAll } from './write-all.ts'
 
-export interface GrowOptions {
+export interface AppendToFileOptions {
   /** Largest length of the chunk, in bytes. */
   maxBytes: number
   batchBytes(): number
@@ -30,11 +30,11 @@ const AHEAD_BYTES = 1024 * 1024
  * @param start length of the file before
  * @throws as `drainSome`, StorageFull, BackendUnavailable, and what `onDurable` has thrown
  */
-export async function growFile(
+export async function appendToFile(
   file: FileHandle,
   start: number,
   body: Readable,
-  { maxBytes, batchBytes, signal, tap, onDurable, fsync }: GrowOptions,
+  { maxBytes, batchBytes, signal, tap, onDurable, fsync }: AppendToFileOptions,
 ): Promise<Drained> {
   let length = start
   let checkpoint: Promise<void> | undefined
