@@ -10,8 +10,8 @@ import type { ByteRange, Location } from '../model/location.ts'
  * is a version that comes from another backend: see `isNamed`.
  */
 export interface Backend {
-  /** Whether a small body may be written while a database transaction is open (design §3): true when near. */
-  readonly isNear: boolean
+  /** Whether a small body may be written while a database transaction is open (design §3): a store far away takes its time. */
+  readonly isLocal: boolean
 
   /**
    * Stores `body` at `at` and resolves once the bytes would survive a power failure.

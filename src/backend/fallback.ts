@@ -29,14 +29,14 @@ export interface FallbackBackendOptions {
  * does not answer is BackendUnavailable, since nobody knows then whether the bytes are there.
  */
 export class FallbackBackend implements Backend {
-  readonly isNear: boolean
+  readonly isLocal: boolean
   readonly #current: Backend
   readonly #previous: Backend
 
   constructor({ current, previous }: FallbackBackendOptions) {
     this.#current = current
     this.#previous = previous
-    this.isNear = current.isNear
+    this.isLocal = current.isLocal
   }
 
   write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {

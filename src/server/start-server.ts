@@ -106,7 +106,7 @@ function connectionsOfAll({ workers, databasePool }: Config): number {
  * servers and stores come up in any order, and what is away for a moment comes back.
  */
 function tryBackend(backend: Backend, logger: Logger): void {
-  if (backend.isNear) return
+  if (backend.isLocal) return
   backend.check().catch((err) => {
     const reason = err instanceof Error && err.cause instanceof Error ? err.cause.message : String(err)
     logger.warn({ err }, `the store does not work: ${reason}`)

@@ -107,7 +107,7 @@ export class FileStorage {
       }
 
       const arrival = { request, bucket, at: { bucket: bucket.uid, version: randomUUID() }, maxBytes }
-      const isSmall = body.requestLength !== null && body.requestLength <= SMALL_BODY && this.#backend.isNear
+      const isSmall = body.requestLength !== null && body.requestLength <= SMALL_BODY && this.#backend.isLocal
       return isSmall ? await this.#storeSmall(caller, arrival) : await this.#storeStream(caller, arrival)
     } catch (error) {
       body.discard()

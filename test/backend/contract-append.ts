@@ -51,7 +51,7 @@ export function describeAppend(
     afterEach(async () => {
       vi.restoreAllMocks()
       // The store of the tests keeps all in memory.
-      if (!backend.isNear) for await (const { location } of backend.list()) await backend.discard(location)
+      if (!backend.isLocal) for await (const { location } of backend.list()) await backend.discard(location)
       for (const opened of backends) await opened.close()
     })
 

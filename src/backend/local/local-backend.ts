@@ -69,7 +69,7 @@ export interface LocalBackendOptions {
  * below, a read must not call every object lost, and a removal must not be struck off.
  */
 export class LocalBackend implements Backend {
-  readonly isNear = true
+  readonly isLocal = true
   readonly #folders: Folders
   readonly #fsync: boolean
   readonly #batchSize = new BatchSize()

@@ -55,7 +55,7 @@ export interface S3BackendOptions extends S3Settings {
  */
 export class S3Backend implements Backend {
   /** No database connection is held while a remote store answers. */
-  readonly isNear = false
+  readonly isLocal = false
   readonly #store: Store
   readonly #keys: ObjectKeys
   readonly #writer: ObjectWriter
