@@ -10,10 +10,10 @@ import type { WebhookRow } from '../../database/queries/webhooks.ts'
 import { type EventFilter, matches } from '../event-filter.ts'
 import type { Outbox } from '../outbox.ts'
 import { backOff } from './back-off.ts'
+import { CircuitBreaker } from './circuit-breaker.ts'
 import { messagesOf } from './formats.ts'
 import type { HostLookup } from './host-lookup.ts'
 import { inOrder } from './in-order.ts'
-import { ReceiverHealth } from './receiver-health.ts'
 import { type Candidate, Round } from './round.ts'
 import { type Answer, WebhookSender } from './sender.ts'
 import type { Origin } from './supabase-format.ts'
@@ -55,7 +55,7 @@ export class WebhookDelivery {
   readonly #options: WebhookDeliveryOptions
   readonly #filter: EventFilter
   readonly #sender: WebhookSender
-  readonly #health: ReceiverHealth
+  readonly #breaker: CircuitBreaker
   #position: number
   #hasPending = true
   /** Whether it may take more from the outbox. */
@@ -73,7 +73,7 @@ export class WebhookDelivery {
     this.#options = options
     this.#filter = { bucket: bucket ?? undefined, types: events.length > 0 ? new Set(events) : undefined }
     this.#sender = new WebhookSender({ hosts, timeoutMs, allowPrivate, connections: CONCURRENCY })
-    this.#health = new ReceiverHealth(backOffMs)
+    this.#breaker = new CircuitBreaker(backOffMs)
   }
 
   /**
@@ -94,7 +94,7 @@ export class WebhookDelivery {
   async #round(signal: AbortSignal): Promise<boolean> {
     const { database, outbox } = this.#options
     const { id } = this.#webhook
-    const { room, isDown: wasDown } = this.#health
+    const { room, isOpen: wasOpen } = this.#breaker
 
     // 1. What is pending, as far as it is due and not behind another.
     const pending = this.#hasPending ? await pendingDeliveries(database, id, MOST_PENDING) : []
@@ -128,7 +128,7 @@ export class WebhookDelivery {
 
     // 4. What has come of it is written down. A page that is not full has all that there was.
     const last = events.at(-1)?.position ?? this.#position
-    const isBack = wasDown && !this.#health.isDown
+    const isBack = wasOpen && !this.#breaker.isOpen
     const { position, waiting, isLeft } = round.outcome(
       sent,
       limit > events.length ? Math.max(last, newest) : last,
@@ -148,7 +148,7 @@ export class WebhookDelivery {
   /** Until there is something to do again. */
   async #rest(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
-    const { pauseMs, restMs, room } = this.#health
+    const { pauseMs, restMs, room } = this.#breaker
     const isStopped = this.#isLeft || pauseMs > 0 || room === 0
     const waitMs = Math.min(this.#nextMs, isStopped ? pauseMs || restMs : LONGEST_REST_MS, LONGEST_REST_MS)
     const awake = new AbortController()
@@ -167,7 +167,7 @@ export class WebhookDelivery {
   }
 
   #mayBegin({ attempts }: Candidate, signal: AbortSignal): boolean {
-    return !signal.aborted && this.#health.pauseMs === 0 && (attempts > 0 || this.#health.room > 0)
+    return !signal.aborted && this.#breaker.pauseMs === 0 && (attempts > 0 || this.#breaker.room > 0)
   }
 
   async #send(event: StorageEvent): Promise<Answer> {
@@ -181,14 +181,14 @@ export class WebhookDelivery {
   /** What the answer says of the receiver. */
   #note({ attempts }: Candidate, answer: Answer): void {
     const { logger } = this.#options
-    const wasDown = this.#health.isDown
-    if (answer.ok) this.#health.succeeded()
-    else this.#health.failed({ isNew: attempts === 0, retryAfterMs: answer.retryAfterMs })
+    const wasOpen = this.#breaker.isOpen
+    if (answer.ok) this.#breaker.succeeded()
+    else this.#breaker.failed({ isNew: attempts === 0, retryAfterMs: answer.retryAfterMs })
     const webhook = this.#webhook.id
-    if (!wasDown && this.#health.isDown && !answer.ok) {
+    if (!wasOpen && this.#breaker.isOpen && !answer.ok) {
       logger.warn({ webhook, status: answer.status }, `a webhook takes nothing: it ${answer.sentence}`)
     }
-    if (wasDown && !this.#health.isDown) logger.info({ webhook }, 'a webhook is back')
+    if (wasOpen && !this.#breaker.isOpen) logger.info({ webhook }, 'a webhook is back')
   }
 
   #failure(

@@ -4,10 +4,10 @@ import { backOff } from './back-off.ts'
 const FAILURES_OF_THE_RECEIVER = 5
 
 /**
- * Whether a receiver seems to work. One that does not is left in peace: it gets no new events but one now and then, to
+ * Opens when a receiver seems not to work, which is then left in peace: it gets no new events but one now and then, to
  * see whether it is back. What it had already failed to take keeps its own times.
  */
-export class ReceiverHealth {
+export class CircuitBreaker {
   readonly #backOffMs: number
   #failures = 0
   #restsUntil = 0
@@ -17,14 +17,14 @@ export class ReceiverHealth {
     this.#backOffMs = backOffMs
   }
 
-  /** Whether it counts as out of order. */
-  get isDown(): boolean {
+  /** Whether the receiver counts as out of order. */
+  get isOpen(): boolean {
     return this.#failures >= FAILURES_OF_THE_RECEIVER
   }
 
   /** How many new events it may get now. */
   get room(): number {
-    if (!this.isDown) return Number.POSITIVE_INFINITY
+    if (!this.isOpen) return Number.POSITIVE_INFINITY
     return Date.now() < this.#restsUntil ? 0 : 1
   }
 
@@ -49,7 +49,7 @@ export class ReceiverHealth {
     // Those that were under way together count as one.
     if (!isNew || Date.now() < this.#restsUntil) return
     this.#failures++
-    if (this.isDown) {
+    if (this.isOpen) {
       this.#restsUntil = Date.now() + backOff(this.#backOffMs, this.#failures - FAILURES_OF_THE_RECEIVER + 1)
     }
   }
