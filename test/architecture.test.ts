@@ -44,7 +44,7 @@ const FLOORS: Record<string, Floors> = {
     ['schedules.ts'],
     ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts'],
     ['cleanup', 'object-move.ts', 'schedule.ts'],
-    ['pace.ts'],
+    ['throttle.ts'],
   ],
   'src/storage': [
     ['links'],

@@ -12,7 +12,7 @@ import {
 } from '../database/queries/scrubs.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { QuarantineReason } from '../model/metadata.ts'
-import { BytePace } from './pace.ts'
+import { ByteThrottle } from './throttle.ts'
 
 export interface ScrubOptions {
   database: Database
@@ -107,13 +107,13 @@ export class Scrub {
   async #advance(scope: ScrubScope, state: ScrubState, request: ScrubRequest, limit: number): Promise<void> {
     const { database, logger } = this.options
     const { bucket, signal, onProgress } = request
-    const pace = new BytePace(request.rate)
+    const throttle = new ByteThrottle(request.rate)
     const end = state.checked + limit
     while (!state.isFinished && state.checked < end && !signal.aborted) {
       const page = await objectsAfter(database, bucket, state.position, PAGE)
       for (const object of page) {
         if (signal.aborted || state.checked >= end) break
-        await this.#check(object, state, pace, signal)
+        await this.#check(object, state, throttle, signal)
         onProgress?.(state)
       }
       state.isFinished = page.length < PAGE && (page.at(-1)?.id ?? state.position) === state.position
@@ -122,9 +122,14 @@ export class Scrub {
     if (state.isFinished) logger.info({ bucket, ...state }, 'the scrub has checked all objects')
   }
 
-  async #check(object: ObjectToCheck, state: ScrubState, pace: BytePace, signal: AbortSignal): Promise<void> {
+  async #check(
+    object: ObjectToCheck,
+    state: ScrubState,
+    throttle: ByteThrottle,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { database, logger } = this.options
-    const found = await this.#examine(object, state, pace, signal)
+    const found = await this.#examine(object, state, throttle, signal)
     if (found === 'interrupted') return
     state.position = object.id
     state.checked++
@@ -144,7 +149,7 @@ export class Scrub {
   async #examine(
     { location, size, checksum }: ObjectToCheck,
     state: ScrubState,
-    pace: BytePace,
+    throttle: ByteThrottle,
     signal: AbortSignal,
   ): Promise<QuarantineReason | null | 'interrupted'> {
     const { backend } = this.options
@@ -155,7 +160,7 @@ export class Scrub {
         hash.update(chunk)
         read += chunk.length
         state.bytes += chunk.length
-        await pace.spend(chunk.length)
+        await throttle.spend(chunk.length)
         if (signal.aborted) return 'interrupted'
       }
     } catch (error) {

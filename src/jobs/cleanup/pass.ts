@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Scope } from '../../database/queries/drift.ts'
-import { GentlePace } from '../pace.ts'
+import { WorkThrottle } from '../throttle.ts'
 
 /** The kinds of repairs, in the order in which a pass makes them, with what the log says of each. */
 export const REPAIRS = {
@@ -60,7 +60,7 @@ export interface PassOptions extends CleanupSettings {
 /** One run of the cleanup: what it may do, and what it has done so far. */
 export class CleanupPass {
   readonly report: CleanupReport
-  readonly #pace = new GentlePace()
+  readonly #throttle = new WorkThrottle()
   #left: number
 
   constructor(readonly options: PassOptions) {
@@ -112,7 +112,7 @@ export class CleanupPass {
   async between(step: string, done: number): Promise<void> {
     this.options.onProgress?.(step, done)
     this.options.signal.throwIfAborted()
-    await this.#pace.rest()
+    await this.#throttle.rest()
   }
 }
 

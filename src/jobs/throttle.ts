@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 const REST_PER_WORK = 4
 
 /** Keeps background work at a fifth of the time, so that requests hardly notice it. */
-export class GentlePace {
+export class WorkThrottle {
   #since = performance.now()
 
   /** Call between pieces of work: waits in proportion to what the last piece took. */
@@ -16,7 +16,7 @@ export class GentlePace {
 }
 
 /** Keeps a stream of bytes under a rate. */
-export class BytePace {
+export class ByteThrottle {
   #nextAt = performance.now()
 
   /** @param bytesPerSecond Infinity for no limit */
