@@ -18,7 +18,7 @@ import {
 } from '../../database/queries/buckets.ts'
 import { databaseTime, deleteAnyObjects, ownRemovals } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
-import { UnderWay } from '../../lib/single-flight.ts'
+import { SingleFlight } from '../../lib/single-flight.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
@@ -67,7 +67,7 @@ const TOLD_OBJECTS = 10_000
 export class BucketStorage {
   readonly #options: BucketStorageOptions
   readonly #database: Database
-  readonly #counting = new UnderWay<Map<string, BucketStats>>()
+  readonly #counting = new SingleFlight<Map<string, BucketStats>>()
 
   constructor(options: BucketStorageOptions) {
     this.#options = options
