@@ -10,7 +10,7 @@ import type { ByteRange, Location } from '../model/location.ts'
  * is a version that comes from another backend: see `isNamed`.
  */
 export interface Backend {
-  /** Whether a small body may be written while a database transaction is open (design §3): a store far away takes its time. */
+  /** Whether a small body may be written while a database transaction is open (design §3): none that is far away. */
   readonly isLocal: boolean
 
   /**
@@ -65,7 +65,7 @@ export interface Backend {
    */
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void>
 
-  /** Removes what there is of a version that arrives in chunks. Removing nothing is a success. @throws BackendUnavailable */
+  /** Removes what there is of a version that arrives in chunks. Removing none is a success. @throws BackendUnavailable */
   discard(at: Location): Promise<void>
 
   /**

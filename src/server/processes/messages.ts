@@ -13,8 +13,8 @@ export interface Assignment {
 }
 
 /**
- * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `invalidated` answers
- * a worker's own `changed`.
+ * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `invalidated`
+ * answers a worker's own `changed`.
  */
 export type ToWorker =
   | { type: 'serve'; assignment: Assignment }

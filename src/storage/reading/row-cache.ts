@@ -15,8 +15,8 @@ interface Reading {
 /**
  * Rows of objects in public buckets, which anybody may read: no policy is asked about them, so that they can be
  * answered from memory. Never out of date for what this server and its workers have changed, since `drop` comes between
- * a commit and its answer; and for at most a second for what others have, since `CacheInvalidation` follows them and nothing
- * is told from here when it does not.
+ * a commit and its answer; and for at most a second for what others have, since `CacheInvalidation` follows them and
+ * nothing is told from here when it does not.
  */
 export class RowCache {
   readonly #rows: LRUCache<string, StoredObject>

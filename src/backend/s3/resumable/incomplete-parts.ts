@@ -23,8 +23,8 @@ export interface IncompletePartsOptions {
 }
 
 /**
- * Incomplete parts are small objects. Each is written once, under a name of its own, so that an older one is there until nobody
- * goes back to it.
+ * Incomplete parts are small objects. Each is written once, under a name of its own, so that an older one is there until
+ * nobody goes back to it.
  */
 export class IncompleteParts {
   readonly #store: Store

@@ -25,11 +25,11 @@ export interface ResumableObjectsOptions extends ObjectWriterOptions {
  * Objects that arrive in chunks, over any time and through any server.
  *
  * What fills a part is sent as one of a multipart upload. All parts but the last have the same length, which some
- * stores ask for; so the bytes that do not fill one are kept as an `IncompletePart`, with which the next chunk begins. A
- * version that fits into a single PUT gets one, with its last chunk.
+ * stores ask for; so the bytes that do not fill one are kept as an `IncompletePart`, with which the next chunk begins.
+ * A version that fits into a single PUT gets one, with its last chunk.
  *
- * Going back costs nothing: a part is replaced by the next one with its number, and an incomplete part is removed only when the
- * next chunk begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
+ * Going back costs nothing: a part is replaced by the next one with its number, and an incomplete part is removed only
+ * when the next chunk begins after it. (Parts that nothing replaces, because the version ends earlier than it once did, are no
  * part of the object; on Ceph, which refuses to leave them out, such a version cannot be completed.)
  */
 export class ResumableObjects {
