@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { cp, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { cp, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { newFolder, removeFolder } from '../support/command.ts'
+import { newFolder } from '../support/command.ts'
+import { removeAtEnd } from '../support/daemon.ts'
 import { freePort } from '../support/free-port.ts'
 import { isInstalled } from '../support/installed.ts'
 import { ROOT } from '../support/project-texts.ts'
@@ -15,17 +16,16 @@ import { Shell } from './shell.ts'
 
 const WRITTEN_FOR = 'http://127.0.0.1:8209'
 
-let folder: string
 let clone: string
+let removeClone: () => Promise<void>
 let url: string
 let env: Record<string, string>
 /** Where the server runs. */
 let server: Shell
 
 beforeAll(async () => {
-  folder = await newFolder()
-  clone = join(folder, 'strongroom')
-  await mkdir(clone)
+  clone = await newFolder()
+  removeClone = removeAtEnd(clone)
   for (const part of [
     'package.json',
     'patches',
@@ -44,8 +44,8 @@ beforeAll(async () => {
   server = new Shell(clone, env)
 })
 afterAll(async () => {
-  await server?.interrupt()
-  await removeFolder(folder, [])
+  await server?.close()
+  await removeClone?.()
 })
 
 function canBeRun({ kind, file, notRun }: Block): boolean {
@@ -115,7 +115,7 @@ describe('who does what the pages say, in their order', () => {
   )
 
   it('ends the server in order with Ctrl-C', async () => {
-    expect(await server.interrupt()).toContain('"msg":"stopped"')
+    expect(await server.close()).toContain('"msg":"stopped"')
     expect(existsSync(join(clone, 'storage-data/postgres/postmaster.pid'))).toBe(false)
   })
 })

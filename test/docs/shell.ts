@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import type { Writable } from 'node:stream'
 
 export interface Ran {
   printed: string
@@ -9,8 +10,13 @@ export interface Ran {
   said: string
 }
 
-/** curl is silent but for its errors, and fails when it is refused. What is installed is not installed anew. */
+/**
+ * When our end of the fourth pipe is closed, also by our death, all that runs here is interrupted. curl is silent but for its
+ * errors, and fails when it is refused. What is installed is not installed anew.
+ */
 const PRELUDE = `
+(cat <&3; kill -INT 0) >/dev/null 2>&1 &
+exec 3<&-
 curl() { command curl -sS --fail-with-body "$@"; }
 npm() { [ "$1" = ci ] || command npm "$@"; }
 set -o pipefail
@@ -28,7 +34,11 @@ export class Shell {
   /** @param env what it has besides PATH and HOME */
   constructor(cwd: string, env: Record<string, string>) {
     const { PATH = '', HOME = '' } = process.env
-    this.#bash = spawn('bash', [], { cwd, env: { PATH, HOME, ...env }, detached: true })
+    // In a group of its own, which is interrupted as a terminal does it.
+    this.#bash = spawn('bash', [], {
+      ...{ cwd, env: { PATH, HOME, ...env }, detached: true },
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+    })
     this.#bash.stdout?.on('data', (bytes) => {
       this.#printed += bytes
       this.#heard()
@@ -84,16 +94,10 @@ export class Shell {
   }
 
   /** Presses Ctrl-C, and waits until all that runs here has ended. Returns what it has printed. */
-  async interrupt(): Promise<string> {
+  async close(): Promise<string> {
     this.#bash.stdin?.end()
-    if (this.#isRunning) process.kill(-Number(this.#bash.pid), 'SIGINT')
+    ;(this.#bash.stdio[3] as Writable).end()
     await this.#ended
     return this.#printed
-  }
-
-  /** Ends it once its commands have. */
-  async close(): Promise<void> {
-    this.#bash.stdin?.end()
-    await this.#ended
   }
 }
