@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
 import { checkLocal } from '../backend/local/check.ts'
 import { type BackendKind, type Config, readConfig } from '../config/config.ts'
 import { checkDatabase, type OpenedForCheck } from '../database/opening/check.ts'
@@ -12,6 +13,18 @@ import { checkOutside } from './check/outside.ts'
 import { checkSample } from './check/sample.ts'
 import { withinTime } from './check/within-time.ts'
 
+export function registerCheck(program: Command): void {
+  program
+    .command('check')
+    .description('tell whether database, files and store can be reached and written, and what is wrong')
+    .addHelpText(
+      'after',
+      `
+Changes nothing, and may run beside a server. The exit code is 1 if anything has failed.`,
+    )
+    .action(check)
+}
+
 /** A store or a database that takes longer for one answer is as good as none. In milliseconds. */
 const ANSWER_LIMIT_MS = 30_000
 
@@ -19,7 +32,7 @@ const ANSWER_LIMIT_MS = 30_000
 const START_LIMIT_MS = 300_000
 
 /** Looks at everything that a server needs, and tells what it finds, a line each. Changes nothing. */
-export async function checkCommand(): Promise<void> {
+async function check(): Promise<void> {
   const config = readConfig(process.env)
   const count = { ok: 0, warning: 0, failed: 0 }
   const width = config.backendPrevious === undefined ? 16 : 24

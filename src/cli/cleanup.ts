@@ -1,15 +1,31 @@
+import type { Command } from 'commander'
 import type { CleanupReport, Repair } from '../jobs/cleanup/pass.ts'
 import { OrphanCleanup } from '../jobs/orphan-cleanup.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
-export interface CleanupOptions {
+export function registerCleanup(program: Command): void {
+  program
+    .command('cleanup')
+    .description('repair drift between files and their rows, as a running server does by itself every hour')
+    .option('--dry-run', 'only tell what it would do')
+    .option('--bucket <id>', 'only this bucket')
+    .addHelpText(
+      'after',
+      `
+Uploads that nobody finishes, bytes that nothing names, and rows whose bytes are gone, if they were left alone for
+STORAGE_CLEANUP_GRACE (5m). May run beside servers. One pass makes at most STORAGE_CLEANUP_BATCH (1000) repairs.`,
+    )
+    .action(cleanUp)
+}
+
+interface CleanupOptions {
   dryRun?: boolean
   bucket?: string
 }
 
 /** Makes one pass of the cleanup and tells what it did. */
-export async function cleanupCommand({ dryRun = false, bucket }: CleanupOptions): Promise<void> {
+async function cleanUp({ dryRun = false, bucket }: CleanupOptions): Promise<void> {
   const progress = new Progress()
   await maintain(async ({ config, signal, ...parts }) => {
     const cleanup = new OrphanCleanup({ ...config.cleanup, ...parts })

@@ -1,10 +1,26 @@
 import { resolve } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { readConfig } from '../config/config.ts'
+import { parseDuration } from '../lib/units.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
 import { findKeys, mintToken } from '../server/keys.ts'
 
-export interface KeysOptions {
+export function registerKeys(program: Command): void {
+  program
+    .command('keys')
+    .description('print the anon and service keys as JSON, or mint a token')
+    .option('--role <role>', 'mint a token of this role: anon, authenticated or service_role')
+    .option('--subject <id>', "the token's sub claim: the user's id")
+    .option(
+      '--expires-in <duration>',
+      'until the token expires, such as 15m, 12h or 30d (default: never)',
+      seconds,
+    )
+    .option('--secrets', 'print the secrets that sign tokens and URLs too')
+    .action(printKeys)
+}
+
+interface KeysOptions {
   /** Mints a token of this role instead of printing the keys. */
   role?: string
   /** Its `sub`: the user's id. */
@@ -16,7 +32,7 @@ export interface KeysOptions {
 }
 
 /** Prints the keys as JSON, or a token for a role. Makes none: they would be another server's. */
-export async function keysCommand(options: KeysOptions, command: Command): Promise<void> {
+async function printKeys(options: KeysOptions, command: Command): Promise<void> {
   const config = readConfig(process.env)
   checkOptions(options, [...STANDARD_ROLES, ...config.jwt.extraRoles], command)
   const keys = await findKeys(resolve(config.dataDir), {
@@ -44,4 +60,11 @@ function checkOptions(options: KeysOptions, roles: string[], command: Command): 
       `error: the server takes no token of role ${role}, but of ${roles.join(', ')}; STORAGE_JWT_ROLES adds to them`,
     )
   }
+}
+
+function seconds(text: string): number {
+  const ms = parseDuration(text)
+  if (ms === null || ms % 1000 !== 0)
+    throw new InvalidArgumentError('Use a duration such as 15m, 12h or 30d.')
+  return ms / 1000
 }

@@ -1,13 +1,31 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Backend } from '../backend/backend.ts'
 import { openBackend, openExisting } from '../backend/open.ts'
-import { type BackendKind, type Config, ConfigError } from '../config/config.ts'
+import { BACKENDS, type BackendKind, type Config, ConfigError } from '../config/config.ts'
 import type { MoveState } from '../database/queries/backend-moves.ts'
 import { BackendMove, type MoveReport } from '../jobs/backend-move.ts'
 import { printable } from '../lib/printable.ts'
 import { maintainWith } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
-export interface MigrateBackendOptions {
+export function registerMigrateBackend(program: Command): void {
+  program
+    .command('migrate-backend')
+    .description('copy the bytes of all objects to another backend, while servers run')
+    .addOption(backendOption('--from <backend>', 'where the bytes are'))
+    .addOption(backendOption('--to <backend>', 'where they go'))
+    .option('--parallel <n>', 'how many objects are copied at once', copies, 8)
+    .addHelpText(
+      'after',
+      `
+Copies what is not there yet, compares each object's SHA-256, and deletes nothing. Ctrl-C interrupts; the next run goes
+on there. The exit code is 0 once everything is in the other backend. docs/s3-store.md tells how to switch over without
+a gap.`,
+    )
+    .action(migrateBackend)
+}
+
+interface MigrateBackendOptions {
   from: BackendKind
   to: BackendKind
   /** How many objects are copied at once. */
@@ -15,7 +33,7 @@ export interface MigrateBackendOptions {
 }
 
 /** Copies the bytes of all objects from one backend to another, or until Ctrl-C, and tells what to do next. */
-export async function migrateBackendCommand({ from, to, parallel }: MigrateBackendOptions): Promise<void> {
+async function migrateBackend({ from, to, parallel }: MigrateBackendOptions): Promise<void> {
   if (from === to) throw new ConfigError(['--from and --to must be different backends'])
   const progress = new Progress()
   const open = (config: Config) => openBoth(from, to, config)
@@ -116,4 +134,13 @@ function describe(
   }
   if (ending === 'complete') lines.push(`Nothing was deleted from ${from}: docs/s3-store.md tells how.`)
   return `${lines.join('\n')}\n`
+}
+
+function backendOption(flags: string, description: string): Option {
+  return new Option(flags, description).choices(BACKENDS).makeOptionMandatory()
+}
+
+function copies(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError('Use a whole number from 1 to 999.')
+  return Number(text)
 }

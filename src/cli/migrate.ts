@@ -1,10 +1,18 @@
+import type { Command } from 'commander'
 import { readConfig } from '../config/config.ts'
 import { migrate } from '../database/migrations/migrate.ts'
 import { findPlace } from '../database/opening/find-place.ts'
 import { createLogger } from '../server/log.ts'
 
+export function registerMigrate(program: Command): void {
+  program
+    .command('migrate')
+    .description('prepare the database of DATABASE_URL, with a login that may create roles')
+    .action(migrateDatabase)
+}
+
 /** Brings the database of DATABASE_URL up to date. The embedded one needs no command: it is migrated at start. */
-export async function migrateCommand(): Promise<void> {
+async function migrateDatabase(): Promise<void> {
   const config = readConfig(process.env)
   if (config.databaseUrl === undefined) {
     process.stdout.write(

@@ -1,11 +1,29 @@
+import { type Command, InvalidArgumentError } from 'commander'
 import { quarantined } from '../database/queries/drift.ts'
 import type { ScrubState } from '../database/queries/scrubs.ts'
 import { Scrub } from '../jobs/scrub.ts'
 import { printable } from '../lib/printable.ts'
+import { parseByteSize } from '../lib/units.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
-export interface ScrubCommandOptions {
+export function registerScrub(program: Command): void {
+  program
+    .command('scrub')
+    .description('read every object and compare its SHA-256, to find what the disk has damaged')
+    .option('--bucket <id>', 'only this bucket')
+    .option('--rate <size>', 'read at most so much per second, such as 100MB', byteSize, 100_000_000)
+    .option('--restart', 'begin anew, not where an interrupted scrub has stopped')
+    .addHelpText(
+      'after',
+      `
+Damaged objects are marked, listed at the end, and not served any more. Ctrl-C interrupts; the next scrub goes on
+there. The exit code is 1 if anything is damaged or missing.`,
+    )
+    .action(scrub)
+}
+
+interface ScrubCommandOptions {
   bucket?: string
   /** Bytes per second. */
   rate: number
@@ -16,7 +34,7 @@ export interface ScrubCommandOptions {
 const NAMED = 1000
 
 /** Scrubs to the end, or until Ctrl-C, and tells what is damaged. */
-export async function scrubCommand({ bucket, rate, restart = false }: ScrubCommandOptions): Promise<void> {
+async function scrub({ bucket, rate, restart = false }: ScrubCommandOptions): Promise<void> {
   const progress = new Progress()
   await maintain(async ({ signal, database, ...parts }) => {
     const state = await new Scrub({ database, ...parts }).run({
@@ -47,4 +65,10 @@ export async function scrubCommand({ bucket, rate, restart = false }: ScrubComma
 function summary({ checked, total, bytes, corrupted, missing }: ScrubState): string {
   const count = (n: number) => n.toLocaleString('en')
   return `${count(checked)} of ${count(total)} objects, ${count(Math.round(bytes / 1e6))} MB; ${corrupted} corrupted, ${missing} missing`
+}
+
+function byteSize(text: string): number {
+  const bytes = parseByteSize(text)
+  if (bytes === null || bytes <= 0) throw new InvalidArgumentError('Use a size such as 100MB.')
+  return bytes
 }

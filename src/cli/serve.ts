@@ -1,15 +1,20 @@
 import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
 import type { Logger } from 'pino'
 import { type Config, readConfig } from '../config/config.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
 import { type RunningServer, startServer } from '../server/start-server.ts'
 import { invocation } from './invocation.ts'
 
+export function registerServe(program: Command): void {
+  program.command('serve').description('start the server; stop it with Ctrl-C').action(serve)
+}
+
 /** A second signal this long after the first one means that somebody is tired of waiting. In milliseconds. */
 const IMPATIENT_AFTER_MS = 1000
 
 /** Serves until SIGINT or SIGTERM; returns once everything has been shut down in order. */
-export async function serve(): Promise<void> {
+async function serve(): Promise<void> {
   const config = readConfig(process.env)
   const logger = createLogger(config.logLevel, { isShared: config.workers > 1 })
   logWarnings(logger)

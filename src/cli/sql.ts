@@ -10,7 +10,26 @@ import { answer } from './sql/answer.ts'
 import { type Script, SqlError, scriptError, statementError } from './sql/sql-error.ts'
 import { ScriptError, type Statement, splitStatements } from './sql/statements.ts'
 
-export interface SqlOptions {
+export function registerSql(program: Command): void {
+  program
+    .command('sql')
+    .description(
+      "run SQL in the server's database, such as your policies; without a file, what comes on stdin",
+    )
+    .argument('[file]', 'a script')
+    .option('-c, --command <sql>', 'this SQL in place of a file')
+    .option('--json', 'print rows as JSON, one on a line')
+    .option('--no-transaction', 'keep what was done before an error: each statement by itself')
+    .addHelpText(
+      'after',
+      `
+As the superuser of the embedded database, beside a running server or without one; with DATABASE_URL, as the login that it
+names. All statements are one transaction, unless the script begins its own. The exit code is 1 if one has failed.`,
+    )
+    .action(runSql)
+}
+
+interface SqlOptions {
   /** SQL in place of a file. */
   command?: string
   /** Rows as JSON, each on a line. */
@@ -20,11 +39,7 @@ export interface SqlOptions {
 }
 
 /** Runs SQL in the server's database, and prints what it answers. All of it holds, or nothing. */
-export async function sqlCommand(
-  file: string | undefined,
-  options: SqlOptions,
-  command: Command,
-): Promise<void> {
+async function runSql(file: string | undefined, options: SqlOptions, command: Command): Promise<void> {
   if (file !== undefined && options.command !== undefined) {
     command.error('error: --command stands in place of a file')
   }

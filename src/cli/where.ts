@@ -2,12 +2,25 @@ import type { Stats } from 'node:fs'
 import { lstat, readdir, readFile, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
 import { readConfig } from '../config/config.ts'
 import { NOTE } from '../database/embedded/cluster-folder.ts'
 import { SYSTEM_CACHE, SYSTEM_LIBRARY } from '../database/embedded/embedded-postgres.ts'
 import { formatByteSize } from '../lib/units.ts'
 import { systemReason } from '../model/system-reason.ts'
 import { Progress } from './progress.ts'
+
+export function registerWhere(program: Command): void {
+  program
+    .command('where')
+    .description('list all places on this machine that it uses, with their sizes')
+    .addHelpText(
+      'after',
+      `
+Changes nothing. What it has put beside the data folder, when root has started it, is not removed with that.`,
+    )
+    .action(where)
+}
 
 /** One place on this machine. */
 export interface Place {
@@ -21,7 +34,7 @@ export interface Place {
 }
 
 /** Prints all places that a server with these settings has on this machine, and what others have left. Changes nothing. */
-export async function whereCommand(): Promise<void> {
+async function where(): Promise<void> {
   const config = readConfig(process.env)
   const progress = new Progress()
   const onFile = (path: string) => progress.show(`measuring ${path}`)

@@ -1,4 +1,5 @@
 import cluster from 'node:cluster'
+import type { Command } from 'commander'
 import { openBackends } from '../backend/open.ts'
 import { readConfig } from '../config/config.ts'
 import { type DatabaseOptions, openDatabase } from '../database/connection/client.ts'
@@ -13,11 +14,16 @@ import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
 import { startRequestServer } from '../server/request-server.ts'
 import { explain } from './explain.ts'
 
+/** One of the processes of a server, with STORAGE_WORKERS. */
+export function registerWorker(program: Command): void {
+  program.command('worker', { hidden: true }).action(runWorker)
+}
+
 /**
  * Answers requests for `strongroom serve` with STORAGE_WORKERS, which starts it: until that says so, or is gone. Says
  * over their channel whether it can, so that many workers with one trouble do not all print it.
  */
-export async function workerCommand(): Promise<void> {
+async function runWorker(): Promise<void> {
   const { worker } = cluster
   if (!worker) throw new Error('strongroom worker is for strongroom serve, which starts it by itself')
   const told = listenToPrimary()
