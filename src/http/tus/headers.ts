@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
-import type { Checksum } from '../../storage/resumable/upload-chunks.ts'
+import type { ToldStatus } from '../../storage/resumable/resumable-uploads.ts'
+import type { Checksum, Chunk } from '../../storage/resumable/upload-chunks.ts'
+import { declaredLength } from '../message/upload-body.ts'
 
 /** The protocol's only version. */
 export const TUS_VERSION = '1.0.0'
@@ -64,8 +66,27 @@ export function numberIn({ headers }: IncomingMessage, name: string): number | n
   return Number(text)
 }
 
+/**
+ * The chunk that a request brings.
+ *
+ * @param length of the whole upload, if the request says so; in bytes, as `offset`
+ * @throws InvalidRequest when its checksum is malformed
+ */
+export function chunkIn(
+  incoming: IncomingMessage,
+  offset: number,
+  length: number | null,
+): Omit<Chunk, 'admit'> {
+  return { body: incoming, size: declaredLength(incoming), offset, length, checksum: checksumIn(incoming) }
+}
+
+/** When an upload ends: it has, or it will if nothing more comes. */
+export function endHeaders({ expiresAt, isFinished }: ToldStatus): Record<string, string> {
+  return isFinished ? { 'Tus-Complete': '1' } : { 'Upload-Expires': expiresAt.toUTCString() }
+}
+
 /** @throws InvalidRequest when it is malformed, or of an algorithm that we do not have */
-export function checksumIn({ headers }: IncomingMessage): Checksum | undefined {
+function checksumIn({ headers }: IncomingMessage): Checksum | undefined {
   const text = headers['upload-checksum']
   if (text === undefined) return undefined
   const [, algorithm = '', digest = ''] = /^([a-z0-9]+) ([A-Za-z0-9+/]+={0,2})$/.exec(String(text)) ?? []
