@@ -37,6 +37,7 @@ export const commaList = z.string().transform((text) =>
     .filter((item) => item !== ''),
 )
 
+/** A part of something, 0 to 1. */
 export const share = z
   .string()
   .regex(/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/, 'must be a number from 0 to 1')
@@ -60,7 +61,7 @@ export const databaseUrl = z
 
 export const secret = z.string().min(32, 'must have at least 32 characters')
 
-/** `0` is for what can be turned off. */
+/** In bytes; `0` is for what can be turned off. */
 export const byteSizeOrZero = z.string().transform((text, context) => {
   const bytes = parseByteSize(text)
   if (bytes !== null) return bytes
@@ -68,17 +69,22 @@ export const byteSizeOrZero = z.string().transform((text, context) => {
   return z.NEVER
 })
 
+/** In bytes. */
 export const byteSize = byteSizeOrZero.refine(
   (bytes) => bytes > 0,
   'must be a number of bytes or a size such as 5GB',
 )
 
+/** In milliseconds. */
 export const duration = z.string().transform((text, context) => {
   const ms = parseDuration(text)
   if (ms !== null) return ms
   context.addIssue({ code: 'custom', message: 'must be a duration such as 30s, 5m or 1h' })
   return z.NEVER
 })
+
+/** In milliseconds. */
+export const durationAboveZero = duration.refine((ms) => ms > 0, 'must be more than 0')
 
 export const jwks = z.string().transform((text, context) => {
   try {
@@ -96,8 +102,8 @@ export const webUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
   .transform((text) => text.replace(/\/+$/, ''))
 
-/** What S3 and its tools take without escapes; ends with a slash then, so that it is a folder to them. */
+/** What S3 and its tools take without escapes; empty, or ends with a slash then, so that it is a folder to them. */
 export const keyPrefix = z
   .string()
-  .regex(/^[\w.-]+(?:\/[\w.-]+)*\/?$/, 'must be a prefix such as strongroom/')
-  .transform((text) => `${text.replace(/\/$/, '')}/`)
+  .regex(/^(?:[\w.-]+(?:\/[\w.-]+)*\/?)?$/, 'must be a prefix such as strongroom/')
+  .transform((text) => text.replace(/[^/]$/, '$&/'))

@@ -1,19 +1,18 @@
 import { z } from 'zod'
 import { commaList } from './fields.ts'
+import { setting, type ValuesOf } from './setting.ts'
 
 /** A NATS broker that gets every event. */
-export interface NatsSettings {
-  /** As `host:port`; any one of them will do. STORAGE_NATS_URL, separated by commas. */
+export interface NatsSettings extends Omit<Values, 'servers'> {
+  /** As `host:port`; any one of them will do. */
   servers: string[]
-  /** Whether nothing is said without TLS: `tls://` in STORAGE_NATS_URL. With `nats://` it is used where there is. */
+  /** Whether nothing is said without TLS: `tls://` in the URLs. With `nats://` it is used where there is. */
   requiresTls: boolean
-  /** What STORAGE_NATS_URL has before the `@`. */
-  login: { user: string; password: string } | { token: string } | undefined
-  /** Path of a `.creds` file with a user's JWT and seed. STORAGE_NATS_CREDENTIALS. */
-  credentialsFile: string | undefined
-  /** The beginning of every subject, without the dot. STORAGE_NATS_PREFIX, storage. */
-  prefix: string
+  login: NatsLogin
 }
+
+/** What the URLs have before the `@`. */
+type NatsLogin = { user: string; password: string } | { token: string } | undefined
 
 const NATS_PORT = 4222
 
@@ -25,23 +24,29 @@ const natsUrls = commaList.transform((list, context) => {
   return z.NEVER
 })
 
-export const eventFields = {
-  STORAGE_NATS_URL: natsUrls.optional(),
-  STORAGE_NATS_CREDENTIALS: z.string().optional(),
-  // No wildcards, and none of NATS's own subjects, which begin with a dollar sign.
-  STORAGE_NATS_PREFIX: z
-    .string()
-    .regex(/^[\w-]+(?:\.[\w-]+)*$/, 'must be a subject such as storage or files.storage')
-    .default('storage'),
+export const NATS_TABLE = {
+  servers: setting('STORAGE_NATS_URL', natsUrls, {
+    help: 'a NATS that gets every event: `nats://user:password@host:4222`; several by commas',
+    example: 'nats://user:password@nats.example.com:4222',
+  }),
+  /** The beginning of every subject, without the dot. */
+  prefix: setting(
+    'STORAGE_NATS_PREFIX',
+    // No wildcards, and none of NATS's own subjects, which begin with a dollar sign.
+    z.string().regex(/^[\w-]+(?:\.[\w-]+)*$/, 'must be a subject such as storage or files.storage'),
+    { preset: 'storage', help: 'the beginning of its subjects' },
+  ),
+  /** With a user's JWT and seed. */
+  credentialsFile: setting('STORAGE_NATS_CREDENTIALS', z.string(), {
+    help: 'path of a `.creds` file',
+  }),
 }
 
-const schema = z.object(eventFields)
-type Values = z.infer<typeof schema>
+type Values = ValuesOf<typeof NATS_TABLE>
 
 /** What is wrong with settings that are each right by themselves. */
-export function eventContradictions(v: Values): string[] {
+export function natsContradictions({ servers = [], credentialsFile: credentials }: Values): string[] {
   const problems: string[] = []
-  const { STORAGE_NATS_URL: servers = [], STORAGE_NATS_CREDENTIALS: credentials } = v
   if (new Set(servers.map(({ requiresTls }) => requiresTls)).size > 1) {
     problems.push('STORAGE_NATS_URL must be all nats:// or all tls://')
   }
@@ -57,23 +62,15 @@ export function eventContradictions(v: Values): string[] {
   return problems
 }
 
-export function natsSettings(v: Values): NatsSettings | undefined {
-  const { STORAGE_NATS_URL: servers = [] } = v
+export function natsSettings({ servers = [], ...rest }: Values): NatsSettings | undefined {
   const [first] = servers
   if (first === undefined) return undefined
-  return {
-    servers: servers.map(({ host }) => host),
-    requiresTls: first.requiresTls,
-    login: first.login,
-    credentialsFile: v.STORAGE_NATS_CREDENTIALS,
-    prefix: v.STORAGE_NATS_PREFIX,
-  }
+  const { requiresTls, login } = first
+  return { ...rest, servers: servers.map(({ host }) => host), requiresTls, login }
 }
 
 /** Null when the text is no URL of a NATS server. */
-function natsServer(
-  text: string,
-): { host: string; requiresTls: boolean; login: NatsSettings['login'] } | null {
+function natsServer(text: string): { host: string; requiresTls: boolean; login: NatsLogin } | null {
   const parts = /^(nats|tls):\/\/(?:([^@:/]+)(?::([^@/]+))?@)?([^@/?#]+)\/?$/.exec(text)
   if (parts === null) return null
   const [, scheme, name, password, host] = parts
@@ -90,6 +87,6 @@ function natsServer(
 }
 
 /** One word before the `@` is a token, as NATS has it. */
-function login(name: string, password: string | undefined): NatsSettings['login'] {
+function login(name: string, password: string | undefined): NatsLogin {
   return password === undefined ? { token: name } : { user: name, password: decodeURIComponent(password) }
 }

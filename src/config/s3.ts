@@ -1,49 +1,29 @@
 import { z } from 'zod'
 import { byteSize, duration, flag, integer, keyPrefix, webUrl } from './fields.ts'
+import { setting, type ValuesOf } from './setting.ts'
 
 /** An S3-compatible store, and how it is talked to. */
-export interface S3Settings {
-  /** Base URL; Amazon's for the region when absent. STORAGE_S3_ENDPOINT. */
-  endpoint: string | undefined
-  /** STORAGE_S3_REGION, us-east-1. */
-  region: string
-  /** STORAGE_S3_BUCKET. */
+export interface S3Settings extends Omit<Values, Derived> {
   bucket: string
-  /** Before every key; empty, or ends with a slash. STORAGE_S3_PREFIX. */
-  prefix: string
-  /** Absent: the SDK's default chain, such as AWS_… variables or the machine's role. STORAGE_S3_ACCESS_KEY, _SECRET_KEY. */
+  /** Absent: the SDK's default chain, such as AWS_… variables or the machine's role. */
   credentials: { accessKey: string; secretKey: string } | undefined
-  /** Whether the bucket is in the path rather than in the host. STORAGE_S3_FORCE_PATH_STYLE, true with an endpoint. */
   forcePathStyle: boolean
-  /**
-   * Whether checksums beyond the signature are sent: on Amazon by default, elsewhere only where the operation needs
-   * one, as some stores refuse them. STORAGE_S3_REQUEST_CHECKSUM.
-   */
+  /** On Amazon all by default, elsewhere only where the operation needs one, as some stores refuse them. */
   requestChecksum: 'when_supported' | 'when_required'
-  /** Most connections for large downloads, as many for uploads and as many for all else. STORAGE_S3_CONNECTIONS, 128. */
-  connections: number
-  /** How long to wait for a connection, a free one or a new one, in milliseconds. STORAGE_S3_CONNECT_TIMEOUT, 5s. */
-  connectTimeoutMs: number
-  /** How long the store may be silent, in milliseconds. STORAGE_S3_TIMEOUT, 30s. */
-  timeoutMs: number
-  /** How often a request is tried in all. STORAGE_S3_ATTEMPTS, 4. */
-  attempts: number
-  /** Length of the parts of a multipart upload, in bytes. STORAGE_S3_PART_SIZE, 6 MiB: a chunk of a resumable upload. */
-  partSize: number
-  /** How many parts of one upload are sent at once. STORAGE_S3_PARALLEL_PARTS, 4. */
-  parallelParts: number
-  /** Memory for parts, of all uploads together, in bytes; more are kept on the disk. STORAGE_S3_BUFFER, 64 MiB. */
-  bufferSize: number
-  /** Present when large downloads are sent to the store. STORAGE_S3_REDIRECT. */
-  redirect:
-    | {
-        /** From this length on, in bytes. STORAGE_S3_REDIRECT_MIN_SIZE, 1 MB. */
-        minSize: number
-        /** Where clients reach the store; the endpoint when absent. STORAGE_S3_PUBLIC_ENDPOINT. */
-        publicEndpoint: string | undefined
-      }
-    | undefined
+  /** Present when large downloads are sent to the store. */
+  redirect: { minSize: number; publicEndpoint: string | undefined } | undefined
 }
+
+/** What is another thing here than in the table. */
+type Derived =
+  | 'bucket'
+  | 'accessKey'
+  | 'secretKey'
+  | 'forcePathStyle'
+  | 'requestChecksum'
+  | 'redirect'
+  | 'redirectMinSize'
+  | 'publicEndpoint'
 
 /** What S3 takes for a part that is not the last one is 5 MiB; more than the other costs too much memory. In bytes. */
 const MIN_PART = 5 * 1024 * 1024
@@ -52,72 +32,129 @@ const MAX_PART = 512_000_000
 /** Most parts of one object on S3. */
 export const MAX_PARTS = 10_000
 
-export const s3Fields = {
-  STORAGE_S3_ENDPOINT: webUrl.optional(),
-  STORAGE_S3_REGION: z.string().default('us-east-1'),
-  STORAGE_S3_BUCKET: z.string().optional(),
-  STORAGE_S3_PREFIX: keyPrefix.default(''),
-  STORAGE_S3_ACCESS_KEY: z.string().optional(),
-  STORAGE_S3_SECRET_KEY: z.string().optional(),
-  STORAGE_S3_FORCE_PATH_STYLE: flag.optional(),
-  STORAGE_S3_REQUEST_CHECKSUM: z
-    .enum(['when_supported', 'when_required'], 'must be when_supported or when_required')
-    .optional(),
-  STORAGE_S3_CONNECTIONS: integer(1, 10_000).default(128),
-  STORAGE_S3_CONNECT_TIMEOUT: duration.default(5000),
-  STORAGE_S3_TIMEOUT: duration.default(30_000),
-  STORAGE_S3_ATTEMPTS: integer(1, 20).default(4),
-  STORAGE_S3_PART_SIZE: byteSize
-    .refine((bytes) => bytes >= MIN_PART && bytes <= MAX_PART, 'must be from 5.25MB to 512MB')
-    .default(6 * 1024 * 1024),
-  STORAGE_S3_PARALLEL_PARTS: integer(1, 100).default(4),
-  STORAGE_S3_BUFFER: byteSize.default(64 * 1024 * 1024),
-  STORAGE_S3_REDIRECT: flag.default(false),
-  STORAGE_S3_REDIRECT_MIN_SIZE: byteSize.default(1_000_000),
-  STORAGE_S3_PUBLIC_ENDPOINT: webUrl.optional(),
+const PART_SIZE = 6 * 1024 * 1024
+const BUFFER_SIZE = 64 * 1024 * 1024
+
+export const S3_TABLE = {
+  bucket: setting('STORAGE_S3_BUCKET', z.string(), {
+    help: "the store's bucket; make it first",
+    example: 'strongroom',
+  }),
+  endpoint: setting('STORAGE_S3_ENDPOINT', webUrl, {
+    shown: 'Amazon S3',
+    help: "the store's address, such as `https://s3.example.com`",
+    example: 'https://s3.example.com',
+  }),
+  region: setting('STORAGE_S3_REGION', z.string(), { preset: 'us-east-1', help: "the store's region" }),
+  prefix: setting('STORAGE_S3_PREFIX', keyPrefix, {
+    preset: '',
+    shown: '–',
+    help: 'before every key, such as `strongroom/`',
+    example: 'strongroom/',
+  }),
+  accessKey: setting('STORAGE_S3_ACCESS_KEY', z.string(), {
+    shown: "the SDK's chain",
+    help: "without it and the next: `AWS_…` variables, shared files, the machine's role",
+  }),
+  secretKey: setting('STORAGE_S3_SECRET_KEY', z.string(), {
+    shown: "the SDK's chain",
+    help: 'goes with the one before',
+  }),
+  forcePathStyle: setting('STORAGE_S3_FORCE_PATH_STYLE', flag, {
+    shown: '`true` with an endpoint',
+    help: "the bucket in the path, not in the host's name",
+    example: 'true',
+  }),
+  requestChecksum: setting(
+    'STORAGE_S3_REQUEST_CHECKSUM',
+    z.enum(['when_supported', 'when_required'], 'must be when_supported or when_required'),
+    {
+      shown: '`when_required`; Amazon: `when_supported`',
+      help: "the store's own SHA-256 checksums, which some stores refuse",
+      example: 'when_required',
+    },
+  ),
+  connections: setting('STORAGE_S3_CONNECTIONS', integer(1, 10_000), {
+    preset: '128',
+    help: 'most connections for large downloads, as many for uploads, and as many for all else',
+  }),
+  connectTimeoutMs: setting('STORAGE_S3_CONNECT_TIMEOUT', duration, {
+    preset: '5s',
+    help: 'to get a connection',
+  }),
+  timeoutMs: setting('STORAGE_S3_TIMEOUT', duration, {
+    preset: '30s',
+    help: 'of silence from the store before a request counts as failed',
+  }),
+  attempts: setting('STORAGE_S3_ATTEMPTS', integer(1, 20), {
+    preset: '4',
+    help: 'how often a request is tried in all, with growing random pauses',
+  }),
+  /** A chunk of a resumable upload. */
+  partSize: setting(
+    'STORAGE_S3_PART_SIZE',
+    byteSize.refine((bytes) => bytes >= MIN_PART && bytes <= MAX_PART, 'must be from 5.25MB to 512MB'),
+    {
+      preset: String(PART_SIZE),
+      shown: '6 MiB',
+      help:
+        'parts of multipart uploads; an object has at most 10 000. Chunks of resumable uploads of this size, as ' +
+        "Supabase's clients send them, take the fewest requests",
+    },
+  ),
+  parallelParts: setting('STORAGE_S3_PARALLEL_PARTS', integer(1, 100), {
+    preset: '4',
+    help: 'parts of one upload that are sent at once',
+  }),
+  bufferSize: setting('STORAGE_S3_BUFFER', byteSize, {
+    preset: String(BUFFER_SIZE),
+    shown: '64 MiB',
+    help: 'memory for parts, of all uploads together; what finds none waits in `storage-data/spool`',
+  }),
+  redirect: setting('STORAGE_S3_REDIRECT', flag, {
+    preset: 'false',
+    help: 'answer large downloads with a redirect to the store',
+  }),
+  redirectMinSize: setting('STORAGE_S3_REDIRECT_MIN_SIZE', byteSize, {
+    preset: '1MB',
+    help: 'from this size on',
+  }),
+  publicEndpoint: setting('STORAGE_S3_PUBLIC_ENDPOINT', webUrl, {
+    shown: 'the endpoint',
+    help: 'where clients reach the store',
+    example: 'https://s3.example.com',
+  }),
 }
 
-const schema = z.object(s3Fields)
-type Values = z.infer<typeof schema>
+type Values = ValuesOf<typeof S3_TABLE>
 
 /** What is wrong with settings that are each right by themselves. */
-export function s3Contradictions(v: Values): string[] {
+export function s3Contradictions({ accessKey, secretKey, bufferSize, partSize }: Values): string[] {
   const problems: string[] = []
-  if ((v.STORAGE_S3_ACCESS_KEY === undefined) !== (v.STORAGE_S3_SECRET_KEY === undefined)) {
+  if ((accessKey === undefined) !== (secretKey === undefined)) {
     problems.push('STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY go together')
   }
-  if (v.STORAGE_S3_BUFFER < 2 * v.STORAGE_S3_PART_SIZE) {
+  if (bufferSize < 2 * partSize) {
     problems.push('STORAGE_S3_BUFFER must be at least twice STORAGE_S3_PART_SIZE')
   }
   return problems
 }
 
 /** In bytes. */
-export function largestS3Object(v: Values): number {
-  return v.STORAGE_S3_PART_SIZE * MAX_PARTS
+export function largestS3Object({ partSize }: Values): number {
+  return partSize * MAX_PARTS
 }
 
-export function s3Settings(v: Values): S3Settings | undefined {
-  if (v.STORAGE_S3_BUCKET === undefined) return undefined
-  const { STORAGE_S3_ACCESS_KEY: accessKey, STORAGE_S3_SECRET_KEY: secretKey } = v
-  const isAmazon = v.STORAGE_S3_ENDPOINT === undefined
+export function s3Settings(values: Values): S3Settings | undefined {
+  const { bucket, accessKey, secretKey, redirect, redirectMinSize, publicEndpoint, ...rest } = values
+  if (bucket === undefined) return undefined
+  const isAmazon = values.endpoint === undefined
   return {
-    endpoint: v.STORAGE_S3_ENDPOINT,
-    region: v.STORAGE_S3_REGION,
-    bucket: v.STORAGE_S3_BUCKET,
-    prefix: v.STORAGE_S3_PREFIX,
+    ...rest,
+    bucket,
     credentials: accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
-    forcePathStyle: v.STORAGE_S3_FORCE_PATH_STYLE ?? !isAmazon,
-    requestChecksum: v.STORAGE_S3_REQUEST_CHECKSUM ?? (isAmazon ? 'when_supported' : 'when_required'),
-    connections: v.STORAGE_S3_CONNECTIONS,
-    connectTimeoutMs: v.STORAGE_S3_CONNECT_TIMEOUT,
-    timeoutMs: v.STORAGE_S3_TIMEOUT,
-    attempts: v.STORAGE_S3_ATTEMPTS,
-    partSize: v.STORAGE_S3_PART_SIZE,
-    parallelParts: v.STORAGE_S3_PARALLEL_PARTS,
-    bufferSize: v.STORAGE_S3_BUFFER,
-    redirect: v.STORAGE_S3_REDIRECT
-      ? { minSize: v.STORAGE_S3_REDIRECT_MIN_SIZE, publicEndpoint: v.STORAGE_S3_PUBLIC_ENDPOINT }
-      : undefined,
+    forcePathStyle: values.forcePathStyle ?? !isAmazon,
+    requestChecksum: values.requestChecksum ?? (isAmazon ? 'when_supported' : 'when_required'),
+    redirect: redirect ? { minSize: redirectMinSize, publicEndpoint } : undefined,
   }
 }

@@ -1,18 +1,10 @@
 import { z } from 'zod'
-import { duration, integer } from './fields.ts'
+import { durationAboveZero, integer } from './fields.ts'
+import { setting, type ValuesOf } from './setting.ts'
 import { type WebhookValues, webhookContradiction, webhookFields } from './webhook-fields.ts'
 
 /** Webhooks, and how they are sent. */
-export interface WebhookSettings {
-  /** Those that are looked after here and not by the routes. STORAGE_WEBHOOKS. */
-  webhooks: WebhookValues[]
-  /** How long a receiver may take for its answer, in milliseconds. STORAGE_WEBHOOK_TIMEOUT, 10s. */
-  timeoutMs: number
-  /** How often an event is tried before it is a dead letter. STORAGE_WEBHOOK_ATTEMPTS, 10. */
-  attempts: number
-  /** The wait after the first failure, in milliseconds; it doubles each time. STORAGE_WEBHOOK_BACKOFF, 5s. */
-  backOffMs: number
-}
+export type WebhookSettings = ValuesOf<typeof WEBHOOKS_TABLE>
 
 const UNKNOWN_FIELD = 'must have no other fields than url, secret, events, bucket, format, allow_private'
 
@@ -60,22 +52,26 @@ export function webhookIdentity({ url, bucket, format }: WebhookValues): string 
   return JSON.stringify([url, bucket, format])
 }
 
-export const webhookSettingFields = {
-  STORAGE_WEBHOOKS: webhookList.default([]),
-  STORAGE_WEBHOOK_TIMEOUT: duration.refine((ms) => ms > 0, 'must be more than 0').default(10_000),
-  STORAGE_WEBHOOK_ATTEMPTS: integer(1, 100).default(10),
-  STORAGE_WEBHOOK_BACKOFF: duration.refine((ms) => ms > 0, 'must be more than 0').default(5000),
-}
-
-const schema = z.object(webhookSettingFields)
-
-export function webhookSettings(v: z.infer<typeof schema>): WebhookSettings {
-  return {
-    webhooks: v.STORAGE_WEBHOOKS,
-    timeoutMs: v.STORAGE_WEBHOOK_TIMEOUT,
-    attempts: v.STORAGE_WEBHOOK_ATTEMPTS,
-    backOffMs: v.STORAGE_WEBHOOK_BACKOFF,
-  }
+export const WEBHOOKS_TABLE = {
+  /** Those that are looked after here and not by the routes. */
+  webhooks: setting('STORAGE_WEBHOOKS', webhookList, {
+    preset: '[]',
+    shown: '–',
+    help: 'a JSON array of webhooks, see [Events](events.md#webhooks)',
+    example: '[{"url": "https://app.example.com/hooks/storage", "secret": "whsec_…"}]',
+  }),
+  timeoutMs: setting('STORAGE_WEBHOOK_TIMEOUT', durationAboveZero, {
+    preset: '10s',
+    help: 'how long a receiver may take for its answer',
+  }),
+  attempts: setting('STORAGE_WEBHOOK_ATTEMPTS', integer(1, 100), {
+    preset: '10',
+    help: 'how often an event is tried before it is a dead letter',
+  }),
+  backOffMs: setting('STORAGE_WEBHOOK_BACKOFF', durationAboveZero, {
+    preset: '5s',
+    help: 'the wait after the first failure; it doubles each time',
+  }),
 }
 
 function asArray(text: string): unknown[] | null {
