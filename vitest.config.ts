@@ -1,4 +1,4 @@
-import { configDefaults, defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import { hasDebianPostgres } from './test/support/debian-postgres.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
@@ -21,44 +21,67 @@ const BY_AN_OWNER = [
   'test/jobs/cleanup/listed-versions.test.ts',
 ]
 
+/** What needs neither a database nor what `npm run build` makes, and takes a moment: `npm run test:quick`. */
+const UNIT = [
+  'test/architecture.test.ts',
+  'test/{bench,config,lib,model}/**/*.test.ts',
+  'test/backend/{drain,local/send-buffers}.test.ts',
+  'test/cli/sql/statements.test.ts',
+  'test/compose/services.test.ts',
+  'test/docs/{errors,references}.test.ts',
+  'test/http/connection/unread.test.ts',
+  'test/http/message/{conditionals,content-disposition,form-framing,ranges,robots-tag}.test.ts',
+  'test/http/realtime/{event-frames,shared-filters}.test.ts',
+  'test/jobs/schedule.test.ts',
+  'test/server/{keys,node-version,terminal-log}.test.ts',
+  'test/storage/buckets/bucket-rules.test.ts',
+  'test/storage/links/url-token.test.ts',
+  'test/storage/object/{content-type,list-cursor,object-name}.test.ts',
+  'test/storage/reading/row-cache.test.ts',
+]
+
+const CLIENTS = 'test/clients/**/*.test.ts'
+const FAULTS = 'test/faults/**/*.test.ts'
+const BROWSER = 'test/browser/**/*.test.ts'
+
+const POSTGRES = 'test/support/global-setup.ts'
+
+/** Long enough for a machine that is busy with other work: what must be quick is measured in the bench. */
+const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 }
+
 export default defineConfig({
   test: {
-    globalSetup: 'test/support/global-setup.ts',
     // Two cores, and one file more for the time that others wait for something.
     maxWorkers: 3,
+    // Each has what it needs, which is started for the projects that run and no others.
     projects: [
-      {
-        test: {
-          name: 'local',
-          include: ['test/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ON_S3],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
-        },
-      },
-      {
-        test: {
-          name: 's3',
-          // The clients' tests once more, against a server with an S3 store.
-          include: [ON_S3, 'test/clients/*.test.ts'],
-          globalSetup: 'test/support/s3-setup.ts',
-          // From 2027 on the SDK's new versions refuse Node 20, and today's say so.
-          env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
-        },
-      },
+      project('unit', { include: UNIT }),
+      project('server', {
+        include: ['test/**/*.test.ts'],
+        exclude: [...configDefaults.exclude, ...UNIT, CLIENTS, FAULTS, BROWSER, ON_S3],
+        globalSetup: POSTGRES,
+      }),
+      project('clients', { include: [CLIENTS], globalSetup: POSTGRES }),
+      project('browser', { include: [BROWSER], globalSetup: POSTGRES }),
+      project('faults', {
+        include: [FAULTS],
+        exclude: [...configDefaults.exclude, ON_S3],
+        globalSetup: POSTGRES,
+      }),
+      project('s3', {
+        // The clients' tests once more, against a server with an S3 store.
+        include: [ON_S3, CLIENTS],
+        globalSetup: [POSTGRES, 'test/support/s3-setup.ts'],
+        // From 2027 on the SDK's new versions refuse Node 20, and today's say so.
+        env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
+      }),
       ...['owner-15', 'owner-18']
         .filter((name) => name !== 'owner-15' || hasDebianPostgres)
-        .map((name) => ({
-          test: {
-            name,
-            include: BY_AN_OWNER,
-            globalSetup: 'test/support/owner-setup.ts',
-            testTimeout: 30_000,
-            hookTimeout: 60_000,
-          },
-        })),
+        .map((name) => project(name, { include: BY_AN_OWNER, globalSetup: 'test/support/owner-setup.ts' })),
     ],
   },
 })
+
+function project(name: string, test: TestProjectInlineConfiguration['test']): TestProjectInlineConfiguration {
+  return { test: { name, ...PATIENCE, ...test } }
+}

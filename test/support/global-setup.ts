@@ -17,8 +17,13 @@ declare module 'vitest' {
 /** Migrated once; each test server gets a copy of its own, which takes a fraction of the time. */
 const TEMPLATE = 'strongroom_template'
 
-/** One real PostgreSQL for the whole run, in a temporary folder, gone afterwards. */
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+/**
+ * One real PostgreSQL for the whole run, in a temporary folder, gone afterwards. The first project that needs it starts
+ * it, and the others find it.
+ */
+export default async function setup({ vitest }: TestProject): Promise<(() => Promise<void>) | undefined> {
+  const run = vitest.getRootProject()
+  if (run.getProvidedContext().postgres) return undefined
   const folder = await mkdtemp(join(tmpdir(), 'strongroom-test-'))
   await chmod(folder, 0o755) // as root, PostgreSQL runs as another user, who has to get in
   const logger = pino({ level: 'silent' })
@@ -39,7 +44,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     logger,
   )
   await migrated.close()
-  project.provide('postgres', { host: connection.host, port: connection.port, superuser, template: TEMPLATE })
+  run.provide('postgres', { host: connection.host, port: connection.port, superuser, template: TEMPLATE })
   return async () => {
     await postgres.stop()
     await rm(folder, { recursive: true, force: true })
