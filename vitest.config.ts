@@ -1,10 +1,10 @@
 import { configDefaults, defineConfig } from 'vitest/config'
-import { hasDebianPostgres } from './test/support/debian-postgres.ts'
+import { MAJORS } from './test/support/postgres-majors.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
 
-/** What rests on RLS and roles, once more where no superuser has made them. */
-const BY_AN_OWNER = [
+/** What rests on RLS and roles, once more on each PostgreSQL. */
+const ON_EACH = [
   'test/database/bucket-policies.test.ts',
   'test/database/events.test.ts',
   'test/database/hot-reads.test.ts',
@@ -20,6 +20,11 @@ const BY_AN_OWNER = [
   'test/events/visibility.test.ts',
   'test/workers/listed-versions.test.ts',
 ]
+
+/** Who migrates and serves there (test/support/ways-setup.ts): one way each, or all on all. */
+const WAYS = ['superuser', 'owner', 'grant']
+const WAY_OF: Record<number, string> = { 15: 'grant', 17: 'owner', 18: 'superuser' }
+const isFull = process.env.DATABASES === 'full'
 
 export default defineConfig({
   test: {
@@ -48,13 +53,15 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
-      ...['owner-15', 'owner-18']
-        .filter((name) => name !== 'owner-15' || hasDebianPostgres)
+      ...MAJORS.filter(({ isHere }) => isHere)
+        .flatMap(({ major }) =>
+          WAYS.filter((way) => isFull || way === WAY_OF[major]).map((way) => `postgres-${major}-${way}`),
+        )
         .map((name) => ({
           test: {
             name,
-            include: BY_AN_OWNER,
-            globalSetup: 'test/support/owner-setup.ts',
+            include: ON_EACH,
+            globalSetup: 'test/support/ways-setup.ts',
             testTimeout: 30_000,
             hookTimeout: 60_000,
           },

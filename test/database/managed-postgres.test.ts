@@ -6,11 +6,12 @@ import { migrate } from '../../src/database/migrate.ts'
 import type { Finding } from '../../src/finding.ts'
 import { openEvents } from '../support/event-stream.ts'
 import { exercise, exercisePolicies } from '../support/exercise.ts'
-import { PROVIDERS, type ProviderPostgres, startProviderPostgres } from '../support/provider-postgres.ts'
+import { MAJORS } from '../support/postgres-majors.ts'
+import { type ProviderPostgres, startProviderPostgres } from '../support/provider-postgres.ts'
 import { type Served, serveOn } from '../support/server.ts'
 
 /** A PostgreSQL as a provider gives it: to logins that are no superusers, in a cluster that others use, too. */
-describe.each(PROVIDERS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
+describe.each(MAJORS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
   describe.skipIf(!isHere)('without its superuser', () => {
     let provider: ProviderPostgres
     const url = (database: string, login?: string) => provider.url(database, login)
