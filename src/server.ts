@@ -90,8 +90,8 @@ export async function startServer({
 /** Enough connections for a process that answers no requests. */
 const SCHEDULES_POOL = 4
 
-/** A process that answers requests has those for questions, one more for events, and one for resumable uploads. */
-const SESSIONS = 2
+/** A process that answers requests has those for questions, and one more for events and resumable uploads. */
+const SESSIONS = 1
 
 /** For the schedules, commands beside the server, and whoever looks at the database meanwhile. */
 const OTHER_CONNECTIONS = 30

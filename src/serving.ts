@@ -4,7 +4,7 @@ import type { Siblings } from './cluster/siblings.ts'
 import type { Config } from './config.ts'
 import { DEFAULT_CONNECTIONS } from './config-limits.ts'
 import type { Database } from './database/client.ts'
-import { UploadSession } from './database/upload-session.ts'
+import { ServingSession } from './database/serving-session.ts'
 import { type Events, openEvents } from './events/open.ts'
 import { createApp } from './http/app.ts'
 import { Connections } from './http/connections.ts'
@@ -47,9 +47,9 @@ export interface ServingParts {
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startServing(parts: ServingParts): Promise<Serving> {
   const { config, keys, database, logger } = parts
-  const session = new UploadSession(database)
+  const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
-  const events = await openEvents({ config, database, logger })
+  const events = await openEvents({ config, database, session, logger })
   const { outbox, subscriptions } = events
   const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, siblings: parts.siblings })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })

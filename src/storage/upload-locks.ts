@@ -6,7 +6,8 @@ import {
   wantedResumableUploads,
   wantResumableUpload,
 } from '../database/resumable-uploads.ts'
-import type { UploadSession, UploadTurn } from '../database/upload-session.ts'
+import type { ServingSession } from '../database/serving-session.ts'
+import { tryTurnOfUpload, type UploadTurn } from '../database/upload-turns.ts'
 import { StorageError } from '../errors.ts'
 
 /** A resumable upload in the hands of one request. */
@@ -20,7 +21,7 @@ export interface UploadLock {
 
 export interface UploadLocksOptions {
   database: Database
-  session: UploadSession
+  session: ServingSession
   logger: Logger
   /** How long a request waits for the one before it, in milliseconds; 5 s (contract §5.7). */
   waitMs?: number
@@ -108,7 +109,7 @@ export class UploadLocks {
   ): Promise<UploadTurn> {
     const { database, session } = this.#options
     for (;;) {
-      const turn = await session.tryTurn(id, lifetimeMs)
+      const turn = await tryTurnOfUpload(session, id, lifetimeMs)
       if (turn) return turn
       await wantResumableUpload(database, id)
       await pause(RETRY_MS, signal)
