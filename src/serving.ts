@@ -47,6 +47,7 @@ export interface ServingParts {
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startServing(parts: ServingParts): Promise<Serving> {
   const { config, keys, database, logger } = parts
+  await database.takeRoom()
   const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
   const events = await openEvents({ config, database, session, logger })

@@ -75,12 +75,14 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
 }
 
 async function* checkDatabaseOf(
-  { databaseUrl, databaseDirectUrl }: Config,
+  { databaseUrl, databaseDirectUrl, databasePool, workers }: Config,
   dataDir: string,
   opened: OpenedForCheck,
 ): AsyncGenerator<Finding> {
   if (databaseUrl !== undefined) {
-    const check = checkDatabase(databaseUrl, databaseDirectUrl, opened)
+    // With workers, the first process has its own.
+    const demand = { pool: databasePool, processes: workers === 1 ? 1 : 1 + workers }
+    const check = checkDatabase(databaseUrl, databaseDirectUrl, demand, opened)
     yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }

@@ -5,6 +5,7 @@ import { Siblings } from '../cluster/siblings.ts'
 import { CLOSING_LIMIT_MS } from '../cluster/worker-pool.ts'
 import { readConfig } from '../config.ts'
 import { type DatabaseOptions, openDatabase } from '../database/client.ts'
+import { warnOfShortage } from '../database/connect.ts'
 import { explainPooler, refusePooler } from '../database/find-place.ts'
 import type { MigrationError } from '../database/migrate.ts'
 import { LONGEST_TIMER_MS } from '../duration.ts'
@@ -51,6 +52,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
     connections: config.databasePool,
     timeoutMs: config.limits.databaseMs,
     questionMs: config.limits.listMs,
+    onShortage: warnOfShortage(logger),
     onPooler,
   })
   try {

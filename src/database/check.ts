@@ -7,6 +7,7 @@ import { findPlace } from './find-place.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, OLDEST_POSTGRES, pendingMigrations, whyNotMigrated } from './migrate.ts'
 import type { DatabasePlace } from './place.ts'
+import { type Demand, findAllowance, whyLittleRoom, whyNoRoom } from './room.ts'
 import { findServiceRights, type ServiceRights, whatBinds, whoMayLetIn } from './service-role.ts'
 
 /** What a check of the database leaves open for those that come after it, and has to be closed at the end. */
@@ -19,11 +20,12 @@ export interface OpenedForCheck {
 
 /**
  * Whether the database of DATABASE_URL lets us in, keeps sessions where they are needed, is new enough, writable and
- * migrated. Changes nothing in it.
+ * migrated, and has room for what the processes of a server want. Changes nothing in it.
  */
 export async function* checkDatabase(
   url: string,
   directUrl: string | undefined,
+  demand: Demand,
   opened: OpenedForCheck,
 ): AsyncGenerator<Finding> {
   try {
@@ -47,6 +49,8 @@ export async function* checkDatabase(
     }
     const how = describeWay(place, directUrl)
     if (how !== undefined) yield { about: 'database pooler', state: 'ok', says: how }
+    const room = place.transactions.isPooler ? undefined : await checkRoom(database, demand)
+    if (room) yield room
     const migrations = await checkMigrations(migrating)
     yield migrations
     if (!migrations.isComplete) return
@@ -55,6 +59,16 @@ export async function* checkDatabase(
   } catch (error) {
     yield { about: 'database', state: 'failed', says: explain(error, url) }
   }
+}
+
+/** Nothing, where there is room for all. */
+async function checkRoom({ sql }: Database, demand: Demand): Promise<Finding | undefined> {
+  const about = 'database room'
+  const allowance = await findAllowance(sql)
+  const obstacle = whyNoRoom(allowance, demand)
+  if (obstacle !== undefined) return { about, state: 'failed', says: obstacle }
+  const says = whyLittleRoom(allowance, demand)
+  return says === undefined ? undefined : { about, state: 'warning', says }
 }
 
 /** Whether the login may do what the server does: become each caller, and write. The roles must exist. */

@@ -11,7 +11,7 @@ import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
 import type { DatabaseAddress, DatabasePlace } from './place.ts'
 import { SERVER_ROLE } from './roles.ts'
-import { findAllowance, roomIn } from './room.ts'
+import { describeShortage, findAllowance, roomIn, type Shortage, whyLittleRoom, whyNoRoom } from './room.ts'
 import { findServiceRights, whatBinds } from './service-role.ts'
 
 export interface ConnectOptions {
@@ -46,10 +46,11 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
   if (databaseUrl !== undefined) {
     const found = await findPlace(databaseUrl, databaseDirectUrl)
     for (const remark of remarksOn(databaseUrl, databaseDirectUrl)) logger.warn(remark)
-    await migrate(found.sessions, logger)
     const place = await withRoom(found, options)
+    await migrate(place.sessions, logger)
     const database = openDatabase(place, {
       ...options,
+      onShortage: warnOfShortage(logger),
       onPooler: (error) => options.onLost(explainPooler(error, databaseDirectUrl)),
     })
     await checkLogin(database, logger)
@@ -146,25 +147,37 @@ export async function openEmbedded(
   } finally {
     await admin.close()
   }
-  return openDatabase({ ...place, username: SERVER_ROLE }, options)
+  return openDatabase({ ...place, username: SERVER_ROLE }, { ...options, onShortage: warnOfShortage(logger) })
 }
 
-/** Bounds what each process takes, if it is more than PostgreSQL allows. A pooler lets wait by itself. */
+export function warnOfShortage(logger: Logger): (shortage: Shortage) => void {
+  return (shortage) => {
+    const { has, wanted } = shortage
+    logger.warn({ pool: has, wanted }, describeShortage(shortage))
+  }
+}
+
+/**
+ * Bounds what each process takes, if it is more than PostgreSQL allows. A pooler lets wait by itself.
+ *
+ * @throws MigrationError when it is too little for any server
+ */
 async function withRoom(
   place: DatabasePlace,
   { connections, workers, logger }: ConnectOptions,
 ): Promise<DatabasePlace> {
   const wanted = workers?.connections ?? connections
+  const demand = { pool: wanted, processes: 1 + (workers?.count ?? 0) }
   if (place.transactions.isPooler) return place
   const sql = connectTo(place.transactions, { max: 1, fetch_types: false })
   try {
     const allowance = await findAllowance(sql)
-    const room = roomIn(allowance, wanted, 1 + (workers?.count ?? 0))
-    if (room.pool === wanted) return place
-    logger.warn(
-      { allowed: allowance.connections, wanted, pool: room.pool },
-      `PostgreSQL allows ${allowance.connections} connections (${allowance.by}): the pool of each process has ${room.pool}, not ${wanted} (STORAGE_DATABASE_POOL), and requests wait for those`,
-    )
+    const obstacle = whyNoRoom(allowance, demand)
+    if (obstacle !== undefined) throw new MigrationError(obstacle)
+    const says = whyLittleRoom(allowance, demand)
+    if (says === undefined) return place
+    const room = roomIn(allowance, demand)
+    logger.warn({ allowed: allowance.connections, wanted, pool: room.pool }, says)
     return { ...place, room }
   } finally {
     await sql.end({ timeout: 1 })

@@ -99,7 +99,8 @@ async function tablesFinding(database: string): Promise<Finding | undefined> {
   const opened: OpenedForCheck = { closers: [] }
   const found: Finding[] = []
   const url = `postgres://${superuser}@/${database}?host=${encodeURIComponent(host)}&port=${port}`
-  for await (const finding of checkDatabase(url, undefined, opened)) found.push(finding)
+  for await (const finding of checkDatabase(url, undefined, { pool: 10, processes: 1 }, opened))
+    found.push(finding)
   for (const close of opened.closers) await close()
   return found.find((finding) => finding.about === 'database tables')
 }

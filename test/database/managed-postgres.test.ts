@@ -210,7 +210,12 @@ async function served(url: string, work: (server: Served) => Promise<void>): Pro
 async function told(url: string): Promise<Record<string, [Finding['state'], string]>> {
   const opened: OpenedForCheck = { closers: [] }
   const findings: Record<string, [Finding['state'], string]> = {}
-  for await (const { about, state, says } of checkDatabase(url, undefined, opened))
+  for await (const { about, state, says } of checkDatabase(
+    url,
+    undefined,
+    { pool: 10, processes: 1 },
+    opened,
+  ))
     findings[about] = [state, says]
   for (const close of opened.closers) await close()
   return findings
