@@ -8,6 +8,7 @@ import { hasBuckets } from './database/buckets.ts'
 import type { Database } from './database/client.ts'
 import { connectDatabase } from './database/connect.ts'
 import { QUESTIONS_AT_ONCE } from './database/questions.ts'
+import { demandOf } from './database/room.ts'
 import { tryToListen } from './http/http-server.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { type Serving, startServing } from './serving.ts'
@@ -54,7 +55,7 @@ export async function startServer({
       timeoutMs: config.limits.databaseMs,
       questionMs: config.limits.listMs,
       connections: isAlone ? config.databasePool : SCHEDULES_POOL,
-      workers: isAlone ? undefined : { count: config.workers, connections: config.databasePool },
+      demand: demandOf(config.databasePool, config.workers),
       connectionsOfAll: connectionsOfAll(config),
       logger,
       onLost: onFatal,

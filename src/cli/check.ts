@@ -4,6 +4,7 @@ import { checkLocal } from '../backend/local-check.ts'
 import { type BackendKind, type Config, readConfig } from '../config.ts'
 import { checkDatabase, type OpenedForCheck } from '../database/check.ts'
 import { checkEmbedded } from '../database/embedded-check.ts'
+import { demandOf } from '../database/room.ts'
 import type { Finding } from '../finding.ts'
 import { createLogger } from '../log.ts'
 import { checkDataFolder } from './check/data-folder.ts'
@@ -80,8 +81,7 @@ async function* checkDatabaseOf(
   opened: OpenedForCheck,
 ): AsyncGenerator<Finding> {
   if (databaseUrl !== undefined) {
-    // With workers, the first process has its own.
-    const demand = { pool: databasePool, processes: workers === 1 ? 1 : 1 + workers }
+    const demand = demandOf(databasePool, workers)
     const check = checkDatabase(databaseUrl, databaseDirectUrl, demand, opened)
     yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return

@@ -11,7 +11,15 @@ import { findLogin, SUPERUSER_WARNING, whatToGrant } from './login.ts'
 import { MigrationError, migrate } from './migrate.ts'
 import type { DatabaseAddress, DatabasePlace } from './place.ts'
 import { SERVER_ROLE } from './roles.ts'
-import { describeShortage, findAllowance, roomIn, type Shortage, whyLittleRoom, whyNoRoom } from './room.ts'
+import {
+  type Demand,
+  describeShortage,
+  findAllowance,
+  roomIn,
+  type Shortage,
+  whyLittleRoom,
+  whyNoRoom,
+} from './room.ts'
 import { findServiceRights, whatBinds } from './service-role.ts'
 
 export interface ConnectOptions {
@@ -27,8 +35,8 @@ export interface ConnectOptions {
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
   questionMs?: number
-  /** Other processes that take their own from the same database, and the largest number of each. */
-  workers?: { count: number; connections: number } | undefined
+  /** What a server wants, with all of its processes; left out by a command, which does with what there is. */
+  demand?: Demand
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
   logger: Logger
@@ -150,6 +158,7 @@ export async function openEmbedded(
   return openDatabase({ ...place, username: SERVER_ROLE }, { ...options, onShortage: warnOfShortage(logger) })
 }
 
+/** For `onShortage`. */
 export function warnOfShortage(logger: Logger): (shortage: Shortage) => void {
   return (shortage) => {
     const { has, wanted } = shortage
@@ -164,20 +173,20 @@ export function warnOfShortage(logger: Logger): (shortage: Shortage) => void {
  */
 async function withRoom(
   place: DatabasePlace,
-  { connections, workers, logger }: ConnectOptions,
+  { connections, demand, logger }: ConnectOptions,
 ): Promise<DatabasePlace> {
-  const wanted = workers?.connections ?? connections
-  const demand = { pool: wanted, processes: 1 + (workers?.count ?? 0) }
   if (place.transactions.isPooler) return place
   const sql = connectTo(place.transactions, { max: 1, fetch_types: false })
   try {
     const allowance = await findAllowance(sql)
+    if (!demand) return { ...place, room: roomIn(allowance, { pool: connections, processes: 1 }) }
     const obstacle = whyNoRoom(allowance, demand)
     if (obstacle !== undefined) throw new MigrationError(obstacle)
-    const says = whyLittleRoom(allowance, demand)
-    if (says === undefined) return place
     const room = roomIn(allowance, demand)
-    logger.warn({ allowed: allowance.connections, wanted, pool: room.pool }, says)
+    const says = whyLittleRoom(allowance, demand)
+    if (says !== undefined) {
+      logger.warn({ allowed: allowance.connections, wanted: demand.pool, pool: room.pool }, says)
+    }
     return { ...place, room }
   } finally {
     await sql.end({ timeout: 1 })

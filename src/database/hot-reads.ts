@@ -10,7 +10,10 @@ const SLOW_MS = 2
 /** Nobody waits behind a question that has had no answer for so long. In milliseconds. */
 const STUCK_MS = 20
 
-/** A connection that could not be made, or on which a question has failed, rests for so long: it may be dead without a word. In milliseconds. */
+/**
+ * A connection that could not be made, or on which a question has failed, rests for so long: it may be dead without a
+ * word. In milliseconds.
+ */
 const REST_MS = 1000
 
 /** The part of each new answer in the typical time. */

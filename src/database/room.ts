@@ -15,6 +15,11 @@ export interface Demand {
   processes: number
 }
 
+/** @param workers as STORAGE_WORKERS: when there are several, the first process has connections, too */
+export function demandOf(pool: number, workers: number): Demand {
+  return { pool, processes: workers === 1 ? 1 : 1 + workers }
+}
+
 /** What PostgreSQL allows the login. */
 export interface Allowance {
   connections: number
@@ -88,10 +93,11 @@ export function whyLittleRoom(allowance: Allowance, demand: Demand): string | un
 
 /** For the log, when others have taken what was there at the start. */
 export function describeShortage({ has, wanted, reason }: Shortage): string {
-  return (
-    `PostgreSQL has no place for another connection (${reason}): requests wait for the ${has} of ${wanted} that the pool has ` +
-    '(STORAGE_DATABASE_POOL), and it tries to get more'
-  )
+  const answers =
+    has === 0
+      ? `requests are refused, since the pool has none of ${wanted}`
+      : `requests wait for the ${has} of ${wanted} that the pool has`
+  return `PostgreSQL has no place for another connection (${reason}): ${answers} (STORAGE_DATABASE_POOL), and it tries to get more`
 }
 
 function atLeastOne(count: number): number {

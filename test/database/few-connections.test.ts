@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Database, openDatabase } from '../../src/database/client.ts'
-import { roomIn, whyLittleRoom, whyNoRoom } from '../../src/database/room.ts'
+import { describeShortage, roomIn, whyLittleRoom, whyNoRoom } from '../../src/database/room.ts'
 import { newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { openEvents } from '../support/event-stream.ts'
 import { exercise } from '../support/exercise.ts'
@@ -88,12 +90,16 @@ describe('a database that allows few connections', () => {
     }
   })
 
-  it('is refused with fewer, with the number that is needed', async () => {
+  it('is refused with fewer, with the number that is needed; a command does with them', async () => {
     await limit(3)
     const says =
       /^PostgreSQL allows 3 connections \(connection limit of the login\), and a server needs at least 4: /
     await expect(serveOn(url('small'))).rejects.toThrow(says)
     expect(told(await check())['database room']).toEqual(['failed', expect.stringMatching(says)])
+    mkdirSync(join(folder, 'objects'))
+    const env = { DATABASE_URL: url('small'), STORAGE_DATA_DIR: folder }
+    const cleanup = await strongroom(['cleanup', '--dry-run'], { cwd: folder, env })
+    expect([cleanup.code, cleanup.stderr]).toEqual([0, expect.not.stringContaining('"level":40')])
   })
 
   it('is told of by check only when it is few, with the setting that fits', async () => {
@@ -270,6 +276,12 @@ describe('the room of each process', () => {
       expect(roomIn(login(connections), { pool: wanted, processes })).toEqual({ pool, questions })
     },
   )
+
+  it('is none when others have it all, which is told as such', () => {
+    const reason = 'too many connections'
+    expect(describeShortage({ has: 0, wanted: 10, reason })).toMatch(/ requests are refused, .* none of 10 /)
+    expect(describeShortage({ has: 1, wanted: 10, reason })).toMatch(/ requests wait for the 1 of 10 /)
+  })
 
   it('is too little with less than four for each', () => {
     expect(whyNoRoom(login(12), { pool: 10, processes: 3 })).toBeUndefined()
