@@ -55,9 +55,10 @@ export function askerOf(c: AppContext, { trustProxy }: Services, caller: Caller)
 
 /** The caller of a route that asks for no token. */
 export function anonymousCaller(c: AppContext, services: Services, operation: string): Caller {
-  const anonymous = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
-  return callerOf(c, services, anonymous, operation)
+  return callerOf(c, services, ANONYMOUS, operation)
 }
+
+const ANONYMOUS: Identity = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
 
 /**
  * Caches may give the answer only to those who send the same token, or none as well (RFC 9110 §12.5.5). They know by

@@ -12,7 +12,7 @@ import { fields, flag, nameList, optional } from '../json-fields.ts'
 import { infoJson, keyOf, ownFields, rowJson, storedRowJson } from '../object-json.ts'
 import { sendObject } from '../object-response.ts'
 import { logTarget } from '../request-log.ts'
-import { objectTarget, queryOf } from '../request-path.ts'
+import { objectTarget, parameterOf } from '../request-path.ts'
 import { hasUrlToken, sendSigned } from '../signed-request.ts'
 import { successResponse } from '../success-response.ts'
 import { readUploadBody } from '../upload-body.ts'
@@ -62,7 +62,7 @@ export function objectRoutes(services: Services) {
 
   function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
-    const download = queryOf(c.env.incoming).get('download') ?? undefined
+    const download = parameterOf(c.env.incoming, 'download')
     return sendObject(c, services, { ...who, bucket, name, download })
   }
 

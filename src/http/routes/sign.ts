@@ -10,7 +10,7 @@ import { fields, ignored, integer, nameList } from '../json-fields.ts'
 import { keyOf } from '../object-json.ts'
 import { absoluteUrl, encodePath } from '../public-url.ts'
 import { logTarget } from '../request-log.ts'
-import { objectTarget, queryOf } from '../request-path.ts'
+import { objectTarget, parameterOf } from '../request-path.ts'
 import { sendSigned, signedTarget } from '../signed-request.ts'
 import { successList, successResponse } from '../success-response.ts'
 import { readUploadBody } from '../upload-body.ts'
@@ -111,9 +111,9 @@ async function readExpiry<T extends { expiresIn: number }>(
   schema: z.ZodType<T>,
   limit?: { maxBytes: number },
 ): Promise<T> {
-  const inQuery = queryOf(c.env.incoming).get('expires_in')
+  const inQuery = parameterOf(c.env.incoming, 'expires_in')
   const readJson = jsonReader(services)
-  if (inQuery === null) return readJson(c.env.incoming, schema, limit)
+  if (inQuery === undefined) return readJson(c.env.incoming, schema, limit)
   const body = await readJson(c.env.incoming, z.looseObject({}), limit)
   return checkShape('body', { expiresIn: inQuery, ...body }, schema, services.supabaseCompat)
 }
