@@ -1,10 +1,10 @@
 import { configDefaults, defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
-import { hasDebianPostgres } from './test/support/debian-postgres.ts'
+import { MAJORS } from './test/support/postgres-majors.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
 
-/** What rests on RLS and roles, once more where no superuser has made them. */
-const BY_AN_OWNER = [
+/** What rests on RLS and roles, once more on each PostgreSQL. */
+const ON_EACH = [
   'test/database/bucket-policies.test.ts',
   'test/database/queries/events.test.ts',
   'test/database/connection/pipelined-reads.test.ts',
@@ -49,6 +49,11 @@ const POSTGRES = 'test/support/global-setup.ts'
 /** Long enough for a machine that is busy with other work: what must be quick is measured in the bench. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 }
 
+/** Who migrates and serves there (test/support/ways-setup.ts): one way each, or all on all. */
+const WAYS = ['superuser', 'owner', 'grant']
+const WAY_OF: Record<number, string> = { 15: 'grant', 17: 'owner', 18: 'superuser' }
+const isFull = process.env.DATABASES === 'full'
+
 export default defineConfig({
   test: {
     // Two cores, and one file more for the time that others wait for something.
@@ -75,9 +80,11 @@ export default defineConfig({
         // From 2027 on the SDK's new versions refuse Node 20, and today's say so.
         env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
       }),
-      ...['owner-15', 'owner-18']
-        .filter((name) => name !== 'owner-15' || hasDebianPostgres)
-        .map((name) => project(name, { include: BY_AN_OWNER, globalSetup: 'test/support/owner-setup.ts' })),
+      ...MAJORS.filter(({ isHere }) => isHere)
+        .flatMap(({ major }) =>
+          WAYS.filter((way) => isFull || way === WAY_OF[major]).map((way) => `postgres-${major}-${way}`),
+        )
+        .map((name) => project(name, { include: ON_EACH, globalSetup: 'test/support/ways-setup.ts' })),
     ],
   },
 })

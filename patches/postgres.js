@@ -14,7 +14,12 @@
  *
  * And without any loss it forgets who has begun a transaction if the `begin` fills what may be under
  * way on the connection (a hundred statements, or what the socket takes): the transaction then fails beyond the reach of
- * any `catch`, and stays open under the statements of others.
+ * any `catch`, and stays open under the statements of others. A query that was given up while its connection was made
+ * takes that out of the pool for good.
+ *
+ * When PostgreSQL has no place for one more connection (53300), the query that was to be its first is told so, though
+ * others are there that could answer it. Repaired, it waits for those; the pool tries again after a second, with one
+ * connection at a time until it gets one, and tells `onrefused`. Without any connection whoever waits is told.
  *
  * To be dropped once a release has all of it; a release that does not fit these texts stops the installation, and so
  * does a driver that was repaired by another version of this file.
@@ -98,6 +103,33 @@ const REPAIRS = {
       `        return fetchArrayTypes().catch(() => {}) // told to whoever waits for the connection
 `,
     ],
+    [
+      `      initial && !initial.reserve && execute(initial)
+      options.shared.retries = retries = 0
+      initial = null
+      return
+`,
+      `      const first = initial
+      options.shared.retries = retries = 0
+      options.shared.refused = false
+      initial = null
+      if (!first.reserve && !first.cancelled)
+        return execute(first)
+`,
+    ],
+    [
+      `{ onopen = noop, onend = noop, onclose = noop } = {}`,
+      `{ onopen = noop, onend = noop, onclose = noop, onrefused = noop } = {}`,
+    ],
+    [
+      `      errored(Errors.postgres(parseError(x)))
+`,
+      `      const refusal = Errors.postgres(parseError(x))
+      initial && refusal.code === '53300' && onrefused(connection, initial, refusal)
+        ? initial = null
+        : errored(refusal)
+`,
+    ],
   ],
   'index.js': [
     [
@@ -124,6 +156,89 @@ const REPAIRS = {
         if (lost)
           return q.reject(lost)
         c.queue === full`,
+    ],
+    [
+      `  let ending = false
+`,
+      `  let ending = false
+    , resting = null
+`,
+    ],
+    [
+      `Connection(options, queues, { onopen, onend, onclose })`,
+      `Connection(options, queues, { onopen, onend, onclose, onrefused })`,
+    ],
+    [
+      `    reserve,
+    listen,
+    begin,
+`,
+      `    reserve,
+    listen,
+    begin,
+    countOpen,
+`,
+    ],
+    [
+      `        closed.length && connect(closed.shift(), query)
+`,
+      `        mayConnect() && connect(closed.shift(), query)
+`,
+    ],
+    [
+      `    if (closed.length)
+      return connect(closed.shift(), query)
+`,
+      `    if (mayConnect())
+      return connect(closed.shift(), query)
+`,
+    ],
+    [
+      `  function connect(c, query) {
+`,
+      `  function countOpen() {
+    return open.length + busy.length + full.length + reserved.length
+  }
+
+  function mayConnect() {
+    return closed.length && !(options.shared.refused && (resting || connecting.length))
+  }
+
+  function onrefused(c, query, error) {
+    move(c, ended) // until it has closed
+    options.shared.refused = true
+    options.onrefused && options.onrefused(error)
+    if (countOpen() + connecting.length === 0) {
+      while (queries.length)
+        queries.shift().reject(error)
+      return false
+    }
+
+    resting = resting || setTimeout(rested, 1000).unref()
+    query.reserve || query.cancelled || handler(query)
+    return true
+  }
+
+  function rested() {
+    resting = null
+    queries.length && mayConnect() && connect(closed.shift(), queries.shift())
+  }
+
+  function connect(c, query) {
+`,
+    ],
+    [
+      `    queries.length && connect(c, queries.shift())
+`,
+      `    queries.length && mayConnect() && connect(c, queries.shift())
+`,
+    ],
+    [
+      `    onclose         : o.onclose,
+`,
+      `    onclose         : o.onclose,
+    onrefused       : o.onrefused,
+`,
     ],
   ],
 }

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { checkLocal } from '../backend/local/check.ts'
 import { type BackendKind, type Config, readConfig } from '../config/config.ts'
+import { demandOf } from '../database/connection/room.ts'
 import { checkDatabase, type OpenedForCheck } from '../database/opening/check.ts'
 import { checkEmbedded } from '../database/opening/embedded-check.ts'
 import type { CheckResult } from '../model/check-result.ts'
@@ -88,12 +89,13 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
 }
 
 async function* checkDatabaseOf(
-  { databaseUrl, databaseDirectUrl }: Config,
+  { databaseUrl, databaseDirectUrl, databasePool, workers }: Config,
   dataDir: string,
   opened: OpenedForCheck,
 ): AsyncGenerator<CheckResult> {
   if (databaseUrl !== undefined) {
-    const check = checkDatabase(databaseUrl, databaseDirectUrl, opened)
+    const demand = demandOf(databasePool, workers)
+    const check = checkDatabase(databaseUrl, databaseDirectUrl, demand, opened)
     yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }

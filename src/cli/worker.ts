@@ -4,6 +4,7 @@ import { openBackends } from '../backend/open.ts'
 import { readConfig } from '../config/config.ts'
 import { type DatabaseOptions, openDatabase } from '../database/connection/client.ts'
 import type { MigrationError } from '../database/migrations/migrate.ts'
+import { warnOfShortage } from '../database/opening/connect.ts'
 import { explainPooler, refusePooler } from '../database/opening/find-place.ts'
 import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
@@ -57,6 +58,7 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
     connections: config.databasePool,
     timeoutMs: config.limits.databaseMs,
     questionMs: config.limits.listMs,
+    onShortage: warnOfShortage(logger),
     onPooler,
   })
   try {

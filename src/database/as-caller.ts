@@ -10,7 +10,7 @@ export function actAsArguments(caller: Caller) {
   return [
     caller.role,
     caller.subject ?? '',
-    JSON.stringify(caller.claims),
+    claimsText(caller.claims),
     caller.token,
     caller.operation,
     caller.method,
@@ -18,6 +18,18 @@ export function actAsArguments(caller: Caller) {
     JSON.stringify(caller.headers),
     caller.userBuckets,
   ] as const
+}
+
+/** The claims of a token are one object for as long as it is remembered, and asked for with each request. */
+const claimsTexts = new WeakMap<object, string>()
+
+function claimsText(claims: Caller['claims']): string {
+  let text = claimsTexts.get(claims)
+  if (text === undefined) {
+    text = JSON.stringify(claims)
+    claimsTexts.set(claims, text)
+  }
+  return text
 }
 
 const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(

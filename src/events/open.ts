@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
+import type { ServingSession } from '../database/queries/serving-session.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
 import { Subscriptions } from './subscribers/subscriptions.ts'
@@ -23,10 +24,11 @@ export interface Events {
 export async function openEvents(parts: {
   config: Config
   database: Database
+  session: ServingSession
   logger: Logger
 }): Promise<Events> {
-  const { config, database, logger } = parts
-  const outbox = new Outbox({ database, logger })
+  const { config, database, session, logger } = parts
+  const outbox = new Outbox({ database, session, logger })
   const subscriptions = new Subscriptions({ database, outbox, logger })
 
   await syncSettingsWebhooks(database, config.webhooks.webhooks)

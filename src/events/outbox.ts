@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../database/connection/client.ts'
-import { EventSession, type Turn } from '../database/queries/event-session.ts'
 import { oldestPosition, orderEvents, readEvents, type StorageEvent } from '../database/queries/events.ts'
+import type { ServingSession } from '../database/queries/serving-session.ts'
+import { type SinkTurn, tryTurnOfSink } from '../database/queries/sink-turns.ts'
 import { StorageError } from '../model/errors.ts'
 
 export interface OutboxOptions {
   database: Database
+  /** Where it hears of other servers' events, and has its turns with sinks. */
+  session: ServingSession
   logger: Logger
 }
 
@@ -22,7 +25,6 @@ const PACE_MS = 20
  */
 export class Outbox {
   readonly #options: OutboxOptions
-  readonly #session: EventSession
   readonly #stopping = new AbortController()
   readonly #listeners = new Set<() => void>()
   #newest = 0
@@ -33,7 +35,7 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     this.#options = options
-    this.#session = new EventSession(options.database, (newest) => this.#hear(newest))
+    options.session.onPosition((newest) => this.#hear(newest))
   }
 
   start(): void {
@@ -101,29 +103,37 @@ export class Outbox {
   }
 
   /** A turn as the one server that works for a sink, or null when another has it. @throws DatabaseUnavailable */
-  tryTurn(sink: string): Promise<Turn | null> {
-    return this.#session.tryTurn(sink)
+  tryTurn(sink: string): Promise<SinkTurn | null> {
+    return tryTurnOfSink(this.#options.session, sink)
   }
 
   async close(): Promise<void> {
     this.#stopping.abort(new StorageError('ShuttingDown'))
     this.#alarm.ring()
     await this.#running
-    await this.#session.close()
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping
+    const { session, database } = this.#options
+    let deafness: unknown = null // why nobody can be heard, who tells of new events
     while (!signal.aborted) {
       const settling = this.#settling
       this.#settling = []
       const pace = delay(PACE_MS, undefined, { ref: false })
       // Only makes it faster, so it is not waited for.
-      this.#session.listen().catch((error: unknown) => this.#noteState(error))
+      void session.get().then(
+        () => {
+          deafness = null
+        },
+        (error: unknown) => {
+          deafness = error
+        },
+      )
       try {
-        this.#advance(await orderEvents(this.#options.database))
+        this.#advance(await orderEvents(database))
         for (const { resolve } of settling) resolve(this.#newest)
-        this.#noteState(null)
+        this.#noteState(deafness)
       } catch (error) {
         for (const { reject } of settling) reject(error)
         this.#noteState(error)

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Turn } from '../database/queries/event-session.ts'
+import type { SinkTurn } from '../database/queries/sink-turns.ts'
 import type { Outbox } from './outbox.ts'
 
 /** Something outside that gets events, such as a broker or a webhook. */
@@ -42,7 +42,7 @@ async function run(
 ): Promise<void> {
   let isFailing = false
   while (!stopping.aborted) {
-    let turn: Turn | null = null
+    let turn: SinkTurn | null = null
     try {
       turn = await outbox.tryTurn(sink.name)
       if (turn !== null) {

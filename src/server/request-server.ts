@@ -3,7 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import { DEFAULT_CONNECTIONS } from '../config/limits.ts'
 import type { Database } from '../database/connection/client.ts'
-import { UploadSession } from '../database/queries/upload-session.ts'
+import { ServingSession } from '../database/queries/serving-session.ts'
 import { type Events, openEvents } from '../events/open.ts'
 import { createApp } from '../http/app.ts'
 import { TokenVerifier } from '../http/auth/token-verifier.ts'
@@ -46,9 +46,10 @@ export interface RequestServerParts {
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startRequestServer(parts: RequestServerParts): Promise<RequestServer> {
   const { config, keys, database, logger } = parts
-  const session = new UploadSession(database)
+  await database.takeRoom()
+  const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
-  const events = await openEvents({ config, database, logger })
+  const events = await openEvents({ config, database, session, logger })
   const { outbox, subscriptions } = events
   const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, peers: parts.peers })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })

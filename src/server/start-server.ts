@@ -4,7 +4,7 @@ import type { Backend } from '../backend/backend.ts'
 import { openBackends } from '../backend/open.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
-import { QUESTIONS_AT_ONCE } from '../database/connection/questions.ts'
+import { demandOf, QUESTIONS_AT_ONCE } from '../database/connection/room.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
 import { hasBuckets } from '../database/queries/buckets.ts'
 import { tryToListen } from '../http/http-server.ts'
@@ -54,7 +54,7 @@ export async function startServer({
       timeoutMs: config.limits.databaseMs,
       questionMs: config.limits.listMs,
       connections: isAlone ? config.databasePool : SCHEDULES_POOL,
-      workers: isAlone ? undefined : { count: config.workers, connections: config.databasePool },
+      demand: demandOf(config.databasePool, config.workers),
       connectionsOfAll: connectionsOfAll(config),
       logger,
       onLost: onFatal,
@@ -90,8 +90,8 @@ export async function startServer({
 /** Enough connections for a process that answers no requests. */
 const SCHEDULES_POOL = 4
 
-/** A process that answers requests has those for questions, one more for events, and one for resumable uploads. */
-const SESSIONS = 2
+/** A process that answers requests has those for questions, and one more for events and resumable uploads. */
+const SESSIONS = 1
 
 /** For the schedules, commands beside the server, and whoever looks at the database meanwhile. */
 const OTHER_CONNECTIONS = 30

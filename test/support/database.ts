@@ -20,12 +20,11 @@ export async function createTestDatabase({
   connections = 5,
   postgres = inject('postgres'),
 } = {}): Promise<TestDatabase> {
-  const { host, port, superuser, template } = postgres
+  const { host, port, superuser, template, owner = superuser, login = 'strongroom_server' } = postgres
   const name = `test_${randomUUID().replaceAll('-', '')}`
   const root = openDatabase({ host, port, database: 'postgres', username: superuser }, { connections: 1 })
-  await root.sql`create database ${root.sql(name)} template ${root.sql(template)}`
-  const connect = () =>
-    openDatabase({ host, port, database: name, username: 'strongroom_server' }, { connections })
+  await root.sql`create database ${root.sql(name)} template ${root.sql(template)} owner ${root.sql(owner)}`
+  const connect = () => openDatabase({ host, port, database: name, username: login }, { connections })
   const database = connect()
   const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
   return {

@@ -10,7 +10,16 @@ import { openEmbedded } from '../../src/database/opening/connect.ts'
 declare module 'vitest' {
   export interface ProvidedContext {
     /** The PostgreSQL of this test run. */
-    postgres: { host: string; port: number; superuser: string; template: string }
+    postgres: {
+      host: string
+      port: number
+      superuser: string
+      template: string
+      /** Whose the databases are; the superuser's when left out. */
+      owner?: string
+      /** As whom the server logs in; strongroom_server when left out. */
+      login?: string
+    }
   }
 }
 

@@ -142,11 +142,9 @@ export class LocalBackend implements Backend {
 
   async goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
     const path = this.#path(at)
-    try {
+    await this.#ifThere(async () => {
       if ((await stat(path)).size > offset) await truncate(path, offset)
-    } catch (error) {
-      await this.#passMissing(error)
-    }
+    })
   }
 
   async discard(at: Location): Promise<void> {
@@ -155,7 +153,7 @@ export class LocalBackend implements Backend {
 
   async read(at: Location, { range, size }: ReadOptions = {}): Promise<FileStream> {
     const path = this.#path(at)
-    const file = await open(path, 'r').catch((error) => this.#throwUnreadable(error))
+    const file = orMissing(await this.#ifThere(() => open(path, 'r')))
     try {
       const { size: length } = await mapped(file.stat())
       if (size !== undefined && length !== size) throw new StorageError('MissingBytes')
@@ -174,19 +172,17 @@ export class LocalBackend implements Backend {
     // a stat nor a second read is needed to notice a file that is too long.
     const bytes = new Uint8Array(size + 1)
     let length = 0
+    const fd = orMissing(await this.#ifThere(() => openFd(path, 'r')))
     try {
-      const fd = await openFd(path, 'r')
-      try {
-        do {
-          const { bytesRead } = await readFd(fd, bytes, length, bytes.length - length, null)
-          if (bytesRead === 0) break
-          length += bytesRead
-        } while (length < size)
-      } finally {
-        fs.close(fd, ignore) // nobody waits for it: nothing was written
-      }
+      do {
+        const { bytesRead } = await readFd(fd, bytes, length, bytes.length - length, null)
+        if (bytesRead === 0) break
+        length += bytesRead
+      } while (length < size)
     } catch (error) {
-      await this.#throwUnreadable(error)
+      throw fromErrno(error)
+    } finally {
+      fs.close(fd, ignore) // nobody waits for it: nothing was written
     }
     if (length !== size) throw new StorageError('MissingBytes')
     return bytes.subarray(0, size)
@@ -199,26 +195,32 @@ export class LocalBackend implements Backend {
   async copy(from: Location, to: Location): Promise<void> {
     const source = this.#path(from)
     const target = this.#path(to)
-    try {
-      // A link has its source's time, and the cleanup takes old bytes without a row for leftovers.
-      const now = new Date()
-      await utimes(source, now, now)
-      // Versions are never changed in place, so a second name is as good as a second file.
-      await this.#folders.holding(target, () => link(source, target))
-    } catch (error) {
-      if (CANNOT_LINK.has(errno(error))) return this.#copyBytes(source, target)
-      return this.#throwUnreadable(error)
-    }
+    const isLinked = await this.#ifThere(async () => {
+      try {
+        // A link has its source's time, and the cleanup takes old bytes without a row for leftovers.
+        const now = new Date()
+        await utimes(source, now, now)
+        // Versions are never changed in place, so a second name is as good as a second file.
+        await this.#folders.holding(target, () => link(source, target))
+        return true
+      } catch (error) {
+        if (CANNOT_LINK.has(errno(error))) return false
+        throw error
+      }
+    })
+    if (!orMissing(isLinked)) return this.#copyBytes(source, target)
     await this.#orRemove(target, () => mapped(this.#folders.flushName(target)))
   }
 
   async remove(at: Location): Promise<void> {
     // Not flushed: if a power failure brings the file back, no row names it and the sweep finds it.
-    await unlink(this.#path(at)).catch((error) => this.#passMissing(error))
+    const path = this.#path(at)
+    await this.#ifThere(() => unlink(path))
   }
 
   async size(at: Location): Promise<number | null> {
-    const file = await stat(this.#path(at)).catch((error) => this.#passMissing(error))
+    const path = this.#path(at)
+    const file = await this.#ifThere(() => stat(path))
     return file ? file.size : null
   }
 
@@ -236,7 +238,7 @@ export class LocalBackend implements Backend {
         for await (const version of this.#names(join(folder, shard))) {
           if (!UUID.test(version) || !version.startsWith(shard)) continue
           const location = { bucket: owner, version }
-          const file = await lstat(this.#path(location)).catch((error) => this.#passMissing(error))
+          const file = await this.#ifThere(() => lstat(this.#path(location)))
           if (file?.isFile()) yield { location, size: file.size, modifiedAt: file.mtime }
         }
       }
@@ -322,7 +324,7 @@ export class LocalBackend implements Backend {
     const flags = fs.constants.O_RDWR | (length === 0 ? fs.constants.O_CREAT : 0)
     const file = await (length === 0
       ? mapped(this.#folders.holding(path, () => open(path, flags, 0o600)))
-      : open(path, flags).catch((error) => this.#throwUnreadable(error)))
+      : this.#ifThere(() => open(path, flags)).then(orMissing))
     try {
       const { size } = await mapped(file.stat())
       if (size < length) throw new StorageError('MissingBytes')
@@ -352,12 +354,12 @@ export class LocalBackend implements Backend {
   /** For when the file system cannot link. Shares blocks where it can do that. */
   async #copyBytes(source: string, target: string): Promise<void> {
     const mode = fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE
-    try {
-      // When this fails it leaves nothing at `target`, and what another has put there stays.
+    // When this fails it leaves nothing at `target`, and what another has put there stays.
+    const isCopied = await this.#ifThere(async () => {
       await this.#folders.holding(target, () => copyFile(source, target, mode))
-    } catch (error) {
-      return this.#throwUnreadable(error)
-    }
+      return true
+    })
+    orMissing(isCopied)
     await this.#orRemove(target, async () => {
       if (this.#fsync) await mapped(flushPath(target))
       await mapped(this.#folders.flushName(target))
@@ -376,28 +378,50 @@ export class LocalBackend implements Backend {
 
   /** Removes a folder that holds nothing. Returns whether it is gone. */
   async #removeIfEmpty(folder: string): Promise<boolean> {
-    try {
-      await rmdir(folder)
-    } catch (error) {
-      if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errno(error))) return false
-      await this.#passMissing(error)
-    }
-    return true
+    const isEmpty = await this.#ifThere(async () => {
+      try {
+        await rmdir(folder)
+        return true
+      } catch (error) {
+        if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errno(error))) return false
+        throw error
+      }
+    })
+    return isEmpty ?? true
   }
 
   /** The names in a folder; none when it has vanished, or is no folder. */
   async *#names(folder: string): AsyncGenerator<string> {
+    const entries = await this.#ifThere(async () => {
+      try {
+        return await opendir(folder, { bufferSize: 256 })
+      } catch (error) {
+        if (errno(error) === 'ENOTDIR' && folder !== this.#folders.top) return [] // someone else's file
+        throw error
+      }
+    })
     try {
-      for await (const entry of await opendir(folder, { bufferSize: 256 })) yield entry.name
+      for await (const { name } of entries ?? []) yield name
     } catch (error) {
-      const isForeignFile = errno(error) === 'ENOTDIR' && folder !== this.#folders.top
-      if (!isForeignFile) await this.#passMissing(error)
+      await this.#passMissing(error)
     }
   }
 
-  async #throwUnreadable(error: unknown): Promise<never> {
-    await this.#passMissing(error)
-    throw new StorageError('MissingBytes', { cause: error })
+  /**
+   * The result of `look`, or undefined when that misses a file on a disk that is there. Only a second look is
+   * believed: the disk may have come back just after the first, and what is on it must not seem lost.
+   */
+  async #ifThere<T>(look: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await look()
+    } catch (error) {
+      await this.#passMissing(error)
+    }
+    try {
+      return await look()
+    } catch (error) {
+      return this.#passMissing(error)
+    }
   }
 
   /** Returns if `error` says that something is missing on a disk that is there; else throws what it says. */
@@ -406,6 +430,12 @@ export class LocalBackend implements Backend {
     await mapped(stat(this.#folders.top))
     return undefined
   }
+}
+
+/** @throws MissingBytes when there is nothing */
+function orMissing<T>(found: T | undefined): T {
+  if (found === undefined) throw new StorageError('MissingBytes')
+  return found
 }
 
 const SHARD = /^[0-9a-f]{2}$/

@@ -2,14 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
 import { StorageError } from '../../model/errors.ts'
-import { type ConnectionOptions, connectTo } from './connection.ts'
+import { type ConnectionOptions, connectTo, countOpen } from './connection.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
 import { PipelinedReads } from './pipelined-reads.ts'
 import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
 import { fromPostgres } from './postgres-error.ts'
-import { QUESTIONS_AT_ONCE, Questions } from './questions.ts'
+import { Questions } from './questions.ts'
+import { QUESTIONS_AT_ONCE, type Shortage } from './room.ts'
 import { selfContained } from './self-contained.ts'
 import { openSession, type Session } from './session.ts'
+import { SingleConnection } from './single-connection.ts'
 import { takeTurn } from './turns.ts'
 
 /** The pool and Drizzle over it. Reads go through `sql`, writes through Drizzle transactions (design §10). */
@@ -41,6 +43,11 @@ export interface Database {
    * @throws DatabaseUnavailable
    */
   openSession(onNotify?: (channel: string, payload: string) => void): Promise<Session>
+  /**
+   * Opens what a process that answers requests cannot be without: a connection of the pool, and one for questions. They stay,
+   * however many others take. Never fails.
+   */
+  takeRoom(): Promise<void>
   close(): Promise<void>
 }
 
@@ -64,22 +71,33 @@ export interface DatabaseOptions {
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
   questionMs?: number
+  /** PostgreSQL has no place for another connection, and this process goes on with those it has. Called now and then. */
+  onShortage?: (shortage: Shortage) => void
   /** A pooler has come in between, or does its work in another way, so that sessions are not kept. Called once. */
   onPooler?: (error: PoolerError) => void
 }
 
 const DEFAULT_QUESTION_MS = 5000
 
+/** By then those connections that come about at the same moment are there. In milliseconds. */
+const SETTLED_MS = 1000
+
+/** A shortage that lasts is told of again after so long. In milliseconds. */
+const REMINDER_MS = 600_000
+
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
 export function openDatabase(
   at: DatabaseAddress | DatabasePlace,
-  { connections: wanted, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onPooler }: DatabaseOptions,
+  { connections: wanted, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onShortage, onPooler }: DatabaseOptions,
 ): Database {
   const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
   const { isPooler } = place.transactions
   const connections = Math.min(wanted, place.room?.pool ?? wanted)
+  const onrefused = tellNowAndThen(({ message: reason }: Error) =>
+    onShortage?.({ has: countOpen(sql) + reads.countOpen(), wanted: connections, reason }),
+  )
   const connect = (options: ConnectionOptions) => {
-    const given = { ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
+    const given = { ...options, onrefused, ...(timeoutMs !== undefined && { timeoutMs }) }
     const sql = connectTo(place.transactions, given)
     return isPooler ? selfContained(sql, given) : sql
   }
@@ -87,16 +105,14 @@ export function openDatabase(
   const forReads = isPooler ? 0 : Math.min(FOR_READS, Math.max(0, Math.floor((connections - 4) / 2)))
   const sql = connect({ max: connections - forReads })
   const reads = new PipelinedReads(
-    Array.from({ length: forReads }, () => connect({ max: 1 })),
+    Array.from({ length: forReads }, () => new SingleConnection(connect)),
     sql,
   )
-  const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () =>
-    connect({ max: 1, statementTimeoutMs: questionMs }),
-  )
-  const questions = new Questions(
-    forQuestions.map((client) => ({ sql: client, drizzle: drizzle(client) })),
-    questionMs,
-  )
+  const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () => {
+    const client = new SingleConnection(connect, { statementTimeoutMs: questionMs })
+    return { client, sql: client.sql, drizzle: drizzle(client.sql) }
+  })
+  const questions = new Questions(forQuestions, questionMs)
   let tell = onPooler
   const open: Database['openSession'] = async (onNotify) => {
     try {
@@ -133,6 +149,9 @@ export function openDatabase(
         await session.close()
       }
     },
+    takeRoom: async () => {
+      await Promise.all([sql`select 1`.catch(() => {}), questions.takeRoom()])
+    },
     close: async () => {
       await Promise.all([
         sql.end({ timeout: 5 }),
@@ -140,5 +159,15 @@ export function openDatabase(
         questions.close({ timeout: 5 }),
       ])
     },
+  }
+}
+
+/** Calls `tell` a moment after the first call, and no more until it is time for a reminder. */
+function tellNowAndThen<T>(tell: (about: T) => void): (about: T) => void {
+  let nextAt = 0
+  return (about) => {
+    if (performance.now() < nextAt) return
+    nextAt = performance.now() + REMINDER_MS
+    setTimeout(() => tell(about), SETTLED_MS).unref()
   }
 }

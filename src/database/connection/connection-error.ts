@@ -48,7 +48,8 @@ const ADVICE: Record<string, string> = {
   '28000': 'Correct the user in DATABASE_URL, or let it log in (pg_hba.conf)',
   '3D000': 'Create it, or correct the name at the end of DATABASE_URL',
   '42501': 'Let the user of DATABASE_URL connect to it (grant connect)',
-  '53300': 'Raise its max_connections, or lower STORAGE_DATABASE_POOL',
+  '53300':
+    'Raise that limit (max_connections, or the connection limit of the login or the database), or let others have fewer',
   '55000': 'Correct the name at the end of DATABASE_URL',
   '57P03': 'Try again soon',
 }

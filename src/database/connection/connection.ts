@@ -20,6 +20,8 @@ export interface ConnectionOptions extends DriverOptions {
   timeoutMs?: number
   /** How long PostgreSQL may work on a statement, in milliseconds; 30 s. */
   statementTimeoutMs?: number
+  /** PostgreSQL had no place for another connection (patches/postgres.js). */
+  onrefused?: (error: postgres.PostgresError) => void
 }
 
 /** Connects at the first query, and again by itself after a lost connection. */
@@ -32,6 +34,8 @@ export function connectTo(
     // A reconnecting pool asks at this pace; the default backs off for up to a minute.
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
     connect_timeout: 10,
+    // The driver replaces a connection after about an hour; what a session holds would go, and its place be somebody else's.
+    max_lifetime: null,
     connection: isPooler
       ? name // others are refused, or dropped without a word
       : { ...name, statement_timeout: statementTimeoutMs, TimeZone: 'UTC', [DIRECT_SETTING]: 'true' },
@@ -44,6 +48,11 @@ export function connectTo(
     typeof address === 'string' ? openUrl(address, settings) : postgres({ ...address, pass: '', ...settings })
   drizzle(sql) // which sets how dates and JSON are read
   return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
+}
+
+/** How many connections a client has open (patches/postgres.js). */
+export function countOpen(sql: postgres.Sql): number {
+  return (sql as unknown as { countOpen(): number }).countOpen()
 }
 
 /** What is said at the login, as statements for where it cannot be said there. */

@@ -26,7 +26,7 @@ export class NoSessionError extends Error {
   constructor() {
     super(
       `The pooler of the database gives no further session within ${NO_SESSION_MS / 1000} s: ` +
-        'raise its pool size (default_pool_size of PgBouncer) to STORAGE_DATABASE_POOL + 9 for each process',
+        'raise its pool size (default_pool_size of PgBouncer) to STORAGE_DATABASE_POOL + 8 for each process',
     )
   }
 }

@@ -1,4 +1,5 @@
 import type postgres from 'postgres'
+import type { SingleConnection } from './single-connection.ts'
 
 /** So many questions are on their way on one connection, one behind the other. */
 const DEPTH = 16
@@ -9,14 +10,17 @@ const SLOW_MS = 2
 /** Nobody waits behind a question that has had no answer for so long. In milliseconds. */
 const STUCK_MS = 20
 
-/** A connection on which a question has failed rests for so long: it may be dead without a word. In milliseconds. */
+/**
+ * A connection that could not be made, or on which a question has failed, rests for so long: it may be dead without a
+ * word. In milliseconds.
+ */
 const REST_MS = 1000
 
 /** The part of each new answer in the typical time. */
 const WEIGHT = 0.1
 
 interface Connection {
-  sql: postgres.Sql
+  client: SingleConnection
   underWay: number
   /** When it was last idle, or gave an answer. */
   movedAt: number
@@ -28,7 +32,8 @@ interface Connection {
  * Connections for short questions, of which there are very many (decision 0021). As long as answers come quickly, one
  * connection takes them all, one behind the other: each further one is a process of PostgreSQL that has to be woken for
  * every question, on the cores that this one runs on, too. When answers take long, as policies of users may, or the connections have
- * their fill, questions are spread over all of them and the pool.
+ * their fill, questions are spread over all of them and the pool. A connection is made, or found not to be had, while the
+ * pool answers.
  */
 export class PipelinedReads {
   readonly #connections: Connection[]
@@ -36,9 +41,8 @@ export class PipelinedReads {
   /** How long one answer takes, in milliseconds, of late. */
   #typicalMs = 0
 
-  /** @param connections clients of one connection each, which connect when they are first used */
-  constructor(connections: postgres.Sql[], pool: postgres.Sql) {
-    this.#connections = connections.map((sql) => ({ sql, underWay: 0, movedAt: 0, restsUntil: 0 }))
+  constructor(connections: SingleConnection[], pool: postgres.Sql) {
+    this.#connections = connections.map((client) => ({ client, underWay: 0, movedAt: 0, restsUntil: 0 }))
     this.#pool = pool
   }
 
@@ -50,10 +54,14 @@ export class PipelinedReads {
         startedAt >= restsUntil && (underWay === 0 || (underWay < most && startedAt - movedAt < STUCK_MS)),
     )
     if (!connection) return question(this.#pool)
+    if (!connection.client.isOpen) {
+      void open(connection)
+      return question(this.#pool)
+    }
     if (connection.underWay === 0) connection.movedAt = startedAt
     const place = ++connection.underWay
     try {
-      return await question(connection.sql)
+      return await question(connection.client.sql)
     } catch (error) {
       connection.restsUntil = performance.now() + REST_MS
       throw error
@@ -65,7 +73,18 @@ export class PipelinedReads {
     }
   }
 
-  async close(options: { timeout: number }): Promise<void> {
-    await Promise.all(this.#connections.map(({ sql }) => sql.end(options)))
+  countOpen(): number {
+    return this.#connections.filter(({ client }) => client.isOpen).length
   }
+
+  async close(options: { timeout: number }): Promise<void> {
+    await Promise.all(this.#connections.map(({ client }) => client.sql.end(options)))
+  }
+}
+
+/** Never fails. */
+async function open(connection: Connection): Promise<void> {
+  await connection.client.open().catch(() => {
+    connection.restsUntil = performance.now() + REST_MS
+  })
 }

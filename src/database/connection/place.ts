@@ -19,7 +19,7 @@ export interface DatabasePlace {
   transactions: Endpoint
   /** For what lives as long as a session does: locks, LISTEN, migrations. */
   sessions: Endpoint
-  /** The most connections of a process, where PostgreSQL allows fewer than the settings. */
+  /** The most connections of a process, by what PostgreSQL allows; as many as it likes when left out. */
   room?: Room
 }
 

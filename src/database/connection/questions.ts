@@ -2,15 +2,17 @@ import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { FairQueue } from '../../model/fair-queue.ts'
+import { fromPostgres } from './postgres-error.ts'
+import { isNoPlace, type SingleConnection } from './single-connection.ts'
 
 /** Where a question is asked. */
 export interface QuestionConnection {
+  client: SingleConnection
   sql: postgres.Sql
   drizzle: PostgresJsDatabase
 }
 
-/** At once, of all askers and of each: one alone must not keep the others waiting. */
-export const QUESTIONS_AT_ONCE = 4
+/** Fewer than QUESTIONS_AT_ONCE: one asker alone must not keep the others waiting. */
 const EACH_AT_ONCE = 3
 
 /** Of one asker on one connection, one behind the other: quick ones cost less so, and two slow ones are a long turn. */
@@ -30,7 +32,6 @@ export class Questions {
   readonly #turns: FairQueue<QuestionConnection>
 
   /**
-   * @param connections clients of one connection each, which connect when they are first used
    * @param timeoutMs after which their own limit ends a question
    */
   constructor(connections: QuestionConnection[], timeoutMs: number) {
@@ -52,11 +53,30 @@ export class Questions {
   async ask<T>(asker: string, question: (connection: QuestionConnection) => Promise<T>): Promise<T> {
     return this.#turns.during(asker, async (connection) => {
       try {
-        return await question(connection)
+        return await question(connection.client.isOpen ? connection : await this.#open(connection))
       } catch (error) {
         throw hasCode(error, 'DatabaseTimeout') ? this.#tooLong(error) : error
       }
     })
+  }
+
+  /** Opens one, so that there is one, however many connections others take from then on. Never fails. */
+  async takeRoom(): Promise<void> {
+    await this.#connections[0]?.client.open().catch(() => {})
+  }
+
+  /** This connection, or while PostgreSQL has no place for it one that is open, to be shared with who has that. */
+  async #open(connection: QuestionConnection): Promise<QuestionConnection> {
+    const others = this.#connections.filter(({ client }) => client.isOpen)
+    const other = others[this.#connections.indexOf(connection) % others.length]
+    if (other && connection.client.rests) return other
+    try {
+      await connection.client.open()
+      return connection
+    } catch (error) {
+      if (!other || !isNoPlace(error)) throw fromPostgres(error)
+      return other
+    }
   }
 
   #tooLong(cause: StorageError): StorageError {

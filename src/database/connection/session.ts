@@ -35,8 +35,6 @@ export async function openSession(
   const connect = (options: ConnectionOptions) =>
     connectTo(endpoint, { max: 1, ...options, ...(timeoutMs !== undefined && { timeoutMs }) })
   const sql = connect({
-    // The driver replaces a connection after about an hour, and with it all that the session holds would go.
-    max_lifetime: null,
     idle_timeout: 0,
     onclose: () => lost.abort(),
     ...(onNotify && { onnotify: onNotify }),

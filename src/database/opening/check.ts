@@ -4,6 +4,7 @@ import { type Database, openDatabase } from '../connection/client.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'
 import { remarksOn } from '../connection/database-url.ts'
 import type { DatabasePlace } from '../connection/place.ts'
+import { type Demand, findAllowance, whyLittleRoom, whyNoRoom } from '../connection/room.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from '../migrations/login.ts'
 import { MigrationError, OLDEST_POSTGRES, pendingMigrations, whyNotMigrated } from '../migrations/migrate.ts'
 import { findServiceRights, type ServiceRights, whatBinds, whoMayLetIn } from '../migrations/service-role.ts'
@@ -19,11 +20,12 @@ export interface OpenedForCheck {
 
 /**
  * Whether the database of DATABASE_URL lets us in, keeps sessions where they are needed, is new enough, writable and
- * migrated. Changes nothing in it.
+ * migrated, and has room for what the processes of a server want. Changes nothing in it.
  */
 export async function* checkDatabase(
   url: string,
   directUrl: string | undefined,
+  demand: Demand,
   opened: OpenedForCheck,
 ): AsyncGenerator<CheckResult> {
   try {
@@ -47,6 +49,8 @@ export async function* checkDatabase(
     }
     const how = describeWay(place, directUrl)
     if (how !== undefined) yield { about: 'database pooler', state: 'ok', says: how }
+    const room = place.transactions.isPooler ? undefined : await checkRoom(database, demand)
+    if (room) yield room
     const migrations = await checkMigrations(migrating)
     yield migrations
     if (!migrations.isComplete) return
@@ -55,6 +59,16 @@ export async function* checkDatabase(
   } catch (error) {
     yield { about: 'database', state: 'failed', says: explain(error, url) }
   }
+}
+
+/** Nothing, where there is room for all. */
+async function checkRoom({ sql }: Database, demand: Demand): Promise<CheckResult | undefined> {
+  const about = 'database room'
+  const allowance = await findAllowance(sql)
+  const obstacle = whyNoRoom(allowance, demand)
+  if (obstacle !== undefined) return { about, state: 'failed', says: obstacle }
+  const says = whyLittleRoom(allowance, demand)
+  return says === undefined ? undefined : { about, state: 'warning', says }
 }
 
 /** Whether the login may do what the server does: become each caller, and write. The roles must exist. */

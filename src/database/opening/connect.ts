@@ -5,7 +5,15 @@ import { type Database, type DatabaseOptions, openDatabase } from '../connection
 import { connectTo } from '../connection/connection.ts'
 import { remarksOn } from '../connection/database-url.ts'
 import type { DatabaseAddress, DatabasePlace } from '../connection/place.ts'
-import { findAllowance, roomIn } from '../connection/room.ts'
+import {
+  type Demand,
+  describeShortage,
+  findAllowance,
+  roomIn,
+  type Shortage,
+  whyLittleRoom,
+  whyNoRoom,
+} from '../connection/room.ts'
 import { EmbeddedPostgresError, FolderInUseError } from '../embedded/embedded-error.ts'
 import { findRunning, MAX_CONNECTIONS, startEmbedded } from '../embedded/embedded-postgres.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from '../migrations/login.ts'
@@ -27,8 +35,8 @@ export interface ConnectOptions {
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
   questionMs?: number
-  /** Other processes that take their own from the same database, and the largest number of each. */
-  workers?: { count: number; connections: number } | undefined
+  /** What a server wants, with all of its processes; left out by a command, which does with what there is. */
+  demand?: Demand
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
   logger: Logger
@@ -46,10 +54,11 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
   if (databaseUrl !== undefined) {
     const found = await findPlace(databaseUrl, databaseDirectUrl)
     for (const remark of remarksOn(databaseUrl, databaseDirectUrl)) logger.warn(remark)
-    await migrate(found.sessions, logger)
     const place = await withRoom(found, options)
+    await migrate(place.sessions, logger)
     const database = openDatabase(place, {
       ...options,
+      onShortage: warnOfShortage(logger),
       onPooler: (error) => options.onLost(explainPooler(error, databaseDirectUrl)),
     })
     await checkLogin(database, logger)
@@ -146,25 +155,38 @@ export async function openEmbedded(
   } finally {
     await admin.close()
   }
-  return openDatabase({ ...place, username: SERVER_ROLE }, options)
+  return openDatabase({ ...place, username: SERVER_ROLE }, { ...options, onShortage: warnOfShortage(logger) })
 }
 
-/** Bounds what each process takes, if it is more than PostgreSQL allows. A pooler lets wait by itself. */
+/** For `onShortage`. */
+export function warnOfShortage(logger: Logger): (shortage: Shortage) => void {
+  return (shortage) => {
+    const { has, wanted } = shortage
+    logger.warn({ pool: has, wanted }, describeShortage(shortage))
+  }
+}
+
+/**
+ * Bounds what each process takes, if it is more than PostgreSQL allows. A pooler lets wait by itself.
+ *
+ * @throws MigrationError when it is too little for any server
+ */
 async function withRoom(
   place: DatabasePlace,
-  { connections, workers, logger }: ConnectOptions,
+  { connections, demand, logger }: ConnectOptions,
 ): Promise<DatabasePlace> {
-  const wanted = workers?.connections ?? connections
   if (place.transactions.isPooler) return place
   const sql = connectTo(place.transactions, { max: 1, fetch_types: false })
   try {
     const allowance = await findAllowance(sql)
-    const room = roomIn(allowance, wanted, 1 + (workers?.count ?? 0))
-    if (room.pool === wanted) return place
-    logger.warn(
-      { allowed: allowance.connections, wanted, pool: room.pool },
-      `PostgreSQL allows ${allowance.connections} connections (${allowance.by}): the pool of each process has ${room.pool}, not ${wanted} (STORAGE_DATABASE_POOL), and requests wait for those`,
-    )
+    if (!demand) return { ...place, room: roomIn(allowance, { pool: connections, processes: 1 }) }
+    const obstacle = whyNoRoom(allowance, demand)
+    if (obstacle !== undefined) throw new MigrationError(obstacle)
+    const room = roomIn(allowance, demand)
+    const says = whyLittleRoom(allowance, demand)
+    if (says !== undefined) {
+      logger.warn({ allowed: allowance.connections, wanted: demand.pool, pool: room.pool }, says)
+    }
     return { ...place, room }
   } finally {
     await sql.end({ timeout: 1 })

@@ -65,9 +65,10 @@ export function anonymousCaller(
   settings: Pick<Authentication, 'userBuckets'>,
   operation: string,
 ): Caller {
-  const anonymous = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
-  return callerOf(c, settings, anonymous, operation)
+  return callerOf(c, settings, ANONYMOUS, operation)
 }
+
+const ANONYMOUS: Identity = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
 
 /**
  * Caches may give the answer only to those who send the same token, or none as well (RFC 9110 §12.5.5). They know by

@@ -82,31 +82,26 @@ function answerTo(c: AppContext, object: StoredObject, request: ObjectRequest): 
   if (verdict === 'not-modified')
     return { status: 304, read: { part: 'nothing' }, headers: notModified(headers) }
   if (c.req.method === 'HEAD') {
-    const length: Record<string, string> =
-      object.size === null ? {} : { 'Content-Length': String(object.size) }
-    return { status: 200, read: { part: 'nothing' }, headers: { ...headers, ...length } }
+    if (object.size !== null) headers['Content-Length'] = String(object.size)
+    return { status: 200, read: { part: 'nothing' }, headers }
   }
 
   // A row without a size has no bytes either; reading it says so.
   const size = object.size ?? 0
-  const range = rangeStillValid(c.req.header('if-range'), validators) ? parseRange(sent.range, size) : null
+  const range = rangeStillValid(sent['if-range']?.toString(), validators)
+    ? parseRange(sent.range, size)
+    : null
   if (range === 'unsatisfiable') {
     throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
   }
   const direct = mayGoDirectly(sent, headers) ? headers : undefined
   if (range === null) {
-    const whole = { ...headers, 'Content-Length': String(size) }
-    return { status: 200, read: { part: 'whole', direct }, headers: whole }
+    headers['Content-Length'] = String(size)
+    return { status: 200, read: { part: 'whole', direct }, headers }
   }
-  return {
-    status: 206,
-    read: { part: range, direct },
-    headers: {
-      ...headers,
-      'Content-Length': String(range.end - range.start + 1),
-      'Content-Range': `bytes ${range.start}-${range.end}/${size}`,
-    },
-  }
+  headers['Content-Length'] = String(range.end - range.start + 1)
+  headers['Content-Range'] = `bytes ${range.start}-${range.end}/${size}`
+  return { status: 206, read: { part: range, direct }, headers }
 }
 
 /**
@@ -125,22 +120,22 @@ function objectHeaders(
 ): ObjectHeaders {
   const contentType = safeContentType(object.contentType)
   const disposition = contentDisposition(request.download)
-  return {
+  const headers: ObjectHeaders = {
     'Content-Type': contentType,
     ETag: object.etag,
     'Last-Modified': lastModified(object).toUTCString(),
     'Accept-Ranges': 'bytes',
     'X-Robots-Tag': object.robotsTag ?? 'none',
-    ...(request.expiresAt
-      ? { Expires: request.expiresAt.toUTCString() }
-      : { 'Cache-Control': object.cacheControl }),
-    ...(disposition !== undefined && { 'Content-Disposition': disposition }),
-    ...(object.contentEncoding !== null && { 'Content-Encoding': object.contentEncoding }),
-    // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
-    ...(isActiveContent(contentType) && {
-      'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-    }),
   }
+  if (request.expiresAt) headers.Expires = request.expiresAt.toUTCString()
+  else headers['Cache-Control'] = object.cacheControl
+  if (disposition !== undefined) headers['Content-Disposition'] = disposition
+  if (object.contentEncoding !== null) headers['Content-Encoding'] = object.contentEncoding
+  // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
+  if (isActiveContent(contentType)) {
+    headers['Content-Security-Policy'] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+  }
+  return headers
 }
 
 /** With what the whole object is sent to somebody who asks for nothing special. */

@@ -9,7 +9,7 @@ import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { fields, flag, nameList, optional } from '../message/json-fields.ts'
 import { sendObject } from '../message/object-response.ts'
-import { objectTarget, queryOf } from '../message/request-path.ts'
+import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
 import type { Services } from '../services.ts'
@@ -66,7 +66,7 @@ export function objectRoutes(services: Services) {
 
   function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
-    const download = queryOf(c.env.incoming).get('download') ?? undefined
+    const download = parameterOf(c.env.incoming, 'download')
     return sendObject(c, services, { ...who, bucket, name, download })
   }
 

@@ -9,7 +9,7 @@ import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { fields, ignored, integer, nameList } from '../message/json-fields.ts'
 import { absoluteUrl, encodePath } from '../message/public-url.ts'
-import { objectTarget, queryOf } from '../message/request-path.ts'
+import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { metadataFromHeader } from '../message/upload-headers.ts'
 import type { Services } from '../services.ts'
@@ -109,9 +109,9 @@ async function readExpiry<T extends { expiresIn: number }>(
   schema: z.ZodType<T>,
   limit?: { maxBytes: number },
 ): Promise<T> {
-  const inQuery = queryOf(c.env.incoming).get('expires_in')
+  const inQuery = parameterOf(c.env.incoming, 'expires_in')
   const readJson = jsonReader(services)
-  if (inQuery === null) return readJson(c.env.incoming, schema, limit)
+  if (inQuery === undefined) return readJson(c.env.incoming, schema, limit)
   const body = await readJson(c.env.incoming, z.looseObject({}), limit)
   return checkShape('body', { expiresIn: inQuery, ...body }, schema, services.supabaseCompat)
 }

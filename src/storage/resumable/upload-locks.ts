@@ -6,7 +6,8 @@ import {
   wantedResumableUploads,
   wantResumableUpload,
 } from '../../database/queries/resumable-uploads.ts'
-import type { Lease, UploadSession } from '../../database/queries/upload-session.ts'
+import type { ServingSession } from '../../database/queries/serving-session.ts'
+import { type Lease, tryAcquireUpload } from '../../database/queries/upload-leases.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** A resumable upload in the hands of one request. */
@@ -20,7 +21,7 @@ export interface UploadLock {
 
 export interface UploadLocksOptions {
   database: Database
-  session: UploadSession
+  session: ServingSession
   logger: Logger
   /** How long a request waits for the one before it, in milliseconds; 5 s (wire §5.7). */
   waitMs?: number
@@ -108,7 +109,7 @@ export class UploadLocks {
   ): Promise<Lease> {
     const { database, session } = this.#options
     for (;;) {
-      const lease = await session.tryAcquire(id, lifetimeMs)
+      const lease = await tryAcquireUpload(session, id, lifetimeMs)
       if (lease) return lease
       await wantResumableUpload(database, id)
       await pause(RETRY_MS, signal)

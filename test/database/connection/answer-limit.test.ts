@@ -51,6 +51,20 @@ const REQUESTS: [what: string, send: Send][] = [
   ],
 ]
 
+it('a connection that comes about when nobody waits for it any more serves whoever comes next', async () => {
+  const made = await createTestDatabase()
+  const { sql, close } = openDatabase(proxy.url(made.name), { connections: 1, timeoutMs: 1000 })
+  try {
+    proxy.mode = 'hang'
+    await expect(sql`select 1`).rejects.toMatchObject({ code: 'DatabaseUnavailable' })
+    proxy.mode = 'pass'
+    expect(await sql`select 2 as two`).toEqual([{ two: 2 }])
+  } finally {
+    await close()
+    await made.drop()
+  }
+})
+
 it('connections that are lost in the middle of transactions are forgotten, however many', async () => {
   const limitMs = 1000
   const made = await createTestDatabase()

@@ -6,11 +6,12 @@ import { checkDatabase, type OpenedForCheck } from '../../../src/database/openin
 import type { CheckResult } from '../../../src/model/check-result.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { exercise, exercisePolicies } from '../../support/exercise.ts'
-import { PROVIDERS, type ProviderPostgres, startProviderPostgres } from '../../support/provider-postgres.ts'
+import { MAJORS } from '../../support/postgres-majors.ts'
+import { type ProviderPostgres, startProviderPostgres } from '../../support/provider-postgres.ts'
 import { type Served, serveOn } from '../../support/server.ts'
 
 /** A PostgreSQL as a provider gives it: to logins that are no superusers, in a cluster that others use, too. */
-describe.each(PROVIDERS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
+describe.each(MAJORS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
   describe.skipIf(!isHere)('without its superuser', () => {
     let provider: ProviderPostgres
     const url = (database: string, login?: string) => provider.url(database, login)
@@ -209,7 +210,12 @@ async function served(url: string, work: (server: Served) => Promise<void>): Pro
 async function told(url: string): Promise<Record<string, [CheckResult['state'], string]>> {
   const opened: OpenedForCheck = { closers: [] }
   const results: Record<string, [CheckResult['state'], string]> = {}
-  for await (const { about, state, says } of checkDatabase(url, undefined, opened))
+  for await (const { about, state, says } of checkDatabase(
+    url,
+    undefined,
+    { pool: 10, processes: 1 },
+    opened,
+  ))
     results[about] = [state, says]
   for (const close of opened.closers) await close()
   return results

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Claimant, StorageEvent } from '../../../src/database/queries/events.ts'
+import { ServingSession } from '../../../src/database/queries/serving-session.ts'
 import { Outbox } from '../../../src/events/outbox.ts'
 import { Batch, type Gap, type Subscriber } from '../../../src/events/subscribers/batch.ts'
 import { Subscriptions } from '../../../src/events/subscribers/subscriptions.ts'
@@ -13,6 +14,7 @@ import { until } from '../../support/wait.ts'
 
 let server: TestServer
 let bucket: string
+let session: ServingSession
 let outbox: Outbox
 let subscriptions: Subscriptions
 
@@ -25,7 +27,8 @@ beforeEach(async () => {
   await server.createBucket(bucket, { policy: 'public' })
   const { database } = server
   const logger = pino({ enabled: false })
-  outbox = new Outbox({ database, logger })
+  session = new ServingSession(database)
+  outbox = new Outbox({ database, session, logger })
   subscriptions = new Subscriptions({ database, outbox, logger })
   outbox.start()
 })
@@ -33,6 +36,7 @@ afterEach(async () => {
   vi.restoreAllMocks()
   subscriptions.close()
   await outbox.close()
+  await session.close()
 })
 
 const anon = (claims: Record<string, unknown> = {}): Claimant => ({

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { ListenerLimits } from '../../../src/config/limits.ts'
+import { ServingSession } from '../../../src/database/queries/serving-session.ts'
 import { Outbox } from '../../../src/events/outbox.ts'
 import { Subscriptions } from '../../../src/events/subscribers/subscriptions.ts'
 import { TokenVerifier } from '../../../src/http/auth/token-verifier.ts'
@@ -43,7 +44,8 @@ async function limit(
   listening: Partial<ListenerLimits> = {},
 ): Promise<void> {
   const { database, keys, config } = server
-  const outbox = new Outbox({ database, logger })
+  const session = new ServingSession(database)
+  const outbox = new Outbox({ database, session, logger })
   const subscriptions = new Subscriptions({ database, outbox, logger })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
   const { corsOrigins, supabaseCompat } = config
@@ -75,6 +77,7 @@ async function limit(
       subscriptions.close()
       await Promise.all([drainServer(http, connections, 5000, logger), realtime.close()])
       await outbox.close()
+      await session.close()
     },
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Database } from '../../../src/database/connection/client.ts'
-import { UploadSession } from '../../../src/database/queries/upload-session.ts'
+import { ServingSession } from '../../../src/database/queries/serving-session.ts'
 import { UploadLocks } from '../../../src/storage/resumable/upload-locks.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
 import { until } from '../../support/wait.ts'
@@ -10,12 +10,12 @@ import { until } from '../../support/wait.ts'
 /** What one server has of it. */
 class Server {
   readonly database: Database
-  readonly session: UploadSession
+  readonly session: ServingSession
   readonly locks: UploadLocks
 
   constructor(test: TestDatabase) {
     this.database = test.connect()
-    this.session = new UploadSession(this.database)
+    this.session = new ServingSession(this.database)
     const logger = pino({ level: 'silent' })
     // Less patient than a real one.
     const options = { database: this.database, session: this.session, logger, waitMs: 1500 }
