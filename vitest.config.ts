@@ -30,7 +30,7 @@ const UNIT = [
   'test/compose/services.test.ts',
   'test/docs/{errors,references}.test.ts',
   'test/http/connection/unread.test.ts',
-  'test/http/message/{conditionals,content-disposition,form-framing,ranges,robots-tag}.test.ts',
+  'test/http/message/{conditionals,content-disposition,form-framing,object-response,ranges,robots-tag}.test.ts',
   'test/http/realtime/{event-frames,shared-filters}.test.ts',
   'test/jobs/schedule.test.ts',
   'test/server/{keys,node-version,terminal-log}.test.ts',

@@ -22,8 +22,9 @@ import { checkFits } from './buckets/bucket-rules.ts'
 import { type Invalidate, withInvalidation } from './object/changes.ts'
 import { guessContentType } from './object/content-type.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
-import { lastModified, type StoredObject, validatorsOf } from './object/stored-object.ts'
-import { type Download, type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
+import { type StoredObject, validatorsOf } from './object/stored-object.ts'
+import { type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
+import type { Representation } from './reading/representation.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { asConditionSays, foretold } from './writing/conditional-write.ts'
@@ -225,8 +226,12 @@ export class FileStorage {
   }
 
   /** @throws as `ObjectReads.download` */
-  download(...request: Parameters<ObjectReads['download']>): Promise<Download> {
-    return this.#reads.download(...request)
+  download<T>(
+    caller: Caller,
+    target: ReadTarget,
+    send: (representation: Representation) => Promise<T>,
+  ): Promise<T> {
+    return this.#reads.download(caller, target, send)
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
@@ -290,8 +295,7 @@ export class FileStorage {
     const name = this.#parseName(to.name)
     const { object } = await this.find(caller, { ...from, access: 'policy' })
     if (from.bucket === to.bucket && object.name === name) {
-      for (const condition of [conditions.source, conditions.target])
-        demand(condition, { etag: object.etag, lastModified: lastModified(object) })
+      for (const condition of [conditions.source, conditions.target]) demand(condition, object)
       return
     }
     if (from.bucket !== to.bucket) {

@@ -5,50 +5,56 @@ import type { ResponseHeaders } from '../../backend/backend.ts'
 import type { ReadTarget } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { ByteRange } from '../../model/location.ts'
 import type { FileStorage } from '../../storage/file-storage.ts'
 import { isActiveContent, safeContentType } from '../../storage/object/content-type.ts'
-import { lastModified, type StoredObject } from '../../storage/object/stored-object.ts'
-import type { ReadPlan } from '../../storage/reading/object-bytes.ts'
+import type { Representation, RepresentationMetadata } from '../../storage/reading/representation.ts'
 import { type AppContext, logTarget } from '../env.ts'
 import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import { parseRange } from './ranges.ts'
 import { streamOut } from './stream-out.ts'
 
-export interface ObjectRequest extends ReadTarget {
-  caller: Caller
+/** How bytes are sent, beside what conditions and ranges say. */
+export interface SendOptions {
   /** The query parameter `download` (wire §3.5). */
-  download: string | undefined
+  download?: string | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
-  expiresAt?: Date
+  expiresAt?: Date | undefined
 }
 
-/** How a download is to be answered, once its row is known. */
-interface Answer {
-  status: 200 | 206 | 304
-  read: ReadPlan
-  headers: Record<string, string>
+export interface ObjectRequest extends ReadTarget, SendOptions {
+  caller: Caller
 }
 
-/**
- * Sends an object, or a part of it, or 304 (RFC 9110 §13, §14; wire §3.5, §3.6). HEAD is answered from the
- * row, without ranges (wire §3.7).
- */
-export async function sendObject(
+/** Sends an object, as `sendRepresentation` sends anything. @throws NoSuchBucket, NoSuchKey, and as that */
+export function sendObject(
   c: AppContext,
   { files }: { files: FileStorage },
   request: ObjectRequest,
 ): Promise<Response> {
-  const { caller, bucket, name } = request
-  logTarget(c, bucket, name)
-  let answer: Answer | undefined
-  const { object, bytes } = await files.download(caller, request, (found) => {
-    answer = answerTo(c, found, request)
-    return answer.read
-  })
-  if (!answer) throw new Error('a download was opened without a plan')
-  const { status, headers } = answer
-  if (object.size !== null) c.get('log').size = object.size
+  logTarget(c, request.bucket, request.name)
+  return files.download(request.caller, request, (representation) =>
+    sendRepresentation(c, representation, request),
+  )
+}
+
+/**
+ * Sends a representation, or a part of it, or 304 (RFC 9110 §13, §14; wire §3.5, §3.6), or where the store has it. HEAD
+ * is answered without its bytes, and without ranges (wire §3.7).
+ *
+ * @throws PreconditionFailed, InvalidRange, and as `Representation.open`; nothing has been sent then
+ */
+export async function sendRepresentation(
+  c: AppContext,
+  representation: Representation,
+  options: SendOptions,
+): Promise<Response> {
+  const { status, part, direct, headers } = answerTo(c, representation, options)
+  const bytes = part && (await representation.open(part, direct))
+  if (representation.size !== null) c.get('log').size = representation.size
+  // Hono answers HEAD with another response, made from this one.
+  if (bytes === null) return c.body(null, status, headers)
   if (bytes instanceof URL) {
     return c.body(null, 302, { Location: bytes.href, 'Cache-Control': 'no-store' })
   }
@@ -56,19 +62,26 @@ export async function sendObject(
     streamOut(c, status, headers, bytes)
     return RESPONSE_ALREADY_SENT
   }
-  // Hono answers HEAD with another response, made from this one.
-  if (bytes === null) return c.body(null, status, headers)
   // Past Hono, like a stream: what a Response object costs is a good part of a small answer.
   const outgoing = c.env.outgoing as ServerResponse
   outgoing.writeHead(status, headers).end(bytes)
   return RESPONSE_ALREADY_SENT
 }
 
+/** How a request is to be answered. */
+interface Answer {
+  status: 200 | 206 | 304
+  /** Null when no bytes are sent. */
+  part: 'whole' | ByteRange | null
+  /** Present when the reader may as well be sent to an address of the store. */
+  direct?: ResponseHeaders | undefined
+  headers: Record<string, string>
+}
+
 /** @throws PreconditionFailed, InvalidRange */
-function answerTo(c: AppContext, object: StoredObject, request: ObjectRequest): Answer {
+function answerTo(c: AppContext, representation: Representation, options: SendOptions): Answer {
   const sent = c.env.incoming.headers
-  const headers = objectHeaders(object, request)
-  const validators = { etag: object.etag, lastModified: lastModified(object) }
+  const headers = objectHeaders(representation, options)
   const verdict = checkConditions(
     {
       ifMatch: sent['if-match'],
@@ -76,19 +89,18 @@ function answerTo(c: AppContext, object: StoredObject, request: ObjectRequest): 
       ifModifiedSince: sent['if-modified-since'],
       ifUnmodifiedSince: sent['if-unmodified-since'],
     },
-    validators,
+    representation,
   )
   if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
-  if (verdict === 'not-modified')
-    return { status: 304, read: { part: 'nothing' }, headers: notModified(headers) }
+  if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
   if (c.req.method === 'HEAD') {
-    if (object.size !== null) headers['Content-Length'] = String(object.size)
-    return { status: 200, read: { part: 'nothing' }, headers }
+    if (representation.size !== null) headers['Content-Length'] = String(representation.size)
+    return { status: 200, part: null, headers }
   }
 
-  // A row without a size has no bytes either; reading it says so.
-  const size = object.size ?? 0
-  const range = rangeStillValid(sent['if-range']?.toString(), validators)
+  // What has no size has no bytes either; opening it says so.
+  const size = representation.size ?? 0
+  const range = rangeStillValid(sent['if-range']?.toString(), representation)
     ? parseRange(sent.range, size)
     : null
   if (range === 'unsatisfiable') {
@@ -97,11 +109,11 @@ function answerTo(c: AppContext, object: StoredObject, request: ObjectRequest): 
   const direct = mayGoDirectly(sent, headers) ? headers : undefined
   if (range === null) {
     headers['Content-Length'] = String(size)
-    return { status: 200, read: { part: 'whole', direct }, headers }
+    return { status: 200, part: 'whole', direct, headers }
   }
   headers['Content-Length'] = String(range.end - range.start + 1)
   headers['Content-Range'] = `bytes ${range.start}-${range.end}/${size}`
-  return { status: 206, read: { part: range, direct }, headers }
+  return { status: 206, part: range, direct, headers }
 }
 
 /**
@@ -114,23 +126,20 @@ function mayGoDirectly(sent: IncomingHttpHeaders, headers: ObjectHeaders): boole
 
 type ObjectHeaders = Record<string, string> & ResponseHeaders
 
-function objectHeaders(
-  object: StoredObject,
-  request: { download?: string | undefined; expiresAt?: Date },
-): ObjectHeaders {
-  const contentType = safeContentType(object.contentType)
-  const disposition = contentDisposition(request.download)
+function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
+  const contentType = safeContentType(of.contentType)
+  const disposition = contentDisposition(download)
   const headers: ObjectHeaders = {
     'Content-Type': contentType,
-    ETag: object.etag,
-    'Last-Modified': lastModified(object).toUTCString(),
+    ETag: of.etag,
+    'Last-Modified': of.lastModified.toUTCString(),
     'Accept-Ranges': 'bytes',
-    'X-Robots-Tag': object.robotsTag ?? 'none',
+    'X-Robots-Tag': of.robotsTag ?? 'none',
   }
-  if (request.expiresAt) headers.Expires = request.expiresAt.toUTCString()
-  else headers['Cache-Control'] = object.cacheControl
+  if (expiresAt) headers.Expires = expiresAt.toUTCString()
+  else headers['Cache-Control'] = of.cacheControl
   if (disposition !== undefined) headers['Content-Disposition'] = disposition
-  if (object.contentEncoding !== null) headers['Content-Encoding'] = object.contentEncoding
+  if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {
     headers['Content-Security-Policy'] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -138,9 +147,11 @@ function objectHeaders(
   return headers
 }
 
-/** With what the whole object is sent to somebody who asks for nothing special. */
-export function wholeObjectHeaders(object: StoredObject): Record<string, string> {
-  return { ...objectHeaders(object, {}), 'Content-Length': String(object.size ?? 0) }
+/** With what the whole is sent to somebody who asks for nothing special. */
+export function wholeObjectHeaders(of: RepresentationMetadata): Record<string, string> {
+  const headers = objectHeaders(of, {})
+  headers['Content-Length'] = String(of.size ?? 0)
+  return headers
 }
 
 /** What a 304 repeats (RFC 9110 §15.4.5). */

@@ -21,6 +21,8 @@ export interface StoredObject {
   robotsTag: string | null
   /** Strong, with its quotes (RFC 9110 §8.8.3). */
   etag: string
+  /** When the bytes were stored; the row itself also changes when the object is moved. */
+  lastModified: Date
   /** SHA-256, 64 lower-case hexadecimal digits; null when unknown. */
   checksum: string | null
   /** Whether the bytes are known to differ from those that were uploaded; nobody is sent them. */
@@ -54,6 +56,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     contentEncoding: textOr(metadata?.contentEncoding, null),
     robotsTag: textOr(metadata?.xRobotsTag, null),
     etag: etagOf(row),
+    lastModified: lastModifiedOf(row),
     checksum: row.checksum,
     isCorrupted: row.quarantineReason === 'corrupted',
     ownerId: row.ownerId,
@@ -66,22 +69,10 @@ export function storedObject(row: ObjectRow): StoredObject {
 
 /** Of a row, whoever made it. */
 export function validatorsOf(row: ValidatedRow): Validators {
-  return {
-    etag: etagOf(row),
-    lastModified: lastModified({ systemMetadata: metadataOf(row), updatedAt: row.updatedAt }),
-  }
+  return { etag: etagOf(row), lastModified: lastModifiedOf(row) }
 }
 
 type ValidatedRow = Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'>
-
-/** When the bytes were stored; the row itself also changes when the object is moved. */
-export function lastModified({
-  systemMetadata,
-  updatedAt,
-}: Pick<StoredObject, 'systemMetadata' | 'updatedAt'>): Date {
-  const stored = new Date(systemMetadata?.lastModified ?? Number.NaN)
-  return Number.isNaN(stored.getTime()) ? updatedAt : stored
-}
 
 function metadataOf({ metadata }: Pick<ObjectRow, 'metadata'>): SystemMetadata | null {
   return typeof metadata === 'object' ? metadata : null
@@ -90,6 +81,11 @@ function metadataOf({ metadata }: Pick<ObjectRow, 'metadata'>): SystemMetadata |
 function etagOf(row: Omit<ValidatedRow, 'updatedAt'>): string {
   const etag = metadataOf(row)?.eTag
   return STRONG_ETAG.test(etag ?? '') ? textOr(etag, '') : `"${row.version || row.id}"`
+}
+
+function lastModifiedOf(row: Pick<ValidatedRow, 'metadata' | 'updatedAt'>): Date {
+  const stored = new Date(metadataOf(row)?.lastModified ?? Number.NaN)
+  return Number.isNaN(stored.getTime()) ? row.updatedAt : stored
 }
 
 /** RFC 9110 §8.8.3, without the weak ones. */

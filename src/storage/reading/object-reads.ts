@@ -1,26 +1,16 @@
-import type { Logger } from 'pino'
-import type { Backend } from '../../backend/backend.ts'
-import type { Database } from '../../database/connection/client.ts'
 import { findObject, type ReadTarget } from '../../database/queries/objects.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { isObjectName, type NameRules } from '../object/object-name.ts'
 import { type StoredObject, storedObject } from '../object/stored-object.ts'
-import type { ByteCache } from './byte-cache.ts'
-import { type ObjectBytes, type ReadPlan, readBytes } from './object-bytes.ts'
-import { reportCorrupted } from './quarantine.ts'
+import { type ObjectBytesOptions, representationOf } from './object-bytes.ts'
+import type { Representation } from './representation.ts'
 import type { RowCache } from './row-cache.ts'
 
-export interface ObjectReadsOptions {
-  database: Database
-  backend: Backend
-  logger: Logger
+export interface ObjectReadsOptions extends ObjectBytesOptions {
   nameRules: NameRules
-  /** Whether whole reads are hashed again, and cut off when they differ. */
-  verifyReads: boolean
-  /** What is kept in memory of objects that are read again and again; undefined keeps nothing. */
+  /** The rows that are kept in memory, of objects that are read again and again; undefined keeps none. */
   rowCache: RowCache | undefined
-  byteCache: ByteCache | undefined
 }
 
 /** Access for which the objects of a public bucket need no policy: their rows may come from memory. */
@@ -31,11 +21,6 @@ export interface Found {
   object: StoredObject
   isPublic: boolean
   bucketUid: string
-}
-
-export interface Download {
-  object: StoredObject
-  bytes: ObjectBytes
 }
 
 /** The part of `FileStorage` that reads: rows from the database or from memory, then their bytes (design §3). */
@@ -79,31 +64,29 @@ export class ObjectReads {
   }
 
   /**
-   * Opens an object for reading. `plan` decides from the row what to read; it is asked again when the object is
-   * replaced at that very moment.
+   * Finds an object and has it sent. `send` opens its bytes, or needs none; it is asked again when the object is replaced
+   * at that very moment, and so begins to send only once they are open.
    *
-   * @throws NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes
+   * @throws NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes, and what `send` throws
    */
-  async download(
+  async download<T>(
     caller: Caller,
     target: ReadTarget,
-    plan: (object: StoredObject) => ReadPlan,
-  ): Promise<Download> {
+    send: (representation: Representation) => Promise<T>,
+  ): Promise<T> {
     const { access, bucket, name } = target
     const { rowCache } = this.#options
+    const sendObject = (object: StoredObject) => send(representationOf(object, this.#options))
     const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
     if (remembered) {
       try {
-        return await this.#open(remembered, plan)
+        return await sendObject(remembered)
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
         rowCache?.drop(bucket, name) // replaced by another server, less than a second ago
       }
     }
-    return this.whileReplaced(
-      () => this.#findAndRemember(caller, target),
-      (object) => this.#open(object, plan),
-    )
+    return this.whileReplaced(() => this.#findAndRemember(caller, target), sendObject)
   }
 
   /**
@@ -130,15 +113,5 @@ export class ObjectReads {
         throw error
       }
     }
-  }
-
-  async #open(object: StoredObject, plan: (object: StoredObject) => ReadPlan): Promise<Download> {
-    const { verifyReads, byteCache } = this.#options
-    const bytes = await readBytes(this.#options.backend, object, plan(object), {
-      cache: byteCache,
-      verify: verifyReads,
-      damaged: () => reportCorrupted(this.#options, object),
-    })
-    return { object, bytes }
   }
 }

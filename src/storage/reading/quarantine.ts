@@ -3,12 +3,17 @@ import type { Database } from '../../database/connection/client.ts'
 import { setQuarantine } from '../../database/queries/drift.ts'
 import type { StoredObject } from '../object/stored-object.ts'
 
+export interface Reporting {
+  database: Database
+  logger: Logger
+}
+
 /**
  * Tells the operator that an object's bytes are not those that were uploaded, and marks it, so that nobody is sent
  * them any more. Returns at once; the reader does not wait for it.
  */
 export function reportCorrupted(
-  { database, logger }: { database: Database; logger: Logger },
+  { database, logger }: Reporting,
   { id, bucket, name, version }: StoredObject,
 ): void {
   const about = { bucket, path: name, version }
