@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
 import { JsonTooComplex, parseJson } from '../../lib/bounded-json.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
@@ -75,4 +76,14 @@ export function cacheControlOf(field: string | undefined): string | undefined {
 export function cacheControlIn(header: string | undefined): string | undefined {
   const isWhole = header === undefined || !/^max-age=(?!["\d])/.test(header)
   return isWhole ? headerSent(header) : cacheControlOf(header.slice('max-age='.length))
+}
+
+/** In bytes, or null for a chunked body. Node has refused what is no number. */
+export function declaredLength(incoming: IncomingMessage): number | null {
+  const length = incoming.headers['content-length']
+  return length === undefined
+    ? incoming.headers['transfer-encoding'] === undefined
+      ? 0
+      : null
+    : Number(length)
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus } from '../../storage/resumable/resumable-uploads.ts'
 import type { Checksum, Chunk } from '../../storage/resumable/upload-chunks.ts'
-import { declaredLength } from '../message/upload-body.ts'
+import { declaredLength } from '../message/upload-headers.ts'
 
 /** The protocol's only version. */
 export const TUS_VERSION = '1.0.0'
