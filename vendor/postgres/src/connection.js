@@ -49,7 +49,7 @@ const errorFields = {
   82  : 'routine'            // R
 }
 
-function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose = noop } = {}) {
+function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose = noop, onrefused = noop } = {}) {
   const {
     sslnegotiation,
     ssl,
@@ -580,10 +580,12 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
         return fetchArrayTypes().catch(() => {}) // told to whoever waits for the connection
       }
 
-      initial && !initial.reserve && execute(initial)
+      const first = initial
       options.shared.retries = retries = 0
+      options.shared.refused = false
       initial = null
-      return
+      if (!first.reserve && !first.cancelled)
+        return execute(first)
     }
 
     while (sent.length && (query = sent.shift()) && (query.active = true, query.cancelled))
@@ -830,7 +832,10 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
       (query.cursorFn || query.describeFirst) && write(Sync)
       errorResponse = Errors.postgres(parseError(x))
     } else {
-      errored(Errors.postgres(parseError(x)))
+      const refusal = Errors.postgres(parseError(x))
+      initial && refusal.code === '53300' && onrefused(connection, initial, refusal)
+        ? initial = null
+        : errored(refusal)
     }
   }
 

@@ -51,6 +51,7 @@ function Postgres(a, b) {
       , subscribe = options.no_subscribe || Subscribe(Postgres, { ...options })
 
   let ending = false
+    , resting = null
 
   const queries = Queue()
       , connecting = Queue()
@@ -62,7 +63,7 @@ function Postgres(a, b) {
       , full = Queue()
       , queues = { connecting, reserved, closed, ended, open, busy, full }
 
-  const connections = [...Array(options.max)].map(() => Connection(options, queues, { onopen, onend, onclose }))
+  const connections = [...Array(options.max)].map(() => Connection(options, queues, { onopen, onend, onclose, onrefused }))
 
   const sql = Sql(handler)
 
@@ -77,6 +78,7 @@ function Postgres(a, b) {
     reserve,
     listen,
     begin,
+    countOpen,
     close,
     end
   })
@@ -207,7 +209,7 @@ function Postgres(a, b) {
       : await new Promise((resolve, reject) => {
         const query = { reserve: resolve, reject }
         queries.push(query)
-        closed.length && connect(closed.shift(), query)
+        mayConnect() && connect(closed.shift(), query)
       })
 
     move(c, reserved)
@@ -336,7 +338,7 @@ function Postgres(a, b) {
     if (open.length)
       return go(open.shift(), query)
 
-    if (closed.length)
+    if (mayConnect())
       return connect(closed.shift(), query)
 
     busy.length
@@ -391,6 +393,34 @@ function Postgres(a, b) {
     resolve()
   }
 
+  function countOpen() {
+    return open.length + busy.length + full.length + reserved.length
+  }
+
+  function mayConnect() {
+    return closed.length && !(options.shared.refused && (resting || connecting.length))
+  }
+
+  function onrefused(c, query, error) {
+    move(c, ended) // until it has closed
+    options.shared.refused = true
+    options.onrefused && options.onrefused(error)
+    if (countOpen() + connecting.length === 0) {
+      while (queries.length)
+        queries.shift().reject(error)
+      return false
+    }
+
+    resting = resting || setTimeout(rested, 1000).unref()
+    query.reserve || query.cancelled || handler(query)
+    return true
+  }
+
+  function rested() {
+    resting = null
+    queries.length && mayConnect() && connect(closed.shift(), queries.shift())
+  }
+
   function connect(c, query) {
     move(c, connecting)
     c.connect(query)
@@ -426,7 +456,7 @@ function Postgres(a, b) {
     c.reserved = null
     c.onclose && (c.onclose(e), c.onclose = null)
     options.onclose && options.onclose(c.id)
-    queries.length && connect(c, queries.shift())
+    queries.length && mayConnect() && connect(c, queries.shift())
   }
 }
 
@@ -494,6 +524,7 @@ function parseOptions(a, b) {
     onnotice        : o.onnotice,
     onnotify        : o.onnotify,
     onclose         : o.onclose,
+    onrefused       : o.onrefused,
     onparameter     : o.onparameter,
     socket          : o.socket,
     transform       : parseTransform(o.transform || { undefined: undefined }),
