@@ -8,6 +8,7 @@ COPY patches ./patches
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
+COPY vendor ./vendor
 RUN npm run build
 
 FROM base AS dependencies
@@ -25,6 +26,7 @@ RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin stro
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY drizzle ./drizzle
+COPY vendor ./vendor
 COPY --from=build /app/dist ./dist
 RUN ln -s /app/dist/main.js /usr/local/bin/strongroom && chmod 0755 /app/dist/main.js
 USER strongroom

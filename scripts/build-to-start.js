@@ -1,7 +1,6 @@
 /**
  * Before `npm start`: builds where there is a compiler. Where there is none, as after `npm ci --omit=dev`, what was built
- * before is started. Writes into node_modules only what its installation should have written, and nothing at all when
- * there is nothing new.
+ * before is started. Writes nothing when there is nothing new.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -20,7 +19,6 @@ function findCompiler() {
   }
 }
 
-await import('../patches/postgres.js')
 const compiler = findCompiler()
 if (compiler !== undefined) {
   const options = { cwd: ROOT, stdio: 'inherit' }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import postgres from '#postgres'
 import {
   DEBIAN_POSTGRES,
   type DebianPostgres,

@@ -1,7 +1,7 @@
 import { mkdir, readFile, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { readPostmasterFile, stopPostmaster } from '../../src/database/embedded/postmaster.ts'
 import { type Keys, mintToken } from '../../src/server/keys.ts'
 import { Api, type Policy } from './api.ts'

@@ -1,5 +1,5 @@
-import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type postgres from '#postgres'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 // What somebody could do who got to run SQL under a caller's role, be it by a hole in another service.

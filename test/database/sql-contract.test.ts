@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type postgres from '#postgres'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 /** The functions that Supabase users' policies and SQL call by name (wire §7.4). */

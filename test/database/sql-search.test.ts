@@ -1,5 +1,5 @@
-import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type postgres from '#postgres'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 /** The listing functions that SQL and PostgREST users call by name (wire §7.4). */

@@ -31,6 +31,7 @@ beforeAll(async () => {
     'patches',
     'scripts',
     'drizzle',
+    'vendor',
     'src',
     'tsconfig.json',
     'tsconfig.build.json',

@@ -121,7 +121,7 @@ it('a picture is on a page, and none of them is left over', () => {
 
 describe('a name', () => {
   it('of a file without its folder is that of one', () => {
-    const files = ['src', 'test', 'scripts', 'patches'].flatMap((folder) =>
+    const files = ['src', 'test', 'scripts', 'patches', 'vendor'].flatMap((folder) =>
       readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((path) => basename(path)),
     )
     const named = PAGES.flatMap(

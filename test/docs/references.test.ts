@@ -175,7 +175,7 @@ describe('links between pages', () => {
 })
 
 /** Files of ours that a page names; `NNNN` stands for any number. */
-const NAMED_FILE = /(?<![\w./-])(?:src|test|drizzle|docs|patches|scripts)\/(?!NNNN)[\w./-]*\w\.\w+/g
+const NAMED_FILE = /(?<![\w./-])(?:src|test|drizzle|docs|patches|scripts|vendor)\/(?!NNNN)[\w./-]*\w\.\w+/g
 
 describe('files that pages name', () => {
   it('are there', () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type postgres from 'postgres'
 import { inject } from 'vitest'
+import type postgres from '#postgres'
 import { type Database, openDatabase } from '../../src/database/connection/client.ts'
 
 export interface TestDatabase {

@@ -5,7 +5,7 @@ import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, wr
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { until } from './wait.ts'
 
 /** The oldest PostgreSQL that Strongroom works with, as Debian's package `postgresql-15` installs it. */

@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 
 /**
  * Runs SQL as a user would in a migration of theirs, then `work`, and takes away again every policy that is not

@@ -1,4 +1,4 @@
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { startTrustingPostgres } from './trusting-postgres.ts'
 
 /** A cluster in which nobody has made our roles, as a provider gives it. */

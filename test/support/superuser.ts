@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import postgres from 'postgres'
+import postgres from '#postgres'
 
 /** Runs `work` with a session of the superuser's in the embedded database of a data folder. */
 export async function asSuperuser<T>(dataDir: string, work: (sql: postgres.Sql) => Promise<T>): Promise<T> {

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { table } from './table.ts'
 
 /** Each value as PostgreSQL wrote it. */

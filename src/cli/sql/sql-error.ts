@@ -1,4 +1,4 @@
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { placeOf, type ScriptError, type Statement } from './statements.ts'
 
 /** What is executed, and what errors call it. */

@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 import { asDriverQuery, type DriverQuery } from './driver-query.ts'
 

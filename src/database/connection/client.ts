@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
-import { type ConnectionOptions, connectTo, countOpen } from './connection.ts'
+import { type ConnectionOptions, connectTo } from './connection.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
 import { PipelinedReads } from './pipelined-reads.ts'
 import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
@@ -94,7 +94,7 @@ export function openDatabase(
   const { isPooler } = place.transactions
   const connections = Math.min(wanted, place.room?.pool ?? wanted)
   const onrefused = tellNowAndThen(({ message: reason }: Error) =>
-    onShortage?.({ has: countOpen(sql) + reads.countOpen(), wanted: connections, reason }),
+    onShortage?.({ has: sql.countOpen() + reads.countOpen(), wanted: connections, reason }),
   )
   const connect = (options: ConnectionOptions) => {
     const given = { ...options, onrefused, ...(timeoutMs !== undefined && { timeoutMs }) }

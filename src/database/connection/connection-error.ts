@@ -1,4 +1,4 @@
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { DatabaseUrlError, readDatabaseUrl } from './database-url.ts'
 
 /**

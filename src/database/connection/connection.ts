@@ -1,5 +1,5 @@
 import { drizzle } from 'drizzle-orm/postgres-js'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
@@ -20,8 +20,6 @@ export interface ConnectionOptions extends DriverOptions {
   timeoutMs?: number
   /** How long PostgreSQL may work on a statement, in milliseconds; 30 s. */
   statementTimeoutMs?: number
-  /** PostgreSQL had no place for another connection (patches/postgres.js). */
-  onrefused?: (error: postgres.PostgresError) => void
 }
 
 /** Connects at the first query, and again by itself after a lost connection. */
@@ -48,11 +46,6 @@ export function connectTo(
     typeof address === 'string' ? openUrl(address, settings) : postgres({ ...address, pass: '', ...settings })
   drizzle(sql) // which sets how dates and JSON are read
   return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
-}
-
-/** How many connections a client has open (patches/postgres.js). */
-export function countOpen(sql: postgres.Sql): number {
-  return (sql as unknown as { countOpen(): number }).countOpen()
 }
 
 /** What is said at the login, as statements for where it cannot be said there. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
-import postgres from 'postgres'
+import postgres from '#postgres'
 
 /** An address of PostgreSQL as providers print it, for the driver. */
 export interface DatabaseUrl {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 
 /** A pooler keeps us from having a session for ourselves. */
 export abstract class PoolerError extends Error {}

@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import type { SingleConnection } from './single-connection.ts'
 
 /** So many questions are on their way on one connection, one behind the other. */

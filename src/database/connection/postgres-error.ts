@@ -1,5 +1,5 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { type ErrorCode, StorageError } from '../../model/errors.ts'
 import { fromConstraint, fromDenial, fromUsersRule } from './users-rules.ts'
 

@@ -1,5 +1,5 @@
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { FairQueue } from '../../model/fair-queue.ts'
 import { fromPostgres } from './postgres-error.ts'

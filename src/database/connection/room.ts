@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 
 /** Connections of a process: those of the pool, and those for questions. */
 export interface Room {

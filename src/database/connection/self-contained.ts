@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { settleBoth } from '../../lib/concurrency.ts'
 import { type ConnectionOptions, sessionSettings } from './connection.ts'
 import { asDriverQuery } from './driver-query.ts'

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { type ConnectionOptions, connectTo, sessionSettings } from './connection.ts'
 import { checkKept, NewPoolerError } from './kept-session.ts'
 import type { Endpoint } from './place.ts'

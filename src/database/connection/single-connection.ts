@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import type { ConnectionOptions } from './connection.ts'
 import { sqlState } from './postgres-error.ts'
 

@@ -1,7 +1,7 @@
 import { is, Param, Placeholder, type SQLWrapper } from 'drizzle-orm'
 import { PgDialect, type PgTransaction } from 'drizzle-orm/pg-core'
 import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
-import type { RowList } from 'postgres'
+import type { RowList } from '#postgres'
 
 /** An open transaction. The schema parameters are Drizzle's relational queries, which we do not use. */
 export type Transaction = PgTransaction<

@@ -6,7 +6,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { EmbeddedPostgresError, FolderInUseError } from './embedded-error.ts'
 import {
   answers,

@@ -1,5 +1,5 @@
 import type { MigrationMeta } from 'drizzle-orm/migrator'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 
 /** Columns of Supabase's (wire §7.1, §7.2) without which the tables are somebody else's. */
 const SUPABASE_COLUMNS = [

@@ -1,5 +1,5 @@
 import type { MigrationMeta } from 'drizzle-orm/migrator'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { whyForeign } from './foreign-schema.ts'
 import { whyNoRoles } from './roles.ts'
 

@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { STANDARD_ROLES } from '../../model/caller.ts'
 
 /** What the server's login is a member of: it may become each caller, and owns nothing. Embedded, it is that login. */

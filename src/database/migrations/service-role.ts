@@ -1,4 +1,4 @@
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 
 /** What lets service_role into our tables where it has no BYPASSRLS (decision 0033). */
 const POLICY = 'strongroom: the service does everything'

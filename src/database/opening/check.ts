@@ -1,4 +1,4 @@
-import postgres from 'postgres'
+import postgres from '#postgres'
 import type { CheckResult } from '../../model/check-result.ts'
 import { type Database, openDatabase } from '../connection/client.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'

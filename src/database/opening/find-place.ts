@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import type { Database } from '../connection/client.ts'
 import { connectTo, heedsLogin } from '../connection/connection.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'

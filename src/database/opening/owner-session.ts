@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import postgres from 'postgres'
+import postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'
 import { openUrl } from '../connection/database-url.ts'

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import type { Caller } from '../../model/caller.ts'
 import type { EventType } from '../../model/event-types.ts'
 import { actAsArguments, asService } from '../as-caller.ts'

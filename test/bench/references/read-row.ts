@@ -1,6 +1,6 @@
 /** The least that a GET under row-level security can be: the database's part alone, one prepared call. */
 
-import postgres from 'postgres'
+import postgres from '#postgres'
 import type { DatabaseAddress } from '../strongroom.ts'
 import { answerWithRate, argument, tell } from './child.ts'
 

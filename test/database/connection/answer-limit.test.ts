@@ -1,5 +1,5 @@
-import type postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type postgres from '#postgres'
 import { openDatabase } from '../../../src/database/connection/client.ts'
 import { createTestDatabase } from '../../support/database.ts'
 import { openPostgresProxy, type PostgresProxy } from '../../support/postgres-proxy.ts'

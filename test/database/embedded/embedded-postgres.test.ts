@@ -22,8 +22,8 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
-import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import postgres from '#postgres'
 import { EmbeddedPostgresError } from '../../../src/database/embedded/embedded-error.ts'
 import {
   type EmbeddedOptions,

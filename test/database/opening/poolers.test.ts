@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import type postgres from '#postgres'
 import { openDatabase } from '../../../src/database/connection/client.ts'
 import { forgetTurns, takeTurn } from '../../../src/database/connection/turns.ts'
 import { MigrationError } from '../../../src/database/migrations/migrate.ts'

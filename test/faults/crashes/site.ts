@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 

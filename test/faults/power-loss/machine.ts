@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
-import type postgres from 'postgres'
+import type postgres from '#postgres'
 import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 import { until } from '../../support/wait.ts'

@@ -119,7 +119,7 @@ export function buildMutant({ file, find, replace }: Mutant): string {
   const count = text.split(find).length - 1
   if (count !== 1) throw new Error(`${file} has ${count} times what a mutant is to change: ${find}`)
   const folder = mkdtempSync(join(tmpdir(), 'strongroom-mutant-'))
-  for (const name of ['dist', 'drizzle', 'package.json']) {
+  for (const name of ['dist', 'drizzle', 'vendor', 'package.json']) {
     cpSync(join(ROOT, name), join(folder, name), { recursive: true })
   }
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
