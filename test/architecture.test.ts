@@ -112,6 +112,13 @@ describe('the source', () => {
     })
   })
 
+  it('has one driver, which is ours (decision 0041)', () => {
+    const others = [...filesBelow('src'), ...filesBelow('test')].filter((file) =>
+      /from '(?:postgres|drizzle-orm\/postgres-js)'/.test(readFileSync(join(ROOT, file), 'utf8')),
+    )
+    expect(others).toEqual([])
+  })
+
   it('has no files that need each other', () => {
     expect(findCycle()).toEqual([])
   })

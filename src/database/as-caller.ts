@@ -1,9 +1,8 @@
-import { sql } from 'drizzle-orm'
 import { settleBoth } from '../lib/concurrency.ts'
 import type { Caller } from '../model/caller.ts'
 import type { Database } from './connection/client.ts'
-import { fromPostgres } from './connection/postgres-error.ts'
-import { Statement, type Transaction } from './connection/statement.ts'
+import type { Transaction } from './connection/drizzle.ts'
+import { Statement } from './connection/statement.ts'
 
 /** The arguments of `storage.act_as`, in its order; each function that becomes the caller itself ends with them. */
 export function actAsArguments(caller: Caller) {
@@ -32,12 +31,8 @@ function claimsText(claims: Caller['claims']): string {
   return text
 }
 
-const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(
-  'act_as',
-  sql`select storage.act_as(${sql.join(
-    Array.from({ length: 9 }, (_, index) => sql.placeholder(String(index))),
-    sql`, `,
-  )}) as started_at`,
+const ACT_AS = new Statement<Record<string, unknown>, { started_at: string }>(
+  'select storage.act_as(:c0, :c1, :c2, :c3, :c4, :c5, :c6, :c7, :c8) as started_at',
 )
 
 /**
@@ -53,14 +48,13 @@ const ACT_AS = new Statement<Record<number, unknown>, { started_at: string }>(
  * @throws StorageError whatever PostgreSQL says, as ours
  */
 export function asCaller<T>(
-  database: Pick<Database, 'drizzle'>,
+  database: Pick<Database, 'transaction'>,
   caller: Caller,
   work: (tx: Transaction, startedAt: Promise<Date>) => Promise<T>,
 ): Promise<T> {
-  return inTransaction(database, async (tx) => {
-    const startedAt = ACT_AS.run(tx, { ...actAsArguments(caller) }).then(
-      ([row]) => new Date(row?.started_at ?? Number.NaN),
-    )
+  return database.transaction(async (tx) => {
+    const values = Object.fromEntries(actAsArguments(caller).map((value, index) => [`c${index}`, value]))
+    const startedAt = tx.run(ACT_AS, values).then(([row]) => new Date(row?.started_at ?? Number.NaN))
     const working = async () => work(tx, startedAt) // what it throws at once is a rejection, too
     const [, result] = await settleBoth(startedAt, working())
     return result
@@ -72,10 +66,10 @@ export function asCaller<T>(
  * at every use.
  */
 export function asService<T>(
-  database: Pick<Database, 'drizzle'>,
+  database: Pick<Database, 'transaction'>,
   work: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
-  return inTransaction(database, async (tx) => {
+  return database.transaction(async (tx) => {
     await becomeService(tx)
     return work(tx)
   })
@@ -86,22 +80,9 @@ export function asService<T>(
  * `storage.protect_delete()` trigger, as callers' do (wire §7.4, §7.5).
  */
 export async function becomeService(tx: Transaction): Promise<void> {
-  await BECOME_SERVICE.run(tx, {})
+  await tx.run(BECOME_SERVICE, {})
 }
 
 const BECOME_SERVICE = new Statement(
-  'become_service',
-  sql`select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
+  `select set_config('role', 'service_role', true), set_config('storage.allow_delete_query', 'true', true)`,
 )
-
-async function inTransaction<T>(
-  database: Pick<Database, 'drizzle'>,
-  work: (tx: Transaction) => Promise<T>,
-): Promise<T> {
-  try {
-    // The cast names the unused schema parameters, which Drizzle's own types leave at their defaults.
-    return await database.drizzle.transaction((tx) => work(tx as unknown as Transaction))
-  } catch (thrown) {
-    throw fromPostgres(thrown)
-  }
-}

@@ -1,28 +1,29 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
 import { PipelinedReads } from './pipelined-reads.ts'
 import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
-import { fromPostgres } from './postgres-error.ts'
-import { Questions } from './questions.ts'
+import { Pool } from './pool.ts'
+import { fromPostgres, inOurErrors } from './postgres-error.ts'
+import { QuestionConnection, Questions } from './questions.ts'
 import { QUESTIONS_AT_ONCE, type Shortage } from './room.ts'
 import { selfContained } from './self-contained.ts'
 import { openSession, type Session } from './session.ts'
 import { SingleConnection } from './single-connection.ts'
 import { takeTurn } from './turns.ts'
 
-/** The pool and Drizzle over it. Reads go through `sql`, writes through Drizzle transactions (design §10). */
-export interface Database {
+/**
+ * The one door for SQL (decision 0041). Whoever uses it says what is asked and not where: each way has connections of
+ * its own, a limit of time, and our errors.
+ */
+export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
   place: DatabasePlace
-  sql: postgres.Sql
-  /** For questions that find one row by its key. */
+  /** Runs a statement that finds one row by its key, behind others of its kind. @throws StorageError */
+  read: Pool['run']
   reads: PipelinedReads
   /** For lists and statistics, which may have much to read. */
   questions: Questions
-  drizzle: PostgresJsDatabase
   /**
    * Runs `work` while this process has the turn of that name, on a connection of its own that is not of the pool.
    * Returns null when another session has the turn, at once or after `waiting`.
@@ -94,7 +95,7 @@ export function openDatabase(
   const { isPooler } = place.transactions
   const connections = Math.min(wanted, place.room?.pool ?? wanted)
   const onrefused = tellNowAndThen(({ message: reason }: Error) =>
-    onShortage?.({ has: sql.countOpen() + reads.countOpen(), wanted: connections, reason }),
+    onShortage?.({ has: pool.sql.countOpen() + reads.countOpen(), wanted: connections, reason }),
   )
   const connect = (options: ConnectionOptions) => {
     const given = { ...options, onrefused, ...(timeoutMs !== undefined && { timeoutMs }) }
@@ -103,16 +104,18 @@ export function openDatabase(
   }
   // What pipelined reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
   const forReads = isPooler ? 0 : Math.min(FOR_READS, Math.max(0, Math.floor((connections - 4) / 2)))
-  const sql = connect({ max: connections - forReads })
+  const pool = new Pool(connect({ max: connections - forReads }))
   const reads = new PipelinedReads(
     Array.from({ length: forReads }, () => new SingleConnection(connect)),
-    sql,
+    pool.sql,
   )
-  const forQuestions = Array.from({ length: place.room?.questions ?? QUESTIONS_AT_ONCE }, () => {
-    const client = new SingleConnection(connect, { statementTimeoutMs: questionMs })
-    return { client, sql: client.sql, drizzle: drizzle(client.sql) }
-  })
-  const questions = new Questions(forQuestions, questionMs)
+  const questions = new Questions(
+    Array.from(
+      { length: place.room?.questions ?? QUESTIONS_AT_ONCE },
+      () => new QuestionConnection(new SingleConnection(connect, { statementTimeoutMs: questionMs })),
+    ),
+    questionMs,
+  )
   let tell = onPooler
   const open: Database['openSession'] = async (onNotify) => {
     try {
@@ -130,10 +133,12 @@ export function openDatabase(
   }
   return {
     place,
-    sql,
+    sql: pool.sql,
+    run: pool.run.bind(pool),
+    transaction: pool.transaction.bind(pool),
+    read: (statement, values) => inOurErrors(reads.query((sql) => statement.send(sql, values))),
     reads,
     questions,
-    drizzle: drizzle(sql),
     openSession: open,
     exclusively: async (turn, work, waiting) => {
       const session = await open()
@@ -150,11 +155,11 @@ export function openDatabase(
       }
     },
     takeRoom: async () => {
-      await Promise.all([sql`select 1`.catch(() => {}), questions.takeRoom()])
+      await Promise.all([pool.sql`select 1`.catch(() => {}), questions.takeRoom()])
     },
     close: async () => {
       await Promise.all([
-        sql.end({ timeout: 5 }),
+        pool.close({ timeout: 5 }),
         reads.close({ timeout: 5 }),
         questions.close({ timeout: 5 }),
       ])

@@ -1,8 +1,8 @@
-import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from '#postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
+import { VALUE_TYPES } from './value-types.ts'
 
 /** A statement that takes longer is one that nobody waits for any more (wire §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000
@@ -38,13 +38,13 @@ export function connectTo(
       ? name // others are refused, or dropped without a word
       : { ...name, statement_timeout: statementTimeoutMs, TimeZone: 'UTC', [DIRECT_SETTING]: 'true' },
     onnotice: () => {},
+    types: VALUE_TYPES as Record<string, never>, // whose helpers on the client nobody uses
     // A named statement belongs to a session, and would be left in somebody else's.
     ...(isPooler && { prepare: false }),
     ...options,
   }
   const sql =
     typeof address === 'string' ? openUrl(address, settings) : postgres({ ...address, pass: '', ...settings })
-  drizzle(sql) // which sets how dates and JSON are read
   return timeoutMs === undefined ? sql : limitAnswers(sql, timeoutMs)
 }
 

@@ -1,15 +1,17 @@
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import type postgres from '#postgres'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { FairQueue } from '../../model/fair-queue.ts'
+import { Pool } from './pool.ts'
 import { fromPostgres } from './postgres-error.ts'
 import { isNoPlace, type SingleConnection } from './single-connection.ts'
 
 /** Where a question is asked. */
-export interface QuestionConnection {
-  client: SingleConnection
-  sql: postgres.Sql
-  drizzle: PostgresJsDatabase
+export class QuestionConnection extends Pool {
+  readonly client: SingleConnection
+
+  constructor(client: SingleConnection) {
+    super(client.sql)
+    this.client = client
+  }
 }
 
 /** Fewer than QUESTIONS_AT_ONCE: one asker alone must not keep the others waiting. */
@@ -87,6 +89,6 @@ export class Questions {
   }
 
   async close(options: { timeout: number }): Promise<void> {
-    await Promise.all(this.#connections.map(({ sql }) => sql.end(options)))
+    await Promise.all(this.#connections.map((connection) => connection.close(options)))
   }
 }

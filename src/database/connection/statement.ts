@@ -1,61 +1,36 @@
-import { is, Param, Placeholder, type SQLWrapper } from 'drizzle-orm'
-import { PgDialect, type PgTransaction } from 'drizzle-orm/pg-core'
-import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
-import type { RowList } from '#postgres'
+import type postgres from '#postgres'
 
-/** An open transaction. The schema parameters are Drizzle's relational queries, which we do not use. */
-export type Transaction = PgTransaction<
-  PostgresJsQueryResultHKT,
-  Record<string, never>,
-  Record<string, never>
->
+/** `:name`, but not the type in `value::type`. */
+const NAMED_VALUE = /(?<![:\w]):([a-z]\w*)/gi
 
-const dialect = new PgDialect()
+/** With no values, too, which the driver would otherwise send as text alone. */
+const PREPARED = { prepare: true, simple: false }
 
 /**
- * A statement whose values come later: `sql.placeholder(name)` holds the place of each. Its text is made once, which
- * would otherwise cost more than to send it, and PostgreSQL plans it once per connection.
+ * A fixed statement: SQL in which `:name` holds the place of each value. PostgreSQL prepares it once per connection,
+ * under a name that the driver knows again by the text; where a pooler is in between, nothing is prepared by name
+ * (decision 0029).
  */
-export class Statement<Values extends Record<string, unknown>, Row extends Record<string, unknown>> {
-  readonly #name: string
+export class Statement<Values extends object, Row extends object> {
   readonly #text: string
-  readonly #params: unknown[]
+  readonly #names: (keyof Values)[]
 
-  /** @param name any; the text is what identifies it */
-  constructor(name: string, query: SQLWrapper) {
-    const { sql, params } = dialect.sqlToQuery(query.getSQL())
-    this.#name = name
-    this.#text = sql
-    this.#params = params
+  constructor(text: string) {
+    const names: string[] = []
+    this.#text = text.replace(NAMED_VALUE, (_, name: string) => {
+      const known = names.indexOf(name)
+      return `$${known < 0 ? names.push(name) : known + 1}`
+    })
+    this.#names = names as (keyof Values)[] // one that is missing there is refused by the driver
   }
 
-  /** In a transaction, in one round trip. Drizzle has no public way to ask for this. */
-  async run(tx: Transaction, values: Values): Promise<RowList<Row[]>> {
-    const session = (tx as unknown as WithSession)._.session
-    const params = this.#params.map((param) => fill(param, values))
-    const query = session.prepareQuery({ sql: this.#text, params }, undefined, this.#name, false)
-    return (await query.execute()) as RowList<Row[]> // the caller names the columns that the text selects
-  }
-}
-
-/** Unlike Drizzle's own filling, null is SQL's null in a JSON column too. */
-function fill(param: unknown, values: Record<string, unknown>): unknown {
-  if (is(param, Placeholder)) return values[param.name]
-  if (!is(param, Param) || !is(param.value, Placeholder)) return param
-  const value = values[param.value.name]
-  return value === null ? null : param.encoder.mapToDriverValue(value)
-}
-
-/** Every Drizzle database and transaction carries its session here, though the types do not say so. */
-interface WithSession {
-  _: {
-    session: {
-      prepareQuery(
-        query: { sql: string; params: unknown[] },
-        fields: undefined,
-        name: string,
-        arrayMode: boolean,
-      ): { execute(): Promise<unknown> }
-    }
+  /**
+   * Sends it, in one round trip. Texts and numbers become what the place wants; JSON is given as text.
+   *
+   * @throws what the driver throws
+   */
+  send(sql: postgres.ISql, values: Values): Promise<postgres.RowList<Row[]>> {
+    const given = this.#names.map((name) => values[name] as postgres.SerializableParameter)
+    return sql.unsafe<Row[]>(this.#text, given, PREPARED).execute()
   }
 }

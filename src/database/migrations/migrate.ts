@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
-import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import type { Logger } from 'pino'
 import type { Database } from '../connection/client.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'
+import { drizzleOver } from '../connection/drizzle.ts'
 import { type DatabaseAddress, directly, type Endpoint } from '../connection/place.ts'
 import { fromPostgres } from '../connection/postgres-error.ts'
 import { openSession, type Session } from '../connection/session.ts'
@@ -63,7 +63,7 @@ export async function migrate(at: DatabaseAddress | Endpoint, logger: Logger): P
     if (obstacle !== undefined) throw new MigrationError(`The database cannot be migrated: ${obstacle}`)
     logger.info({ migrations: count }, 'migrating the database')
     await makeRoles(sql)
-    await applyMigrations(drizzle(sql), {
+    await applyMigrations(drizzleOver(sql), {
       migrationsFolder: FOLDER,
       migrationsSchema: TABLE.schema,
       migrationsTable: TABLE.name,

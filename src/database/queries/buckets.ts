@@ -3,9 +3,9 @@ import { asUuid } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { inOurErrors } from '../connection/postgres-error.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { textArray } from '../connection/row-values.ts'
-import { Statement, type Transaction } from '../connection/statement.ts'
+import { Statement } from '../connection/statement.ts'
 import { buckets, objects } from '../schema.ts'
 
 export type BucketRow = typeof buckets.$inferSelect
@@ -25,9 +25,7 @@ export interface BucketSettings {
  * time, so a change on any server holds at once.
  */
 export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
-  const [row] = await inOurErrors(
-    database.reads.query((sql) => sql<SettingsRow[]>`select * from storage.bucket_settings(${id})`),
-  )
+  const [row] = await database.read(SETTINGS, { id })
   if (!row) return null
   return {
     uid: row.uid,
@@ -46,11 +44,15 @@ export async function hasBuckets(database: Database): Promise<boolean> {
 
 /** Which of these buckets are there and public. @throws DatabaseUnavailable */
 export async function stillPublic(database: Database, ids: string[]): Promise<Set<string>> {
-  const rows = await inOurErrors(
-    database.sql<{ id: string }[]>`select storage.still_public(${ids}::text[]) as id`,
-  )
+  const rows = await database.run(STILL_PUBLIC, { ids })
   return new Set(rows.map(({ id }) => id))
 }
+
+const STILL_PUBLIC = new Statement<{ ids: string[] }, { id: string }>(
+  'select storage.still_public(:ids::text[]) as id',
+)
+
+const SETTINGS = new Statement<{ id: string }, SettingsRow>('select * from storage.bucket_settings(:id)')
 
 interface SettingsRow {
   uid: string
@@ -87,12 +89,11 @@ export async function findBucket(tx: Transaction, id: string): Promise<BucketRow
 
 /** Whether the bucket of this name is this one, as far as the transaction's role sees. */
 export async function isBucket(tx: Transaction, id: string, uid: string): Promise<boolean> {
-  return (await IS_BUCKET.run(tx, { id, uid })).length > 0
+  return (await tx.run(IS_BUCKET, { id, uid })).length > 0
 }
 
 const IS_BUCKET = new Statement<{ id: string; uid: string }, Record<string, never>>(
-  'is_bucket',
-  sql`select from ${buckets} where id = ${sql.placeholder('id')} and uid = ${sql.placeholder('uid')}`,
+  'select from storage.buckets where id = :id and uid = :uid',
 )
 
 /** The same, which stays as it is to the transaction's end. Needs SELECT and UPDATE policies. */

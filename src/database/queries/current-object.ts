@@ -1,8 +1,7 @@
-import { sql } from 'drizzle-orm'
 import type { SystemMetadata } from '../../model/metadata.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
-import { Statement, type Transaction } from '../connection/statement.ts'
-import { objects } from '../schema.ts'
+import { Statement } from '../connection/statement.ts'
 
 /** What a condition is judged by. */
 export interface CurrentObject {
@@ -19,7 +18,7 @@ export async function findCurrent(
   tx: Transaction,
   object: { bucketId: string; name: string },
 ): Promise<CurrentObject | null> {
-  return asCurrent(await FIND_CURRENT.run(tx, object))
+  return asCurrent(await tx.run(FIND_CURRENT, object))
 }
 
 /** The same, which stays as it is to the transaction's end. Needs SELECT and UPDATE policies. */
@@ -27,23 +26,19 @@ export async function lockCurrent(
   tx: Transaction,
   object: { bucketId: string; name: string },
 ): Promise<CurrentObject | null> {
-  return asCurrent(await LOCK_CURRENT.run(tx, object))
+  return asCurrent(await tx.run(LOCK_CURRENT, object))
 }
 
-const currentObject = sql`
-  select id, version, metadata, updated_at, xmin::text as mark from ${objects}
-  where bucket_id = ${sql.placeholder('bucketId')} and name = ${sql.placeholder('name')}`
+const SELECT_CURRENT = `
+  select id, version, metadata, updated_at, xmin::text as mark from storage.objects
+  where bucket_id = :bucketId and name = :name`
 
-const FIND_CURRENT = new Statement<{ bucketId: string; name: string }, CurrentRow>(
-  'find_current',
-  currentObject,
-)
+const FIND_CURRENT = new Statement<{ bucketId: string; name: string }, CurrentRow>(SELECT_CURRENT)
 const LOCK_CURRENT = new Statement<{ bucketId: string; name: string }, CurrentRow>(
-  'lock_current',
-  sql`${currentObject} for update`,
+  `${SELECT_CURRENT} for update`,
 )
 
-interface CurrentRow extends Record<string, unknown> {
+interface CurrentRow {
   id: string
   version: string | null
   metadata: SystemMetadata | null

@@ -1,5 +1,4 @@
-import { and, eq, type SQL, sql } from 'drizzle-orm'
-import { drizzle } from 'drizzle-orm/postgres-js'
+import { and, eq, sql } from 'drizzle-orm'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
@@ -7,9 +6,10 @@ import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import { actAsArguments } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOr1970, textArray } from '../connection/row-values.ts'
-import { Statement, type Transaction } from '../connection/statement.ts'
+import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
 import type { CurrentObject } from './current-object.ts'
 
@@ -145,7 +145,7 @@ export async function beginUpload(
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
 export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
-  await TRY_WRITE.run(tx, {
+  await tx.run(TRY_WRITE, {
     ...write,
     owner: asUuid(write.ownerId),
     metadata: JSON.stringify(write.metadata),
@@ -154,13 +154,7 @@ export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<v
 }
 
 const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, never>(
-  'try_write',
-  sql`select storage.trial_write(${sql.join(
-    ['bucketId', 'name', 'owner', 'ownerId', 'metadata', 'userMetadata', 'upsert'].map((name) =>
-      sql.placeholder(name),
-    ),
-    sql`, `,
-  )})`,
+  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert)',
 )
 
 /**
@@ -171,7 +165,7 @@ const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, 
  */
 export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
   const id = crypto.randomUUID()
-  const inserted = await INSERT.run(tx, { id, ...object, owner: asUuid(object.ownerId) })
+  const inserted = await tx.run(INSERT, rowValues(id, object))
   if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
   return id
 }
@@ -189,7 +183,7 @@ export interface Saved {
 
 /** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (wire §7.7). @throws SkippedByTrigger */
 export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
-  const [row] = await UPSERT.run(tx, upsertValues(object))
+  const [row] = await tx.run(UPSERT, rowValues(crypto.randomUUID(), object))
   if (!row) throw new StorageError('SkippedByTrigger')
   return asSaved(row)
 }
@@ -204,13 +198,22 @@ export async function upsertObjectOver(
   object: NewObject,
   current: CurrentObject | null,
 ): Promise<Saved | null> {
-  const [row] = await UPSERT_OVER.run(tx, { ...upsertValues(object), mark: current?.mark ?? null })
+  const values = rowValues(crypto.randomUUID(), object)
+  const [row] = await tx.run(UPSERT_OVER, { ...values, mark: current?.mark ?? null })
   return row ? asSaved(row) : null
 }
 
-function upsertValues(object: NewObject): ObjectValues {
-  return { id: crypto.randomUUID(), ...object, owner: asUuid(object.ownerId) }
+function rowValues(id: string, object: NewObject) {
+  return {
+    ...object,
+    id,
+    owner: asUuid(object.ownerId),
+    metadata: JSON.stringify(object.metadata),
+    userMetadata: asJson(object.userMetadata),
+  }
 }
+
+type RowValues = ReturnType<typeof rowValues>
 
 function asSaved(row: UpsertedRow): Saved {
   return {
@@ -222,7 +225,7 @@ function asSaved(row: UpsertedRow): Saved {
   }
 }
 
-interface UpsertedRow extends Record<string, unknown> {
+interface UpsertedRow {
   id: string
   owner_id: string | null
   created_at: string | null
@@ -230,56 +233,29 @@ interface UpsertedRow extends Record<string, unknown> {
   created: boolean
 }
 
-type ObjectValues = Record<keyof NewObject | 'id' | 'owner', unknown>
+const INSERTION = `
+  insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum)
+  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum)`
 
-/** Makes the text of statements, and is connected to nothing. */
-const writer = drizzle.mock()
+const INSERT = new Statement<RowValues, never>(INSERTION)
 
-const insertion = () =>
-  writer.insert(objects).values({
-    id: sql.placeholder('id'),
-    bucketId: sql.placeholder('bucketId'),
-    name: sql.placeholder('name'),
-    version: sql.placeholder('version'),
-    bytesBucket: sql.placeholder('bytesBucket'),
-    owner: sql.placeholder('owner'),
-    ownerId: sql.placeholder('ownerId'),
-    metadata: sql.placeholder('metadata'),
-    userMetadata: sql.placeholder('userMetadata'),
-    checksum: sql.placeholder('checksum'),
-  })
+const upsertion = (condition = '') => `${INSERTION}
+  on conflict (bucket_id, name) do update set
+    version = excluded.version,
+    bytes_bucket = excluded.bytes_bucket,
+    owner = coalesce(excluded.owner, objects.owner),
+    owner_id = coalesce(excluded.owner_id, objects.owner_id),
+    metadata = excluded.metadata,
+    user_metadata = excluded.user_metadata,
+    checksum = excluded.checksum
+  ${condition}
+  -- Only a row that this statement inserted has no deleting transaction.
+  returning id, owner_id, created_at, updated_at, xmax = 0 as created`
 
-const INSERT = new Statement<ObjectValues, never>('insert_object', insertion())
+const UPSERT = new Statement<RowValues, UpsertedRow>(upsertion())
 
-const upsertion = (setWhere?: SQL) =>
-  insertion()
-    .onConflictDoUpdate({
-      target: [objects.bucketId, objects.name],
-      ...(setWhere && { setWhere }),
-      set: {
-        version: sql`excluded.version`,
-        bytesBucket: sql`excluded.bytes_bucket`,
-        owner: sql`coalesce(excluded.owner, ${objects.owner})`,
-        ownerId: sql`coalesce(excluded.owner_id, ${objects.ownerId})`,
-        metadata: sql`excluded.metadata`,
-        userMetadata: sql`excluded.user_metadata`,
-        checksum: sql`excluded.checksum`,
-      },
-    })
-    .returning({
-      id: objects.id,
-      ownerId: objects.ownerId,
-      createdAt: objects.createdAt,
-      updatedAt: objects.updatedAt,
-      // Only a row that this statement inserted has no deleting transaction.
-      created: sql`xmax = 0`.as('created'),
-    })
-
-const UPSERT = new Statement<ObjectValues, UpsertedRow>('upsert_object', upsertion())
-
-const UPSERT_OVER = new Statement<ObjectValues & { mark: string | null }, UpsertedRow>(
-  'upsert_object_over',
-  upsertion(sql`${objects}.xmin::text = ${sql.placeholder('mark')}`),
+const UPSERT_OVER = new Statement<RowValues & { mark: string | null }, UpsertedRow>(
+  upsertion('where objects.xmin::text = :mark'),
 )
 
 /** Gives a visible object another name or bucket. Returns whether the policies let it. */
@@ -312,11 +288,11 @@ export function deleteObjects(tx: Transaction, bucketId: string, names: string[]
 
 /** The database's clock, which is the one that `created_at` is set by. */
 export async function databaseTime(tx: Transaction): Promise<string> {
-  const [row] = await NOW.run(tx, {})
+  const [row] = await tx.run(NOW, {})
   return row?.now ?? ''
 }
 
-const NOW = new Statement<Record<string, never>, { now: string }>('now', sql`select now()::text as now`)
+const NOW = new Statement<object, { now: string }>('select now()::text as now')
 
 /**
  * Deletes up to `limit` objects of a bucket that were there at `before`, whatever their names.
@@ -372,23 +348,19 @@ export async function findObjectId(tx: Transaction, bucketId: string, name: stri
  * @throws UploadExpired when the version is not on the list any more
  */
 export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
-  return (await FINISH_UPLOAD.run(tx, { version })).map(asLocation)
+  return (await tx.run(FINISH_UPLOAD, { version })).map(asLocation)
 }
 
 const FINISH_UPLOAD = new Statement<{ version: string }, RemovalRow>(
-  'finish_upload',
-  sql`select * from storage.finish_upload(${sql.placeholder('version')})`,
+  'select * from storage.finish_upload(:version)',
 )
 
 /** Which versions this transaction has made superfluous. */
 export async function ownRemovals(tx: Transaction): Promise<Location[]> {
-  return (await OWN_REMOVALS.run(tx, {})).map(asLocation)
+  return (await tx.run(OWN_REMOVALS, {})).map(asLocation)
 }
 
-const OWN_REMOVALS = new Statement<Record<string, never>, RemovalRow>(
-  'own_removals',
-  sql`select * from storage.own_removals()`,
-)
+const OWN_REMOVALS = new Statement<object, RemovalRow>('select * from storage.own_removals()')
 
 /** Notes that these versions' bytes are gone. */
 export async function forgetRemovals(database: Database, versions: string[]): Promise<void> {
@@ -405,7 +377,7 @@ export async function forgetUpload(database: Database, version: string): Promise
   await database.sql`select storage.strike_upload(${version})`
 }
 
-interface RemovalRow extends Record<string, unknown> {
+interface RemovalRow {
   version: string
   bucket_uid: string
 }

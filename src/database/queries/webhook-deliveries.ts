@@ -1,8 +1,8 @@
 import { sql } from 'drizzle-orm'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
-import type { Transaction } from '../connection/statement.ts'
 import type { StorageEvent } from './events.ts'
 import { isStill, sinkName, type WebhookRow } from './webhooks.ts'
 

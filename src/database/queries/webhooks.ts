@@ -3,8 +3,8 @@ import type { WebhookFormat, WebhookValues } from '../../config/webhook-fields.t
 import type { EventType } from '../../model/event-types.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, textArray } from '../connection/row-values.ts'
-import type { Transaction } from '../connection/statement.ts'
 
 /** One row of `storage.webhooks`. */
 export interface WebhookRow extends WebhookValues {

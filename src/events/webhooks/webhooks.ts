@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type WebhookValues, webhookContradiction } from '../../config/webhook-fields.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
-import type { Transaction } from '../../database/connection/statement.ts'
+import type { Transaction } from '../../database/connection/drizzle.ts'
 import {
   type DeadLetter,
   deadLetters,

@@ -2,8 +2,8 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
+import type { Transaction } from '../../database/connection/drizzle.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
-import type { Transaction } from '../../database/connection/statement.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
 import {
   finishUpload,

@@ -1,7 +1,7 @@
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
+import type { Transaction } from '../../database/connection/drizzle.ts'
 import { fromPostgres } from '../../database/connection/postgres-error.ts'
-import type { Transaction } from '../../database/connection/statement.ts'
 import { type CurrentObject, findCurrent } from '../../database/queries/current-object.ts'
 import {
   type IntendedWrite,

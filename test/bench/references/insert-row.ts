@@ -4,11 +4,10 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { type SQL, sql } from 'drizzle-orm'
-import { PgDialect } from 'drizzle-orm/pg-core'
-import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from '#postgres'
-import type { Transaction } from '../../../src/database/connection/statement.ts'
+import { Pool } from '../../../src/database/connection/pool.ts'
+import { Statement } from '../../../src/database/connection/statement.ts'
+import { VALUE_TYPES } from '../../../src/database/connection/value-types.ts'
 import { objects } from '../../../src/database/schema.ts'
 import type { SystemMetadata } from '../../../src/model/metadata.ts'
 import type { DatabaseAddress } from '../strongroom.ts'
@@ -21,19 +20,25 @@ const { database, connections, bucket, subject, metadata } = argument<{
   subject: string
   metadata: SystemMetadata
 }>()
-const db = drizzle(
-  postgres({ ...database, username: 'strongroom_server', pass: '', max: connections, onnotice: () => {} }),
+const pool = new Pool(
+  postgres({
+    ...database,
+    username: 'strongroom_server',
+    pass: '',
+    max: connections,
+    onnotice: () => {},
+    types: VALUE_TYPES,
+  }),
 )
-const dialect = new PgDialect()
 const claims = JSON.stringify({ role: 'authenticated', sub: subject })
 
+const BECOME = new Statement<{ claims: string }, object>(
+  `select set_config('role', 'authenticated', true), set_config('request.jwt.claims', :claims, true)`,
+)
+
 async function insert() {
-  await db.transaction(async (tx) => {
-    await prepared(
-      tx as unknown as Transaction, // the same, with other unused schema parameters
-      'become',
-      sql`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', ${claims}, true)`,
-    )
+  await pool.transaction(async (tx) => {
+    await tx.run(BECOME, { claims })
     const version = randomUUID()
     await tx
       .insert(objects)
@@ -52,25 +57,6 @@ async function insert() {
       .prepare('insert')
       .execute()
   })
-}
-
-/** Drizzle prepares only when asked, and has no public way to ask for raw SQL. */
-function prepared(tx: Transaction, name: string, query: SQL): Promise<unknown> {
-  const { session } = (tx as unknown as WithSession)._
-  return session.prepareQuery(dialect.sqlToQuery(query), undefined, name, false).execute()
-}
-
-interface WithSession {
-  _: {
-    session: {
-      prepareQuery(
-        query: unknown,
-        fields: undefined,
-        name: string,
-        arrayMode: boolean,
-      ): { execute(): Promise<unknown> }
-    }
-  }
 }
 
 await insert()

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { asService } from '../../../src/database/as-caller.ts'
 import { openDatabase } from '../../../src/database/connection/client.ts'
-import type { Transaction } from '../../../src/database/connection/statement.ts'
+import type { Transaction } from '../../../src/database/connection/drizzle.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
 import { until } from '../../support/wait.ts'
 

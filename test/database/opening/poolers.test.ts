@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type postgres from '#postgres'
 import { openDatabase } from '../../../src/database/connection/client.ts'
+import { drizzleOver } from '../../../src/database/connection/drizzle.ts'
 import { forgetTurns, takeTurn } from '../../../src/database/connection/turns.ts'
 import { MigrationError } from '../../../src/database/migrations/migrate.ts'
 import { findPlace } from '../../../src/database/opening/find-place.ts'
@@ -303,7 +304,7 @@ async function expectLimits({ url }: Pgbouncer, directUrl?: string): Promise<voi
   try {
     const answers = await Promise.all(Array.from({ length: 6 }, () => settings(database.sql)))
     for (const [row] of answers) expect(row).toEqual({ timeout: '30s', zone: 'UTC' })
-    expect(await database.drizzle.select({ id: buckets.id }).from(buckets).limit(0)).toEqual([])
+    expect(await drizzleOver(database.sql).select({ id: buckets.id }).from(buckets).limit(0)).toEqual([])
     expect([...(await database.sql`select 1, 2`.values())]).toEqual([[1, 2]])
     const session = await database.openSession()
     expect(await settings(session.sql)).toEqual([{ timeout: '30s', zone: 'UTC' }])
