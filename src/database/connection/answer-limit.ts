@@ -1,6 +1,7 @@
 import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
-import { asDriverQuery, type DriverQuery } from './driver-query.ts'
+
+type Query = postgres.PendingQuery<postgres.Row[]>
 
 /** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */
 const MOST_ABANDONED = 100
@@ -18,27 +19,12 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
   let abandoned = 0
 
   /** @param onLate what to do with one that is late besides */
-  function limited<T>(given: T, onLate: (query: DriverQuery) => void): T {
-    const query = asDriverQuery(given)
-    if (!query) return given
-    const { handler, resolve, reject } = query
-    let timer: NodeJS.Timeout | undefined
-    query.handler = (self) => {
-      timer = setTimeout(() => {
-        reject(noAnswer())
-        onLate(query)
-      }, limitMs)
-      handler(self)
+  function limit(onLate: (query: Query) => void): postgres.QueryWatcher<NodeJS.Timeout> {
+    const end = (query: Query) => {
+      query.reject(noAnswer())
+      onLate(query)
     }
-    query.resolve = (rows) => {
-      clearTimeout(timer)
-      resolve(rows)
-    }
-    query.reject = (error) => {
-      clearTimeout(timer)
-      reject(error)
-    }
-    return given
+    return { onstart: (query) => setTimeout(end, limitMs, query), onend: clearTimeout }
   }
 
   function limitedBegin<T>(work: (tx: postgres.TransactionSql) => Promise<T>): Promise<T> {
@@ -66,12 +52,12 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
         clearTimeout(timer)
         if (isLate) throw noAnswer() // nobody would hear what comes of it
         const { unsafe } = tx
-        // Not cancelled: what waits behind it would wait for ever.
+        const limitInTx = limit(onLate) // not cancelled: what waits behind it would wait for ever
         const limitedTx = Object.assign(
-          (...args: Parameters<typeof tx>) => limited(tx(...args), onLate),
+          (...args: Parameters<typeof tx>) => watched(tx(...args), limitInTx),
           tx,
           {
-            unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), onLate),
+            unsafe: (...args: Parameters<typeof unsafe>) => unsafe(...args).watch(limitInTx),
           },
         ) as unknown as postgres.TransactionSql // the same but for these
         try {
@@ -84,16 +70,23 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
     })
   }
 
-  const query = (...args: Parameters<typeof sql>) => limited(sql(...args), forget)
+  const limitAlone = limit(forget)
+  const query = (...args: Parameters<typeof sql>) => watched(sql(...args), limitAlone)
   return Object.assign(query, sql, {
     begin: limitedBegin,
-    unsafe: (...args: Parameters<typeof unsafe>) => limited(unsafe(...args), forget),
+    unsafe: (...args: Parameters<typeof unsafe>) => unsafe(...args).watch(limitAlone),
   }) as unknown as postgres.Sql // the same but for these
 }
 
+/** A name, or values, is a part of another query, and not awaited itself. */
+function watched<T>(given: T, watcher: postgres.QueryWatcher<NodeJS.Timeout>): T {
+  if (given instanceof Promise) (given as unknown as Query).watch(watcher) // the driver has no other promises
+  return given
+}
+
 /** Takes it out of the driver's queue, if it still waits there for a connection. */
-function forget(query: DriverQuery): void {
-  if (query.state === null) query.cancel()
+function forget(query: Query): void {
+  if (!query.isSent) query.cancel()
 }
 
 function noAnswer(): StorageError {

@@ -1,7 +1,8 @@
 import type postgres from '#postgres'
 import { settleBoth } from '../../lib/concurrency.ts'
 import { type ConnectionOptions, sessionSettings } from './connection.ts'
-import { asDriverQuery } from './driver-query.ts'
+
+type Query = postgres.PendingQuery<postgres.Row[]>
 
 /**
  * Makes each statement of a pool a transaction, and each transaction one that needs nothing of its session, which may be
@@ -25,21 +26,14 @@ export function selfContained(
     })
 
   /** @param repeat the same statement, in a transaction */
-  function alone<T>(given: T, repeat: (tx: postgres.TransactionSql) => T): T {
-    const query = asDriverQuery(given)
-    if (query) {
-      query.handler = () => {
-        beginWithSettings(async (tx) => {
-          const repeated = repeat(tx)
-          Object.assign(repeated as object, { isRaw: query.isRaw })
-          return repeated
-        }).then(query.resolve, query.reject)
-      }
-    }
-    return given
-  }
+  const alone = (given: Query, repeat: (tx: postgres.TransactionSql) => Query) =>
+    given.instead(() => beginWithSettings(async (tx) => repeat(tx).like(given)))
 
-  const query = (...args: Parameters<typeof sql>) => alone(sql(...args), (tx) => tx(...args))
+  const query = (...args: Parameters<typeof sql>) => {
+    const given: unknown = sql(...args)
+    // A name, or values, is a part of another query, and no promise.
+    return given instanceof Promise ? alone(given as Query, (tx) => tx(...args) as unknown as Query) : given
+  }
   return Object.assign(query, sql, {
     begin: beginWithSettings,
     unsafe: (...args: Parameters<typeof unsafe>) => alone(unsafe(...args), (tx) => tx.unsafe(...args)),

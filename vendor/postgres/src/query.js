@@ -23,8 +23,11 @@ export class Query extends Promise {
     this.state = null
     this.statement = null
 
-    this.resolve = x => (this.active = false, resolve(x))
-    this.reject = x => (this.active = false, reject(x))
+    this.watcher = null
+    this.watched = undefined
+
+    this.resolve = x => (this.active = false, this.watcher && this.watcher.onend(this.watched), resolve(x))
+    this.reject = x => (this.active = false, this.watcher && this.watcher.onend(this.watched), reject(x))
 
     this.active = false
     this.cancelled = null
@@ -136,8 +139,33 @@ export class Query extends Promise {
     return this
   }
 
+  watch(watcher) {
+    this.watcher = watcher
+    return this
+  }
+
+  instead(run) {
+    this.watcher = null
+    this.handler = () => run().then(this.resolve, this.reject)
+    return this
+  }
+
+  like({ isRaw }) {
+    this.isRaw = isRaw
+    return this
+  }
+
+  get isSent() {
+    return this.state !== null
+  }
+
   async handle() {
-    !this.executed && (this.executed = true) && await 1 && this.handler(this)
+    !this.executed && (this.executed = true) && await 1 && this.start()
+  }
+
+  start() {
+    this.watcher && (this.watched = this.watcher.onstart(this))
+    this.handler(this)
   }
 
   execute() {

@@ -637,6 +637,28 @@ declare namespace postgres {
     describe(): PendingDescribeQuery;
     values(): PendingValuesQuery<TRow>;
     raw(): PendingRawQuery<TRow>;
+
+    /** Ours. Tells `watcher` of the query's beginning and end */
+    watch<T>(watcher: QueryWatcher<T>): this;
+    /** Ours. Once it is awaited, calls `run` in place of sending the query, which ends as that does. Nobody watches it */
+    instead(run: () => Promise<RowList<TRow>>): this;
+    /** Ours. Gives rows as the other query does: by `values()`, `raw()`, or neither */
+    like(other: PendingQuery<TRow>): this;
+    /** Ours. Whether a connection has it */
+    readonly isSent: boolean;
+    /** Ours. Ends it for whoever awaits it, whatever becomes of it */
+    reject(error: unknown): void;
+  }
+
+  /** Ours */
+  interface QueryWatcher<T> {
+    /**
+     * The query is awaited, and will be sent, or wait for a connection. Not called for one that is never awaited
+     * @returns what `onend` is called with
+     */
+    onstart(query: PendingQuery<any>): T;
+    /** It is resolved or rejected. Comes again if that is tried again */
+    onend(started: T): void;
   }
 
   interface PendingRequest extends Promise<[] & ResultMeta<null>> { }
