@@ -13,6 +13,9 @@ import b from './bytes.js'
 
 export default Connection
 
+// Ours: a name for what was a number in write(). In bytes: what is more is sent at once, less with what comes meanwhile.
+const WRITE_AT_ONCE = 1024
+
 let uid = 1
 
 const Sync = b().S().end()
@@ -252,7 +255,7 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
 
   function write(x, fn) {
     chunk = chunk ? Buffer.concat([chunk, x]) : Buffer.from(x)
-    if (fn || chunk.length >= 1024)
+    if (fn || chunk.length >= WRITE_AT_ONCE)
       return nextWrite(fn)
     nextWriteTimer === null && (nextWriteTimer = setImmediate(nextWrite))
     return true
