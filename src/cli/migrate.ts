@@ -21,6 +21,11 @@ async function migrateDatabase(): Promise<void> {
     return
   }
   const { sessions } = await findPlace(config.databaseUrl, config.databaseDirectUrl)
-  const count = await migrate(sessions, createLogger('warn'))
-  process.stdout.write(count === 0 ? 'The database is up to date.\n' : `Applied ${count} migrations.\n`)
+  const functions: string[] = []
+  const count = await migrate(sessions, createLogger('warn'), {
+    onFunctions: (names) => functions.push(...names),
+  })
+  if (count > 0) process.stdout.write(`Applied ${count} migrations.\n`)
+  else if (functions.length > 0) process.stdout.write(`Ran the functions of ${functions.join(', ')}.\n`)
+  else process.stdout.write('The database is up to date.\n')
 }

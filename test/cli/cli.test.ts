@@ -225,6 +225,22 @@ describe('strongroom migrate', () => {
     ])
   })
 
+  it('runs functions whose text has changed since, and names their files', async () => {
+    const name = await cluster.newDatabase()
+    const env = at(name, inject('postgres').superuser)
+    await run(['migrate'], env)
+    const { sql } = cluster.open(name)
+    await sql`update strongroom.function_texts set sha256 = 'another' where file in ('turns.sql', 'lists.sql')`
+    const check = await run(['check'], env)
+    expect(check.stdout).toMatch(/warning +database tables +not up to date, lists\.sql, turns\.sql to go: /)
+    expect(await run(['migrate'], env)).toMatchObject({
+      code: 0,
+      stdout: 'Ran the functions of lists.sql, turns.sql.\n',
+      stderr: '',
+    })
+    expect(await run(['migrate'], env)).toMatchObject({ code: 0, stdout: 'The database is up to date.\n' })
+  })
+
   it('says in one line what a login lacks, and what to do', async () => {
     const [name, login] = [await cluster.newDatabase(), await cluster.newLogin()]
     const { code, stdout, stderr } = await run(['migrate'], at(name, login))

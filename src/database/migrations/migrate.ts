@@ -1,15 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { readMigrationFiles } from 'drizzle-orm/migrator'
-import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
+import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import type { Logger } from 'pino'
+import type postgres from '#postgres'
 import type { Database } from '../connection/client.ts'
 import { explainConnectionError } from '../connection/connection-error.ts'
-import { drizzleOver } from '../connection/drizzle.ts'
 import { type DatabaseAddress, directly, type Endpoint } from '../connection/place.ts'
 import { fromPostgres } from '../connection/postgres-error.ts'
 import { openSession, type Session } from '../connection/session.ts'
 import { takeTurn } from '../connection/turns.ts'
+import {
+  type FunctionFile,
+  FunctionFileError,
+  findChangedFiles,
+  readFunctionFiles,
+  runFunctionFiles,
+} from './function-files.ts'
 import { findObstacle } from './obstacles.ts'
 import { makeRoles, SERVER_ROLE, whatToRun } from './roles.ts'
 import { letServiceIn } from './service-role.ts'
@@ -35,47 +41,78 @@ export class MigrationError extends Error {
   override readonly name = 'MigrationError'
 }
 
+export interface MigrateOptions {
+  /** Where the migrations are. Ours when left out. */
+  folder?: string
+  /** Hears which files of functions were run in a database whose tables were up to date. */
+  onFunctions?: (names: string[]) => void
+}
+
 /**
- * Brings the database up to the newest migration in `drizzle/`, one server at a time, and sees to it that service_role
- * gets at all tables. With nothing to do it only reads, so that a login without the right to create anything can serve.
+ * Brings the database up to the newest migration in `drizzle/` and the functions up to their texts in `drizzle/functions/`,
+ * one server at a time and all or nothing, and sees to it that service_role gets at all tables. With nothing to do it only
+ * reads, so that a login without the right to create anything can serve.
  *
  * @param at where sessions are kept, with a login that may create roles and schemas when something is pending
  * @returns how many migrations were applied
  * @throws MigrationError
  */
-export async function migrate(at: DatabaseAddress | Endpoint, logger: Logger): Promise<number> {
+export async function migrate(
+  at: DatabaseAddress | Endpoint,
+  logger: Logger,
+  { folder = FOLDER, onFunctions }: MigrateOptions = {},
+): Promise<number> {
   const endpoint = typeof at === 'object' && 'address' in at ? at : directly(at).sessions
   // One session: the turn belongs to it, and the work is done in it.
   let session: Session | undefined
   try {
     session = await openSession(endpoint)
     const { sql } = session
-    if ((await pendingMigrations(sql)) === 0) {
+    if (isNothing(await findPending(sql, folder))) {
       await openTables(sql)
       return 0
     }
     await sql`set statement_timeout = 0`
     await waitForTurn(sql, logger)
     // Another server may have done it while this one waited.
-    const count = await pendingMigrations(sql)
-    if (count === 0) return 0
-    const obstacle = await whyNotMigrated(sql, count)
+    const pending = await findPending(sql, folder)
+    if (isNothing(pending)) return 0
+    const obstacle = await whyNotMigrated(sql, pending)
     if (obstacle !== undefined) throw new MigrationError(`The database cannot be migrated: ${obstacle}`)
-    logger.info({ migrations: count }, 'migrating the database')
+    const { migrations } = pending
+    logger.info(inLog(pending), 'migrating the database')
     await makeRoles(sql)
-    await applyMigrations(drizzleOver(sql), {
-      migrationsFolder: FOLDER,
-      migrationsSchema: TABLE.schema,
-      migrationsTable: TABLE.name,
-    })
-    logger.info({ migrations: count }, 'the database was migrated')
+    await sql.begin((tx) => bringUpToDate(tx, migrations, folder))
+    logger.info(inLog(pending), 'the database was migrated')
+    if (migrations.length === 0) onFunctions?.(pending.functions.map((file) => file.name))
     await openTables(sql)
-    return count
+    return migrations.length
   } catch (thrown) {
     throw asMigrationError(thrown, endpoint.address)
   } finally {
     await session?.close()
   }
+}
+
+/** Makes the migrations, and runs what has changed of the functions. */
+async function bringUpToDate(
+  tx: postgres.TransactionSql,
+  migrations: MigrationMeta[],
+  folder: string,
+): Promise<void> {
+  if (migrations.length > 0) {
+    await tx`create schema if not exists ${tx(TABLE.schema)}`
+    await tx`
+      create table if not exists ${tx(TABLE.schema)}.${tx(TABLE.name)} (
+        id serial primary key, hash text not null, created_at bigint
+      )`
+  }
+  for (const { sql: statements, hash, folderMillis } of migrations) {
+    for (const statement of statements) await tx.unsafe(statement)
+    await tx`insert into ${tx(TABLE.schema)}.${tx(TABLE.name)} (hash, created_at) values (${hash}, ${folderMillis})`
+  }
+  const functions = readFunctionFiles(folder)
+  await runFunctionFiles(tx, await findChangedFiles(tx, functions), functions.revision)
 }
 
 /**
@@ -111,9 +148,9 @@ async function lockHolders(sql: Database['sql']): Promise<{ pid: number; login: 
       and l.database = (select oid from pg_database where datname = current_database())`
 }
 
-/** What keeps the login from making the pending migrations, as the rest of a sentence. Only reads. */
-export function whyNotMigrated(sql: Database['sql'], pending: number): Promise<string | undefined> {
-  return findObstacle(sql, readMigrationFiles({ migrationsFolder: FOLDER }), pending)
+/** What keeps the login from doing what is pending, as the rest of a sentence. Only reads. */
+export function whyNotMigrated(sql: Database['sql'], { migrations }: Pending): Promise<string | undefined> {
+  return findObstacle(sql, readMigrationFiles({ migrationsFolder: FOLDER }), migrations.length)
 }
 
 /** @throws MigrationError when service_role does not get at a table */
@@ -122,8 +159,25 @@ async function openTables(sql: Database['sql']): Promise<void> {
   if (closed !== undefined) throw new MigrationError(closed)
 }
 
-/** How many migrations are to be made yet. Only reads. @throws MigrationError when that cannot be told, or never works */
-export async function pendingMigrations(sql: Database['sql']): Promise<number> {
+/** What is to be done yet. */
+export interface Pending {
+  migrations: MigrationMeta[]
+  /** Files of functions to run; not known, and empty, as long as there are migrations. */
+  functions: FunctionFile[]
+}
+
+export function isNothing({ migrations, functions }: Pending): boolean {
+  return migrations.length === 0 && functions.length === 0
+}
+
+function inLog({ migrations, functions }: Pending) {
+  return migrations.length > 0
+    ? { migrations: migrations.length }
+    : { functions: functions.map((file) => file.name) }
+}
+
+/** Only reads. @throws MigrationError when that cannot be told, or never works */
+export async function findPending(sql: Database['sql'], folder = FOLDER): Promise<Pending> {
   const [version] = await sql<
     { number: number }[]
   >`select current_setting('server_version_num')::int as number`
@@ -132,13 +186,18 @@ export async function pendingMigrations(sql: Database['sql']): Promise<number> {
       'PostgreSQL 15 or newer is needed; this server is older. Set DATABASE_URL to a newer one.',
     )
   }
-  const [table] = await sql<{ readable: boolean; login: string }[]>`
+  const [table] = await sql<{ readable: boolean; knowsFunctions: boolean | null; login: string }[]>`
     select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as readable,
+      (
+        select has_schema_privilege(m.oid, 'usage') and has_table_privilege(f.oid, 'select')
+        from pg_class f join pg_namespace m on m.oid = f.relnamespace
+        where m.nspname = 'strongroom' and f.relname = 'function_texts'
+      ) as "knowsFunctions",
       current_user as login
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = ${TABLE.schema} and c.relname = ${TABLE.name}`
-  const migrations = readMigrationFiles({ migrationsFolder: FOLDER })
-  if (!table) return migrations.length
+  const migrations = readMigrationFiles({ migrationsFolder: folder })
+  if (!table) return { migrations, functions: [] }
   if (!table.readable) {
     throw new MigrationError(
       `The database login ${table.login} may not use Strongroom's tables. ` +
@@ -147,12 +206,19 @@ export async function pendingMigrations(sql: Database['sql']): Promise<number> {
   }
   const [last] = await sql<{ created_at: string }[]>`
     select created_at from ${sql(TABLE.schema)}.${sql(TABLE.name)} order by created_at desc limit 1`
-  return migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0)).length
+  const later = migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0))
+  if (later.length > 0) return { migrations: later, functions: [] }
+  // Who may not look has no part in this, and is told so by whoever looks at logins.
+  const functions = table.knowsFunctions ? await findChangedFiles(sql, readFunctionFiles(folder)) : []
+  return { migrations: [], functions }
 }
 
 function asMigrationError(thrown: unknown, address: DatabaseAddress): unknown {
   const unreached = typeof address === 'string' ? explainConnectionError(thrown, address) : undefined
   if (unreached !== undefined) return new MigrationError(unreached, { cause: thrown })
+  if (thrown instanceof FunctionFileError) {
+    return new MigrationError(`The database cannot be migrated: ${thrown.message}`, { cause: thrown.cause })
+  }
   const error = fromPostgres(thrown)
   if (error instanceof MigrationError || !(error instanceof Error)) return error
   const cause = error.cause instanceof Error ? error.cause : error

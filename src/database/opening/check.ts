@@ -6,7 +6,13 @@ import { remarksOn } from '../connection/database-url.ts'
 import type { DatabasePlace } from '../connection/place.ts'
 import { type Demand, findAllowance, whyLittleRoom, whyNoRoom } from '../connection/room.ts'
 import { findLogin, SUPERUSER_WARNING, whatToGrant } from '../migrations/login.ts'
-import { MigrationError, OLDEST_POSTGRES, pendingMigrations, whyNotMigrated } from '../migrations/migrate.ts'
+import {
+  findPending,
+  isNothing,
+  MigrationError,
+  OLDEST_POSTGRES,
+  whyNotMigrated,
+} from '../migrations/migrate.ts'
 import { findServiceRights, type ServiceRights, whatBinds, whoMayLetIn } from '../migrations/service-role.ts'
 import { findPlace } from './find-place.ts'
 
@@ -149,9 +155,12 @@ function whyUnusable({ version, number, isStandby, isReadOnly }: Server): string
 
 async function checkMigrations({ sql }: Database): Promise<CheckResult & { isComplete: boolean }> {
   const about = 'database tables'
-  const pending = await pendingMigrations(sql)
-  if (pending === 0) return { about, state: 'ok', says: 'up to date', isComplete: true }
-  const what = `not up to date, ${pending} to go`
+  const pending = await findPending(sql)
+  if (isNothing(pending)) return { about, state: 'ok', says: 'up to date', isComplete: true }
+  const { migrations, functions } = pending
+  const togo =
+    migrations.length > 0 ? String(migrations.length) : functions.map((file) => file.name).join(', ')
+  const what = `not up to date, ${togo} to go`
   const obstacle = await whyNotMigrated(sql, pending)
   if (obstacle === undefined) {
     const says = `${what}: the next start of the server does that, or \`strongroom migrate\` now`

@@ -6,7 +6,7 @@ import type { DatabaseAddress } from '../connection/place.ts'
 import { EmbeddedPostgresError, FolderInUseError } from '../embedded/embedded-error.ts'
 import { type EmbeddedPostgres, findRunning, startEmbedded } from '../embedded/embedded-postgres.ts'
 import { SUPERUSER } from '../embedded/folder-owner.ts'
-import { pendingMigrations } from '../migrations/migrate.ts'
+import { findPending, isNothing } from '../migrations/migrate.ts'
 import { SERVER_ROLE } from '../migrations/roles.ts'
 import { checkLogin, type OpenedForCheck } from './check.ts'
 
@@ -65,7 +65,7 @@ async function startUnlessRunning(clusterDir: string, logger: Logger): Promise<E
 async function isMigrated(address: DatabaseAddress): Promise<boolean> {
   const database = openDatabase(address, { connections: 1 })
   try {
-    return (await pendingMigrations(database.sql)) === 0
+    return isNothing(await findPending(database.sql))
   } finally {
     await database.close()
   }

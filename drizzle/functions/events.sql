@@ -1,0 +1,225 @@
+-- The outbox: what happened to an object or a bucket, written in the transaction in which it happened (design §9), and the
+-- order in which it is handed out (decision 0017).
+
+-- In bytes; null for rows that plain SQL made without one, which may hold anything there.
+create or replace function storage.size_of(metadata jsonb) returns bigint language sql immutable as $$
+  select case when jsonb_typeof(metadata -> 'size') = 'number'
+    then trunc(least((metadata ->> 'size')::numeric, 9223372036854775807))::bigint end
+$$;
+
+-- Up to 64 KiB: many events are in memory at once.
+create or replace function storage.unless_large(user_metadata jsonb) returns jsonb language sql immutable as $$
+  select case when octet_length(user_metadata::text) <= 65536 then user_metadata end
+$$;
+
+create or replace function storage.emit_object_event() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  object storage.objects := case when tg_op = 'DELETE' then old else new end;
+  has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
+  rules record;
+  old_rules record;
+begin
+  select b.policy, b.owner_id into rules from storage.buckets b where b.id = object.bucket_id;
+  old_rules := rules;
+  if has_moved and old.bucket_id is distinct from new.bucket_id then
+    select b.policy, b.owner_id into old_rules from storage.buckets b where b.id = old.bucket_id;
+  end if;
+  insert into storage.events (
+    type, bucket_id, name, version, size, content_type, checksum, owner_id,
+    object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
+    operation, bucket_policy, bucket_owner_id, old_version,
+    old_bucket_id, old_name, old_owner_id, old_bucket_policy, old_bucket_owner_id
+  ) values (
+    case tg_op
+      when 'INSERT' then 'storage.object.created'
+      when 'UPDATE' then 'storage.object.updated'
+      else 'storage.object.deleted'
+    end,
+    object.bucket_id, object.name, object.version,
+    storage.size_of(object.metadata), object.metadata ->> 'mimetype', object.checksum, object.owner_id,
+    object.id, object.owner, object.metadata, storage.unless_large(object.user_metadata),
+    object.created_at, object.updated_at, object.last_accessed_at,
+    storage.trusted_setting('storage.operation'), rules.policy, rules.owner_id,
+    case when tg_op = 'UPDATE' then old.version end,
+    case when has_moved then old.bucket_id end, case when has_moved then old.name end,
+    case when has_moved then old.owner_id end,
+    case when has_moved then old_rules.policy end, case when has_moved then old_rules.owner_id end
+  );
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_created after insert on storage.objects
+  for each row when (new.bucket_id is not null) execute function storage.emit_object_event();
+
+create or replace trigger strongroom_emit_deleted after delete on storage.objects
+  for each row when (old.bucket_id is not null) execute function storage.emit_object_event();
+
+-- Not for marks of the cleanup or for times of access: nothing happened to the object.
+create or replace trigger strongroom_emit_updated after update on storage.objects
+  for each row when (new.bucket_id is not null and (
+    old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name
+    or old.version is distinct from new.version or old.metadata is distinct from new.metadata
+    or old.user_metadata is distinct from new.user_metadata or old.owner_id is distinct from new.owner_id
+  ))
+  execute function storage.emit_object_event();
+
+create or replace function storage.emit_bucket_event() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  bucket storage.buckets := case when tg_op = 'DELETE' then old else new end;
+begin
+  insert into storage.events (type, bucket_id, object_id, owner_id, operation, bucket_policy, bucket_owner_id) values (
+    case tg_op when 'INSERT' then 'storage.bucket.created' else 'storage.bucket.deleted' end,
+    bucket.id, bucket.uid, bucket.owner_id, storage.trusted_setting('storage.operation'), bucket.policy, bucket.owner_id
+  );
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_created after insert on storage.buckets
+  for each row execute function storage.emit_bucket_event();
+
+create or replace trigger strongroom_emit_deleted after delete on storage.buckets
+  for each row execute function storage.emit_bucket_event();
+
+-- A truncation deletes too.
+create or replace function storage.emit_truncation() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_table_name = 'objects' then
+    insert into storage.events (
+      type, bucket_id, name, version, size, content_type, checksum, owner_id,
+      object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
+      operation, bucket_policy, bucket_owner_id
+    )
+    select 'storage.object.deleted', o.bucket_id, o.name, o.version, storage.size_of(o.metadata),
+      o.metadata ->> 'mimetype', o.checksum, o.owner_id,
+      o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
+      storage.trusted_setting('storage.operation'), b.policy, b.owner_id
+    from storage.objects o join storage.buckets b on b.id = o.bucket_id;
+  else
+    insert into storage.events (type, bucket_id, object_id, owner_id, operation, bucket_policy, bucket_owner_id)
+    select 'storage.bucket.deleted', b.id, b.uid, b.owner_id, storage.trusted_setting('storage.operation'),
+      b.policy, b.owner_id
+    from storage.buckets b;
+  end if;
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_truncation before truncate on storage.objects
+  for each statement execute function storage.emit_truncation();
+
+create or replace trigger strongroom_emit_truncation before truncate on storage.buckets
+  for each statement execute function storage.emit_truncation();
+
+-- The channel of NOTIFY by which servers tell each other of new positions. Anybody may NOTIFY, on a channel whose name he
+-- knows.
+create or replace function storage.events_channel() returns text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select c.name from strongroom.channel c
+$$;
+
+-- Gives positions to all committed events that have none, and returns the newest position. Tells the other servers;
+-- the uploads themselves cannot, since NOTIFY makes commits wait for each other.
+--
+-- What is new are the events that the present snapshot sees and that of the last batch did not. Snapshots agree with
+-- row locks: of two changes of one object, no snapshot sees the later one alone, and its id is the greater one. Rows
+-- are only added here, and the ends of two indexes are read, so that neither a transaction left open elsewhere nor
+-- rows that wait for a vacuum can slow it down.
+create or replace function storage.order_events() returns bigint
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  newest bigint;
+  before pg_snapshot;
+  now pg_snapshot;
+  added bigint;
+begin
+  -- One server at a time: positions appear in their order. Each statement below sees what was committed until then.
+  lock table strongroom.ordering in share row exclusive mode;
+  select o.position, o.seen into newest, before from storage.event_order o order by o.position desc limit 1;
+  now := pg_current_snapshot();
+  if pg_snapshot_xmax(before) > pg_snapshot_xmax(now) then
+    -- The rows came here from another cluster, where transactions had other numbers.
+    update storage.events e set transaction = case
+      when exists (select from storage.event_order o where o.event_id = e.id) then '3'
+      else pg_current_xact_id()
+    end;
+    update storage.event_order o set seen = '4:4:' where o.position = newest;
+    return newest; -- the next call goes on
+  end if;
+  with fresh as (
+    select e.id, row_number() over (order by e.id) as place
+    from (
+      select f.id from storage.events f
+      where (f.transaction >= pg_snapshot_xmax(before) or f.transaction = any (array(select pg_snapshot_xip(before))))
+        and pg_visible_in_snapshot(f.transaction, now)
+    ) e
+  )
+  insert into storage.event_order (position, event_id, seen)
+  select newest + f.place, f.id, case when f.place = (select count(*) from fresh) then now end
+  from fresh f;
+  get diagnostics added = row_count;
+  if added > 0 then
+    perform pg_notify((select c.name from strongroom.channel c), (newest + added)::text);
+  end if;
+  return newest + added;
+end $$;
+
+-- The events after a position, in order. A record is the row of the object, by Supabase's columns and the checksum,
+-- without those that only repeat the name.
+create or replace function storage.read_events(after bigint, most integer) returns table (
+  event_position bigint, type text, bucket_id text, name text, old_bucket_id text, old_name text,
+  version text, old_version text, size bigint, content_type text, checksum text, owner_id text,
+  created_at timestamptz, operation text, record jsonb
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select o.position, e.type, e.bucket_id, e.name, e.old_bucket_id, e.old_name, e.version, e.old_version, e.size,
+    e.content_type, e.checksum, e.owner_id, e.created_at, e.operation,
+    case when e.name is not null then jsonb_build_object(
+      'id', e.object_id, 'bucket_id', e.bucket_id, 'name', e.name, 'owner', e.owner, 'owner_id', e.owner_id,
+      'created_at', e.object_created_at, 'updated_at', e.object_updated_at,
+      'last_accessed_at', e.object_accessed_at, 'metadata', e.metadata, 'user_metadata', e.user_metadata,
+      'version', e.version, 'checksum', e.checksum) end
+  from storage.event_order o join storage.events e on e.id = o.event_id
+  where o.position > after order by o.position limit most
+$$;
+
+-- The names that the events after a position are about, in order.
+create or replace function storage.changed_names(after bigint, most integer) returns table (
+  event_position bigint, bucket_id text, name text, old_bucket_id text, old_name text
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select o.position, e.bucket_id, e.name, e.old_bucket_id, e.old_name
+  from storage.event_order o join storage.events e on e.id = o.event_id
+  where o.position > after
+  order by o.position
+  limit most
+$$;
+
+revoke execute on function
+  storage.read_events(bigint, integer),
+  storage.changed_names(bigint, integer)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.read_events(bigint, integer),
+  storage.changed_names(bigint, integer)
+to service_role, strongroom_server;
+
+-- service_role is a caller's role too, and has no part in these.
+revoke execute on function
+  storage.events_channel(),
+  storage.order_events()
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.events_channel(),
+  storage.order_events()
+to strongroom_server;
+
+-- A trigger needs no such right when it fires, only when it is made.
+revoke execute on function
+  storage.emit_object_event(),
+  storage.emit_bucket_event(),
+  storage.emit_truncation(),
+  storage.size_of(jsonb),
+  storage.unless_large(jsonb)
+from public, anon, authenticated, service_role;

@@ -1,0 +1,208 @@
+-- What servers call that do not know the one argument for the caller (decision 0040): during an upgrade they run beside
+-- newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades from there.
+
+-- Fails with 22023 where a text has what stands between them: it would be taken for more than it is.
+create or replace function storage.nine_as_context(
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns text language plpgsql immutable as $$
+declare
+  said constant text[] := array[role, subject, claims, token, operation, method, path, headers, user_buckets::text];
+  context constant text := array_to_string(said, E'\x1f', '');
+begin
+  if length(context) - length(replace(context, E'\x1f', '')) <> cardinality(said) - 1 then
+    raise invalid_parameter_value using message = 'a text that is said of the caller has the character U+001F';
+  end if;
+  return context;
+end $$;
+
+create or replace function storage.act_as(
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns timestamptz language plpgsql as $$
+begin
+  return storage.act_as(storage.nine_as_context(
+    role, subject, claims, token, operation, method, path, headers, user_buckets));
+end $$;
+
+create or replace function storage.read_object(
+  access text, bucket text, object text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean
+) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.read_object(
+      access, bucket, object,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.visible_names_as(
+  bucket text, names text[],
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (name text, bucket_uid uuid) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.visible_names_as(
+      bucket, names,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.begin_upload(
+  upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns void language plpgsql as $$
+begin
+  perform storage.begin_upload(
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    upsert,
+    storage.nine_as_context(
+      role, subject, claims, token, operation, method, path, headers, user_buckets));
+end $$;
+
+create or replace function storage.begin_resumable_upload(
+  upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean,
+  signed boolean, length bigint, sent_metadata text, new_content jsonb, lifetime_ms double precision,
+  whose text, largest bigint, most bigint, most_bytes bigint, idle_ms double precision,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns timestamptz language plpgsql as $$
+begin
+  return storage.begin_resumable_upload(
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    upsert, signed, length, sent_metadata, new_content, lifetime_ms, whose, largest, most, most_bytes, idle_ms,
+    storage.nine_as_context(
+      role, subject, claims, token, operation, method, path, headers, user_buckets));
+end $$;
+
+create or replace function storage.ask_resumable_upload(
+  upload uuid, bucket text, object text, signed boolean, owner uuid, upsert boolean,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, is_signed boolean,
+  upload_length bigint, upload_offset bigint, upload_metadata text, content jsonb, notes text,
+  expires_at timestamptz, state text,
+  has_bucket boolean, file_size_limit bigint, allowed_mime_types text[]
+) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.ask_resumable_upload(
+      upload, bucket, object, signed, owner, upsert,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.list_folder_as(
+  bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean, exact_folders boolean default false
+) returns table (
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.list_folder_as(
+      bucket, folder, search, max_rows, skip, sort_column, sort_order,
+      exact_folders,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.list_page_as(
+  bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
+  sort_column text, sort_order text,
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
+  last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.list_page_as(
+      bucket, prefix, delimited, max_rows, after, after_time, sort_column, sort_order,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.readable_events(
+  positions bigint[],
+  role text, subject text, claims text, token text,
+  operation text, method text, path text, headers text, user_buckets boolean
+) returns table (event_position bigint, sees boolean, saw boolean) language plpgsql as $$
+begin
+  return query
+    select f.* from storage.readable_events(
+      positions,
+      storage.nine_as_context(
+        role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+revoke execute on function
+  storage.nine_as_context(text, text, text, text, text, text, text, text, boolean),
+  storage.act_as(text, text, text, text, text, text, text, text, boolean),
+  storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_upload(
+    uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.begin_resumable_upload(
+    uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, boolean, bigint, text, jsonb, double precision,
+    text, bigint, bigint, bigint, double precision,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.ask_resumable_upload(
+    uuid, text, text, boolean, uuid, boolean,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.list_folder_as(
+    text, text, text, integer, integer, text, text,
+    text, text, text, text, text, text, text, text, boolean, boolean
+  ),
+  storage.list_page_as(
+    text, text, boolean, integer, text, timestamptz, text, text,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.nine_as_context(text, text, text, text, text, text, text, text, boolean),
+  storage.act_as(text, text, text, text, text, text, text, text, boolean),
+  storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
+  storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_upload(
+    uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.begin_resumable_upload(
+    uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, boolean, bigint, text, jsonb, double precision,
+    text, bigint, bigint, bigint, double precision,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.ask_resumable_upload(
+    uuid, text, text, boolean, uuid, boolean,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.list_folder_as(
+    text, text, text, integer, integer, text, text,
+    text, text, text, text, text, text, text, text, boolean, boolean
+  ),
+  storage.list_page_as(
+    text, text, boolean, integer, text, timestamptz, text, text,
+    text, text, text, text, text, text, text, text, boolean
+  ),
+  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean)
+to service_role, strongroom_server;

@@ -1,0 +1,132 @@
+-- The two lists that keep rows and bytes together (design §3, §6): versions being written, and versions to remove.
+
+-- Whatever takes a version out of the rows (an overwrite, a delete, plain SQL) puts its bytes on the list, in
+-- the same transaction. Not if another row names them too: someone may have copied rows with SQL.
+create or replace function storage.list_removal() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Rows made by plain SQL may have any version or none: without a UUID there are no bytes of ours.
+  if old.version !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+    return null;
+  end if;
+  if exists (select from storage.objects o where o.version = old.version) then
+    return null;
+  end if;
+  insert into storage.removals (version, bucket_uid)
+  select old.version::uuid, coalesce(old.bytes_bucket, b.uid)
+  from storage.buckets b
+  where b.id = old.bucket_id
+  on conflict do nothing;
+  return null;
+end $$;
+
+create or replace trigger strongroom_list_removal_on_delete after delete on storage.objects
+  for each row when (old.version is not null) execute function storage.list_removal();
+
+create or replace trigger strongroom_list_removal_on_update after update on storage.objects
+  for each row when (old.version is not null and old.version is distinct from new.version)
+  execute function storage.list_removal();
+
+-- `truncate` fires no trigger for a row.
+create or replace function storage.list_all_removals() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into storage.removals (version, bucket_uid)
+  select o.version::uuid, coalesce(o.bytes_bucket, b.uid)
+  from storage.objects o join storage.buckets b on b.id = o.bucket_id
+  where o.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  on conflict do nothing;
+  return null;
+end $$;
+
+create or replace trigger strongroom_list_all_removals before truncate on storage.objects
+  for each statement execute function storage.list_all_removals();
+
+-- A row without a bytes_bucket, such as one copied with SQL, has its bytes under its bucket: that must not change
+-- when the row goes to another one.
+create or replace function storage.keep_bytes_bucket() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  new.bytes_bucket := (select b.uid from storage.buckets b where b.id = old.bucket_id);
+  return new;
+end $$;
+
+create or replace trigger strongroom_keep_bytes_bucket before update on storage.objects
+  for each row when (
+    old.bytes_bucket is null and new.bytes_bucket is null and old.version = new.version
+    and old.bucket_id is distinct from new.bucket_id
+  )
+  execute function storage.keep_bytes_bucket();
+
+-- Ends the writing of a version in the transaction that makes its row: off the list of uploads, and what the transaction
+-- has put on the other list comes back, to be removed once it has committed. A version that is not on the list was given
+-- up by a cleanup, which may have removed its bytes: the row must not come about. For callers' roles too: a version is
+-- nobody's to guess before its row is there.
+--
+-- A resumable upload is finished with it. A client whose last answer was lost asks soon, or not at all.
+create or replace function storage.finish_upload(upload uuid) returns table (version uuid, bucket_uid uuid)
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from storage.uploads u where u.version = upload;
+  if not found then
+    raise exception 'the upload was given up' using errcode = 'SR001';
+  end if;
+  update storage.resumable_uploads r
+  set ended = 'finished', notes = null, expires_at = least(r.expires_at, now() + interval '15 minutes')
+  where r.id = upload;
+  return query
+    select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+end $$;
+
+-- What the transaction has put on the list of removals, where it only takes rows away.
+create or replace function storage.own_removals() returns table (version uuid, bucket_uid uuid)
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned()
+$$;
+
+-- Says that these versions are still being written.
+create or replace function storage.beat_uploads(versions uuid[]) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  update storage.uploads u set heartbeat_at = now() where u.version = any (versions)
+$$;
+
+-- Strikes off versions whose bytes are gone.
+create or replace function storage.strike_removals(versions uuid[]) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.removals r where r.version = any (versions)
+$$;
+
+-- Strikes off a version that will never get a row.
+create or replace function storage.strike_upload(upload uuid) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.uploads u where u.version = upload
+$$;
+
+revoke execute on function
+  storage.finish_upload(uuid),
+  storage.own_removals()
+from public;
+
+grant execute on function
+  storage.finish_upload(uuid),
+  storage.own_removals()
+to anon, authenticated, service_role;
+
+revoke execute on function
+  storage.beat_uploads(uuid[]),
+  storage.strike_removals(uuid[]),
+  storage.strike_upload(uuid)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.beat_uploads(uuid[]),
+  storage.strike_removals(uuid[]),
+  storage.strike_upload(uuid)
+to service_role, strongroom_server;
+
+-- A trigger needs no such right when it fires, only when it is made.
+revoke execute on function
+  storage.list_removal(),
+  storage.list_all_removals(),
+  storage.keep_bytes_bucket()
+from public, anon, authenticated, service_role;
