@@ -1,12 +1,23 @@
 import { settleBoth } from '../lib/concurrency.ts'
 import type { Caller } from '../model/caller.ts'
+import { StorageError } from '../model/errors.ts'
 import type { Database } from './connection/client.ts'
 import type { Transaction } from './connection/drizzle.ts'
 import { Statement } from './connection/statement.ts'
 
-/** The arguments of `storage.act_as`, in its order; each function that becomes the caller itself ends with them. */
-export function actAsArguments(caller: Caller) {
-  return [
+/** The unit separator of ASCII, which JSON has only escaped and HTTP not at all. */
+const SEPARATOR = '\x1f'
+
+const isAmbiguous = (text: string) => text.includes(SEPARATOR)
+
+/**
+ * All that PostgreSQL is told of a caller, in one value: the argument of `storage.act_as`, and the last one of each function
+ * that becomes the caller itself (drizzle/functions/callers.sql, decision 0040).
+ *
+ * @throws InvalidParameter when a part of it would be taken for two
+ */
+export function callerContext(caller: Caller): string {
+  const said = [
     caller.role,
     caller.subject ?? '',
     claimsText(caller.claims),
@@ -15,8 +26,14 @@ export function actAsArguments(caller: Caller) {
     caller.method,
     caller.path,
     JSON.stringify(caller.headers),
-    caller.userBuckets,
-  ] as const
+    String(caller.userBuckets),
+  ]
+  if (said.some(isAmbiguous)) {
+    throw new StorageError('InvalidParameter', {
+      message: 'The character U+001F is not allowed in what a token says',
+    })
+  }
+  return said.join(SEPARATOR)
 }
 
 /** The claims of a token are one object for as long as it is remembered, and asked for with each request. */
@@ -31,8 +48,8 @@ function claimsText(claims: Caller['claims']): string {
   return text
 }
 
-const ACT_AS = new Statement<Record<string, unknown>, { started_at: string }>(
-  'select storage.act_as(:c0, :c1, :c2, :c3, :c4, :c5, :c6, :c7, :c8) as started_at',
+const ACT_AS = new Statement<{ context: string }, { started_at: string }>(
+  'select storage.act_as(:context) as started_at',
 )
 
 /**
@@ -53,8 +70,9 @@ export function asCaller<T>(
   work: (tx: Transaction, startedAt: Promise<Date>) => Promise<T>,
 ): Promise<T> {
   return database.transaction(async (tx) => {
-    const values = Object.fromEntries(actAsArguments(caller).map((value, index) => [`c${index}`, value]))
-    const startedAt = tx.run(ACT_AS, values).then(([row]) => new Date(row?.started_at ?? Number.NaN))
+    const startedAt = tx
+      .run(ACT_AS, { context: callerContext(caller) })
+      .then(([row]) => new Date(row?.started_at ?? Number.NaN))
     const working = async () => work(tx, startedAt) // what it throws at once is a rejection, too
     const [, result] = await settleBoth(startedAt, working())
     return result

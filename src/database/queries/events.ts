@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type postgres from '#postgres'
 import type { Caller } from '../../model/caller.ts'
 import type { EventType } from '../../model/event-types.ts'
-import { actAsArguments, asService } from '../as-caller.ts'
+import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
@@ -144,7 +144,7 @@ export async function readableEvents(
   claimant: Claimant,
   positions: number[],
 ): Promise<Map<number, Sight>> {
-  const context = actAsArguments({
+  const context = callerContext({
     ...claimant,
     operation: 'storage.event.read',
     method: 'GET',
@@ -153,8 +153,7 @@ export async function readableEvents(
     userBuckets: false,
   })
   const rows = await inOurErrors(database.sql<{ event_position: string; sees: boolean; saw: boolean }[]>`
-    select * from storage.readable_events(${positions}::bigint[], ${context[0]}, ${context[1]}, ${context[2]},
-      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+    select * from storage.readable_events(${positions}::bigint[], ${context})`)
   return new Map(rows.map(({ event_position, sees, saw }) => [Number(event_position), { sees, saw }]))
 }
 

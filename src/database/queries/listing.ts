@@ -1,6 +1,6 @@
 import type { Caller } from '../../model/caller.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
-import { actAsArguments } from '../as-caller.ts'
+import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOrNull } from '../connection/row-values.ts'
@@ -39,11 +39,9 @@ export async function listFolder(
   query: FolderQuery,
 ): Promise<ListEntry[]> {
   const { bucketId, folder, search, limit, offset, column, order, exactFolders } = query
-  const context = actAsArguments(caller)
   const rows = await inOurErrors(database.sql<EntryRow[]>`
     select *, id is null as is_folder from storage.list_folder_as(${bucketId}, ${folder}, ${search}, ${limit},
-      ${offset}, ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
-      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]}, ${exactFolders})`)
+      ${offset}, ${column}, ${order}, ${exactFolders}, ${callerContext(caller)})`)
   return rows.map(asEntry)
 }
 
@@ -67,11 +65,9 @@ export async function listPage(
   query: PageQuery,
 ): Promise<ListEntry[]> {
   const { bucketId, prefix, delimited, limit, after, afterTime, column, order } = query
-  const context = actAsArguments(caller)
   const rows = await inOurErrors(database.sql<EntryRow[]>`
     select * from storage.list_page_as(${bucketId}, ${prefix}, ${delimited}, ${limit}, ${after}, ${afterTime},
-      ${column}, ${order}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]},
-      ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+      ${column}, ${order}, ${callerContext(caller)})`)
   return rows.map(asEntry)
 }
 

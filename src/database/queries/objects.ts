@@ -4,7 +4,7 @@ import type { Access, Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
-import { actAsArguments } from '../as-caller.ts'
+import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
@@ -70,12 +70,11 @@ export async function findObject(
   caller: Caller,
   { access, bucket: bucketId, name, bucketUid }: ReadTarget,
 ): Promise<FoundObject | null | 'noBucket'> {
-  const context = actAsArguments(caller)
+  const context = callerContext(caller)
   const [row] = await inOurErrors(
     database.reads.query(
       (sql) => sql<FoundRow[]>`
-        select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context[0]}, ${context[1]}, ${context[2]},
-          ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`,
+        select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context})`,
     ),
   )
   if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
@@ -135,12 +134,10 @@ export async function beginUpload(
   write: IntendedWrite,
   location: Location | null,
 ): Promise<void> {
-  const context = actAsArguments(caller)
   await inOurErrors(database.sql`
     select storage.begin_upload(${location?.version ?? null}, ${location?.bucket ?? null}, ${write.bucketId},
       ${write.name}, ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)},
-      ${asJson(write.userMetadata)}, ${write.upsert}, ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]},
-      ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+      ${asJson(write.userMetadata)}, ${write.upsert}, ${callerContext(caller)})`)
 }
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
@@ -328,10 +325,8 @@ export async function visibleNames(
   bucketId: string,
   names: string[],
 ): Promise<Map<string, string>> {
-  const context = actAsArguments(caller)
   const rows = await inOurErrors(database.sql<{ name: string; bucket_uid: string }[]>`
-    select * from storage.visible_names_as(${bucketId}, ${names}::text[], ${context[0]}, ${context[1]}, ${context[2]},
-      ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]}, ${context[7]}, ${context[8]})`)
+    select * from storage.visible_names_as(${bucketId}, ${names}::text[], ${callerContext(caller)})`)
   return new Map(rows.map((row) => [row.name, row.bucket_uid]))
 }
 

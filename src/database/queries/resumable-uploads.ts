@@ -6,7 +6,7 @@ import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
-import { actAsArguments, asService } from '../as-caller.ts'
+import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import type { BucketSettings } from './buckets.ts'
@@ -91,15 +91,13 @@ export async function beginResumableUpload(
 ): Promise<Date> {
   // An index takes no text of any length, and nobody has to read addresses here.
   const whose = share === null ? null : createHash('sha256').update(share).digest('base64url')
-  const context = actAsArguments(caller)
   const userMetadata = write.userMetadata && JSON.stringify(write.userMetadata)
   const [row] = await inOurErrors(database.sql<{ expires_at: string }[]>`
     select storage.begin_resumable_upload(${at.version}, ${at.bucket}, ${write.bucketId}, ${write.name},
       ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)}, ${userMetadata}, ${write.upsert},
       ${isSigned}, ${length}, ${uploadMetadata}, ${JSON.stringify(content)}, ${lifetimeMs},
       ${whose}, ${largest}, ${uploads}, ${bytes}, ${idleMs},
-      ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]}, ${context[6]},
-      ${context[7]}, ${context[8]}) as expires_at`)
+      ${callerContext(caller)}) as expires_at`)
   return new Date(row?.expires_at ?? Number.NaN)
 }
 
@@ -130,12 +128,10 @@ export async function askResumableUpload(
   { bucket, name, version }: UploadAddress,
   { isSigned, upsert }: { isSigned: boolean; upsert: boolean },
 ): Promise<ResumableUpload | null> {
-  const context = actAsArguments(caller)
   const [row] = await inOurErrors(database.sql<FoundRow[]>`
     select * from storage.ask_resumable_upload(${version}, ${bucket}, ${name}, ${isSigned}, ${asUuid(caller.subject)},
       coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(${version})), ${upsert}),
-      ${context[0]}, ${context[1]}, ${context[2]}, ${context[3]}, ${context[4]}, ${context[5]},
-      ${context[6]}, ${context[7]}, ${context[8]})`)
+      ${callerContext(caller)})`)
   return row ? asResumableUpload(version, row) : null
 }
 

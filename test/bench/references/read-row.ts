@@ -8,15 +8,13 @@ const { database, connections, values } = argument<{
   database: DatabaseAddress
   connections: number
   /** The arguments of storage.read_object, as the server passes them. */
-  values: (string | boolean)[]
+  values: string[]
 }>()
 const sql = postgres({ ...database, username: 'strongroom_server', pass: '', max: connections })
 
 async function read() {
   const rows = await sql`
-    select * from storage.read_object(${values[0] ?? ''}, ${values[1] ?? ''}, ${values[2] ?? ''}, ${values[3] ?? ''},
-      ${values[4] ?? ''}, ${values[5] ?? ''}, ${values[6] ?? ''}, ${values[7] ?? ''}, ${values[8] ?? ''},
-      ${values[9] ?? ''}, ${values[10] ?? ''}, ${values[11] ?? false})`
+    select * from storage.read_object(${values[0] ?? ''}, ${values[1] ?? ''}, ${values[2] ?? ''}, ${values[3] ?? ''})`
   if (rows[0]?.id == null) throw new Error('the row was not found')
 }
 

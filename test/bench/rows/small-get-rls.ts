@@ -1,3 +1,4 @@
+import { callerContext } from '../../../src/database/as-caller.ts'
 import { bareLoop } from '../bare.ts'
 import { type Bench, smallSeconds } from '../family.ts'
 import { requestsPerSecond } from '../load.ts'
@@ -21,15 +22,14 @@ export async function smallGetRls(bench: Bench): Promise<Row[]> {
       reference: {
         name: 'postgres calling read_object',
         on: ({ token, bucket }) => {
-          const claims = JSON.stringify({
-            ...{ role: 'authenticated', iss: 'strongroom', iat: 1_700_000_000, sub: USER },
+          const context = callerContext({
+            ...{ role: 'authenticated', subject: USER, token, userBuckets: false },
+            claims: { role: 'authenticated', iss: 'strongroom', iat: 1_700_000_000, sub: USER },
+            ...{ operation: 'storage.object.get_authenticated', method: 'GET' },
+            path: `/object/authenticated/${bucket}/small.bin`,
+            headers: { authorization: `Bearer ${token}` },
           })
-          const path = `/object/authenticated/${bucket}/small.bin`
-          const headers = JSON.stringify({ authorization: `Bearer ${token}` })
-          const values = [
-            ...['caller', bucket, 'small.bin', 'authenticated', USER, claims, token],
-            ...['storage.object.get_authenticated', 'GET', path, headers, false],
-          ]
+          const values = ['caller', bucket, 'small.bin', context]
           const args = { database: server.database, connections: CONNECTIONS, values }
           return bareLoop('read-row', args, seconds)
         },
