@@ -3,13 +3,13 @@ import type { Backend } from '../backend/backend.ts'
 import { asCaller, becomeService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import { type BucketSettings, findBucketSettings } from '../database/queries/buckets.ts'
+import { ownRemovals } from '../database/queries/listed-versions.ts'
 import {
   beginUpload,
   type DeletedRow,
   deleteObjects,
   findObjectId,
   type IntendedWrite,
-  ownRemovals,
   type ReadTarget,
 } from '../database/queries/objects.ts'
 import { isSettledWithin } from '../lib/settled-within.ts'

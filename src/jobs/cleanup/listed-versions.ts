@@ -1,5 +1,5 @@
 import { type DueRemoval, dueRemovals, expireUploads, staleUploads } from '../../database/queries/drift.ts'
-import { forgetRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/listed-versions.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'
 

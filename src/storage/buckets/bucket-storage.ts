@@ -16,7 +16,8 @@ import {
   lockBucket,
   updateBucket,
 } from '../../database/queries/buckets.ts'
-import { databaseTime, deleteAnyObjects, ownRemovals } from '../../database/queries/objects.ts'
+import { ownRemovals } from '../../database/queries/listed-versions.ts'
+import { databaseTime, deleteAnyObjects } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
 import { SingleFlight } from '../../lib/single-flight.ts'
 import type { Caller } from '../../model/caller.ts'

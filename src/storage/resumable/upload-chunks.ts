@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend, Progress } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { forgetRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/listed-versions.ts'
 import {
   advanceResumableUpload,
   type ResumableUpload,

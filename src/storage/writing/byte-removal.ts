@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { forgetRemovals } from '../../database/queries/objects.ts'
+import { forgetRemovals } from '../../database/queries/listed-versions.ts'
 import { forEachConcurrent } from '../../lib/concurrency.ts'
 import type { Location } from '../../model/location.ts'
 

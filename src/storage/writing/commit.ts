@@ -5,15 +5,8 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
-import {
-  finishUpload,
-  forgetUpload,
-  insertObject,
-  type NewObject,
-  ownRemovals,
-  type Saved,
-  upsertObject,
-} from '../../database/queries/objects.ts'
+import { finishUpload, forgetUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
+import { insertObject, type NewObject, type Saved, upsertObject } from '../../database/queries/objects.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
-import { heartbeat } from '../../database/queries/objects.ts'
+import { heartbeat } from '../../database/queries/listed-versions.ts'
 
 export interface HeartbeatsOptions {
   database: Database

@@ -1,0 +1,54 @@
+import type { Location } from '../../model/location.ts'
+import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
+import { Statement } from '../connection/statement.ts'
+
+/**
+ * The lists of versions that no row names: `storage.uploads` has those that are being written, `storage.removals` those that
+ * rows have left. What stays on them is for the cleanup (`jobs/cleanup/listed-versions.ts`).
+ */
+
+/**
+ * Takes a version off the list of those being written, and says which versions this transaction has made
+ * superfluous: their bytes go once it has committed.
+ *
+ * @throws UploadExpired when the version is not on the list any more
+ */
+export async function finishUpload(tx: Transaction, version: string): Promise<Location[]> {
+  return (await tx.run(FINISH_UPLOAD, { version })).map(asLocation)
+}
+
+const FINISH_UPLOAD = new Statement<{ version: string }, RemovalRow>(
+  'select * from storage.finish_upload(:version)',
+)
+
+/** Which versions this transaction has made superfluous. */
+export async function ownRemovals(tx: Transaction): Promise<Location[]> {
+  return (await tx.run(OWN_REMOVALS, {})).map(asLocation)
+}
+
+const OWN_REMOVALS = new Statement<object, RemovalRow>('select * from storage.own_removals()')
+
+/** Notes that these versions' bytes are gone. */
+export async function forgetRemovals(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.strike_removals(${versions}::uuid[])`
+}
+
+/** Notes that these versions are still being written. */
+export async function heartbeat(database: Database, versions: string[]): Promise<void> {
+  await database.sql`select storage.beat_uploads(${versions}::uuid[])`
+}
+
+/** Notes that this version will never get a row. */
+export async function forgetUpload(database: Database, version: string): Promise<void> {
+  await database.sql`select storage.strike_upload(${version})`
+}
+
+interface RemovalRow {
+  version: string
+  bucket_uid: string
+}
+
+function asLocation(row: RemovalRow): Location {
+  return { bucket: row.bucket_uid, version: row.version }
+}
