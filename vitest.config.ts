@@ -25,10 +25,10 @@ const ON_EACH = [
 const UNIT = [
   'test/architecture.test.ts',
   'test/{bench,config,lib,model}/**/*.test.ts',
-  'test/backend/{drain,local/send-buffers}.test.ts',
+  'test/backend/{drain,local/send-buffers,s3/resumable/assembly-plan}.test.ts',
   'test/cli/sql/statements.test.ts',
   'test/compose/services.test.ts',
-  'test/docs/{errors,references}.test.ts',
+  'test/docs/{errors,references,settings}.test.ts',
   'test/http/connection/unread.test.ts',
   'test/http/message/{conditionals,content-disposition,form-framing,object-response,ranges,robots-tag}.test.ts',
   'test/http/realtime/{event-frames,shared-filters}.test.ts',

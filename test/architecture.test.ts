@@ -70,8 +70,9 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/backend': [
     ['open.ts'],
-    ['local', 's3', 'fallback.ts'],
+    ['local', 's3', 'fallback.ts', 'memory-backend.ts'],
     ['drain.ts', 'batch-size.ts', 'file-errors.ts'],
+    ['resumable-backend.ts'],
     ['backend.ts'],
   ],
 }

@@ -2,8 +2,9 @@ import type { Readable } from 'node:stream'
 import type { ByteRange, Location } from '../model/location.ts'
 
 /**
- * Where bytes live. A third backend could be written from this file alone; `test/backend/contract.ts`
- * is the same promises as tests, and runs against every backend.
+ * Where bytes live. Another backend could be written from this file alone; `test/backend/contract.ts`
+ * is the same promises as tests, and runs against every backend. What the server needs beyond it, to take uploads that
+ * can be resumed, is in `resumable-backend.ts`.
  *
  * Bytes are immutable: a version is written once, read many times, and removed. Nobody but the writer
  * knows a version before its row is committed, so a half-written one is never seen by a reader. The exception
@@ -27,46 +28,6 @@ export interface Backend {
    * @throws the stream's own error when `body` breaks
    */
   write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written>
-
-  /**
-   * Adds a chunk to a version that arrives in several, over any time and through any server (wire §5). One
-   * `append` at a time for one version: the caller sees to that.
-   *
-   * Goes on at `from`, and forgets what is stored beyond it. Nothing of `from` is destroyed: after a failure, or when
-   * the caller does not want the chunk, the next chunk may begin at `from` again, or at what `onProgress` was told
-   * since.
-   *
-   * What has come of a body that breaks, or that the signal cuts off, is kept; on a full disk, what has found room. `body` is then read no further and
-   * left open, as after a failure of `write`. Streams: memory use does not depend on the length.
-   *
-   * @returns how far the version has come, durably
-   * @throws EntityTooLarge when `body` has more than `maxBytes` bytes
-   * @throws MissingBytes when the bytes before `from` are not here, such as those in another backend; nothing has been
-   *   read of `body` then
-   * @throws StorageFull, BackendUnavailable, and what `onProgress` has thrown
-   */
-  append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended>
-
-  /**
-   * Makes of the chunks what `write` would have made of the whole: all of it is at `at`, and durable. Doing it again
-   * is a success.
-   *
-   * @throws MissingBytes when they are not here, or not `progress.offset` bytes
-   * @throws StorageFull, BackendUnavailable
-   */
-  complete(at: Location, progress: Progress): Promise<void>
-
-  /**
-   * Frees what `from` has and `to` has not: the caller did not want those chunks, and goes on at `to`, which stays as it
-   * is. Only for the one who may `append`. Doing nothing is a success, since the next chunk forgets them anyway; but a
-   * store in which each chunk leaves something else would fill.
-   *
-   * @throws BackendUnavailable
-   */
-  goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void>
-
-  /** Removes what there is of a version that arrives in chunks. Removing none is a success. @throws BackendUnavailable */
-  discard(at: Location): Promise<void>
 
   /**
    * Opens the bytes for reading. Resolves once they are known to exist, so that a response can still
@@ -170,36 +131,6 @@ export interface Written {
   size: number
   /** SHA-256, 64 lower-case hexadecimal digits. */
   sha256: string
-}
-
-/** How far a version has come that arrives in chunks. Kept by the caller from one chunk to the next. */
-export interface Progress {
-  /** So many bytes are here, and would survive a power failure. */
-  offset: number
-  /** What the backend notes for itself, a few hundred characters at most; null before the first chunk. */
-  notes: string | null
-}
-
-/** Before the first chunk. */
-export const NOTHING_YET: Progress = { offset: 0, notes: null }
-
-export interface AppendOptions {
-  /** Largest length of this chunk, in bytes. */
-  maxBytes: number
-  /** Length of the whole version, in bytes, or null while nobody knows it: with the chunk that reaches it all is here. */
-  size: number | null
-  /** Ends the chunk where it is. */
-  signal: AbortSignal
-  /** Sees the bytes as they arrive, in order. */
-  tap(bytes: Uint8Array): void
-  /** Is told now and then, while a long chunk arrives, how far the version has come; one call at a time. */
-  onProgress(progress: Progress): Promise<void>
-}
-
-export interface Appended {
-  progress: Progress
-  /** Why the chunk ended before its end; null when all of it has come. */
-  cut: Error | null
 }
 
 export interface ReadOptions {

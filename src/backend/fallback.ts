@@ -1,24 +1,21 @@
 import type { Readable } from 'node:stream'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { Location } from '../model/location.ts'
+import type { ReadOptions, ResponseHeaders, Stored, Unfinished, WriteOptions, Written } from './backend.ts'
 import type {
   Appended,
   AppendOptions,
-  Backend,
+  Part,
+  PartOptions,
   Progress,
-  ReadOptions,
-  ResponseHeaders,
-  Stored,
-  Unfinished,
-  WriteOptions,
-  Written,
-} from './backend.ts'
+  ResumableBackend,
+} from './resumable-backend.ts'
 
 export interface FallbackBackendOptions {
   /** Where bytes are written. */
-  current: Backend
+  current: ResumableBackend
   /** Where bytes may still be that were written before. */
-  previous: Backend
+  previous: ResumableBackend
 }
 
 /**
@@ -28,10 +25,10 @@ export interface FallbackBackendOptions {
  * two looks, and removed from `previous`. Only an answer that there are none leads on to the next look. A backend that
  * does not answer is BackendUnavailable, since nobody knows then whether the bytes are there.
  */
-export class FallbackBackend implements Backend {
+export class FallbackBackend implements ResumableBackend {
   readonly isLocal: boolean
-  readonly #current: Backend
-  readonly #previous: Backend
+  readonly #current: ResumableBackend
+  readonly #previous: ResumableBackend
 
   constructor({ current, previous }: FallbackBackendOptions) {
     this.#current = current
@@ -54,6 +51,19 @@ export class FallbackBackend implements Backend {
 
   async goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
     await this.#both((backend) => backend.goBack(at, steps))
+  }
+
+  writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
+    return this.#current.writePart(at, number, body, options)
+  }
+
+  async removePart(at: Location, part: Part): Promise<void> {
+    await this.#both((backend) => backend.removePart(at, part))
+  }
+
+  /** Of parts in both nothing can be made: who began before the move begins anew. */
+  assemble(at: Location, parts: Part[]): Promise<void> {
+    return this.#whereTheyAre((backend) => backend.assemble(at, parts))
   }
 
   async discard(at: Location): Promise<void> {
@@ -127,7 +137,7 @@ export class FallbackBackend implements Backend {
     await this.#both((backend) => backend.close())
   }
 
-  #places(): [string, Backend][] {
+  #places(): [string, ResumableBackend][] {
     return [
       ['current', this.#current],
       ['previous', this.#previous],
@@ -135,7 +145,7 @@ export class FallbackBackend implements Backend {
   }
 
   /** Does the same with each, with the second even if the first fails. */
-  async #both<T>(work: (backend: Backend) => Promise<T>): Promise<T[]> {
+  async #both<T>(work: (backend: ResumableBackend) => Promise<T>): Promise<T[]> {
     const results = await Promise.allSettled([work(this.#current), work(this.#previous)])
     return results.map((result) => {
       if (result.status === 'rejected') throw result.reason
@@ -144,7 +154,7 @@ export class FallbackBackend implements Backend {
   }
 
   /** Works with bytes in the first place that has them. @throws as `work`; MissingBytes only after all three looks */
-  async #whereTheyAre<T>(work: (backend: Backend) => Promise<T>): Promise<T> {
+  async #whereTheyAre<T>(work: (backend: ResumableBackend) => Promise<T>): Promise<T> {
     for (const backend of [this.#current, this.#previous]) {
       try {
         return await work(backend)

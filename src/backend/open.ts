@@ -2,17 +2,17 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { BackendKind, Config } from '../config/config.ts'
 import { StorageError } from '../model/errors.ts'
-import type { Backend } from './backend.ts'
 import { FallbackBackend } from './fallback.ts'
 import { objectsFolder } from './local/folders.ts'
 import { LocalBackend } from './local/local-backend.ts'
+import type { ResumableBackend } from './resumable-backend.ts'
 
 /**
  * What the settings say: one backend, or two as one while bytes are being moved.
  *
  * @throws BackendUnavailable
  */
-export async function openBackends(config: Config): Promise<Backend> {
+export async function openBackends(config: Config): Promise<ResumableBackend> {
   const { backend, backendPrevious } = config
   if (backendPrevious === undefined) return openBackend(backend, config)
   const previous = await openExisting(backendPrevious, config)
@@ -24,7 +24,7 @@ export async function openBackends(config: Config): Promise<Backend> {
  *
  * @throws BackendUnavailable
  */
-export async function openExisting(kind: BackendKind, config: Config): Promise<Backend> {
+export async function openExisting(kind: BackendKind, config: Config): Promise<ResumableBackend> {
   const dataDir = resolve(config.dataDir)
   if (kind === 'local' && !existsSync(objectsFolder(dataDir))) {
     throw new StorageError('BackendUnavailable', {
@@ -39,7 +39,7 @@ export async function openExisting(kind: BackendKind, config: Config): Promise<B
  *
  * @throws BackendUnavailable when the data folder cannot be used
  */
-export async function openBackend(kind: BackendKind, config: Config): Promise<Backend> {
+export async function openBackend(kind: BackendKind, config: Config): Promise<ResumableBackend> {
   const dataDir = resolve(config.dataDir)
   if (kind === 'local') return new LocalBackend({ root: dataDir, fsync: config.fsync })
   if (!config.s3) throw new Error('S3 without its settings') // `readConfig` has refused that

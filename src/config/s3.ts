@@ -26,7 +26,7 @@ type Derived =
   | 'publicEndpoint'
 
 /** What S3 takes for a part that is not the last one is 5 MiB; more than the other costs too much memory. In bytes. */
-const MIN_PART = 5 * 1024 * 1024
+export const MIN_PART = 5 * 1024 * 1024
 const MAX_PART = 512_000_000
 
 /** Most parts of one object on S3. */

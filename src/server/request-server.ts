@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Backend } from '../backend/backend.ts'
+import type { ResumableBackend } from '../backend/resumable-backend.ts'
 import type { Config } from '../config/config.ts'
 import { DEFAULT_CONNECTIONS } from '../config/limits.ts'
 import type { Database } from '../database/connection/client.ts'
@@ -36,7 +36,7 @@ export interface RequestServerParts {
   config: Config
   keys: Keys
   /** Stays open, as the database does, when the request server is closed. */
-  backend: Backend
+  backend: ResumableBackend
   database: Database
   logger: Logger
   /** Other processes that answer on the same port. */

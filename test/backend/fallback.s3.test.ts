@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { CreateMultipartUploadCommand } from '@aws-sdk/client-s3'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Backend, Unfinished } from '../../src/backend/backend.ts'
+import type { Unfinished } from '../../src/backend/backend.ts'
 import { FallbackBackend } from '../../src/backend/fallback.ts'
 import { LocalBackend } from '../../src/backend/local/local-backend.ts'
 import { openBackend } from '../../src/backend/open.ts'
+import type { ResumableBackend } from '../../src/backend/resumable-backend.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
 import { newLocation } from './contract.ts'
@@ -17,8 +18,8 @@ describeWithS3('FallbackBackend with an S3 store', (s3) => {
   const MiB = 1024 * 1024
   let root: string
   let env: Record<string, string>
-  let store: Backend
-  let folder: Backend
+  let store: ResumableBackend
+  let folder: ResumableBackend
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'strongroom-fallback-'))
     env = await s3Env(s3)
@@ -60,7 +61,7 @@ describeWithS3('FallbackBackend with an S3 store', (s3) => {
       const Key = `${at.bucket}/${at.version}`
       await client.send(new CreateMultipartUploadCommand({ Bucket: env.STORAGE_S3_BUCKET, Key }))
       client.destroy()
-      const unfinished = async (of: Backend) => {
+      const unfinished = async (of: ResumableBackend) => {
         const found: Unfinished[] = []
         for await (const one of of.unfinished()) found.push(one)
         return found

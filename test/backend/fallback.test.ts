@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Backend, NOTHING_YET, type Progress } from '../../src/backend/backend.ts'
 import { FallbackBackend } from '../../src/backend/fallback.ts'
 import { LocalBackend } from '../../src/backend/local/local-backend.ts'
+import { NOTHING_YET, type Progress, type ResumableBackend } from '../../src/backend/resumable-backend.ts'
 import type { Location } from '../../src/model/location.ts'
 import { intercepted } from '../support/intercepted.ts'
 import { describeBackend, newLocation, stream } from './contract.ts'
 import { describeAppend } from './contract-append.ts'
+import { describeParts } from './contract-parts.ts'
 
 let root: string
 let current: LocalBackend
@@ -24,6 +25,7 @@ afterEach(() => rm(root, { recursive: true, force: true }))
 
 describeBackend('FallbackBackend', async () => new FallbackBackend({ current, previous }))
 describeAppend('FallbackBackend', async () => async () => new FallbackBackend({ current, previous }))
+describeParts('FallbackBackend', async () => async () => new FallbackBackend({ current, previous }))
 
 describe('FallbackBackend', () => {
   const limit = { maxBytes: 64 * 1024 * 1024 }
@@ -36,7 +38,7 @@ describe('FallbackBackend', () => {
   })
 
   /** Every way to ask for the bytes at `at`, with the answer that says that they are there. */
-  const looks: Record<string, (backend: Backend) => Promise<unknown>> = {
+  const looks: Record<string, (backend: ResumableBackend) => Promise<unknown>> = {
     read: async (backend) => (await buffer(await backend.read(at))).equals(bytes),
     'read with its size': async (backend) =>
       (await buffer(await backend.read(at, { size: bytes.length }))).equals(bytes),
@@ -93,7 +95,7 @@ describe('FallbackBackend', () => {
   })
 
   describe('of a version that arrives in chunks', () => {
-    const append = (to: Backend, from: Progress, chunk: Uint8Array) =>
+    const append = (to: ResumableBackend, from: Progress, chunk: Uint8Array) =>
       to.append(at, from, stream(chunk, 1000), {
         maxBytes: chunk.length,
         size: bytes.length,

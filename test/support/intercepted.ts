@@ -1,8 +1,8 @@
 import type { Backend } from '../../src/backend/backend.ts'
 
 /** The same backend, but something happens just before each of its answers. @param before is told the method's name */
-export function intercepted(backend: Backend, before: (method: string) => Promise<void>): Backend {
-  return new Proxy<Backend>(backend, {
+export function intercepted<B extends Backend>(backend: B, before: (method: string) => Promise<void>): B {
+  return new Proxy(backend, {
     get: (target, name) => {
       const member = Reflect.get(target, name)
       // A list is not waited for.

@@ -42,8 +42,7 @@ export class Folders {
     } catch (error) {
       if (errno(error) !== 'ENOENT') throw error
     }
-    const shard = dirname(path)
-    for (const folder of [dirname(shard), shard]) {
+    for (const folder of this.#above(path).reverse()) {
       this.#flushed.delete(folder) // it may have been flushed once, and removed since
       await mkdir(folder, 0o700).catch((error) => {
         if (errno(error) !== 'EEXIST') throw error
@@ -55,15 +54,21 @@ export class Folders {
   /** Makes the name of the new file at `path` durable, with those of its folders unless they are. */
   async flushName(path: string): Promise<void> {
     if (!this.#fsync) return
-    const shard = dirname(path)
-    await flushPath(shard)
-    for (const folder of [shard, dirname(shard)]) {
+    await flushPath(dirname(path))
+    for (const folder of this.#above(path)) {
       if (this.#flushed.has(folder)) continue
       await flushPath(dirname(folder))
       // To forget all of them costs each one flush more, which is cheaper than keeping an order.
       if (this.#flushed.size >= MAX_FLUSHED) this.#flushed.clear()
       this.#flushed.add(folder)
     }
+  }
+
+  /** The folders in which `path` lies, below the top, the deepest first. */
+  #above(path: string): string[] {
+    const folders: string[] = []
+    for (let folder = dirname(path); folder !== this.top; folder = dirname(folder)) folders.push(folder)
+    return folders
   }
 
   forget(): void {

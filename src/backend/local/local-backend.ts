@@ -6,10 +6,8 @@ import {
   link,
   lstat,
   open,
-  opendir,
   readFile,
   rename,
-  rmdir,
   stat,
   truncate,
   unlink,
@@ -19,26 +17,26 @@ import {
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { flushFile, flushPath } from '../../lib/fsync.ts'
+import { flushPath } from '../../lib/fsync.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
-import type {
-  Appended,
-  AppendOptions,
-  Backend,
-  Progress,
-  ReadOptions,
-  Stored,
-  Unfinished,
-  WriteOptions,
-  Written,
-} from '../backend.ts'
+import type { ReadOptions, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
 import { BatchSize } from '../batch-size.ts'
 import { drain } from '../drain.ts'
 import { errno, fromErrno, mapped, unusable } from '../file-errors.ts'
+import type {
+  Appended,
+  AppendOptions,
+  Part,
+  PartOptions,
+  Progress,
+  ResumableBackend,
+} from '../resumable-backend.ts'
 import { FileStream } from './file-stream.ts'
+import { Files, orMissing } from './files.ts'
 import { Folders } from './folders.ts'
+import { PartFiles } from './part-files.ts'
 import { appendToFile } from './resumable-file.ts'
 import { SendBuffers } from './send-buffers.ts'
 import { writeAll } from './write-all.ts'
@@ -54,6 +52,7 @@ export interface LocalBackendOptions {
  * Bytes in a folder of this machine.
  *
  *     <root>/objects/<bucket uuid>/<first two of version>/<version>
+ *     <root>/objects/parts/<bucket uuid>/<version>/<number>-<uuid>      see PartFiles
  *
  * A version's path is new, and nobody knows it before its row is committed, so there is no temporary name
  * and no rename: the file is created exclusively, filled, flushed, and its folder flushed. (A version that a row
@@ -68,9 +67,11 @@ export interface LocalBackendOptions {
  * later its disk has been taken away, and everything is BackendUnavailable: a write must not fill the disk
  * below, a read must not call every object lost, and a removal must not be struck off.
  */
-export class LocalBackend implements Backend {
+export class LocalBackend implements ResumableBackend {
   readonly isLocal = true
   readonly #folders: Folders
+  readonly #files: Files
+  readonly #parts: PartFiles
   readonly #fsync: boolean
   readonly #batchSize = new BatchSize()
   readonly #sendBuffers = new SendBuffers()
@@ -83,42 +84,18 @@ export class LocalBackend implements Backend {
     } catch (error) {
       throw unusable(error)
     }
+    this.#files = new Files(this.#folders, fsync)
+    this.#parts = new PartFiles(this.#files, (path, body, options) => this.#writeNew(path, body, options))
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
     if (options.isNamed) return this.#writeNamed(at, body, options)
-    const { maxBytes } = options
-    const path = this.#path(at)
-    if (body instanceof Uint8Array) {
-      if (body.length > maxBytes) throw new StorageError('EntityTooLarge')
-      return this.#create(path, async (file) => {
-        const writing = writeAll(file, [body], 0)
-        const sha256 = options.sha256 ?? createHash('sha256').update(body).digest('hex') // meanwhile
-        await writing
-        return { size: body.length, sha256 }
-      })
-    }
-    body.on('error', ignore) // it may break before `drain` listens, which then finds it broken
-    return this.#batchSize.during(() =>
-      this.#create(path, async (file) => {
-        const hash = createHash('sha256')
-        let length = 0
-        const { size } = await drain(body, {
-          maxBytes,
-          batchBytes: this.#batchSize.bytes,
-          tap: (chunk) => hash.update(chunk),
-          write: async (batch) => {
-            length = await writeAll(file, batch, length)
-          },
-        })
-        return { size, sha256: hash.digest('hex') }
-      }),
-    )
+    return this.#writeNew(this.#path(at), body, options)
   }
 
   /** The chunks are one file, which grows at its true place. No notes are needed for that. */
   async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
-    body.on('error', ignore) // as in `write`
+    body.on('error', ignore) // as in `#writeNew`
     const { size, cut } = await this.#batchSize.during(() =>
       this.#resuming(this.#path(at), from.offset, (file) =>
         appendToFile(file, from.offset, body, {
@@ -137,23 +114,36 @@ export class LocalBackend implements Backend {
       if ((await this.size(at)) !== offset) throw new StorageError('MissingBytes')
       return
     }
-    await this.#resuming(this.#path(at), 0, (file) => this.#flush(file))
+    await this.#resuming(this.#path(at), 0, (file) => this.#files.flush(file))
   }
 
   async goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
     const path = this.#path(at)
-    await this.#ifThere(async () => {
+    await this.#files.ifThere(async () => {
       if ((await stat(path)).size > offset) await truncate(path, offset)
     })
   }
 
+  writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
+    return this.#parts.write(at, number, body, options)
+  }
+
+  removePart(at: Location, part: Part): Promise<void> {
+    return this.#parts.remove(at, part)
+  }
+
+  assemble(at: Location, parts: Part[]): Promise<void> {
+    return this.#parts.assemble(at, parts, this.#path(at))
+  }
+
   async discard(at: Location): Promise<void> {
     await this.remove(at)
+    await this.#parts.removeAll(at)
   }
 
   async read(at: Location, { range, size }: ReadOptions = {}): Promise<FileStream> {
     const path = this.#path(at)
-    const file = orMissing(await this.#ifThere(() => open(path, 'r')))
+    const file = orMissing(await this.#files.ifThere(() => open(path, 'r')))
     try {
       const { size: length } = await mapped(file.stat())
       if (size !== undefined && length !== size) throw new StorageError('MissingBytes')
@@ -172,7 +162,7 @@ export class LocalBackend implements Backend {
     // a stat nor a second read is needed to notice a file that is too long.
     const bytes = new Uint8Array(size + 1)
     let length = 0
-    const fd = orMissing(await this.#ifThere(() => openFd(path, 'r')))
+    const fd = orMissing(await this.#files.ifThere(() => openFd(path, 'r')))
     try {
       do {
         const { bytesRead } = await readFd(fd, bytes, length, bytes.length - length, null)
@@ -195,7 +185,7 @@ export class LocalBackend implements Backend {
   async copy(from: Location, to: Location): Promise<void> {
     const source = this.#path(from)
     const target = this.#path(to)
-    const isLinked = await this.#ifThere(async () => {
+    const isLinked = await this.#files.ifThere(async () => {
       try {
         // A link has its source's time, and the cleanup takes old bytes without a row for leftovers.
         const now = new Date()
@@ -209,18 +199,16 @@ export class LocalBackend implements Backend {
       }
     })
     if (!orMissing(isLinked)) return this.#copyBytes(source, target)
-    await this.#orRemove(target, () => mapped(this.#folders.flushName(target)))
+    await this.#files.orRemove(target, () => mapped(this.#folders.flushName(target)))
   }
 
   async remove(at: Location): Promise<void> {
-    // Not flushed: if a power failure brings the file back, no row names it and the sweep finds it.
-    const path = this.#path(at)
-    await this.#ifThere(() => unlink(path))
+    await this.#files.remove(this.#path(at))
   }
 
   async size(at: Location): Promise<number | null> {
     const path = this.#path(at)
-    const file = await this.#ifThere(() => stat(path))
+    const file = await this.#files.ifThere(() => stat(path))
     return file ? file.size : null
   }
 
@@ -230,35 +218,38 @@ export class LocalBackend implements Backend {
 
   async *list(bucket?: string): AsyncGenerator<Stored> {
     if (bucket !== undefined && !UUID.test(bucket)) throw new Error(`Not a bucket: ${bucket}`)
-    for await (const owner of bucket === undefined ? this.#names(this.#folders.top) : [bucket]) {
+    for await (const owner of bucket === undefined ? this.#files.names(this.#folders.top) : [bucket]) {
       if (!UUID.test(owner)) continue
       const folder = join(this.#folders.top, owner)
-      for await (const shard of this.#names(folder)) {
+      for await (const shard of this.#files.names(folder)) {
         if (!SHARD.test(shard)) continue
-        for await (const version of this.#names(join(folder, shard))) {
+        for await (const version of this.#files.names(join(folder, shard))) {
           if (!UUID.test(version) || !version.startsWith(shard)) continue
           const location = { bucket: owner, version }
-          const file = await this.#ifThere(() => lstat(this.#path(location)))
+          const file = await this.#files.ifThere(() => lstat(this.#path(location)))
           if (file?.isFile()) yield { location, size: file.size, modifiedAt: file.mtime }
         }
       }
     }
   }
 
-  async *unfinished(): AsyncGenerator<Unfinished> {
-    // A file is listed from its first byte.
+  /** Parts. Any other file is listed from its first byte. */
+  unfinished(): AsyncGenerator<Unfinished> {
+    return this.#parts.list()
   }
 
-  async abandon(): Promise<void> {}
+  abandon(write: Unfinished): Promise<void> {
+    return this.#parts.abandon(write)
+  }
 
   async removeFolders(bucket: string): Promise<boolean> {
     if (!UUID.test(bucket)) throw new Error(`Not a bucket's UUID: ${bucket}`)
     const folder = join(this.#folders.top, bucket)
-    let isEmpty = true
-    for await (const shard of this.#names(folder)) {
-      isEmpty = (await this.#removeIfEmpty(join(folder, shard))) && isEmpty
+    let isEmpty = await this.#parts.removeFolders(bucket)
+    for await (const shard of this.#files.names(folder)) {
+      isEmpty = (await this.#files.removeIfEmpty(join(folder, shard))) && isEmpty
     }
-    return isEmpty && this.#removeIfEmpty(folder)
+    return isEmpty && this.#files.removeIfEmpty(folder)
   }
 
   async check(): Promise<void> {
@@ -266,7 +257,7 @@ export class LocalBackend implements Backend {
     const name = `.check-${randomUUID()}`
     const path = join(this.#folders.top, name)
     try {
-      await this.#orRemove(path, async () => {
+      await this.#files.orRemove(path, async () => {
         await writeFile(path, name, { flag: 'wx', mode: 0o600 })
         if ((await readFile(path, 'utf8')) !== name) throw new Error('A file was not read as it was written')
         await unlink(path)
@@ -286,25 +277,34 @@ export class LocalBackend implements Backend {
     return join(this.#folders.top, bucket, version.slice(0, 2), version)
   }
 
-  async #flush(file: FileHandle): Promise<void> {
-    if (this.#fsync) await mapped(flushFile(file))
-  }
-
-  /** Makes the file at `path` with what `fill` puts in it, durable; or leaves nothing. */
-  async #create<T>(path: string, fill: (file: FileHandle) => Promise<T>): Promise<T> {
-    // A file that exists is another writer's, so this failure removes nothing.
-    const file = await mapped(this.#folders.holding(path, () => open(path, 'wx', 0o600)))
-    return this.#orRemove(path, async () => {
-      try {
-        const result = await fill(file)
-        // Not fdatasync: for a new file it saves nothing, and the cleanup relies on the file's time.
-        await this.#flush(file)
-        await mapped(Promise.all([file.close(), this.#folders.flushName(path)]))
-        return result
-      } finally {
-        await file.close().catch(ignore) // nothing, if it is closed
-      }
-    })
+  /** Makes the file at `path` of a body, durable; or leaves nothing. */
+  #writeNew(path: string, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
+    const { maxBytes } = options
+    if (body instanceof Uint8Array) {
+      if (body.length > maxBytes) throw new StorageError('EntityTooLarge')
+      return this.#files.create(path, async (file) => {
+        const writing = writeAll(file, [body], 0)
+        const sha256 = options.sha256 ?? createHash('sha256').update(body).digest('hex') // meanwhile
+        await writing
+        return { size: body.length, sha256 }
+      })
+    }
+    body.on('error', ignore) // it may break before `drain` listens, which then finds it broken
+    return this.#batchSize.during(() =>
+      this.#files.create(path, async (file) => {
+        const hash = createHash('sha256')
+        let length = 0
+        const { size } = await drain(body, {
+          maxBytes,
+          batchBytes: this.#batchSize.bytes,
+          tap: (chunk) => hash.update(chunk),
+          write: async (batch) => {
+            length = await writeAll(file, batch, length)
+          },
+        })
+        return { size, sha256: hash.digest('hex') }
+      }),
+    )
   }
 
   /** Runs `work` with the file that has `length` bytes of a version, and no more now; made when that is none. */
@@ -324,7 +324,7 @@ export class LocalBackend implements Backend {
     const flags = fs.constants.O_RDWR | (length === 0 ? fs.constants.O_CREAT : 0)
     const file = await (length === 0
       ? mapped(this.#folders.holding(path, () => open(path, flags, 0o600)))
-      : this.#ifThere(() => open(path, flags)).then(orMissing))
+      : this.#files.ifThere(() => open(path, flags)).then(orMissing))
     try {
       const { size } = await mapped(file.stat())
       if (size < length) throw new StorageError('MissingBytes')
@@ -340,14 +340,14 @@ export class LocalBackend implements Backend {
   /** Writes a draft, a version that nothing names, and gives it its true name once it is durable. */
   async #writeNamed(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
     const path = this.#path(at)
-    if (!(body instanceof Uint8Array)) body.on('error', ignore) // as in `write`
+    if (!(body instanceof Uint8Array)) body.on('error', ignore) // as in `#writeNew`
     if (await this.exists(at)) throw Object.assign(new Error(`There is a file: ${path}`), { code: 'EEXIST' })
     const draft = { bucket: at.bucket, version: randomUUID() }
     const written = await this.write(draft, body, { ...options, isNamed: false })
-    await this.#orRemove(this.#path(draft), () =>
+    await this.#files.orRemove(this.#path(draft), () =>
       mapped(this.#folders.holding(path, () => rename(this.#path(draft), path))),
     )
-    await this.#orRemove(path, () => mapped(this.#folders.flushName(path)))
+    await this.#files.orRemove(path, () => mapped(this.#folders.flushName(path)))
     return written
   }
 
@@ -355,87 +355,16 @@ export class LocalBackend implements Backend {
   async #copyBytes(source: string, target: string): Promise<void> {
     const mode = fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE
     // When this fails it leaves nothing at `target`, and what another has put there stays.
-    const isCopied = await this.#ifThere(async () => {
+    const isCopied = await this.#files.ifThere(async () => {
       await this.#folders.holding(target, () => copyFile(source, target, mode))
       return true
     })
     orMissing(isCopied)
-    await this.#orRemove(target, async () => {
+    await this.#files.orRemove(target, async () => {
       if (this.#fsync) await mapped(flushPath(target))
       await mapped(this.#folders.flushName(target))
     })
   }
-
-  /** Runs `work`; if it fails, removes what is at `path`. If even that fails, the cleanup does it. */
-  async #orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      await unlink(path).catch(ignore)
-      throw error
-    }
-  }
-
-  /** Removes a folder that holds nothing. Returns whether it is gone. */
-  async #removeIfEmpty(folder: string): Promise<boolean> {
-    const isEmpty = await this.#ifThere(async () => {
-      try {
-        await rmdir(folder)
-        return true
-      } catch (error) {
-        if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errno(error))) return false
-        throw error
-      }
-    })
-    return isEmpty ?? true
-  }
-
-  /** The names in a folder; none when it has vanished, or is no folder. */
-  async *#names(folder: string): AsyncGenerator<string> {
-    const entries = await this.#ifThere(async () => {
-      try {
-        return await opendir(folder, { bufferSize: 256 })
-      } catch (error) {
-        if (errno(error) === 'ENOTDIR' && folder !== this.#folders.top) return [] // someone else's file
-        throw error
-      }
-    })
-    try {
-      for await (const { name } of entries ?? []) yield name
-    } catch (error) {
-      await this.#passMissing(error)
-    }
-  }
-
-  /**
-   * The result of `look`, or undefined when that misses a file on a disk that is there. Only a second look is
-   * believed: the disk may have come back just after the first, and what is on it must not seem lost.
-   */
-  async #ifThere<T>(look: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await look()
-    } catch (error) {
-      await this.#passMissing(error)
-    }
-    try {
-      return await look()
-    } catch (error) {
-      return this.#passMissing(error)
-    }
-  }
-
-  /** Returns if `error` says that something is missing on a disk that is there; else throws what it says. */
-  async #passMissing(error: unknown): Promise<undefined> {
-    if (errno(error) !== 'ENOENT') throw fromErrno(error)
-    await mapped(stat(this.#folders.top))
-    return undefined
-  }
-}
-
-/** @throws MissingBytes when there is nothing */
-function orMissing<T>(found: T | undefined): T {
-  if (found === undefined) throw new StorageError('MissingBytes')
-  return found
 }
 
 const SHARD = /^[0-9a-f]{2}$/

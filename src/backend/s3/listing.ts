@@ -1,5 +1,6 @@
 import { ListMultipartUploadsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
-import type { Stored, Unfinished } from '../backend.ts'
+import type { Location } from '../../model/location.ts'
+import type { Stored } from '../backend.ts'
 import type { ObjectKeys } from './object-keys.ts'
 import type { Store } from './store.ts'
 
@@ -27,21 +28,28 @@ export async function* listKeys(
   } while (ContinuationToken !== undefined)
 }
 
+/** A multipart upload, of a version or of a part of one. */
+export interface ListedUpload {
+  location: Location
+  key: string
+  id: string
+  startedAt: Date
+}
+
 /** Our multipart uploads that were neither completed nor aborted, of keys that begin with `prefix`. */
 export async function* listUploads(
   store: Store,
   keys: ObjectKeys,
   prefix: string,
-): AsyncGenerator<Unfinished> {
+): AsyncGenerator<ListedUpload> {
   let next: { KeyMarker: string; UploadIdMarker: string | undefined } | undefined
   do {
     const input = { Bucket: store.bucket, Prefix: prefix, ...next }
     const page = await store.send(new ListMultipartUploadsCommand(input))
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
-      const location = keys.location(Key ?? '')
-      if (location && UploadId !== undefined && Initiated) {
-        yield { location, id: UploadId, startedAt: Initiated }
-      }
+      if (Key === undefined || UploadId === undefined || !Initiated) continue
+      const location = keys.location(Key) ?? keys.incompletePart(Key)?.location
+      if (location) yield { location, key: Key, id: UploadId, startedAt: Initiated }
     }
     const { NextKeyMarker: KeyMarker, NextUploadIdMarker: UploadIdMarker } = page
     next = page.IsTruncated && KeyMarker !== undefined ? { KeyMarker, UploadIdMarker } : undefined

@@ -5,23 +5,21 @@ import { PutObjectCommand } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../config/s3.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
+import type { ReadOptions, ResponseHeaders, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
+import { BatchSize } from '../batch-size.ts'
 import type {
   Appended,
   AppendOptions,
-  Backend,
+  Part,
+  PartOptions,
   Progress,
-  ReadOptions,
-  ResponseHeaders,
-  Stored,
-  Unfinished,
-  WriteOptions,
-  Written,
-} from '../backend.ts'
-import { BatchSize } from '../batch-size.ts'
+  ResumableBackend,
+} from '../resumable-backend.ts'
 import { DirectUrls } from './direct-urls.ts'
 import { listObjects, listUploads } from './listing.ts'
 import { ObjectKeys } from './object-keys.ts'
 import { deleteObject, headObject, readObject } from './objects.ts'
+import { PartObjects } from './resumable/part-objects.ts'
 import { ResumableObjects } from './resumable/resumable-objects.ts'
 import { Store } from './store.ts'
 import { ByteSender } from './writing/byte-sender.ts'
@@ -46,20 +44,21 @@ export interface S3BackendOptions extends S3Settings {
  * Bytes in a bucket of an S3-compatible store, which any number of servers may share.
  *
  *     <prefix><bucket uuid>/<version>
- *     <prefix>tails/<bucket uuid>/<version>/<uuid>        the newest bytes of a version that arrives in chunks
+ *     <prefix>tails/<bucket uuid>/<version>/<uuid>        the newest bytes of a version that arrives in chunks; or a part
  *
  * Every object appears whole or not at all. What a crash can leave, and who cleans it:
  * - an object whose upload was never acknowledged: its version is on `storage.uploads`;
  * - a multipart upload without an end, or an incomplete part: `unfinished` names it, and the cleanup abandons it;
  * - an object that the store has made from a request given up before: no row names it, so the sweep finds it.
  */
-export class S3Backend implements Backend {
+export class S3Backend implements ResumableBackend {
   /** No database connection is held while a remote store answers. */
   readonly isLocal = false
   readonly #store: Store
   readonly #keys: ObjectKeys
   readonly #writer: ObjectWriter
   readonly #resumable: ResumableObjects
+  readonly #parts: PartObjects
   readonly #copyLimits: { atOnce: number; parallel: number }
 
   /** Present when large downloads may go past this server. */
@@ -74,11 +73,10 @@ export class S3Backend implements Backend {
     const batchSize = new BatchSize()
     const writing = { store: this.#store, sender, buffers, batchSize, parallel }
     this.#writer = new ObjectWriter(writing)
-    this.#resumable = new ResumableObjects({
-      ...writing,
-      keys: this.#keys,
-      partsPerPage: options.partsPerPage,
-    })
+    const resuming = { ...writing, keys: this.#keys, partsPerPage: options.partsPerPage }
+    this.#resumable = new ResumableObjects(resuming)
+    const { incompleteParts } = this.#resumable
+    this.#parts = new PartObjects({ ...resuming, writer: this.#writer, incompleteParts })
     const { redirect } = options
     this.#direct = redirect && {
       urls: new DirectUrls(options, redirect.publicEndpoint),
@@ -103,6 +101,18 @@ export class S3Backend implements Backend {
 
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
     return this.#resumable.goBack(at, steps)
+  }
+
+  writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
+    return this.#parts.write(at, number, body, options)
+  }
+
+  removePart(at: Location, part: Part): Promise<void> {
+    return this.#parts.remove(at, part)
+  }
+
+  assemble(at: Location, parts: Part[]): Promise<void> {
+    return this.#parts.assemble(at, parts)
   }
 
   discard(at: Location): Promise<void> {
@@ -149,8 +159,12 @@ export class S3Backend implements Backend {
   }
 
   async *unfinished(): AsyncGenerator<Unfinished> {
-    yield* listUploads(this.#store, this.#keys, this.#keys.prefix)
-    yield* this.#resumable.incompleteParts.list()
+    const { incompleteParts } = this.#resumable
+    const uploads = listUploads(this.#store, this.#keys, this.#keys.prefix)
+    for await (const { location, key, id, startedAt } of uploads) {
+      yield { location, id: incompleteParts.uploadId(key, id), startedAt }
+    }
+    yield* incompleteParts.list()
   }
 
   async abandon(write: Unfinished): Promise<void> {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
-import type { Progress } from '../../backend/backend.ts'
+import type { Progress } from '../../backend/resumable-backend.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'

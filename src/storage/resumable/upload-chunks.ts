@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { Backend, Progress } from '../../backend/backend.ts'
+import type { Progress, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { forgetRemovals } from '../../database/queries/listed-versions.ts'
 import {
@@ -23,7 +23,7 @@ import { takenOver } from './upload-locks.ts'
 
 export interface UploadChunksOptions {
   database: Database
-  backend: Backend
+  backend: ResumableBackend
   logger: Logger
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number

@@ -27,6 +27,7 @@ import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
 import type { Location } from '../../../src/model/location.ts'
 import { describeBackend, newLocation, stream } from '../contract.ts'
 import { describeAppend } from '../contract-append.ts'
+import { describeParts } from '../contract-parts.ts'
 
 const MiB = 1024 * 1024
 const isRoot = process.platform === 'linux' && process.getuid?.() === 0
@@ -46,6 +47,8 @@ describeBackend('LocalBackend', async () => new LocalBackend({ root, fsync: fals
 describeBackend('LocalBackend with fsync', async () => new LocalBackend({ root, fsync: true }))
 describeAppend('LocalBackend', async () => async () => new LocalBackend({ root, fsync: false }))
 describeAppend('LocalBackend with fsync', async () => async () => new LocalBackend({ root, fsync: true }))
+describeParts('LocalBackend', async () => async () => new LocalBackend({ root, fsync: false }))
+describeParts('LocalBackend with fsync', async () => async () => new LocalBackend({ root, fsync: true }))
 
 describe('LocalBackend', () => {
   const limit = { maxBytes: 64 * MiB }

@@ -5,13 +5,8 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { HeadObjectCommand, ListObjectsV2Command, ListPartsCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
-import {
-  type AppendOptions,
-  NOTHING_YET,
-  type Progress,
-  type Stored,
-  type Unfinished,
-} from '../../../src/backend/backend.ts'
+import type { Stored, Unfinished } from '../../../src/backend/backend.ts'
+import { type AppendOptions, NOTHING_YET, type Progress } from '../../../src/backend/resumable-backend.ts'
 import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
 import { readConfig } from '../../../src/config/config.ts'
 import type { Location } from '../../../src/model/location.ts'

@@ -11,6 +11,7 @@ import { readConfig } from '../../../src/config/config.ts'
 import { describeWithS3, newStoreBucket, s3Client, s3Env } from '../../support/s3.ts'
 import { describeBackend, stream } from '../contract.ts'
 import { describeAppend } from '../contract-append.ts'
+import { describeParts } from '../contract-parts.ts'
 
 const MiB = 1024 * 1024
 
@@ -39,14 +40,12 @@ describeWithS3('an S3 store', (s3) => {
   describeBackend('S3Backend with a prefix, checksums, small parts and little memory', () =>
     open(smallParts, 5 * MiB),
   )
-  describeAppend(
-    'S3Backend with a prefix, checksums, small parts and little memory',
-    async () => {
-      const env = { ...smallParts, STORAGE_S3_BUCKET: await newStoreBucket(s3) }
-      return () => open(env, 5 * MiB)
-    },
-    5 * MiB,
-  )
+  const openStore = async () => {
+    const env = { ...smallParts, STORAGE_S3_BUCKET: await newStoreBucket(s3) }
+    return () => open(env, 5 * MiB)
+  }
+  describeAppend('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
+  describeParts('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
 
   describe('S3Backend', () => {
     const client = s3Client(s3)

@@ -24,7 +24,7 @@ export interface Mutant {
 export const MUTANTS: Mutant[] = [
   {
     omits: 'the bytes of a file',
-    file: 'backend/local/local-backend.js',
+    file: 'backend/local/files.js',
     find: 'await mapped(flushFile(file));',
     replace: ';',
   },
@@ -37,14 +37,14 @@ export const MUTANTS: Mutant[] = [
   {
     omits: 'the name of a file',
     file: 'backend/local/folders.js',
-    find: 'await flushPath(shard);',
-    replace: '',
+    find: 'await flushPath(dirname(path));\n        for',
+    replace: 'for',
   },
   {
     omits: 'the name of a bucket folder',
     file: 'backend/local/folders.js',
-    find: 'for (const folder of [shard, dirname(shard)]) {\n            if',
-    replace: 'for (const folder of [shard]) {\n            if',
+    find: 'for (const folder of this.#above(path)) {',
+    replace: 'for (const folder of this.#above(path).slice(0, 1)) {',
   },
   {
     omits: 'the name of a linked copy',
@@ -55,13 +55,13 @@ export const MUTANTS: Mutant[] = [
   {
     omits: 'the name of a shard folder',
     file: 'backend/local/folders.js',
-    find: 'for (const folder of [shard, dirname(shard)]) {\n            if',
-    replace: 'for (const folder of [dirname(shard)]) {\n            if',
+    find: 'for (const folder of this.#above(path)) {',
+    replace: 'for (const folder of this.#above(path).slice(1)) {',
   },
   {
     omits: 'the names of a new file',
-    file: 'backend/local/local-backend.js',
-    find: 'Promise.all([file.close(), this.#folders.flushName(path)])',
+    file: 'backend/local/files.js',
+    find: 'Promise.all([file.close(), this.folders.flushName(path)])',
     replace: 'file.close()',
   },
   {

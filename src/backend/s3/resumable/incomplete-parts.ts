@@ -7,8 +7,9 @@ import type { ObjectKeys } from '../object-keys.ts'
 import { deleteObject, readObject } from '../objects.ts'
 import type { Store } from '../store.ts'
 import type { ByteSender } from '../writing/byte-sender.ts'
+import { abortUpload } from '../writing/multipart-upload.ts'
 
-/** The newest bytes of a version that arrives in chunks, as long as they are too few for a part. */
+/** The newest bytes of a version that arrives in chunks, as long as they are too few for the store's own part. */
 export interface IncompletePart {
   /** A UUID. */
   id: string
@@ -24,7 +25,8 @@ export interface IncompletePartsOptions {
 
 /**
  * Incomplete parts are small objects. Each is written once, under a name of its own, so that an older one is there until
- * nobody goes back to it.
+ * nobody goes back to it. Beside them are the parts of versions that come in any order (`PartObjects`), which may be
+ * large.
  */
 export class IncompleteParts {
   readonly #store: Store
@@ -78,10 +80,22 @@ export class IncompleteParts {
     }
   }
 
-  /** Removes what `list` has named. Returns false when that was none. @throws BackendUnavailable, BackendRefused */
+  /** What a multipart upload is called among unfinished writes: one of a large part not as the others. */
+  uploadId(key: string, id: string): string {
+    const part = this.#keys.incompletePart(key)
+    return part ? `${UNFINISHED}${part.id}/${id}` : id
+  }
+
+  /**
+   * Removes what `list` or `uploadId` has named. Returns false when that was none of a part.
+   *
+   * @throws BackendUnavailable, BackendRefused
+   */
   async abandon({ location, id }: Unfinished): Promise<boolean> {
     if (!id.startsWith(UNFINISHED)) return false
-    await this.remove(location, id.slice(UNFINISHED.length))
+    const [, part = '', upload] = /^([^/]*)(?:\/(.*))?$/.exec(id.slice(UNFINISHED.length)) ?? []
+    if (upload === undefined) await this.remove(location, part)
+    else await abortUpload(this.#store, this.#keys.ofIncompletePart(location, part), upload)
     return true
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { UUID } from '../../../lib/uuid.ts'
 import { StorageError } from '../../../model/errors.ts'
-import type { Progress } from '../../backend.ts'
+import type { Progress } from '../../resumable-backend.ts'
 import type { IncompletePart } from './incomplete-parts.ts'
 
 /** Where the bytes are of a version that arrives in chunks. */

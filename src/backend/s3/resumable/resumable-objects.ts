@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { hasCode, StorageError } from '../../../model/errors.ts'
 import type { Location } from '../../../model/location.ts'
-import type { Appended, AppendOptions, Progress } from '../../backend.ts'
 import { CHECKPOINT_MS, drainSome } from '../../drain.ts'
+import type { Appended, AppendOptions, Progress } from '../../resumable-backend.ts'
 import { listUploads } from '../listing.ts'
 import type { ObjectKeys } from '../object-keys.ts'
 import { deleteObject, headObject } from '../objects.ts'
@@ -41,7 +41,7 @@ export class ResumableObjects {
     this.incompleteParts = new IncompleteParts(options)
   }
 
-  /** As `Backend.append`. */
+  /** As `ResumableBackend.append`. */
   async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     body.on('error', () => {}) // it may break before `drainSome` listens, which then finds it broken
     const notes = notesOf(from)
@@ -69,7 +69,7 @@ export class ResumableObjects {
     }
   }
 
-  /** As `Backend.complete`. */
+  /** As `ResumableBackend.complete`. */
   async complete(at: Location, progress: Progress): Promise<void> {
     const key = this.#options.keys.of(at)
     try {
@@ -84,8 +84,8 @@ export class ResumableObjects {
   }
 
   /**
-   * As `Backend.goBack`. Goes by the notes alone, so that it cannot take what somebody else has begun. An object made of
-   * the last chunk stays: the next one replaces it.
+   * As `ResumableBackend.goBack`. Goes by the notes alone, so that it cannot take what somebody else has begun. An object
+   * made of the last chunk stays: the next one replaces it.
    */
   async goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void> {
     const { store, keys } = this.#options
@@ -99,11 +99,15 @@ export class ResumableObjects {
     for (const id of unwanted) await this.incompleteParts.remove(at, id)
   }
 
-  /** As `Backend.discard`. Finds by itself what there is: a crash may have left what the notes do not tell. */
+  /** As `ResumableBackend.discard`. Finds by itself what there is: a crash may have left what the notes do not tell. */
   async discard(at: Location): Promise<void> {
     const { store, keys } = this.#options
     const key = keys.of(at)
-    for await (const { id } of listUploads(store, keys, key)) await abortUpload(store, key, id)
+    for (const prefix of [key, keys.ofIncompleteParts(at)]) {
+      for await (const upload of listUploads(store, keys, prefix)) {
+        await abortUpload(store, upload.key, upload.id)
+      }
+    }
     await this.incompleteParts.removeAll(at)
     await deleteObject(store, key)
   }

@@ -1,0 +1,113 @@
+import { type FileHandle, open, opendir, rmdir, stat, unlink } from 'node:fs/promises'
+import { flushFile } from '../../lib/fsync.ts'
+import { StorageError } from '../../model/errors.ts'
+import { errno, fromErrno, mapped } from '../file-errors.ts'
+import type { Folders } from './folders.ts'
+
+/** What is done with files and the folders that hold them, whole or not at all, with its errors in our words. */
+export class Files {
+  constructor(
+    readonly folders: Folders,
+    private readonly fsync: boolean,
+  ) {}
+
+  async flush(file: FileHandle): Promise<void> {
+    if (this.fsync) await mapped(flushFile(file))
+  }
+
+  /** Makes the file at `path` with what `fill` puts in it, durable; or leaves nothing. */
+  async create<T>(path: string, fill: (file: FileHandle) => Promise<T>): Promise<T> {
+    // A file that exists is another writer's, so this failure removes nothing.
+    const file = await mapped(this.folders.holding(path, () => open(path, 'wx', 0o600)))
+    return this.orRemove(path, async () => {
+      try {
+        const result = await fill(file)
+        // Not fdatasync: for a new file it saves nothing, and the cleanup relies on the file's time.
+        await this.flush(file)
+        await mapped(Promise.all([file.close(), this.folders.flushName(path)]))
+        return result
+      } finally {
+        await file.close().catch(ignore) // nothing, if it is closed
+      }
+    })
+  }
+
+  /** Runs `work`; if it fails, removes what is at `path`. If even that fails, the cleanup does it. */
+  async orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      await unlink(path).catch(ignore)
+      throw error
+    }
+  }
+
+  /** Removing nothing is a success. @throws BackendUnavailable */
+  async remove(path: string): Promise<void> {
+    // Not flushed: if a power failure brings the file back, nothing names it and the cleanup finds it.
+    await this.ifThere(() => unlink(path))
+  }
+
+  /** Removes a folder that holds nothing. Returns whether it is gone. */
+  async removeIfEmpty(folder: string): Promise<boolean> {
+    const isEmpty = await this.ifThere(async () => {
+      try {
+        await rmdir(folder)
+        return true
+      } catch (error) {
+        if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errno(error))) return false
+        throw error
+      }
+    })
+    return isEmpty ?? true
+  }
+
+  /** The names in a folder; none when it has vanished, or is no folder. */
+  async *names(folder: string): AsyncGenerator<string> {
+    const entries = await this.ifThere(async () => {
+      try {
+        return await opendir(folder, { bufferSize: 256 })
+      } catch (error) {
+        if (errno(error) === 'ENOTDIR' && folder !== this.folders.top) return [] // someone else's file
+        throw error
+      }
+    })
+    try {
+      for await (const { name } of entries ?? []) yield name
+    } catch (error) {
+      await this.#passMissing(error)
+    }
+  }
+
+  /**
+   * The result of `look`, or undefined when that misses a file on a disk that is there. Only a second look is
+   * believed: the disk may have come back just after the first, and what is on it must not seem lost.
+   */
+  async ifThere<T>(look: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await look()
+    } catch (error) {
+      await this.#passMissing(error)
+    }
+    try {
+      return await look()
+    } catch (error) {
+      return this.#passMissing(error)
+    }
+  }
+
+  /** Returns if `error` says that something is missing on a disk that is there; else throws what it says. */
+  async #passMissing(error: unknown): Promise<undefined> {
+    if (errno(error) !== 'ENOENT') throw fromErrno(error)
+    await mapped(stat(this.folders.top))
+    return undefined
+  }
+}
+
+/** @throws MissingBytes when there is nothing */
+export function orMissing<T>(found: T | undefined): T {
+  if (found === undefined) throw new StorageError('MissingBytes')
+  return found
+}
+
+const ignore = () => {}

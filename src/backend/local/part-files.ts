@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, lstat, open, rename, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { UUID } from '../../lib/uuid.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
+import type { Unfinished, WriteOptions, Written } from '../backend.ts'
+import { mapped } from '../file-errors.ts'
+import { checkPartNumber, firstOf, type Part, type PartOptions } from '../resumable-backend.ts'
+import { type Files, orMissing } from './files.ts'
+import { writeAll } from './write-all.ts'
+
+/** Makes the file at `path` of a body, durable; or leaves nothing. */
+type WriteFile = (path: string, body: Readable | Uint8Array, options: WriteOptions) => Promise<Written>
+
+/**
+ * Parts of versions, each a file until something is made of them.
+ *
+ *     <root>/objects/parts/<bucket uuid>/<version>/<number>-<uuid>
+ *
+ * Nobody knows the name of a part before the caller has kept it; so it is written as a version is. To assemble, the
+ * first part's file grows by all the others, and gets the name of the version once it is durable: of a single part, or
+ * of a large one with small ones after it, little is copied. A part is the first bytes of its file, as many as it has:
+ * when a crash has left more of them, the part is what it was.
+ *
+ * What a crash can leave, and who cleans it: a file cut short, one that the caller has not kept, and those that were
+ * assembled. `list` names them all for the cleanup. Empty folders are never listed.
+ */
+export class PartFiles {
+  readonly #files: Files
+  readonly #write: WriteFile
+
+  constructor(files: Files, write: WriteFile) {
+    this.#files = files
+    this.#write = write
+  }
+
+  /** As `ResumableBackend.writePart`. */
+  async write(
+    at: Location,
+    number: number,
+    body: Readable | Uint8Array,
+    { maxBytes }: PartOptions,
+  ): Promise<Part> {
+    checkPartNumber(number)
+    const id = randomUUID()
+    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes })
+    return { number, ...written, notes: id }
+  }
+
+  async remove(at: Location, part: Part): Promise<void> {
+    await this.#files.remove(this.#pathOf(at, part))
+  }
+
+  /** As `ResumableBackend.assemble`. @param target where the file of the version is to be */
+  async assemble(at: Location, parts: Part[], target: string): Promise<void> {
+    const first = firstOf(parts)
+    const path = this.#pathOf(at, first)
+    const made = await this.#files.ifThere(() => stat(target))
+    if (made) {
+      // There are no parts any more from which it could be made anew.
+      if (made.size !== lengthOf(parts)) throw new StorageError('MissingBytes')
+    } else {
+      await this.#grow(at, path, parts)
+      await mapped(this.#files.folders.holding(target, () => rename(path, target)))
+    }
+    await mapped(this.#files.folders.flushName(target))
+    await this.removeAll(at).catch(() => {}) // the cleanup finds them
+  }
+
+  /** Removes all of a version. */
+  async removeAll(at: Location): Promise<void> {
+    const folder = this.#folder(at)
+    for await (const name of this.#files.names(folder)) await this.#files.remove(join(folder, name))
+    await this.#files.removeIfEmpty(folder)
+  }
+
+  /** All of all versions. */
+  async *list(): AsyncGenerator<Unfinished> {
+    for await (const bucket of this.#files.names(this.#top)) {
+      if (!UUID.test(bucket)) continue
+      for await (const version of this.#files.names(join(this.#top, bucket))) {
+        if (!UUID.test(version)) continue
+        const location = { bucket, version }
+        for await (const id of this.#files.names(this.#folder(location))) {
+          if (!NAME.test(id)) continue
+          const path = this.#path(location, id)
+          const file = await this.#files.ifThere(() => lstat(path))
+          if (file?.isFile()) yield { location, id, startedAt: file.mtime }
+        }
+      }
+    }
+  }
+
+  /** Removes what `list` has named. */
+  async abandon({ location, id }: Unfinished): Promise<void> {
+    await this.#files.remove(this.#path(location, id))
+    await this.#files.removeIfEmpty(this.#folder(location))
+  }
+
+  /** As `Backend.removeFolders`. */
+  async removeFolders(bucket: string): Promise<boolean> {
+    const folder = join(this.#top, bucket)
+    let isEmpty = true
+    for await (const version of this.#files.names(folder)) {
+      isEmpty = (await this.#files.removeIfEmpty(join(folder, version))) && isEmpty
+    }
+    return isEmpty && this.#files.removeIfEmpty(folder)
+  }
+
+  /** Adds all other parts to the file of the first. If that fails, it is what it was, or a bit longer. */
+  async #grow(at: Location, path: string, [first, ...others]: Part[]): Promise<void> {
+    const start = first?.size ?? 0
+    const file = await this.#open(path, 'r+', start)
+    try {
+      let length = start
+      await mapped(file.truncate(start))
+      for (const part of others) length = await this.#append(file, length, at, part)
+      // A part may have lain here for days, and the cleanup takes old bytes without a row for leftovers.
+      const now = new Date()
+      await mapped(file.utimes(now, now))
+      await this.#files.flush(file)
+    } catch (error) {
+      await file.truncate(start).catch(() => {}) // the room may be needed
+      throw error
+    } finally {
+      await file.close().catch(() => {}) // flushed, or of no use
+    }
+  }
+
+  /** @returns the new length of `file`, in bytes */
+  async #append(file: FileHandle, length: number, at: Location, part: Part): Promise<number> {
+    const source = await this.#open(this.#pathOf(at, part), 'r', part.size)
+    try {
+      const buffer = Buffer.allocUnsafe(Math.min(part.size, COPIED_AT_ONCE))
+      let end = length
+      for (let position = 0; position < part.size; ) {
+        const wanted = Math.min(buffer.length, part.size - position)
+        const { bytesRead } = await mapped(source.read(buffer, 0, wanted, position))
+        if (bytesRead === 0) throw new StorageError('MissingBytes')
+        end = await writeAll(file, [buffer.subarray(0, bytesRead)], end)
+        position += bytesRead
+      }
+      return end
+    } finally {
+      await source.close().catch(() => {}) // only read
+    }
+  }
+
+  /** @throws MissingBytes when there is no file, or one of less than `size` bytes */
+  async #open(path: string, flags: 'r' | 'r+', size: number): Promise<FileHandle> {
+    const file = orMissing(await this.#files.ifThere(() => open(path, flags)))
+    try {
+      if ((await mapped(file.stat())).size < size) throw new StorageError('MissingBytes')
+      return file
+    } catch (error) {
+      await file.close().catch(() => {})
+      throw error
+    }
+  }
+
+  get #top(): string {
+    return join(this.#files.folders.top, 'parts')
+  }
+
+  #folder({ bucket, version }: Location): string {
+    if (!UUID.test(bucket) || !UUID.test(version)) throw new Error(`Not a location: ${bucket}/${version}`)
+    return join(this.#top, bucket, version)
+  }
+
+  #pathOf(at: Location, { number, notes }: Part): string {
+    return this.#path(at, `${number}-${notes}`)
+  }
+
+  #path(at: Location, name: string): string {
+    if (!NAME.test(name)) throw new Error(`Not the name of a part: ${name}`)
+    return join(this.#folder(at), name)
+  }
+}
+
+/** Of the file of a part. */
+const NAME = /^\d{1,5}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** In bytes. */
+const COPIED_AT_ONCE = 512 * 1024
+
+function lengthOf(parts: Part[]): number {
+  return parts.reduce((sum, { size }) => sum + size, 0)
+}
