@@ -1,8 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { chart } from './chart.ts'
+import { findCommit, unpackCommit } from './earlier-build.ts'
 import { OptionError, readOptions } from './options.ts'
-import { type Report, table } from './results.ts'
+import { isMet, type Report, table } from './results.ts'
 import { alternate } from './rounds.ts'
 
 describe('the table', () => {
@@ -30,6 +33,42 @@ describe('the table', () => {
   it('measures by the budget itself where there is no reference, and says what was skipped', () => {
     expect(lines[3]).toEqual(['memory', '390 MiB', '≤ 380 MiB', 'MISSED'])
     expect(lines[4]).toEqual(['nginx', 'skipped: not installed'])
+  })
+})
+
+describe('beside another commit', () => {
+  const five = (ratios: number[]) => ({
+    ...{ work: 'get', unit: '/s', ours: ratios },
+    reference: { name: 'HEAD~1', figures: ratios.map(() => 1) },
+  })
+  const budget = { atLeast: 0.95, beyondNoise: true } as const
+  it.each([
+    [true, [0.94, 0.96, 0.97, 0.99, 1], 'which is not slower'],
+    [true, [0.8, 0.9, 0.91, 0.92, 1.1], 'of which a round says otherwise'],
+    [false, [0.8, 0.9, 0.91, 0.92, 0.94], 'of which all rounds say so'],
+    [true, [0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 1, 1], 'of which two in ten say otherwise'],
+    [false, [0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 1], 'of which one in ten says otherwise'],
+  ])('the verdict is %s of a row with the rounds %j, %s', (met, ratios) => {
+    expect(isMet({ ...five(ratios), unit: '/s', budget })).toBe(met)
+  })
+
+  it('a time is to be no longer', () => {
+    const longer = { ...five([1.1, 1.2, 1.1, 1.2, 1.06]), unit: 'ms' } as const
+    expect(isMet({ ...longer, budget: { atMost: 1.05, beyondNoise: true } })).toBe(false)
+  })
+
+  it('stands a commit that git knows, with all its files', async () => {
+    const commit = await findCommit('HEAD')
+    expect(commit).toMatch(/^[0-9a-f]{40}$/)
+    const folder = await mkdtemp(join(tmpdir(), 'strongroom-commit-'))
+    try {
+      await unpackCommit(commit, join(folder, 'earlier'), join(folder, 'log'))
+      const { name } = JSON.parse(await readFile(join(folder, 'earlier/package.json'), 'utf8'))
+      expect(name).toBe('strongroom')
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+    await expect(findCommit('--no-such-commit')).rejects.toThrow(OptionError)
   })
 })
 
@@ -114,6 +153,11 @@ describe('the options', () => {
     })
   })
 
+  it('stand beside another commit in more rounds, or else chance could not be told', () => {
+    expect(read(['--against', 'HEAD~1'])).toMatchObject({ against: 'HEAD~1', rounds: 12 })
+    expect(read(['--against', 'HEAD~1', '--quick'])).toMatchObject({ rounds: 6 })
+  })
+
   it('draw what was measured before', () => {
     expect(read(['--from', 'a.json', '--chart', 'a.svg'])).toMatchObject({ from: 'a.json', chart: 'a.svg' })
   })
@@ -125,6 +169,8 @@ describe('the options', () => {
     [['info'], 'info'],
     [['--target', 'localhost:5000'], 'URL'],
     [['--target', 'http://127.0.0.1:5000'], 'BENCH_SERVICE_KEY'],
+    [['--against', 'HEAD~1', '--rounds', '4'], 'from 5'],
+    [['--against', 'HEAD~1', '--target', 'http://127.0.0.1:5000'], '--target'],
     [['--from', 'bench-results.json'], '--chart'],
   ])('refuse %j and name what is wrong', (args, said) => {
     expect(() => read(args)).toThrow(OptionError)

@@ -8,11 +8,12 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chart } from './chart.ts'
+import { buildCommit, type EarlierBuild, findCommit } from './earlier-build.ts'
 import { FAMILIES } from './families.ts'
 import { loadGenerator } from './load.ts'
 import { OptionError, readOptions } from './options.ts'
 import { stopAll, stopForGood } from './processes.ts'
-import { type Report, type Row, table, writeReport } from './results.ts'
+import { isMet, type Report, type Row, table, writeReport } from './results.ts'
 import { openTarget } from './stores.ts'
 
 const names = Object.keys(FAMILIES)
@@ -25,6 +26,8 @@ const HELP = `npm run bench -- [options]
                   …/storage/v1, and not beside the references. BENCH_SERVICE_KEY is its service key, and
                   BENCH_USER_TOKEN a token of a user who may read and write in its buckets bench-…; without
                   the latter all rows are by the service role. * are skipped.
+  --against REF   stand beside the build of another commit, such as HEAD~1, in short rounds: 12, or 6 if quick. Ends
+                  with 1 if a row is more than 5 % slower, beyond the noise of its rounds. * are skipped.
   --chart FILE    draw the rows whose budget is a share of their reference's speed, into this SVG
   --from FILE     measure nothing: draw what an earlier run has written, such as bench-results.json
   --help          this
@@ -33,7 +36,7 @@ ${names.map((name) => `  ${name.padEnd(13)}${FAMILIES[name]?.needsOwnServer ? '*
 
 The table goes to stdout, every round's figures to bench-results.json.`
 
-const { options, target } = await begun().catch((error) => {
+const { options, target, commit } = await begun().catch((error) => {
   if (!(error instanceof OptionError)) throw error
   console.error(error.message)
   process.exit(2)
@@ -56,7 +59,12 @@ process.on('uncaughtException', (error) => {
 // The embedded database of a root server runs as another user, who has to get in.
 await chmod(folder, 0o755)
 const rows: Row[] = []
+let earlier: EarlierBuild | undefined
 try {
+  if (options.against !== undefined && commit !== undefined) {
+    process.stderr.write(`building ${options.against}\n`)
+    earlier = await buildCommit(options.against, commit, folder)
+  }
   for (const name of options.only) {
     if (isOver) break
     rows.push(...(await measured(name)))
@@ -67,8 +75,11 @@ try {
 const load = await loadGenerator()
 console.log(`\n${table(rows)}\n\nMedians of ${rounds} rounds; small requests sent by ${load}.`)
 if (rows.some((row) => 'failed' in row)) process.exitCode = 1
+if (earlier && rows.some((row) => 'ours' in row && isMet(row) === false)) process.exitCode = 1
 await draw(
-  await writeReport('bench-results.json', rows, { quick, rounds, load, target: options.target?.url }),
+  await writeReport('bench-results.json', rows, {
+    ...{ quick, rounds, load, target: options.target?.url, against: earlier?.name },
+  }),
 )
 
 async function draw(report: Report): Promise<void> {
@@ -79,10 +90,11 @@ async function measured(name: string): Promise<Row[]> {
   const family = FAMILIES[name]
   const say = (text: string) => process.stderr.write(`${name}: ${text}\n`)
   if (family === undefined) return [] // options are checked
-  if (target && family.needsOwnServer) return [{ work: name, skipped: 'needs a server of its own' }]
+  if ((target || earlier) && family.needsOwnServer)
+    return [{ work: name, skipped: 'needs a server of its own' }]
   say('starting')
   try {
-    return await family.measure({ folder, quick, rounds, target, say })
+    return await family.measure({ folder, quick, rounds, target, earlier, say })
   } catch (error) {
     if (!isOver) say(error instanceof Error ? (error.stack ?? error.message) : String(error))
     return [{ work: name, failed: 'see above' }]
@@ -108,5 +120,7 @@ async function begun() {
     console.log(HELP)
     process.exit()
   }
-  return { options, target: options.target && (await openTarget(options.target)) }
+  const target = options.target && (await openTarget(options.target))
+  const commit = options.against === undefined ? undefined : await findCommit(options.against)
+  return { options, target, commit }
 }

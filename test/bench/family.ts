@@ -1,3 +1,4 @@
+import type { EarlierBuild } from './earlier-build.ts'
 import type { Row } from './results.ts'
 import type { Target } from './stores.ts'
 
@@ -11,14 +12,17 @@ export interface Bench {
   rounds: number
   /** Another server to stand beside, in place of the references. */
   target: Target | undefined
+  /** Another commit's build to stand beside, in place of the references. */
+  earlier: EarlierBuild | undefined
   say(text: string): void
 }
 
 export type Family = (bench: Bench) => Promise<Row[]>
 
 /** How long one measurement of small requests takes, in seconds. */
-export function smallSeconds({ quick }: Bench): number {
-  return quick ? 1 : 4
+export function smallSeconds({ quick, earlier }: Bench): number {
+  if (quick) return 1
+  return earlier ? 2 : 4
 }
 
 /** How many bytes a large file has. */

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { FEWEST_ROUNDS } from './results.ts'
 
 export interface Options {
   help: boolean
@@ -8,6 +9,8 @@ export interface Options {
   /** Names of rows. */
   only: string[]
   target?: TargetOptions
+  /** A commit whose build takes the place of the references, as git knows it. */
+  against?: string
   /** Where the bars go, an SVG. */
   chart?: string
   /** Results of an earlier run, drawn in place of a measurement. */
@@ -37,17 +40,31 @@ export function readOptions(args: string[], env: NodeJS.ProcessEnv, names: strin
   if (unknown.length > 0) {
     throw new OptionError(`--only ${unknown.join(',')}: there is no such row, but ${names.join(', ')}`)
   }
-  const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
-  if (!Number.isInteger(rounds) || rounds < 1) throw new OptionError('--rounds wants a whole number from 1')
+  const { against } = flags
+  if (against !== undefined && flags.target !== undefined) {
+    throw new OptionError('--against and --target: a row stands beside one of them')
+  }
+  const fewest = against === undefined ? 1 : FEWEST_ROUNDS
+  const rounds = Number(flags.rounds ?? usualRounds(flags))
+  if (!Number.isInteger(rounds) || rounds < fewest) {
+    throw new OptionError(`--rounds wants a whole number from ${fewest}`)
+  }
   if (flags.from !== undefined && flags.chart === undefined) {
     throw new OptionError('--from wants --chart: where the picture goes')
   }
   return {
     ...{ help: flags.help, quick: flags.quick, rounds, only },
     ...(flags.target !== undefined && { target: readTarget(flags.target, env) }),
+    ...(against !== undefined && { against }),
     ...(flags.chart !== undefined && { chart: flags.chart }),
     ...(flags.from !== undefined && { from: flags.from }),
   }
+}
+
+/** Beside another commit they are many and short: the difference is small, and the machine does other things too. */
+function usualRounds({ quick, against }: { quick: boolean; against?: string | undefined }): number {
+  if (against !== undefined) return quick ? 6 : 12
+  return quick ? 3 : 5
 }
 
 function parse(args: string[]) {
@@ -59,6 +76,7 @@ function parse(args: string[]) {
         quick: { type: 'boolean', default: false },
         rounds: { type: 'string' },
         target: { type: 'string' },
+        against: { type: 'string' },
         chart: { type: 'string' },
         from: { type: 'string' },
         help: { type: 'boolean', default: false },

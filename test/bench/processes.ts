@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url'
 /** A process that the bench has started, and will stop by its pid. */
 export interface Running {
   pid: number
-  /** Resolves when it has ended, by itself or not. */
-  ended: Promise<void>
+  /** Resolves when it has ended, by itself or not: with its exit code, or null if a signal has ended it. */
+  ended: Promise<number | null>
   hasEnded(): boolean
   /** Asks it to end, insists after a while, and returns once it is gone. Twice is harmless. */
   stop(): Promise<void>
@@ -56,6 +56,14 @@ export async function startProgram(
   return entry
 }
 
+/** Runs a program to its end. @throws Error with its output if that is no success */
+export async function runProgram(command: string[], options: { cwd: string; log: string }): Promise<void> {
+  const child = await startProgram(command, options)
+  const code = await child.ended
+  await child.stop()
+  if (code !== 0) throw new Error(`${command.join(' ')} failed:\n${await readFile(options.log, 'utf8')}`)
+}
+
 /**
  * Starts a script of `references/` in a process of its own, so that it shares no event loop with the load.
  *
@@ -89,7 +97,7 @@ export async function startReference<Ready>(
 }
 
 function tracked(child: ChildProcess, afterwards = async () => {}): Running {
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null
   const entry: Running = {
     pid: child.pid ?? 0, // without one it could not be started, and the caller hears of it

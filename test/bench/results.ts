@@ -14,7 +14,10 @@ export interface Result {
   budget?: Budget
 }
 
-export type Budget = { atLeast: number } | { atMost: number }
+export type Budget = ({ atLeast: number } | { atMost: number }) & {
+  /** Missed only by so many of the rounds that chance is out (`isByChance`). */
+  beyondNoise?: true
+}
 
 /** A budget that cannot be measured here. */
 export interface Skipped {
@@ -35,18 +38,50 @@ export function ratio({ ours, reference }: Result): number {
   return reference ? median(ours) / median(reference.figures) : median(ours)
 }
 
-/** Undefined when there is no budget. */
+/** Whether the budget is met; undefined when there is none. */
 export function isMet(result: Result): boolean | undefined {
   const { budget } = result
   if (budget === undefined) return undefined
-  return 'atLeast' in budget ? ratio(result) >= budget.atLeast : ratio(result) <= budget.atMost
+  if (fits(ratio(result), budget)) return true
+  const ratios = ratiosOfRounds(result)
+  const missed = ratios.filter((one) => !fits(one, budget))
+  return budget.beyondNoise === true && isByChance(missed.length, ratios.length)
+}
+
+function fits(figure: number, budget: Budget): boolean {
+  return 'atLeast' in budget ? figure >= budget.atLeast : figure <= budget.atMost
+}
+
+/** Fewer rounds cannot rule chance out, whatever they say. */
+export const FEWEST_ROUNDS = 5
+
+/** In more than one of twenty runs as many rounds, or more, would say so of a row that lies on the line (sign test). */
+function isByChance(missed: number, rounds: number): boolean {
+  let ways = 1 // to choose k of the rounds
+  let chance = 0
+  for (let k = 0; k <= rounds; k++) {
+    if (k >= missed) chance += ways / 2 ** rounds
+    ways = (ways * (rounds - k)) / (k + 1)
+  }
+  return chance > 0.05
+}
+
+function ratiosOfRounds({ ours, reference }: Result): number[] {
+  return ours.map((figure, round) => figure / (reference?.figures[round] ?? Number.NaN))
 }
 
 /** The least and the greatest ratio that a single round had. */
-function spread({ ours, reference }: Result): string {
-  if (!reference || ours.length < 2) return ''
-  const ratios = ours.map((figure, round) => figure / (reference.figures[round] ?? Number.NaN))
+function spread(result: Result): string {
+  if (!result.reference || result.ours.length < 2) return ''
+  const ratios = ratiosOfRounds(result)
   return `${short(Math.min(...ratios))}–${short(Math.max(...ratios))}`
+}
+
+function verdict(result: Result): string {
+  const { budget } = result
+  if (budget === undefined) return ''
+  if (!isMet(result)) return 'MISSED'
+  return fits(ratio(result), budget) ? 'met' : 'met, but for noise'
 }
 
 export function table(rows: Row[]): string {
@@ -62,7 +97,7 @@ export function table(rows: Row[]): string {
       reference ? short(ratio(row)) : '',
       spread(row),
       reference || !wanted ? (wanted ?? '') : `${wanted} ${unit}`,
-      { true: 'met', false: 'MISSED', undefined: '' }[`${isMet(row)}`],
+      verdict(row),
     ]
   })
   const all = [['work', 'ours', 'reference', 'ratio', 'of rounds', 'budget', ''], ...lines]
@@ -104,7 +139,13 @@ export interface Summary {
 export async function writeReport(
   path: string,
   rows: Row[],
-  about: { quick: boolean; rounds: number; load: string; target: string | undefined },
+  about: {
+    quick: boolean
+    rounds: number
+    load: string
+    target?: string | undefined
+    against?: string | undefined
+  },
 ): Promise<Report> {
   const machine = {
     node: process.version,

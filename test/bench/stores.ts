@@ -59,42 +59,54 @@ export interface Arena {
   compare(comparison: Comparison): Promise<Row>
 }
 
-/** Runs `work` with a bucket on a server of our own and, if there is a target, one there. Both go afterwards. */
+/** How much slower than another commit's build a row may be. */
+const SLOWER = 0.05
+
+/** Runs `work` with a bucket on a server of our own and one on what it stands beside, if that is a server. Both go afterwards. */
 export async function inBuckets(
   bench: Bench,
   name: string,
   policy: Policy,
   work: (arena: Arena) => Promise<Row[]>,
 ): Promise<Row[]> {
-  const { target, rounds } = bench
+  const { target, earlier, rounds } = bench
   const asUser = target === undefined || target.api.userToken !== undefined
   const server = await startStrongroom(bench.folder, name)
+  const before = earlier && (await startStrongroom(bench.folder, `${name}-earlier`, earlier.main))
   try {
     const open = async (api: Api, bucket: string) => {
       await api.createBucket(bucket, policy)
       return new Store(api, bucket, (asUser ? api.userToken : undefined) ?? api.serviceToken)
     }
     const ours = await open(server.api, 'bench')
-    const theirs = target && (await open(target.api, target.newBucket()))
+    const opponent = target ?? before
+    const theirs = opponent && (await open(opponent.api, target?.newBucket() ?? 'bench'))
     return await work({
       server,
       who: asUser ? 'under RLS' : 'by service_role',
       compare: async ({ on, reference, budget, ...row }) => {
-        const other = theirs ? { name: 'target', on: () => on(theirs) } : reference
+        const other = theirs ? { name: earlier?.name ?? 'target', on: () => on(theirs) } : reference
         const [figures = [], others = []] = await alternate([await on(ours), await other.on(ours)], rounds)
         return {
           ...row,
           ours: figures,
           reference: { name: other.name, figures: others },
           ...(budget && !theirs && { budget }),
+          ...(earlier && { budget: budgetBeside(row.unit) }),
         }
       },
     })
   } finally {
     await stopAll() // references too, who may be connected to the server's database
     await server.stop()
+    await before?.stop()
     await target?.deleteBuckets()
   }
+}
+
+function budgetBeside(unit: Result['unit']): Budget {
+  const limit = unit === '/s' || unit === 'MiB/s' ? { atLeast: 1 - SLOWER } : { atMost: 1 + SLOWER }
+  return { ...limit, beyondNoise: true }
 }
 
 /** The server of `--target`, and the buckets that are ours there. */

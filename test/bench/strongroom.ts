@@ -42,11 +42,11 @@ export const CONNECTIONS = 10
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 
-/** Starts one below `folder`. fsync stays on: what is measured is what is promised. */
-export async function startStrongroom(folder: string, name: string): Promise<Strongroom> {
+/** Starts one below `folder`. fsync stays on: what is measured is what is promised. @param main another build's */
+export async function startStrongroom(folder: string, name: string, main = MAIN): Promise<Strongroom> {
   const dataDir = join(folder, name)
   const log = `${dataDir}.log`
-  const { child, url } = await spawnStrongroom(dataDir)
+  const { child, url } = await spawnStrongroom(dataDir, main)
   await untilAnswers(`${url}/health/ready`, log, child)
 
   const keys = await readKeysOf(dataDir)
@@ -68,7 +68,7 @@ export async function startStrongroom(folder: string, name: string): Promise<Str
     createBucket: (bucket, policy) => api.createBucket(bucket, policy),
     upload: (path, body) => api.upload(path, body),
     command: (args) =>
-      startProgram([process.execPath, MAIN, ...args], {
+      startProgram([process.execPath, main, ...args], {
         cwd: dataDir,
         env: { ...withoutSettings(), STORAGE_DATA_DIR: dataDir, STORAGE_CLEANUP_GRACE: '0s' },
         log,
@@ -82,10 +82,13 @@ export async function startStrongroom(folder: string, name: string): Promise<Str
 }
 
 /** Starts one on a data folder, an old or a new one, without waiting until it answers. Its log is beside the folder. */
-export async function spawnStrongroom(dataDir: string): Promise<{ child: Running; url: string }> {
+export async function spawnStrongroom(
+  dataDir: string,
+  main = MAIN,
+): Promise<{ child: Running; url: string }> {
   await mkdir(dataDir, { recursive: true })
   const port = await freePort()
-  const child = await startProgram([process.execPath, ...profilerOptions(), MAIN, 'serve'], {
+  const child = await startProgram([process.execPath, ...profilerOptions(), main, 'serve'], {
     // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
     cwd: dataDir,
     env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },

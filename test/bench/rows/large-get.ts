@@ -8,7 +8,7 @@ import { timeDownload, timeUpload } from '../transfer.ts'
 export async function largeGet(bench: Bench): Promise<Row[]> {
   const size = largeSize(bench)
   const work = `${size / MIB} MiB GET`
-  if (!bench.target && !(await hasNginx())) return [{ work, skipped: NGINX_MISSING }]
+  if (!bench.target && !bench.earlier && !(await hasNginx())) return [{ work, skipped: NGINX_MISSING }]
   const get = (url: string) => ({ measure: async () => size / MIB / (await timeDownload(url, size)) })
   return inBuckets(bench, 'large-get', 'public', async ({ compare }) => [
     await compare({

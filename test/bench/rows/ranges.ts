@@ -16,7 +16,7 @@ export async function ranges(bench: Bench): Promise<Row[]> {
     [`4 KiB from the middle of ${size / MIB} MiB`]: `bytes=${middle}-${middle + PIECE - 1}`,
     [`the last 4 KiB of ${size / MIB} MiB`]: `bytes=-${PIECE}`,
   }
-  if (!bench.target && !(await hasNginx())) {
+  if (!bench.target && !bench.earlier && !(await hasNginx())) {
     return Object.keys(pieces).map((work) => ({ work, skipped: NGINX_MISSING }))
   }
   const lasts = { seconds: smallSeconds(bench) }

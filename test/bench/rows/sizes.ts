@@ -16,7 +16,7 @@ const LARGE = 64 * MIB
 export async function sizesGet(bench: Bench): Promise<Row[]> {
   const sizes = [...SIDE_BY_SIDE, LARGE]
   const work = (size: number) => `${inWords(size)} GET`
-  if (!bench.target && !(await hasNginx())) {
+  if (!bench.target && !bench.earlier && !(await hasNginx())) {
     return sizes.map((size) => ({ work: work(size), skipped: NGINX_MISSING }))
   }
   return inBuckets(bench, 'sizes-get', 'public', async ({ compare }) => {
