@@ -7,6 +7,7 @@ import { readConfig } from '../../src/config/config.ts'
 import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
+import { openS3Proxy, type S3Proxy } from '../support/s3-proxy.ts'
 import { until } from '../support/wait.ts'
 
 // In one folder and in this order: to the store, and back.
@@ -17,6 +18,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
   let folder: string
   let env: Record<string, string>
   const servers: Command[] = []
+  let proxy: S3Proxy
   let url: string
   let serviceKey: string
 
@@ -24,6 +26,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     folder = await newFolder()
     const { STORAGE_BACKEND: _, ...store } = await s3Env(s3)
     env = { ...store, STORAGE_LOG_LEVEL: 'warn', STORAGE_CLEANUP_GRACE: '0s', NODE_NO_WARNINGS: '1' }
+    proxy = await openS3Proxy(s3)
     await serve({})
     const none = { jwtSecret: undefined, signingSecret: undefined }
     serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey
@@ -35,7 +38,10 @@ describeWithS3('strongroom migrate-backend', (s3) => {
       )
     }
   })
-  afterAll(() => removeFolder(folder, servers))
+  afterAll(async () => {
+    await removeFolder(folder, servers)
+    await proxy?.close()
+  })
 
   const expected = new Map<string, string>()
   for (let i = 0; i < SMALL; i++) expected.set(`small-${i}`, `the bytes of ${i}`)
@@ -81,6 +87,14 @@ describeWithS3('strongroom migrate-backend', (s3) => {
       cwd: folder,
       env: { ...env, ...settings },
     })
+  /** Lets the store do so many requests of this kind and then no more, so that a run is caught in the middle. */
+  const stallAfter = (count: number, method: string) => {
+    let seen = 0
+    return proxy.fail(
+      { at: 'before', what: 'stall' },
+      { when: (request) => request.method === method && ++seen > count },
+    )
+  }
   const cleanup = (settings: Record<string, string>) =>
     strongroom(['cleanup'], { cwd: folder, env: { ...env, ...settings } })
 
@@ -105,16 +119,22 @@ describeWithS3('strongroom migrate-backend', (s3) => {
 
   it('goes on after a kill -9 and after Ctrl-C, until everything is in the store', async () => {
     await serve(toStore)
-    const killed = migrate('local', 's3', toStore, '--parallel', '2')
+    const throughProxy = { ...toStore, STORAGE_S3_ENDPOINT: proxy.endpoint }
+    const kill = stallAfter(60, 'PUT')
+    const killed = migrate('local', 's3', throughProxy, '--parallel', '2')
     await until(async () => (await inStore()).size >= 20, 'the store has some objects')
     killed.signal('SIGKILL')
     await killed.ended
+    kill.stop()
     const before = (await inStore()).size
     expect(before).toBeLessThan(ALL)
 
-    const interrupted = migrate('local', 's3', toStore, '--parallel', '2')
+    const interrupt = stallAfter(60, 'PUT')
+    const interrupted = migrate('local', 's3', throughProxy, '--parallel', '2')
     await until(async () => (await inStore()).size >= before + 20, 'the store has some more')
     interrupted.signal('SIGINT')
+    interrupt.stop()
+    proxy.cut() // what has stalled is tried again
     const { code, stdout } = await interrupted.ended
     expect(stdout).toMatch(
       /^\d+ objects with .* were copied from local to s3.\nInterrupted: \d+ of 254 objects are in s3. The next run goes on.\n$/,
@@ -149,7 +169,9 @@ describeWithS3('strongroom migrate-backend', (s3) => {
 
   it('after a kill -9 on the way back, what has the name of an object is whole', async () => {
     await serve(toFolder)
-    const killed = migrate('s3', 'local', toFolder, '--parallel', '4')
+    stallAfter(80, 'GET')
+    const throughProxy = { ...toFolder, STORAGE_S3_ENDPOINT: proxy.endpoint }
+    const killed = migrate('s3', 'local', throughProxy, '--parallel', '4')
     await until(async () => (await inFolder()).size >= 40, 'the folder has some files')
     killed.signal('SIGKILL')
     await killed.ended
