@@ -150,8 +150,14 @@ const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
  */
 function endWhenStalled(incoming: IncomingMessage, outgoing: ServerResponse, pace: BodyPace): void {
   outgoing.on('timeout', (socket: Socket) => {
-    if (outgoing.headersSent) socket.destroy()
-    else pace.breakOff(incoming)
+    const { headersSent } = outgoing
+    const { bytesRead, writableLength } = socket
+    // If this process is late itself, it has not read yet what has come, nor heard of what has gone.
+    setImmediate(() => {
+      if (socket.bytesRead !== bytesRead || socket.writableLength !== writableLength) return
+      if (!headersSent) pace.breakOff(incoming)
+      else socket.destroy()
+    })
   })
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
+import { ProcessClock } from './process-clock.ts'
 
 export interface BodyPaceOptions {
   /** A body brings its least in each such time. In milliseconds. */
@@ -27,17 +28,19 @@ export class BodyPace {
   readonly #options: BodyPaceOptions
   readonly #bodies = new Map<IncomingMessage, Watched>()
   readonly #intervalMs: number
+  readonly #clock: ProcessClock
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: BodyPaceOptions) {
     this.#options = options
     this.#intervalMs = Math.min(5000, Math.ceil(Math.min(options.windowMs, options.requestMs) / 4))
+    this.#clock = new ProcessClock(2 * this.#intervalMs)
   }
 
   /** Watches a request's body, if it has one, until its end or its answer. */
   watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
     if (!hasBody(incoming)) return
-    const now = performance.now()
+    const now = this.#clock.now()
     const { bytesRead } = incoming.socket
     this.#bodies.set(incoming, { outgoing, startedAt: now, windowAt: now, bytes: bytesRead })
     this.#timer ??= setInterval(() => this.#look(), this.#intervalMs).unref()
@@ -45,7 +48,7 @@ export class BodyPace {
 
   #look(): void {
     const { windowMs, minRate, requestMs } = this.#options
-    const now = performance.now()
+    const now = this.#clock.now()
     for (const [incoming, watched] of this.#bodies) {
       const { bytesRead } = incoming.socket
       if (incoming.complete || incoming.destroyed || watched.outgoing.headersSent) {
@@ -56,7 +59,7 @@ export class BodyPace {
         watched.windowAt = now
         watched.bytes = bytesRead
       } else if (now - watched.windowAt >= windowMs) {
-        // Over the time that has passed, for this process may have been busy, too.
+        // Over all the time since: a look may be late.
         if (bytesRead - watched.bytes < (minRate * (now - watched.windowAt)) / 1000) this.breakOff(incoming)
         watched.windowAt = now
         watched.bytes = bytesRead

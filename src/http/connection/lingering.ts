@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { hasBody } from './body-pace.ts'
+import { ProcessClock } from './process-clock.ts'
 
 export interface LingeringLimits {
   /** After so long without a byte nobody is sending any more. In milliseconds. */
@@ -41,10 +42,14 @@ export class Lingering {
   readonly #limits: LingeringLimits
   /** The oldest first. */
   readonly #open = new Map<Socket, Left>()
+  readonly #intervalMs: number
+  readonly #clock: ProcessClock
   #timer: NodeJS.Timeout | undefined
 
   constructor(limits: LingeringLimits) {
     this.#limits = limits
+    this.#intervalMs = Math.ceil(Math.min(limits.silenceMs, limits.totalMs) / 5)
+    this.#clock = new ProcessClock(2 * this.#intervalMs)
   }
 
   /** Lingers if there is an answer before all of the body. */
@@ -65,11 +70,10 @@ export class Lingering {
     if (socket.destroyed || this.#open.has(socket)) return
     const [oldest] = this.#open.keys()
     if (oldest && this.#open.size >= this.#limits.connections) this.#end(oldest)
-    const now = performance.now()
+    const now = this.#clock.now()
     const { bytesRead } = socket
     this.#open.set(socket, { startedAt: now, before: bytesRead, heardAt: now, bytes: bytesRead })
-    const often = Math.ceil(Math.min(this.#limits.silenceMs, this.#limits.totalMs) / 5)
-    this.#timer ??= setInterval(() => this.#look(), often).unref()
+    this.#timer ??= setInterval(() => this.#look(), this.#intervalMs).unref()
   }
 
   #dropRest(incoming: IncomingMessage): void {
@@ -90,7 +94,7 @@ export class Lingering {
 
   #look(): void {
     const { silenceMs, totalMs, bytes } = this.#limits
-    const now = performance.now()
+    const now = this.#clock.now()
     for (const [socket, left] of this.#open) {
       const { bytesRead } = socket
       if (bytesRead > left.bytes) {
