@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -56,6 +57,16 @@ describe('functions', () => {
     await sql.begin(async (tx) => {
       for (const { text } of readFunctionFiles(FOLDER).files) await tx.unsafe(text).simple()
     })
+  })
+
+  it('are made by no later migration, whose text the file would undo', async () => {
+    const made = (text: string) =>
+      [...text.matchAll(/create (?:or replace )?(?:function|trigger) ([\w.]+)/g)].map(([, name]) => name)
+    const ours = readFunctionFiles(FOLDER).files.flatMap((file) => made(file.text))
+    expect(ours).toContain('storage.read_object')
+    const later = readdirSync(FOLDER).filter((name) => Number.parseInt(name, 10) > LAST_BEFORE)
+    const texts = later.map((name) => readFileSync(join(FOLDER, name), 'utf8'))
+    expect(texts.flatMap(made).filter((name) => ours.includes(name))).toEqual([])
   })
 
   it('have a revision that is raised with their text', async () => {
