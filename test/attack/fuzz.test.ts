@@ -37,7 +37,7 @@ describe.each([
   afterAll(() => victim?.close())
 
   it('are all answered or closed, and leave nothing behind', {
-    timeout: 60_000 + REQUESTS * 20,
+    timeout: 120_000 + REQUESTS * 20,
   }, async () => {
     expect((await fuzz(victim.url, arsenal, { seed, first: 0, count: WARM_UP })).complaints).toEqual([])
     const before = await victim.holdings()

@@ -127,7 +127,7 @@ it('nor can one caller take what there is for the channels of all', async () => 
     leave()
     await roomy.close()
   }
-}, 60_000)
+}, 120_000)
 
 it('an event with much metadata is no gigabytes for those who read nothing', async () => {
   const bucket = `b-${randomUUID()}`

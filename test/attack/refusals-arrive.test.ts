@@ -7,10 +7,12 @@ import { startTestServer, type TestServer } from '../support/server.ts'
 import { expectNoDrift } from '../support/traces.ts'
 import { until } from '../support/wait.ts'
 import { besideInnocent } from './support/innocent.ts'
+import { isFull } from './support/size.ts'
 
 /** Far more than the buffers of two kernels and a proxy take. */
 const BYTES = Buffer.alloc(60_000_000, 'x')
-const TIMES = process.env.FAULTS === 'full' ? 20 : 3
+/** Of each refusal, by each way. */
+const TIMES = isFull ? 20 : 1
 
 let server: TestServer
 /** Its only place for an upload is taken. */

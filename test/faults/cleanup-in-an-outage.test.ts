@@ -26,7 +26,7 @@ afterAll(async () => {
 it.each(OUTAGES)(
   'strongroom cleanup leaves the database to its server when $victim was killed a moment ago',
   {
-    timeout: ROUNDS * 30_000,
+    timeout: ROUNDS * 120_000,
   },
   async (fault) => {
     const random = new Random(seed)

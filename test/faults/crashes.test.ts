@@ -20,7 +20,7 @@ const CLIENTS = ['x', 'y', 'z']
 const SURVIVORS = 10
 
 /** Longest time for a round, in milliseconds; a usual one takes about four seconds. */
-const ROUND_LIMIT_MS = 60_000
+const ROUND_LIMIT_MS = 180_000
 
 const seed = newSeed()
 const random = new Random(seed)

@@ -125,7 +125,7 @@ it(
     const last = Object.entries(byObject(heard)).map(([path, checksums]) => [path, checksums.at(-1)])
     expect(Object.fromEntries(last)).toEqual(Object.fromEntries(rows.map((row) => [row.name, row.checksum])))
   },
-  ROUNDS * 20_000,
+  ROUNDS * 120_000,
 )
 
 /** The checksums that each object has had, in order. */

@@ -48,7 +48,7 @@ describe.skipIf(process.platform !== 'linux')(
       ['one chunk', LARGE],
     ])(
       'in %s takes no more memory than one of usual size',
-      { timeout: isFull ? 600_000 : 60_000 },
+      { timeout: isFull ? 600_000 : 120_000 },
       async (how, chunkBytes) => {
         const before = peak()
         const sha256 = await upload(how, LARGE, chunkBytes)

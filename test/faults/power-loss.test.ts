@@ -18,7 +18,7 @@ const FIRST_START_RECORDS = 36
 const TRIED_MUTANTS = isFull ? MUTANTS : MUTANTS.slice(0, 5)
 
 /** Longest time for a round, in milliseconds; a usual one takes about two seconds. */
-const ROUND_LIMIT_MS = 30_000
+const ROUND_LIMIT_MS = 120_000
 
 const seed = newSeed()
 

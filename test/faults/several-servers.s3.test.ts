@@ -88,7 +88,7 @@ describeWithS3('two servers that share a database and a store, and nothing else'
   })
 
   it('lose nothing and leave nothing when one is killed amid uploads, and both clean up', {
-    timeout: ROUNDS * 60_000,
+    timeout: ROUNDS * 180_000,
   }, async () => {
     const random = new Random(newSeed())
     for (let round = 0; round < ROUNDS; round++) {

@@ -41,7 +41,7 @@ describeWithS3('a store that is stopped, and started again', () => {
   }
 
   it('answers 503 and says when to come back, loses nothing, and works again by itself', {
-    timeout: ROUNDS * 60_000,
+    timeout: ROUNDS * 180_000,
   }, async () => {
     for (let round = 0; round < ROUNDS; round++) {
       await underLoad(server, `outage-${round}`, tally, async (load) => {

@@ -51,7 +51,7 @@ async function statements(request: () => Promise<unknown>): Promise<string[]> {
 
 /** Asked again while the server's own work comes in between. */
 async function costs(request: () => Promise<unknown>, expected: string[]) {
-  await expect.poll(() => statements(request), { timeout: 10_000 }).toEqual(expected)
+  await expect.poll(() => statements(request), { timeout: 90_000 }).toEqual(expected)
 }
 
 /** The function that it calls, or its first word. */

@@ -51,7 +51,7 @@ chmodSync(scratch, 0o755)
 const template = join(scratch, 'template')
 
 /** Until it happens; no test depends on how long that takes. */
-const PATIENTLY = { timeout: 20_000 }
+const PATIENTLY = { timeout: 90_000 }
 
 let folders = 0
 let servers: EmbeddedPostgres[] = []

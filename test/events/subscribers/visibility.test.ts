@@ -94,7 +94,7 @@ const openAll = async () =>
 async function heardBy<Name extends string>(all: Record<Name, EventReader>): Promise<Record<Name, string[]>> {
   await server.request('POST', `/object/${buckets.end}/end`, { body: 'end' })
   const lists = Object.entries<EventReader>(all).map(async ([who, reader]) => {
-    await expect.poll(reader.heard, { timeout: 20_000 }).toContain('object.created end')
+    await expect.poll(reader.heard, { timeout: 90_000 }).toContain('object.created end')
     return [who, reader.heard().slice(0, reader.heard().indexOf('object.created end'))]
   })
   return Object.fromEntries(await Promise.all(lists))
