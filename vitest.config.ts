@@ -46,6 +46,9 @@ const BROWSER = 'test/browser/**/*.test.ts'
 
 const POSTGRES = 'test/support/global-setup.ts'
 
+/** One after the other in one process, which loads everything once: for files that leave nothing behind in it. */
+const SHARED = { isolate: false }
+
 /** Long enough for a machine that is busy with other work: what must be quick is measured in the bench. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 }
 
@@ -60,13 +63,13 @@ export default defineConfig({
     maxWorkers: 3,
     // Each has what it needs, which is started for the projects that run and no others.
     projects: [
-      project('unit', { include: UNIT }),
+      project('unit', { include: UNIT, ...SHARED }),
       project('server', {
         include: ['test/**/*.test.ts'],
         exclude: [...configDefaults.exclude, ...UNIT, CLIENTS, FAULTS, BROWSER, ON_S3],
         globalSetup: POSTGRES,
       }),
-      project('clients', { include: [CLIENTS], globalSetup: POSTGRES }),
+      project('clients', { include: [CLIENTS], globalSetup: POSTGRES, ...SHARED }),
       project('browser', { include: [BROWSER], globalSetup: POSTGRES }),
       project('faults', {
         include: [FAULTS],
@@ -84,7 +87,9 @@ export default defineConfig({
         .flatMap(({ major }) =>
           WAYS.filter((way) => isFull || way === WAY_OF[major]).map((way) => `postgres-${major}-${way}`),
         )
-        .map((name) => project(name, { include: ON_EACH, globalSetup: 'test/support/ways-setup.ts' })),
+        .map((name) =>
+          project(name, { include: ON_EACH, globalSetup: 'test/support/ways-setup.ts', ...SHARED }),
+        ),
     ],
   },
 })
