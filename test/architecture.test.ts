@@ -32,13 +32,15 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/http': [
     ['http-server.ts'],
-    ['app.ts'],
+    ['app.ts', 'unparsable.ts', 'upgrade.ts'],
     ['rest', 'tus', 'realtime'],
     ['services.ts'],
     ['auth', 'middleware'],
     ['message'],
     ['connection'],
-    ['env.ts'],
+    ['env.ts', 'request-end.ts'],
+    ['surface.ts'],
+    ['request-target.ts'],
   ],
   'src/jobs': [
     ['schedules.ts'],

@@ -1,32 +1,15 @@
-import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
-
-/** What the line of a request says besides method, status and time. Never a secret. */
-export interface RequestNotes {
-  operation?: string
-  bucket?: string
-  path?: string
-  /** In bytes. */
-  size?: number
-  user?: string | null
-  role?: string
-}
+import type { Exchange } from './surface.ts'
 
 export interface Env {
-  Bindings: HttpBindings
-  Variables: {
-    requestId: string
-    /** Gives back the request's place: what it goes on with has a limit of its own. */
-    leave: () => void
-    log: RequestNotes
-  }
+  Bindings: Exchange
 }
 
 export type AppContext = Context<Env>
 
-/** Remembers for the line in the log what the request is about; of two objects, the source. */
+/** Remembers for whoever hears of the request's end what it is about; of two objects, the source. */
 export function logTarget(c: AppContext, bucket: string, name?: string): void {
-  const about = c.get('log')
-  about.bucket = bucket
-  if (name !== undefined) about.path = name
+  const { notes } = c.env
+  notes.bucket = bucket
+  if (name !== undefined) notes.path = name
 }

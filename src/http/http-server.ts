@@ -3,18 +3,15 @@ import { type AddressInfo, isIPv6, Server as NetServer, type Socket } from 'node
 import { getRequestListener } from '@hono/node-server'
 import type { Logger } from 'pino'
 import type { Limits } from '../config/limits.ts'
-import { StorageError, wireError } from '../model/errors.ts'
-import type { App } from './app.ts'
+import { StorageError } from '../model/errors.ts'
 import { BodyPace } from './connection/body-pace.ts'
 import type { Connections } from './connection/connections.ts'
 import { LINGERING_LIMITS, Lingering } from './connection/lingering.ts'
-import { inTurn, newestOn, unansweredOn } from './connection/pipeline.ts'
-import { jsonLine } from './message/json-lines.ts'
-import { rawAnswer } from './message/raw-answer.ts'
-import type { Realtime } from './realtime/realtime.ts'
-import { isUpgradeToRealtime } from './realtime/upgrade.ts'
-
-type FetchCallback = Parameters<typeof getRequestListener>[0]
+import { inTurn, unansweredOn } from './connection/pipeline.ts'
+import { type OnRequestEnd, RequestEnds } from './request-end.ts'
+import { Exchange, headersOf, RequestContext, type Surfaces } from './surface.ts'
+import { answerUnparsable } from './unparsable.ts'
+import { goOnWithout, openWebSocket } from './upgrade.ts'
 
 /** Room for a long path, a token with many claims, and user metadata in a header. In bytes. */
 const MAX_HEADER_BYTES = 64 * 1024
@@ -29,12 +26,11 @@ const ACCEPT_WARNING_MS = 10_000
 const MOST_LISTENERS = 20
 
 export interface HttpServerOptions {
-  fetch: FetchCallback
-  /** Has the first look at each request. */
-  hotGet: App['hotGet']
-  /** Takes those who ask for its WebSocket. */
-  realtime: Pick<Realtime, 'upgrade'>
-  supabaseCompat: boolean
+  fetch: (request: Request, exchange: Exchange) => Response | Promise<Response>
+  /** The one that a request comes to has the first look at it. */
+  surfaces: Surfaces
+  /** They hear of each request that has begun. */
+  onRequestEnd: OnRequestEnd[]
   connections: Connections
   limits: Pick<Limits, 'requestMs' | 'idleMs' | 'minUploadRate'>
   logger: Logger
@@ -42,15 +38,24 @@ export interface HttpServerOptions {
 
 /** A server that hands its requests to the app; it answers by itself what is no request at all. */
 export function createHttpServer(options: HttpServerOptions): Server {
-  const { fetch, hotGet, realtime, supabaseCompat, connections, logger } = options
+  const { fetch, surfaces, connections, logger } = options
   const { requestMs, idleMs, minUploadRate } = options.limits
   const pace = new BodyPace({ windowMs: idleMs, minRate: minUploadRate, requestMs })
   const lingering = new Lingering(LINGERING_LIMITS)
-  const listener = getRequestListener(fetch, {
+  const ends = new RequestEnds(options.onRequestEnd)
+  // The adapter knows nothing of ours. It calls back before it returns, so that this is the one it was called for.
+  let begun: Exchange
+  const listener = getRequestListener((request) => fetch(request, begun), {
     autoCleanupIncoming: false, // `lingering` does that, and takes longer about it
     hostname: 'localhost', // for HTTP/1.0, which needs no Host: load balancers ask for health that way
     // Only what is no HTTP request at all gets here, such as an impossible Host header.
-    errorHandler: (cause) => rawError(cause, supabaseCompat),
+    errorHandler: (cause) => {
+      const { status, headers, body } = begun.surface.error(
+        new StorageError('InvalidRequest', { cause }),
+        begun,
+      )
+      return new Response(body, { status, headers })
+    },
   })
   // Its type also knows HTTP/2, which we do not serve.
   const handle = listener as (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>
@@ -67,16 +72,24 @@ export function createHttpServer(options: HttpServerOptions): Server {
     (incoming, outgoing) => answer(incoming, outgoing),
   )
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    if (connections.isQuiet(incoming.socket) && hotGet.answer(incoming, outgoing)) return
+    const exchange = new Exchange(incoming, outgoing, surfaces)
+    const { socket } = incoming
+    if (connections.isQuiet(socket) && exchange.surface.answerAtOnce?.(exchange)) {
+      ends.answeredAtOnce(exchange)
+      return
+    }
     outgoing.setMaxListeners(MOST_LISTENERS)
     // Nobody would hear the answer of what comes behind the last one.
-    if (!incoming.socket.writable || !connections.begin(incoming.socket, outgoing)) return
+    if (!socket.writable || !connections.begin(socket, outgoing)) return
+    ends.watch(exchange)
     lingering.watch(incoming, outgoing)
     endWhenStalled(incoming, outgoing, pace)
-    inTurn(incoming, outgoing, () => {
-      if (!isFramedAsWeKnow(incoming)) return refuseCoding(outgoing, supabaseCompat)
+    inTurn(exchange, () => {
+      setHeaders(exchange)
+      if (!isFramedAsWeKnow(incoming)) return refuseCoding(exchange)
       pace.watch(incoming, outgoing)
-      void handle(escaped(incoming), outgoing)
+      begun = exchange
+      void handle(incoming, outgoing)
     })
   }
   server.timeout = idleMs
@@ -101,9 +114,13 @@ export function createHttpServer(options: HttpServerOptions): Server {
     const socket = stream as Socket // of this server
     if (unansweredOn(socket)) {
       socket.destroy() // what it is to become would be mixed with the answer that it still owes
-    } else if (!connections.isSurplus(socket) && isWebSocket(incoming)) {
+      return
+    }
+    const request = new RequestContext(incoming, surfaces)
+    const { webSockets } = request.surface
+    if (webSockets?.areAskedFor(request) && !connections.isSurplus(socket) && mayBeUpgraded(incoming)) {
       connections.keep(socket)
-      void realtime.upgrade(incoming, socket, head)
+      void openWebSocket({ webSockets, request, socket, head, ends, logger })
     } else {
       goOnWithout(server, incoming, socket, head)
     }
@@ -115,7 +132,9 @@ export function createHttpServer(options: HttpServerOptions): Server {
     warnedAt = performance.now()
     logger.error({ err: error }, 'connections cannot be accepted')
   })
-  server.on('clientError', (error, socket) => refuse(error, socket as Socket, { lingering, supabaseCompat }))
+  server.on('clientError', (error, socket) =>
+    answerUnparsable(error, socket as Socket, { lingering, surfaces }),
+  )
   return server
 }
 
@@ -125,9 +144,8 @@ function isFramedAsWeKnow({ headers }: IncomingMessage): boolean {
   return coding === undefined || coding.toLowerCase() === 'chunked'
 }
 
-/** Whether it becomes one, or is answered as any other request. */
-function isWebSocket(incoming: IncomingMessage): boolean {
-  return isUpgradeToRealtime(incoming) && isFramedAsWeKnow(incoming) && hasOneHost(incoming)
+function mayBeUpgraded(incoming: IncomingMessage): boolean {
+  return isFramedAsWeKnow(incoming) && hasOneHost(incoming)
 }
 
 /** Two are joined by a comma, and refused by the adapter, as any host that is none; a WebSocket does not come by there. */
@@ -135,14 +153,19 @@ function hasOneHost({ headers }: IncomingMessage): boolean {
   return headers.host?.includes(',') !== true
 }
 
-/** Refuses a transfer coding that we do not know (RFC 9112 §6.1). */
-function refuseCoding(outgoing: ServerResponse, compat: boolean): void {
-  const { http, body } = wireError(new StorageError('UnknownTransferCoding'), compat)
-  outgoing.writeHead(http, { 'Content-Type': 'application/json', ...ALWAYS, Connection: 'close' })
-  outgoing.end(jsonLine(body))
+/** On Node's response, so that errors, and what is sent past Hono, carry them too. */
+function setHeaders(exchange: Exchange): void {
+  for (const [name, value] of Object.entries(headersOf(exchange))) exchange.outgoing.setHeader(name, value)
 }
 
-const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
+/** Refuses a transfer coding that we do not know (RFC 9112 §6.1). */
+function refuseCoding(exchange: Exchange): void {
+  const { status, headers, body } = exchange.surface.error(
+    new StorageError('UnknownTransferCoding'),
+    exchange,
+  )
+  exchange.outgoing.writeHead(status, { ...headers, Connection: 'close' }).end(body)
+}
 
 /**
  * Gives up a connection on which a body has stalled, on either side; not one that waits for us. Who reads slowly is not
@@ -159,110 +182,6 @@ function endWhenStalled(incoming: IncomingMessage, outgoing: ServerResponse, pac
       else socket.destroy()
     })
   })
-}
-
-/** The adapter refuses a backslash in a target, which may well be part of a name. */
-function escaped(incoming: IncomingMessage): IncomingMessage {
-  incoming.url = incoming.url?.replaceAll('\\', '%5c')
-  return incoming
-}
-
-/**
- * Serves a request as if it had not asked for another protocol, as it has to be with those that are not spoken here
- * (RFC 9110 §7.8): some clients ask for HTTP/2 with every first request. Node, once it knows of upgrades, hands us all
- * of them with what is left of the connection; so the request is put before that again, and read anew.
- */
-function goOnWithout(server: Server, incoming: IncomingMessage, socket: Socket, head: Buffer): void {
-  const { method, url, httpVersion, rawHeaders } = incoming
-  const lines = [`${method} ${url} HTTP/${httpVersion}`]
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const [name = '', value = ''] = rawHeaders.slice(index, index + 2)
-    if (name.toLowerCase() === 'upgrade') continue
-    lines.push(`${name}: ${name.toLowerCase() === 'connection' ? withoutUpgrade(value) : value}`)
-  }
-  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]))
-  server.emit('connection', socket)
-}
-
-/** The other options of a connection. */
-function withoutUpgrade(options: string): string {
-  return options
-    .split(',')
-    .filter((option) => option.trim().toLowerCase() !== 'upgrade')
-    .join(',')
-}
-
-function rawError(cause: unknown, compat: boolean): Response {
-  const { http, body } = wireError(new StorageError('InvalidRequest', { cause }), compat)
-  return new Response(jsonLine(body), {
-    status: http,
-    headers: { 'Content-Type': 'application/json', ...ALWAYS },
-  })
-}
-
-/**
- * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
- * hand; never into another response, whose reader would take it for a part of that.
- */
-function refuse(
-  error: Error & { code?: string },
-  socket: Socket,
-  parts: { lingering: Lingering; supabaseCompat: boolean },
-): void {
-  const { lingering, supabaseCompat } = parts
-  // It has been said that the connection is of no more use, and what comes is dropped.
-  if (lingering.has(socket) && !socket.readableEnded && error.code !== 'ECONNRESET') {
-    socket.end()
-    return
-  }
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
-  }
-  const newest = newestOn(socket)
-  if (newest && !newest.incoming.complete) {
-    const { outgoing } = newest
-    // It is within the body of a request that has been answered, or is being, or waits for the answers before it.
-    if (outgoing.writableEnded) socket.destroySoon()
-    else if (outgoing.headersSent || outgoing.socket !== socket) socket.destroy()
-    else sayLast()
-    return
-  }
-  const running = unansweredOn(socket)
-  if (!running) sayLast()
-  else if (!running.isFollowed) {
-    // It came behind a whole request, which gets its own answer first.
-    running.outgoing.once('finish', () => socket.writable && refuse(error, socket, parts))
-    running.isFollowed = true
-  }
-
-  function sayLast(): void {
-    socket.end(rawAnswer(refusal(error), supabaseCompat))
-    lingering.begin(socket)
-  }
-}
-
-function refusal(cause: Error & { code?: string }): StorageError {
-  switch (cause.code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return new StorageError('HeadersTooLarge', { cause })
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new StorageError('RequestTimeout', { cause })
-    case 'HPE_INVALID_TRANSFER_ENCODING': // RFC 9112 §6.1, §6.3
-      return new StorageError(isAboutLength(cause) ? 'NotHttp' : 'UnknownTransferCoding', { cause })
-    case 'HPE_INVALID_URL': // Node takes no raw UTF-8 in a target, though some clients send it.
-      return new StorageError('NotHttp', {
-        cause,
-        message: 'The path of the request must be percent-encoded',
-      })
-    default:
-      return new StorageError('NotHttp', { cause })
-  }
-}
-
-/** Whether it is one beside a length that the parser refuses, and not the coding. */
-function isAboutLength(cause: Error & { reason?: string }): boolean {
-  return cause.reason?.includes('Content-Length') ?? false
 }
 
 /** Listens, and tells where, such as `http://127.0.0.1:8209`. */

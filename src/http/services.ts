@@ -8,6 +8,7 @@ import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
 import type { UploadCapacity } from './connection/upload-capacity.ts'
+import type { Cors } from './middleware/cors.ts'
 
 /** What the routes call, handed down from the composition root. */
 export interface Services {
@@ -33,7 +34,7 @@ export interface Services {
   maxFileSize: number
   userBuckets: boolean
   supabaseCompat: boolean
-  corsOrigins: string[]
+  cors: Cors
   publicUrl: string | undefined
   trustProxy: boolean
   version: string

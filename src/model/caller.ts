@@ -1,8 +1,8 @@
 /** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (wire §1.3). */
 export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
 
-/** Who asks, and for what: everything PostgreSQL is told about a request (wire §7.5). */
-export interface Caller {
+/** Who asks, as a token proves it. */
+export interface Identity {
   /** The database role: anon, authenticated, service_role, or one of STORAGE_JWT_ROLES. */
   role: string
   /** The token's `sub`, or null. Becomes `owner_id` of what is created. */
@@ -10,6 +10,10 @@ export interface Caller {
   claims: Record<string, unknown>
   /** The raw token, or '' without one. */
   token: string
+}
+
+/** Who asks, and for what: everything PostgreSQL is told about a request (wire §7.5). */
+export interface Caller extends Identity {
   /** Such as `storage.object.upload` (wire §3.2); policies may ask for it. */
   operation: string
   method: string

@@ -11,7 +11,16 @@ import { Connections } from '../http/connection/connections.ts'
 import { Listeners } from '../http/connection/listeners.ts'
 import { UploadCapacity } from '../http/connection/upload-capacity.ts'
 import { createHttpServer, drainServer, listen } from '../http/http-server.ts'
+import { Cors } from '../http/middleware/cors.ts'
+import { RequestLog } from '../http/middleware/request-log.ts'
 import { REALTIME_LIMITS, Realtime } from '../http/realtime/realtime.ts'
+import { realtimeSurface } from '../http/realtime/surface.ts'
+import type { OnRequestEnd } from '../http/request-end.ts'
+import { PUBLIC_PREFIX } from '../http/request-target.ts'
+import { restSurface } from '../http/rest/surface.ts'
+import type { Services } from '../http/services.ts'
+import { type Surface, Surfaces } from '../http/surface.ts'
+import { tusSurface } from '../http/tus/surface.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import { FileStorage } from '../storage/file-storage.ts'
@@ -41,11 +50,18 @@ export interface RequestServerParts {
   logger: Logger
   /** Other processes that answer on the same port. */
   peers?: Peers
+  extensions?: Extensions
+}
+
+/** What is spoken here besides our own protocols, and who hears of requests besides the log. */
+export interface Extensions {
+  surfaces?: (services: Services) => Surface[]
+  onRequestEnd?: OnRequestEnd
 }
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startRequestServer(parts: RequestServerParts): Promise<RequestServer> {
-  const { config, keys, database, logger } = parts
+  const { config, keys, database, logger, extensions = {} } = parts
   await database.takeRoom()
   const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
@@ -53,21 +69,42 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   const { outbox, subscriptions } = events
   const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, peers: parts.peers })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })
-  const { supabaseCompat, corsOrigins, limits } = config
+  const { corsOrigins, limits } = config
   const connections = openConnections(limits.connections, logger)
   const listeners = new Listeners(limits.listeners, connections.most, logger)
-  const app = buildApp({ ...parts, uploadLocks, events, tokens, connections, listeners, hotObjects })
+  const services = buildServices({
+    ...parts,
+    uploadLocks,
+    events,
+    tokens,
+    connections,
+    listeners,
+    hotObjects,
+  })
   const realtime = new Realtime({
     tokens,
     subscriptions,
     logger,
     corsOrigins,
-    supabaseCompat,
     trustProxy: config.trustProxy,
     listeners,
     limits: REALTIME_LIMITS,
   })
-  const server = createHttpServer({ ...app, realtime, supabaseCompat, connections, limits, logger })
+  const surfaces = new Surfaces(
+    [
+      ...(extensions.surfaces?.(services) ?? []),
+      tusSurface(services, logger),
+      realtimeSurface(realtime, services),
+      restSurface(services, logger),
+    ],
+    PUBLIC_PREFIX,
+  )
+  const { fetch } = createApp(services, surfaces, logger)
+  const onRequestEnd = [
+    ...(logger.isLevelEnabled('info') ? [new RequestLog(logger).onRequestEnd] : []),
+    ...(extensions.onRequestEnd ? [extensions.onRequestEnd] : []),
+  ]
+  const server = createHttpServer({ fetch, surfaces, onRequestEnd, connections, limits, logger })
   const url = await listen(server, config)
   events.start()
   hotObjects.start()
@@ -87,7 +124,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   }
 }
 
-interface AppParts extends RequestServerParts {
+interface ServiceParts extends RequestServerParts {
   uploadLocks: UploadLocks
   events: Events
   tokens: TokenVerifier
@@ -103,7 +140,7 @@ function openConnections(wanted: number, logger: Logger): Connections {
   return new Connections(most)
 }
 
-function buildApp(parts: AppParts) {
+function buildServices(parts: ServiceParts): Services {
   const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections, listeners } =
     parts
   const { rowCache, byteCache, invalidate } = parts.hotObjects
@@ -142,32 +179,29 @@ function buildApp(parts: AppParts) {
     backend: atMostOncePerSecond(() => backend.check()),
   }
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy } = config
-  return createApp(
-    {
-      files,
-      lists: new ObjectLists({ database, exactFolders: !supabaseCompat }),
-      buckets,
-      urls,
-      resumable,
-      tokens,
-      events,
-      keepAliveMs: config.eventsKeepAliveMs,
-      connections,
-      listeners,
-      maxRequests: config.limits.requests,
-      minUploadRate: config.limits.minUploadRate,
-      uploads: new UploadCapacity(config.limits),
-      checks,
-      maxFileSize,
-      userBuckets,
-      supabaseCompat,
-      corsOrigins,
-      publicUrl,
-      trustProxy,
-      version: packageVersion(),
-    },
-    logger,
-  )
+  return {
+    files,
+    lists: new ObjectLists({ database, exactFolders: !supabaseCompat }),
+    buckets,
+    urls,
+    resumable,
+    tokens,
+    events,
+    keepAliveMs: config.eventsKeepAliveMs,
+    connections,
+    listeners,
+    maxRequests: config.limits.requests,
+    minUploadRate: config.limits.minUploadRate,
+    uploads: new UploadCapacity(config.limits),
+    checks,
+    maxFileSize,
+    userBuckets,
+    supabaseCompat,
+    cors: new Cors(corsOrigins),
+    publicUrl,
+    trustProxy,
+    version: packageVersion(),
+  }
 }
 
 /** How much sooner an idle upload expires when its caller has too many: after an hour instead of a day. */

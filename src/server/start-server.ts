@@ -12,7 +12,7 @@ import { startSchedules } from '../jobs/schedules.ts'
 import { type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
-import { type RequestServer, startRequestServer } from './request-server.ts'
+import { type Extensions, type RequestServer, startRequestServer } from './request-server.ts'
 
 export interface RunningServer extends RequestServer {
   keys: Keys
@@ -29,6 +29,8 @@ export interface ServerOptions {
   onFatal(error: Error): void
   /** Another database than the settings say, for tests. Closed with the server. */
   database?: Database
+  /** For who embeds the server in a process of his own, and for tests; not with STORAGE_WORKERS. */
+  extensions?: Extensions
 }
 
 /**
@@ -38,6 +40,7 @@ export async function startServer({
   config,
   logger,
   onFatal,
+  extensions = {},
   ...given
 }: ServerOptions): Promise<RunningServer> {
   // 1. A place to listen, before anything is made; the keys, and the database, migrated.
@@ -65,7 +68,7 @@ export async function startServer({
 
     // 2. What answers requests.
     const requestServer = isAlone
-      ? await startRequestServer({ config, keys, backend, database, logger })
+      ? await startRequestServer({ config, keys, backend, database, logger, extensions })
       : await startWorkers({ config, assignment: { keys, database: database.place }, logger })
 
     // 3. What it does by itself.

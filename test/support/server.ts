@@ -9,6 +9,7 @@ import { openBackend } from '../../src/backend/open.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
 import type { Database } from '../../src/database/connection/client.ts'
 import { type Keys, mintToken } from '../../src/server/keys.ts'
+import type { Extensions } from '../../src/server/request-server.ts'
 import { startServer } from '../../src/server/start-server.ts'
 import { createTestDatabase } from './database.ts'
 
@@ -58,15 +59,18 @@ export interface Ground {
   databaseUrl?: (name: string) => string
   /** Another than the run's own PostgreSQL. */
   postgres?: ProvidedContext['postgres']
+  extensions?: Extensions
 }
 
 /** A real server on a free port: its own database in the run's PostgreSQL, its own folder. */
 export async function startTestServer(
   env: Record<string, string> = {},
-  { databaseUrl, postgres }: Ground = {},
+  { databaseUrl, postgres, extensions }: Ground = {},
 ): Promise<TestServer> {
   const { database, admin, name, drop, connect } = await createTestDatabase(postgres && { postgres })
-  const starting = databaseUrl ? serve({ ...env, DATABASE_URL: databaseUrl(name) }) : serve(env, database)
+  const starting = databaseUrl
+    ? serve({ ...env, DATABASE_URL: databaseUrl(name) }, undefined, extensions)
+    : serve(env, database, extensions)
   const served = await starting.catch(async (error: unknown) => {
     await drop()
     throw error
@@ -105,7 +109,11 @@ function isOpen(database: Database | Record<string, string>): database is Databa
   return typeof database.sql === 'function'
 }
 
-async function serve(env: Record<string, string>, database?: Database): Promise<Served> {
+async function serve(
+  env: Record<string, string>,
+  database?: Database,
+  extensions?: Extensions,
+): Promise<Served> {
   const dataDir = env.STORAGE_DATA_DIR ?? (await mkdtemp(join(tmpdir(), 'strongroom-data-')))
   const removeDataDir = async () => {
     if (env.STORAGE_DATA_DIR === undefined) await rm(dataDir, { recursive: true, force: true })
@@ -128,6 +136,7 @@ async function serve(env: Record<string, string>, database?: Database): Promise<
       throw error
     },
     ...(database && { database }),
+    ...(extensions && { extensions }),
   }).catch(async (error: unknown) => {
     await removeDataDir()
     throw error

@@ -1,14 +1,12 @@
-import type { Access, Caller } from '../../model/caller.ts'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Access, Caller, Identity } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext } from '../env.ts'
-import { requestTarget } from '../message/request-path.ts'
 import { shareOf } from './share-of.ts'
-import type { Identity, TokenVerifier } from './token-verifier.ts'
 
-/** What it takes to say who asks. */
-export interface Authentication {
-  tokens: TokenVerifier
+/** What is told of a caller besides who it is. */
+interface CallerSettings {
   /** Whether signed-in users may create buckets. */
   userBuckets: boolean
 }
@@ -17,21 +15,19 @@ export interface Authentication {
  * The caller of a route that needs a token.
  *
  * @param missing what to say when there is none; the two differ in Supabase's wire alone
- * @param headers where the token is looked for
+ * @param headers where the token is looked for, if not where it came
  * @throws AuthenticationRequired, TokenRequired, InvalidToken, AccessDenied
  */
 export async function requireCaller(
   c: AppContext,
-  authentication: Authentication,
+  settings: CallerSettings,
   operation: string,
   missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
-  headers = c.env.incoming.headers,
+  headers?: IncomingHttpHeaders,
 ): Promise<Caller> {
-  c.get('log').operation = operation
-  varyByCaller(c)
-  const identity = await authentication.tokens.identify(headers)
+  const identity = await authenticate(c, operation, headers)
   if (!identity) throw new StorageError(missing)
-  return callerOf(c, authentication, identity, operation)
+  return callerOf(c, settings, identity, operation)
 }
 
 /**
@@ -40,18 +36,16 @@ export async function requireCaller(
  */
 export async function optionalCaller(
   c: AppContext,
-  authentication: Authentication,
+  settings: CallerSettings,
   operation: string,
 ): Promise<{ caller: Caller; access: Access }> {
-  c.get('log').operation = operation
-  varyByCaller(c)
-  const identity = await authentication.tokens.identify(c.env.incoming.headers).catch((error: unknown) => {
+  const identity = await authenticate(c, operation).catch((error: unknown) => {
     const isRefused = error instanceof StorageError && error.status < 500
     if (!isRefused) throw error
     return null
   })
-  if (!identity) return { caller: anonymousCaller(c, authentication, operation), access: 'public' }
-  return { caller: callerOf(c, authentication, identity, operation), access: 'caller' }
+  if (!identity) return { caller: anonymousCaller(c, settings, operation), access: 'public' }
+  return { caller: callerOf(c, settings, identity, operation), access: 'caller' }
 }
 
 /** In whose name a question waits for its turn: a user's, that of where it comes from, or the service's. */
@@ -60,15 +54,22 @@ export function askerOf(c: AppContext, { trustProxy }: { trustProxy: boolean }, 
 }
 
 /** The caller of a route that asks for no token. */
-export function anonymousCaller(
-  c: AppContext,
-  settings: Pick<Authentication, 'userBuckets'>,
-  operation: string,
-): Caller {
+export function anonymousCaller(c: AppContext, settings: CallerSettings, operation: string): Caller {
   return callerOf(c, settings, ANONYMOUS, operation)
 }
 
 const ANONYMOUS: Identity = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
+
+/** The step that the request's surface knows how to do. */
+function authenticate(
+  c: AppContext,
+  operation: string,
+  headers?: IncomingHttpHeaders,
+): Promise<Identity | null> {
+  c.env.notes.operation = operation
+  varyByCaller(c)
+  return c.env.surface.authenticate(c.env, headers)
+}
 
 /**
  * Caches may give the answer only to those who send the same token, or none as well (RFC 9110 §12.5.5). They know by
@@ -83,16 +84,15 @@ function varyByCaller(c: AppContext): void {
 
 function callerOf(
   c: AppContext,
-  { userBuckets }: Pick<Authentication, 'userBuckets'>,
+  { userBuckets }: CallerSettings,
   identity: Identity,
   operation: string,
 ): Caller {
-  const log = c.get('log')
-  log.operation = operation
-  log.user = identity.subject
-  log.role = identity.role
-  const { incoming } = c.env
-  const { path, query } = requestTarget(incoming)
+  const { incoming, notes, target } = c.env
+  const { path, query } = target
+  notes.operation = operation
+  notes.user = identity.subject
+  notes.role = identity.role
   return {
     ...identity,
     operation,

@@ -1,4 +1,4 @@
-import type { Identity } from './token-verifier.ts'
+import type { Identity } from '../../model/caller.ts'
 
 /** Whose share something counts to; null is the service, which may have all. */
 export function shareOf(

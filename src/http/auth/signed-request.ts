@@ -3,7 +3,7 @@ import type { FileStorage } from '../../storage/file-storage.ts'
 import type { SignedUrls } from '../../storage/links/signed-urls.ts'
 import { type AppContext, logTarget } from '../env.ts'
 import { sendObject } from '../message/object-response.ts'
-import { decodeSegment, objectTarget, requestTarget } from '../message/request-path.ts'
+import { decodeSegment, objectTarget } from '../message/request-path.ts'
 import { anonymousCaller } from './caller.ts'
 
 /** What a request with a signed URL is for, and what its token grants. */
@@ -17,7 +17,7 @@ export interface SignedTarget<Granted> {
 
 /** Whether a request brings a token of a signed URL, so that nothing else decides about it. */
 export function hasUrlToken(c: AppContext): boolean {
-  return /(?:^|[?&])token=/.test(requestTarget(c.env.incoming).query)
+  return /(?:^|[?&])token=/.test(c.env.target.query)
 }
 
 /**
@@ -59,7 +59,7 @@ export function signedTarget<Granted>(
   route: string,
   check: (token: string, bucket: string, name: string) => Granted,
 ): SignedTarget<Granted> {
-  const { path, query } = requestTarget(c.env.incoming)
+  const { path, query } = c.env.target
   const whole = `${path}?${query}`
   const mark = whole.lastIndexOf('?token=')
   const hasMark = mark > path.length

@@ -9,20 +9,10 @@ import {
   jwtVerify,
 } from 'jose'
 import { LRUCache } from 'lru-cache'
-import { STANDARD_ROLES } from '../../model/caller.ts'
+import { type Identity, STANDARD_ROLES } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { remoteKeys } from './remote-keys.ts'
 import { checkClaims, checkForm } from './token-form.ts'
-
-/** Who a verified token says is asking. */
-export interface Identity {
-  role: string
-  /** The `sub` claim, or null. */
-  subject: string | null
-  claims: Record<string, unknown>
-  /** As it was sent. */
-  token: string
-}
 
 export interface TokenVerifierOptions {
   /** Verifies HS256 tokens. */

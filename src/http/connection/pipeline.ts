@@ -1,13 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Exchange } from '../surface.ts'
 
 /** Methods that change nothing (RFC 9110 §9.2.1). */
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** The newest request of a connection. */
 export interface Newest {
-  incoming: IncomingMessage
-  outgoing: ServerResponse
+  exchange: Exchange
   /** Whether it and all that are unanswered before it change nothing. */
   isSafe: boolean
   /** Whether a refusal of what is no request follows its answer. */
@@ -23,7 +22,7 @@ export function newestOn(socket: Socket): Newest | undefined {
 /** The newest request of a connection if it has not been answered to its end. */
 export function unansweredOn(socket: Socket): Newest | undefined {
   const found = newest.get(socket)
-  return found?.outgoing.writableFinished ? undefined : found
+  return found?.exchange.outgoing.writableFinished ? undefined : found
 }
 
 /**
@@ -31,13 +30,13 @@ export function unansweredOn(socket: Socket): Newest | undefined {
  * run beside each other only if all of them are safe (RFC 9112 §9.3.2): the others run one after the other, so that each
  * finds what those before it have done. One whose connection is gone by then never runs.
  */
-export function inTurn(incoming: IncomingMessage, outgoing: ServerResponse, run: () => void): void {
-  const { socket } = incoming
+export function inTurn(exchange: Exchange, run: () => void): void {
+  const { socket, method = '' } = exchange.incoming
   const before = unansweredOn(socket)
-  const isSafe = SAFE.has(incoming.method ?? '') && (before?.isSafe ?? true)
-  newest.set(socket, { incoming, outgoing, isSafe, isFollowed: false })
+  const isSafe = SAFE.has(method) && (before?.isSafe ?? true)
+  newest.set(socket, { exchange, isSafe, isFollowed: false })
   if (before && !isSafe) {
-    before.outgoing.once('close', () => {
+    before.exchange.outgoing.once('close', () => {
       if (!socket.destroyed) run()
     })
   } else run()

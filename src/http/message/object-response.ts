@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../../backend/backend.ts'
@@ -52,7 +52,7 @@ export async function sendRepresentation(
 ): Promise<Response> {
   const { status, part, direct, headers } = answerTo(c, representation, options)
   const bytes = part && (await representation.open(part, direct))
-  if (representation.size !== null) c.get('log').size = representation.size
+  if (representation.size !== null) c.env.notes.size = representation.size
   // Hono answers HEAD with another response, made from this one.
   if (bytes === null) return c.body(null, status, headers)
   if (bytes instanceof URL) {
@@ -63,7 +63,7 @@ export async function sendRepresentation(
     return RESPONSE_ALREADY_SENT
   }
   // Past Hono, like a stream: what a Response object costs is a good part of a small answer.
-  const outgoing = c.env.outgoing as ServerResponse
+  const { outgoing } = c.env
   outgoing.writeHead(status, headers).end(bytes)
   return RESPONSE_ALREADY_SENT
 }

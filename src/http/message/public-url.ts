@@ -1,5 +1,5 @@
 import type { AppContext } from '../env.ts'
-import { PUBLIC_PREFIX, requestTarget } from './request-path.ts'
+import { PUBLIC_PREFIX } from '../request-target.ts'
 
 /** Where clients reach the server. */
 export interface PublicAddress {
@@ -22,7 +22,7 @@ const MAX_HOST = 255 + 6
  */
 export function absoluteUrl(c: AppContext, { publicUrl, trustProxy }: PublicAddress, path: string): string {
   if (publicUrl !== undefined) return `${publicUrl}${PUBLIC_PREFIX}${path}`
-  const { incoming } = c.env
+  const { incoming, target } = c.env
   const forwarded = (name: string) =>
     trustProxy
       ? String(incoming.headers[name] ?? '')
@@ -33,8 +33,7 @@ export function absoluteUrl(c: AppContext, { publicUrl, trustProxy }: PublicAddr
   const host = plainHost(forwarded('x-forwarded-host')) ?? incoming.headers.host ?? 'localhost'
   const port = plainPort(forwarded('x-forwarded-port'))
   const isUsual = port === undefined || /:\d+$/.test(host) || port === (proto === 'https' ? '443' : '80')
-  const ownPrefix = requestTarget(incoming).hasPrefix ? PUBLIC_PREFIX : ''
-  const prefix = plainPrefix(forwarded('x-forwarded-prefix')) ?? ownPrefix
+  const prefix = plainPrefix(forwarded('x-forwarded-prefix')) ?? target.prefix
   return `${proto}://${host}${isUsual ? '' : `:${port}`}${prefix}${path}`
 }
 

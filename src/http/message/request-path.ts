@@ -1,49 +1,15 @@
-import type { IncomingMessage } from 'node:http'
 import { StorageError } from '../../model/errors.ts'
-
-/** Where clients find us; gateways may strip it, so that every route answers without it too (wire §1.1). */
-export const PUBLIC_PREFIX = '/storage/v1'
-
-export interface RequestTarget {
-  path: string
-  query: string
-  hasPrefix: boolean
-}
-
-/** What was asked for last. A request is asked for its target at half a dozen places, mostly right after each other. */
-let latest: { url: string; target: RequestTarget } | undefined
-
-/**
- * The request target as it came: no dot segment resolved, no escape decoded. A name must reach us as the client
- * sent it. All of it is ASCII, since Node's parser refuses a target that is not percent-encoded.
- */
-export function requestTarget({ url = '/' }: IncomingMessage): RequestTarget {
-  if (latest?.url !== url) latest = { url, target: parseTarget(url) }
-  return latest.target
-}
-
-function parseTarget(url: string): RequestTarget {
-  // The absolute form is what proxies are sent (RFC 9112 §3.2.2).
-  const target = url.replace(/^https?:\/\/[^/?]*/i, '')
-  const mark = target.indexOf('?')
-  const full = mark < 0 ? target : target.slice(0, mark)
-  const hasPrefix = full === PUBLIC_PREFIX || full.startsWith(`${PUBLIC_PREFIX}/`)
-  return {
-    path: (hasPrefix ? full.slice(PUBLIC_PREFIX.length) : full) || '/',
-    query: mark < 0 ? '' : target.slice(mark + 1),
-    hasPrefix,
-  }
-}
+import type { RequestContext } from '../surface.ts'
 
 /** The query as the client wrote it; Node's URL parser is not asked, since it would see other bytes. */
-export function queryOf(incoming: IncomingMessage): URLSearchParams {
-  return new URLSearchParams(requestTarget(incoming).query)
+export function queryOf({ target }: RequestContext): URLSearchParams {
+  return new URLSearchParams(target.query)
 }
 
 /** One parameter of the query. Of most requests there is none to look for it in. */
-export function parameterOf(incoming: IncomingMessage, name: string): string | undefined {
-  if (requestTarget(incoming).query === '') return undefined
-  return queryOf(incoming).get(name) ?? undefined
+export function parameterOf(request: RequestContext, name: string): string | undefined {
+  if (request.target.query === '') return undefined
+  return queryOf(request).get(name) ?? undefined
 }
 
 /**

@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http'
 import { pipeline, type Readable } from 'node:stream'
 import { FileStream } from '../../backend/local/file-stream.ts'
 import type { AppContext } from '../env.ts'
@@ -17,8 +16,8 @@ export function streamOut(
   headers: Record<string, string>,
   bytes: Readable,
 ): void {
-  const outgoing = c.env.outgoing as ServerResponse // its type also knows HTTP/2, which we do not serve
-  const { socket } = c.env.incoming
+  const { incoming, outgoing } = c.env
+  const { socket } = incoming
   if (outgoing.destroyed || socket.destroyed) {
     // The client went away meanwhile. Newer Nodes refuse to pipe then, and would leave the file open.
     bytes.destroy()

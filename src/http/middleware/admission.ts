@@ -2,11 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import { StorageError } from '../../model/errors.ts'
 import type { Connections } from '../connection/connections.ts'
 import { YieldingCapacity } from '../connection/yielding-capacity.ts'
-import type { AppContext, Env } from '../env.ts'
-import { requestTarget } from '../message/request-path.ts'
-
-/** A busy server is not a dead one: these are always answered. */
-const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/health/ready'])
+import type { Env } from '../env.ts'
 
 /**
  * Lets in so many requests at once; the others hear at once that they should come back, before anything is done for them.
@@ -14,24 +10,19 @@ const HEALTH = new Set(['/status', '/version', '/health', '/health/live', '/heal
  *
  * A request's place is free when its response has gone, or its client has, and its work is over; or when others need it,
  * and its client only dribbles.
- *
- * @param refuse answers who is not let in, or throws what it is given
  */
-export function admission(
-  { connections, most, minRate }: { connections: Connections; most: number; minRate: number },
-  refuse: (c: AppContext, error: unknown) => Response,
-): MiddlewareHandler<Env> {
+export function admission(options: {
+  connections: Connections
+  most: number
+  minRate: number
+}): MiddlewareHandler<Env> {
+  const { connections, most, minRate } = options
   const capacity = new YieldingCapacity({ most, minRate, full: 'ServerBusy' })
   return async (c, next) => {
-    const { incoming, outgoing } = c.env
-    const { path } = requestTarget(incoming)
-    if (HEALTH.has(path)) return next()
-    try {
-      if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
-      capacity.acquire(incoming)
-    } catch (error) {
-      return refuse(c, error)
-    }
+    const { incoming, outgoing, surface, target } = c.env
+    if (surface.isVital?.(target.path)) return next()
+    if (connections.isSurplus(incoming.socket)) throw new StorageError('ServerBusy')
+    capacity.acquire(incoming)
     const release = () => capacity.release(incoming)
     let isGone = false
     let isOver = false
@@ -39,7 +30,7 @@ export function admission(
       isGone = true
       if (isOver) release()
     })
-    c.set('leave', release)
+    c.env.leave = release
     try {
       await next()
     } finally {

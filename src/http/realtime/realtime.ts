@@ -1,20 +1,17 @@
-import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import type { Subscriptions } from '../../events/subscribers/subscriptions.ts'
-import { StorageError, wireError } from '../../model/errors.ts'
+import { StorageError } from '../../model/errors.ts'
 import { shareOf } from '../auth/share-of.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import { clientAddress } from '../connection/client-address.ts'
 import type { Listeners } from '../connection/listeners.ts'
-import { rawAnswer } from '../message/raw-answer.ts'
-import { isOurFault } from '../middleware/error-response.ts'
-import { requestIdOf } from '../middleware/request-log.ts'
+import type { RequestContext, WebSockets } from '../surface.ts'
 import { Connection, type ConnectionLimits } from './connection.ts'
 import { EventFrames } from './event-frames.ts'
 import { SharedFilters } from './shared-filters.ts'
-import { admit, WEBSOCKET_PATH } from './upgrade.ts'
+import { admit, isUpgradeToRealtime, WEBSOCKET_PATH } from './upgrade.ts'
 
 export const REALTIME_LIMITS: ConnectionLimits = {
   channels: 100,
@@ -29,7 +26,6 @@ export interface RealtimeOptions {
   subscriptions: Subscriptions
   logger: Logger
   corsOrigins: string[]
-  supabaseCompat: boolean
   /** Whether a client's address is what a proxy says. */
   trustProxy: boolean
   listeners: Listeners
@@ -46,7 +42,7 @@ const MAX_FRAGMENTS = 32
 const CLOSING_MS = 1000
 
 /** Tells clients of Supabase's Realtime what happens to files (wire §10). */
-export class Realtime {
+export class Realtime implements WebSockets {
   readonly #options: RealtimeOptions
   readonly #sockets = new WebSocketServer({
     noServer: true,
@@ -66,23 +62,26 @@ export class Realtime {
     this.#options = options
   }
 
-  /** Makes a request's connection a WebSocket, or answers why not. */
-  async upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const startedAt = performance.now()
-    const requestId = requestIdOf(incoming)
+  areAskedFor(request: RequestContext): boolean {
+    return isUpgradeToRealtime(request)
+  }
+
+  async open(request: RequestContext, socket: Socket, head: Buffer): Promise<boolean> {
+    const { incoming, requestId, startedAt, notes } = request
     const ignore = () => {} // 'close' follows
     socket.on('error', ignore)
     this.#arriving++
     try {
       if (this.#isClosing) throw new StorageError('ShuttingDown')
-      const { listeners, corsOrigins, tokens, trustProxy } = this.#options
+      const { listeners, corsOrigins, trustProxy } = this.#options
       listeners.connections.admit(this.#arriving)
-      const { identity, version } = await admit(incoming, { tokens, corsOrigins })
+      const { identity, version } = await admit(request, corsOrigins)
       if (this.#isClosing) throw new StorageError('ShuttingDown')
-      if (socket.destroyed) return // nothing would say so again
+      if (socket.destroyed) return false // nothing would say so again
       const address = clientAddress(incoming, trustProxy)
       socket.once('close', listeners.connections.acquire(shareOf(identity, address)))
       socket.off('error', ignore)
+      let isOpen = false
       // Calls back at once, or has refused by itself what breaks RFC 6455.
       this.#sockets.handleUpgrade(incoming, socket, head, (webSocket) => {
         const connection = new Connection(webSocket, {
@@ -93,10 +92,12 @@ export class Realtime {
           address,
           version,
         })
+        isOpen = true
+        notes.role = identity.role
+        notes.user = identity.subject
         this.#keep(connection, { requestId, role: identity.role, user: identity.subject, version, startedAt })
       })
-    } catch (error) {
-      this.#refuse(error, socket, { requestId, startedAt })
+      return isOpen
     } finally {
       this.#arriving--
     }
@@ -130,24 +131,6 @@ export class Realtime {
       }
       this.#options.logger.info(line, 'realtime connection')
     })
-  }
-
-  #refuse(
-    thrown: unknown,
-    socket: Duplex,
-    { requestId, startedAt }: { requestId: string; startedAt: number },
-  ): void {
-    const { logger, supabaseCompat } = this.#options
-    const error =
-      thrown instanceof StorageError ? thrown : new StorageError('InternalError', { cause: thrown })
-    if (isOurFault(error)) {
-      logger.error({ err: error.cause ?? error, code: error.code, requestId }, error.message)
-    }
-    const { http: status } = wireError(error, supabaseCompat)
-    logger.info({ requestId, method: 'GET', url: WEBSOCKET_PATH, status, ms: since(startedAt) }, 'request')
-    // A client that does not close its side would keep the connection half open.
-    socket.once('finish', () => socket.destroy())
-    socket.end(rawAnswer(error, supabaseCompat, { 'X-Request-Id': requestId }))
   }
 }
 

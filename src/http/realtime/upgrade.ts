@@ -1,15 +1,15 @@
-import type { IncomingMessage } from 'node:http'
+import type { Identity } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import type { Identity, TokenVerifier } from '../auth/token-verifier.ts'
-import { queryOf, requestTarget } from '../message/request-path.ts'
+import { queryOf } from '../message/request-path.ts'
+import type { RequestContext } from '../surface.ts'
 import { VERSIONS, type Version } from './frames.ts'
 
 /** The client appends the last part itself (wire §10.1). */
 export const WEBSOCKET_PATH = '/realtime/v1/websocket'
 
-export function isUpgradeToRealtime(incoming: IncomingMessage): boolean {
+export function isUpgradeToRealtime({ incoming, target }: RequestContext): boolean {
   const protocols = (incoming.headers.upgrade ?? '').toLowerCase().split(/\s*,\s*/)
-  return protocols.includes('websocket') && requestTarget(incoming).path === WEBSOCKET_PATH
+  return protocols.includes('websocket') && target.path === WEBSOCKET_PATH
 }
 
 /**
@@ -19,22 +19,19 @@ export function isUpgradeToRealtime(incoming: IncomingMessage): boolean {
  *   AuthenticationUnavailable
  */
 export async function admit(
-  incoming: IncomingMessage,
-  { tokens, corsOrigins }: { tokens: TokenVerifier; corsOrigins: string[] },
+  request: RequestContext,
+  corsOrigins: string[],
 ): Promise<{ identity: Identity; version: Version }> {
-  const { headers } = incoming
-  if (headers.origin !== undefined && !corsOrigins.includes('*') && !corsOrigins.includes(headers.origin)) {
+  const { origin } = request.incoming.headers
+  if (origin !== undefined && !corsOrigins.includes('*') && !corsOrigins.includes(origin)) {
     throw new StorageError('OriginNotAllowed')
   }
-  const query = queryOf(incoming)
-  const asked = query.get('vsn') ?? '1.0.0'
+  const asked = queryOf(request).get('vsn') ?? '1.0.0'
   const version = VERSIONS.find((one) => one === asked)
   if (version === undefined) {
     throw new StorageError('InvalidParameter', { message: `vsn must be ${VERSIONS.join(' or ')}` })
   }
-  // Browsers can give a WebSocket no headers.
-  const apikey = query.get('apikey')
-  const identity = await tokens.identify(apikey === null ? headers : { apikey })
+  const identity = await request.surface.authenticate(request)
   if (!identity) {
     throw new StorageError('AuthenticationRequired', {
       message: 'Authentication is needed: send a key in the query, as apikey',

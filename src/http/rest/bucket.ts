@@ -163,7 +163,7 @@ export function bucketRoutes(services: Services) {
 }
 
 function sentQuery(c: AppContext): Record<string, string> {
-  return Object.fromEntries(queryOf(c.env.incoming))
+  return Object.fromEntries(queryOf(c.env))
 }
 
 function bucketId(c: AppContext): string {

@@ -33,7 +33,7 @@ export function eventRoutes(services: Services, logger: Logger) {
   const { events, buckets, keepAliveMs, listeners, trustProxy } = services
   const options = { ...events, keepAliveMs, listeners, logger }
   return new Hono<Env>().get('/events', async (c) => {
-    const query = queryOf(c.env.incoming)
+    const query = queryOf(c.env)
     const headers = { ...c.env.incoming.headers }
     // An EventSource can set no header; where there is one, it wins.
     headers.apikey ??= query.get('apikey') ?? undefined
@@ -46,7 +46,7 @@ export function eventRoutes(services: Services, logger: Logger) {
     const filter = { bucket, prefix, types: type && new Set(type) }
     const share = shareOf(caller, clientAddress(c.env.incoming, trustProxy))
     await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
-    c.get('leave')() // subscribers have a limit of their own
+    c.env.leave() // subscribers have a limit of their own
     return RESPONSE_ALREADY_SENT
   })
 }

@@ -6,6 +6,9 @@ import type { Services } from '../services.ts'
 /** How long a part may take to answer before it counts as failing. In milliseconds. */
 const CHECK_TIMEOUT_MS = 5000
 
+/** Where they are; a balancer asks these. */
+export const HEALTH_PATHS = new Set(['/status', '/version', '/health', '/health/live', '/health/ready'])
+
 export function healthRoutes(services: Services) {
   async function health(c: AppContext) {
     const [database, backend] = await Promise.all([

@@ -1,11 +1,10 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileStorage } from '../../storage/file-storage.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import { CONDITIONAL_HEADERS } from '../message/conditionals.ts'
 import { wholeObjectHeaders } from '../message/object-response.ts'
-import { objectTarget, requestTarget } from '../message/request-path.ts'
+import { objectTarget } from '../message/request-path.ts'
 import type { Cors } from '../middleware/cors.ts'
-import { type RequestLog, requestIdOf } from '../middleware/request-log.ts'
+import { ALWAYS, type Exchange, type RequestNotes } from '../surface.ts'
 
 const ROUTE = '/object/public/'
 
@@ -20,11 +19,11 @@ const PLAIN_HOST = /^[\w.-]+(?::(?:[1-5]\d{0,4}|6[0-4]\d{3}|[6-9]\d{0,3}))?$/
  * them, before routing, which costs more than all the rest of such an answer. Everything else goes on to the app.
  */
 export class HotGet {
-  readonly #parts: { files: FileStorage; requestLog: RequestLog; cors: Cors }
+  readonly #parts: { files: FileStorage; cors: Cors }
   /** By the row that is in memory, so that they go with it. */
   readonly #prepared = new WeakMap<StoredObject, Prepared>()
 
-  constructor(parts: { files: FileStorage; requestLog: RequestLog; cors: Cors }) {
+  constructor(parts: { files: FileStorage; cors: Cors }) {
     this.#parts = parts
   }
 
@@ -33,9 +32,10 @@ export class HotGet {
    *
    * @returns whether it has
    */
-  answer(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+  answer(exchange: Exchange): boolean {
+    const { incoming, outgoing, requestId } = exchange
     if (incoming.method !== 'GET') return false
-    const { path, query } = requestTarget(incoming)
+    const { path, query } = exchange.target
     if (query !== '' || !path.startsWith(ROUTE)) return false
     const sent = incoming.headers
     for (const name of SPECIAL) if (sent[name] !== undefined) return false
@@ -43,12 +43,11 @@ export class HotGet {
     const target = legalTarget(path)
     const hit = target && this.#parts.files.inMemory(target.bucket, target.name)
     if (!hit) return false
-    const { headers, log } = this.#answerFor(hit.object)
-    const requestId = requestIdOf(incoming)
+    const { headers, notes } = this.#answerFor(hit.object)
+    exchange.notes = notes
     // All at once, and in one list: each header that is set by itself costs as much as ten here.
     const { headers: cors } = this.#parts.cors.answer(incoming)
     outgoing.writeHead(200, ['X-Request-Id', requestId, ...cors, ...headers]).end(hit.bytes)
-    log(requestId)
     return true
   }
 
@@ -56,18 +55,15 @@ export class HotGet {
     let prepared = this.#prepared.get(object)
     if (!prepared) {
       const { bucket, name, size } = object
-      const about = { operation: 'storage.object.get_public', role: 'anon', method: 'GET', status: 200 }
       prepared = {
-        headers: Object.entries({
-          'X-Content-Type-Options': 'nosniff',
-          ...wholeObjectHeaders(object),
-        }).flat(),
-        log: this.#parts.requestLog.repeated({
-          ...about,
+        headers: Object.entries({ ...ALWAYS, ...wholeObjectHeaders(object) }).flat(),
+        notes: {
+          operation: 'storage.object.get_public',
+          role: 'anon',
           bucket,
           path: name,
           ...(size !== null && { size }),
-        }),
+        },
       }
       this.#prepared.set(object, prepared)
     }
@@ -79,7 +75,7 @@ export class HotGet {
 interface Prepared {
   /** Names and values in turn. */
   headers: string[]
-  log(requestId: string): void
+  notes: RequestNotes
 }
 
 /** Null for what the route will refuse. */

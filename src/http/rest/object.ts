@@ -66,7 +66,7 @@ export function objectRoutes(services: Services) {
 
   function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
-    const download = parameterOf(c.env.incoming, 'download')
+    const download = parameterOf(c.env, 'download')
     return sendObject(c, services, { ...who, bucket, name, download })
   }
 

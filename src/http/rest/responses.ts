@@ -44,7 +44,7 @@ export function uploadResponse(
   { object, created }: Stored,
   body: Record<string, unknown>,
 ): Response {
-  c.get('log').size = object.size ?? 0
+  c.env.notes.size = object.size ?? 0
   // PUT is an update, which RFC 9110 §9.3.4 answers with 201 only when there was nothing before.
   const status = created || c.req.method === 'POST' ? 201 : 200
   return successResponse(c, services, body, { status, fields: ownFields(object) })

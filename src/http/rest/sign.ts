@@ -109,7 +109,7 @@ async function readExpiry<T extends { expiresIn: number }>(
   schema: z.ZodType<T>,
   limit?: { maxBytes: number },
 ): Promise<T> {
-  const inQuery = parameterOf(c.env.incoming, 'expires_in')
+  const inQuery = parameterOf(c.env, 'expires_in')
   const readJson = jsonReader(services)
   if (inQuery === undefined) return readJson(c.env.incoming, schema, limit)
   const body = await readJson(c.env.incoming, z.looseObject({}), limit)

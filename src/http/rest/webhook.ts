@@ -92,11 +92,7 @@ export function webhookRoutes(services: Services) {
     })
     .get('/webhook/:id/dead-letter', async (c) => {
       const caller = await serviceOf(c, 'dead_letters')
-      const { limit, after } = checkShape(
-        'querystring',
-        Object.fromEntries(queryOf(c.env.incoming)),
-        pageSchema,
-      )
+      const { limit, after } = checkShape('querystring', Object.fromEntries(queryOf(c.env)), pageSchema)
       const letters = await webhooks.deadLetters(caller, idOf(c), { after, limit: limit + 1 })
       const items = letters.slice(0, limit).map(deadLetterJson)
       return c.json({ items, next: letters.length > limit ? (items.at(-1)?.id ?? null) : null })

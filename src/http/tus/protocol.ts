@@ -1,32 +1,22 @@
-import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { StorageError } from '../../model/errors.ts'
-import type { AppContext, Env } from '../env.ts'
-import { requestTarget } from '../message/request-path.ts'
-import { loggedError } from '../middleware/error-response.ts'
-import type { Services } from '../services.ts'
+import type { AppContext } from '../env.ts'
+import { sentenceFor } from '../message/json-error.ts'
+import { answerWith, loggedError } from '../middleware/error-response.ts'
+import type { ErrorAnswer, RequestContext } from '../surface.ts'
 import { TUS_CHECKSUM_ALGORITHMS, TUS_EXTENSIONS, TUS_VERSION } from './headers.ts'
 
 export const TUS_PATH = '/upload/resumable'
 
-export function isTusPath(path: string): boolean {
-  return path === TUS_PATH || path.startsWith(`${TUS_PATH}/`)
-}
-
 /** What every answer of the protocol carries, and what OPTIONS tells of this server (TUS 1.0, wire §5.5). */
-export function tusHeaders({ maxFileSize }: Pick<Services, 'maxFileSize'>): MiddlewareHandler<Env> {
-  return async (c, next) => {
-    const { incoming, outgoing } = c.env
-    if (!isTusPath(requestTarget(incoming).path)) return next()
-    // On Node's response, so that errors carry it too.
-    outgoing.setHeader('Tus-Resumable', TUS_VERSION)
-    if (incoming.method === 'OPTIONS') {
-      outgoing.setHeader('Tus-Version', TUS_VERSION)
-      outgoing.setHeader('Tus-Extension', TUS_EXTENSIONS)
-      outgoing.setHeader('Tus-Max-Size', String(maxFileSize))
-      outgoing.setHeader('Tus-Checksum-Algorithm', TUS_CHECKSUM_ALGORITHMS)
-    }
-    return next()
+export function tusHeaders(method: string | undefined, maxFileSize: number): Record<string, string> {
+  if (method !== 'OPTIONS') return { 'Tus-Resumable': TUS_VERSION }
+  return {
+    'Tus-Resumable': TUS_VERSION,
+    'Tus-Version': TUS_VERSION,
+    'Tus-Extension': TUS_EXTENSIONS,
+    'Tus-Max-Size': String(maxFileSize),
+    'Tus-Checksum-Algorithm': TUS_CHECKSUM_ALGORITHMS,
   }
 }
 
@@ -46,17 +36,27 @@ const TEXT: Partial<Record<StorageError['code'], string>> = {
   OffsetConflict: 'Upload-Offset conflict\n',
 }
 
-/** The renderer of errors of this surface: plain text and the true status (wire §5.8). */
-export function tusError(c: AppContext, thrown: unknown, logger: Logger, isHead: boolean): Response {
-  const { error, message } = loggedError(c, thrown, logger)
+/** What an upload has thrown, in plain text and with the true status (wire §5.8). */
+export function tusAnswer(
+  error: StorageError,
+  request: RequestContext | undefined,
+  isHead: boolean,
+): ErrorAnswer {
   // At a HEAD that fails otherwise than so, tus-js-client forgets the upload, and begins it anew from its first byte.
   const isForNow = isHead && error.status > 500
-  const status = isForNow ? 423 : (STATUS[error.code] ?? error.status)
-  // The rest of a chunk that was taken from its request will not be read.
-  const headers = error.code === 'ResourceLocked' ? { ...error.headers, Connection: 'close' } : error.headers
-  return c.body(TEXT[error.code] ?? message, status as 400, {
-    ...headers,
-    'Content-Type': 'text/plain; charset=utf-8',
-    'Cache-Control': 'no-store',
-  })
+  return {
+    status: isForNow ? 423 : (STATUS[error.code] ?? error.status),
+    headers: {
+      ...error.headers,
+      // The rest of a chunk that was taken from its request will not be read.
+      ...(error.code === 'ResourceLocked' && { Connection: 'close' }),
+      'Content-Type': 'text/plain; charset=utf-8',
+      'Cache-Control': 'no-store',
+    },
+    body: TEXT[error.code] ?? sentenceFor(error, request),
+  }
+}
+
+export function tusError(c: AppContext, thrown: unknown, logger: Logger, isHead: boolean): Response {
+  return answerWith(c, tusAnswer(loggedError(c.env, thrown, logger), c.env, isHead))
 }

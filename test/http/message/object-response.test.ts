@@ -38,7 +38,7 @@ const derived: Representation = {
 beforeAll(async () => {
   const app = new Hono<Env>()
     .use(async (c, next) => {
-      c.set('log', {})
+      c.env.notes = {}
       await next()
     })
     .get('/', (c) => sendRepresentation(c, derived, options))

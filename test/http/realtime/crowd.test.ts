@@ -11,6 +11,9 @@ import { Listeners } from '../../../src/http/connection/listeners.ts'
 import { createHttpServer, drainServer, listen } from '../../../src/http/http-server.ts'
 import type { ConnectionLimits } from '../../../src/http/realtime/connection.ts'
 import { REALTIME_LIMITS, Realtime } from '../../../src/http/realtime/realtime.ts'
+import { realtimeSurface } from '../../../src/http/realtime/surface.ts'
+import { PUBLIC_PREFIX } from '../../../src/http/request-target.ts'
+import { Surfaces } from '../../../src/http/surface.ts'
 import { exchange, rawRequest } from '../../support/raw-http.ts'
 import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
@@ -55,16 +58,14 @@ async function limit(
     subscriptions,
     logger,
     corsOrigins,
-    supabaseCompat,
     trustProxy: false,
     listeners: new Listeners({ ...config.limits.listeners, ...listening }, connections.most, logger),
     limits: { ...REALTIME_LIMITS, ...limits },
   })
   const http = createHttpServer({
     fetch: () => new Response(),
-    hotGet: { answer: () => false },
-    realtime,
-    supabaseCompat,
+    surfaces: new Surfaces([realtimeSurface(realtime, { tokens, supabaseCompat })], PUBLIC_PREFIX),
+    onRequestEnd: [],
     connections,
     limits: config.limits,
     logger,

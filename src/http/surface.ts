@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Hono } from 'hono'
+import type { Identity } from '../model/caller.ts'
+import type { StorageError } from '../model/errors.ts'
+import { isBelow, parseTarget, type RequestTarget } from './request-target.ts'
+
+/**
+ * A protocol: where it is spoken, who may come in, and how it says what has gone wrong. The server, admission, the answer
+ * to what is no route, the log and whoever else hears of requests ask it, and know of no protocol by themselves.
+ */
+export interface Surface {
+  /** What metrics and audit call it. */
+  readonly name: string
+  /** Its paths are this one and those below it, as `/upload/resumable`; empty for all that is no other's. */
+  readonly prefix: string
+  /** With its prefix in their paths. */
+  readonly routes: Hono<{ Bindings: Exchange }>
+  /**
+   * The step that finds out who asks; null when nothing says so. What a caller has limits of comes behind it.
+   *
+   * @param headers where a token is looked for, if not where it came
+   * @throws what the surface then tells, such as InvalidToken
+   */
+  authenticate(request: RequestContext, headers?: IncomingHttpHeaders): Promise<Identity | null>
+  /** How an error is said. @param request none when it is the parser that refuses what has come */
+  error(error: StorageError, request: RequestContext | undefined): ErrorAnswer
+  /** What all its answers carry besides `ALWAYS` and the request's id; errors, refusals and preflights, too. */
+  headers?(request: RequestContext): Record<string, string>
+  /** Whether a path is answered however busy the server is. */
+  isVital?(path: string): boolean
+  /** Answers before routing what it has at hand, with 200. Returns whether it has. */
+  answerAtOnce?(exchange: Exchange): boolean
+  readonly webSockets?: WebSockets
+}
+
+/** For a surface that also speaks by WebSocket. */
+export interface WebSockets {
+  areAskedFor(request: RequestContext): boolean
+  /**
+   * Makes a request's connection one. @throws why not: nothing has been answered then
+   *
+   * @returns false when its client has gone, or was no such client and has been told so
+   */
+  open(request: RequestContext, socket: Socket, head: Buffer): Promise<boolean>
+}
+
+export interface ErrorAnswer {
+  status: number
+  headers: Record<string, string>
+  body: string
+}
+
+/** What every answer carries, on every surface: browsers are not to guess types. */
+export const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
+
+/** What a request was about, for whoever hears of its end. Never a secret. */
+export interface RequestNotes {
+  operation?: string
+  bucket?: string
+  path?: string
+  /** In bytes. */
+  size?: number
+  user?: string | null
+  role?: string
+}
+
+/** An id that a proxy in front may have given, so that its log and ours can be held together. */
+const FOREIGN_ID = /^[\w.:-]{1,100}$/
+
+/** A request, and what is known of it from its first byte to its end. */
+export class RequestContext {
+  readonly incoming: IncomingMessage
+  readonly target: RequestTarget
+  readonly surface: Surface
+  readonly requestId: string
+  /** By `performance.now()`. */
+  readonly startedAt = performance.now()
+  notes: RequestNotes = {}
+
+  constructor(incoming: IncomingMessage, surfaces: Surfaces) {
+    this.incoming = incoming
+    this.target = parseTarget(incoming, surfaces.publicPrefix)
+    this.surface = surfaces.at(this.target.path)
+    const sent = incoming.headers['x-request-id']
+    this.requestId = typeof sent === 'string' && FOREIGN_ID.test(sent) ? sent : randomUUID()
+  }
+}
+
+/** A request and its response; Hono calls it the env. */
+export class Exchange extends RequestContext {
+  readonly outgoing: ServerResponse
+  /** Gives back the request's place: what it goes on with has a limit of its own. */
+  leave = noPlace
+  /** The status of an answer that was written past the response, which knows nothing of it then. */
+  rawStatus: number | undefined
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, surfaces: Surfaces) {
+    super(incoming, surfaces)
+    this.outgoing = outgoing
+  }
+}
+
+function noPlace(): void {}
+
+/** What every answer to a request carries. */
+export function headersOf(request: RequestContext): Record<string, string> {
+  return { 'X-Request-Id': request.requestId, ...ALWAYS, ...request.surface.headers?.(request) }
+}
+
+/** The protocols of one HTTP server. */
+export class Surfaces {
+  /** Has what is no other's, and says what is wrong with bytes that are no request. */
+  readonly last: Surface
+
+  /**
+   * @param all in the order in which they are asked whether a path is theirs
+   * @param publicPrefix may stand before all paths
+   */
+  constructor(
+    readonly all: [...others: Surface[], last: Surface],
+    readonly publicPrefix: string,
+  ) {
+    this.last = all[all.length - 1] as Surface // the type says that there is one
+  }
+
+  at(path: string): Surface {
+    for (const surface of this.all) if (isBelow(path, surface.prefix)) return surface
+    return this.last
+  }
+}
