@@ -21,7 +21,6 @@ export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
   place: DatabasePlace
   /** Runs a statement that finds one row by its key, behind others of its kind. @throws StorageError */
   read: Pool['run']
-  reads: PipelinedReads
   /** For lists and statistics, which may have much to read. */
   questions: Questions
   /**
@@ -137,7 +136,6 @@ export function openDatabase(
     run: pool.run.bind(pool),
     transaction: pool.transaction.bind(pool),
     read: (statement, values) => inOurErrors(reads.query((sql) => statement.send(sql, values))),
-    reads,
     questions,
     openSession: open,
     exclusively: async (turn, work, waiting) => {

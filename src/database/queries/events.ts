@@ -6,6 +6,7 @@ import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
 
 /** One row of `storage.events`, with its place in the order of delivery. */
 export interface StorageEvent {
@@ -53,13 +54,15 @@ export async function eventsChannel(sql: postgres.Sql): Promise<string> {
  * @throws DatabaseUnavailable
  */
 export async function orderEvents(database: Database): Promise<number> {
-  const [row] = await inOurErrors(database.sql<{ newest: string }[]>`select storage.order_events() as newest`)
+  const [row] = await database.run(ORDER_EVENTS, {})
   return Number(row?.newest)
 }
 
+const ORDER_EVENTS = new Statement<object, { newest: string }>('select storage.order_events() as newest')
+
 /** The events after a position, at most `limit`, in order. @throws DatabaseUnavailable */
 export async function readEvents(database: Database, after: number, limit: number): Promise<StorageEvent[]> {
-  const rows = await inOurErrors(database.sql<Row[]>`select * from storage.read_events(${after}, ${limit})`)
+  const rows = await database.run(READ_EVENTS, { after, limit })
   return rows.map((row) => ({
     position: Number(row.event_position),
     type: row.type,
@@ -78,6 +81,10 @@ export async function readEvents(database: Database, after: number, limit: numbe
     record: row.record,
   }))
 }
+
+const READ_EVENTS = new Statement<{ after: number; limit: number }, Row>(
+  'select * from storage.read_events(:after, :limit)',
+)
 
 interface Row {
   event_position: string
@@ -112,11 +119,7 @@ export async function changedNames(
   after: number,
   limit: number,
 ): Promise<ChangedNames[]> {
-  const rows = await inOurErrors(
-    database.sql<
-      Pick<Row, 'event_position' | 'bucket_id' | 'name' | 'old_bucket_id' | 'old_name'>[]
-    >`select * from storage.changed_names(${after}, ${limit})`,
-  )
+  const rows = await database.run(CHANGED_NAMES, { after, limit })
   return rows.map((row) => ({
     position: Number(row.event_position),
     bucket: row.bucket_id,
@@ -125,6 +128,11 @@ export async function changedNames(
     oldPath: row.old_name,
   }))
 }
+
+const CHANGED_NAMES = new Statement<
+  { after: number; limit: number },
+  Pick<Row, 'event_position' | 'bucket_id' | 'name' | 'old_bucket_id' | 'old_name'>
+>('select * from storage.changed_names(:after, :limit)')
 
 /** What a claimant may know of an event. */
 export interface Sight {
@@ -152,10 +160,14 @@ export async function readableEvents(
     headers: {},
     userBuckets: false,
   })
-  const rows = await inOurErrors(database.sql<{ event_position: string; sees: boolean; saw: boolean }[]>`
-    select * from storage.readable_events(${positions}::bigint[], ${context})`)
+  const rows = await database.run(READABLE_EVENTS, { positions, context })
   return new Map(rows.map(({ event_position, sees, saw }) => [Number(event_position), { sees, saw }]))
 }
+
+const READABLE_EVENTS = new Statement<
+  { positions: number[]; context: string },
+  { event_position: string; sees: boolean; saw: boolean }
+>('select * from storage.readable_events(:positions::bigint[], :context)')
 
 /** The first position whose event is still kept, or the next one to come when there is none. */
 export async function oldestPosition(database: Database): Promise<number> {

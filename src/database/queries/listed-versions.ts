@@ -31,18 +31,28 @@ const OWN_REMOVALS = new Statement<object, RemovalRow>('select * from storage.ow
 
 /** Notes that these versions' bytes are gone. */
 export async function forgetRemovals(database: Database, versions: string[]): Promise<void> {
-  await database.sql`select storage.strike_removals(${versions}::uuid[])`
+  await database.run(STRIKE_REMOVALS, { versions })
 }
+
+const STRIKE_REMOVALS = new Statement<{ versions: string[] }, object>(
+  'select storage.strike_removals(:versions::uuid[])',
+)
 
 /** Notes that these versions are still being written. */
 export async function heartbeat(database: Database, versions: string[]): Promise<void> {
-  await database.sql`select storage.beat_uploads(${versions}::uuid[])`
+  await database.run(BEAT_UPLOADS, { versions })
 }
+
+const BEAT_UPLOADS = new Statement<{ versions: string[] }, object>(
+  'select storage.beat_uploads(:versions::uuid[])',
+)
 
 /** Notes that this version will never get a row. */
 export async function forgetUpload(database: Database, version: string): Promise<void> {
-  await database.sql`select storage.strike_upload(${version})`
+  await database.run(STRIKE_UPLOAD, { version })
 }
+
+const STRIKE_UPLOAD = new Statement<{ version: string }, object>('select storage.strike_upload(:version)')
 
 interface RemovalRow {
   version: string

@@ -2,8 +2,8 @@ import type { Caller } from '../../model/caller.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOrNull } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
 export interface ListEntry {
@@ -34,16 +34,17 @@ export interface FolderQuery {
 
 /** One level of a folder as the caller sees it, names relative to it (wire §3.12; exact folders: decision 0035). */
 export async function listFolder(
-  database: Pick<Database, 'sql'>,
+  database: Pick<Database, 'run'>,
   caller: Caller,
   query: FolderQuery,
 ): Promise<ListEntry[]> {
-  const { bucketId, folder, search, limit, offset, column, order, exactFolders } = query
-  const rows = await inOurErrors(database.sql<EntryRow[]>`
-    select *, id is null as is_folder from storage.list_folder_as(${bucketId}, ${folder}, ${search}, ${limit},
-      ${offset}, ${column}, ${order}, ${exactFolders}, ${callerContext(caller)})`)
+  const rows = await database.run(LIST_FOLDER, { ...query, context: callerContext(caller) })
   return rows.map(asEntry)
 }
+
+const LIST_FOLDER = new Statement<FolderQuery & { context: string }, EntryRow>(`
+  select *, id is null as is_folder from storage.list_folder_as(:bucketId, :folder, :search, :limit,
+    :offset, :column, :order, :exactFolders, :context)`)
 
 export interface PageQuery {
   bucketId: string
@@ -60,16 +61,17 @@ export interface PageQuery {
 
 /** Full names that begin with a prefix, as far as the caller sees them, case counting (wire §3.13). */
 export async function listPage(
-  database: Pick<Database, 'sql'>,
+  database: Pick<Database, 'run'>,
   caller: Caller,
   query: PageQuery,
 ): Promise<ListEntry[]> {
-  const { bucketId, prefix, delimited, limit, after, afterTime, column, order } = query
-  const rows = await inOurErrors(database.sql<EntryRow[]>`
-    select * from storage.list_page_as(${bucketId}, ${prefix}, ${delimited}, ${limit}, ${after}, ${afterTime},
-      ${column}, ${order}, ${callerContext(caller)})`)
+  const rows = await database.run(LIST_PAGE, { ...query, context: callerContext(caller) })
   return rows.map(asEntry)
 }
+
+const LIST_PAGE = new Statement<PageQuery & { context: string }, EntryRow>(`
+  select * from storage.list_page_as(:bucketId, :prefix, :delimited, :limit, :after, :afterTime,
+    :column, :order, :context)`)
 
 interface EntryRow {
   name: string

@@ -7,7 +7,6 @@ import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
-import { inOurErrors } from '../connection/postgres-error.ts'
 import { dateOr1970, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
@@ -71,12 +70,7 @@ export async function findObject(
   { access, bucket: bucketId, name, bucketUid }: ReadTarget,
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = callerContext(caller)
-  const [row] = await inOurErrors(
-    database.reads.query(
-      (sql) => sql<FoundRow[]>`
-        select * from storage.read_object(${access}, ${bucketId}, ${name}, ${context})`,
-    ),
-  )
+  const [row] = await database.read(READ_OBJECT, { access, bucketId, name, context })
   if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
   if (row.id === null) return null
   return {
@@ -96,6 +90,11 @@ export async function findObject(
     updatedAt: dateOr1970(row.updated_at),
   }
 }
+
+const READ_OBJECT = new Statement<
+  { access: Access; bucketId: string; name: string; context: string },
+  FoundRow
+>('select * from storage.read_object(:access, :bucketId, :name, :context)')
 
 interface FoundRow {
   bucket_uid: string
@@ -134,25 +133,40 @@ export async function beginUpload(
   write: IntendedWrite,
   location: Location | null,
 ): Promise<void> {
-  await inOurErrors(database.sql`
-    select storage.begin_upload(${location?.version ?? null}, ${location?.bucket ?? null}, ${write.bucketId},
-      ${write.name}, ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)},
-      ${asJson(write.userMetadata)}, ${write.upsert}, ${callerContext(caller)})`)
+  await database.run(BEGIN_UPLOAD, {
+    ...writeValues(write),
+    version: location?.version ?? null,
+    bytesBucket: location?.bucket ?? null,
+    context: callerContext(caller),
+  })
 }
+
+const BEGIN_UPLOAD = new Statement<
+  WriteValues & { version: string | null; bytesBucket: string | null; context: string },
+  object
+>(`select storage.begin_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata, :userMetadata,
+  :upsert, :context)`)
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
 export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
-  await tx.run(TRY_WRITE, {
+  await tx.run(TRY_WRITE, writeValues(write))
+}
+
+const TRY_WRITE = new Statement<WriteValues, object>(
+  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert)',
+)
+
+/** As `storage.begin_upload` and its like take them. */
+export function writeValues(write: IntendedWrite) {
+  return {
     ...write,
     owner: asUuid(write.ownerId),
     metadata: JSON.stringify(write.metadata),
     userMetadata: asJson(write.userMetadata),
-  })
+  }
 }
 
-const TRY_WRITE = new Statement<Record<keyof IntendedWrite | 'owner', unknown>, never>(
-  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert)',
-)
+type WriteValues = ReturnType<typeof writeValues>
 
 /**
  * Makes a row. Asks for nothing back, since that would need a SELECT policy (wire §7.7).
@@ -325,10 +339,14 @@ export async function visibleNames(
   bucketId: string,
   names: string[],
 ): Promise<Map<string, string>> {
-  const rows = await inOurErrors(database.sql<{ name: string; bucket_uid: string }[]>`
-    select * from storage.visible_names_as(${bucketId}, ${names}::text[], ${callerContext(caller)})`)
+  const rows = await database.run(VISIBLE_NAMES, { bucketId, names, context: callerContext(caller) })
   return new Map(rows.map((row) => [row.name, row.bucket_uid]))
 }
+
+const VISIBLE_NAMES = new Statement<
+  { bucketId: string; names: string[]; context: string },
+  { name: string; bucket_uid: string }
+>('select * from storage.visible_names_as(:bucketId, :names::text[], :context)')
 
 /** The id of such a row, as far as the transaction's role sees; null when there is none. */
 export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {

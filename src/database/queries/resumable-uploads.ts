@@ -8,9 +8,9 @@ import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { inOurErrors } from '../connection/postgres-error.ts'
+import { Statement } from '../connection/statement.ts'
 import type { BucketSettings } from './buckets.ts'
-import type { IntendedWrite } from './objects.ts'
+import { type IntendedWrite, writeValues } from './objects.ts'
 
 /** What is remembered for the object: what its row will say, beside its bytes. */
 export interface ResumableContent {
@@ -91,23 +91,37 @@ export async function beginResumableUpload(
 ): Promise<Date> {
   // An index takes no text of any length, and nobody has to read addresses here.
   const whose = share === null ? null : createHash('sha256').update(share).digest('base64url')
-  const userMetadata = write.userMetadata && JSON.stringify(write.userMetadata)
-  const [row] = await inOurErrors(database.sql<{ expires_at: string }[]>`
-    select storage.begin_resumable_upload(${at.version}, ${at.bucket}, ${write.bucketId}, ${write.name},
-      ${asUuid(write.ownerId)}, ${write.ownerId}, ${JSON.stringify(write.metadata)}, ${userMetadata}, ${write.upsert},
-      ${isSigned}, ${length}, ${uploadMetadata}, ${JSON.stringify(content)}, ${lifetimeMs},
-      ${whose}, ${largest}, ${uploads}, ${bytes}, ${idleMs},
-      ${callerContext(caller)}) as expires_at`)
+  const [row] = await database.run(BEGIN, {
+    ...writeValues(write),
+    version: at.version,
+    bytesBucket: at.bucket,
+    isSigned,
+    length,
+    uploadMetadata,
+    content: JSON.stringify(content),
+    lifetimeMs,
+    whose,
+    largest,
+    uploads,
+    bytes,
+    idleMs,
+    context: callerContext(caller),
+  })
   return new Date(row?.expires_at ?? Number.NaN)
 }
 
+const BEGIN = new Statement<Record<string, unknown>, { expires_at: string }>(`
+  select storage.begin_resumable_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata,
+    :userMetadata, :upsert, :isSigned, :length, :uploadMetadata, :content, :lifetimeMs, :whose, :largest, :uploads,
+    :bytes, :idleMs, :context) as expires_at`)
+
 /** Null for an id that was never one, or whose upload ended long ago. */
 export async function findResumableUpload(database: Database, id: string): Promise<ResumableUpload | null> {
-  const [row] = await inOurErrors(
-    database.sql<FoundRow[]>`select * from storage.find_resumable_upload(${id})`,
-  )
+  const [row] = await database.run(FIND, { id })
   return row ? asResumableUpload(id, row) : null
 }
+
+const FIND = new Statement<{ id: string }, FoundRow>('select * from storage.find_resumable_upload(:id)')
 
 /** Which upload a request is about, as its URL says. */
 export interface UploadAddress {
@@ -125,15 +139,27 @@ export interface UploadAddress {
 export async function askResumableUpload(
   database: Database,
   caller: Caller,
-  { bucket, name, version }: UploadAddress,
+  address: UploadAddress,
   { isSigned, upsert }: { isSigned: boolean; upsert: boolean },
 ): Promise<ResumableUpload | null> {
-  const [row] = await inOurErrors(database.sql<FoundRow[]>`
-    select * from storage.ask_resumable_upload(${version}, ${bucket}, ${name}, ${isSigned}, ${asUuid(caller.subject)},
-      coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(${version})), ${upsert}),
-      ${callerContext(caller)})`)
-  return row ? asResumableUpload(version, row) : null
+  const owner = asUuid(caller.subject)
+  const [row] = await database.run(ASK, {
+    ...address,
+    isSigned,
+    upsert,
+    owner,
+    context: callerContext(caller),
+  })
+  return row ? asResumableUpload(address.version, row) : null
 }
+
+const ASK = new Statement<
+  UploadAddress & { isSigned: boolean; upsert: boolean; owner: string | null; context: string },
+  FoundRow
+>(`
+  select * from storage.ask_resumable_upload(:version, :bucket, :name, :isSigned, :owner,
+    coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(:version)), :upsert),
+    :context)`)
 
 function asResumableUpload(id: string, row: FoundRow): ResumableUpload {
   return {
@@ -166,11 +192,15 @@ export async function advanceResumableUpload(
   { attempt, length, progress: { offset, notes } }: TakenUpload,
   lifetimeMs: number,
 ): Promise<Date | null> {
-  const [row] = await inOurErrors(database.sql<{ expires_at: string | null }[]>`
-    select storage.advance_resumable_upload(${id}, ${attempt}, ${length}, ${offset}, ${notes}, ${lifetimeMs})
-      as expires_at`)
+  const [row] = await database.run(ADVANCE, { id, attempt, length, offset, notes, lifetimeMs })
   return row?.expires_at == null ? null : new Date(row.expires_at)
 }
+
+const ADVANCE = new Statement<
+  Omit<TakenUpload, 'progress'> & TakenUpload['progress'] & { id: string; lifetimeMs: number },
+  { expires_at: string | null }
+>(`
+  select storage.advance_resumable_upload(:id, :attempt, :length, :offset, :notes, :lifetimeMs) as expires_at`)
 
 /** Ends an upload for good; its bytes go on the list of removals. @returns false when another request has it */
 export async function terminateResumableUpload(
@@ -178,23 +208,30 @@ export async function terminateResumableUpload(
   id: string,
   attempt: number,
 ): Promise<boolean> {
-  const [row] = await inOurErrors(database.sql<{ done: boolean }[]>`
-    select storage.terminate_resumable_upload(${id}, ${attempt}) as done`)
+  const [row] = await database.run(TERMINATE, { id, attempt })
   return row?.done ?? false
 }
 
+const TERMINATE = new Statement<{ id: string; attempt: number }, { done: boolean }>(
+  'select storage.terminate_resumable_upload(:id, :attempt) as done',
+)
+
 /** Asks the request that has an upload to let it go, on whichever server it is. */
 export async function wantResumableUpload(database: Database, id: string): Promise<void> {
-  await inOurErrors(database.sql`select storage.want_resumable_upload(${id})`)
+  await database.run(WANT, { id })
 }
+
+const WANT = new Statement<{ id: string }, object>('select storage.want_resumable_upload(:id)')
 
 /** Which of these uploads another request waits for. */
 export async function wantedResumableUploads(database: Database, ids: string[]): Promise<string[]> {
-  const rows = await inOurErrors(
-    database.sql<{ id: string }[]>`select storage.wanted_resumable_uploads(${ids}::uuid[]) as id`,
-  )
+  const rows = await database.run(WANTED, { ids })
   return rows.map((row) => row.id)
 }
+
+const WANTED = new Statement<{ ids: string[] }, { id: string }>(
+  'select storage.wanted_resumable_uploads(:ids::uuid[]) as id',
+)
 
 /** Forgets uploads that ended or expired `ageMs` ago, at most `limit` of them. Returns how many. */
 export async function trimResumableUploads(

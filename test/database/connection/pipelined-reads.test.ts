@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Database } from '../../../src/database/connection/client.ts'
+import { Statement } from '../../../src/database/connection/statement.ts'
 import { createTestDatabase } from '../../support/database.ts'
 import { until } from '../../support/wait.ts'
 
@@ -14,12 +15,14 @@ afterEach(async () => {
 })
 
 /** Which of PostgreSQL's processes has answered. */
-function ask(seconds = 0): Promise<number> {
-  return database.reads.query(async (sql) => {
-    const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid, pg_sleep(${seconds})`
-    return row?.pid ?? 0
-  })
+async function ask(seconds = 0): Promise<number> {
+  const [row] = await database.read(ASK, { seconds })
+  return row?.pid ?? 0
 }
+
+const ASK = new Statement<{ seconds: number }, { pid: number }>(
+  'select pg_backend_pid() as pid, pg_sleep(:seconds)',
+)
 
 async function processes(count: number, seconds = 0): Promise<number> {
   return new Set(await Promise.all(Array.from({ length: count }, () => ask(seconds)))).size
@@ -39,8 +42,8 @@ it('nobody waits behind a question that does not end', async () => {
   const blocker = await made.database.openSession()
   await blocker.sql`select pg_advisory_lock(7)`
   let isOver = false
-  const stuck = database.reads
-    .query((sql) => sql`select pg_advisory_lock(7), pg_advisory_unlock(7)`)
+  const stuck = database
+    .read(new Statement('select pg_advisory_lock(7), pg_advisory_unlock(7)'), {})
     .then(() => {
       isOver = true
     })
