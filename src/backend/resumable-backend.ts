@@ -71,9 +71,9 @@ export interface ResumableBackend extends Backend {
 
   /**
    * Makes of these parts, in this order, what `write` would have made of the whole: all of it is at `at`, and durable.
-   * Then frees all parts of the version, those too that are not among them. Until then they all stay: after a failure it
-   * can be done again, with other parts as well. Doing it again with the same is a success, and the only thing to do
-   * after a crash, when nobody knows whether it has been done. Memory use does not depend on the length.
+   * Then frees all parts of the version, those too that are not among them. Until then they all stay, so that after a
+   * failure or a crash, when nobody knows whether it has been done, it can be done again: with the same parts only, which
+   * is a success. For others the version has to be discarded. Memory use does not depend on the length.
    *
    * One `assemble` at a time for one version, and no `writePart` beside it: the caller sees to that.
    *

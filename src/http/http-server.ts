@@ -42,7 +42,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const { requestMs, idleMs, minUploadRate } = options.limits
   const pace = new BodyPace({ windowMs: idleMs, minRate: minUploadRate, requestMs })
   const lingering = new Lingering(LINGERING_LIMITS)
-  const ends = new RequestEnds(options.onRequestEnd)
+  const ends = new RequestEnds(options.onRequestEnd, logger)
   // The adapter knows nothing of ours. It calls back before it returns, so that this is the one it was called for.
   let begun: Exchange
   const listener = getRequestListener((request) => fetch(request, begun), {

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import type { Exchange, RequestContext } from './surface.ts'
 
 /** How a request has ended. */
@@ -24,9 +25,11 @@ const AT_ONCE: RequestEnd = { status: 200, ms: 0, aborted: false, isRepeated: tr
 /** Tells those who want to know that a request is over: the log, and others to come. */
 export class RequestEnds {
   readonly #hearers: OnRequestEnd[]
+  readonly #logger: Logger
 
-  constructor(hearers: OnRequestEnd[]) {
+  constructor(hearers: OnRequestEnd[], logger: Logger) {
     this.#hearers = hearers
+    this.#logger = logger
   }
 
   /** Tells of it when its response is over. */
@@ -58,7 +61,14 @@ export class RequestEnds {
   }
 
   #tell(request: RequestContext, end: RequestEnd): void {
-    for (const hear of this.#hearers) hear(request, end)
+    for (const hear of this.#hearers) {
+      try {
+        hear(request, end)
+      } catch (error) {
+        // Out of an event's listener it would end the process.
+        this.#logger.error({ err: error, requestId: request.requestId }, 'the end of a request was not heard')
+      }
+    }
   }
 }
 

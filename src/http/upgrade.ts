@@ -16,8 +16,11 @@ export async function openWebSocket(parts: {
   logger: Logger
 }): Promise<void> {
   const { webSockets, request, socket, head, ends, logger } = parts
+  const onError = () => {} // Node listens no more, and a client that has gone is no fault
+  socket.on('error', onError)
   try {
     const isOpen = await webSockets.open(request, socket, head)
+    socket.off('error', onError)
     ends.answered(request, isOpen ? 101 : 400)
   } catch (thrown) {
     const answer = request.surface.error(loggedError(request, thrown, logger), request)

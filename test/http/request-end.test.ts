@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import type { RequestEnd } from '../../src/http/request-end.ts'
+import { type RequestEnd, RequestEnds } from '../../src/http/request-end.ts'
+import type { Exchange } from '../../src/http/surface.ts'
 import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -198,4 +200,17 @@ it.each<[how: string, run: (id: string) => Promise<unknown>, expected: Partial<H
   const lines = server.logs.filter(({ requestId, msg }) => requestId === id && msg === 'request')
   // A WebSocket has a line of its own, when it is closed.
   expect(lines.map(({ status }) => status)).toEqual(expected.status === 101 ? [] : [ends[0]?.status])
+})
+
+it('is heard by the others when one of those who hear fails, and the failure is logged', () => {
+  const told: string[] = []
+  const logged: string[] = []
+  const fails = () => {
+    throw new Error('no room for it')
+  }
+  const logger = pino({}, { write: (line) => logged.push(line) })
+  const ends = new RequestEnds([fails, ({ requestId }) => told.push(requestId)], logger)
+  ends.answeredAtOnce({ requestId: 'one' } as Exchange)
+  expect(told).toEqual(['one'])
+  expect(logged).toEqual([expect.stringContaining('no room for it')])
 })
