@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeWithPgbouncer, type Pgbouncer, type PoolMode, startPgbouncer } from '../support/pgbouncer.ts'
 import type { RequestOptions } from '../support/server.ts'
 import { bytesFor, expectStored, MiB, startUpload, tusOptions } from '../support/tus.ts'
+import { within } from '../support/wait.ts'
 import { Load } from './load.ts'
 import { newSeed } from './random.ts'
 import { ServerProcesses } from './server-processes.ts'
@@ -75,14 +76,14 @@ describeWithPgbouncer('what was acknowledged is there afterwards', () => {
             }),
           )
           servers.last.signal('SIGKILL')
-          await servers.last.ended
-          await servers.start()
+          await within(servers.last.ended, 'the server has ended')
+          await within(servers.start(), `a server starts (${load})`)
           await load.succeeds(30)
-          await pooler.restart()
+          await within(pooler.restart(), 'the pooler starts')
           await load.succeeds(30)
-          await Promise.all(uploads.map(({ done }) => done))
+          await within(Promise.all(uploads.map(({ done }) => done)), `uploads in chunks arrive (${load})`)
         } finally {
-          await load.stop()
+          await within(load.stop(), `all have their answers (${load})`)
         }
         for (const at of files) await expectStored(servers, at, bytesFor(at, 3 * MiB))
         const lost = await load.lost()
