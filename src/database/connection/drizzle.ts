@@ -1,9 +1,5 @@
-import { PgDatabase, PgDialect } from 'drizzle-orm/pg-core'
-import {
-  type PostgresJsQueryResultHKT,
-  PostgresJsSession,
-  PostgresJsTransaction,
-} from 'drizzle-orm/postgres-js/session'
+import { PgDialect } from 'drizzle-orm/pg-core'
+import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js/session'
 import type postgres from '#postgres'
 import type { Statement } from './statement.ts'
 
@@ -16,10 +12,6 @@ import type { Statement } from './statement.ts'
 type NoSchema = Record<string, never>
 
 const dialect = new PgDialect()
-
-export function drizzleOver(sql: postgres.Sql): PgDatabase<PostgresJsQueryResultHKT, NoSchema, NoSchema> {
-  return new PgDatabase(dialect, new PostgresJsSession(sql, dialect, undefined), undefined)
-}
 
 /** An open transaction: Drizzle's, for statements that are composed, and fixed statements in the same one. */
 export class Transaction extends PostgresJsTransaction<NoSchema, NoSchema> {

@@ -8,10 +8,10 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type postgres from '#postgres'
-import { drizzleOver } from '../../../src/database/connection/drizzle.ts'
 import { readFunctionFiles } from '../../../src/database/migrations/function-files.ts'
 import { MigrationError, migrate } from '../../../src/database/migrations/migrate.ts'
 import { type Cluster, openCluster } from '../../support/blank-database.ts'
+import { drizzleOver } from '../../support/drizzle.ts'
 
 /** drizzle/functions/: the text that is true now (decision 0040). */
 
