@@ -3,12 +3,12 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { readConfig } from '../config/config.ts'
 import { parseDuration } from '../lib/units.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
-import { findKeys, mintToken } from '../server/keys.ts'
+import { findKeys, givenSecrets, mintToken } from '../server/keys.ts'
 
 export function registerKeys(program: Command): void {
   program
     .command('keys')
-    .description('print the anon and service keys as JSON, or mint a token')
+    .description('print the anon and service keys, and the pair for S3 clients, as JSON; or mint a token')
     .option('--role <role>', 'mint a token of this role: anon, authenticated or service_role')
     .option('--subject <id>', "the token's sub claim: the user's id")
     .option(
@@ -35,17 +35,14 @@ interface KeysOptions {
 async function printKeys(options: KeysOptions, command: Command): Promise<void> {
   const config = readConfig(process.env)
   checkOptions(options, [...STANDARD_ROLES, ...config.jwt.extraRoles], command)
-  const keys = await findKeys(resolve(config.dataDir), {
-    jwtSecret: config.jwt.secret,
-    signingSecret: config.signingSecret,
-  })
+  const keys = await findKeys(resolve(config.dataDir), givenSecrets(config))
   if (options.role !== undefined) {
     const claims = { role: options.role, subject: options.subject }
     process.stdout.write(`${await mintToken(keys.jwtSecret, claims, options.expiresIn)}\n`)
     return
   }
-  const { anonKey, serviceKey } = keys
-  process.stdout.write(`${JSON.stringify(options.secrets ? keys : { anonKey, serviceKey }, null, 2)}\n`)
+  const { anonKey, serviceKey, s3 } = keys
+  process.stdout.write(`${JSON.stringify(options.secrets ? keys : { anonKey, serviceKey, s3 }, null, 2)}\n`)
 }
 
 /** Refuses, and ends the process, rather than print something else than was asked for. */

@@ -1,14 +1,16 @@
 import { z } from 'zod'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
 import { largestS3Object, type S3Settings, s3Contradictions, s3Settings } from './s3.ts'
+import { type S3ProtocolSettings, s3ProtocolContradictions, s3ProtocolSettings } from './s3-protocol.ts'
 import { placeValues, settingsIn, type ValuesOf } from './setting.ts'
 import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
 
 /** Everything the environment can say, read once. What is not said here is as the table has it. */
-export interface Config extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 'nats' | 'compat'> {
+export interface Config extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'nats' | 'compat'> {
   maxSignedExpiryMs: number
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
+  s3Protocol: S3ProtocolSettings
   /** Present when STORAGE_NATS_URL is. */
   nats: NatsSettings | undefined
   /** Whether the wire is exactly Supabase's. */
@@ -59,6 +61,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...values,
     maxSignedExpiryMs: values.maxSignedExpiryMs ?? (compat ? 10 : 1) * YEAR_MS,
     s3: s3Settings(values.s3),
+    s3Protocol: s3ProtocolSettings(values.s3Protocol),
     nats: natsSettings(values.nats),
     supabaseCompat: compat === 'supabase',
   }
@@ -80,7 +83,11 @@ function contradictions(values: Omit<Values, 'compat'>): string[] {
       'STORAGE_MAX_FILE_SIZE needs a larger STORAGE_S3_PART_SIZE: an object has at most 10000 parts',
     )
   }
-  problems.push(...s3Contradictions(values.s3), ...natsContradictions(values.nats))
+  problems.push(
+    ...s3Contradictions(values.s3),
+    ...s3ProtocolContradictions(values.s3Protocol, values.port),
+    ...natsContradictions(values.nats),
+  )
   if (values.s3.redirect && values.verifyReads) {
     problems.push('STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true')
   }

@@ -19,6 +19,7 @@ import {
 import { LIMITS_TABLE } from './limits.ts'
 import { NATS_TABLE } from './nats.ts'
 import { S3_TABLE } from './s3.ts'
+import { S3_PROTOCOL_TABLE } from './s3-protocol.ts'
 import { setting } from './setting.ts'
 import { WEBHOOKS_TABLE } from './webhooks.ts'
 
@@ -118,6 +119,7 @@ export const SETTINGS_TABLE = {
     help: 'during a move: where bytes may still be that are not in `STORAGE_BACKEND` yet',
   }),
   s3: S3_TABLE,
+  s3Protocol: S3_PROTOCOL_TABLE,
   maxFileSize: setting('STORAGE_MAX_FILE_SIZE', byteSize, {
     preset: '5GB',
     help: 'largest object, whatever its bucket says; decimal units',

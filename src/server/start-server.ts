@@ -9,7 +9,7 @@ import { connectDatabase } from '../database/opening/connect.ts'
 import { hasBuckets } from '../database/queries/buckets.ts'
 import { tryToListen } from '../http/http-server.ts'
 import { startSchedules } from '../jobs/schedules.ts'
-import { type Keys, loadKeys } from './keys.ts'
+import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
 import { type Extensions, type RequestServer, startRequestServer } from './request-server.ts'
@@ -46,7 +46,7 @@ export async function startServer({
   // 1. A place to listen, before anything is made; the keys, and the database, migrated.
   await tryToListen(config)
   const dataDir = resolve(config.dataDir)
-  const keys = await loadKeys(dataDir, { jwtSecret: config.jwt.secret, signingSecret: config.signingSecret })
+  const keys = await loadKeys(dataDir, givenSecrets(config))
   const isAlone = config.workers === 1
   const database =
     given.database ??

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type postgres from '#postgres'
-import { mintToken } from '../../src/server/keys.ts'
+import { type Keys, mintToken } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder } from '../support/command.ts'
 import { asSuperuser } from '../support/superuser.ts'
 import { until } from '../support/wait.ts'
@@ -18,7 +18,7 @@ const MB = 1024 * 1024
 let folder: string
 let server: Command
 let url: string
-let keys: { jwtSecret: string; signingSecret: string; anonKey: string; serviceKey: string }
+let keys: Keys
 const commands: Command[] = []
 
 const start = async () => {

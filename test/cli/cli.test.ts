@@ -110,19 +110,19 @@ describe('strongroom keys', () => {
     await expect(stat(join(cwd, 'storage-data'))).rejects.toThrow('ENOENT')
   })
 
-  it('prints the anon and the service key as JSON', async () => {
-    const { anonKey, serviceKey } = await loadKeys(join(cwd, 'storage-data'), {}) // as a server does
+  it('prints the anon and the service key, and the pair for S3 clients, as JSON', async () => {
+    const { anonKey, serviceKey, s3 } = await loadKeys(join(cwd, 'storage-data'), {}) // as a server does
     const first = await run(['keys'])
     expect([first.code, first.stderr]).toEqual([0, ''])
     const keys = JSON.parse(first.stdout)
-    expect(Object.keys(keys)).toEqual(['anonKey', 'serviceKey'])
+    expect(Object.keys(keys)).toEqual(['anonKey', 'serviceKey', 's3'])
     expect([decodeJwt(keys.anonKey).role, decodeJwt(keys.serviceKey).role]).toEqual(['anon', 'service_role'])
-    expect(keys).toEqual({ anonKey, serviceKey })
+    expect(keys).toEqual({ anonKey, serviceKey, s3 })
   })
 
   it('prints the secrets only when they are asked for', async () => {
     const secret = JSON.parse((await run(['keys', '--secrets'])).stdout)
-    expect(Object.keys(secret).sort()).toEqual(['anonKey', 'jwtSecret', 'serviceKey', 'signingSecret'])
+    expect(Object.keys(secret).sort()).toEqual(['anonKey', 'jwtSecret', 's3', 'serviceKey', 'signingSecret'])
     expect((await run(['keys'])).stdout).not.toContain(secret.jwtSecret)
   })
 

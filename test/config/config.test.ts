@@ -50,6 +50,7 @@ describe('a setting', () => {
       backend: 'local',
       backendPrevious: undefined,
       s3: undefined,
+      s3Protocol: { port: undefined, accessKey: undefined },
       supabaseCompat: false,
       userBuckets: false,
       corsOrigins: ['*'],
@@ -110,6 +111,8 @@ describe('a setting', () => {
     ],
     ['STORAGE_SIGNING_SECRET', SECRET, SECRET, (c) => c.signingSecret],
     ['STORAGE_SIGNING_SECRET_PREVIOUS', SECRET, SECRET, (c) => c.signingSecretPrevious],
+    ['STORAGE_S3_PROTOCOL_PORT', '0', 0, (c) => c.s3Protocol.port],
+    ['STORAGE_S3_PROTOCOL_PORT', '9000', 9000, (c) => c.s3Protocol.port],
     ['STORAGE_LIST_TIMEOUT', '500ms', 500, (c) => c.limits.listMs],
     ['STORAGE_MAX_SIGNED_EXPIRY', '7d', 604_800_000, (c) => c.maxSignedExpiryMs],
     ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
@@ -240,6 +243,31 @@ describe('an S3 store', () => {
       { ...bucket, STORAGE_S3_REDIRECT: 'true', STORAGE_VERIFY_READS: 'true' },
     ],
   ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
+})
+
+describe("the S3 protocol's key pair", () => {
+  const id = 'STORAGE_S3_PROTOCOL_ACCESS_KEY_ID'
+  const secret = 'STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET'
+  const HEX = '850181e4652dd023b7a98c58ae0d2d34bd487ee0cc3254aed6eda37307425907'
+
+  it('is taken when both halves are given', () => {
+    expect(readConfig({ [id]: 'backups-1', [secret]: HEX }).s3Protocol.accessKey).toEqual({
+      accessKeyId: 'backups-1',
+      secretAccessKey: HEX,
+    })
+  })
+
+  it.each<[problem: string, env: Record<string, string>]>([
+    [`${id} and ${secret} go together`, { [id]: 'backups' }],
+    [`${id} and ${secret} go together`, { [secret]: HEX }],
+    [`${id} must have 3 to 128 letters, digits, or one of - _ .`, { [id]: 'a/b', [secret]: HEX }],
+    [`${secret} must have at least 32 characters`, { [id]: 'backups', [secret]: 'minioadmin' }],
+    [`${secret} must be of ASCII, without white space`, { [id]: 'backups', [secret]: `${HEX} x` }],
+    [
+      'STORAGE_S3_PROTOCOL_PORT must be another one than STORAGE_PORT; 0 turns it off',
+      { STORAGE_PORT: '9000', STORAGE_S3_PROTOCOL_PORT: '9000' },
+    ],
+  ])('and its port are refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
 })
 
 describe('a NATS broker', () => {

@@ -1,4 +1,15 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt, jwtVerify } from 'jose'
@@ -43,6 +54,43 @@ describe('the keys of a data folder', () => {
     expect(await readdir(folder)).toEqual([])
     const made = await loadKeys(folder, {})
     expect(await findKeys(folder, {})).toEqual(made)
+  })
+
+  it('have a pair for S3 clients, which no two folders share', async () => {
+    const [one, two] = [await loadKeys(join(folder, 'one'), {}), await loadKeys(join(folder, 'two'), {})]
+    expect(one.s3.accessKeyId).toMatch(/^[\da-f]{32}$/)
+    expect(one.s3.secretAccessKey).toMatch(/^[\da-f]{64}$/)
+    expect(new Set([one, two].flatMap(({ s3 }) => Object.values(s3))).size).toBe(4)
+  })
+
+  it('get that pair added where a server of before has made them, the same by all who start at once', async () => {
+    const { s3, ...before } = await loadKeys(folder, {})
+    await writeFile(path, JSON.stringify(before))
+    expect((await findKeys(folder, {})).s3).toEqual(s3)
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(before)
+
+    const all = await Promise.all(Array.from({ length: 20 }, () => loadKeys(folder, {})))
+    for (const keys of all) expect(keys).toEqual({ ...before, s3 })
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ ...before, s3 })
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    expect(await readdir(folder)).toEqual(['keys.json'])
+  })
+
+  it('get it behind a link, too, which stays one', async () => {
+    const { s3, ...before } = await loadKeys(folder, {})
+    await rename(path, join(folder, 'elsewhere.json'))
+    await writeFile(join(folder, 'elsewhere.json'), JSON.stringify(before))
+    await symlink('elsewhere.json', path)
+    expect((await loadKeys(folder, {})).s3).toEqual(s3)
+    expect((await lstat(path)).isSymbolicLink()).toBe(true)
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ ...before, s3 })
+  })
+
+  it('keep a pair that somebody has written there', async () => {
+    const keys = await loadKeys(folder, {})
+    const s3 = { accessKeyId: 'own', secretAccessKey: SECRET }
+    await writeFile(path, JSON.stringify({ ...keys, s3 }))
+    expect(await loadKeys(folder, {})).toEqual({ ...keys, s3 })
   })
 
   it('need no folder where the secrets are those of the environment', async () => {
@@ -140,6 +188,29 @@ describe('a secret of the environment', () => {
   it('that is the one in the file changes no key', async () => {
     const kept = await loadKeys(folder, {})
     expect(await loadKeys(folder, { jwtSecret: kept.jwtSecret })).toEqual(kept)
+  })
+})
+
+describe('the pair for S3 clients of the environment', () => {
+  const s3 = { accessKeyId: 'backups', secretAccessKey: SECRET }
+
+  it('takes the place of the one in the file, and is not written down', async () => {
+    const kept = await loadKeys(folder, {})
+    expect(await loadKeys(folder, { s3 })).toEqual({ ...kept, s3 })
+    expect(await findKeys(folder, { s3, jwtSecret: SECRET })).toMatchObject({ s3, jwtSecret: SECRET })
+    expect(await loadKeys(folder, {})).toEqual(kept)
+  })
+
+  it('need not be given to servers that have the same STORAGE_JWT_SECRET: theirs is the same, and their own', async () => {
+    const [one, two] = [
+      await loadKeys(join(folder, 'one'), { jwtSecret: SECRET }),
+      await loadKeys(join(folder, 'two'), { jwtSecret: SECRET }),
+    ]
+    expect(one.s3).toEqual(two.s3)
+    expect((await findKeys(join(folder, 'none'), { jwtSecret: SECRET })).s3).toEqual(one.s3)
+    expect((await loadKeys(join(folder, 'one'), { jwtSecret: `another ${SECRET}` })).s3).not.toEqual(one.s3)
+    expect((await loadKeys(join(folder, 'one'), {})).s3).not.toEqual(one.s3)
+    expect(JSON.stringify(one.s3)).not.toContain(SECRET)
   })
 })
 
