@@ -120,11 +120,10 @@ export class FileStorage {
   async #storeSmall(caller: Caller, arrival: Arrival): Promise<Stored> {
     const { request, at, maxBytes } = arrival
     const { body } = request
-    const { bytes, complete } = body.hasArrived()
+    const { bytes, written, complete } = body.hasArrived()
       ? await this.#readSmall(arrival)
       : await this.#awaitSmall(caller, arrival)
     body.admit()
-    const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
     const object = uploadedObject(caller, complete, at, written, this.#options.now())
     try {
       return await commitUpload(this.#options, caller, object, {
@@ -140,9 +139,10 @@ export class FileStorage {
   async #readSmall({ request, bucket, maxBytes }: Arrival, signal?: AbortSignal) {
     const tooLarge = () => new StorageError('EntityTooLarge')
     const bytes = await readBounded(request.body.stream, maxBytes, tooLarge, signal)
-    const complete = { ...request, ...(await request.body.late()) }
+    const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+    const complete = { ...request, ...(await request.body.late(written)) }
     this.#checkDeclared(bucket, complete)
-    return { bytes, complete }
+    return { bytes, written, complete }
   }
 
   /** Reads a small body that is still on its way. Whether it is worth waiting for is for the policies to say. */
@@ -172,7 +172,7 @@ export class FileStorage {
 
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
-      const complete = { ...request, ...(await request.body.late()) }
+      const complete = { ...request, ...(await request.body.late(written)) }
       this.#checkDeclared(bucket, complete)
 
       // 5. Row and event appear together, or neither; the version leaves the list.
@@ -229,7 +229,7 @@ export class FileStorage {
   download<T>(
     caller: Caller,
     target: ReadTarget,
-    send: (representation: Representation) => Promise<T>,
+    send: (representation: Representation, object: StoredObject) => Promise<T>,
   ): Promise<T> {
     return this.#reads.download(caller, target, send)
   }

@@ -92,6 +92,6 @@ function lastModifiedOf(row: Pick<ValidatedRow, 'metadata' | 'updatedAt'>): Date
 const STRONG_ETAG = /^"[\x21\x23-\x7e]*"$/
 
 /** A text that can be a header's value, or the other. */
-function textOr<T>(value: unknown, otherwise: T): string | T {
+export function textOr<T>(value: unknown, otherwise: T): string | T {
   return typeof value === 'string' && /^[\x20-\x7e\x80-\xff\t]+$/.test(value) ? value : otherwise
 }

@@ -72,11 +72,11 @@ export class ObjectReads {
   async download<T>(
     caller: Caller,
     target: ReadTarget,
-    send: (representation: Representation) => Promise<T>,
+    send: (representation: Representation, object: StoredObject) => Promise<T>,
   ): Promise<T> {
     const { access, bucket, name } = target
     const { rowCache } = this.#options
-    const sendObject = (object: StoredObject) => send(representationOf(object, this.#options))
+    const sendObject = (object: StoredObject) => send(representationOf(object, this.#options), object)
     const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
     if (remembered) {
       try {

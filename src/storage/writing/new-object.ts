@@ -4,6 +4,7 @@ import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import { guessContentType } from '../object/content-type.ts'
+import { S3_HEADERS, type S3Headers } from '../object/s3-metadata.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../object/stored-object.ts'
 import type { UploadBody, UploadRequest } from './upload-request.ts'
 
@@ -36,7 +37,7 @@ export function uploadedObject(
   written: Written,
   now: Date,
 ): NewObject {
-  const { robotsTag, contentEncoding } = request
+  const { robotsTag, contentEncoding, s3 } = request
   const metadata: SystemMetadata = {
     // Of the content: the same bytes have the same tag wherever they are, for ever.
     eTag: `"${written.sha256}"`,
@@ -48,6 +49,7 @@ export function uploadedObject(
     httpStatusCode: 200,
     ...(robotsTag !== undefined && { xRobotsTag: robotsTag }),
     ...(contentEncoding !== undefined && { contentEncoding }),
+    ...s3,
   }
   return {
     bucketId: request.bucket,
@@ -69,6 +71,8 @@ export interface ReplacedMetadata {
   contentEncoding: string | undefined
   /** Always replaced. */
   userMetadata: UserMetadata | null
+  /** Replaced as a whole. */
+  s3?: S3Headers | undefined
 }
 
 /** The row of a copy. Without `replace` it says what its source says, user metadata included. */
@@ -85,6 +89,10 @@ export function copiedObject(
   if (replace?.cacheControl !== undefined) metadata.cacheControl = replace.cacheControl
   if (replace?.contentEncoding === '') delete metadata.contentEncoding
   else if (replace?.contentEncoding !== undefined) metadata.contentEncoding = replace.contentEncoding
+  if (replace?.s3) {
+    for (const header of S3_HEADERS) delete metadata[header]
+    Object.assign(metadata, replace.s3)
+  }
   return {
     bucketId: to.bucket,
     name: to.name,

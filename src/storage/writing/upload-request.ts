@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream'
+import type { Written } from '../../backend/backend.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
+import type { S3Metadata } from '../object/s3-metadata.ts'
 
 /** What a client sends to store an object, in our own words. */
 export interface UploadRequest {
@@ -21,6 +23,8 @@ export interface UploadRequest {
   contentEncoding: string | undefined
   robotsTag: string | undefined
   userMetadata: UserMetadata | undefined
+  /** What a row says only of what came by S3. */
+  s3?: S3Metadata | undefined
   body: UploadBody
 }
 
@@ -41,12 +45,15 @@ export interface UploadBody {
   /** Length of the request in bytes, form overhead included, or null when chunked. Policies see it. */
   requestLength: number | null
   /**
-   * What a form said behind its file. Resolves once the form has been read to its end, and so only after
-   * `stream` has been consumed.
+   * What is known only behind the bytes: what a form said after its file, digests. Resolves once the request has been
+   * read to its end, and so only after `stream` has been consumed.
+   *
+   * @param written the bytes that `stream` has given
+   * @throws when they are not those that the client says: nothing is stored then
    */
-  late(): Promise<LateFields>
+  late(written: Written): Promise<LateFields>
 }
 
 export type LateFields = Partial<
-  Pick<UploadRequest, 'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata'>
+  Pick<UploadRequest, 'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata' | 's3'>
 >
