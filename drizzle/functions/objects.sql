@@ -13,7 +13,7 @@ create or replace function storage.read_object(
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
-  is_public boolean
+  is_public boolean, tags text[]
 ) language plpgsql as $$
 declare
   found_uid uuid;
@@ -30,14 +30,16 @@ begin
   if access in ('public', 'signed') or (access = 'caller' and found_public) then
     return query
       select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public,
+        o.tags
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   else
     began := storage.act_as(context);
     -- The same statement again, not shared with the one above: a plan is kept per role.
     return query
       select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public,
+        o.tags
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   if not found then
@@ -64,24 +66,25 @@ end $$;
 -- raises is an error whatever its SQLSTATE, PT200 too: only the function itself ends its trial.
 create or replace function storage.trial_write(
   bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[] default '{}'
 ) returns void language plpgsql as $$
 declare
   is_made boolean := false;
 begin
   if upsert then
-    insert into storage.objects as o (bucket_id, name, version, owner, owner_id, metadata, user_metadata)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata)
+    insert into storage.objects as o (bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       owner = coalesce(excluded.owner, o.owner),
       owner_id = coalesce(excluded.owner_id, o.owner_id),
       metadata = excluded.metadata,
-      user_metadata = excluded.user_metadata
+      user_metadata = excluded.user_metadata,
+      tags = excluded.tags
     returning o.id into object;
   else
-    insert into storage.objects (bucket_id, name, version, owner, owner_id, metadata, user_metadata)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata);
+    insert into storage.objects (bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags);
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';
@@ -97,7 +100,7 @@ end $$;
 -- Asks the policies, and, with `upload` given, puts that version on the list of those being written.
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[],
   context text
 ) returns void language plpgsql as $$
 begin
@@ -107,7 +110,8 @@ begin
     values (upload, upload_bucket_uid, bucket, object);
   end if;
   perform storage.act_as(context);
-  perform storage.trial_write(bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert);
+  perform storage.trial_write(
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags);
 end $$;
 
 -- A mark is about one version's bytes: another version begins without it. And it is no change of the object.
@@ -130,11 +134,11 @@ create or replace trigger strongroom_touch_updated_at before update on storage.o
 revoke execute on function
   storage.read_object(text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text)
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.read_object(text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text)
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text)
 to service_role, strongroom_server;

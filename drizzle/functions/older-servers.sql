@@ -1,5 +1,5 @@
--- What servers call that do not know the one argument for the caller (decision 0040): during an upgrade they run beside
--- newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades from there.
+-- What servers call that do not know the one argument for the caller (decision 0040), or no tags: during an upgrade they
+-- run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades from there.
 
 -- Fails with 22023 where a text has what stands between them: it would be taken for more than it is.
 create or replace function storage.nine_as_context(
@@ -36,7 +36,9 @@ create or replace function storage.read_object(
 ) language plpgsql as $$
 begin
   return query
-    select f.* from storage.read_object(
+    select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
+      f.created_at, f.updated_at, f.quarantine_reason, f.is_public
+    from storage.read_object(
       access, bucket, object,
       storage.nine_as_context(
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
@@ -55,6 +57,18 @@ begin
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
 
+-- Of servers that know no tags.
+create or replace function storage.begin_upload(
+  upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean,
+  context text
+) returns void language plpgsql as $$
+begin
+  perform storage.begin_upload(
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    upsert, '{}', context);
+end $$;
+
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
   new_metadata jsonb, new_user_metadata jsonb, upsert boolean,
@@ -64,7 +78,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert,
+    upsert, '{}',
     storage.nine_as_context(
       role, subject, claims, token, operation, method, path, headers, user_buckets));
 end $$;
@@ -154,6 +168,7 @@ revoke execute on function
   storage.act_as(text, text, text, text, text, text, text, text, boolean),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
     text, text, text, text, text, text, text, text, boolean
@@ -183,6 +198,7 @@ grant execute on function
   storage.act_as(text, text, text, text, text, text, text, text, boolean),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
     text, text, text, text, text, text, text, text, boolean

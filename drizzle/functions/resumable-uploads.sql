@@ -50,7 +50,8 @@ begin
     new_content, expiry, whose, largest
   );
   perform storage.begin_upload(
-    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, context
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, '{}',
+    context
   );
   if whose is not null then
     perform set_config('role', 'service_role', true);

@@ -53,6 +53,7 @@ export const ERROR_TABLE = {
   InvalidParameter: { status: 400, message: 'A parameter is out of range or malformed' },
   InvalidBucketName: { status: 400, label: 'Invalid Input', message: 'Bucket name invalid' },
   InvalidKey: { status: 400, message: 'Invalid key' },
+  InvalidTag: { status: 400, message: 'A tag is not valid' },
   InvalidRobotsTag: {
     status: 400,
     label: 'invalid_x_robots_tag',

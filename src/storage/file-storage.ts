@@ -11,6 +11,7 @@ import {
   findObjectId,
   type IntendedWrite,
   type ReadTarget,
+  updateTags,
 } from '../database/queries/objects.ts'
 import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
@@ -61,6 +62,8 @@ export interface CopyRequest {
   condition?: WriteCondition | undefined
   /** Undefined copies everything, user metadata included. */
   replace: ReplacedMetadata | undefined
+  /** Undefined copies them. */
+  tags?: string[] | undefined
 }
 
 /** An upload whose name is legal, on its way to a place that nobody knows yet. */
@@ -281,6 +284,25 @@ export class FileStorage {
   }
 
   /**
+   * Gives an object these tags instead of those that it has. Its version stays.
+   *
+   * @param tags as `tagTexts` makes them
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, AccessDenied, KeptByRule
+   */
+  async setTags(caller: Caller, bucket: string, sentName: string, tags: string[]): Promise<void> {
+    const name = this.#parseName(sentName)
+    await this.find(caller, { access: 'policy', bucket, name })
+    const commit = () =>
+      unlessDenied((deniedOrGone) =>
+        asCaller(this.#database, caller, async (tx) => {
+          if (await updateTags(tx, { bucketId: bucket, name }, tags)) return
+          return deniedOrGone(await findObjectId(tx, bucket, name))
+        }),
+      )
+    await withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+  }
+
+  /**
    * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
    *
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced, EntityTooLarge,
@@ -330,13 +352,13 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, condition, replace }: CopyRequest,
+    { to, upsert, condition, replace, tags }: CopyRequest,
   ): Promise<Stored> {
     const { location } = source
     if (location === null) throw new StorageError('MissingBytes')
     if (source.isCorrupted) throw new StorageError('CorruptedBytes')
     const at = { bucket: bucket.uid, version: randomUUID() }
-    const object = copiedObject(caller, source, to, at, replace, this.#options.now())
+    const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
 
     // 2. The bucket takes such an object.
     const contentType = object.metadata.mimetype ?? source.contentType

@@ -123,7 +123,9 @@ describe('a server of before, beside this one, is answered the same by', () => {
   ])('%s %j', async (name, args) => {
     const more = name === 'list_folder_as' ? [...args, false] : args
     const now = await inTransaction((sql) => call(sql, name, more, one))
-    expect(await inTransaction((sql) => call(sql, name, args, nine))).toEqual(now)
+    // What such a server does not know is no column for it.
+    const known = now.map(({ tags: _, ...row }: { tags?: string[] }) => row)
+    expect(await inTransaction((sql) => call(sql, name, args, nine))).toEqual(known)
     expect(now).not.toEqual([])
   })
 

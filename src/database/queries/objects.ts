@@ -26,6 +26,7 @@ export interface ObjectRow {
   userMetadata: UserMetadata | null
   /** SHA-256, 64 lower-case hexadecimal digits; null for rows that plain SQL made. */
   checksum: string | null
+  tags: string[]
   /** What is known to be wrong with the bytes; null is the normal case. */
   quarantineReason: QuarantineReason | null
   createdAt: Date
@@ -47,6 +48,7 @@ export interface NewObject {
   userMetadata: UserMetadata | null
   /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
   checksum: string | null
+  tags: string[]
 }
 
 /** What is to be read, and by what right. */
@@ -83,6 +85,7 @@ export async function findObject(
     metadata: row.metadata,
     userMetadata: row.user_metadata,
     checksum: row.checksum,
+    tags: row.tags,
     quarantineReason: row.quarantine_reason,
     isPublic: row.is_public === true,
     bucketUid: row.bucket_uid,
@@ -105,6 +108,7 @@ interface FoundRow {
   metadata: SystemMetadata | null
   user_metadata: UserMetadata | null
   checksum: string | null
+  tags: string[]
   quarantine_reason: QuarantineReason | null
   is_public: boolean | null
   created_at: string | null
@@ -118,6 +122,7 @@ export interface IntendedWrite {
   ownerId: string | null
   metadata: SystemMetadata
   userMetadata: UserMetadata | null
+  tags: string[]
   upsert: boolean
 }
 
@@ -145,7 +150,7 @@ const BEGIN_UPLOAD = new Statement<
   WriteValues & { version: string | null; bytesBucket: string | null; context: string },
   object
 >(`select storage.begin_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata, :userMetadata,
-  :upsert, :context)`)
+  :upsert, :tags, :context)`)
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
 export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
@@ -153,7 +158,7 @@ export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<v
 }
 
 const TRY_WRITE = new Statement<WriteValues, object>(
-  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert)',
+  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert, :tags)',
 )
 
 /** As `storage.begin_upload` and its like take them. */
@@ -245,8 +250,9 @@ interface UpsertedRow {
 }
 
 const INSERTION = `
-  insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum)
-  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum)`
+  insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum,
+    tags)
+  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags)`
 
 const INSERT = new Statement<RowValues, never>(INSERTION)
 
@@ -258,7 +264,8 @@ const upsertion = (condition = '') => `${INSERTION}
     owner_id = coalesce(excluded.owner_id, objects.owner_id),
     metadata = excluded.metadata,
     user_metadata = excluded.user_metadata,
-    checksum = excluded.checksum
+    checksum = excluded.checksum,
+    tags = excluded.tags
   ${condition}
   -- Only a row that this statement inserted has no deleting transaction.
   returning id, owner_id, created_at, updated_at, xmax = 0 as created`
@@ -284,6 +291,16 @@ export async function renameObject(
     })
     .where(named(from))
     .returning({ id: objects.id })
+  return rows.length > 0
+}
+
+/** Gives a visible object these tags. Returns whether the policies let it. */
+export async function updateTags(
+  tx: Transaction,
+  object: { bucketId: string; name: string },
+  tags: string[],
+): Promise<boolean> {
+  const rows = await tx.update(objects).set({ tags }).where(named(object)).returning({ id: objects.id })
   return rows.length > 0
 }
 

@@ -30,6 +30,7 @@ export interface StoredObject {
   ownerId: string | null
   systemMetadata: SystemMetadata | null
   userMetadata: UserMetadata | null
+  tags: string[]
   createdAt: Date
   updatedAt: Date
 }
@@ -62,6 +63,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     ownerId: row.ownerId,
     systemMetadata: metadata,
     userMetadata: row.userMetadata,
+    tags: row.tags,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt,
   }

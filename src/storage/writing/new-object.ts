@@ -11,7 +11,7 @@ import type { UploadBody, UploadRequest } from './upload-request.ts'
 /** What is known of an upload before its bytes: the policies judge this (wire §7.7). */
 export function intendedWrite(
   caller: Caller,
-  request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata'> & {
+  request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata' | 'tags'> & {
     body: Pick<UploadBody, 'requestLength'>
   },
 ): IntendedWrite {
@@ -25,6 +25,7 @@ export function intendedWrite(
       ...(requestLength !== null && { contentLength: requestLength }),
     },
     userMetadata: request.userMetadata ?? null,
+    tags: request.tags ?? [],
     upsert: request.upsert,
   }
 }
@@ -60,6 +61,7 @@ export function uploadedObject(
     metadata,
     userMetadata: request.userMetadata ?? {},
     checksum: written.sha256,
+    tags: request.tags ?? [],
   }
 }
 
@@ -75,13 +77,14 @@ export interface ReplacedMetadata {
   s3?: S3Headers | undefined
 }
 
-/** The row of a copy. Without `replace` it says what its source says, user metadata included. */
+/** The row of a copy. Without `replace` it says what its source says, user metadata included; the same for `tags`. */
 export function copiedObject(
   caller: Caller,
   source: StoredObject,
   to: { bucket: string; name: string },
   at: Location,
   replace: ReplacedMetadata | undefined,
+  tags: string[] | undefined,
   now: Date,
 ): NewObject {
   const metadata: SystemMetadata = { ...source.systemMetadata, lastModified: now.toISOString() }
@@ -102,6 +105,7 @@ export function copiedObject(
     metadata,
     userMetadata: replace ? replace.userMetadata : source.userMetadata,
     checksum: source.checksum,
+    tags: tags ?? source.tags,
   }
 }
 

@@ -25,6 +25,8 @@ export interface UploadRequest {
   userMetadata: UserMetadata | undefined
   /** What a row says only of what came by S3. */
   s3?: S3Metadata | undefined
+  /** As `tagTexts` makes them; none when absent. */
+  tags?: string[] | undefined
   body: UploadBody
 }
 

@@ -19,6 +19,7 @@ function found(bucket: string, name: string, isPublic = true) {
     metadata: null,
     userMetadata: null,
     checksum: null,
+    tags: [],
     quarantineReason: null,
     createdAt: new Date(0),
     updatedAt: new Date(0),
