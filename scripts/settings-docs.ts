@@ -7,9 +7,15 @@ import { SETTINGS_TABLE } from '../src/config/table.ts'
  */
 export const SETTINGS_DOCS: Record<string, (page: string) => string> = {
   'docs/settings.md': (page) => {
-    const { s3, ...others } = SETTINGS_TABLE
-    const filled = replaceBetween(page, '<!-- settings -->', '<!-- end -->', rows(settingsIn(others)))
-    return replaceBetween(filled, '<!-- settings of S3 -->', '<!-- end of S3 -->', rows(settingsIn(s3)))
+    const { s3, s3Protocol, ...others } = SETTINGS_TABLE
+    return [
+      ['<!-- settings -->', '<!-- end -->', others] as const,
+      ['<!-- settings of the S3 protocol -->', '<!-- end of the S3 protocol -->', s3Protocol] as const,
+      ['<!-- settings of S3 -->', '<!-- end of S3 -->', s3] as const,
+    ].reduce(
+      (filled, [begin, end, table]) => replaceBetween(filled, begin, end, rows(settingsIn(table))),
+      page,
+    )
   },
   '.env.example': (page) =>
     replaceBetween(page, '# --- settings', '# --- end', settingsIn(SETTINGS_TABLE).map(example).join('\n')),

@@ -33,7 +33,7 @@ const FLOORS: Record<string, Floors> = {
   'src/http': [
     ['http-server.ts'],
     ['app.ts', 'unparsable.ts', 'upgrade.ts'],
-    ['rest', 'tus', 'realtime'],
+    ['rest', 'tus', 'realtime', 's3'],
     ['services.ts'],
     ['auth', 'middleware'],
     ['message'],

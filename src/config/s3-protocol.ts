@@ -30,6 +30,14 @@ export const S3_PROTOCOL_TABLE = {
     help: 'a port where the S3 protocol is at `/`; `0` for none',
     example: '8210',
   }),
+  region: setting(
+    'STORAGE_S3_PROTOCOL_REGION',
+    z.string().regex(/^[\w-]+$/, 'must be a name such as eu-west-1'),
+    {
+      preset: 'us-east-1',
+      help: 'the region that clients sign for; `us-east-1`, `auto` and none are taken, too',
+    },
+  ),
   accessKeyId: setting('STORAGE_S3_PROTOCOL_ACCESS_KEY_ID', accessKeyId, {
     shown: 'made at first start',
     help: "S3 clients' key for everything, as the service key is for others",

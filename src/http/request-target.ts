@@ -12,6 +12,8 @@ export interface RequestTarget {
   prefix: string
   /** Behind the prefix. */
   path: string
+  /** As it came, with the prefix. */
+  sent: string
   /** Without its question mark. */
   query: string
 }
@@ -31,6 +33,7 @@ export function parseTarget(incoming: IncomingMessage, publicPrefix: string): Re
   return {
     prefix,
     path: full.slice(prefix.length) || '/',
+    sent: full,
     query: mark < 0 ? '' : target.slice(mark + 1),
   }
 }

@@ -15,6 +15,11 @@ export interface Surface {
   readonly name: string
   /** Its paths are this one and those below it, as `/upload/resumable`; empty for all that is no other's. */
   readonly prefix: string
+  /**
+   * For a protocol that has other addresses than its prefix, such as a host: which path below the prefix is meant by one
+   * that came there; undefined by what is no such address.
+   */
+  pathOf?(incoming: IncomingMessage, sent: string): string | undefined
   /** With its prefix in their paths. */
   readonly routes: Hono<{ Bindings: Exchange }>
   /**
@@ -81,7 +86,7 @@ export class RequestContext {
 
   constructor(incoming: IncomingMessage, surfaces: Surfaces) {
     this.incoming = incoming
-    this.target = parseTarget(incoming, surfaces.publicPrefix)
+    this.target = surfaces.targetOf(incoming)
     this.surface = surfaces.at(this.target.path)
     const sent = incoming.headers['x-request-id']
     this.requestId = typeof sent === 'string' && FOREIGN_ID.test(sent) ? sent : randomUUID()
@@ -113,6 +118,8 @@ export function headersOf(request: RequestContext): Record<string, string> {
 export class Surfaces {
   /** Has what is no other's, and says what is wrong with bytes that are no request. */
   readonly last: Surface
+  /** Those with other addresses than their prefix. */
+  readonly #elsewhere: Surface[]
 
   /**
    * @param all in the order in which they are asked whether a path is theirs
@@ -123,6 +130,17 @@ export class Surfaces {
     readonly publicPrefix: string,
   ) {
     this.last = all[all.length - 1] as Surface // the type says that there is one
+    this.#elsewhere = all.filter((surface) => surface.pathOf)
+  }
+
+  /** What a request is for, in paths below the surfaces' prefixes. */
+  targetOf(incoming: IncomingMessage): RequestTarget {
+    const target = parseTarget(incoming, this.publicPrefix)
+    for (const surface of this.#elsewhere) {
+      const path = surface.pathOf?.(incoming, target.sent)
+      if (path !== undefined) return { ...target, prefix: '', path }
+    }
+    return target
   }
 
   at(path: string): Surface {

@@ -196,6 +196,29 @@ export const ERROR_TABLE = {
     compat: { status: 400 },
   },
 
+  // Signatures of S3 (wire §6.2).
+  SignatureDoesNotMatch: {
+    status: 403,
+    message:
+      'The signature is not the one that this server calculates: check the secret, the address that the client signs for, ' +
+      'and whether something on the way changes the request',
+  },
+  InvalidAccessKeyId: { status: 403, message: 'There is no such access key' },
+  RequestTimeTooSkewed: { status: 403, message: "The request's time is too far from the server's" },
+  /** The place of a signature, or what it says it is for, is malformed. */
+  InvalidAuthorization: {
+    status: 400,
+    message: 'The authorization is malformed',
+    wireCode: 'AuthorizationHeaderMalformed',
+  },
+  /** The bytes are not those that were signed. */
+  ContentHashMismatch: {
+    status: 400,
+    message: 'The body is not the one that x-amz-content-sha256 was made of; it was not kept',
+    wireCode: 'XAmzContentSHA256Mismatch',
+  },
+  MalformedXML: { status: 400, message: 'The body is not the XML that is expected here' },
+
   // The state of things forbids it.
   KeyAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   BucketAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },

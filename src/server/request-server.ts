@@ -18,6 +18,8 @@ import { realtimeSurface } from '../http/realtime/surface.ts'
 import type { OnRequestEnd } from '../http/request-end.ts'
 import { PUBLIC_PREFIX } from '../http/request-target.ts'
 import { restSurface } from '../http/rest/surface.ts'
+import { staticCredentials } from '../http/s3/signature/credentials.ts'
+import { type S3SurfaceOptions, s3Surface } from '../http/s3/surface.ts'
 import type { Services } from '../http/services.ts'
 import { type Surface, Surfaces } from '../http/surface.ts'
 import { tusSurface } from '../http/tus/surface.ts'
@@ -95,6 +97,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       ...(extensions.surfaces?.(services) ?? []),
       tusSurface(services, logger),
       realtimeSurface(realtime, services),
+      s3Surface(services, s3Options(config, keys), logger),
       restSurface(services, logger),
     ],
     PUBLIC_PREFIX,
@@ -121,6 +124,14 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       await outbox.close()
       await session.close()
     },
+  }
+}
+
+function s3Options({ s3Protocol, jwt }: Config, keys: Keys): S3SurfaceOptions {
+  return {
+    region: s3Protocol.region,
+    credentials: staticCredentials(keys.s3),
+    sessionSecrets: [keys.anonKey, ...jwt.publishableKeys],
   }
 }
 

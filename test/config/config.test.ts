@@ -50,7 +50,7 @@ describe('a setting', () => {
       backend: 'local',
       backendPrevious: undefined,
       s3: undefined,
-      s3Protocol: { port: undefined, accessKey: undefined },
+      s3Protocol: { region: 'us-east-1', port: undefined, accessKey: undefined },
       supabaseCompat: false,
       userBuckets: false,
       corsOrigins: ['*'],

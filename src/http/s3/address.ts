@@ -1,0 +1,34 @@
+import { decodeSegment } from '../message/request-path.ts'
+
+/** Where S3 is spoken beside the other protocols: at the public prefix, too. */
+export const S3_PATH = '/s3'
+
+/** What a request is about: nothing in particular, a bucket, or an object. */
+export type Level = 'service' | 'bucket' | 'object'
+
+export interface S3Address {
+  level: Level
+  /** Empty where there is none, as the key. */
+  bucket: string
+  key: string
+}
+
+/**
+ * The bucket and the key in a path below `S3_PATH`, decoded once. The key is all behind the bucket's slash; a bucket may have
+ * one behind it that means nothing.
+ *
+ * @throws InvalidRequest when the percent-encoding is broken or is no UTF-8
+ */
+export function addressOf(path: string): S3Address {
+  const rest = pathBelow(path)
+  const slash = rest.indexOf('/', 1)
+  const bucket = decodeSegment(slash < 0 ? rest.slice(1) : rest.slice(1, slash))
+  const key = slash < 0 ? '' : decodeSegment(rest.slice(slash + 1))
+  if (key !== '') return { level: 'object', bucket, key }
+  return { level: bucket === '' ? 'service' : 'bucket', bucket, key }
+}
+
+/** A path as somebody sees it who takes `S3_PATH` for the root: begins with a slash. */
+export function pathBelow(path: string): string {
+  return path.slice(S3_PATH.length) || '/'
+}

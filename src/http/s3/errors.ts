@@ -1,0 +1,70 @@
+import type { ErrorRow } from '../../model/error-table.ts'
+import { ERROR_TABLE } from '../../model/error-table.ts'
+import type { ErrorCode, StorageError } from '../../model/errors.ts'
+import { sentenceFor } from '../message/json-error.ts'
+import type { ErrorAnswer, RequestContext } from '../surface.ts'
+import { pathBelow } from './address.ts'
+import { XML_TYPE, xmlDocument } from './xml-writer.ts'
+
+/** Where S3's word is another than the one in the table of errors (wire §6.9). Clients compare these. */
+const WORDS: Partial<Record<ErrorCode, string>> = {
+  Aborted: 'IncompleteBody',
+  AuthenticationRequired: 'AccessDenied',
+  AuthenticationUnavailable: 'ServiceUnavailable',
+  BackendUnavailable: 'ServiceUnavailable',
+  DatabaseReadOnly: 'ServiceUnavailable',
+  DatabaseTimeout: 'ServiceUnavailable',
+  DatabaseUnavailable: 'ServiceUnavailable',
+  HeadersTooLarge: 'RequestHeaderSectionTooLarge',
+  InvalidKey: 'InvalidArgument',
+  InvalidMimeType: 'InvalidArgument',
+  InvalidParameter: 'InvalidArgument',
+  InvalidHeaderChar: 'InvalidArgument',
+  InvalidRobotsTag: 'InvalidArgument',
+  KeyAlreadyExists: 'PreconditionFailed',
+  LockTimeout: 'SlowDown',
+  MethodNotAllowed: 'MethodNotAllowed',
+  MissingInRule: 'InvalidRequest',
+  NotImplemented: 'NotImplemented',
+  PreconditionFailed: 'PreconditionFailed',
+  RefusedByRule: 'InvalidRequest',
+  RequestTimeout: 'RequestTimeout',
+  ResourceLocked: 'OperationAborted',
+  ResourceNotEmpty: 'BucketNotEmpty',
+  StorageFull: 'StorageFull',
+  TransactionConflict: 'OperationAborted',
+  UniqueInRule: 'InvalidRequest',
+  UnknownTransferCoding: 'NotImplemented',
+}
+
+/** Where S3 has another status. */
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  AuthenticationRequired: 403,
+  ExpiredToken: 400,
+  InvalidToken: 400,
+  KeyAlreadyExists: 412,
+}
+
+/** Headers that are another protocol's. */
+const OTHERS_HEADERS = 'WWW-Authenticate'
+
+/** An error in XML, with the true status (wire §6.9). A HEAD's answer has no body, which is Node's matter. */
+export function s3Error(error: StorageError, request: RequestContext | undefined): ErrorAnswer {
+  const { [OTHERS_HEADERS]: _challenge, ...headers } = error.headers
+  return {
+    status: STATUS[error.code] ?? error.status,
+    headers: { 'Content-Type': XML_TYPE, ...headers },
+    body: xmlDocument('Error', {
+      Resource: request ? pathBelow(request.target.path) : undefined,
+      Code: s3Code(error.code),
+      Message: sentenceFor(error, request),
+      RequestId: request?.requestId,
+    }),
+  }
+}
+
+/** What S3 calls an error. */
+export function s3Code(code: ErrorCode): string {
+  const row: ErrorRow = ERROR_TABLE[code]
+  return WORDS[code] ?? row.wireCode ?? code
+}

@@ -1,0 +1,131 @@
+import { Hono } from 'hono'
+import { StorageError } from '../../model/errors.ts'
+import type { AppContext, Env } from '../env.ts'
+import { addressOf, type Level, S3_PATH } from './address.ts'
+import { listBuckets } from './buckets/list.ts'
+import { parseQuery } from './query.ts'
+import { type Operation, S3Request, type S3Server } from './request.ts'
+
+/**
+ * All operations: by what they are about, the method, and the parameter that chooses one, if there is any (wire §6.3). A copy
+ * is a PUT that names its source in a header, and a form a POST to a bucket.
+ */
+const OPERATIONS: Record<Level, Record<string, Operation>> = {
+  service: {
+    GET: listBuckets,
+  },
+  bucket: {},
+  object: {},
+}
+
+/** Parameters that choose an operation here, or would with Amazon: what they ask for is not what there is without them. */
+const SELECTORS = new Set([
+  'accelerate',
+  'acl',
+  'analytics',
+  'annotation',
+  'attributes',
+  'cors',
+  'delete',
+  'encryption',
+  'intelligent-tiering',
+  'inventory',
+  'legal-hold',
+  'lifecycle',
+  'list-type',
+  'location',
+  'logging',
+  'metadataConfiguration',
+  'metadataTable',
+  'metrics',
+  'notification',
+  'object-lock',
+  'ownershipControls',
+  'policy',
+  'policyStatus',
+  'publicAccessBlock',
+  'renameObject',
+  'replication',
+  'requestPayment',
+  'restore',
+  'retention',
+  'select',
+  'session',
+  'tagging',
+  'torrent',
+  'uploadId',
+  'uploads',
+  'versioning',
+  'versions',
+  'website',
+])
+
+/** Parameters of operations. What else has no value chooses an operation that is not here. */
+const PARAMETERS = new Set([
+  'bucket-region',
+  'continuation-token',
+  'delimiter',
+  'encoding-type',
+  'fetch-owner',
+  'key-marker',
+  'marker',
+  'max-buckets',
+  'max-keys',
+  'max-parts',
+  'max-uploads',
+  'part-number-marker',
+  'partNumber',
+  'prefix',
+  'start-after',
+  'upload-id-marker',
+  'version-id-marker',
+  'versionId',
+  'x-id',
+])
+
+export function s3Routes(server: S3Server): Hono<Env> {
+  return new Hono<Env>().all(`${S3_PATH}/*`, (c) => answer(c, server))
+}
+
+async function answer(c: AppContext, server: S3Server): Promise<Response> {
+  const { incoming, target } = c.env
+  const address = addressOf(target.path)
+  const query = parseQuery(target.query)
+  const request = new S3Request(c, server, address, query)
+  const operation = findOperation(request, address.level, incoming.method ?? 'GET')
+  c.env.notes.operation = operation.name
+  return operation.handle(request)
+}
+
+/** @throws NotImplemented, MethodNotAllowed */
+function findOperation(request: S3Request, level: Level, method: string): Operation {
+  const operations = OPERATIONS[level]
+  const selector = selectorOf(request)
+  const found = operations[selector === undefined ? method : `${method} ${selector}`]
+  if (found) return found
+  if (selector !== undefined) {
+    throw new StorageError('NotImplemented', { message: `${method} with ${selector} is not supported` })
+  }
+  throw new StorageError('MethodNotAllowed', { headers: { Allow: methodsAt(level) } })
+}
+
+/** As a row of `OPERATIONS` names it. */
+function selectorOf({ query, key, c }: S3Request): string | undefined {
+  for (const [name, value] of query) {
+    if (SELECTORS.has(name)) {
+      const isCopy = name === 'uploadId' && isCopyOf(c)
+      return isCopy ? `?${name} from` : `?${name}`
+    }
+    if (value === '' && !PARAMETERS.has(name) && !/^(?:x-amz-|response-)/i.test(name)) return `?${name}`
+  }
+  return key !== '' && isCopyOf(c) ? 'from' : undefined
+}
+
+function isCopyOf({ env }: AppContext): boolean {
+  return env.incoming.method === 'PUT' && env.incoming.headers['x-amz-copy-source'] !== undefined
+}
+
+function methodsAt(level: Level): string {
+  const methods = Object.keys(OPERATIONS[level]).map((row) => row.split(' ')[0] ?? '')
+  return [...new Set([...methods, 'OPTIONS'])].join(', ')
+}

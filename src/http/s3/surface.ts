@@ -1,0 +1,45 @@
+import type { Logger } from 'pino'
+import type { Services } from '../services.ts'
+import type { RequestContext, Surface } from '../surface.ts'
+import { S3_PATH } from './address.ts'
+import { s3Error } from './errors.ts'
+import { s3Routes } from './routes.ts'
+import type { Credentials } from './signature/credentials.ts'
+import { rememberPayload } from './signature/verified.ts'
+import { SignatureVerifier } from './signature/verify.ts'
+
+export interface S3SurfaceOptions {
+  region: string
+  credentials: Credentials
+  /** With these a session's requests are signed (wire §6.1). */
+  sessionSecrets: string[]
+  /** Whether it is alone on its port, where buckets begin at `/`. */
+  isAtRoot?: boolean
+}
+
+/** Objects and buckets for S3 clients (wire §6). */
+export function s3Surface(services: Services, options: S3SurfaceOptions, logger: Logger): Surface {
+  const { region, credentials, sessionSecrets, isAtRoot = false } = options
+  const signatures = new SignatureVerifier({
+    region,
+    credentials,
+    sessionSecrets,
+    tokens: services.tokens,
+    addresses: ({ incoming, target }) => [{ host: incoming.headers.host ?? '', path: target.sent }],
+    logger,
+    now: () => new Date(),
+  })
+  return {
+    name: 's3',
+    prefix: S3_PATH,
+    ...(isAtRoot && { pathOf: (_incoming, sent) => `${S3_PATH}${sent}` }),
+    routes: s3Routes({ services, region }),
+    async authenticate(request: RequestContext) {
+      const { identity, payload } = await signatures.verify(request)
+      rememberPayload(request, payload)
+      return identity
+    },
+    error: s3Error,
+    headers: ({ requestId }) => ({ 'x-amz-request-id': requestId }),
+  }
+}

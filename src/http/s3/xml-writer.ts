@@ -1,0 +1,60 @@
+/** What is in an element: text, or elements by their names; of a list, one after the other; undefined is left out. */
+export type XmlContent = string | number | boolean | XmlElements
+
+export interface XmlElements {
+  /** A name may be followed by attributes, as `Grantee xsi:type="Group"`. */
+  [name: string]: XmlContent | XmlContent[] | undefined
+}
+
+/** Of all answers but errors (wire §6.6). */
+export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
+
+export const XML_TYPE = 'application/xml; charset=utf-8'
+
+/** A whole document. @param root its name, with attributes if there are any */
+export function xmlDocument(root: string, content: XmlContent): string {
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${element(root, content)}`
+}
+
+/** The document of an answer, in S3's namespace. */
+export function s3Document(root: string, content: XmlContent): string {
+  return xmlDocument(`${root} xmlns="${S3_NAMESPACE}"`, content)
+}
+
+function element(opening: string, content: XmlContent): string {
+  const space = opening.indexOf(' ')
+  const name = space < 0 ? opening : opening.slice(0, space)
+  const inner = typeof content === 'object' ? elements(content) : escapeXml(String(content))
+  return inner === '' ? `<${opening}/>` : `<${opening}>${inner}</${name}>`
+}
+
+function elements(content: XmlElements): string {
+  let text = ''
+  for (const [name, value] of Object.entries(content)) {
+    if (Array.isArray(value)) for (const item of value) text += element(name, item)
+    else if (value !== undefined) text += element(name, value)
+  }
+  return text
+}
+
+/** What may stand in no text as it is: XML 1.0 has no word for some of it, and readers make a line feed of a carriage return. */
+const SPECIAL = /[&<>"\p{Cc}\p{Cs}\ufffe\uffff]/gu
+
+/** Characters that XML 1.0 does not have are written as S3 writes them, which its clients read. */
+export function escapeXml(text: string): string {
+  return text.replace(SPECIAL, (character) => {
+    const named = NAMED[character]
+    if (named !== undefined) return named
+    const code = character.codePointAt(0) ?? 0
+    return code < 0xd800 ? `&#x${code.toString(16)};` : '\ufffd'
+  })
+}
+
+const NAMED: Record<string, string> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  '\t': '\t',
+  '\n': '\n',
+}

@@ -1,0 +1,88 @@
+import { ListBucketsCommand } from '@aws-sdk/client-s3'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
+import { UNSIGNED } from '../../support/s3-signer.ts'
+import { until } from '../../support/wait.ts'
+
+let server: S3TestServer
+beforeAll(async () => {
+  server = await startS3Server()
+  await server.createBucket('papers')
+})
+afterAll(() => server.close())
+
+async function errorOf(response: Response) {
+  const text = await response.text()
+  const field = (name: string) => new RegExp(`<${name}>(.*)</${name}>`).exec(text)?.[1]
+  return {
+    status: response.status,
+    type: response.headers.get('content-type'),
+    Resource: field('Resource'),
+    Code: field('Code'),
+    Message: field('Message'),
+    RequestId: field('RequestId'),
+  }
+}
+
+describe('the S3 protocol', () => {
+  it('is spoken with aws-sdk', async () => {
+    const { Buckets, $metadata } = await server.s3.send(new ListBucketsCommand())
+    expect(Buckets).toEqual([{ Name: 'papers', CreationDate: expect.any(Date) }])
+    expect($metadata.requestId).toMatch(/^[\da-f-]{36}$/)
+  })
+
+  it.each(['/storage/v1/s3', '/storage/v1/s3/', '/s3', '/s3/'])('is spoken at %s', async (path) => {
+    const endpoint = `${server.url}${path}`
+    const client = server.client(server.keys3, { endpoint })
+    expect((await client.send(new ListBucketsCommand())).Buckets).toHaveLength(1)
+  })
+
+  it('shows a user of a session what policies let him see', async () => {
+    const client = server.client(await server.session('7d3e1f6e-0000-4000-8000-000000000001'))
+    expect((await client.send(new ListBucketsCommand())).Buckets ?? []).toEqual([])
+  })
+
+  it('takes an unsigned body, and the hash of it', async () => {
+    expect((await server.send('GET', '/')).status).toBe(200)
+    expect((await server.send('GET', '/', { payload: UNSIGNED })).status).toBe(200)
+  })
+
+  it('has its lines in the log, with the operation and who asked', async () => {
+    const response = await server.send('GET', '/', { headers: { 'x-request-id': 'a-list-of-buckets' } })
+    expect(response.headers.get('x-amz-request-id')).toBe('a-list-of-buckets')
+    const line = () =>
+      server.logs.find(({ requestId, msg }) => requestId === 'a-list-of-buckets' && msg === 'request')
+    await until(() => line() !== undefined, 'the request is in the log')
+    expect(line()).toMatchObject({ operation: 'storage.s3.bucket.list', role: 'service_role', status: 200 })
+  })
+})
+
+describe('an error of the S3 protocol', () => {
+  it('is told in XML, with the true status', async () => {
+    const response = await fetch(`${server.endpoint}/papers/a%20%26b?acl`)
+    expect(await errorOf(response)).toEqual({
+      status: 501,
+      type: 'application/xml; charset=utf-8',
+      Resource: '/papers/a%20%26b',
+      Code: 'NotImplemented',
+      Message: 'GET with ?acl is not supported',
+      RequestId: response.headers.get('x-amz-request-id'),
+    })
+  })
+
+  it.each([
+    ['GET', '/papers?replication', 501, 'NotImplemented'],
+    ['PUT', '/papers/key?not-heard-of', 501, 'NotImplemented'],
+    ['GET', '/papers?not-heard-of=', 501, 'NotImplemented'],
+    ['PATCH', '/papers', 405, 'MethodNotAllowed'],
+    ['GET', '/%ff', 400, 'InvalidRequest'],
+    ['GET', '/?prefix=%ff', 400, 'InvalidRequest'],
+  ])('%s %s is %i %s', async (method, target, status, code) => {
+    expect(await errorOf(await server.send(method, target))).toMatchObject({ status, Code: code })
+  })
+
+  it('has no body for HEAD', async () => {
+    const response = await server.send('HEAD', '/papers?acl')
+    expect([response.status, await response.text()]).toEqual([501, ''])
+  })
+})
