@@ -55,7 +55,7 @@ export class Crc32c implements RunningCrc {
   }
 }
 
-/** CRC-64 of the NVM Express Command Set Specification 1.0, §5.2.1.3.4. */
+/** CRC-64/NVME, of the NVM Express NVM Command Set Specification. */
 export class Crc64Nvme implements RunningCrc {
   /** Two halves, since numbers have no 64 bits, and BigInts are far too slow. */
   readonly #register = { high: -1, low: -1 }

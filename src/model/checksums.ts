@@ -118,6 +118,16 @@ export function storedChecksum(value: unknown): Checksum | null {
   return isWhole && (parts !== undefined) === (type === 'COMPOSITE') ? { algorithm, type, value: text } : null
 }
 
+/**
+ * ETag of what did not come by S3, with its quotes: the same bytes have the same one wherever they are, for ever. S3
+ * clients take digits alone for an MD5, and whatever has a hyphen for none (decision 0049).
+ *
+ * @param sha256 hexadecimal
+ */
+export function sha256Etag(sha256: string): string {
+  return `"sha256-${Buffer.from(sha256, 'hex').toString('base64url')}"`
+}
+
 /** ETag of bytes, with its quotes, as S3 clients check it. @param md5 of all of them */
 export function md5Etag(md5: Buffer): string {
   return `"${md5.toString('hex')}"`

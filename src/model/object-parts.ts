@@ -22,7 +22,7 @@ export interface ObjectPart {
   checksum: string | null
 }
 
-/** As many as S3 knows (wire §6.3). */
+/** As many as S3 knows (wire §14). */
 export const MOST_PARTS = 10_000
 
 /** Of base64, in characters. Lists carry what a row says, a thousand rows at a time. */

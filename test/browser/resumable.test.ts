@@ -188,7 +188,7 @@ describe.skipIf(!hasChromium)("a page of another origin, in a browser (needs Deb
         status: 206,
         headers: {
           'content-range': `bytes 0-4/${CHUNK + 1}`,
-          etag: `"${sha256}"`,
+          etag: `"sha256-${Buffer.from(sha256, 'hex').toString('base64url')}"`,
           'x-request-id': expect.any(String),
           'x-robots-tag': 'none',
         },

@@ -1,6 +1,7 @@
 import type { Written } from '../../backend/backend.ts'
 import type { IntendedWrite, NewObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
+import { sha256Etag } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import { guessContentType } from '../object/content-type.ts'
@@ -40,8 +41,7 @@ export function uploadedObject(
 ): NewObject {
   const { robotsTag, contentEncoding, s3 } = request
   const metadata: SystemMetadata = {
-    // Of the content: the same bytes have the same tag wherever they are, for ever.
-    eTag: `"${written.sha256}"`,
+    eTag: s3?.eTag ?? sha256Etag(written.sha256),
     size: written.size,
     mimetype: contentTypeOf(request),
     cacheControl: request.cacheControl ?? DEFAULT_CACHE_CONTROL,

@@ -7,7 +7,7 @@ let server: TestServer
 let auth: string
 
 const BODY = 'hello world'
-const ETAG = `"${createHash('sha256').update(BODY).digest('hex')}"`
+const ETAG = `"sha256-${createHash('sha256').update(BODY).digest('base64url')}"`
 
 beforeAll(async () => {
   server = await startTestServer()
@@ -197,6 +197,8 @@ describe('the entity tag', () => {
       (await ask('GET', '/object/public/open/large', ['Range: bytes=1-2'])).headers.etag,
       (await ask('GET', await signedPath('open/large'), [])).headers.etag,
     ]
-    expect(new Set(tags)).toEqual(new Set([`"${createHash('sha256').update(bytes).digest('hex')}"`]))
+    expect(new Set(tags)).toEqual(
+      new Set([`"sha256-${createHash('sha256').update(bytes).digest('base64url')}"`]),
+    )
   })
 })
