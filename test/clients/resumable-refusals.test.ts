@@ -5,7 +5,6 @@ import { cleanUp } from '../support/cleanup.ts'
 import { expectNoDrift } from '../support/traces.ts'
 import { bytesFor, expectStored, type ObjectPlace, refusal, startUpload, tusOptions } from '../support/tus.ts'
 import { TusRequests } from '../support/tus-requests.ts'
-import { until } from '../support/wait.ts'
 import { describeClient, describeClientInBothModes } from './describe-client.ts'
 
 /** How many clients write at one name. */
@@ -165,7 +164,7 @@ describe('a resumable upload', () => {
   })
 })
 
-describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPIRY: '2s' }, (clients) => {
+describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPIRY: '1h' }, (clients) => {
   it('expires, and the cleanup removes what there is of it', async () => {
     const { server } = clients
     const at = { bucket: await clients.bucket(), name: 'a.bin' }
@@ -174,9 +173,10 @@ describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPI
     const url = await raw.begin(at, bytes.length)
     const answer = await raw.patch(url, 0, bytes.subarray(0, 5_500_000))
     expect(answer.status).toBe(204)
-    expect(Date.parse(answer.headers.get('upload-expires') ?? '')).toBeLessThanOrEqual(Date.now() + 2000)
+    expect(Date.parse(answer.headers.get('upload-expires') ?? '')).toBeLessThanOrEqual(Date.now() + 3_600_000)
 
-    await until(async () => (await raw.head(url)).status === 410, 'it has expired')
+    await letPass('1 hour')
+    expect((await raw.head(url)).status).toBe(410)
     expect((await raw.patch(url, 5_500_000, bytes.subarray(5_500_000))).status).toBe(410)
     await cleanUp(server)
 
@@ -186,7 +186,7 @@ describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPI
     expect((await raw.head(url)).status).toBe(410)
 
     // A day later nobody asks for it any more.
-    await server.admin`update storage.resumable_uploads set expires_at = now() - interval '25 hours'`
+    await letPass('25 hours')
     await cleanUp(server)
     expect((await raw.head(url)).status).toBe(404)
     expect(await server.admin`select id from storage.resumable_uploads`).toEqual([])
@@ -197,7 +197,7 @@ describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPI
     const bytes = bytesFor(at, 1000)
     const raw = new TusRequests(clients.server)
     const url = await raw.begin(at, bytes.length)
-    await until(async () => (await raw.head(url)).status === 410, 'it has expired')
+    await letPass('1 hour')
 
     const upload = startUpload(bytes, { ...tusOptions(clients.server, at), uploadUrl: url })
     await upload.done
@@ -205,6 +205,12 @@ describeClient('a resumable upload that nobody goes on with', { STORAGE_TUS_EXPI
     expect(upload.sent).toEqual(['HEAD', 'POST', 'PATCH 0'])
     await expectStored(clients.server, at, bytes)
   })
+
+  /** As if so much time had gone by. The clients themselves have as much as they need, however busy the machine is. */
+  async function letPass(interval: string): Promise<void> {
+    await clients.server.admin`
+      update storage.resumable_uploads set expires_at = expires_at - ${interval}::interval`
+  }
 
   /** What the backend has of versions that were begun and never completed. */
   async function unfinished(): Promise<number> {

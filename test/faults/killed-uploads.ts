@@ -1,10 +1,16 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { bytesFor, chunks, expectStored, MiB, notedOffset, startUpload, tusOptions } from '../support/tus.ts'
+import {
+  bytesFor,
+  chunks,
+  expectStored,
+  MiB,
+  notedOffset,
+  PERSISTENTLY,
+  startUpload,
+  tusOptions,
+} from '../support/tus.ts'
 import { until } from '../support/wait.ts'
 import { ServerProcesses } from './server-processes.ts'
-
-/** tus-js-client waits so long between its attempts, in milliseconds. A server takes a second or two to start. */
-const RETRY_DELAYS = Array.from({ length: 200 }, () => 100)
 
 /**
  * What a client notices of servers that are killed while they receive one long chunk of its upload.
@@ -36,7 +42,7 @@ export function itSurvivesKills(settings: () => Promise<Record<string, string>>)
     const other = hasOther ? await servers.start() : undefined
     const victim = await servers.start()
     servers.line.bytesPerSecond = 8 * MiB
-    const upload = startUpload(bytes, { ...tusOptions(servers, at), retryDelays: RETRY_DELAYS })
+    const upload = startUpload(bytes, { ...tusOptions(servers, at), retryDelays: PERSISTENTLY })
     await until(async () => (await notedOffset(servers.database, at.name)) > 0, 'some progress is noted')
 
     victim.signal('SIGKILL')

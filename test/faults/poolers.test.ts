@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeWithPgbouncer, type Pgbouncer, type PoolMode, startPgbouncer } from '../support/pgbouncer.ts'
 import type { RequestOptions } from '../support/server.ts'
-import { bytesFor, expectStored, MiB, startUpload, tusOptions } from '../support/tus.ts'
+import { bytesFor, expectStored, MiB, PERSISTENTLY, startUpload, tusOptions } from '../support/tus.ts'
 import { within } from '../support/wait.ts'
 import { Load } from './load.ts'
 import { newSeed } from './random.ts'
@@ -10,9 +10,6 @@ import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 
 const ROUNDS = isFull ? 10 : 2
-
-/** tus-js-client waits so long between its attempts, in milliseconds. A server takes a second or two to start. */
-const RETRY_DELAYS = Array.from({ length: 200 }, () => 100)
 
 type Way = [what: string, mode: PoolMode, settings: (url: string, direct: string) => Record<string, string>]
 
@@ -72,7 +69,7 @@ describeWithPgbouncer('what was acknowledged is there afterwards', () => {
             startUpload(bytesFor(at, 3 * MiB), {
               ...tusOptions(servers, at),
               chunkSize: MiB / 2,
-              retryDelays: RETRY_DELAYS,
+              retryDelays: PERSISTENTLY,
             }),
           )
           servers.last.signal('SIGKILL')

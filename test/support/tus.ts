@@ -13,6 +13,9 @@ export interface ClientUpload {
   done: Promise<void>
 }
 
+/** `retryDelays` of a client that tries for longer than any test waits: a server takes a while to start. In milliseconds. */
+export const PERSISTENTLY = Array.from({ length: 2000 }, () => 100)
+
 /** Begins an upload by tus-js-client, which does not try again unless `retryDelays` says so. */
 export function startUpload(body: Buffer | Readable, options: UploadOptions): ClientUpload {
   const sent: string[] = []

@@ -1,8 +1,8 @@
 import type { Served, TestServer } from './server.ts'
 import type { Receiver } from './webhook-receiver.ts'
 
-/** Quick to try again and to give up: what a test can wait for. */
-export const EAGER_WEBHOOKS = { STORAGE_WEBHOOK_BACKOFF: '20ms', STORAGE_WEBHOOK_TIMEOUT: '300ms' }
+/** Quick to try again: what a test can wait for. */
+export const EAGER_WEBHOOKS = { STORAGE_WEBHOOK_BACKOFF: '20ms' }
 
 export interface HookJson {
   id: string

@@ -65,9 +65,10 @@ export class UploadLocks {
     for (;;) {
       const other = this.#holders.get(id)
       if (!other) break
+      // Not after the wait: if this process was late itself, the other one may have ended in time.
+      if (performance.now() >= deadline || gone.aborted) throw new StorageError('LockTimeout')
       other.displace(takenOver())
       await Promise.race([other.ended, pause(deadline - performance.now(), gone)])
-      if (performance.now() >= deadline || gone.aborted) throw new StorageError('LockTimeout')
     }
     if (this.#holders.size >= (this.#options.most ?? MOST_LOCKS)) throw new StorageError('TooManyUploads')
     const holder = new Holder()
@@ -111,9 +112,10 @@ export class UploadLocks {
     for (;;) {
       const lease = await tryAcquireUpload(session, id, lifetimeMs)
       if (lease) return lease
+      if (performance.now() >= deadline) throw new StorageError('LockTimeout')
       await wantResumableUpload(database, id)
       await pause(RETRY_MS, signal)
-      if (performance.now() >= deadline || signal.aborted) throw new StorageError('LockTimeout')
+      if (signal.aborted) throw new StorageError('LockTimeout')
     }
   }
 

@@ -108,32 +108,36 @@ describe('a webhook', () => {
   })
 })
 
+/** A receiver takes nothing at first, for a reason that its webhook says, and then everything. */
+async function getsAllLater(behaviour: Behaviour, sentence: string): Promise<void> {
+  const hook = await makeHook(server, receiver.url)
+  let isBroken = true
+  receiver.behaviour = () => (isBroken ? behaviour : 200)
+  for (let round = 0; round < 2; round++) for (const name of ['a', 'b', 'c']) await put(name, `${round}`)
+  await move('a', 'd')
+  await put('a', 'another one')
+  await until(async () => (await hookState(server, hook.id)).last_error === sentence, `it ${sentence}`)
+  expect(receiver.taken()).toEqual([])
+  isBroken = false
+  await allIsTaken()
+  expectOrder()
+  expect(receiver.deliveries.every(({ path }) => path === '/')).toBe(true)
+  await until(async () => (await hookState(server, hook.id)).pending === 0, 'nothing is pending')
+  expect(await hookState(server, hook.id)).toMatchObject({ dead: 0, last_error: null, last_status: null })
+}
+
 describe('a receiver that', () => {
   it.each<[what: string, behaviour: Behaviour, sentence: string]>([
     ['answers with an error', 500, 'answers 500'],
-    ['does not answer', 'stalls', 'does not answer in time'],
     ['breaks the connection', 'drops', 'cannot be reached: UND_ERR_SOCKET'],
     [
       'redirects',
       { status: 307, headers: { location: '/elsewhere' } },
       'redirects with 307, which is not followed',
     ],
-  ])('%s gets it all later, in order for each object', async (_what, behaviour, sentence) => {
-    const hook = await makeHook(server, receiver.url)
-    let isBroken = true
-    receiver.behaviour = () => (isBroken ? behaviour : 200)
-    for (let round = 0; round < 2; round++) for (const name of ['a', 'b', 'c']) await put(name, `${round}`)
-    await move('a', 'd')
-    await put('a', 'another one')
-    await until(async () => (await hookState(server, hook.id)).last_error === sentence, `it ${sentence}`)
-    expect(receiver.taken()).toEqual([])
-    isBroken = false
-    await allIsTaken()
-    expectOrder()
-    expect(receiver.deliveries.every(({ path }) => path === '/')).toBe(true)
-    await until(async () => (await hookState(server, hook.id)).pending === 0, 'nothing is pending')
-    expect(await hookState(server, hook.id)).toMatchObject({ dead: 0, last_error: null, last_status: null })
-  })
+  ])('%s gets it all later, in order for each object', (_what, behaviour, sentence) =>
+    getsAllLater(behaviour, sentence),
+  )
 
   it('fails at random gets everything, in order for each object', async () => {
     const random = new Random(6)
@@ -207,6 +211,20 @@ describe('a receiver that', () => {
       await other.close()
     }
   })
+})
+
+describe('a receiver that does not answer, and a server that is soon tired of it', () => {
+  let patient: TestServer
+  beforeAll(async () => {
+    patient = server
+    server = await startTestServer({ ...EAGER_WEBHOOKS, STORAGE_WEBHOOK_TIMEOUT: '300ms' })
+  })
+  afterAll(async () => {
+    await server.close()
+    server = patient
+  })
+
+  it('gets it all later, in order for each object', () => getsAllLater('stalls', 'does not answer in time'))
 })
 
 it('a receiver that is back gets at once all that had to wait for it', async () => {
