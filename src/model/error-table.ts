@@ -211,12 +211,30 @@ export const ERROR_TABLE = {
     message: 'The authorization is malformed',
     wireCode: 'AuthorizationHeaderMalformed',
   },
+  /** The same of a presigned URL. */
+  InvalidPresignedUrl: {
+    status: 400,
+    message: 'The presigned URL is malformed',
+    wireCode: 'AuthorizationQueryParametersError',
+  },
+  /** The chunks in which a body comes are none, or others than were announced. */
+  MalformedChunks: {
+    status: 400,
+    message: 'The aws-chunked body is malformed; it was not kept',
+    wireCode: 'IncompleteBody',
+  },
+  MalformedTrailer: {
+    status: 400,
+    message: 'What stands behind the last chunk of the body is missing or malformed; nothing was kept',
+    wireCode: 'MalformedTrailerError',
+  },
   /** The bytes are not those that were signed. */
   ContentHashMismatch: {
     status: 400,
     message: 'The body is not the one that x-amz-content-sha256 was made of; it was not kept',
     wireCode: 'XAmzContentSHA256Mismatch',
   },
+  InvalidPolicyDocument: { status: 400, message: "The form's policy is malformed" },
   MalformedXML: { status: 400, message: 'The body is not the XML that is expected here' },
 
   // The state of things forbids it.

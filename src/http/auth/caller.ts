@@ -82,7 +82,8 @@ function varyByCaller(c: AppContext): void {
   outgoing.setHeader('Vary', `${others === undefined ? '' : `${others}, `}Authorization, apikey`)
 }
 
-function callerOf(
+/** Who asks, and for what, once it is known who. The request's notes have it from here on. */
+export function callerOf(
   c: AppContext,
   { userBuckets }: CallerSettings,
   identity: Identity,

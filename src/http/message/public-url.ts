@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { AppContext } from '../env.ts'
 import { PUBLIC_PREFIX } from '../request-target.ts'
 
@@ -23,18 +24,37 @@ const MAX_HOST = 255 + 6
 export function absoluteUrl(c: AppContext, { publicUrl, trustProxy }: PublicAddress, path: string): string {
   if (publicUrl !== undefined) return `${publicUrl}${PUBLIC_PREFIX}${path}`
   const { incoming, target } = c.env
-  const forwarded = (name: string) =>
-    trustProxy
-      ? String(incoming.headers[name] ?? '')
-          .split(',', 1)[0]
-          ?.trim() || undefined
-      : undefined
-  const proto = forwarded('x-forwarded-proto') === 'https' ? 'https' : 'http'
-  const host = plainHost(forwarded('x-forwarded-host')) ?? incoming.headers.host ?? 'localhost'
-  const port = plainPort(forwarded('x-forwarded-port'))
+  const forwarded = trustProxy ? forwardedAddress(incoming) : {}
+  const {
+    proto = 'http',
+    host = incoming.headers.host ?? 'localhost',
+    port,
+    prefix = target.prefix,
+  } = forwarded
   const isUsual = port === undefined || /:\d+$/.test(host) || port === (proto === 'https' ? '443' : '80')
-  const prefix = plainPrefix(forwarded('x-forwarded-prefix')) ?? target.prefix
   return `${proto}://${host}${isUsual ? '' : `:${port}`}${prefix}${path}`
+}
+
+/** What a trusted proxy says of where a request came to. */
+export interface ForwardedAddress {
+  proto?: 'https' | undefined
+  host?: string | undefined
+  port?: string | undefined
+  prefix?: string | undefined
+}
+
+/** The first values of `X-Forwarded-*`, as far as they can be parts of an address. */
+export function forwardedAddress({ headers }: IncomingMessage): ForwardedAddress {
+  const first = (name: string) =>
+    String(headers[name] ?? '')
+      .split(',', 1)[0]
+      ?.trim() || undefined
+  return {
+    proto: first('x-forwarded-proto') === 'https' ? 'https' : undefined,
+    host: plainHost(first('x-forwarded-host')),
+    port: plainPort(first('x-forwarded-port')),
+    prefix: plainPrefix(first('x-forwarded-prefix')),
+  }
 }
 
 /** A name or an address, with a port or without; undefined for anything else, which would change the address. */

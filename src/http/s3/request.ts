@@ -1,12 +1,19 @@
+import { hash } from 'node:crypto'
+import { readBounded } from '../../lib/streams.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import { requireCaller } from '../auth/caller.ts'
+import { callerOf, requireCaller } from '../auth/caller.ts'
+import { expectInOneGo } from '../connection/body-pace.ts'
 import { type AppContext, logTarget } from '../env.ts'
 import { answerWith } from '../middleware/error-response.ts'
 import type { Services } from '../services.ts'
 import type { S3Address } from './address.ts'
+import { type DecodedBody, decodedBody } from './decoded-body.ts'
 import type { Payload } from './signature/payload.ts'
+import { checkPolicy, type PostPolicy } from './signature/post-policy.ts'
 import { verifiedPayload } from './signature/verified.ts'
+import type { SignatureVerifier } from './signature/verify.ts'
+import { readXml, type XmlElement } from './xml-reader.ts'
 import { s3Document, XML_TYPE, type XmlContent } from './xml-writer.ts'
 
 /** What a request asks for. Each has a file. */
@@ -21,7 +28,11 @@ export interface Operation {
 export interface S3Server {
   services: Services
   region: string
+  signatures: SignatureVerifier
 }
+
+/** As with S3: room for a thousand of the longest keys. */
+const MAX_XML_BYTES = 2 * 1024 * 1024
 
 /** A request of the S3 protocol: what it is about, and how it is answered. */
 export class S3Request {
@@ -33,9 +44,11 @@ export class S3Request {
   readonly key: string
   /** Decoded, the first of each name. */
   readonly query: ReadonlyMap<string, string>
+  readonly #server: S3Server
 
   constructor(c: AppContext, server: S3Server, address: S3Address, query: ReadonlyMap<string, string>) {
     this.c = c
+    this.#server = server
     this.services = server.services
     this.region = server.region
     this.bucket = address.bucket
@@ -59,11 +72,56 @@ export class S3Request {
     return requireCaller(this.c, this.services, operation)
   }
 
+  /**
+   * Who has signed the policy of a form, and what it allows (wire §6.8).
+   *
+   * @param fields by their names in lower case, all of them but the file
+   * @throws as `SignatureVerifier.verifyForm`, `checkPolicy`
+   */
+  async formCaller(fields: ReadonlyMap<string, string>): Promise<{ caller: Caller; policy: PostPolicy }> {
+    const { signatures, services } = this.#server
+    const { operation = '' } = this.c.env.notes
+    const identity = await signatures.verifyForm(fields)
+    const policy = checkPolicy({ fields, bucket: this.bucket }, new Date())
+    return { caller: callerOf(this.c, services, identity, operation), policy }
+  }
+
   /** What the signature says of the body. Known once `caller` has been. */
   get payload(): Payload {
     const payload = verifiedPayload(this.c.env)
     if (!payload) throw new StorageError('InternalError') // an operation that reads before it asks who sends
     return payload
+  }
+
+  /** The body without S3's own framing, once `caller` has been. Nothing is read of it yet. @throws InvalidRequest */
+  body(): DecodedBody {
+    return decodedBody(this.c.env.incoming, this.payload)
+  }
+
+  /**
+   * Reads a body that is short: all of it, and it is the one that was signed.
+   *
+   * @throws BodyTooLarge, RequestTimeout, ContentHashMismatch, and as `AwsChunkedBody` ends
+   */
+  async readBody(): Promise<Buffer> {
+    const { incoming } = this.c.env
+    const { stream, length } = this.body()
+    const tooLarge = () => new StorageError('BodyTooLarge')
+    if (length !== null && length > MAX_XML_BYTES) throw tooLarge()
+    expectInOneGo(incoming)
+    const bytes = await readBounded(stream, MAX_XML_BYTES, tooLarge).catch((cause: unknown) => {
+      throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
+    })
+    const { payload } = this
+    if (payload.kind === 'sha256' && payload.hash !== hash('sha256', bytes)) {
+      throw new StorageError('ContentHashMismatch')
+    }
+    return bytes
+  }
+
+  /** @param root what the document's root has to be called @throws MalformedXML, and as `readBody` */
+  async readXml(root: string): Promise<XmlElement> {
+    return readXml(await this.readBody(), root)
   }
 
   /** An answer in XML, its root in S3's namespace (wire §6.6). */

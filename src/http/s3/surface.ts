@@ -7,6 +7,7 @@ import { s3Routes } from './routes.ts'
 import type { Credentials } from './signature/credentials.ts'
 import { rememberPayload } from './signature/verified.ts'
 import { SignatureVerifier } from './signature/verify.ts'
+import { signedAddresses } from './signed-addresses.ts'
 
 export interface S3SurfaceOptions {
   region: string
@@ -25,7 +26,7 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
     credentials,
     sessionSecrets,
     tokens: services.tokens,
-    addresses: ({ incoming, target }) => [{ host: incoming.headers.host ?? '', path: target.sent }],
+    addresses: (request) => signedAddresses(request, services),
     logger,
     now: () => new Date(),
   })
@@ -33,7 +34,7 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
     name: 's3',
     prefix: S3_PATH,
     ...(isAtRoot && { pathOf: (_incoming, sent) => `${S3_PATH}${sent}` }),
-    routes: s3Routes({ services, region }),
+    routes: s3Routes({ services, region, signatures }),
     async authenticate(request: RequestContext) {
       const { identity, payload } = await signatures.verify(request)
       rememberPayload(request, payload)

@@ -22,7 +22,7 @@ export interface GivenSignature {
 export const ALGORITHM = 'AWS4-HMAC-SHA256'
 
 /** Of no bytes: what has no body may leave the header out. */
-const EMPTY_HASH = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+export const EMPTY_HASH = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 
 /** The signature in the header `Authorization`. @throws InvalidAuthorization, AccessDenied */
 export function signatureInHeader(headers: IncomingHttpHeaders, authorization: string): GivenSignature {

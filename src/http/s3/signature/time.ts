@@ -18,11 +18,29 @@ export function signedTime(at: Date): string {
   return `${at.toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`
 }
 
-/** @throws RequestTimeTooSkewed naming both times */
-export function refuseSkew(atMs: number, now: Date): void {
-  if (Math.abs(atMs - now.getTime()) <= MAX_SKEW_MS) return
+/**
+ * Refuses what was not signed now, or has expired.
+ *
+ * @param at as it was signed
+ * @param expiresInSeconds how long it holds, if it was signed beforehand
+ * @throws AccessDenied when it is no time; RequestTimeTooSkewed, ExpiredToken, naming both times
+ */
+export function refuseOtherTimes(at: string, expiresInSeconds: number | undefined, now: Date): void {
+  const atMs = parseSignedTime(at)
+  if (Number.isNaN(atMs)) {
+    throw new StorageError('AccessDenied', { message: 'The time of a signature must be as 20130524T000000Z' })
+  }
+  const aheadMs = atMs - now.getTime()
   const times = `the request says ${new Date(atMs).toISOString()}, the server ${now.toISOString()}`
-  throw new StorageError('RequestTimeTooSkewed', {
-    message: `The request's time is more than 15 minutes from the server's: ${times}`,
-  })
+  if (aheadMs > MAX_SKEW_MS || (expiresInSeconds === undefined && -aheadMs > MAX_SKEW_MS)) {
+    throw new StorageError('RequestTimeTooSkewed', {
+      message: `The request's time is more than 15 minutes from the server's: ${times}`,
+    })
+  }
+  if (expiresInSeconds !== undefined && -aheadMs > expiresInSeconds * 1000) {
+    const until = new Date(atMs + expiresInSeconds * 1000)
+    throw new StorageError('ExpiredToken', {
+      message: `The request was good until ${until.toISOString()}, and it is ${now.toISOString()}`,
+    })
+  }
 }
