@@ -114,14 +114,17 @@ begin
     bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags);
 end $$;
 
--- A mark is about one version's bytes: another version begins without it. And it is no change of the object.
+-- A mark is about one version's bytes: another version begins without it. And it is no change of the object, nor is a hash
+-- that is noted later than its bytes.
 create or replace function storage.touch_updated_at() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if new.version is distinct from old.version then
     new.quarantine_reason := null;
     new.quarantined_at := null;
-  elsif new.quarantine_reason is distinct from old.quarantine_reason then
+  elsif new.quarantine_reason is distinct from old.quarantine_reason
+    or (old.checksum is null and new.checksum is not null)
+  then
     return new;
   end if;
   new.updated_at := now();

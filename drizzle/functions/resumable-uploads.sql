@@ -22,7 +22,8 @@ begin
     where turn = 1 and r.id in (
       select i.id from storage.resumable_uploads i join storage.uploads u on u.version = i.id
       where i.share = whose and i.ended is null and i.expires_at > now()
-        and u.heartbeat_at < idle_since and i.expires_at < idle_since + lifetime_ms * interval '1 millisecond'
+        and u.heartbeat_at < idle_since
+        and i.expires_at < idle_since + coalesce(i.stays_ms, lifetime_ms) * interval '1 millisecond'
       for update of i skip locked
     );
   end loop;
@@ -44,10 +45,10 @@ begin
   perform set_config('role', 'service_role', true);
   insert into storage.resumable_uploads (
     id, bucket_uid, bucket_id, name, owner_id, owner_role, is_signed, upload_length, upload_metadata, content,
-    expires_at, share, largest
+    expires_at, stays_ms, share, largest
   ) values (
     upload, upload_bucket_uid, bucket, object, new_owner_id, storage.role_of(context), signed, length, sent_metadata,
-    new_content, expiry, whose, largest
+    new_content, expiry, lifetime_ms, whose, largest
   );
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, '{}',
@@ -84,7 +85,7 @@ create or replace function storage.find_resumable_upload(upload uuid) returns ta
     b.id is not null, b.file_size_limit, b.allowed_mime_types
   from storage.resumable_uploads r
   left join storage.buckets b on b.id = r.bucket_id and b.uid = r.bucket_uid
-  where r.id = upload
+  where r.id = upload and not r.in_parts
 $$;
 
 -- The same for the one who goes on with it; and fails as the write itself would, if the policies do not allow the
@@ -180,11 +181,18 @@ begin
   if not found then
     return false;
   end if;
-  with listed as (delete from storage.uploads u where u.version = upload returning u.version, u.bucket_uid)
-  insert into storage.removals (version, bucket_uid) select l.version, l.bucket_uid from listed l
-  on conflict do nothing;
+  perform storage.list_upload_for_removal(upload);
+  delete from storage.s3_multipart_uploads m where m.upload = terminate_resumable_upload.upload;
   return true;
 end $$;
+
+-- From the list of versions being written to that of those to be removed.
+create or replace function storage.list_upload_for_removal(upload uuid) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  with listed as (delete from storage.uploads u where u.version = upload returning u.version, u.bucket_uid)
+  insert into storage.removals (version, bucket_uid) select l.version, l.bucket_uid from listed l
+  on conflict do nothing
+$$;
 
 -- Asks the request that has an upload to let it go, on whichever server it is.
 create or replace function storage.want_resumable_upload(upload uuid) returns void
@@ -228,6 +236,7 @@ to service_role, strongroom_server;
 
 -- service_role is a caller's role too, and has no part in these.
 revoke execute on function
+  storage.list_upload_for_removal(uuid),
   storage.begin_attempt(uuid, double precision),
   storage.lock_resumable_upload(uuid, boolean, double precision),
   storage.unlock_resumable_upload(uuid)

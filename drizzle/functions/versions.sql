@@ -12,6 +12,10 @@ begin
   if exists (select from storage.objects o where o.version = old.version) then
     return null;
   end if;
+  -- Only what has no hash of the whole yet can have those of its parts.
+  if old.checksum is null then
+    delete from storage.version_parts v where v.version = old.version::uuid;
+  end if;
   insert into storage.removals (version, bucket_uid)
   select old.version::uuid, coalesce(old.bytes_bucket, b.uid)
   from storage.buckets b
@@ -36,6 +40,7 @@ begin
   from storage.objects o join storage.buckets b on b.id = o.bucket_id
   where o.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
   on conflict do nothing;
+  delete from storage.version_parts;
   return null;
 end $$;
 
@@ -66,6 +71,8 @@ create or replace trigger strongroom_keep_bytes_bucket before update on storage.
 -- A resumable upload is finished with it. A client whose last answer was lost asks soon, or not at all.
 create or replace function storage.finish_upload(upload uuid) returns table (version uuid, bucket_uid uuid)
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  is_in_parts boolean;
 begin
   delete from storage.uploads u where u.version = upload;
   if not found then
@@ -73,7 +80,11 @@ begin
   end if;
   update storage.resumable_uploads r
   set ended = 'finished', notes = null, expires_at = least(r.expires_at, now() + interval '15 minutes')
-  where r.id = upload;
+  where r.id = upload
+  returning r.in_parts into is_in_parts;
+  if is_in_parts then
+    perform storage.keep_version_parts(upload);
+  end if;
   return query
     select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
 end $$;

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { integer, secret } from './fields.ts'
+import { durationAboveZero, integer, secret } from './fields.ts'
 import { setting, type ValuesOf } from './setting.ts'
 
 /** The S3 protocol as it is spoken here; not the store that may be behind it (`s3.ts`). */
@@ -45,6 +45,10 @@ export const S3_PROTOCOL_TABLE = {
   secretAccessKey: setting('STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET', secretAccessKey, {
     shown: 'made at first start',
     help: 'goes with the one before; at least 32 characters',
+  }),
+  uploadExpiryMs: setting('STORAGE_S3_PROTOCOL_UPLOAD_EXPIRY', durationAboveZero, {
+    preset: '7d',
+    help: 'how long an upload in parts stays after its last part',
   }),
 }
 

@@ -2,6 +2,7 @@ import type { Events } from '../events/open.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
+import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { TokenVerifier } from './auth/token-verifier.ts'
@@ -17,6 +18,7 @@ export interface Services {
   buckets: BucketStorage
   urls: SignedUrls
   resumable: ResumableUploads
+  multipart: MultipartUploads
   tokens: TokenVerifier
   events: Events
   /** After so much silence a stream of events is told that it is still there. In milliseconds. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { addAbortSignal, Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
@@ -11,6 +10,7 @@ import {
   setQuarantine,
 } from '../database/queries/drift.ts'
 import { StorageError } from '../model/errors.ts'
+import { compareWith, type ExpectedBytes, expectedBytes } from '../storage/reading/expected-bytes.ts'
 import { verifiedStream } from '../storage/reading/verified-stream.ts'
 
 export interface ObjectMoveOptions {
@@ -38,7 +38,7 @@ const SMALL_OBJECT = 256 * 1024
  * Copies the bytes of one object from one backend to another, under the same location.
  *
  * What is in the target with the row's size is whole, and taken for done without reading it, also after a crash, for
- * two reasons. The bytes are compared with the row's SHA-256 before the last of them goes to the target, and a body
+ * two reasons. The bytes are compared with the row's SHA-256, or those of its parts, before the last of them goes to the target, and a body
  * that breaks leaves nothing there. And they are written as those of a version that rows name (`isNamed`), so that
  * nothing is at their location before all of it is durable: a process that was killed, or a power failure, leaves
  * nothing there, or everything.
@@ -131,7 +131,9 @@ export class ObjectMove {
   ): Promise<void> {
     const { target } = this.options
     const { location, size, checksum } = object
-    const body = await this.#open(object, signal, onBytes)
+    const { version } = location
+    const expected = await expectedBytes(this.options.database, { checksum, version })
+    const body = await this.#open(object, expected, signal, onBytes)
     try {
       // Of another size: nobody reads it, and a version is written only once.
       if (hasOther) await target.remove(location)
@@ -150,19 +152,22 @@ export class ObjectMove {
 
   /** The bytes, which break with CorruptedBytes before their end if they are not the row's. */
   async #open(
-    { location, size, checksum }: ObjectToCheck & { size: number },
+    { location, size }: ObjectToCheck & { size: number },
+    expected: ExpectedBytes | null,
     signal: AbortSignal,
     onBytes: (bytes: number) => void,
   ): Promise<Readable | Uint8Array> {
     const { source } = this.options
     if (size <= SMALL_OBJECT) {
       const bytes = await source.readWhole(location, size)
-      if (checksum === null || createHash('sha256').update(bytes).digest('hex') === checksum) return bytes
+      const comparison = expected === null ? null : compareWith(expected)
+      comparison?.update(bytes)
+      if (!comparison || comparison.holds()) return bytes
       throw new StorageError('CorruptedBytes')
     }
     const stream = await source.read(location, { size })
     const body =
-      checksum === null ? stream : verifiedStream(stream, checksum, () => new StorageError('CorruptedBytes'))
+      expected === null ? stream : verifiedStream(stream, expected, () => new StorageError('CorruptedBytes'))
     if (body !== stream) stream.on('data', (chunk: Uint8Array) => onBytes(chunk.length))
     body.on('error', () => {}) // it may break before the target listens, which then finds it broken
     return addAbortSignal(signal, body)

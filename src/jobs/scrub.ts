@@ -10,8 +10,10 @@ import {
   type ScrubState,
   saveScrub,
 } from '../database/queries/scrubs.ts'
+import { findVersionParts, noteChecksum } from '../database/queries/version-parts.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { QuarantineReason } from '../model/metadata.ts'
+import { compareWith } from '../storage/reading/expected-bytes.ts'
 import { ByteThrottle } from './throttle.ts'
 
 export interface ScrubOptions {
@@ -50,7 +52,8 @@ const BACKGROUND_STEP_MS = 60_000
 
 /**
  * Reads every object and compares its SHA-256 with the row's, to find what the disk has damaged before a client
- * does. What differs is marked and no longer served; what is whole again loses its mark.
+ * does. What differs is marked and no longer served; what is whole again loses its mark. What was made of parts has no
+ * SHA-256 yet: it is compared with those of its parts, and gets one (decision 0051).
  */
 export class Scrub {
   constructor(private readonly options: ScrubOptions) {}
@@ -147,17 +150,21 @@ export class Scrub {
 
   /** What is wrong with an object's bytes; null if nothing is. */
   async #examine(
-    { location, size, checksum }: ObjectToCheck,
+    { id, location, size, checksum }: ObjectToCheck,
     state: ScrubState,
     throttle: ByteThrottle,
     signal: AbortSignal,
   ): Promise<QuarantineReason | null | 'interrupted'> {
-    const { backend } = this.options
+    const { database, backend } = this.options
+    const { version } = location
     const hash = createHash('sha256')
+    const parts = checksum === null ? await findVersionParts(database, version) : null
+    const comparison = parts === null ? null : compareWith(parts)
     let read = 0
     try {
       for await (const chunk of await backend.read(location)) {
         hash.update(chunk)
+        comparison?.update(chunk)
         read += chunk.length
         state.bytes += chunk.length
         await throttle.spend(chunk.length)
@@ -170,7 +177,12 @@ export class Scrub {
       return 'corrupted'
     }
     if (size !== null && read !== size) return 'corrupted'
-    return checksum === null || hash.digest('hex') === checksum ? null : 'corrupted'
+    const sha256 = hash.digest('hex')
+    if (checksum !== null) return sha256 === checksum ? null : 'corrupted'
+    if (!comparison) return null
+    if (!comparison.holds()) return 'corrupted'
+    await noteChecksum(database, { id, version }, sha256)
+    return null
   }
 }
 

@@ -331,6 +331,19 @@ export const ERROR_TABLE = {
     message: 'The bytes are not those of Upload-Checksum; they were not kept',
     wireCode: 'InvalidChecksum',
   },
+  // Uploads in parts (wire §6.3).
+  InvalidPart: {
+    status: 400,
+    message: 'A part was not uploaded, or is not the one that is meant',
+  },
+  InvalidPartOrder: { status: 400, message: 'The parts must be named in ascending order, each once' },
+  EntityTooSmall: { status: 400, message: 'A part is smaller than 5 MiB, and not the last one' },
+  /** A version is being made of its parts. */
+  OperationAborted: {
+    status: 409,
+    message: 'The parts of this upload are being put together; none can be added any more',
+  },
+
   /** A running request is ended, so that its client goes on somewhere else. */
   ShuttingDown: {
     status: 503,

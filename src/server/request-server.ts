@@ -27,6 +27,7 @@ import { packageVersion } from '../lib/package-version.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
+import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
 import { HotObjects, type Peers } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
@@ -164,16 +165,25 @@ function buildServices(parts: ServiceParts): Services {
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, invalidate, now } as const
   const files = new FileStorage({ ...writing, verifyReads, rowCache, byteCache, tellsOfHidden })
   const { uploads, bytes } = config.limits.unfinished
+  const unfinished = (lifetimeMs: number) => ({
+    uploads,
+    bytes: Math.max(bytes, maxFileSize),
+    // Never one whose writer may only have been slow to say that it is there.
+    idleMs: Math.max(lifetimeMs / LIFETIMES_IN_NEED, config.cleanup.graceMs),
+    lifetimeMs,
+  })
+  const { tusExpiryMs, s3Protocol } = config
+  const locks = uploadLocks
   const resumable = new ResumableUploads({
     ...writing,
-    lifetimeMs: config.tusExpiryMs,
-    unfinished: {
-      uploads,
-      bytes: Math.max(bytes, maxFileSize),
-      // Never one whose writer may only have been slow to say that it is there.
-      idleMs: Math.max(config.tusExpiryMs / LIFETIMES_IN_NEED, config.cleanup.graceMs),
-    },
-    locks: uploadLocks,
+    lifetimeMs: tusExpiryMs,
+    unfinished: unfinished(tusExpiryMs),
+    locks,
+  })
+  const multipart = new MultipartUploads({
+    ...writing,
+    unfinished: unfinished(s3Protocol.uploadExpiryMs),
+    locks,
   })
   const buckets = new BucketStorage({ ...writing, tellsOfHidden })
   const previous = config.signingSecretPrevious
@@ -196,6 +206,7 @@ function buildServices(parts: ServiceParts): Services {
     buckets,
     urls,
     resumable,
+    multipart,
     tokens,
     events,
     keepAliveMs: config.eventsKeepAliveMs,
@@ -215,7 +226,7 @@ function buildServices(parts: ServiceParts): Services {
   }
 }
 
-/** How much sooner an idle upload expires when its caller has too many: after an hour instead of a day. */
+/** How much sooner an idle upload expires when its caller has too many: after an hour instead of a day, for example. */
 const LIFETIMES_IN_NEED = 24
 
 /** A few may be lost without an upload being given up. */

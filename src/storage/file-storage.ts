@@ -370,7 +370,8 @@ export class FileStorage {
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
-      return commitUpload(this.#options, caller, object, { upsert, condition })
+      const copyOf = source.checksum === null ? location.version : undefined
+      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf })
     })
   }
 

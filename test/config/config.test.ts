@@ -50,7 +50,12 @@ describe('a setting', () => {
       backend: 'local',
       backendPrevious: undefined,
       s3: undefined,
-      s3Protocol: { region: 'us-east-1', port: undefined, accessKey: undefined },
+      s3Protocol: {
+        region: 'us-east-1',
+        port: undefined,
+        accessKey: undefined,
+        uploadExpiryMs: 604_800_000,
+      },
       supabaseCompat: false,
       userBuckets: false,
       corsOrigins: ['*'],

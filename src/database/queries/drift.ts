@@ -45,6 +45,8 @@ export async function expireUploads(
       ), expired as (
         delete from storage.uploads u using stale where u.version = stale.version
         returning u.version, u.bucket_uid
+      ), in_parts as (
+        delete from storage.s3_multipart_uploads m using expired where m.upload = expired.version
       )
       insert into storage.removals (version, bucket_uid) select version, bucket_uid from expired
       on conflict do nothing returning version`,

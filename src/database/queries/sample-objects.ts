@@ -7,10 +7,11 @@ import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
 
 /**
- * Objects whose bytes a server of ours has written: it says in each row which bytes, and where. Rows that were taken
+ * Objects whose bytes a server of ours has written: it says in each row which bytes, and where, unless it has made them of
+ * parts. Rows that were taken
  * over from another database, or made by plain SQL, promise no bytes.
  */
-const IS_OURS = sql`bytes_bucket is not null and checksum is not null`
+const IS_OURS = sql`bytes_bucket is not null and (checksum is not null or metadata -> 'parts' is not null)`
 
 export async function countOwnObjects(database: Database): Promise<number> {
   const [row] = await asService(database, (tx) =>

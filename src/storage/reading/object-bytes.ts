@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
 import type { Backend, ResponseHeaders } from '../../backend/backend.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ByteRange } from '../../model/location.ts'
 import type { StoredObject } from '../object/stored-object.ts'
 import type { ByteCache } from './byte-cache.ts'
+import { compareWith, expectedBytes } from './expected-bytes.ts'
 import { type Reporting, reportCorrupted } from './quarantine.ts'
 import type { OpenBytes, Representation } from './representation.ts'
 import { verifiedStream } from './verified-stream.ts'
@@ -40,7 +40,7 @@ async function openBytes(
   direct: ResponseHeaders | undefined,
   options: ObjectBytesOptions,
 ): Promise<OpenBytes> {
-  const { backend, byteCache, verifyReads } = options
+  const { database, backend, byteCache, verifyReads } = options
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
@@ -49,14 +49,16 @@ async function openBytes(
   const url = direct && (await backend.directUrl(location, size, direct))
   if (url) return url
   if (part !== 'whole') return backend.read(location, { range: part, size })
-  const expected = verifyReads ? checksum : null
+  const expected = verifyReads ? await expectedBytes(database, { checksum, version: location.version }) : null
   const corrupted = () => {
     reportCorrupted(options, object)
     return new StorageError('CorruptedBytes')
   }
   if (size <= SMALL_OBJECT) {
     const bytes = await backend.readWhole(location, size)
-    if (expected !== null && createHash('sha256').update(bytes).digest('hex') !== expected) throw corrupted()
+    const comparison = expected === null ? null : compareWith(expected)
+    comparison?.update(bytes)
+    if (comparison && !comparison.holds()) throw corrupted()
     byteCache?.keep(object, bytes)
     return bytes
   }

@@ -1,25 +1,24 @@
-import { createHash } from 'node:crypto'
 import { pipeline, type Readable, Transform } from 'node:stream'
+import { compareWith, type ExpectedBytes } from './expected-bytes.ts'
 
 /**
- * `source`, unless its bytes turn out to have another SHA-256: then the stream breaks before its last chunk,
+ * `source`, unless its bytes turn out to be others than expected: then the stream breaks before its last chunk,
  * so that a reader who counts never takes the damaged bytes for complete.
  *
- * @param sha256 64 lower-case hexadecimal digits
  * @param mismatch makes the error that the stream breaks with
  */
-export function verifiedStream(source: Readable, sha256: string, mismatch: () => Error): Readable {
-  const hash = createHash('sha256')
+export function verifiedStream(source: Readable, expected: ExpectedBytes, mismatch: () => Error): Readable {
+  const comparison = compareWith(expected)
   let held: Buffer | undefined
   const verified = new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk)
+      comparison.update(chunk)
       const ready = held
       held = chunk
       done(null, ready)
     },
     flush(done) {
-      if (hash.digest('hex') === sha256) done(null, held)
+      if (comparison.holds()) done(null, held)
       else done(mismatch())
     },
   })

@@ -3,12 +3,10 @@ import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Progress, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { forgetRemovals } from '../../database/queries/listed-versions.ts'
 import {
   advanceResumableUpload,
   type ResumableUpload,
   type TakenUpload,
-  terminateResumableUpload,
 } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
@@ -18,6 +16,8 @@ import type { Invalidate } from '../object/changes.ts'
 import { commitUpload } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { uploadedObject } from '../writing/new-object.ts'
+import { discardUpload } from './discarding.ts'
+import { unlessLost } from './lost-bytes.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
 import { takenOver } from './upload-locks.ts'
 
@@ -150,15 +150,8 @@ export class UploadChunks {
 
   /** Ends an upload that will never be an object, and removes its bytes. What fails is left to the cleanup. */
   async discard(at: Location, { attempt }: TakenUpload): Promise<void> {
-    const { database, backend, logger } = this.#options
-    if (!(await terminateResumableUpload(database, at.version, attempt))) throw takenOver()
+    if (!(await discardUpload(this.#options, at, attempt))) throw takenOver()
     this.#hashes.forget(at.version)
-    try {
-      await backend.discard(at)
-      await forgetRemovals(database, [at.version])
-    } catch (error) {
-      logger.warn({ err: error, version: at.version }, 'the bytes of an ended upload are left to the cleanup')
-    }
   }
 
   /** Stores a chunk as far as it comes, and notes how far that is. */
@@ -175,7 +168,7 @@ export class UploadChunks {
     let reached = progress
     let cut: Error | null
     try {
-      const appended = await this.#unlessLost(at, () =>
+      const appended = await unlessLost(this.#options.logger, at, () =>
         this.#options.backend.append(at, progress, body, {
           maxBytes,
           size: length,
@@ -234,7 +227,7 @@ export class UploadChunks {
   ): Promise<void> {
     const { at, bucketId, name, content } = upload
     const size = progress.offset
-    await this.#unlessLost(at, () => this.#options.backend.complete(at, progress))
+    await unlessLost(this.#options.logger, at, () => this.#options.backend.complete(at, progress))
     const sha256 = hash ? hash.hash.copy().digest('hex') : await this.#hashWhole(at, size)
     const request = {
       bucket: bucketId,
@@ -249,17 +242,6 @@ export class UploadChunks {
     const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
     await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
     this.#hashes.forget(at.version)
-  }
-
-  /** The client can only begin anew when bytes are gone that had arrived. */
-  async #unlessLost<T>({ version }: Location, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      if (!hasCode(error, 'MissingBytes')) throw error
-      this.#options.logger.error({ err: error, version }, 'drift: an unfinished upload has lost its bytes')
-      throw new StorageError('UploadGone', { cause: error })
-    }
   }
 
   /** For a version of which another process, now dead perhaps, has had a chunk. */

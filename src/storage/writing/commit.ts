@@ -7,6 +7,7 @@ import { isCertainlyRolledBack } from '../../database/connection/postgres-error.
 import { isBucket } from '../../database/queries/buckets.ts'
 import { finishUpload, forgetUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
 import { insertObject, type NewObject, type Saved, upsertObject } from '../../database/queries/objects.ts'
+import { copyVersionParts } from '../../database/queries/version-parts.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
@@ -38,6 +39,8 @@ interface CommitOptions {
   bucketUid?: string | undefined
   /** What must hold of the object that is there already. */
   condition?: WriteCondition | undefined
+  /** The version of which this one is a copy, when only its parts have hashes. */
+  copyOf?: string | undefined
   /** Runs inside the transaction, after the policies have agreed: the bytes of a small body. */
   storeBytes?: () => Promise<unknown>
 }
@@ -52,11 +55,12 @@ export async function commitUpload(
   parts: Parts,
   caller: Caller,
   object: NewObject,
-  { upsert, bucketUid, condition, storeBytes }: CommitOptions,
+  { upsert, bucketUid, condition, copyOf, storeBytes }: CommitOptions,
 ): Promise<Stored> {
   const change = { bucket: object.bucketId, names: [object.name] }
   const transaction = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
+      if (copyOf !== undefined) await copyVersionParts(tx, copyOf, object.version)
       const over = condition && (await judged(tx, { ...object, upsert }, condition))
       const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
       const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)

@@ -15,7 +15,8 @@ export interface HeartbeatsOptions {
  */
 export class Heartbeats {
   readonly #options: HeartbeatsOptions
-  readonly #versions = new Set<string>()
+  /** How many at once write each of them: parts of one come several at a time. */
+  readonly #versions = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: HeartbeatsOptions) {
@@ -24,12 +25,12 @@ export class Heartbeats {
 
   /** Runs `work`, which writes `version`, and speaks for it meanwhile. */
   async during<T>(version: string, work: () => Promise<T>): Promise<T> {
-    this.#versions.add(version)
+    this.#versions.set(version, (this.#versions.get(version) ?? 0) + 1)
     this.#timer ??= setInterval(() => void this.#beat(), this.#options.intervalMs).unref()
     try {
       return await work()
     } finally {
-      this.#versions.delete(version)
+      this.#leave(version)
       if (this.#versions.size === 0) {
         clearInterval(this.#timer)
         this.#timer = undefined
@@ -37,10 +38,16 @@ export class Heartbeats {
     }
   }
 
+  #leave(version: string): void {
+    const others = (this.#versions.get(version) ?? 1) - 1
+    if (others === 0) this.#versions.delete(version)
+    else this.#versions.set(version, others)
+  }
+
   async #beat(): Promise<void> {
     const { database, logger } = this.#options
     try {
-      await heartbeat(database, [...this.#versions])
+      await heartbeat(database, [...this.#versions.keys()])
     } catch (error) {
       // The next beat tells the same. If none gets through for the grace period, the commit says so.
       logger.warn({ err: error, uploads: this.#versions.size }, 'a heartbeat of the running uploads failed')

@@ -1,0 +1,309 @@
+import { createHash } from 'node:crypto'
+import { asUuid } from '../../lib/uuid.ts'
+import type { Caller } from '../../model/caller.ts'
+import type { Checksum, ChecksumAlgorithm } from '../../model/checksums.ts'
+import type { Location } from '../../model/location.ts'
+import type { SystemMetadata } from '../../model/metadata.ts'
+import { callerContext } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
+import { Statement } from '../connection/statement.ts'
+import type { BucketSettings } from './buckets.ts'
+import { type IntendedWrite, writeValues } from './objects.ts'
+import { bytesOrNull, type ResumableContent, type UnfinishedBounds } from './resumable-uploads.ts'
+
+/** What is remembered for the object from the beginning of its upload, beside what its parts will say. */
+export interface MultipartContent extends ResumableContent {
+  contentEncoding?: string
+  tags?: string[]
+  /** What else its row's metadata will say. */
+  s3?: SystemMetadata
+  /** How the parts are checked. */
+  checksum?: Pick<Checksum, 'algorithm' | 'type'>
+}
+
+export interface NewMultipartUpload {
+  /** As clients know it. */
+  id: string
+  write: IntendedWrite
+  at: Location
+  content: MultipartContent
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
+}
+
+/** An upload in parts, as its rows tell it. */
+export interface MultipartUpload {
+  /** As clients know it. Null when it has ended. */
+  id: string | null
+  bucketId: string
+  name: string
+  at: Location
+  ownerId: string | null
+  ownerRole: string
+  content: MultipartContent
+  createdAt: Date
+  state: 'open' | 'finished' | 'expired'
+  /** Null when the bucket was deleted meanwhile. */
+  bucket: BucketSettings | null
+  /** Of all its parts but the one that was asked about, in bytes. */
+  others: number
+  /** Of all unfinished uploads of its share, but that part, in bytes; null when nobody counts them. */
+  shareOthers: number | null
+  /** Of the object that it has become. */
+  objectMetadata: SystemMetadata | null
+}
+
+/** What is kept of a part, to be told, and to make a version of. */
+export interface KeptPart {
+  /** Another one for each part, also for one that has replaced another. */
+  id: string
+  number: number
+  /** In bytes. */
+  size: number
+  /** With its quotes. */
+  etag: string
+  /** The backend's own. */
+  notes: string
+  /** 64 lower-case hexadecimal digits. */
+  sha256: string
+  /** As their clients have sent them, in base64. */
+  checksums: Checksums
+  createdAt: Date
+}
+
+export type Checksums = Partial<Record<ChecksumAlgorithm, string>>
+
+export type NewPart = Omit<KeptPart, 'id' | 'createdAt'>
+
+/**
+ * Asks the caller's policies whether they allow such an object, and puts the upload on the lists.
+ *
+ * @throws AccessDenied, BucketReference, TooManyUnfinished
+ */
+export async function beginMultipartUpload(
+  database: Database,
+  caller: Caller,
+  { id, write, at, content, share }: NewMultipartUpload,
+  { lifetimeMs, idleMs, uploads, bytes }: UnfinishedBounds,
+): Promise<void> {
+  await database.run(BEGIN, {
+    ...writeValues(write),
+    id,
+    version: at.version,
+    bytesBucket: at.bucket,
+    content: JSON.stringify(content),
+    lifetimeMs,
+    // As of resumable uploads, with which it is counted.
+    whose: share === null ? null : createHash('sha256').update(share).digest('base64url'),
+    uploads,
+    bytes,
+    idleMs,
+    context: callerContext(caller),
+  })
+}
+
+const BEGIN = new Statement<Record<string, unknown>, object>(`
+  select storage.begin_multipart_upload(:id, :version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata,
+    :userMetadata, :tags, :content, :lifetimeMs, :whose, :uploads, :bytes, :idleMs, :context)`)
+
+/** Null for a version that is none of an upload in parts, or whose upload ended long ago. */
+export async function findMultipartUpload(
+  database: Database,
+  version: string,
+): Promise<MultipartUpload | null> {
+  const [row] = await database.run(FIND, { version })
+  return row ? asMultipartUpload(version, row) : null
+}
+
+const FIND = new Statement<{ version: string }, FoundRow>(
+  'select * from storage.find_multipart_upload(:version, null)',
+)
+
+/**
+ * The same for a caller who goes on with it. The policies are asked once more, unless it is somebody else's or has ended:
+ * the caller of this function looks.
+ *
+ * @param part which of them is to come
+ * @throws AccessDenied
+ */
+export async function askMultipartUpload(
+  database: Database,
+  caller: Caller,
+  { version, bucket, name }: { version: string; bucket: string; name: string },
+  part: number | null,
+): Promise<MultipartUpload | null> {
+  const owner = asUuid(caller.subject)
+  const [row] = await database.run(ASK, {
+    version,
+    bucket,
+    name,
+    owner,
+    part,
+    context: callerContext(caller),
+  })
+  return row ? asMultipartUpload(version, row) : null
+}
+
+const ASK = new Statement<
+  {
+    version: string
+    bucket: string
+    name: string
+    owner: string | null
+    part: number | null
+    context: string
+  },
+  FoundRow
+>('select * from storage.ask_multipart_upload(:version, :bucket, :name, :owner, :part, :context)')
+
+/** What has become of a part that was stored; `replaced` is the one of its number before. */
+export type PartOutcome =
+  | { outcome: 'kept'; replaced: { size: number; notes: string } | null }
+  /** The upload has ended. */
+  | { outcome: 'gone' }
+  /** A version is being made of the upload's parts. */
+  | { outcome: 'listed' }
+  /** All together would be too many bytes. */
+  | { outcome: 'large' }
+
+/** Notes that a part is stored. @param maxBytes of all together */
+export async function keepPart(
+  database: Database,
+  version: string,
+  part: NewPart,
+  { maxBytes, lifetimeMs }: { maxBytes: number; lifetimeMs: number },
+): Promise<PartOutcome> {
+  const checksums = JSON.stringify(part.checksums)
+  const [row] = await database.run(KEEP, { ...part, version, checksums, maxBytes, lifetimeMs })
+  const { outcome = 'gone', replaced_size: size = null, replaced_notes: notes = null } = row ?? {}
+  if (outcome !== 'kept') return { outcome }
+  return { outcome, replaced: notes === null ? null : { size: Number(size), notes } }
+}
+
+const KEEP = new Statement<
+  Omit<NewPart, 'checksums'> & { version: string; checksums: string; maxBytes: number; lifetimeMs: number },
+  { outcome: PartOutcome['outcome']; replaced_size: string | null; replaced_notes: string | null }
+>(`
+  select * from storage.keep_part(:version, :number, :size, :etag, :notes, :sha256, :checksums, :maxBytes,
+    :lifetimeMs)`)
+
+/** An upload's parts in their order, after a number, at most `limit`. */
+export async function partsOf(
+  database: Database,
+  version: string,
+  after: number,
+  limit: number,
+): Promise<KeptPart[]> {
+  const rows = await database.run(PARTS, { version, after, limit })
+  return rows.map((row) => ({
+    ...row,
+    size: Number(row.size),
+    checksums: row.checksums ?? {},
+    createdAt: new Date(row.created_at),
+  }))
+}
+
+const PARTS = new Statement<
+  { version: string; after: number; limit: number },
+  Omit<KeptPart, 'size' | 'checksums' | 'createdAt'> & {
+    size: string
+    checksums: Checksums | null
+    created_at: string
+  }
+>('select * from storage.parts_of(:version, :after, :limit)')
+
+/**
+ * Says of which parts a version will be made: from here on they are what they are, and the others are forgotten.
+ *
+ * @param list names these parts in this order
+ * @returns false when one of them is not there any more, others were named before, or another request has the upload
+ */
+export async function listParts(
+  database: Database,
+  version: string,
+  attempt: number,
+  parts: KeptPart[],
+  list: string,
+): Promise<boolean> {
+  const [row] = await database.run(LIST, { version, attempt, parts: parts.map(({ id }) => id), list })
+  return row?.listed ?? false
+}
+
+const LIST = new Statement<
+  { version: string; attempt: number; parts: string[]; list: string },
+  { listed: boolean }
+>('select storage.list_parts(:version, :attempt, :parts::uuid[], :list) as listed')
+
+export interface UploadListQuery {
+  bucketId: string
+  prefix: string
+  /** Empty for none. */
+  delimiter: string
+  /** Only what comes after this name; and of the same name what comes after this upload, unless that is null. */
+  after: { name: string; id: string | null }
+  limit: number
+}
+
+/** One in a list of uploads; a folder that holds some has no id. */
+export type ListedUpload = { name: string; id: string; createdAt: Date } | { name: string; id: null }
+
+/** Uploads of a bucket that the transaction's role may see, by name, and then by age. */
+export async function listMultipartUploads(
+  tx: Transaction,
+  { bucketId, prefix, delimiter, after, limit }: UploadListQuery,
+): Promise<ListedUpload[]> {
+  const values = { bucketId, prefix, delimiter, limit, afterName: after.name, afterId: after.id }
+  const rows = await tx.run(LIST_UPLOADS, values)
+  return rows.map(({ name, id, created_at }) =>
+    id === null ? { name, id } : { name, id, createdAt: new Date(created_at ?? Number.NaN) },
+  )
+}
+
+const LIST_UPLOADS = new Statement<
+  Omit<UploadListQuery, 'after'> & { afterName: string; afterId: string | null },
+  { name: string; id: string | null; created_at: string | null }
+>(`
+  select * from storage.list_multipart_uploads(:bucketId, :prefix, :delimiter, :afterName, :afterId, :limit)`)
+
+interface FoundRow {
+  upload_id: string | null
+  bucket_id: string
+  name: string
+  bucket_uid: string
+  owner_id: string | null
+  owner_role: string
+  content: MultipartContent
+  created_at: string
+  state: MultipartUpload['state']
+  has_bucket: boolean
+  file_size_limit: string | null
+  allowed_mime_types: string[] | null
+  others: string | null
+  share_others: string | null
+  object_metadata: SystemMetadata | null
+}
+
+function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
+  return {
+    id: row.upload_id,
+    bucketId: row.bucket_id,
+    name: row.name,
+    at: { bucket: row.bucket_uid, version },
+    ownerId: row.owner_id,
+    ownerRole: row.owner_role,
+    content: row.content,
+    createdAt: new Date(row.created_at),
+    state: row.state,
+    bucket: row.has_bucket
+      ? {
+          uid: row.bucket_uid,
+          fileSizeLimit: bytesOrNull(row.file_size_limit),
+          allowedMimeTypes: row.allowed_mime_types,
+        }
+      : null,
+    others: Number(row.others ?? 0),
+    shareOthers: bytesOrNull(row.share_others),
+    objectMetadata: row.object_metadata,
+  }
+}

@@ -1,0 +1,439 @@
+import { createHash, randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import type { Logger } from 'pino'
+import type { Written } from '../../backend/backend.ts'
+import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
+import { asCaller } from '../../database/as-caller.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
+import { findBucketSettings } from '../../database/queries/buckets.ts'
+import {
+  askMultipartUpload,
+  beginMultipartUpload,
+  findMultipartUpload,
+  type KeptPart,
+  keepPart,
+  type ListedUpload,
+  listMultipartUploads,
+  listParts,
+  type MultipartContent,
+  type MultipartUpload,
+  partsOf,
+  type UploadListQuery,
+} from '../../database/queries/multipart-uploads.ts'
+import type { TakenUpload, UnfinishedBounds } from '../../database/queries/resumable-uploads.ts'
+import type { Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
+import type { SystemMetadata } from '../../model/metadata.ts'
+import type { WriteCondition } from '../../model/write-condition.ts'
+import { checkFits } from '../buckets/bucket-rules.ts'
+import type { Invalidate } from '../object/changes.ts'
+import { guessContentType } from '../object/content-type.ts'
+import { type NameRules, parseObjectName } from '../object/object-name.ts'
+import type { S3Metadata } from '../object/s3-metadata.ts'
+import { discardUpload } from '../resumable/discarding.ts'
+import { unlessLost } from '../resumable/lost-bytes.ts'
+import type { UploadLocks } from '../resumable/upload-locks.ts'
+import { asUploadError, commitUpload, inUploadWords } from '../writing/commit.ts'
+import { foretold } from '../writing/conditional-write.ts'
+import type { Heartbeats } from '../writing/heartbeats.ts'
+import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
+import { chooseParts, type NamedPart } from './chosen-parts.ts'
+import { PendingParts } from './pending-parts.ts'
+import { makeUploadId, versionOf } from './upload-id.ts'
+
+export interface MultipartUploadsOptions {
+  database: Database
+  backend: ResumableBackend
+  logger: Logger
+  /** Largest object, in bytes, whatever the bucket says. */
+  maxFileSize: number
+  nameRules: NameRules
+  locks: UploadLocks
+  heartbeats: Heartbeats
+  invalidate: Invalidate
+  /** How long an upload stays after its last part; and what one share may have. */
+  unfinished: UnfinishedBounds
+  now: () => Date
+}
+
+/** Which upload a request is about. */
+export interface UploadPlace {
+  bucket: string
+  name: string
+  uploadId: string
+}
+
+export interface NewUpload {
+  bucket: string
+  /** As the client named it; not yet checked. */
+  name: string
+  content: Omit<MultipartContent, 'contentType'> & { contentType: string | undefined }
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
+}
+
+export interface PartBody {
+  stream: Readable
+  /** In bytes. */
+  size: number
+  /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
+  admit(): void
+  /** Gives up on bytes that will not be read, so that the request can be answered. */
+  discard(): void
+  /**
+   * How S3 clients know the part. Called once `stream` has been consumed.
+   *
+   * @throws when the bytes are not those that the client says: nothing is kept then
+   */
+  digests(written: Written): Promise<Pick<KeptPart, 'etag' | 'checksums'>>
+}
+
+export type StoredPart = Omit<KeptPart, 'id'>
+
+export interface Completion {
+  /** None stands for all that have come. */
+  parts: NamedPart[]
+  /** What must hold of the object that is there already. */
+  condition: WriteCondition | undefined
+  /**
+   * What the object's row says of what it was made of: its ETag, at least.
+   *
+   * @throws when it is not what the client says
+   */
+  describe(parts: KeptPart[], content: MultipartContent): S3Metadata
+}
+
+/** As of S3 (wire §6.3). In bytes. */
+const LARGEST_PART = 5 * 1024 ** 3
+
+/** How many parts are asked for at once. */
+const PAGE = 1000
+
+/** So often a part may be replaced between its choice and the word that it stays. */
+const MOST_TRIES = 5
+
+/**
+ * Uploads in parts, over many requests and through any server (wire §6.3): a resumable upload whose parts come in any
+ * order, several at a time. Each request asks the policies again, and it ends like any upload: the row appears at once, or
+ * not at all. What a crash leaves in between can be gone on with.
+ *
+ * A part counts once its row says so; until then it is bytes that nobody knows, which go with the upload. Once a version is
+ * being made of parts they stay as they are, so that after a crash the same request makes it (decision 0051).
+ */
+export class MultipartUploads {
+  readonly #options: MultipartUploadsOptions
+  readonly #database: Database
+  readonly #pending = new PendingParts()
+  /** What is done with an upload, the last of those that wait for each other. */
+  readonly #holders = new Map<string, Promise<unknown>>()
+
+  constructor(options: MultipartUploadsOptions) {
+    this.#options = options
+    this.#database = options.database
+  }
+
+  /**
+   * Begins an upload.
+   *
+   * @returns its id
+   * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, TooManyUnfinished
+   */
+  async create(caller: Caller, request: NewUpload): Promise<string> {
+    const { nameRules, maxFileSize, unfinished, now } = this.#options
+    const name = parseObjectName(request.name, nameRules)
+    const bucket = await findBucketSettings(this.#database, request.bucket)
+    if (!bucket) throw new StorageError('NoSuchBucket')
+    const contentType = request.content.contentType ?? guessContentType(name)
+    checkFits(bucket, name, { contentType, size: null }, maxFileSize)
+    const content = { ...request.content, contentType }
+    const write = writeOf(caller, { bucketId: request.bucket, name, content })
+    const at = { bucket: bucket.uid, version: randomUUID() }
+    const id = makeUploadId(at.version, now())
+    const begun = { id, write, at, content, share: request.share }
+    await inUploadWords(beginMultipartUpload(this.#database, caller, begun, unfinished))
+    return id
+  }
+
+  /**
+   * Stores a part, in the place of the one of its number.
+   *
+   * @param number from 1 to 10 000
+   * @throws NoSuchUpload, NoSuchBucket, AccessDenied, EntityTooLarge, InvalidMimeType, TooManyUnfinished, TooManyUploads,
+   *   OperationAborted, StorageFull, BackendUnavailable, Aborted when the body breaks, and what `digests` has thrown
+   */
+  async addPart(caller: Caller, place: UploadPlace, number: number, body: PartBody): Promise<StoredPart> {
+    try {
+      const upload = await this.#ask(caller, place, number)
+      if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
+      const { version } = upload.at
+      const maxBytes = this.#checkPart(upload, number, body.size)
+      const store = () => this.#store(upload, number, body, maxBytes)
+      return await this.#pending.during(version, number, body.size, () =>
+        this.#options.heartbeats.during(version, store),
+      )
+    } catch (error) {
+      body.discard()
+      throw asUploadError(error)
+    }
+  }
+
+  /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
+  #checkPart(upload: MultipartUpload, number: number, size: number): number {
+    if (!upload.bucket) throw new StorageError('NoSuchBucket')
+    const { maxFileSize, unfinished } = this.#options
+    const { bucket, name, content, others, shareOthers } = upload
+    const total = others + this.#pending.others(upload.at.version, number) + size
+    if (size > LARGEST_PART) {
+      throw new StorageError('EntityTooLarge', { message: 'A part may have 5 GiB at most' })
+    }
+    const maxBytes = checkFits(bucket, name, { contentType: content.contentType, size: total }, maxFileSize)
+    if (shareOthers !== null && shareOthers + size > unfinished.bytes) {
+      throw new StorageError('TooManyUnfinished')
+    }
+    return maxBytes
+  }
+
+  async #store(
+    upload: MultipartUpload,
+    number: number,
+    body: PartBody,
+    maxBytes: number,
+  ): Promise<StoredPart> {
+    const { at } = upload
+    const { backend, unfinished } = this.#options
+    body.admit()
+    const part = await backend.writePart(at, number, body.stream, { maxBytes: body.size })
+    try {
+      const kept = { ...part, ...(await body.digests(part)) }
+      const { lifetimeMs } = unfinished
+      const noted = await keepPart(this.#database, at.version, kept, { maxBytes, lifetimeMs })
+      if (noted.outcome !== 'kept') throw new StorageError(REFUSALS[noted.outcome])
+      const { replaced } = noted
+      if (replaced) await this.#remove(at, { ...part, ...replaced })
+      return { ...kept, createdAt: this.#options.now() }
+    } catch (error) {
+      // When nobody knows whether it is noted, it stays, and goes with the upload.
+      if (isCertainlyRolledBack(error)) await this.#remove(at, part)
+      throw error
+    }
+  }
+
+  /** What fails goes with the upload. */
+  async #remove(at: Location, part: Part): Promise<void> {
+    const { backend, logger } = this.#options
+    try {
+      await backend.removePart(at, part)
+    } catch (error) {
+      const { version } = at
+      logger.warn({ err: error, version, part: part.number }, 'a superfluous part goes with its upload')
+    }
+  }
+
+  /**
+   * Makes the object of parts. Doing it again is a success, and told the same, for some minutes.
+   *
+   * @returns what the object's row says of the bytes
+   * @throws NoSuchUpload, UploadGone, NoSuchBucket, AccessDenied, InvalidPart, InvalidPartOrder, EntityTooSmall,
+   *   EntityTooLarge, InvalidMimeType, PreconditionFailed, LockTimeout while another request does it, TransactionConflict,
+   *   StorageFull, BackendUnavailable, and what `describe` has thrown
+   */
+  async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<SystemMetadata> {
+    const upload = await this.#ask(caller, place, null)
+    if (upload.state === 'finished') return upload.objectMetadata ?? {}
+    const made = await this.#holding(upload, (taken) => this.#make(caller, upload, taken, completion))
+    if (made) return made
+    const ended = await findMultipartUpload(this.#database, upload.at.version)
+    if (ended?.state === 'finished') return ended.objectMetadata ?? {}
+    throw new StorageError('NoSuchUpload')
+  }
+
+  async #make(
+    caller: Caller,
+    upload: MultipartUpload,
+    { attempt }: TakenUpload,
+    completion: Completion,
+  ): Promise<SystemMetadata> {
+    const { at, bucket, bucketId, name, content } = upload
+    const { condition } = completion
+    const { backend, logger, maxFileSize, now } = this.#options
+
+    // 1. The parts are chosen, and fit together; a condition that is false now is told here.
+    if (!bucket) throw new StorageError('NoSuchBucket')
+    if (condition) await foretold(this.#database, caller, writeOf(caller, upload), condition)
+    const parts = await this.#choose(at.version, attempt, completion.parts, (chosen) => {
+      checkFits(bucket, name, { contentType: content.contentType, size: sizeOf(chosen) }, maxFileSize)
+      completion.describe(chosen, content)
+    })
+    const size = sizeOf(parts)
+    const described = completion.describe(parts, content)
+
+    // 2. From here on they stay as they are, and the backend makes the version of them.
+    await unlessLost(logger, at, () => backend.assemble(at, parts))
+
+    // 3. As any upload. If it fails, what was made stays for the next time, until the upload ends.
+    const [only] = parts.length === 1 ? parts : []
+    const request = {
+      bucket: bucketId,
+      name,
+      upsert: true,
+      contentType: content.contentType,
+      cacheControl: content.cacheControl,
+      contentEncoding: content.contentEncoding,
+      robotsTag: undefined,
+      userMetadata: content.userMetadata,
+      tags: content.tags,
+      s3: { ...content.s3, ...described },
+    }
+    const written = { size, sha256: only?.sha256 ?? '' }
+    const object = uploadedObject(caller, request, at, written, now())
+    // Of several parts nobody has read the whole, which would take as long again: the scrub does it.
+    const checksum = only?.sha256 ?? null
+    const ownerId = upload.ownerId ?? object.ownerId
+    await commitUpload(this.#options, caller, { ...object, checksum, ownerId }, { upsert: true, condition })
+    return object.metadata
+  }
+
+  /** Says of which parts the version will be made, once `check` has agreed. */
+  async #choose(
+    version: string,
+    attempt: number,
+    named: NamedPart[],
+    check: (parts: KeptPart[]) => void,
+  ): Promise<KeptPart[]> {
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const parts = chooseParts(await this.#allParts(version), named)
+      check(parts)
+      const list = createHash('sha256')
+        .update(parts.map(({ id }) => id).join())
+        .digest('base64url')
+      if (await listParts(this.#database, version, attempt, parts, list)) return parts
+    }
+    throw new StorageError('TransactionConflict')
+  }
+
+  async #allParts(version: string): Promise<KeptPart[]> {
+    const parts: KeptPart[] = []
+    for (let page: KeptPart[]; ; parts.push(...page)) {
+      page = await partsOf(this.#database, version, parts.at(-1)?.number ?? 0, PAGE)
+      if (page.length < PAGE) return [...parts, ...page]
+    }
+  }
+
+  /** Ends an upload, and removes what there is of it. @throws NoSuchUpload, AccessDenied, LockTimeout */
+  async abort(caller: Caller, place: UploadPlace): Promise<void> {
+    const upload = await this.#ask(caller, place, null)
+    if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
+    const isEnded = await this.#holding(upload, ({ attempt }) =>
+      discardUpload(this.#options, upload.at, attempt),
+    )
+    if (!isEnded) throw new StorageError('NoSuchUpload')
+  }
+
+  /**
+   * An upload, and its parts from after a number.
+   *
+   * @throws NoSuchUpload; AccessDenied when it is somebody else's
+   */
+  async parts(
+    caller: Caller,
+    place: UploadPlace,
+    after: number,
+    limit: number,
+  ): Promise<{ upload: MultipartUpload; parts: KeptPart[] }> {
+    const version = versionOf(place.uploadId)
+    const found = version === null ? null : await findMultipartUpload(this.#database, version)
+    const upload = theirs(caller, place, found)
+    if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
+    return { upload, parts: await partsOf(this.#database, upload.at.version, after, limit) }
+  }
+
+  /**
+   * Unfinished uploads of a bucket that the caller has begun, or that policies of users' own show (wire §7.3).
+   *
+   * @throws NoSuchBucket, TooManyQuestions, DatabaseTimeout
+   */
+  async list(caller: Caller, asker: string, query: UploadListQuery): Promise<ListedUpload[]> {
+    if (!(await findBucketSettings(this.#database, query.bucketId))) throw new StorageError('NoSuchBucket')
+    return this.#database.questions.ask(asker, (database) =>
+      asCaller(database, caller, (tx) => listMultipartUploads(tx, query)),
+    )
+  }
+
+  /** Asks the policies too, in the same round trip. @throws as `theirs` */
+  async #ask(caller: Caller, place: UploadPlace, part: number | null): Promise<MultipartUpload> {
+    const version = versionOf(place.uploadId)
+    if (version === null) throw new StorageError('NoSuchUpload')
+    const asking = askMultipartUpload(this.#database, caller, { ...place, version }, part)
+    return theirs(caller, place, await inUploadWords(asking))
+  }
+
+  /**
+   * Works on an upload alone, though parts of it may be on their way. Requests of this server wait for each other: to
+   * complete an upload takes its time, and who asks again meanwhile is to hear how that has ended.
+   *
+   * @returns null when it has ended
+   */
+  async #holding<T>(upload: MultipartUpload, work: (taken: TakenUpload) => Promise<T>): Promise<T | null> {
+    const { version } = upload.at
+    const holding = () => this.#take(version, work)
+    const held = (this.#holders.get(version) ?? Promise.resolve()).then(holding, holding)
+    this.#holders.set(version, held)
+    try {
+      return await held
+    } finally {
+      if (this.#holders.get(version) === held) this.#holders.delete(version)
+    }
+  }
+
+  async #take<T>(version: string, work: (taken: TakenUpload) => Promise<T>): Promise<T | null> {
+    const { locks, unfinished, heartbeats } = this.#options
+    // Whoever asked and has gone would ask again: what is begun is brought to its end.
+    const alone = new AbortController().signal
+    const { taken, release } = await locks.acquire(version, unfinished.lifetimeMs, alone)
+    try {
+      return taken && (await inUploadWords(heartbeats.during(version, () => work(taken))))
+    } finally {
+      await release() // whoever comes next would have to wait for that
+    }
+  }
+}
+
+const REFUSALS = { gone: 'NoSuchUpload', listed: 'OperationAborted', large: 'EntityTooLarge' } as const
+
+/** @throws NoSuchUpload; AccessDenied when it is somebody else's */
+function theirs(
+  caller: Caller,
+  { bucket, name, uploadId }: UploadPlace,
+  upload: MultipartUpload | null,
+): MultipartUpload {
+  const isThere = upload && upload.bucketId === bucket && upload.name === name && upload.state !== 'expired'
+  if (!isThere || (upload.id !== null && upload.id !== uploadId)) throw new StorageError('NoSuchUpload')
+  const isTheirs =
+    caller.role === 'service_role' || (upload.ownerId === caller.subject && upload.ownerRole === caller.role)
+  if (!isTheirs) throw new StorageError('AccessDenied', { message: "The upload is somebody else's" })
+  return upload
+}
+
+/** What the policies judge, each time: not its length, which nobody knows yet (wire §7.7). */
+function writeOf(
+  caller: Caller,
+  { bucketId, name, content }: Pick<MultipartUpload, 'bucketId' | 'name' | 'content'>,
+) {
+  const { contentType, userMetadata, tags } = content
+  const body = { requestLength: null }
+  return intendedWrite(caller, {
+    bucket: bucketId,
+    name,
+    upsert: true,
+    contentType,
+    userMetadata,
+    tags,
+    body,
+  })
+}
+
+function sizeOf(parts: KeptPart[]): number {
+  return parts.reduce((sum, { size }) => sum + size, 0)
+}

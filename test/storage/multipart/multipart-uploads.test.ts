@@ -1,0 +1,478 @@
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { ResumableBackend } from '../../../src/backend/resumable-backend.ts'
+import { deferred } from '../../../src/lib/deferred.ts'
+
+import {
+  BOUNDS,
+  begin,
+  bodyOf,
+  bytesOf,
+  callerOf,
+  completion,
+  MIB,
+  md5,
+  named,
+  openSite,
+  SERVICE,
+  type Site,
+  storedIn,
+  type UploadServer,
+} from './site.ts'
+
+/** What the next `assemble` waits for, or fails with. */
+let beforeAssembly: () => Promise<void> = async () => {}
+let afterAssembly: () => Promise<void> = async () => {}
+
+const disturbed = (backend: ResumableBackend): ResumableBackend =>
+  new Proxy(backend, {
+    get: (target, name) => {
+      if (name === 'assemble') {
+        return async (...given: Parameters<ResumableBackend['assemble']>) => {
+          await beforeAssembly()
+          await target.assemble(...given)
+          await afterAssembly()
+        }
+      }
+      const value = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+
+let site: Site
+let here: UploadServer
+let there: UploadServer
+let bucket: string
+let uid: string
+beforeAll(async () => {
+  site = await openSite(disturbed)
+  const [first, second] = site.servers
+  if (!first || !second) throw new Error('there are two servers')
+  here = first
+  there = second
+})
+afterAll(() => site.close())
+beforeEach(async () => {
+  beforeAssembly = async () => {}
+  afterAssembly = async () => {}
+  const made = await site.bucket()
+  bucket = made.id
+  uid = made.uid
+})
+
+const large = bytesOf(5 * MIB)
+const other = bytesOf(5 * MIB)
+const small = bytesOf(1000)
+
+/** The object's row, and its bytes. */
+async function objectAt(name: string, id = bucket) {
+  const [row] = await site.admin`
+    select version, metadata, checksum, owner_id from storage.objects where bucket_id = ${id} and name = ${name}`
+  if (!row) return null
+  const { version, metadata, checksum, owner_id: owner } = row
+  const bytes = await buffer(await site.backend.read({ bucket: uid, version }, { size: metadata.size }))
+  return { version: String(version), metadata, checksum, owner, bytes }
+}
+
+/** Rows and bytes that are there for uploads, or for removals. */
+async function leftovers() {
+  const [rows] = await site.admin`
+    select (select count(*)::int from storage.uploads where bucket_id = ${bucket}) as uploads,
+      (select count(*)::int from storage.removals where bucket_uid = ${uid}) as removals,
+      (select count(*)::int from storage.s3_multipart_uploads where bucket_id = ${bucket}) as multipart,
+      (select count(*)::int from storage.s3_multipart_uploads_parts where bucket_id = ${bucket}) as parts`
+  let unfinished = 0
+  for await (const { location } of site.backend.unfinished()) if (location.bucket === uid) unfinished++
+  return { ...rows, unfinished }
+}
+const NONE = { uploads: 0, removals: 0, multipart: 0, parts: 0, unfinished: 0 }
+
+describe('an upload in parts', () => {
+  it('becomes one object, whatever the order of its parts and through whichever server they come', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 7, bodyOf(small))
+    await Promise.all([
+      there.uploads.addPart(SERVICE, place, 3, bodyOf(other)),
+      here.uploads.addPart(SERVICE, place, 1, bodyOf(large)),
+    ])
+    const parts = [named(1, large), named(3, other), named(7, small)]
+    const made = await there.uploads.complete(SERVICE, place, completion(parts))
+    const object = await objectAt('a')
+    expect(object?.bytes.equals(Buffer.concat([large, other, small]))).toBe(true)
+    expect(object?.metadata).toMatchObject({
+      eTag: made.eTag,
+      size: 10 * MIB + 1000,
+      contentLength: 10 * MIB + 1000,
+    })
+    expect(object?.checksum).toBeNull()
+    expect(await leftovers()).toEqual(NONE)
+    const [{ parts: kept } = { parts: [] }] = await site.admin`
+      select parts from storage.version_parts where version::text = ${object?.version ?? ''}`
+    expect(kept.map(({ size }: { size: number }) => size)).toEqual([5 * MIB, 5 * MIB, 1000])
+  })
+
+  it('of a single part has the hash of the whole', async () => {
+    const place = await begin(here, bucket, 'a')
+    const { sha256 } = await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await here.uploads.complete(SERVICE, place, completion())
+    expect((await objectAt('a'))?.checksum).toBe(sha256)
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('takes the newer of two parts of one number, and forgets those that are not named', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await there.uploads.addPart(SERVICE, place, 1, bodyOf(other))
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    expect(await leftovers()).toMatchObject({ parts: 2, unfinished: 2 })
+    await expect(here.uploads.complete(SERVICE, place, completion([named(1, large)]))).rejects.toMatchObject({
+      code: 'InvalidPart',
+    })
+    await here.uploads.complete(SERVICE, place, completion([named(1, other)]))
+    expect((await objectAt('a'))?.bytes.equals(other)).toBe(true)
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('is told the same when it is completed again, until its object is another one', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    const made = await here.uploads.complete(SERVICE, place, completion())
+    expect((await there.uploads.complete(SERVICE, place, completion())).eTag).toBe(made.eTag)
+    await site.admin`delete from storage.objects where bucket_id = ${bucket}`
+    await expect(there.uploads.complete(SERVICE, place, completion())).rejects.toMatchObject({
+      code: 'NoSuchUpload',
+    })
+  })
+
+  it('is told by its parts, and ends when it is aborted, once', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, 9, bodyOf(large))
+    const { parts } = await there.uploads.parts(SERVICE, place, 2, 10)
+    expect(parts).toMatchObject([{ number: 9, size: 5 * MIB, etag: `"${md5(large)}"` }])
+    await there.uploads.abort(SERVICE, place)
+    expect(await leftovers()).toEqual(NONE)
+    for (const again of [
+      () => here.uploads.abort(SERVICE, place),
+      () => here.uploads.addPart(SERVICE, place, 1, bodyOf(small)),
+      () => here.uploads.complete(SERVICE, place, completion()),
+      () => here.uploads.parts(SERVICE, place, 0, 1),
+    ]) {
+      await expect(again()).rejects.toMatchObject({ code: 'NoSuchUpload' })
+    }
+  })
+
+  it.each([
+    ['none at all', [], [], 'InvalidPart'],
+    ['one that never came', [small], [named(2, small)], 'InvalidPart'],
+    ['the wrong order', [large, small], [named(2, small), named(1, large)], 'InvalidPartOrder'],
+    ['one twice', [large, small], [named(1, large), named(1, large)], 'InvalidPartOrder'],
+    ['a small one before the last', [small, small], [], 'EntityTooSmall'],
+  ])('is not made of %s, and can be completed after that', async (_, sent, wanted, code) => {
+    const place = await begin(here, bucket, 'a')
+    for (const [i, bytes] of sent.entries()) await here.uploads.addPart(SERVICE, place, i + 1, bodyOf(bytes))
+    await expect(here.uploads.complete(SERVICE, place, completion(wanted))).rejects.toMatchObject({ code })
+    expect(await objectAt('a')).toBeNull()
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.complete(SERVICE, place, completion([named(1, large)]))
+    expect((await objectAt('a'))?.bytes.equals(large)).toBe(true)
+  })
+
+  it('keeps nothing of a part that breaks, or that is not what its client says', async () => {
+    const place = await begin(here, bucket, 'a')
+    const broken = new Readable({ read() {} })
+    const sending = here.uploads.addPart(SERVICE, place, 1, bodyOf(large, broken))
+    broken.push(large.subarray(0, MIB))
+    broken.destroy()
+    await expect(sending).rejects.toMatchObject({ code: 'Aborted' })
+    const wrong = {
+      ...bodyOf(small),
+      digests: async () => {
+        throw new Error('these are other bytes')
+      },
+    }
+    await expect(here.uploads.addPart(SERVICE, place, 1, wrong)).rejects.toThrow('these are other bytes')
+    expect(await leftovers()).toEqual({ ...NONE, uploads: 1, multipart: 1 })
+  })
+})
+
+describe('its end', () => {
+  it('comes once when it is completed twice at the same time', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(small))
+    const answers = await Promise.all(
+      [here, there, here].map((server) => server.uploads.complete(SERVICE, place, completion())),
+    )
+    expect(new Set(answers.map(({ eTag }) => eTag)).size).toBe(1)
+    const events =
+      await site.admin`select type from storage.events where bucket_id = ${bucket} and name = 'a'`
+    expect(events.map(({ type }) => type)).toEqual(['storage.object.created'])
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('keeps its parts as they are: none is replaced meanwhile, and none added', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    const begun = deferred<void>()
+    const goOn = deferred<void>()
+    beforeAssembly = async () => {
+      begun.resolve()
+      await goOn.promise
+    }
+    const completing = here.uploads.complete(SERVICE, place, completion())
+    await begun.promise
+    for (const number of [1, 2]) {
+      await expect(there.uploads.addPart(SERVICE, place, number, bodyOf(other))).rejects.toMatchObject({
+        code: 'OperationAborted',
+      })
+    }
+    goOn.resolve()
+    await completing
+    expect((await objectAt('a'))?.bytes.equals(large)).toBe(true)
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('is found by a part that was on its way, be it an abort or an object', async () => {
+    for (const end of ['abort', 'complete'] as const) {
+      const place = await begin(here, bucket, end)
+      await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+      const slow = new Readable({ read() {} })
+      const sending = here.uploads.addPart(SERVICE, place, 2, bodyOf(large, slow))
+      slow.push(large.subarray(0, MIB))
+      await there.uploads[end](SERVICE, place, completion([named(1, large)]))
+      slow.push(large.subarray(MIB))
+      slow.push(null)
+      await expect(sending).rejects.toMatchObject({
+        code: expect.stringMatching(/^(?:NoSuchUpload|BackendUnavailable)$/),
+      })
+    }
+    expect((await objectAt('complete'))?.bytes.equals(large)).toBe(true)
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('can be gone on with when all was made but the row: with the same parts, and no others', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(other))
+    afterAssembly = async () => {
+      throw new Error('the process ends here')
+    }
+    await expect(here.uploads.complete(SERVICE, place, completion())).rejects.toThrow('ends here')
+    afterAssembly = async () => {}
+    expect(await objectAt('a')).toBeNull()
+    await expect(there.uploads.complete(SERVICE, place, completion([named(1, large)]))).rejects.toMatchObject(
+      { code: 'TransactionConflict' },
+    )
+    await there.uploads.complete(SERVICE, place, completion([named(1, large), named(2, other)]))
+    expect((await objectAt('a'))?.bytes.equals(Buffer.concat([large, other]))).toBe(true)
+    expect(await leftovers()).toEqual(NONE)
+  })
+
+  it('judges a condition before anything is made, and again with the row', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    const isNew = completion([], { ifNoneMatch: '*' })
+    beforeAssembly = async () => {
+      await site.admin`insert into storage.objects (bucket_id, name) values (${bucket}, 'a')`
+    }
+    await expect(here.uploads.complete(SERVICE, place, isNew)).rejects.toMatchObject({
+      code: 'PreconditionFailed',
+    })
+    beforeAssembly = async () => {
+      throw new Error('nothing is to be made')
+    }
+    await expect(here.uploads.complete(SERVICE, place, isNew)).rejects.toMatchObject({
+      code: 'PreconditionFailed',
+    })
+    beforeAssembly = async () => {}
+    await here.uploads.complete(SERVICE, place, completion([], { ifMatch: '*' }))
+    expect((await objectAt('a'))?.bytes.equals(small)).toBe(true)
+  })
+})
+
+describe('the limits', () => {
+  it('are those of the object for all parts together, before their bytes are read', async () => {
+    const { id } = await site.bucket({ fileSizeLimit: 11 * MIB })
+    const place = await begin(here, id, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    const unread = new Readable({
+      read() {
+        throw new Error('nobody should read this')
+      },
+    })
+    const add = (number: number) => there.uploads.addPart(SERVICE, place, number, bodyOf(large, unread))
+    await expect(add(3)).rejects.toMatchObject({ code: 'EntityTooLarge' })
+    // One that is sent again takes its own place.
+    await here.uploads.addPart(SERVICE, place, 2, bodyOf(other))
+    await here.uploads.complete(SERVICE, place, completion())
+    expect((await site.admin`select from storage.objects where bucket_id = ${id}`).length).toBe(1)
+  })
+
+  it('hold for parts that come at the same time', async () => {
+    const { id } = await site.bucket({ fileSizeLimit: 11 * MIB })
+    const place = await begin(here, id, 'a')
+    const slow = new Readable({ read() {} })
+    const first = here.uploads.addPart(SERVICE, place, 1, bodyOf(large, slow))
+    const second = here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    await second
+    await expect(here.uploads.addPart(SERVICE, place, 3, bodyOf(large))).rejects.toMatchObject({
+      code: 'EntityTooLarge',
+    })
+    // Another server does not know of it, until it is to be kept.
+    await there.uploads.addPart(SERVICE, place, 4, bodyOf(large))
+    slow.push(large)
+    slow.push(null)
+    await expect(first).rejects.toMatchObject({ code: 'EntityTooLarge' })
+    const { parts } = await here.uploads.parts(SERVICE, place, 0, 10)
+    expect(parts.map(({ number }) => number)).toEqual([2, 4])
+  })
+
+  it('are those of a share: so many uploads, and so many bytes', async () => {
+    const share = `subject ${bucket}`
+    const places = []
+    for (let i = 0; i < BOUNDS.uploads; i++) places.push(await begin(here, bucket, `a${i}`, { share }))
+    await expect(begin(there, bucket, 'more', { share })).rejects.toMatchObject({ code: 'TooManyUnfinished' })
+    const full = bytesOf(12 * MIB)
+    for (const place of places) await here.uploads.addPart(SERVICE, place, 1, bodyOf(full))
+    const [first] = places
+    if (!first) throw new Error('there are some')
+    await expect(here.uploads.addPart(SERVICE, first, 2, bodyOf(small))).rejects.toMatchObject({
+      code: 'TooManyUnfinished',
+    })
+    await here.uploads.abort(SERVICE, first)
+    await begin(there, bucket, 'more', { share })
+  })
+})
+
+describe('who may', () => {
+  const me = callerOf('authenticated', 'me')
+
+  it('begin, add and complete is for the policies to say, each time; to go on with it, for its uploader', async () => {
+    const { id } = await site.bucket({ policy: 'authenticated' })
+    const closed = await site.bucket()
+    await expect(begin(here, closed.id, 'a', { caller: me })).rejects.toMatchObject({ code: 'AccessDenied' })
+    const place = await begin(here, id, 'a', { caller: me })
+    const stranger = callerOf('authenticated', 'stranger')
+    await here.uploads.addPart(me, place, 1, bodyOf(small))
+    for (const attempt of [
+      () => here.uploads.addPart(stranger, place, 1, bodyOf(small)),
+      () => here.uploads.complete(stranger, place, completion()),
+      () => here.uploads.abort(stranger, place),
+      () => here.uploads.parts(stranger, place, 0, 10),
+    ]) {
+      await expect(attempt()).rejects.toMatchObject({ code: 'AccessDenied' })
+    }
+    await site.admin`update storage.buckets set policy = 'private' where id = ${id}`
+    for (const attempt of [
+      () => here.uploads.addPart(me, place, 1, bodyOf(small)),
+      () => here.uploads.complete(me, place, completion()),
+      () => here.uploads.abort(me, place),
+    ]) {
+      await expect(attempt()).rejects.toMatchObject({ code: 'AccessDenied' })
+    }
+    // The service may, in the name of who has begun it.
+    await here.uploads.complete(SERVICE, place, completion())
+    const [row] = await site.admin`select owner_id from storage.objects where bucket_id = ${id}`
+    expect(row?.owner_id).toBe('me')
+  })
+
+  it('list: by name and age, the own ones, below a prefix, folders as one', async () => {
+    const { id } = await site.bucket({ policy: 'authenticated' })
+    const ids: string[] = []
+    for (const name of ['b', 'a/1', 'a/2', 'c', 'c']) {
+      ids.push((await begin(here, id, name, { caller: me })).uploadId)
+    }
+    await begin(here, id, 'd', { caller: callerOf('authenticated', 'stranger') })
+    const all = { bucketId: id, prefix: '', delimiter: '', after: { name: '', id: null }, limit: 10 }
+    const list = async (query: Partial<typeof all> | { after: { name: string; id: string } }, caller = me) =>
+      (await here.uploads.list(caller, 'asker', { ...all, ...query })).map(({ name, id }) => [name, id])
+    const [b, a1, a2, c1, c2] = ids
+    expect(await list({})).toEqual([
+      ['a/1', a1],
+      ['a/2', a2],
+      ['b', b],
+      ['c', c1],
+      ['c', c2],
+    ])
+    expect(await list({ delimiter: '/' })).toEqual([
+      ['a/', null],
+      ['b', b],
+      ['c', c1],
+      ['c', c2],
+    ])
+    expect(await list({ delimiter: '/', after: { name: 'a/', id: null } })).toEqual([
+      ['b', b],
+      ['c', c1],
+      ['c', c2],
+    ])
+    expect(await list({ prefix: 'a/' })).toEqual([
+      ['a/1', a1],
+      ['a/2', a2],
+    ])
+    expect(await list({ after: { name: 'c', id: c1 ?? '' } })).toEqual([['c', c2]])
+    expect(await list({ after: { name: 'b', id: null }, limit: 1 })).toEqual([['c', c1]])
+    expect((await list({}, SERVICE)).length).toBe(6)
+    await expect(list({ bucketId: 'nowhere' } as never)).rejects.toMatchObject({ code: 'NoSuchBucket' })
+  })
+})
+
+describe('plain SQL', () => {
+  it('gives an upload up by deleting its row, or its bucket', async () => {
+    const place = await begin(here, bucket, 'a')
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await site.admin`delete from storage.s3_multipart_uploads where id = ${place.uploadId}`
+    await expect(here.uploads.addPart(SERVICE, place, 2, bodyOf(small))).rejects.toMatchObject({
+      code: 'NoSuchUpload',
+    })
+    const second = await begin(here, bucket, 'b')
+    await here.uploads.addPart(SERVICE, second, 1, bodyOf(small))
+    await site.admin`delete from storage.buckets where id = ${bucket}`
+    await expect(here.uploads.complete(SERVICE, second, completion())).rejects.toMatchObject({
+      code: 'NoSuchUpload',
+    })
+    expect(await leftovers()).toEqual({ ...NONE, removals: 2, unfinished: 2 })
+  })
+
+  it('takes parts away, and the total follows', async () => {
+    const place = await begin(here, bucket, 'a')
+    for (const number of [1, 2]) await here.uploads.addPart(SERVICE, place, number, bodyOf(large))
+    const total = async () =>
+      (
+        await site.admin`select in_progress_size::int as size from storage.s3_multipart_uploads where id = ${place.uploadId}`
+      )[0]?.size
+    expect(await total()).toBe(10 * MIB)
+    await site.admin`delete from storage.s3_multipart_uploads_parts where upload_id = ${place.uploadId} and part_number = 2`
+    expect(await total()).toBe(5 * MIB)
+    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    expect(await total()).toBe(1000)
+  })
+
+  it('shows an uploader his uploads and parts, and nobody the others', async () => {
+    const me = callerOf('authenticated', `me-${bucket}`)
+    const { id } = await site.bucket({ policy: 'authenticated' })
+    const place = await begin(here, id, 'a', { caller: me })
+    await here.uploads.addPart(me, place, 1, bodyOf(small))
+    const seenBy = (subject: string) =>
+      site.admin.begin(async (tx) => {
+        await tx`select set_config('request.jwt.claims', ${JSON.stringify({ sub: subject, role: 'authenticated' })}, true)`
+        await tx`set local role authenticated`
+        const uploads = await tx`select id from storage.s3_multipart_uploads where bucket_id = ${id}`
+        const parts =
+          await tx`select part_number from storage.s3_multipart_uploads_parts where bucket_id = ${id}`
+        return [uploads.length, parts.length]
+      })
+    expect(await seenBy(`me-${bucket}`)).toEqual([1, 1])
+    expect(await seenBy('stranger')).toEqual([0, 0])
+  })
+})
+
+it('leaves no bytes that nothing names', async () => {
+  const { versions } = await storedIn(site.backend)
+  const rows = await site.admin`
+    select version from storage.objects where version is not null union select version::text from storage.removals`
+  const known = rows.map(({ version }) => version)
+  expect(versions.filter((version) => !known.includes(version))).toEqual([])
+})
