@@ -1,5 +1,6 @@
 import type { Database } from '../database/connection/client.ts'
 import type { Questions } from '../database/connection/questions.ts'
+import { type KeyEntry, type KeyQuery, listKeys } from '../database/queries/key-lists.ts'
 import {
   type FolderQuery,
   type ListEntry,
@@ -26,9 +27,15 @@ export interface Page {
   next: { cursor: string; name: string } | null
 }
 
+export interface KeyPage {
+  entries: KeyEntry[]
+  /** Whether there are more behind them. */
+  isTruncated: boolean
+}
+
 /**
- * The two lists of objects. Both show what the caller's policies let them see, and an unknown bucket is empty. An asker
- * who has asked for much waits for their own turn (`Questions`): both throw TooManyQuestions and DatabaseTimeout.
+ * The lists of objects. All show what the caller's policies let them see, and an unknown bucket is empty. An asker
+ * who has asked for much waits for their own turn (`Questions`): all throw TooManyQuestions and DatabaseTimeout.
  */
 export class ObjectLists {
   readonly #questions: Questions
@@ -75,5 +82,19 @@ export class ObjectLists {
     const timed = moment !== null && isTimestamp(moment) && { timestamp: moment }
     const place = { after: last.name, order, column, ...timed }
     return { entries, next: { cursor: encodeCursor(place), name: last.name } }
+  }
+
+  /** A page of keys of S3 (decision 0050). */
+  async keys(
+    caller: Caller,
+    asker: string,
+    bucketId: string,
+    request: Omit<KeyQuery, 'bucketId'>,
+  ): Promise<KeyPage> {
+    const { limit } = request
+    if (limit === 0) return { entries: [], isTruncated: false }
+    const query = { ...request, bucketId, limit: limit + 1 } // one more shows whether there are more
+    const found = await this.#questions.ask(asker, (database) => listKeys(database, caller, query))
+    return { entries: found.slice(0, limit), isTruncated: found.length > limit }
   }
 }

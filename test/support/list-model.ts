@@ -82,6 +82,20 @@ export function pageModel(
     .map(([place]) => place)
 }
 
+/** Of S3, after a text: a key that ends with a slash is a marker's name elsewhere (decision 0050), and no row may have it. */
+export function keyModel(names: string[], prefix: string, delimiter: string, after: string): string[] {
+  const keys = names
+    .filter((name) => !name.endsWith('/'))
+    .map((name) => name.replace(/(?<=\/)\.emptyFolderPlaceholder$/, ''))
+  const shown = keys
+    .filter((key) => key.startsWith(prefix))
+    .map((key) => {
+      const at = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length)
+      return at < 0 ? key : key.slice(0, at + delimiter.length)
+    })
+  return [...new Set(shown)].filter((key) => bytewise(key, after) > 0).sort(bytewise)
+}
+
 /** In microseconds. Both lists go by whole times, though they show milliseconds (decision 0024). */
 function timeOf(each: ListedFile, column: string): number {
   return (column === 'created_at' ? each.createdAt : each.updatedAt).getTime() * 1000 + each.micros

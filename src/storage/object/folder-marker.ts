@@ -1,6 +1,6 @@
 /*
  * A key of S3 that ends with a slash is an object that marks an empty folder, which has another name everywhere else
- * (decision 0050). `storage.s3_level` knows the name, too.
+ * (decision 0050). `storage.list_keys` knows the name, too.
  */
 
 const PLACEHOLDER = '.emptyFolderPlaceholder'
