@@ -39,6 +39,7 @@ export function readBounded(
     if (stream.destroyed || stream.readableEnded) return onClose()
     signal?.addEventListener('abort', () => fail(signal.reason), { once: true })
     stream.on('data', onData).on('end', onEnd).on('close', onClose)
+    stream.resume() // someone may have paused it
   })
 }
 

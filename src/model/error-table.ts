@@ -235,6 +235,23 @@ export const ERROR_TABLE = {
     wireCode: 'XAmzContentSHA256Mismatch',
   },
   InvalidPolicyDocument: { status: 400, message: "The form's policy is malformed" },
+  /** Of Content-MD5, or of a checksum. */
+  BadDigest: {
+    status: 400,
+    message: 'The Content-MD5 you specified did not match what was received; nothing was kept',
+  },
+  InvalidDigest: { status: 400, message: 'The Content-MD5 you specified is not valid' },
+  MetadataTooLarge: {
+    status: 400,
+    message: 'Your metadata headers exceed the maximum allowed metadata size of 2048 bytes',
+  },
+  InvalidPartNumber: { status: 416, message: 'The object has no part of that number' },
+  InvalidStorageClass: { status: 400, message: 'The only storage class is STANDARD' },
+  NoAcls: {
+    status: 400,
+    message: 'Objects have no ACLs here: the policy of their bucket says who may read them',
+    wireCode: 'AccessControlListNotSupported',
+  },
   MalformedXML: { status: 400, message: 'The body is not the XML that is expected here' },
 
   // The state of things forbids it.

@@ -6,11 +6,17 @@ import type { ReadTarget } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ByteRange } from '../../model/location.ts'
+import type { Validators } from '../../model/write-condition.ts'
 import type { FileStorage } from '../../storage/file-storage.ts'
 import { isActiveContent, safeContentType } from '../../storage/object/content-type.ts'
 import type { Representation, RepresentationMetadata } from '../../storage/reading/representation.ts'
 import { type AppContext, logTarget } from '../env.ts'
-import { CONDITIONAL_HEADERS, checkConditions, rangeStillValid } from './conditionals.ts'
+import {
+  CONDITIONAL_HEADERS,
+  type ConditionalHeaders,
+  checkConditions,
+  rangeStillValid,
+} from './conditionals.ts'
 import { contentDisposition } from './content-disposition.ts'
 import { parseRange } from './ranges.ts'
 import { streamOut } from './stream-out.ts'
@@ -21,6 +27,17 @@ export interface SendOptions {
   download?: string | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
   expiresAt?: Date | undefined
+  /**
+   * What a surface with words of its own tells of the object, in place of ours. Its clients are answered here, and never
+   * sent to the store: they sign for this address.
+   */
+  headers?: ObjectHeaders | undefined
+  /** The conditions, if not those that came. */
+  conditions?: ConditionalHeaders | undefined
+  /** These bytes are sent with 206, whatever range was asked for; HEAD tells of them. */
+  part?: ByteRange | undefined
+  /** Whether HEAD tells of the range that is asked for (RFC 9110 §14.2 knows it of GET only). */
+  headHasRanges?: boolean | undefined
 }
 
 export interface ObjectRequest extends ReadTarget, SendOptions {
@@ -81,39 +98,43 @@ interface Answer {
 /** @throws PreconditionFailed, InvalidRange */
 function answerTo(c: AppContext, representation: Representation, options: SendOptions): Answer {
   const sent = c.env.incoming.headers
-  const headers = objectHeaders(representation, options)
-  const verdict = checkConditions(
-    {
-      ifMatch: sent['if-match'],
-      ifNoneMatch: sent['if-none-match'],
-      ifModifiedSince: sent['if-modified-since'],
-      ifUnmodifiedSince: sent['if-unmodified-since'],
-    },
-    representation,
-  )
+  const headers = options.headers ?? objectHeaders(representation, options)
+  const verdict = checkConditions(options.conditions ?? conditionsOf(sent), representation)
   if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
   if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
-  if (c.req.method === 'HEAD') {
+  const isHead = c.req.method === 'HEAD'
+  if (isHead && !options.headHasRanges) {
     if (representation.size !== null) headers['Content-Length'] = String(representation.size)
     return { status: 200, part: null, headers }
   }
 
   // What has no size has no bytes either; opening it says so.
   const size = representation.size ?? 0
-  const range = rangeStillValid(sent['if-range']?.toString(), representation)
-    ? parseRange(sent.range, size)
-    : null
+  const range = options.part ?? rangeAskedFor(sent, representation, size)
   if (range === 'unsatisfiable') {
     throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
   }
-  const direct = mayGoDirectly(sent, headers) ? headers : undefined
+  const direct = !options.headers && mayGoDirectly(sent, headers) ? headers : undefined
   if (range === null) {
     headers['Content-Length'] = String(size)
-    return { status: 200, part: 'whole', direct, headers }
+    return { status: 200, part: isHead ? null : 'whole', direct, headers }
   }
   headers['Content-Length'] = String(range.end - range.start + 1)
   headers['Content-Range'] = `bytes ${range.start}-${range.end}/${size}`
-  return { status: 206, part: range, direct, headers }
+  return { status: 206, part: isHead ? null : range, direct, headers }
+}
+
+function conditionsOf(sent: IncomingHttpHeaders): ConditionalHeaders {
+  return {
+    ifMatch: sent['if-match'],
+    ifNoneMatch: sent['if-none-match'],
+    ifModifiedSince: sent['if-modified-since'],
+    ifUnmodifiedSince: sent['if-unmodified-since'],
+  }
+}
+
+function rangeAskedFor(sent: IncomingHttpHeaders, current: Validators, size: number) {
+  return rangeStillValid(sent['if-range']?.toString(), current) ? parseRange(sent.range, size) : null
 }
 
 /**
@@ -124,7 +145,10 @@ function mayGoDirectly(sent: IncomingHttpHeaders, headers: ObjectHeaders): boole
   return headers['Content-Security-Policy'] === undefined && !CONDITIONAL_HEADERS.some((name) => name in sent)
 }
 
-type ObjectHeaders = Record<string, string> & ResponseHeaders
+/** In which nothing is loaded or run. */
+export const SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
   const contentType = safeContentType(of.contentType)
@@ -142,7 +166,7 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {
-    headers['Content-Security-Policy'] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    headers['Content-Security-Policy'] = SANDBOX
   }
   return headers
 }

@@ -43,7 +43,8 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
 /** What curl says of `-d`, wget of `--post-data`, and nobody of a file: nothing, then. */
 const UNSAID = 'application/x-www-form-urlencoded'
 
-function rawContentType(header: string | undefined): string | undefined {
+/** @throws InvalidMimeType */
+export function rawContentType(header: string | undefined): string | undefined {
   const type = parseContentType(header)
   return type === UNSAID ? undefined : type
 }

@@ -32,7 +32,7 @@ const WORDS: Partial<Record<ErrorCode, string>> = {
   ResourceLocked: 'OperationAborted',
   ResourceNotEmpty: 'BucketNotEmpty',
   StorageFull: 'StorageFull',
-  TransactionConflict: 'OperationAborted',
+  TransactionConflict: 'ConditionalRequestConflict',
   UniqueInRule: 'InvalidRequest',
   UnknownTransferCoding: 'NotImplemented',
 }

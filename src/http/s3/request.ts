@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { readBounded } from '../../lib/streams.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
+import { nameOfKey } from '../../storage/object/folder-marker.ts'
 import { callerOf, requireCaller } from '../auth/caller.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
 import { type AppContext, logTarget } from '../env.ts'
@@ -42,6 +43,8 @@ export class S3Request {
   /** Empty where the request is about none. */
   readonly bucket: string
   readonly key: string
+  /** Of the object that the key means; only S3 clients have keys that end with a slash (decision 0050). */
+  readonly name: string
   /** Decoded, the first of each name. */
   readonly query: ReadonlyMap<string, string>
   readonly #server: S3Server
@@ -53,8 +56,9 @@ export class S3Request {
     this.region = server.region
     this.bucket = address.bucket
     this.key = address.key
+    this.name = nameOfKey(address.key)
     this.query = query
-    if (address.level !== 'service') logTarget(c, address.bucket, address.key || undefined)
+    if (address.level !== 'service') logTarget(c, address.bucket, this.name || undefined)
   }
 
   /** One header; of one that came more than once, all with commas. */

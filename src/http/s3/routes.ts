@@ -3,6 +3,9 @@ import { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
 import { listBuckets } from './buckets/list.ts'
+import { deleteObject } from './objects/delete.ts'
+import { getObject, headObject } from './objects/get.ts'
+import { putObject } from './objects/put.ts'
 import { parseQuery } from './query.ts'
 import { type Operation, S3Request, type S3Server } from './request.ts'
 
@@ -15,7 +18,12 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
     GET: listBuckets,
   },
   bucket: {},
-  object: {},
+  object: {
+    GET: getObject,
+    HEAD: headObject,
+    PUT: putObject,
+    DELETE: deleteObject,
+  },
 }
 
 /** Parameters that choose an operation here, or would with Amazon: what they ask for is not what there is without them. */
@@ -94,7 +102,14 @@ async function answer(c: AppContext, server: S3Server): Promise<Response> {
   const request = new S3Request(c, server, address, query)
   const operation = findOperation(request, address.level, incoming.method ?? 'GET')
   c.env.notes.operation = operation.name
+  refuseVersion(query.get('versionId'))
   return operation.handle(request)
+}
+
+/** Objects have one version, which S3 calls `null`. @throws InvalidParameter */
+function refuseVersion(id: string | undefined): void {
+  if (id === undefined || id === 'null') return
+  throw new StorageError('InvalidParameter', { message: 'Invalid version id specified' })
 }
 
 /** @throws NotImplemented, MethodNotAllowed */

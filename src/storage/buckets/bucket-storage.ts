@@ -125,9 +125,10 @@ export class BucketStorage {
    *
    * @throws NoSuchBucket
    */
-  async demand(id: string): Promise<void> {
+  async demand(id: string): Promise<BucketRow> {
     const bucket = await asService(this.#database, (tx) => findBucket(tx, id))
     if (!bucket) throw new StorageError('NoSuchBucket')
+    return bucket
   }
 
   /** The buckets that the caller may see. @throws TooManyQuestions, DatabaseTimeout */

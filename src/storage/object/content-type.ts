@@ -57,6 +57,11 @@ export function safeContentType(stored: string): string {
   return isMediaType(stored) ? stored.replace(PAGE_TYPE, 'text/plain') : UNKNOWN_TYPE
 }
 
+/** Whether a browser would show it as a page, or may. */
+export function isPage(type: string): boolean {
+  return type.search(PAGE_TYPE) >= 0
+}
+
 /**
  * Whether a browser that opens the object itself may run scripts in it: SVG and every other XML (which may
  * hold XHTML), and multipart streams of pages. Such a response gets a sandboxing Content-Security-Policy;

@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import type { Written } from '../../backend/backend.ts'
+import {
+  beginChecksum,
+  type Checksum,
+  type ChecksumAlgorithm,
+  isBase64Of,
+  md5Etag,
+} from '../../model/checksums.ts'
+import { StorageError } from '../../model/errors.ts'
+import { algorithmInTrailer, parseAlgorithm, refuseUnknownChecksums, sentChecksum } from './checksum-words.ts'
+import type { S3Request } from './request.ts'
+
+/** What S3 knows of bytes that have come. */
+export interface BodyDigests {
+  /** The MD5, with its quotes. */
+  eTag: string
+  /** Undefined when the client has named no algorithm. */
+  checksum: Checksum | undefined
+}
+
+/**
+ * The digests of a body, computed as it passes and compared with what the client says of it. SHA-256 is left to the store,
+ * which computes it anyway.
+ */
+export class RunningBodyDigests {
+  readonly #md5 = createHash('md5')
+  readonly #expectedMd5: string | undefined
+  readonly #signedSha256: string | undefined
+  readonly #algorithm: ChecksumAlgorithm | undefined
+  readonly #expected: string | undefined
+  readonly #isInTrailer: boolean
+  readonly #checksum
+  readonly #tap = (chunk: Uint8Array) => {
+    this.#md5.update(chunk)
+    this.#checksum?.update(chunk)
+  }
+  #stream: Readable | undefined
+
+  /**
+   * @param usual the algorithm of a client that names none
+   * @throws InvalidDigest, InvalidRequest
+   */
+  constructor(request: S3Request, usual?: ChecksumAlgorithm) {
+    const { headers } = request.c.env.incoming
+    const { payload } = request
+    this.#expectedMd5 = parseContentMd5(headers['content-md5']?.toString())
+    this.#signedSha256 = payload.kind === 'sha256' ? payload.hash : undefined
+    refuseUnknownChecksums(Object.keys(headers))
+    const sent = sentChecksum(headers)
+    const inTrailer = algorithmInTrailer(headers)
+    const named = parseAlgorithm(
+      request.header('x-amz-sdk-checksum-algorithm') ?? request.header('x-amz-checksum-algorithm'),
+    )
+    this.#algorithm = sent?.algorithm ?? inTrailer ?? named ?? usual
+    this.#expected = sent?.value
+    this.#isInTrailer = !sent && inTrailer !== undefined
+    this.#checksum =
+      this.#algorithm === 'SHA256' || !this.#algorithm ? undefined : beginChecksum(this.#algorithm)
+  }
+
+  /** Sees the bytes of a stream, which somebody else reads. */
+  watch(stream: Readable): void {
+    this.#stream = stream
+    stream.pause() // a listener would begin to read, and what passes before the reader comes is lost
+    stream.on('data', this.#tap)
+  }
+
+  /** What is left of the stream need not be looked at. */
+  leave(): void {
+    this.#stream?.off('data', this.#tap)
+  }
+
+  /**
+   * @param written all the bytes
+   * @param trailers what came behind them
+   * @throws ContentHashMismatch, BadDigest, InvalidRequest
+   */
+  verify({ sha256 }: Written, trailers: ReadonlyMap<string, string> = NONE): BodyDigests {
+    if (this.#signedSha256 !== undefined && this.#signedSha256 !== sha256) {
+      throw new StorageError('ContentHashMismatch')
+    }
+    const md5 = this.#md5.digest()
+    if (this.#expectedMd5 !== undefined && this.#expectedMd5 !== md5.toString('base64')) {
+      throw new StorageError('BadDigest')
+    }
+    return { eTag: md5Etag(md5), checksum: this.#verifyChecksum(sha256, trailers) }
+  }
+
+  #verifyChecksum(sha256: string, trailers: ReadonlyMap<string, string>): Checksum | undefined {
+    const algorithm = this.#algorithm
+    if (!algorithm) return undefined
+    const digest = this.#checksum?.digest() ?? Buffer.from(sha256, 'hex')
+    const value = digest.toString('base64')
+    const expected = this.#isInTrailer ? trailing(algorithm, trailers) : this.#expected
+    if (expected !== undefined && expected !== value) {
+      const message = `The ${algorithm} you specified did not match the calculated checksum; nothing was kept`
+      throw new StorageError('BadDigest', { message })
+    }
+    return { algorithm, type: 'FULL_OBJECT', value }
+  }
+}
+
+const NONE: ReadonlyMap<string, string> = new Map()
+
+/** @throws InvalidRequest when it is not there, though it was announced */
+function trailing(algorithm: ChecksumAlgorithm, trailers: ReadonlyMap<string, string>): string {
+  const sent = sentChecksum(Object.fromEntries(trailers))
+  if (sent?.algorithm === algorithm) return sent.value
+  throw new StorageError('InvalidRequest', { message: 'The checksum of x-amz-trailer did not come' })
+}
+
+/** @throws InvalidDigest */
+function parseContentMd5(header: string | undefined): string | undefined {
+  if (header === undefined || isBase64Of(header, 16)) return header
+  throw new StorageError('InvalidDigest')
+}

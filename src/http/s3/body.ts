@@ -1,0 +1,39 @@
+import type { ChecksumAlgorithm } from '../../model/checksums.ts'
+import type { S3Headers } from '../../storage/object/s3-metadata.ts'
+import type { UploadBody } from '../../storage/writing/upload-request.ts'
+import { RunningBodyDigests } from './body-digests.ts'
+import type { S3Request } from './request.ts'
+
+/**
+ * The bytes that a request brings, whose digests are computed as they pass, and compared before anything is stored.
+ *
+ * @param admit takes a place for the upload
+ * @param options.usual the algorithm of the checksum of a client that names none
+ * @param options.headers what else the object's row keeps
+ * @throws InvalidDigest, InvalidRequest; late: ContentHashMismatch, BadDigest, InvalidRequest
+ */
+export function readBody(
+  request: S3Request,
+  admit: () => void,
+  { usual, headers }: { usual?: ChecksumAlgorithm | undefined; headers?: S3Headers } = {},
+): UploadBody {
+  const { incoming } = request.c.env
+  const digests = new RunningBodyDigests(request, usual)
+  const { stream, length, trailers } = request.body()
+  digests.watch(stream)
+  return {
+    stream,
+    hasArrived: () => incoming.complete,
+    admit,
+    declaredSize: length,
+    requestLength: length,
+    discard: () => {
+      digests.leave()
+      if (stream !== incoming) stream.destroy() // lets go of the request, which is read off behind the answer
+    },
+    late: async (written) => {
+      const { eTag, checksum } = digests.verify(written, trailers)
+      return { s3: { ...headers, eTag, ...(checksum && { checksum }) } }
+    },
+  }
+}

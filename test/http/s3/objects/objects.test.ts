@@ -1,0 +1,3 @@
+import { describeObjects } from './describe-objects.ts'
+
+describeObjects('objects by S3', async () => ({}))
