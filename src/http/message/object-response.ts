@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../../backend/backend.ts'
@@ -82,17 +81,20 @@ interface Answer {
 function answerTo(c: AppContext, representation: Representation, options: SendOptions): Answer {
   const sent = c.env.incoming.headers
   const headers = objectHeaders(representation, options)
-  const verdict = checkConditions(
-    {
-      ifMatch: sent['if-match'],
-      ifNoneMatch: sent['if-none-match'],
-      ifModifiedSince: sent['if-modified-since'],
-      ifUnmodifiedSince: sent['if-unmodified-since'],
-    },
-    representation,
-  )
-  if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
-  if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
+  const isConditional = CONDITIONAL_HEADERS.some((name) => name in sent)
+  if (isConditional) {
+    const verdict = checkConditions(
+      {
+        ifMatch: sent['if-match'],
+        ifNoneMatch: sent['if-none-match'],
+        ifModifiedSince: sent['if-modified-since'],
+        ifUnmodifiedSince: sent['if-unmodified-since'],
+      },
+      representation,
+    )
+    if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
+    if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
+  }
   if (c.req.method === 'HEAD') {
     if (representation.size !== null) headers['Content-Length'] = String(representation.size)
     return { status: 200, part: null, headers }
@@ -100,13 +102,14 @@ function answerTo(c: AppContext, representation: Representation, options: SendOp
 
   // What has no size has no bytes either; opening it says so.
   const size = representation.size ?? 0
-  const range = rangeStillValid(sent['if-range']?.toString(), representation)
-    ? parseRange(sent.range, size)
-    : null
+  const range =
+    sent.range !== undefined && rangeStillValid(sent['if-range']?.toString(), representation)
+      ? parseRange(sent.range, size)
+      : null
   if (range === 'unsatisfiable') {
     throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
   }
-  const direct = mayGoDirectly(sent, headers) ? headers : undefined
+  const direct = mayGoDirectly(headers, isConditional) ? headers : undefined
   if (range === null) {
     headers['Content-Length'] = String(size)
     return { status: 200, part: 'whole', direct, headers }
@@ -120,15 +123,14 @@ function answerTo(c: AppContext, representation: Representation, options: SendOp
  * Whether the store may answer in our place. It cannot send the policy that keeps active content harmless. And a
  * client repeats the conditions of its request there, where they would be compared with the store's own ETag.
  */
-function mayGoDirectly(sent: IncomingHttpHeaders, headers: ObjectHeaders): boolean {
-  return headers['Content-Security-Policy'] === undefined && !CONDITIONAL_HEADERS.some((name) => name in sent)
+function mayGoDirectly(headers: ObjectHeaders, isConditional: boolean): boolean {
+  return headers['Content-Security-Policy'] === undefined && !isConditional
 }
 
 type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
   const contentType = safeContentType(of.contentType)
-  const disposition = contentDisposition(download)
   const headers: ObjectHeaders = {
     'Content-Type': contentType,
     ETag: of.etag,
@@ -138,7 +140,7 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
   }
   if (expiresAt) headers.Expires = expiresAt.toUTCString()
   else headers['Cache-Control'] = of.cacheControl
-  if (disposition !== undefined) headers['Content-Disposition'] = disposition
+  if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {
