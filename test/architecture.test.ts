@@ -127,6 +127,20 @@ describe('the source', () => {
   })
 })
 
+describe('where to begin reading (docs/development.md)', () => {
+  const lists = readingLists()
+
+  it('is said of an upload and of a read', () => expect(Object.keys(lists)).toHaveLength(2))
+
+  it.each(Object.entries(lists))('%s: at most ten files, each led to by one before', (_title, files) => {
+    expect(files.length).toBeGreaterThan(1)
+    expect(files.length).toBeLessThanOrEqual(10)
+    expect(files.filter((file) => !imports.has(file))).toEqual([])
+    const lost = files.filter((file, index) => index > 0 && !isLedTo(file, files.slice(0, index)))
+    expect(lost).toEqual([])
+  })
+})
+
 describe('the tests', () => {
   it.each(FLOORS.src?.flat().filter((part) => !part.endsWith('.ts')) ?? [])(
     'of %s lie as what they test',
@@ -153,6 +167,30 @@ function importsOf(file: string): string[] {
     /^(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*'(\.[^']+)'|\bimport\(\s*'(\.[^']+)'/gm,
   )
   return Array.from(specifiers, ([, at = '', later = '']) => join(dirname(file), at || later))
+}
+
+/** By what is read: the files of each numbered list, from the root on. */
+function readingLists(): Record<string, string[]> {
+  const page = readFileSync(join(ROOT, 'docs/development.md'), 'utf8')
+  const section = page.split('\n## ').find((text) => text.startsWith('Where to begin reading\n')) ?? ''
+  const lists = section.matchAll(/^(.+):\n\n((?:\d+\. .*\n)+)/gm)
+  return Object.fromEntries(
+    Array.from(lists, ([, title = '', list = '']) => [
+      title,
+      list
+        .trimEnd()
+        .split('\n')
+        .map((line) => /^\d+\. \[(\S+)\]\(\.\.\/\1\): ./.exec(line)?.[1] ?? line),
+    ]),
+  )
+}
+
+/** Whether one of these imports a file, or a file that does; or imports the contract that it implements. */
+function isLedTo(file: string, before: string[]): boolean {
+  const direct = before.flatMap((one) => imports.get(one) ?? [])
+  if (direct.includes(file) || direct.some((one) => imports.get(one)?.includes(file))) return true
+  const isImplementation = / implements /.test(readFileSync(join(ROOT, file), 'utf8'))
+  return isImplementation && (imports.get(file) ?? []).some((contract) => direct.includes(contract))
 }
 
 /** A way that leads from a file back to itself; empty if there is none. */

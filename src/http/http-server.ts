@@ -82,12 +82,13 @@ export function createHttpServer(options: HttpServerOptions): Server {
     // Nobody would hear the answer of what comes behind the last one.
     if (!socket.writable || !connections.begin(socket, outgoing)) return
     ends.watch(exchange)
-    lingering.watch(incoming, outgoing)
+    const bringsBody = hasBody(incoming)
+    if (bringsBody) lingering.watch(incoming, outgoing)
     endWhenStalled(incoming, outgoing, pace)
     inTurn(exchange, () => {
       setHeaders(exchange)
       if (!isFramedAsWeKnow(incoming)) return refuseCoding(exchange)
-      pace.watch(incoming, outgoing)
+      if (bringsBody) pace.watch(incoming, outgoing)
       begun = exchange
       void handle(incoming, outgoing)
     })
@@ -136,6 +137,11 @@ export function createHttpServer(options: HttpServerOptions): Server {
     answerUnparsable(error, socket as Socket, { lingering, surfaces }),
   )
   return server
+}
+
+/** Whether a body follows: none, or one of no length, is all there already. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 /** Whether a body's end can be found: no coding but `chunked` is spoken here. */

@@ -8,7 +8,7 @@ import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts
 import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
-import type { UploadCapacity } from './connection/upload-capacity.ts'
+import type { YieldingCapacity } from './connection/yielding-capacity.ts'
 import type { Cors } from './middleware/cors.ts'
 
 /** What the routes call, handed down from the composition root. */
@@ -29,7 +29,11 @@ export interface Services {
   maxRequests: number
   /** Bytes per second that any body brings. */
   minUploadRate: number
-  uploads: UploadCapacity
+  /**
+   * The places for uploads under way. An upload takes one when its caller's policies have allowed it, before its body is
+   * waited for: who may not upload holds none.
+   */
+  uploads: YieldingCapacity
   /** Each resolves when that part works, or rejects with the reason. */
   checks: { database(): Promise<void>; backend(): Promise<void> }
   /** Largest object, in bytes, whatever its bucket says. */

@@ -9,7 +9,7 @@ import { createApp } from '../http/app.ts'
 import { TokenVerifier } from '../http/auth/token-verifier.ts'
 import { Connections } from '../http/connection/connections.ts'
 import { Listeners } from '../http/connection/listeners.ts'
-import { UploadCapacity } from '../http/connection/upload-capacity.ts'
+import { YieldingCapacity } from '../http/connection/yielding-capacity.ts'
 import { createHttpServer, drainServer, listen } from '../http/http-server.ts'
 import { Cors } from '../http/middleware/cors.ts'
 import { RequestLog } from '../http/middleware/request-log.ts'
@@ -214,7 +214,11 @@ function buildServices(parts: ServiceParts): Services {
     listeners,
     maxRequests: config.limits.requests,
     minUploadRate: config.limits.minUploadRate,
-    uploads: new UploadCapacity(config.limits),
+    uploads: new YieldingCapacity({
+      most: config.limits.uploads,
+      minRate: config.limits.minUploadRate,
+      full: 'TooManyUploads',
+    }),
     checks,
     maxFileSize,
     userBuckets,

@@ -40,13 +40,23 @@ export const USER = '7b1f5c1e-0000-4000-8000-00000000be9c'
 /** What STORAGE_DATABASE_POOL is by default; the references have as many. */
 export const CONNECTIONS = 10
 
-const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+export const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 
-/** Starts one below `folder`. fsync stays on: what is measured is what is promised. @param main another build's */
-export async function startStrongroom(folder: string, name: string, main = MAIN): Promise<Strongroom> {
+/**
+ * Starts one below `folder`. fsync stays on: what is measured is what is promised.
+ *
+ * @param main another build's
+ * @param nodeOptions Node's own, such as `--inspect`
+ */
+export async function startStrongroom(
+  folder: string,
+  name: string,
+  main = MAIN,
+  nodeOptions = profilerOptions(),
+): Promise<Strongroom> {
   const dataDir = join(folder, name)
   const log = `${dataDir}.log`
-  const { child, url } = await spawnStrongroom(dataDir, main)
+  const { child, url } = await spawnStrongroom(dataDir, main, nodeOptions)
   await untilAnswers(`${url}/health/ready`, log, child)
 
   const keys = await readKeysOf(dataDir)
@@ -85,10 +95,11 @@ export async function startStrongroom(folder: string, name: string, main = MAIN)
 export async function spawnStrongroom(
   dataDir: string,
   main = MAIN,
+  nodeOptions = profilerOptions(),
 ): Promise<{ child: Running; url: string }> {
   await mkdir(dataDir, { recursive: true })
   const port = await freePort()
-  const child = await startProgram([process.execPath, ...profilerOptions(), main, 'serve'], {
+  const child = await startProgram([process.execPath, ...nodeOptions, main, 'serve'], {
     // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
     cwd: dataDir,
     env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },

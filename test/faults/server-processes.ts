@@ -3,6 +3,7 @@ import { Command, newFolder, removeFolder } from '../support/command.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { type Line, NOWHERE, openLine } from '../support/line.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
+import { within } from '../support/wait.ts'
 
 /** The two secrets that all servers of a database need. */
 const SECRETS = {
@@ -72,11 +73,12 @@ export class ServerProcesses {
     { body }: { body?: object | string | null } = {},
   ): Promise<Response> => {
     const headers = { authorization: `Bearer ${this.keys.serviceKey}`, 'content-type': 'application/json' }
-    return fetch(`${this.line.target}${path}`, {
+    const answer = fetch(`${this.line.target}${path}`, {
       method,
       headers,
       ...(body && { body: JSON.stringify(body) }),
     })
+    return within(answer, `${method} ${path} is answered`)
   }
 
   async remove(): Promise<void> {

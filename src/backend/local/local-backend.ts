@@ -34,12 +34,11 @@ import type {
   ResumableBackend,
 } from '../resumable-backend.ts'
 import { FileStream } from './file-stream.ts'
-import { Files, orMissing } from './files.ts'
+import { Files, orMissing, writeAll } from './files.ts'
 import { Folders } from './folders.ts'
 import { PartFiles } from './part-files.ts'
 import { appendToFile } from './resumable-file.ts'
 import { SendBuffers } from './send-buffers.ts'
-import { writeAll } from './write-all.ts'
 
 export interface LocalBackendOptions {
   /** The data folder; `objects/` is made in it. */

@@ -8,8 +8,7 @@ import type { Location } from '../../model/location.ts'
 import type { Unfinished, WriteOptions, Written } from '../backend.ts'
 import { mapped } from '../file-errors.ts'
 import { checkPartNumber, firstOf, type Part, type PartOptions } from '../resumable-backend.ts'
-import { type Files, orMissing } from './files.ts'
-import { writeAll } from './write-all.ts'
+import { type Files, orMissing, writeAll } from './files.ts'
 
 /** Makes the file at `path` of a body, durable; or leaves nothing. */
 type WriteFile = (path: string, body: Readable | Uint8Array, options: WriteOptions) => Promise<Written>

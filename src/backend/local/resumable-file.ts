@@ -4,7 +4,7 @@ import { flushFile } from '../../lib/fsync.ts'
 import { hasCode } from '../../model/errors.ts'
 import { CHECKPOINT_MS, type Drained, drainSome } from '../drain.ts'
 import { mapped } from '../file-errors.ts'
-import { writeAll } from './write-all.ts'
+import { writeAll } from './files.ts'
 
 export interface AppendToFileOptions {
   /** Largest length of the chunk, in bytes. */

@@ -2,7 +2,7 @@ import postgres from '#postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
-import { VALUE_TYPES } from './value-types.ts'
+import { VALUE_TYPES } from './row-values.ts'
 
 /** A statement that takes longer is one that nobody waits for any more (wire §7.5). */
 const STATEMENT_TIMEOUT_MS = 30_000

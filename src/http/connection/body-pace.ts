@@ -37,9 +37,8 @@ export class BodyPace {
     this.#clock = new ProcessClock(2 * this.#intervalMs)
   }
 
-  /** Watches a request's body, if it has one, until its end or its answer. */
+  /** Watches a request's body until its end or its answer. */
   watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
-    if (!hasBody(incoming)) return
     const now = this.#clock.now()
     const { bytesRead } = incoming.socket
     this.#bodies.set(incoming, { outgoing, startedAt: now, windowAt: now, bytes: bytesRead })
@@ -81,10 +80,6 @@ export class BodyPace {
 export function breakOff(incoming: IncomingMessage): void {
   if (incoming.listenerCount('error') > 0) incoming.emit('error', new StorageError('RequestTimeout'))
   else incoming.socket.destroy()
-}
-
-export function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 /** Whether somebody reads the body as it comes. */

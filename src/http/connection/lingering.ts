@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { hasBody } from './body-pace.ts'
 import { ProcessClock } from './process-clock.ts'
 
 export interface LingeringLimits {
@@ -52,9 +51,8 @@ export class Lingering {
     this.#clock = new ProcessClock(2 * this.#intervalMs)
   }
 
-  /** Lingers if there is an answer before all of the body. */
+  /** Lingers if a request's body is answered before all of it is there. */
   watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
-    if (!hasBody(incoming)) return
     // Before Node's own listener, which closes the connection when this was its last answer.
     outgoing.prependOnceListener('finish', () => {
       if (!incoming.complete) this.#dropRest(incoming)

@@ -44,9 +44,19 @@ export class YieldingCapacity {
     this.#fair = WHEN_FULL * options.minRate
   }
 
-  /** @throws the error for full when a request would get no place now */
-  check(): void {
+  /**
+   * Runs the work of a request, which says when it needs a place, and gives it back when it is over.
+   *
+   * @param work is given what takes the place, which may be called twice, and throws as `acquire`
+   * @throws the error for full before anything is done for a request that would get no place now
+   */
+  async during<T>(incoming: IncomingMessage, work: (admit: () => void) => Promise<T>): Promise<T> {
     if (this.#held.size >= this.#options.most) this.#slowest()
+    try {
+      return await work(() => this.acquire(incoming))
+    } finally {
+      this.release(incoming)
+    }
   }
 
   /** Takes a place. One request has one, however often it takes it. @throws the error for full */

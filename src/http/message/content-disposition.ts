@@ -5,13 +5,12 @@ const MAX_FILE_NAME = 255
 const MAX_ENCODED = 1500
 
 /**
- * The `Content-Disposition` for the query parameter `download` (wire §3.5), undefined without it.
+ * The `Content-Disposition` for the query parameter `download` (wire §3.5).
  *
  * The name is percent-encoded in both places, as Supabase has it, so no name can break out of the header.
  * What has no UTF-8 form becomes U+FFFD.
  */
-export function contentDisposition(download: string | undefined): string | undefined {
-  if (download === undefined) return undefined
+export function contentDisposition(download: string): string {
   if (download === '') return 'attachment;'
   // By code point, so that no surrogate pair is cut in half.
   const name = [...download.slice(0, 2 * MAX_FILE_NAME)].slice(0, MAX_FILE_NAME)

@@ -99,9 +99,12 @@ interface Answer {
 function answerTo(c: AppContext, representation: Representation, options: SendOptions): Answer {
   const sent = c.env.incoming.headers
   const headers = options.headers ?? objectHeaders(representation, options)
-  const verdict = checkConditions(options.conditions ?? conditionsOf(sent), representation)
-  if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
-  if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
+  const isConditional = CONDITIONAL_HEADERS.some((name) => name in sent)
+  if (isConditional) {
+    const verdict = checkConditions(options.conditions ?? conditionsOf(sent), representation)
+    if (verdict === 'precondition-failed') throw new StorageError('PreconditionFailed')
+    if (verdict === 'not-modified') return { status: 304, part: null, headers: notModified(headers) }
+  }
   const isHead = c.req.method === 'HEAD'
   if (isHead && !options.headHasRanges) {
     if (representation.size !== null) headers['Content-Length'] = String(representation.size)
@@ -114,7 +117,7 @@ function answerTo(c: AppContext, representation: Representation, options: SendOp
   if (range === 'unsatisfiable') {
     throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
   }
-  const direct = !options.headers && mayGoDirectly(sent, headers) ? headers : undefined
+  const direct = !options.headers && mayGoDirectly(headers, isConditional) ? headers : undefined
   if (range === null) {
     headers['Content-Length'] = String(size)
     return { status: 200, part: isHead ? null : 'whole', direct, headers }
@@ -134,15 +137,16 @@ function conditionsOf(sent: IncomingHttpHeaders): ConditionalHeaders {
 }
 
 function rangeAskedFor(sent: IncomingHttpHeaders, current: Validators, size: number) {
-  return rangeStillValid(sent['if-range']?.toString(), current) ? parseRange(sent.range, size) : null
+  if (sent.range === undefined || !rangeStillValid(sent['if-range']?.toString(), current)) return null
+  return parseRange(sent.range, size)
 }
 
 /**
  * Whether the store may answer in our place. It cannot send the policy that keeps active content harmless. And a
  * client repeats the conditions of its request there, where they would be compared with the store's own ETag.
  */
-function mayGoDirectly(sent: IncomingHttpHeaders, headers: ObjectHeaders): boolean {
-  return headers['Content-Security-Policy'] === undefined && !CONDITIONAL_HEADERS.some((name) => name in sent)
+function mayGoDirectly(headers: ObjectHeaders, isConditional: boolean): boolean {
+  return headers['Content-Security-Policy'] === undefined && !isConditional
 }
 
 /** In which nothing is loaded or run. */
@@ -152,7 +156,6 @@ export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
   const contentType = safeContentType(of.contentType)
-  const disposition = contentDisposition(download)
   const headers: ObjectHeaders = {
     'Content-Type': contentType,
     ETag: of.etag,
@@ -162,7 +165,7 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
   }
   if (expiresAt) headers.Expires = expiresAt.toUTCString()
   else headers['Cache-Control'] = of.cacheControl
-  if (disposition !== undefined) headers['Content-Disposition'] = disposition
+  if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {

@@ -31,8 +31,7 @@ const VALUES = new Map<string, (value: string) => boolean>([
  *
  * @throws InvalidRobotsTag
  */
-export function parseRobotsTag(header: string | undefined): string | undefined {
-  if (header === undefined) return undefined
+export function parseRobotsTag(header: string): string {
   const value = header.trim()
   const isAsciiText = /^[\x20-\x7e]*$/.test(value)
   if (value.length > MAX_LENGTH || !isAsciiText) throw new StorageError('InvalidRobotsTag')

@@ -13,7 +13,8 @@ import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from '
  */
 export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
   const { headers } = incoming
-  const robotsTag = parseRobotsTag(one(headers['x-robots-tag']))
+  const robots = one(headers['x-robots-tag'])
+  const robotsTag = robots === undefined ? undefined : parseRobotsTag(robots)
   const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
   if (!isForm) return readRaw(incoming, robotsTag, admit)
   return { ...(await new UploadForm(incoming, admit).content), robotsTag }

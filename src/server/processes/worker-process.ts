@@ -102,7 +102,10 @@ export class WorkerProcess implements BusMember {
   async #lastWords(): Promise<void> {
     const { process } = this.#worker
     // Of one that was killed in the middle of a message Node does not say so, and would keep its place at the port.
-    const late = setTimeout(() => process.emit('disconnect'), LAST_WORDS_LIMIT_MS)
+    const late = setTimeout(() => {
+      // What has come by then is read first, in case it is this process that is late.
+      setImmediate(() => process.connected && process.emit('disconnect'))
+    }, LAST_WORDS_LIMIT_MS)
     await new Promise<void>((resolve) => process.once('disconnect', resolve))
     clearTimeout(late)
   }
