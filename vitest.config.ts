@@ -40,6 +40,8 @@ const UNIT = [
   'test/storage/reading/row-cache.test.ts',
 ]
 
+/** What meddles with the process that it runs in: how files are read and written, and how much memory that takes. */
+const BACKEND = 'test/backend/**/*.test.ts'
 const CLIENTS = 'test/clients/**/*.test.ts'
 const FAULTS = 'test/faults/**/*.test.ts'
 const BROWSER = 'test/browser/**/*.test.ts'
@@ -66,9 +68,11 @@ export default defineConfig({
       project('unit', { include: UNIT, ...SHARED }),
       project('server', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...UNIT, CLIENTS, FAULTS, BROWSER, ON_S3],
+        exclude: [...configDefaults.exclude, ...UNIT, BACKEND, CLIENTS, FAULTS, BROWSER, ON_S3],
         globalSetup: POSTGRES,
+        ...SHARED,
       }),
+      project('backend', { include: [BACKEND], exclude: [...configDefaults.exclude, ...UNIT, ON_S3] }),
       project('clients', { include: [CLIENTS], globalSetup: POSTGRES, ...SHARED }),
       project('browser', { include: [BROWSER], globalSetup: POSTGRES }),
       project('faults', {
