@@ -1,4 +1,6 @@
+import { tmpdir } from 'node:os'
 import { configDefaults, defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { memoryFolder } from './test/support/memory-folder.ts'
 import { MAJORS } from './test/support/postgres-majors.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
@@ -40,6 +42,8 @@ const UNIT = [
   'test/storage/reading/row-cache.test.ts',
 ]
 
+/** What meddles with the process that it runs in: how files are read and written, and how much memory that takes. */
+const BACKEND = 'test/backend/**/*.test.ts'
 const CLIENTS = 'test/clients/**/*.test.ts'
 const FAULTS = 'test/faults/**/*.test.ts'
 const BROWSER = 'test/browser/**/*.test.ts'
@@ -48,6 +52,12 @@ const POSTGRES = 'test/support/global-setup.ts'
 
 /** One after the other in one process, which loads everything once: for files that leave nothing behind in it. */
 const SHARED = { isolate: false }
+
+/** Files that matter are on a real disk; all others go with the run, and are in memory if it has room. */
+const ON_DISK = { TMPDIR: tmpdir() }
+const isLarge = process.env.FAULTS === 'full' || process.env.ATTACK === 'full'
+const memory = isLarge ? undefined : memoryFolder()
+if (memory !== undefined) process.env.TMPDIR ??= memory
 
 /** Long enough for a machine that is busy with other work: what must be quick is measured in the bench. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 }
@@ -66,8 +76,14 @@ export default defineConfig({
       project('unit', { include: UNIT, ...SHARED }),
       project('server', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...UNIT, CLIENTS, FAULTS, BROWSER, ON_S3],
+        exclude: [...configDefaults.exclude, ...UNIT, BACKEND, CLIENTS, FAULTS, BROWSER, ON_S3],
         globalSetup: POSTGRES,
+        ...SHARED,
+      }),
+      project('backend', {
+        include: [BACKEND],
+        exclude: [...configDefaults.exclude, ...UNIT, ON_S3],
+        env: ON_DISK,
       }),
       project('clients', { include: [CLIENTS], globalSetup: POSTGRES, ...SHARED }),
       project('browser', { include: [BROWSER], globalSetup: POSTGRES }),

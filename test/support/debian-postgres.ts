@@ -59,7 +59,9 @@ export async function startDebianPostgres({ auth = 'scram-sha-256' } = {}): Prom
   const port = await freePort()
   const settings = [
     'fsync=off',
+    'full_page_writes=off',
     'max_connections=200',
+    'jit=off', // compiling a query takes longer than any of the tests' runs
     'listen_addresses=127.0.0.1',
     `port=${port}`,
     'unix_socket_directories=',
