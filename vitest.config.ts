@@ -37,6 +37,7 @@ const UNIT = [
   'test/jobs/schedule.test.ts',
   'test/server/{keys,node-version,terminal-log}.test.ts',
   'test/storage/buckets/bucket-rules.test.ts',
+  'test/storage/credentials/secret-seal.test.ts',
   'test/storage/links/url-token.test.ts',
   'test/storage/object/{content-type,list-cursor,object-name}.test.ts',
   'test/storage/reading/row-cache.test.ts',

@@ -52,7 +52,7 @@ const FLOORS: Record<string, Floors> = {
     ['links'],
     ['file-storage.ts', 'object-lists.ts'],
     ['resumable'],
-    ['buckets'],
+    ['buckets', 'credentials'],
     ['writing', 'reading'],
     ['object'],
   ],

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { packageVersion } from '../lib/package-version.ts'
 import { registerCheck } from './check.ts'
 import { registerCleanup } from './cleanup.ts'
+import { registerCredentials } from './credentials.ts'
 import { explain } from './explain.ts'
 import { registerKeys } from './keys.ts'
 import { registerMigrate } from './migrate.ts'
@@ -20,6 +21,7 @@ const COMMANDS = [
   registerCheck,
   registerMigrate,
   registerKeys,
+  registerCredentials,
   registerSql,
   registerCleanup,
   registerScrub,

@@ -97,10 +97,10 @@ export const SETTINGS_TABLE = {
   },
   signingSecret: setting('STORAGE_SIGNING_SECRET', secret, {
     shown: 'made at first start',
-    help: 'signs URLs; at least 32 characters',
+    help: 'signs URLs, and seals the secrets of [access keys](s3.md#access-keys); at least 32 characters',
   }),
   signingSecretPrevious: setting('STORAGE_SIGNING_SECRET_PREVIOUS', secret, {
-    help: 'the one before: still opens URLs that it has signed',
+    help: 'the one before: still opens what it has signed or sealed',
   }),
   maxSignedExpiryMs: setting(
     'STORAGE_MAX_SIGNED_EXPIRY',

@@ -1,5 +1,6 @@
 import type { Events } from '../events/open.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
+import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
@@ -20,6 +21,10 @@ export interface Services {
   resumable: ResumableUploads
   multipart: MultipartUploads
   tokens: TokenVerifier
+  /** Access keys of S3 clients. */
+  credentials: Credentials
+  /** The database roles that a token may name, and an access key. */
+  roles: string[]
   events: Events
   /** After so much silence a stream of events is told that it is still there. In milliseconds. */
   keepAliveMs: number

@@ -2,3 +2,10 @@
 export function isStorable(text: string): boolean {
   return !/[\0\p{Cs}]/u.test(text)
 }
+
+/** The same of all texts in JSON, names too. */
+export function areStorable(value: unknown): boolean {
+  if (typeof value === 'string') return isStorable(value)
+  if (typeof value !== 'object' || value === null) return true
+  return Object.entries(value).every(([name, inner]) => isStorable(name) && areStorable(inner))
+}

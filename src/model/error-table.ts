@@ -32,6 +32,7 @@ export const ERROR_TABLE = {
     headers: { 'Cache-Control': 'no-store' },
   },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
+  NoSuchCredential: { status: 404, message: 'There is no such access key' },
   NoSuchDeadLetter: { status: 404, message: 'There is no such dead letter' },
   NoSuchRoute: {
     status: 404,
@@ -176,6 +177,19 @@ export const ERROR_TABLE = {
     message: 'Pages of this origin may not connect',
     wireCode: 'AccessDenied',
     compat: { http: 403 },
+  },
+  /** Of S3 clients (decision 0048). S3 has one word for all access keys that are of no use. */
+  AccessKeyExpired: {
+    status: 403,
+    message: 'The access key has expired',
+    wireCode: 'InvalidAccessKeyId',
+  },
+  AccessKeyUnreadable: {
+    status: 403,
+    message:
+      'The secret of the access key was sealed with another STORAGE_SIGNING_SECRET than this server has: set that one as ' +
+      'STORAGE_SIGNING_SECRET_PREVIOUS, or make another access key',
+    wireCode: 'InvalidAccessKeyId',
   },
 
   // Signed URLs (design §7).

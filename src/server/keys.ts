@@ -47,6 +47,14 @@ export function givenSecrets({ jwt, signingSecret, s3Protocol }: Config): GivenS
   return { jwtSecret: jwt.secret, signingSecret, s3: s3Protocol.accessKey }
 }
 
+/** The secret of signed URLs and sealed secrets, then the one before it, which still opens what it has signed or sealed. */
+export function signingSecrets(
+  { signingSecret }: Pick<Keys, 'signingSecret'>,
+  { signingSecretPrevious: previous }: Pick<Config, 'signingSecretPrevious'>,
+): [string, ...string[]] {
+  return [signingSecret, ...(previous === undefined ? [] : [previous])]
+}
+
 /** The keys file cannot be read or written. The message says what to do. */
 export class KeysError extends Error {
   override readonly name = 'KeysError'

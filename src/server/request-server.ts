@@ -18,13 +18,16 @@ import { realtimeSurface } from '../http/realtime/surface.ts'
 import type { OnRequestEnd } from '../http/request-end.ts'
 import { PUBLIC_PREFIX } from '../http/request-target.ts'
 import { restSurface } from '../http/rest/surface.ts'
-import { staticCredentials } from '../http/s3/signature/credentials.ts'
 import { type S3SurfaceOptions, s3Surface } from '../http/s3/surface.ts'
 import type { Services } from '../http/services.ts'
 import { type Surface, Surfaces } from '../http/surface.ts'
 import { tusSurface } from '../http/tus/surface.ts'
 import { packageVersion } from '../lib/package-version.ts'
+import { STANDARD_ROLES } from '../model/caller.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
+import { Credentials } from '../storage/credentials/credentials.ts'
+import { S3Credentials } from '../storage/credentials/s3-credentials.ts'
+import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
@@ -33,7 +36,7 @@ import { HotObjects, type Peers } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
-import type { Keys } from './keys.ts'
+import { type Keys, signingSecrets } from './keys.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
 
 /** What answers requests: this process, or several workers (decision 0018). */
@@ -98,7 +101,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       ...(extensions.surfaces?.(services) ?? []),
       tusSurface(services, logger),
       realtimeSurface(realtime, services),
-      s3Surface(services, s3Options(config, keys), logger),
+      s3Surface(services, s3Options(parts, services), logger),
       restSurface(services, logger),
     ],
     PUBLIC_PREFIX,
@@ -128,11 +131,15 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   }
 }
 
-function s3Options({ s3Protocol, jwt }: Config, keys: Keys): S3SurfaceOptions {
+function s3Options(
+  { config, keys, database, logger }: RequestServerParts,
+  { roles }: Services,
+): S3SurfaceOptions {
+  const seal = new SecretSeal(signingSecrets(keys, config))
   return {
-    region: s3Protocol.region,
-    credentials: staticCredentials(keys.s3),
-    sessionSecrets: [keys.anonKey, ...jwt.publishableKeys],
+    region: config.s3Protocol.region,
+    credentials: new S3Credentials({ own: keys.s3, database, seal, roles, logger }),
+    sessionSecrets: [keys.anonKey, ...config.jwt.publishableKeys],
   }
 }
 
@@ -186,8 +193,7 @@ function buildServices(parts: ServiceParts): Services {
     locks,
   })
   const buckets = new BucketStorage({ ...writing, tellsOfHidden })
-  const previous = config.signingSecretPrevious
-  const secrets: [string, ...string[]] = [keys.signingSecret, ...(previous === undefined ? [] : [previous])]
+  const secrets = signingSecrets(keys, config)
   const urls = new SignedUrls({
     database,
     files,
@@ -208,6 +214,8 @@ function buildServices(parts: ServiceParts): Services {
     resumable,
     multipart,
     tokens,
+    credentials: new Credentials({ database, seal: new SecretSeal(secrets) }),
+    roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
     events,
     keepAliveMs: config.eventsKeepAliveMs,
     connections,

@@ -1,7 +1,7 @@
 import { errors, type JWTPayload } from 'jose'
 import { fromBase64url } from '../../lib/base64url.ts'
 import { checkComplexity, JsonTooComplex } from '../../lib/bounded-json.ts'
-import { isStorable } from '../../lib/storable-text.ts'
+import { areStorable } from '../../lib/storable-text.ts'
 
 /** Policies look into claims, and PostgreSQL and JSON.stringify call themselves for each level. */
 const MAX_CLAIMS_DEPTH = 100
@@ -35,11 +35,4 @@ export function checkClaims(claims: JWTPayload): void {
   if (!areStorable(claims)) {
     throw new errors.JWTClaimValidationFailed('The claims hold a NUL or half a character', claims)
   }
-}
-
-/** All texts in there, names too. */
-function areStorable(value: unknown): boolean {
-  if (typeof value === 'string') return isStorable(value)
-  if (typeof value !== 'object' || value === null) return true
-  return Object.entries(value).every(([name, inner]) => isStorable(name) && areStorable(inner))
 }

@@ -5,6 +5,7 @@ import { jsonError } from '../message/json-error.ts'
 import type { Services } from '../services.ts'
 import type { Surface } from '../surface.ts'
 import { bucketRoutes } from './bucket.ts'
+import { credentialRoutes } from './credential.ts'
 import { eventRoutes } from './events.ts'
 import { HEALTH_PATHS, healthRoutes } from './health.ts'
 import { homeRoutes } from './home.ts'
@@ -30,7 +31,8 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', signRoutes(services))
       .route('/', objectRoutes(services))
       .route('/', eventRoutes(services, logger))
-      .route('/', webhookRoutes(services)),
+      .route('/', webhookRoutes(services))
+      .route('/', credentialRoutes(services)),
     authenticate: (request, headers = request.incoming.headers) => tokens.identify(headers),
     error: (error, request) => jsonError(error, request, supabaseCompat),
     // A busy server is not a dead one.

@@ -75,7 +75,7 @@ export class SignatureVerifier {
       const { at, signature, payloadHash } = given
       const payload = payloadOf(payloadHash, { key, at, scope: scope.text, signature })
       if (!payload) throw new StorageError('InvalidRequest', { message: UNKNOWN_PAYLOAD })
-      return { identity: identity ?? (await this.#sessionIdentity(given.token)), payload }
+      return { identity: await this.#identity(identity, scope, given.token), payload }
     }
     this.#logMismatch(request, canonicals())
     throw new StorageError('SignatureDoesNotMatch')
@@ -92,7 +92,7 @@ export class SignatureVerifier {
     const scope = this.#checkScope({ at, credential, expiresInSeconds: LONGEST_SECONDS })
     for (const { secret, identity } of await this.#candidates(scope, token)) {
       if (!isSignature(signature, signatureOf(this.#keys.of(secret, scope), policy))) continue
-      return identity ?? this.#sessionIdentity(token)
+      return this.#identity(identity, scope, token)
     }
     throw new StorageError('SignatureDoesNotMatch')
   }
@@ -104,13 +104,24 @@ export class SignatureVerifier {
     return parseCredential(given.credential, given.at, region)
   }
 
-  /** @throws InvalidAccessKeyId */
+  /** @throws InvalidAccessKeyId, and as `S3Credentials.find` */
   async #candidates({ accessKeyId }: CredentialScope, token: string | undefined): Promise<Candidate[]> {
     if (token !== undefined) return this.#options.sessionSecrets.map((secret) => ({ secret }))
     const found = this.#options.credentials.find(accessKeyId)
     const credential = found instanceof Promise ? await found : found
     if (!credential) throw new StorageError('InvalidAccessKeyId')
     return [credential]
+  }
+
+  /** Whose a signature is that has held. @throws as `#sessionIdentity` */
+  async #identity(
+    identity: Identity | undefined,
+    { accessKeyId }: CredentialScope,
+    token: string | undefined,
+  ): Promise<Identity> {
+    if (!identity) return this.#sessionIdentity(token)
+    this.#options.credentials.onUse(accessKeyId)
+    return identity
   }
 
   /** @throws ExpiredToken, InvalidToken, and as `TokenVerifier.identify` */

@@ -6,7 +6,6 @@ import { describe, expect, it } from 'vitest'
 import { TokenVerifier } from '../../../../src/http/auth/token-verifier.ts'
 import { decodedBody } from '../../../../src/http/s3/decoded-body.ts'
 import { s3Error } from '../../../../src/http/s3/errors.ts'
-import { staticCredentials } from '../../../../src/http/s3/signature/credentials.ts'
 import { SignatureVerifier } from '../../../../src/http/s3/signature/verify.ts'
 import { signedAddresses } from '../../../../src/http/s3/signed-addresses.ts'
 import { RequestContext, type Surface, Surfaces } from '../../../../src/http/surface.ts'
@@ -20,13 +19,17 @@ const PAIR = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
 }
+const SERVICE = { role: 'service_role', subject: null, claims: { role: 'service_role' }, token: '' }
 const AT = '20130524T000000Z'
 const SCOPE = '20130524/us-east-1/s3/aws4_request'
 const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 
 const verifier = new SignatureVerifier({
   region: 'us-east-1',
-  credentials: staticCredentials(PAIR),
+  credentials: {
+    find: (id) => (id === PAIR.accessKeyId ? { secret: PAIR.secretAccessKey, identity: SERVICE } : null),
+    onUse: () => {},
+  },
   sessionSecrets: [],
   tokens: new TokenVerifier({
     secret: '',
