@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { durationAboveZero, integer, secret } from './fields.ts'
+import { durationAboveZero, host, integer, secret } from './fields.ts'
 import { setting, type ValuesOf } from './setting.ts'
 
 /** The S3 protocol as it is spoken here; not the store that may be behind it (`s3.ts`). */
@@ -30,6 +30,15 @@ export const S3_PROTOCOL_TABLE = {
     help: 'a port where the S3 protocol is at `/`; `0` for none',
     example: '8210',
   }),
+  /** In lower case. */
+  domain: setting(
+    'STORAGE_S3_PROTOCOL_DOMAIN',
+    host.transform((text) => text.toLowerCase()),
+    {
+      help: "a host that is the S3 protocol's alone, path style, and whose `<bucket>.` subdomains are its buckets",
+      example: 's3.example.com',
+    },
+  ),
   region: setting(
     'STORAGE_S3_PROTOCOL_REGION',
     z.string().regex(/^[\w-]+$/, 'must be a name such as eu-west-1'),

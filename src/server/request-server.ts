@@ -138,6 +138,7 @@ function s3Options(
   const seal = new SecretSeal(signingSecrets(keys, config))
   return {
     region: config.s3Protocol.region,
+    domain: config.s3Protocol.domain,
     credentials: new S3Credentials({ own: keys.s3, database, seal, roles, logger }),
     sessionSecrets: [keys.anonKey, ...config.jwt.publishableKeys],
   }

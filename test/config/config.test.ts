@@ -53,6 +53,7 @@ describe('a setting', () => {
       s3Protocol: {
         region: 'us-east-1',
         port: undefined,
+        domain: undefined,
         accessKey: undefined,
         uploadExpiryMs: 604_800_000,
       },
@@ -143,6 +144,8 @@ describe('a setting', () => {
     ['STORAGE_FSYNC', '0', false, (c) => c.fsync],
     ['STORAGE_VERIFY_READS', 'True', true, (c) => c.verifyReads],
     ['STORAGE_COMPAT', 'supabase', true, (c) => c.supabaseCompat],
+    ['STORAGE_S3_PROTOCOL_DOMAIN', 'S3.Example.com', 's3.example.com', (c) => c.s3Protocol.domain],
+    ['STORAGE_S3_PROTOCOL_REGION', 'eu-west-1', 'eu-west-1', (c) => c.s3Protocol.region],
     ['STORAGE_USER_BUCKETS', 'true', true, (c) => c.userBuckets],
     [
       'STORAGE_CORS_ORIGINS',

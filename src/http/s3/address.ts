@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http'
+import { forwardedAddress } from '../message/public-url.ts'
 import { decodeSegment } from '../message/request-path.ts'
 
 /** Where S3 is spoken beside the other protocols: at the public prefix, too. */
@@ -31,4 +33,29 @@ export function addressOf(path: string): S3Address {
 /** A path as somebody sees it who takes `S3_PATH` for the root: begins with a slash. */
 export function pathBelow(path: string): string {
   return path.slice(S3_PATH.length) || '/'
+}
+
+/** Where S3 is spoken besides: at a host of its own, or at the root of a port. */
+export interface OtherAddresses {
+  /** In lower case. */
+  domain: string | undefined
+  isAtRoot: boolean
+  trustProxy: boolean
+}
+
+/** What such an address means below `S3_PATH`, in path style; undefined when it is none. @param sent as it came */
+export function pathAt(
+  { domain, isAtRoot, trustProxy }: OtherAddresses,
+  incoming: IncomingMessage,
+  sent: string,
+): string | undefined {
+  if (domain !== undefined) {
+    const host = (trustProxy && forwardedAddress(incoming).host) || incoming.headers.host || ''
+    const name = host.replace(/:\d+$/, '').toLowerCase()
+    if (name === domain) return `${S3_PATH}${sent}`
+    // A bucket whose name is no part of a host's is addressed by path.
+    const bucket = name.endsWith(`.${domain}`) ? name.slice(0, -domain.length - 1) : ''
+    if (/^[\w.-]+$/.test(bucket)) return `${S3_PATH}/${bucket}${sent}`
+  }
+  return isAtRoot ? `${S3_PATH}${sent}` : undefined
 }

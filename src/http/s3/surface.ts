@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Services } from '../services.ts'
 import type { RequestContext, Surface } from '../surface.ts'
-import { S3_PATH } from './address.ts'
+import { pathAt, S3_PATH } from './address.ts'
 import { s3Error } from './errors.ts'
 import { s3Routes } from './routes.ts'
 import type { Credentials } from './signature/credentials.ts'
@@ -11,6 +11,8 @@ import { signedAddresses } from './signed-addresses.ts'
 
 export interface S3SurfaceOptions {
   region: string
+  /** A host of its own, in lower case (wire §6.1). */
+  domain: string | undefined
   credentials: Credentials
   /** With these a session's requests are signed (wire §6.1). */
   sessionSecrets: string[]
@@ -20,7 +22,8 @@ export interface S3SurfaceOptions {
 
 /** Objects and buckets for S3 clients (wire §6). */
 export function s3Surface(services: Services, options: S3SurfaceOptions, logger: Logger): Surface {
-  const { region, credentials, sessionSecrets, isAtRoot = false } = options
+  const { region, credentials, sessionSecrets, domain, isAtRoot = false } = options
+  const { trustProxy } = services
   const signatures = new SignatureVerifier({
     region,
     credentials,
@@ -33,7 +36,9 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
   return {
     name: 's3',
     prefix: S3_PATH,
-    ...(isAtRoot && { pathOf: (_incoming, sent) => `${S3_PATH}${sent}` }),
+    ...((isAtRoot || domain !== undefined) && {
+      pathOf: (incoming, sent) => pathAt({ domain, isAtRoot, trustProxy }, incoming, sent),
+    }),
     routes: s3Routes({ services, region, signatures }),
     async authenticate(request: RequestContext) {
       const { identity, payload } = await signatures.verify(request)

@@ -1,0 +1,160 @@
+import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { exchange, rawRequest } from '../../support/raw-http.ts'
+import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
+import { presign, signRequest } from '../../support/s3-signer.ts'
+
+/** The list of buckets, signed for one address and sent to another, as gateways do. */
+async function askAt(
+  server: S3TestServer,
+  signedFor: string,
+  sentTo: string,
+  headers: Record<string, string> = {},
+): Promise<number> {
+  const signed = signRequest({ method: 'GET', url: signedFor }, server.keys3)
+  const lines = Object.entries({ ...signed, host: new URL(signedFor).host, ...headers })
+  const response = await exchange(
+    server.url,
+    rawRequest(
+      'GET',
+      sentTo,
+      lines.map(([name, value]) => `${name}: ${value}`),
+    ),
+  )
+  return response.status
+}
+
+describe('a signature for another address than the one that a request came to', () => {
+  let server: S3TestServer
+  beforeAll(async () => {
+    server = await startS3Server({
+      STORAGE_TRUST_PROXY: 'true',
+      STORAGE_PUBLIC_URL: 'https://files.test/api',
+    })
+  })
+  afterAll(() => server.close())
+
+  it.each<[what: string, signedFor: string, sentTo: string, headers: Record<string, string>, status: number]>(
+    [
+      ['nothing is between', 'http://a.test/s3/', '/s3/', {}, 200],
+      ['a gateway takes our prefix away', 'http://a.test/storage/v1/s3', '/s3', {}, 200],
+      [
+        'a gateway says the host',
+        'https://b.test/s3',
+        '/s3',
+        { host: 'inner', 'x-forwarded-host': 'b.test' },
+        200,
+      ],
+      [
+        'a gateway says host and port',
+        'https://b.test:8443/s3',
+        '/s3',
+        { host: 'inner', 'x-forwarded-host': 'b.test', 'x-forwarded-port': '8443' },
+        200,
+      ],
+      [
+        'a gateway says a port that goes without saying',
+        'https://b.test/s3',
+        '/s3',
+        { host: 'inner', 'x-forwarded-host': 'b.test', 'x-forwarded-port': '443' },
+        200,
+      ],
+      [
+        'a gateway says the prefix that it takes away',
+        'http://a.test/files/storage/v1/s3',
+        '/storage/v1/s3',
+        { 'x-forwarded-prefix': '/files' },
+        200,
+      ],
+      [
+        'the public address is known',
+        'https://files.test/api/storage/v1/s3',
+        '/storage/v1/s3',
+        { host: 'inner' },
+        200,
+      ],
+      ['the path is spelled anew', 'http://a.test/s3/%C3%A4%27?acl', "/s3/%c3%a4'?acl", {}, 501],
+      ['the host is another', 'http://a.test/s3', '/s3', { host: 'evil.test' }, 403],
+      ['the prefix is another', 'http://a.test/other/s3', '/s3', {}, 403],
+    ],
+  )('holds if %s, and not otherwise', async (_what, signedFor, sentTo, headers, status) => {
+    expect(await askAt(server, signedFor, sentTo, headers)).toBe(status)
+  })
+
+  it('may have the encodings that a proxy has taken away', async () => {
+    const url = 'http://a.test/s3'
+    const signed = signRequest(
+      { method: 'GET', url, headers: { 'accept-encoding': 'identity' } },
+      server.keys3,
+    )
+    for (const [original, status] of [
+      ['identity', 200],
+      ['br', 403],
+    ] as const) {
+      const headers = {
+        ...signed,
+        host: 'a.test',
+        'accept-encoding': 'gzip',
+        'x-original-accept-encoding': original,
+      }
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
+      expect((await exchange(server.url, rawRequest('GET', '/s3', lines))).status).toBe(status)
+    }
+  })
+})
+
+describe('a host of its own', () => {
+  let server: S3TestServer
+  beforeAll(async () => {
+    server = await startS3Server({ STORAGE_S3_PROTOCOL_DOMAIN: 's3.test' })
+    await server.createBucket('papers')
+  })
+  afterAll(() => server.close())
+
+  it.each([
+    ['http://s3.test/', '/', 200],
+    ['http://S3.test:8080/papers/storage/v1/a?acl', '/papers/storage/v1/a?acl', 501],
+    ['http://papers.s3.test/a?acl', '/a?acl', 501],
+    ['http://papers.s3.test/storage/v1/a?acl', '/storage/v1/a?acl', 501],
+    ['http://other.test/', '/', 200], // the home page
+    ['http://evils3.test/papers/a?acl', '/papers/a?acl', 404],
+  ])('%s is where S3 is spoken, or not', async (signedFor, sentTo, status) => {
+    expect(await askAt(server, signedFor, sentTo)).toBe(status)
+  })
+
+  it('is in the resource of an error as a path', async () => {
+    const lines = ['Host: papers.s3.test']
+    const response = await exchange(server.url, rawRequest('GET', '/storage/v1?acl', lines))
+    expect(response.body.toString()).toContain('<Resource>/papers/storage/v1</Resource>')
+  })
+
+  it('is what aws-sdk makes of an endpoint, unless it is told otherwise', async () => {
+    const client = new S3Client({
+      endpoint: 'http://s3.test',
+      region: 'us-east-1',
+      credentials: server.keys3,
+    })
+    const url = await getSignedUrl(client, new GetObjectCommand({ Bucket: 'papers', Key: 'a b' }))
+    client.destroy()
+    const { host, pathname, search } = new URL(url)
+    expect([host, pathname]).toEqual(['papers.s3.test', '/a%20b'])
+    const response = await exchange(server.url, rawRequest('GET', `${pathname}${search}`, [`Host: ${host}`]))
+    expect(response.body.toString()).toContain('<Code>NoSuchKey<')
+  })
+})
+
+describe('without a host of its own', () => {
+  it('hosts mean nothing', async () => {
+    const server = await startS3Server()
+    const url = presign({ method: 'GET', url: 'http://papers.s3.test/a' }, server.keys3, 60)
+    const { pathname, search } = new URL(url)
+    const response = await exchange(
+      server.url,
+      rawRequest('GET', `${pathname}${search}`, ['Host: papers.s3.test']),
+    )
+    expect(response.status).toBe(404)
+    expect((await server.s3.send(new ListBucketsCommand())).$metadata.httpStatusCode).toBe(200)
+    await server.close()
+  })
+})
