@@ -14,6 +14,8 @@ export function* signedAddresses(
 ): Generator<SignedAddress> {
   const { sent } = target
   const here = incoming.headers.host ?? ''
+  if (!trustProxy) yield { host: here, path: sent } // most requests are for this one, and need no other
+
   const forwarded = trustProxy ? forwardedAddress(incoming) : {}
   const hosts = new Set<string>()
   if (forwarded.host !== undefined) hosts.add(withPort(forwarded.host, forwarded.port))

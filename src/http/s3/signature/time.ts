@@ -31,10 +31,10 @@ export function refuseOtherTimes(at: string, expiresInSeconds: number | undefine
     throw new StorageError('AccessDenied', { message: 'The time of a signature must be as 20130524T000000Z' })
   }
   const aheadMs = atMs - now.getTime()
-  const times = `the request says ${new Date(atMs).toISOString()}, the server ${now.toISOString()}`
   if (aheadMs > MAX_SKEW_MS || (expiresInSeconds === undefined && -aheadMs > MAX_SKEW_MS)) {
+    const [theirs, ours] = [new Date(atMs), now].map((time) => time.toISOString())
     throw new StorageError('RequestTimeTooSkewed', {
-      message: `The request's time is more than 15 minutes from the server's: ${times}`,
+      message: `The request's time, ${theirs}, is more than 15 minutes from the server's, ${ours}`,
     })
   }
   if (expiresInSeconds !== undefined && -aheadMs > expiresInSeconds * 1000) {
