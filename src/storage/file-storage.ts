@@ -16,6 +16,7 @@ import {
 import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
 import type { Caller } from '../model/caller.ts'
+import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { StorageError } from '../model/errors.ts'
 import type { Location } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
@@ -27,6 +28,7 @@ import { type StoredObject, validatorsOf } from './object/stored-object.ts'
 import { type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
 import { removeBytes } from './writing/byte-removal.ts'
+import { checksumBy } from './writing/checksum-by.ts'
 import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { asConditionSays, foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
@@ -64,6 +66,10 @@ export interface CopyRequest {
   replace: ReplacedMetadata | undefined
   /** Undefined copies them. */
   tags?: string[] | undefined
+  /** Looks at what is about to be copied, and throws when it is not to be. */
+  checkSource?: ((source: StoredObject) => void) | undefined
+  /** By which the copy is to be checked; undefined copies the checksum, too. */
+  checksumAlgorithm?: ChecksumAlgorithm | undefined
 }
 
 /** An upload whose name is legal, on its way to a place that nobody knows yet. */
@@ -305,6 +311,7 @@ export class FileStorage {
   /**
    * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
    *
+   * @param conditions.replaces takes away what has the new name, in the same moment
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced, EntityTooLarge,
    *   InvalidMimeType, PreconditionFailed
    */
@@ -352,9 +359,10 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, condition, replace, tags }: CopyRequest,
+    { to, upsert, condition, replace, tags, checkSource, checksumAlgorithm }: CopyRequest,
   ): Promise<Stored> {
     const { location } = source
+    checkSource?.(source)
     if (location === null) throw new StorageError('MissingBytes')
     if (source.isCorrupted) throw new StorageError('CorruptedBytes')
     const at = { bucket: bucket.uid, version: randomUUID() }
@@ -370,6 +378,9 @@ export class FileStorage {
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
+      if (checksumAlgorithm) {
+        object.metadata.checksum = await checksumBy(checksumAlgorithm, source, () => this.#backend.read(at))
+      }
       const copyOf = source.checksum === null ? location.version : undefined
       return commitUpload(this.#options, caller, object, { upsert, condition, copyOf })
     })

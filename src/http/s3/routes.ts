@@ -3,9 +3,12 @@ import { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
 import { listBuckets } from './buckets/list.ts'
+import { getObjectAttributes } from './objects/attributes.ts'
+import { copyObject } from './objects/copy.ts'
 import { deleteObject } from './objects/delete.ts'
 import { getObject, headObject } from './objects/get.ts'
 import { putObject } from './objects/put.ts'
+import { renameObject } from './objects/rename.ts'
 import { parseQuery } from './query.ts'
 import { type Operation, S3Request, type S3Server } from './request.ts'
 
@@ -23,6 +26,9 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
     HEAD: headObject,
     PUT: putObject,
     DELETE: deleteObject,
+    'GET ?attributes': getObjectAttributes,
+    'PUT from': copyObject,
+    'PUT ?renameObject': renameObject,
   },
 }
 

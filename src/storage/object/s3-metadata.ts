@@ -14,11 +14,13 @@ export type S3Headers = Pick<SystemMetadata, (typeof S3_HEADERS)[number]>
  * By what an S3 client can check the bytes. What came otherwise is known by its SHA-256, for which nothing has to be read.
  */
 export function checksumOf(object: StoredObject): Checksum | null {
-  const stored = storedChecksum(object.systemMetadata?.checksum)
-  const sha256 = object.checksum ?? ''
-  if (stored || !/^[0-9a-f]{64}$/.test(sha256)) return stored
-  const value = Buffer.from(sha256, 'hex').toString('base64')
-  return { algorithm: 'SHA256', type: 'FULL_OBJECT', value }
+  return storedChecksum(object.systemMetadata?.checksum) ?? sha256ChecksumOf(object)
+}
+
+/** Null for a row that has none, or not yet. */
+export function sha256ChecksumOf({ checksum }: StoredObject): Checksum | null {
+  if (checksum === null || !/^[0-9a-f]{64}$/.test(checksum)) return null
+  return { algorithm: 'SHA256', type: 'FULL_OBJECT', value: Buffer.from(checksum, 'hex').toString('base64') }
 }
 
 /** Null for an object that came in one piece. */

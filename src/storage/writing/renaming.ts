@@ -1,16 +1,24 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
+import type { Transaction } from '../../database/connection/drizzle.ts'
 import { findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
-import { findObjectId, renameObject } from '../../database/queries/objects.ts'
+import { ownRemovals } from '../../database/queries/listed-versions.ts'
+import { deleteObjects, findObjectId, renameObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
-import { hasCode } from '../../model/errors.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
+import { removeBytes } from './byte-removal.ts'
 import { asMissingBucket } from './commit.ts'
+import { undisturbed } from './conditional-write.ts'
 import { unlessDenied } from './denied-or-gone.ts'
 
 export interface MoveConditions {
+  /** Whether an object that has the new name gives way. */
+  replaces?: boolean
   /** Of the object that is moved. */
   source?: WriteCondition | undefined
   /** Of an object that is there already under the new name. */
@@ -23,12 +31,13 @@ interface Place {
 }
 
 /**
- * Gives an object that the caller has seen another name, or bucket, if the policies and the conditions let him.
+ * Gives an object that the caller has seen another name, or bucket, if the policies and the conditions let him. What it
+ * replaces goes in the same transaction, by the caller's right to delete it.
  *
  * @throws NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, PreconditionFailed
  */
 export async function rename(
-  parts: { database: Database; invalidate: Invalidate },
+  parts: { database: Database; backend: Backend; logger: Logger; invalidate: Invalidate },
   caller: Caller,
   source: Place,
   target: Place,
@@ -38,24 +47,64 @@ export async function rename(
   const commit = () =>
     unlessDenied((deniedOrGone) =>
       asCaller(database, caller, async (tx) => {
+        const hasGivenWay = conditions.replaces && (await giveWay(tx, source, target, conditions.target))
         const before = conditions.source && (await lockCurrent(tx, source))
         if (await renameObject(tx, source, { ...target, ownerId: caller.subject })) {
           demand(conditions.source, before ? validatorsOf(before) : null)
+          if (conditions.replaces) return ownRemovals(tx)
           demand(conditions.target, null) // else the name would have been taken
-          return
+          return []
         }
+        if (hasGivenWay) throw new StorageError('KeptByRule') // and what has given way stays where it is
         // It was visible a moment ago: gone since, or the policies keep it.
         return deniedOrGone(await findObjectId(tx, source.bucketId, source.name))
       }),
     )
   const changes = [source, target].map(({ bucketId, name }) => ({ bucket: bucketId, names: [name] }))
   try {
-    await withInvalidation(parts, changes, commit)
+    const removals = await withInvalidation(
+      parts,
+      changes,
+      conditions.replaces ? () => undisturbed(commit) : commit,
+    )
+    await removeBytes(parts, removals)
   } catch (error) {
-    if (hasCode(error, 'ResourceAlreadyExists') && conditions.target) {
-      const taken = await asCaller(database, caller, (tx) => findCurrent(tx, target))
-      if (taken) demand(conditions.target, validatorsOf(taken))
-    }
-    throw asMissingBucket(error)
+    throw asMissingBucket(await inWordsOfTarget(database, caller, target, conditions, error))
   }
+}
+
+/**
+ * Deletes what has the name that the source is about to get. Not before it is certain that there is a source, and that the
+ * caller may change it.
+ *
+ * @returns whether it is
+ * @throws PreconditionFailed
+ */
+async function giveWay(
+  tx: Transaction,
+  source: Place,
+  { bucketId, name }: Place,
+  condition: WriteCondition | undefined,
+): Promise<boolean> {
+  if (!(await lockCurrent(tx, source))) return false
+  const [row] = await deleteObjects(tx, bucketId, [name])
+  demand(condition, row ? validatorsOf({ ...row, updatedAt: row.updatedAt ?? new Date(0) }) : null)
+  return true
+}
+
+/** What the condition, or the caller's right to delete, has to do with a name that is taken. */
+async function inWordsOfTarget(
+  database: Database,
+  caller: Caller,
+  target: Place,
+  conditions: MoveConditions,
+  error: unknown,
+): Promise<unknown> {
+  if (!hasCode(error, 'ResourceAlreadyExists')) return error
+  if (conditions.replaces) return new StorageError('AccessDenied', { cause: error })
+  if (conditions.target) {
+    const taken = await asCaller(database, caller, (tx) => findCurrent(tx, target))
+    if (taken) demand(conditions.target, validatorsOf(taken))
+  }
+  return error
 }
