@@ -6,7 +6,7 @@ import { asService } from '../../../src/database/as-caller.ts'
 import { openDatabase } from '../../../src/database/connection/client.ts'
 import type { Transaction } from '../../../src/database/connection/drizzle.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
-import { until } from '../../support/wait.ts'
+import { until, within } from '../../support/wait.ts'
 
 /** A pool of one connection, so that the next transaction gets the one that was lost. */
 let test: TestDatabase
@@ -26,6 +26,22 @@ it('a transaction that loses its connection between two statements fails, and no
   await expect(outcome).rejects.toMatchObject({ code: 'DatabaseUnavailable' })
   await asService(test.database, (tx) => write(tx, 'next'))
   expect(await notes()).toEqual(['next'])
+})
+
+it('what a transaction has asked ahead fails with its connection, sent or not', async () => {
+  let asked: Promise<PromiseSettledResult<unknown>[]> = Promise.resolve([])
+  const outcome = test.database.sql.begin(async (tx) => {
+    // What has parameters and was never asked before is described first, and those behind it wait for that.
+    asked = Promise.allSettled([
+      tx`select pg_terminate_backend(pg_backend_pid()), ${'first'}::text`,
+      tx`select ${'second'}::text`,
+      tx`select ${'third'}::text`,
+    ])
+    await asked
+  })
+  await expect(outcome).rejects.toThrow()
+  const settled = await within(asked, 'all have failed')
+  expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
 })
 
 it('a transaction that was cut off has no part in the one that gets its connection next', async () => {

@@ -245,7 +245,11 @@ function Postgres(a, b) {
       await sql.unsafe('begin ' + options.replace(/[^a-z ]/ig, ''), [], { onexecute }).execute()
       return await Promise.race([
         scope(connection, fn),
-        new Promise((_, reject) => connection.onclose = e => reject(lost = e))
+        new Promise((_, reject) => connection.onclose = e => {
+          reject(lost = e)
+          while (queries.length)
+            queries.shift().reject(lost)
+        })
       ])
     } catch (error) {
       throw error
