@@ -51,6 +51,7 @@ const FLOORS: Record<string, Floors> = {
   'src/storage': [
     ['links'],
     ['file-storage.ts', 'object-lists.ts'],
+    ['multipart'],
     ['resumable'],
     ['buckets', 'credentials'],
     ['writing', 'reading'],

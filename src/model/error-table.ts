@@ -363,6 +363,7 @@ export const ERROR_TABLE = {
     wireCode: 'InvalidChecksum',
   },
   // Uploads in parts (wire §6.3).
+  MissingContentLength: { status: 411, message: 'The length of a part must be said before its bytes' },
   InvalidPart: {
     status: 400,
     message: 'A part was not uploaded, or is not the one that is meant',

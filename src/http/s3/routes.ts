@@ -3,6 +3,13 @@ import { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
 import { listBuckets } from './buckets/list.ts'
+import { abortMultipartUpload } from './multipart/abort.ts'
+import { completeMultipartUpload } from './multipart/complete.ts'
+import { createMultipartUpload } from './multipart/create.ts'
+import { listParts } from './multipart/list-parts.ts'
+import { listMultipartUploads } from './multipart/list-uploads.ts'
+import { uploadPart } from './multipart/upload-part.ts'
+import { uploadPartCopy } from './multipart/upload-part-copy.ts'
 import { getObjectAttributes } from './objects/attributes.ts'
 import { copyObject } from './objects/copy.ts'
 import { deleteObject } from './objects/delete.ts'
@@ -20,7 +27,9 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
   service: {
     GET: listBuckets,
   },
-  bucket: {},
+  bucket: {
+    'GET ?uploads': listMultipartUploads,
+  },
   object: {
     GET: getObject,
     HEAD: headObject,
@@ -29,6 +38,12 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'GET ?attributes': getObjectAttributes,
     'PUT from': copyObject,
     'PUT ?renameObject': renameObject,
+    'POST ?uploads': createMultipartUpload,
+    'PUT ?uploadId': uploadPart,
+    'PUT ?uploadId from': uploadPartCopy,
+    'POST ?uploadId': completeMultipartUpload,
+    'DELETE ?uploadId': abortMultipartUpload,
+    'GET ?uploadId': listParts,
   },
 }
 

@@ -1,7 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { Written } from '../../backend/backend.ts'
 import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
@@ -39,6 +37,7 @@ import { asUploadError, commitUpload, inUploadWords } from '../writing/commit.ts
 import { foretold } from '../writing/conditional-write.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
+import type { UploadBody } from '../writing/upload-request.ts'
 import { chooseParts, type NamedPart } from './chosen-parts.ts'
 import { PendingParts } from './pending-parts.ts'
 import { makeUploadId, versionOf } from './upload-id.ts'
@@ -74,20 +73,13 @@ export interface NewUpload {
   share: string | null
 }
 
-export interface PartBody {
-  stream: Readable
+export interface SentPart {
+  /** From 1 to 10 000. */
+  number: number
   /** In bytes. */
   size: number
-  /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
-  admit(): void
-  /** Gives up on bytes that will not be read, so that the request can be answered. */
-  discard(): void
-  /**
-   * How S3 clients know the part. Called once `stream` has been consumed.
-   *
-   * @throws when the bytes are not those that the client says: nothing is kept then
-   */
-  digests(written: Written): Promise<Pick<KeptPart, 'etag' | 'checksums'>>
+  /** Its bytes, once the policies have allowed them; what comes late is how S3 clients know the part: its ETag, at least. */
+  open(content: MultipartContent): Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'>
 }
 
 export type StoredPart = Omit<KeptPart, 'id'>
@@ -159,24 +151,17 @@ export class MultipartUploads {
   /**
    * Stores a part, in the place of the one of its number.
    *
-   * @param number from 1 to 10 000
    * @throws NoSuchUpload, NoSuchBucket, AccessDenied, EntityTooLarge, InvalidMimeType, TooManyUnfinished, TooManyUploads,
-   *   OperationAborted, StorageFull, BackendUnavailable, Aborted when the body breaks, and what `digests` has thrown
+   *   OperationAborted, StorageFull, BackendUnavailable, Aborted when the body breaks, and what `late` has thrown
    */
-  async addPart(caller: Caller, place: UploadPlace, number: number, body: PartBody): Promise<StoredPart> {
-    try {
-      const upload = await this.#ask(caller, place, number)
-      if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
-      const { version } = upload.at
-      const maxBytes = this.#checkPart(upload, number, body.size)
-      const store = () => this.#store(upload, number, body, maxBytes)
-      return await this.#pending.during(version, number, body.size, () =>
-        this.#options.heartbeats.during(version, store),
-      )
-    } catch (error) {
-      body.discard()
-      throw asUploadError(error)
-    }
+  async addPart(caller: Caller, place: UploadPlace, part: SentPart): Promise<StoredPart> {
+    const { number, size } = part
+    const upload = await this.#ask(caller, place, number)
+    if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
+    const { version } = upload.at
+    const maxBytes = this.#checkPart(upload, number, size)
+    const store = () => this.#store(upload, part, maxBytes)
+    return this.#pending.during(version, number, size, () => this.#options.heartbeats.during(version, store))
   }
 
   /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
@@ -196,18 +181,35 @@ export class MultipartUploads {
   }
 
   async #store(
-    upload: MultipartUpload,
-    number: number,
-    body: PartBody,
+    { at, content }: MultipartUpload,
+    { number, size, open }: SentPart,
     maxBytes: number,
   ): Promise<StoredPart> {
-    const { at } = upload
-    const { backend, unfinished } = this.#options
-    body.admit()
-    const part = await backend.writePart(at, number, body.stream, { maxBytes: body.size })
+    const body = open(content)
     try {
-      const kept = { ...part, ...(await body.digests(part)) }
-      const { lifetimeMs } = unfinished
+      body.admit()
+      const part = await this.#options.backend.writePart(at, number, body.stream, { maxBytes: size })
+      return await this.#keep(at, part, body, maxBytes)
+    } catch (error) {
+      body.discard()
+      throw asUploadError(error)
+    }
+  }
+
+  async #keep(
+    at: Location,
+    part: Part,
+    body: Pick<UploadBody, 'late'>,
+    maxBytes: number,
+  ): Promise<StoredPart> {
+    const { lifetimeMs } = this.#options.unfinished
+    try {
+      const { eTag = `"${part.sha256}"`, checksum } = (await body.late(part)).s3 ?? {}
+      const kept = {
+        ...part,
+        etag: eTag,
+        checksums: checksum ? { [checksum.algorithm]: checksum.value } : {},
+      }
       const noted = await keepPart(this.#database, at.version, kept, { maxBytes, lifetimeMs })
       if (noted.outcome !== 'kept') throw new StorageError(REFUSALS[noted.outcome])
       const { replaced } = noted

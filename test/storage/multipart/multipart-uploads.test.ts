@@ -7,7 +7,6 @@ import { deferred } from '../../../src/lib/deferred.ts'
 import {
   BOUNDS,
   begin,
-  bodyOf,
   bytesOf,
   callerOf,
   completion,
@@ -15,6 +14,7 @@ import {
   md5,
   named,
   openSite,
+  part,
   SERVICE,
   type Site,
   storedIn,
@@ -91,10 +91,10 @@ const NONE = { uploads: 0, removals: 0, multipart: 0, parts: 0, unfinished: 0 }
 describe('an upload in parts', () => {
   it('becomes one object, whatever the order of its parts and through whichever server they come', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 7, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(7, small))
     await Promise.all([
-      there.uploads.addPart(SERVICE, place, 3, bodyOf(other)),
-      here.uploads.addPart(SERVICE, place, 1, bodyOf(large)),
+      there.uploads.addPart(SERVICE, place, part(3, other)),
+      here.uploads.addPart(SERVICE, place, part(1, large)),
     ])
     const parts = [named(1, large), named(3, other), named(7, small)]
     const made = await there.uploads.complete(SERVICE, place, completion(parts))
@@ -114,7 +114,7 @@ describe('an upload in parts', () => {
 
   it('of a single part has the hash of the whole', async () => {
     const place = await begin(here, bucket, 'a')
-    const { sha256 } = await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    const { sha256 } = await here.uploads.addPart(SERVICE, place, part(1, small))
     await here.uploads.complete(SERVICE, place, completion())
     expect((await objectAt('a'))?.checksum).toBe(sha256)
     expect(await leftovers()).toEqual(NONE)
@@ -122,9 +122,9 @@ describe('an upload in parts', () => {
 
   it('takes the newer of two parts of one number, and forgets those that are not named', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
-    await there.uploads.addPart(SERVICE, place, 1, bodyOf(other))
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
+    await there.uploads.addPart(SERVICE, place, part(1, other))
+    await here.uploads.addPart(SERVICE, place, part(2, large))
     expect(await leftovers()).toMatchObject({ parts: 2, unfinished: 2 })
     await expect(here.uploads.complete(SERVICE, place, completion([named(1, large)]))).rejects.toMatchObject({
       code: 'InvalidPart',
@@ -136,7 +136,7 @@ describe('an upload in parts', () => {
 
   it('is told the same when it is completed again, until its object is another one', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(1, small))
     const made = await here.uploads.complete(SERVICE, place, completion())
     expect((await there.uploads.complete(SERVICE, place, completion())).eTag).toBe(made.eTag)
     await site.admin`delete from storage.objects where bucket_id = ${bucket}`
@@ -147,15 +147,15 @@ describe('an upload in parts', () => {
 
   it('is told by its parts, and ends when it is aborted, once', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(small))
-    await here.uploads.addPart(SERVICE, place, 9, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, part(2, small))
+    await here.uploads.addPart(SERVICE, place, part(9, large))
     const { parts } = await there.uploads.parts(SERVICE, place, 2, 10)
     expect(parts).toMatchObject([{ number: 9, size: 5 * MIB, etag: `"${md5(large)}"` }])
     await there.uploads.abort(SERVICE, place)
     expect(await leftovers()).toEqual(NONE)
     for (const again of [
       () => here.uploads.abort(SERVICE, place),
-      () => here.uploads.addPart(SERVICE, place, 1, bodyOf(small)),
+      () => here.uploads.addPart(SERVICE, place, part(1, small)),
       () => here.uploads.complete(SERVICE, place, completion()),
       () => here.uploads.parts(SERVICE, place, 0, 1),
     ]) {
@@ -171,10 +171,10 @@ describe('an upload in parts', () => {
     ['a small one before the last', [small, small], [], 'EntityTooSmall'],
   ])('is not made of %s, and can be completed after that', async (_, sent, wanted, code) => {
     const place = await begin(here, bucket, 'a')
-    for (const [i, bytes] of sent.entries()) await here.uploads.addPart(SERVICE, place, i + 1, bodyOf(bytes))
+    for (const [i, bytes] of sent.entries()) await here.uploads.addPart(SERVICE, place, part(i + 1, bytes))
     await expect(here.uploads.complete(SERVICE, place, completion(wanted))).rejects.toMatchObject({ code })
     expect(await objectAt('a')).toBeNull()
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
     await here.uploads.complete(SERVICE, place, completion([named(1, large)]))
     expect((await objectAt('a'))?.bytes.equals(large)).toBe(true)
   })
@@ -182,17 +182,18 @@ describe('an upload in parts', () => {
   it('keeps nothing of a part that breaks, or that is not what its client says', async () => {
     const place = await begin(here, bucket, 'a')
     const broken = new Readable({ read() {} })
-    const sending = here.uploads.addPart(SERVICE, place, 1, bodyOf(large, broken))
+    const sending = here.uploads.addPart(SERVICE, place, part(1, large, broken))
     broken.push(large.subarray(0, MIB))
     broken.destroy()
     await expect(sending).rejects.toMatchObject({ code: 'Aborted' })
-    const wrong = {
-      ...bodyOf(small),
-      digests: async () => {
-        throw new Error('these are other bytes')
-      },
+    const wrong = part(1, small)
+    const late = async () => {
+      throw new Error('these are other bytes')
     }
-    await expect(here.uploads.addPart(SERVICE, place, 1, wrong)).rejects.toThrow('these are other bytes')
+    const open: typeof wrong.open = (content) => ({ ...wrong.open(content), late })
+    await expect(here.uploads.addPart(SERVICE, place, { ...wrong, open })).rejects.toThrow(
+      'these are other bytes',
+    )
     expect(await leftovers()).toEqual({ ...NONE, uploads: 1, multipart: 1 })
   })
 })
@@ -200,8 +201,8 @@ describe('an upload in parts', () => {
 describe('its end', () => {
   it('comes once when it is completed twice at the same time', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
+    await here.uploads.addPart(SERVICE, place, part(2, small))
     const answers = await Promise.all(
       [here, there, here].map((server) => server.uploads.complete(SERVICE, place, completion())),
     )
@@ -214,7 +215,7 @@ describe('its end', () => {
 
   it('keeps its parts as they are: none is replaced meanwhile, and none added', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
     const begun = deferred<void>()
     const goOn = deferred<void>()
     beforeAssembly = async () => {
@@ -224,7 +225,7 @@ describe('its end', () => {
     const completing = here.uploads.complete(SERVICE, place, completion())
     await begun.promise
     for (const number of [1, 2]) {
-      await expect(there.uploads.addPart(SERVICE, place, number, bodyOf(other))).rejects.toMatchObject({
+      await expect(there.uploads.addPart(SERVICE, place, part(number, other))).rejects.toMatchObject({
         code: 'OperationAborted',
       })
     }
@@ -237,9 +238,9 @@ describe('its end', () => {
   it('is found by a part that was on its way, be it an abort or an object', async () => {
     for (const end of ['abort', 'complete'] as const) {
       const place = await begin(here, bucket, end)
-      await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
+      await here.uploads.addPart(SERVICE, place, part(1, large))
       const slow = new Readable({ read() {} })
-      const sending = here.uploads.addPart(SERVICE, place, 2, bodyOf(large, slow))
+      const sending = here.uploads.addPart(SERVICE, place, part(2, large, slow))
       slow.push(large.subarray(0, MIB))
       await there.uploads[end](SERVICE, place, completion([named(1, large)]))
       slow.push(large.subarray(MIB))
@@ -254,8 +255,8 @@ describe('its end', () => {
 
   it('can be gone on with when all was made but the row: with the same parts, and no others', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(other))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
+    await here.uploads.addPart(SERVICE, place, part(2, other))
     afterAssembly = async () => {
       throw new Error('the process ends here')
     }
@@ -272,7 +273,7 @@ describe('its end', () => {
 
   it('judges a condition before anything is made, and again with the row', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(1, small))
     const isNew = completion([], { ifNoneMatch: '*' })
     beforeAssembly = async () => {
       await site.admin`insert into storage.objects (bucket_id, name) values (${bucket}, 'a')`
@@ -296,17 +297,17 @@ describe('the limits', () => {
   it('are those of the object for all parts together, before their bytes are read', async () => {
     const { id } = await site.bucket({ fileSizeLimit: 11 * MIB })
     const place = await begin(here, id, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(large))
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    await here.uploads.addPart(SERVICE, place, part(1, large))
+    await here.uploads.addPart(SERVICE, place, part(2, large))
     const unread = new Readable({
       read() {
         throw new Error('nobody should read this')
       },
     })
-    const add = (number: number) => there.uploads.addPart(SERVICE, place, number, bodyOf(large, unread))
+    const add = (number: number) => there.uploads.addPart(SERVICE, place, part(number, large, unread))
     await expect(add(3)).rejects.toMatchObject({ code: 'EntityTooLarge' })
     // One that is sent again takes its own place.
-    await here.uploads.addPart(SERVICE, place, 2, bodyOf(other))
+    await here.uploads.addPart(SERVICE, place, part(2, other))
     await here.uploads.complete(SERVICE, place, completion())
     expect((await site.admin`select from storage.objects where bucket_id = ${id}`).length).toBe(1)
   })
@@ -315,14 +316,14 @@ describe('the limits', () => {
     const { id } = await site.bucket({ fileSizeLimit: 11 * MIB })
     const place = await begin(here, id, 'a')
     const slow = new Readable({ read() {} })
-    const first = here.uploads.addPart(SERVICE, place, 1, bodyOf(large, slow))
-    const second = here.uploads.addPart(SERVICE, place, 2, bodyOf(large))
+    const first = here.uploads.addPart(SERVICE, place, part(1, large, slow))
+    const second = here.uploads.addPart(SERVICE, place, part(2, large))
     await second
-    await expect(here.uploads.addPart(SERVICE, place, 3, bodyOf(large))).rejects.toMatchObject({
+    await expect(here.uploads.addPart(SERVICE, place, part(3, large))).rejects.toMatchObject({
       code: 'EntityTooLarge',
     })
     // Another server does not know of it, until it is to be kept.
-    await there.uploads.addPart(SERVICE, place, 4, bodyOf(large))
+    await there.uploads.addPart(SERVICE, place, part(4, large))
     slow.push(large)
     slow.push(null)
     await expect(first).rejects.toMatchObject({ code: 'EntityTooLarge' })
@@ -336,10 +337,10 @@ describe('the limits', () => {
     for (let i = 0; i < BOUNDS.uploads; i++) places.push(await begin(here, bucket, `a${i}`, { share }))
     await expect(begin(there, bucket, 'more', { share })).rejects.toMatchObject({ code: 'TooManyUnfinished' })
     const full = bytesOf(12 * MIB)
-    for (const place of places) await here.uploads.addPart(SERVICE, place, 1, bodyOf(full))
+    for (const place of places) await here.uploads.addPart(SERVICE, place, part(1, full))
     const [first] = places
     if (!first) throw new Error('there are some')
-    await expect(here.uploads.addPart(SERVICE, first, 2, bodyOf(small))).rejects.toMatchObject({
+    await expect(here.uploads.addPart(SERVICE, first, part(2, small))).rejects.toMatchObject({
       code: 'TooManyUnfinished',
     })
     await here.uploads.abort(SERVICE, first)
@@ -356,9 +357,9 @@ describe('who may', () => {
     await expect(begin(here, closed.id, 'a', { caller: me })).rejects.toMatchObject({ code: 'AccessDenied' })
     const place = await begin(here, id, 'a', { caller: me })
     const stranger = callerOf('authenticated', 'stranger')
-    await here.uploads.addPart(me, place, 1, bodyOf(small))
+    await here.uploads.addPart(me, place, part(1, small))
     for (const attempt of [
-      () => here.uploads.addPart(stranger, place, 1, bodyOf(small)),
+      () => here.uploads.addPart(stranger, place, part(1, small)),
       () => here.uploads.complete(stranger, place, completion()),
       () => here.uploads.abort(stranger, place),
       () => here.uploads.parts(stranger, place, 0, 10),
@@ -367,7 +368,7 @@ describe('who may', () => {
     }
     await site.admin`update storage.buckets set policy = 'private' where id = ${id}`
     for (const attempt of [
-      () => here.uploads.addPart(me, place, 1, bodyOf(small)),
+      () => here.uploads.addPart(me, place, part(1, small)),
       () => here.uploads.complete(me, place, completion()),
       () => here.uploads.abort(me, place),
     ]) {
@@ -422,13 +423,13 @@ describe('who may', () => {
 describe('plain SQL', () => {
   it('gives an upload up by deleting its row, or its bucket', async () => {
     const place = await begin(here, bucket, 'a')
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(1, small))
     await site.admin`delete from storage.s3_multipart_uploads where id = ${place.uploadId}`
-    await expect(here.uploads.addPart(SERVICE, place, 2, bodyOf(small))).rejects.toMatchObject({
+    await expect(here.uploads.addPart(SERVICE, place, part(2, small))).rejects.toMatchObject({
       code: 'NoSuchUpload',
     })
     const second = await begin(here, bucket, 'b')
-    await here.uploads.addPart(SERVICE, second, 1, bodyOf(small))
+    await here.uploads.addPart(SERVICE, second, part(1, small))
     await site.admin`delete from storage.buckets where id = ${bucket}`
     await expect(here.uploads.complete(SERVICE, second, completion())).rejects.toMatchObject({
       code: 'NoSuchUpload',
@@ -438,7 +439,7 @@ describe('plain SQL', () => {
 
   it('takes parts away, and the total follows', async () => {
     const place = await begin(here, bucket, 'a')
-    for (const number of [1, 2]) await here.uploads.addPart(SERVICE, place, number, bodyOf(large))
+    for (const number of [1, 2]) await here.uploads.addPart(SERVICE, place, part(number, large))
     const total = async () =>
       (
         await site.admin`select in_progress_size::int as size from storage.s3_multipart_uploads where id = ${place.uploadId}`
@@ -446,7 +447,7 @@ describe('plain SQL', () => {
     expect(await total()).toBe(10 * MIB)
     await site.admin`delete from storage.s3_multipart_uploads_parts where upload_id = ${place.uploadId} and part_number = 2`
     expect(await total()).toBe(5 * MIB)
-    await here.uploads.addPart(SERVICE, place, 1, bodyOf(small))
+    await here.uploads.addPart(SERVICE, place, part(1, small))
     expect(await total()).toBe(1000)
   })
 
@@ -454,7 +455,7 @@ describe('plain SQL', () => {
     const me = callerOf('authenticated', `me-${bucket}`)
     const { id } = await site.bucket({ policy: 'authenticated' })
     const place = await begin(here, id, 'a', { caller: me })
-    await here.uploads.addPart(me, place, 1, bodyOf(small))
+    await here.uploads.addPart(me, place, part(1, small))
     const seenBy = (subject: string) =>
       site.admin.begin(async (tx) => {
         await tx`select set_config('request.jwt.claims', ${JSON.stringify({ sub: subject, role: 'authenticated' })}, true)`

@@ -13,7 +13,7 @@ import type { Caller } from '../../../src/model/caller.ts'
 import {
   type Completion,
   MultipartUploads,
-  type PartBody,
+  type SentPart,
   type UploadPlace,
 } from '../../../src/storage/multipart/multipart-uploads.ts'
 import { UploadLocks } from '../../../src/storage/resumable/upload-locks.ts'
@@ -116,13 +116,16 @@ export const bytesOf = (size: number) => randomBytes(size)
 export const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex')
 
 /** A part as a client sends it. */
-export function bodyOf(bytes: Uint8Array, stream = Readable.from([bytes])): PartBody {
+export function part(number: number, bytes: Uint8Array, stream = Readable.from([bytes])): SentPart {
   return {
-    stream,
+    number,
     size: bytes.length,
-    admit: () => {},
-    discard: () => {},
-    digests: async () => ({ etag: `"${md5(bytes)}"`, checksums: {} }),
+    open: () => ({
+      stream,
+      admit: () => {},
+      discard: () => {},
+      late: async () => ({ s3: { eTag: `"${md5(bytes)}"` } }),
+    }),
   }
 }
 

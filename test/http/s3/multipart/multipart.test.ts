@@ -1,0 +1,3 @@
+import { describeMultipart } from './describe-multipart.ts'
+
+describeMultipart('uploads in parts by S3', async () => ({}))
