@@ -135,3 +135,67 @@ export function encode(text: string): string {
 function lowerCase(headers: Record<string, string> = {}): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 }
+
+export interface ChunkOptions {
+  chunkSize: number
+  /** Whether each chunk has a signature. */
+  isSigned?: boolean
+  /** What stands behind the last chunk. */
+  trailer?: Record<string, string>
+}
+
+/** A request whose body comes in S3's own chunks, with its headers. */
+export function chunkedBody(
+  request: RequestToSign & { body: string | Buffer },
+  signing: Signing,
+  { chunkSize, isSigned = true, trailer }: ChunkOptions,
+): { headers: Record<string, string>; body: Buffer } {
+  const at = signing.at ?? new Date()
+  const scope = scopeOf({ ...signing, at })
+  const bytes = Buffer.from(request.body)
+  const headers = signRequest(
+    {
+      ...request,
+      payload: [
+        isSigned ? 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD' : 'STREAMING-UNSIGNED-PAYLOAD',
+        ...(trailer ? ['TRAILER'] : []),
+      ].join('-'),
+      headers: {
+        'content-encoding': 'aws-chunked',
+        'x-amz-decoded-content-length': String(bytes.length),
+        ...(trailer && { 'x-amz-trailer': Object.keys(trailer).join(',') }),
+        ...request.headers,
+      },
+    },
+    { ...signing, at },
+  )
+  const key = signingKey(signing, scope)
+  let previous = /Signature=(\w+)/.exec(headers.authorization ?? '')?.[1] ?? ''
+  const next = (kind: string, what: string) => {
+    previous = hmac(
+      key,
+      [`AWS4-HMAC-SHA256-${kind}`, amzDate(at), scope, previous, what].join('\n'),
+    ).toString('hex')
+    return previous
+  }
+  const parts: (string | Buffer)[] = []
+  for (let from = 0; from <= bytes.length; from += chunkSize) {
+    const piece = bytes.subarray(from, from + chunkSize)
+    if (piece.length > 0) parts.push(chunkLine(piece), piece, '\r\n')
+  }
+  parts.push(chunkLine(Buffer.alloc(0)))
+  for (const [name, value] of Object.entries(trailer ?? {})) parts.push(`${name}:${value}\r\n`)
+  if (trailer && isSigned) {
+    const lines = Object.entries(trailer).map(([name, value]) => `${name}:${value}\n`)
+    parts.push(`x-amz-trailer-signature:${next('TRAILER', sha256(lines.join('')))}\r\n`)
+  }
+  parts.push('\r\n')
+  return { headers, body: Buffer.concat(parts.map((part) => Buffer.from(part))) }
+
+  function chunkLine(piece: Buffer): string {
+    const size = piece.length.toString(16)
+    return isSigned
+      ? `${size};chunk-signature=${next('PAYLOAD', `${sha256('')}\n${sha256(piece)}`)}\r\n`
+      : `${size}\r\n`
+  }
+}

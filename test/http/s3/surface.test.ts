@@ -1,5 +1,6 @@
 import { ListBucketsCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { told } from '../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { UNSIGNED } from '../../support/s3-signer.ts'
 import { until } from '../../support/wait.ts'
@@ -10,19 +11,6 @@ beforeAll(async () => {
   await server.createBucket('papers')
 })
 afterAll(() => server.close())
-
-async function errorOf(response: Response) {
-  const text = await response.text()
-  const field = (name: string) => new RegExp(`<${name}>(.*)</${name}>`).exec(text)?.[1]
-  return {
-    status: response.status,
-    type: response.headers.get('content-type'),
-    Resource: field('Resource'),
-    Code: field('Code'),
-    Message: field('Message'),
-    RequestId: field('RequestId'),
-  }
-}
 
 describe('the S3 protocol', () => {
   it('is spoken with aws-sdk', async () => {
@@ -60,13 +48,13 @@ describe('the S3 protocol', () => {
 describe('an error of the S3 protocol', () => {
   it('is told in XML, with the true status', async () => {
     const response = await fetch(`${server.endpoint}/papers/a%20%26b?acl`)
-    expect(await errorOf(response)).toEqual({
+    expect(await told(response)).toEqual({
       status: 501,
       type: 'application/xml; charset=utf-8',
-      Resource: '/papers/a%20%26b',
-      Code: 'NotImplemented',
-      Message: 'GET with ?acl is not supported',
-      RequestId: response.headers.get('x-amz-request-id'),
+      resource: '/papers/a%20%26b',
+      code: 'NotImplemented',
+      message: 'GET with ?acl is not supported',
+      requestId: response.headers.get('x-amz-request-id'),
     })
   })
 
@@ -78,7 +66,7 @@ describe('an error of the S3 protocol', () => {
     ['GET', '/%ff', 400, 'InvalidRequest'],
     ['GET', '/?prefix=%ff', 400, 'InvalidRequest'],
   ])('%s %s is %i %s', async (method, target, status, code) => {
-    expect(await errorOf(await server.send(method, target))).toMatchObject({ status, Code: code })
+    expect(await told(await server.send(method, target))).toMatchObject({ status, code })
   })
 
   it('has no body for HEAD', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { told } from '../../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
 import { amzDate, signRequest } from '../../../support/s3-signer.ts'
 
@@ -8,19 +9,18 @@ beforeAll(async () => {
 })
 afterAll(() => server.close())
 
-async function told(
+async function said(
   response: Response,
-): Promise<[status: number, code: string | undefined, message: string]> {
-  const text = await response.text()
-  const field = (name: string) => new RegExp(`<${name}>(.*)</${name}>`).exec(text)?.[1]
-  return [response.status, field('Code'), field('Message') ?? '']
+): Promise<[status: number, code: string | undefined, message: string | undefined]> {
+  const { status, code, message } = await told(response)
+  return [status, code, message]
 }
 
 /** What is told of a request whose header has been changed after it was signed. */
 async function withHeaders(change: (headers: Record<string, string>) => Record<string, string>) {
   const url = `${server.endpoint}/`
   const headers = signRequest({ method: 'GET', url }, { ...server.keys3, region: 'eu-central-1' })
-  return told(await fetch(url, { headers: { ...headers, ...change(headers) } }))
+  return said(await fetch(url, { headers: { ...headers, ...change(headers) } }))
 }
 
 describe('a signature in the header', () => {
@@ -29,7 +29,7 @@ describe('a signature in the header', () => {
   })
 
   it('is not for another region, which the answer names', async () => {
-    const answer = await told(await server.send('GET', '/', { signing: { region: 'mars-1' } }))
+    const answer = await said(await server.send('GET', '/', { signing: { region: 'mars-1' } }))
     expect(answer).toEqual([400, 'AuthorizationHeaderMalformed', expect.stringContaining('eu-central-1')])
   })
 
@@ -42,16 +42,16 @@ describe('a signature in the header', () => {
       'InvalidAccessKeyId',
     ],
   ])('with %s is refused', async (_what, signing, code) => {
-    expect((await told(await server.send('GET', '/', { signing }))).slice(0, 2)).toEqual([403, code])
+    expect((await said(await server.send('GET', '/', { signing }))).slice(0, 2)).toEqual([403, code])
   })
 
   it('is of now: what is older or newer than 15 minutes is refused, and both times are named', async () => {
     for (const minutes of [-16, 16]) {
       const at = new Date(Date.now() + minutes * 60_000)
-      const [status, code, message] = await told(await server.send('GET', '/', { signing: { at } }))
+      const [status, code, message] = await said(await server.send('GET', '/', { signing: { at } }))
       expect([status, code]).toEqual([403, 'RequestTimeTooSkewed'])
       expect(message).toContain(`${at.toISOString().slice(0, 19)}.000Z`)
-      expect(message.match(/\d{4}-\d\d-\d\dT[\d:.]+Z/g)).toHaveLength(2)
+      expect(message?.match(/\d{4}-\d\d-\d\dT[\d:.]+Z/g)).toHaveLength(2)
     }
     for (const minutes of [-14, 14]) {
       const at = new Date(Date.now() + minutes * 60_000)
@@ -60,14 +60,14 @@ describe('a signature in the header', () => {
   })
 
   it('knows the words of S3 for the body, and no others', async () => {
-    const answer = await told(await server.send('GET', '/', { payload: 'STREAMING-SOMETHING' }))
+    const answer = await said(await server.send('GET', '/', { payload: 'STREAMING-SOMETHING' }))
     expect(answer.slice(0, 2)).toEqual([400, 'InvalidRequest'])
   })
 
   it('is needed', async () => {
-    expect((await told(await fetch(server.endpoint))).slice(0, 2)).toEqual([403, 'AccessDenied'])
+    expect((await said(await fetch(server.endpoint))).slice(0, 2)).toEqual([403, 'AccessDenied'])
     const headers = { authorization: `Bearer ${server.keys.serviceKey}` }
-    expect((await told(await fetch(server.endpoint, { headers }))).slice(0, 2)).toEqual([403, 'AccessDenied'])
+    expect((await said(await fetch(server.endpoint, { headers }))).slice(0, 2)).toEqual([403, 'AccessDenied'])
   })
 
   it.each<
@@ -87,7 +87,7 @@ describe('a session', () => {
     const keys = await server.session('7d3e1f6e-0000-4000-8000-000000000001')
     expect((await server.send('GET', '/', { signing: keys })).status).toBe(200)
     const forged = { ...keys, sessionToken: `${keys.sessionToken}x` }
-    expect((await told(await server.send('GET', '/', { signing: forged }))).slice(0, 2)).toEqual([
+    expect((await said(await server.send('GET', '/', { signing: forged }))).slice(0, 2)).toEqual([
       400,
       'InvalidToken',
     ])
@@ -95,6 +95,6 @@ describe('a session', () => {
 
   it('is signed with the anon key', async () => {
     const keys = { ...(await server.session('somebody')), secretAccessKey: server.keys.serviceKey }
-    expect((await told(await server.send('GET', '/', { signing: keys })))[1]).toBe('SignatureDoesNotMatch')
+    expect((await said(await server.send('GET', '/', { signing: keys })))[1]).toBe('SignatureDoesNotMatch')
   })
 })
