@@ -34,6 +34,8 @@ const FEWEST = 20
 const MOST = 2000
 /** Between two rounds: a person's app, not a load. In milliseconds. */
 const PAUSE_MS = 10
+/** The same once there have been enough for a median, beside attacks that take their time. In milliseconds. */
+const LATER_PAUSE_MS = 50
 /** What is not answered by then never is. In milliseconds. */
 const HANGS_AFTER_MS = 30_000
 
@@ -113,7 +115,7 @@ class Innocent {
       const start = performance.now()
       await this.#round().catch((error: unknown) => this.#failed.push(String(error)))
       this.rounds.push(performance.now() - start)
-      await delay(PAUSE_MS)
+      await delay(this.rounds.length - first < FEWEST ? PAUSE_MS : LATER_PAUSE_MS)
     }
     return this.rounds.slice(first)
   }
