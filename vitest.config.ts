@@ -92,6 +92,7 @@ export default defineConfig({
         include: [FAULTS],
         exclude: [...configDefaults.exclude, ON_S3],
         globalSetup: POSTGRES,
+        ...SHARED,
       }),
       project('s3', {
         // The clients' tests once more, against a server with an S3 store.

@@ -13,16 +13,19 @@ const NOBODY = 65_534
 const run = promisify(execFile)
 
 let folder: string
+/** Where the packages are that are needed to run. */
+let production: string[]
 const started: Command[] = []
 beforeAll(async () => {
   folder = await newFolder()
+  const { stdout } = await run('npm', ['ls', '--omit=dev', '--parseable'], { cwd: ROOT })
+  production = stdout.trim().split('\n').slice(1)
 })
 afterAll(() => removeFolder(folder, started))
 
 /** A `node_modules` as `npm ci --omit=dev` makes it, of links to what is installed here; they are resolved to it. */
 async function installProduction(home: string): Promise<void> {
-  const { stdout } = await run('npm', ['ls', '--omit=dev', '--parseable'], { cwd: ROOT })
-  for (const path of stdout.trim().split('\n').slice(1)) {
+  for (const path of production) {
     const place = join(home, relative(ROOT, path))
     await mkdir(dirname(place), { recursive: true })
     await symlink(path, place)
@@ -98,7 +101,8 @@ describe('the package that `npm pack` makes', () => {
     const app = join(folder, 'app')
     const home = join(app, 'node_modules/strongroom')
     await mkdir(home, { recursive: true })
-    await run('npm', ['pack', '--pack-destination', folder], { cwd: ROOT })
+    // Built it is: built anew, it would change under the tests that run beside this one.
+    await run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: ROOT })
     const [archive = ''] = (await readdir(folder)).filter((name) => name.endsWith('.tgz'))
     await run('tar', ['-xzf', join(folder, archive), '--strip-components=1', '-C', home])
     // As `npm install` does it.

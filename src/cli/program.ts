@@ -1,33 +1,26 @@
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { packageVersion } from '../lib/package-version.ts'
-import { registerCheck } from './check.ts'
-import { registerCleanup } from './cleanup.ts'
-import { registerCredentials } from './credentials.ts'
-import { explain } from './explain.ts'
-import { registerKeys } from './keys.ts'
-import { registerMigrate } from './migrate.ts'
-import { registerMigrateBackend } from './migrate-backend.ts'
-import { registerScrub } from './scrub.ts'
-import { registerServe } from './serve.ts'
-import { registerSql } from './sql.ts'
-import { registerWhere } from './where.ts'
-import { registerWorker } from './worker.ts'
 
-/** In the order in which the help lists them. */
-const COMMANDS = [
-  registerServe,
-  registerWorker,
-  registerCheck,
-  registerMigrate,
-  registerKeys,
-  registerCredentials,
-  registerSql,
-  registerCleanup,
-  registerScrub,
-  registerWhere,
-  registerMigrateBackend,
-]
+type Registers = (program: Command) => void
+
+/**
+ * In the order in which the help lists them. What a command needs is loaded with it: the help needs them all, and who
+ * asks for one does not wait for the others.
+ */
+const COMMANDS = new Map<string, () => Promise<Registers>>([
+  ['serve', async () => (await import('./serve.ts')).registerServe],
+  ['worker', async () => (await import('./worker.ts')).registerWorker],
+  ['check', async () => (await import('./check.ts')).registerCheck],
+  ['migrate', async () => (await import('./migrate.ts')).registerMigrate],
+  ['keys', async () => (await import('./keys.ts')).registerKeys],
+  ['credentials', async () => (await import('./credentials.ts')).registerCredentials],
+  ['sql', async () => (await import('./sql.ts')).registerSql],
+  ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
+  ['scrub', async () => (await import('./scrub.ts')).registerScrub],
+  ['where', async () => (await import('./where.ts')).registerWhere],
+  ['migrate-backend', async () => (await import('./migrate-backend.ts')).registerMigrateBackend],
+])
 
 const program = new Command('strongroom')
   .description('A self-hosted, Supabase-style storage server.')
@@ -59,7 +52,8 @@ program.hook('preAction', (_program, command) => {
   if (command.name() !== 'worker' && existsSync('.env')) process.loadEnvFile('.env')
 })
 
-for (const register of COMMANDS) register(program)
+const asked = COMMANDS.get(process.argv[2] ?? '')
+for (const load of asked ? [asked] : COMMANDS.values()) (await load())(program)
 
 // Whoever read this has gone, as `head` does: nobody is told any more, and the work comes to its end in order, so that
 // a database that was started for it is stopped.
@@ -72,6 +66,7 @@ for (const stream of [process.stdout, process.stderr]) {
 try {
   await program.parseAsync()
 } catch (error) {
+  const { explain } = await import('./explain.ts')
   process.stderr.write(`${explain(error)}\n`)
   process.exitCode = 1
 }

@@ -7,6 +7,7 @@ import { MAX_PART_NUMBER, type Part, type ResumableBackend } from '../../src/bac
 import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { newLocation, stream } from './contract.ts'
+import { LARGE, LARGE_GROWTH } from './large.ts'
 
 const MiB = 1024 * 1024
 const missing = { code: 'MissingBytes' }
@@ -205,7 +206,7 @@ export function describeParts(
         expect([(await list()).length, await unfinished()]).toEqual([4, []])
       })
 
-      it.skipIf(inMemory)('makes 256 MiB without holding them in memory', async () => {
+      it.skipIf(inMemory)(`makes ${LARGE} bytes without holding them in memory`, async () => {
         const piece = random.bytes(65_536)
         let peak = 0
         const sample = () => {
@@ -218,14 +219,16 @@ export function describeParts(
           }
         }
         const part = async (number: number, to: Location) =>
-          backend.writePart(to, number, Readable.from(pieces(1024)), { maxBytes: 64 * MiB })
+          backend.writePart(to, number, Readable.from(pieces(LARGE / 4 / piece.length)), {
+            maxBytes: LARGE / 4,
+          })
         await backend.writePart(newLocation(), 1, Readable.from(pieces(320)), { maxBytes: 64 * MiB }) // what is needed once
         const before = process.memoryUsage.rss()
         const parts = [await part(1, at), await part(2, at), await part(3, at), await part(4, at)]
         const sampling = setInterval(sample, 10)
         await backend.assemble(at, parts).finally(() => clearInterval(sampling))
-        expect(await backend.size(at)).toBe(256 * MiB)
-        expect((peak - before) / MiB).toBeLessThan(120)
+        expect(await backend.size(at)).toBe(LARGE)
+        expect(peak - before).toBeLessThan(LARGE_GROWTH)
       })
     })
 

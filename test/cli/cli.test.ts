@@ -226,9 +226,9 @@ describe('strongroom migrate', () => {
   })
 
   it('runs functions whose text has changed since, and names their files', async () => {
-    const name = await cluster.newDatabase()
-    const env = at(name, inject('postgres').superuser)
-    await run(['migrate'], env)
+    const { superuser, template } = inject('postgres')
+    const name = await cluster.newDatabase(`template ${template}`)
+    const env = at(name, superuser)
     const { sql } = cluster.open(name)
     await sql`update strongroom.function_texts set sha256 = 'another' where file in ('turns.sql', 'lists.sql')`
     const check = await run(['check'], env)

@@ -9,7 +9,7 @@ import { ServerProcesses } from './server-processes.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 
-const ROUNDS = isFull ? 10 : 2
+const ROUNDS = isFull ? 10 : 1
 
 /** Long enough for a machine that is busy with other work: three starts, and 6 MiB in chunks. In milliseconds. */
 const ROUND_LIMIT_MS = 180_000

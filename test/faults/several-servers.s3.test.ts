@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { openBackend } from '../../src/backend/open.ts'
 import { readConfig } from '../../src/config/config.ts'
@@ -223,13 +224,14 @@ class Contest {
   async #write(server: Server): Promise<void> {
     while (!this.#isStopping) {
       const isLarge = this.random.below(4) === 0
-      const body = Buffer.alloc(isLarge ? 11 * MiB : 2000, this.random.bytes(64))
+      const body = Buffer.alloc(isLarge ? 6 * MiB : 2000, this.random.bytes(64)) // of two parts, or of none
       this.#sent.add(sha256(body))
       const path = `/object/${this.random.pick(this.#paths)}`
       // No answer means that this server was killed, and is started again elsewhere.
       const response = await server.request('PUT', path, { body }).catch(() => undefined)
       await response?.arrayBuffer().catch(() => {})
       if (response?.ok) this.acknowledged++
+      if (response === undefined) await delay(20)
     }
   }
 }

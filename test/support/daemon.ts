@@ -2,12 +2,10 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { PATIENCE_MS } from './wait.ts'
 
 /** What a program of somebody else needs of our environment. */
 const ENV = { PATH: process.env.PATH ?? '/usr/bin:/bin' }
-
-/** Seconds after which a command that should take a moment is given up. */
-const COMMAND_SECONDS = 30
 
 /** A program of somebody else that runs beside the tests. It does not outlive this process, however that ends. */
 export interface Daemon {
@@ -48,7 +46,7 @@ export async function startDaemon(command: string, args: string[], log: string):
 
 /** Runs a command to its end. @throws Error with what it said */
 export async function run(command: string, args: string[]): Promise<void> {
-  await promisify(execFile)(command, args, { env: ENV, timeout: COMMAND_SECONDS * 1000 })
+  await promisify(execFile)(command, args, { env: ENV, timeout: PATIENCE_MS })
 }
 
 /** Sees to it that a folder goes when this process does, however it ends. Returns what removes it at once. */

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isSettledWithin } from '../../src/lib/settled-within.ts'
 
-/** Generous also on a machine that is busy with other work. In milliseconds. */
-const PATIENCE_MS = 90_000
+/** What takes longer never ends: generous also on a machine that is busy with other work. In milliseconds. */
+export const PATIENCE_MS = 90_000
 
 /** Asks again and again until `condition` holds; fails with `what` after a generous time, also when it is never answered. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {

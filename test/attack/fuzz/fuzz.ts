@@ -1,14 +1,12 @@
 import { connect } from 'node:net'
 import { Random } from '../../faults/random.ts'
+import { PATIENCE_MS } from '../../support/wait.ts'
 import type { Arsenal } from './arsenal.ts'
 import { aRequest, mutated } from './requests.ts'
 import { chance } from './values.ts'
 
-/** What is neither answered nor closed by then never is. In milliseconds. */
-const HANGS_AFTER_MS = 20_000
-
 /** A client that waits for an answer to what was damaged gives up after so long. In milliseconds. */
-const PATIENCE_MS = 100
+const GIVES_UP_MS = 100
 
 /** Complaints after which nobody needs more of them. */
 const ENOUGH = 10
@@ -118,11 +116,11 @@ function exchange(url: string, { requests, bytes, isWhole, cut, isReset }: Attac
   // The server may wait for the rest of what is not whole: it is told that there is none.
   const impatience = setTimeout(() => {
     if (!isWhole) socket.end()
-  }, PATIENCE_MS)
+  }, GIVES_UP_MS)
   const limit = setTimeout(() => {
     answer.hangs = true
     socket.destroy()
-  }, HANGS_AFTER_MS)
+  }, PATIENCE_MS)
   socket.on('error', () => {}) // 'close' follows
   socket.on('end', () => socket.destroy())
   socket.on('data', (piece) => {

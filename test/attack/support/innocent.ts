@@ -7,7 +7,7 @@ import { RawClient } from '../../http/realtime/clients.ts'
 import { type EventReader, openEvents } from '../../support/event-stream.ts'
 import { seededBytes } from '../../support/seeded-bytes.ts'
 import type { Served } from '../../support/server.ts'
-import { until } from '../../support/wait.ts'
+import { PATIENCE_MS, until } from '../../support/wait.ts'
 
 /** A test's own server, or the address of a process and what is in its `keys.json`. */
 export type Attacked = Pick<Served, 'url' | 'keys'>
@@ -34,8 +34,8 @@ const FEWEST = 20
 const MOST = 2000
 /** Between two rounds: a person's app, not a load. In milliseconds. */
 const PAUSE_MS = 10
-/** What is not answered by then never is. In milliseconds. */
-const HANGS_AFTER_MS = 30_000
+/** The same once there have been enough for a median, beside attacks that take their time. In milliseconds. */
+const LATER_PAUSE_MS = 50
 
 /**
  * Runs an attack while somebody who has signed in uploads, reads, lists and listens, again and again. Fails unless to
@@ -113,7 +113,7 @@ class Innocent {
       const start = performance.now()
       await this.#round().catch((error: unknown) => this.#failed.push(String(error)))
       this.rounds.push(performance.now() - start)
-      await delay(PAUSE_MS)
+      await delay(this.rounds.length - first < FEWEST ? PAUSE_MS : LATER_PAUSE_MS)
     }
     return this.rounds.slice(first)
   }
@@ -183,7 +183,7 @@ function ask(url: string, token: string, method: string, path: string, body?: Bu
   const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json'
   return fetch(`${url}/storage/v1${path}`, {
     method,
-    signal: AbortSignal.timeout(HANGS_AFTER_MS),
+    signal: AbortSignal.timeout(PATIENCE_MS),
     headers: { authorization: `Bearer ${token}`, ...(body && { 'content-type': type }) },
     ...(body && { body: Buffer.isBuffer(body) ? new Uint8Array(body) : JSON.stringify(body) }),
   })

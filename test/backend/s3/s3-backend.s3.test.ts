@@ -28,7 +28,8 @@ describeWithS3('an S3 store', (s3) => {
     return new S3Backend({ ...settings, spoolDir, ...(copyAtOnce !== undefined && { copyAtOnce }) })
   }
 
-  describeBackend('S3Backend', () => open())
+  // A store lists a thousand at once.
+  describeBackend('S3Backend', () => open(), { manyEntries: 2500 })
 
   const smallParts = {
     STORAGE_S3_PREFIX: 'some/where',
@@ -37,8 +38,10 @@ describeWithS3('an S3 store', (s3) => {
     STORAGE_S3_BUFFER: '10485760',
     STORAGE_S3_REQUEST_CHECKSUM: 'when_supported',
   }
-  describeBackend('S3Backend with a prefix, checksums, small parts and little memory', () =>
-    open(smallParts, 5 * MiB),
+  describeBackend(
+    'S3Backend with a prefix, checksums, small parts and little memory',
+    () => open(smallParts, 5 * MiB),
+    { manyEntries: 1100 },
   )
   const openStore = async () => {
     const env = { ...smallParts, STORAGE_S3_BUCKET: await newStoreBucket(s3) }

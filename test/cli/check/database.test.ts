@@ -30,11 +30,7 @@ describe('strongroom check, with a DATABASE_URL', () => {
     const { host, port } = inject('postgres')
     return { DATABASE_URL: `postgres:///${database}`, PGHOST: host, PGPORT: String(port), PGUSER: login }
   }
-  async function migrated(): Promise<string> {
-    const name = await cluster.newDatabase()
-    expect(await strongroom(['migrate'], { cwd: folder, env: at(name) })).toMatchObject({ code: 0 })
-    return name
-  }
+  const migrated = () => cluster.newDatabase(`template ${inject('postgres').template}`)
 
   it('does not migrate, and says who may', async () => {
     const [name, login] = [await cluster.newDatabase(), await cluster.newLogin()]

@@ -21,7 +21,6 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { pathToFileURL } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import postgres from '#postgres'
 import { EmbeddedPostgresError } from '../../../src/database/embedded/embedded-error.ts'
@@ -497,7 +496,7 @@ interface ChildServer {
   error?: string
 }
 
-/** A server in a process of its own, so that it can be killed; it lives until then. */
+/** A server in a process of its own, from the build, so that it can be killed; it lives until then. */
 const SERVER_SCRIPT = `
   const [module, clusterDir, packageDir] = process.argv.slice(1)
   const { startEmbedded } = await import(module)
@@ -515,20 +514,8 @@ async function startInChild(
   { packageDir = '', as = {} }: { packageDir?: string; as?: { uid?: number; gid?: number } } = {},
 ): Promise<ChildServer> {
   clusters.push(clusterDir)
-  const module = pathToFileURL(
-    join(import.meta.dirname, '../../../src/database/embedded/embedded-postgres.ts'),
-  ).href
-  const tsx = pathToFileURL(require.resolve('tsx')).href
-  const args = [
-    '--import',
-    tsx,
-    '--input-type=module',
-    '--eval',
-    SERVER_SCRIPT,
-    module,
-    clusterDir,
-    packageDir,
-  ]
+  const module = new URL('../../../dist/database/embedded/embedded-postgres.js', import.meta.url).href
+  const args = ['--input-type=module', '--eval', SERVER_SCRIPT, module, clusterDir, packageDir]
   const child = track(
     // A group of its own, so that the test can send it what a terminal would send.
     spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true, cwd: '/', ...as }),

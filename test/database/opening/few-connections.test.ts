@@ -219,7 +219,7 @@ async function crowd(server: Served): Promise<string[]> {
     if (response.status >= 300) failures.push(`${what}: ${response.status} ${text}`)
   }
   await Promise.all(
-    Array.from({ length: 30 }, async (_, index) => {
+    Array.from({ length: 16 }, async (_, index) => {
       const name = `o-${index}`
       await note('upload', await storage('POST', `object/${bucket}/${name}`, name))
       await Promise.all([

@@ -4,15 +4,12 @@ import { join, relative, sep } from 'node:path'
 import type postgres from '#postgres'
 import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
 import { asSuperuser } from '../../support/superuser.ts'
-import { until } from '../../support/wait.ts'
+import { PATIENCE_MS, until } from '../../support/wait.ts'
 import { Disk, type DiskFolder } from './disk.ts'
 import { readJournal } from './journal.ts'
 import { disagreements, type Loss, lose, scan } from './loss.ts'
 
 const RECORDER = new URL('recorder.mjs', import.meta.url).href
-
-/** Nobody waits as long for an answer. In milliseconds. */
-const PATIENCE_MS = 20_000
 
 /** What the recorder is told. */
 interface Recording {
