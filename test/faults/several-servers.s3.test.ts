@@ -15,7 +15,7 @@ import { Load } from './load.ts'
 import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
 
-const ROUNDS = isFull ? 8 : 2
+const ROUNDS = isFull ? 8 : 1
 const MiB = 1024 * 1024
 
 /** The two secrets that all servers of a database need. */

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
+import { isAbsolute } from 'node:path'
 import { inject } from 'vitest'
 import {
   fatalError,
@@ -44,15 +45,19 @@ export interface PostgresProxy {
   close(): Promise<void>
 }
 
-/** @param target the socket of a PostgreSQL; the run's own when left out */
-export async function openPostgresProxy(target = inject('postgres')): Promise<PostgresProxy> {
+/** @param target a PostgreSQL, by the folder of its socket or by its host; the run's own when left out */
+export async function openPostgresProxy(
+  target: { host: string; port: number } = inject('postgres'),
+): Promise<PostgresProxy> {
+  const { host } = target
+  const upstream = isAbsolute(host) ? { path: `${host}/.s.PGSQL.${target.port}` } : target
   const links = new Set<Link>()
   const server = createServer({ noDelay: true }, (client) => {
     if (proxy.mode === 'refuse') {
       client.destroy()
       return
     }
-    const link = new Link(client, `${target.host}/.s.PGSQL.${target.port}`, plan)
+    const link = new Link(client, upstream, plan)
     links.add(link)
     client.once('close', () => links.delete(link))
   })
@@ -135,10 +140,10 @@ class Link {
   /** What has come while nothing was to move. */
   #held: (() => void)[] = []
 
-  constructor(client: Socket, path: string, plan: Plan) {
+  constructor(client: Socket, upstream: NetConnectOpts, plan: Plan) {
     this.#client = client
     this.#plan = plan
-    this.#postgres = connect(path)
+    this.#postgres = connect(upstream)
     this.#through(client, new Messages('client'), (message) => this.#request(message))
     this.#through(this.#postgres, new Messages('server'), (message) => this.#answer(message))
     for (const socket of [client, this.#postgres]) {

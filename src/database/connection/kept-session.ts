@@ -31,6 +31,16 @@ export class NoSessionError extends Error {
   }
 }
 
+/** It was lost while it was looked at, and the driver has made another connection since, with another session. */
+export class SessionLostError extends Error {
+  override readonly name = 'SessionLostError'
+  /** As the driver says it of a query. */
+  readonly code = 'CONNECTION_CLOSED'
+  constructor() {
+    super('The connection was lost while it was looked at')
+  }
+}
+
 /** How long a second session may take to come. A pooler lets one wait that has no room. In milliseconds. */
 const NO_SESSION_MS = 10_000
 
@@ -46,16 +56,22 @@ const ROUNDS = 5
  *
  * @param sql one connection
  * @param connect opens another one
- * @throws SharedSessionsError, NoSessionError
+ * @param lost aborted when the one connection is lost
+ * @throws SharedSessionsError, NoSessionError, SessionLostError
  */
-export async function checkKept(sql: postgres.Sql, connect: () => postgres.Sql): Promise<void> {
+export async function checkKept(
+  sql: postgres.Sql,
+  connect: () => postgres.Sql,
+  lost: AbortSignal,
+): Promise<void> {
   if (await isDirect(sql)) return
   const key = randomBytes(8).readBigInt64BE()
   const other = connect()
   try {
     // Taken before anything is compared: RDS Proxy keeps the session of whoever holds a lock, and of nobody else.
     const [first] = await sql.unsafe<Asked[]>(`select pg_backend_pid() as pid, pg_try_advisory_lock(${key})`)
-    if (!(await isAlone(sql, other, first?.pid, key))) throw new SharedSessionsError()
+    if (await isAlone(sql, other, first?.pid, key)) return
+    throw lost.aborted ? new SessionLostError() : new SharedSessionsError()
   } finally {
     await sql.unsafe(`select pg_advisory_unlock(${key})`).catch(() => {}) // else it ends with its session
     await other.end({ timeout: 1 })

@@ -41,7 +41,7 @@ export async function openSession(
   })
   const session = { sql, lost: lost.signal, close: () => sql.end({ timeout: 1 }) }
   try {
-    await checkKept(sql, () => connect({}))
+    await checkKept(sql, () => connect({}), lost.signal)
     if (endpoint.isPooler) await sql.unsafe(`${sessionSettings('session')}; ${markSession()}`)
     return session
   } catch (error) {

@@ -215,6 +215,28 @@ describeWithPgbouncer('a pooler that keeps sessions', () => {
     }
   })
 
+  it('is not taken for one that shares them when a connection is lost while it is looked at', async () => {
+    const { hostname, port } = new URL((await bouncer('session')).url(made.name))
+    const proxy = await openPostgresProxy({ host: hostname, port: Number(port) })
+    const told: Error[] = []
+    const place = await findPlace(proxy.url(made.name), undefined)
+    const database = openDatabase(place, { connections: 1, onPooler: (error) => told.push(error) })
+    try {
+      let at = 0
+      do {
+        proxy.arm(++at, { kind: 'behind' })
+        const session = await database.openSession().catch((error: unknown) => {
+          expect(error).toMatchObject({ code: 'DatabaseUnavailable' })
+        })
+        await session?.close()
+      } while (proxy.hasStruck)
+      expect([told, at > 10]).toEqual([[], true])
+    } finally {
+      await database.close()
+      await proxy.close()
+    }
+  })
+
   it('migrates an empty database', async () => {
     const { url } = await bouncer('session')
     await made.admin`create database ${made.admin(`${made.name}_empty`)}`
