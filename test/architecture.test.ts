@@ -27,6 +27,7 @@ const FLOORS: Record<string, Floors> = {
     ['start-server.ts'],
     ['missing-files.ts', 'processes'],
     ['request-server.ts'],
+    ['s3-port.ts'],
     ['keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
     ['terminal-log.ts'],
   ],

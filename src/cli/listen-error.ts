@@ -7,18 +7,20 @@ interface ListenError extends Error {
   address?: string
   port?: number
   hostname?: string
+  /** Ours: where the port is set, if not in STORAGE_PORT. */
+  setting?: string
 }
 
 /** Why the server cannot listen where it should, and what to do; undefined for other errors. */
 export function explainListenError(error: unknown): string | undefined {
   if (!isListenError(error)) return undefined
-  const { code, address = error.hostname ?? '', port } = error
+  const { code, address = error.hostname ?? '', port, setting = 'STORAGE_PORT' } = error
   const place = `${isIPv6(address) ? `[${address}]` : address}:${port}`
   switch (code) {
     case 'EADDRINUSE':
-      return `something listens already on ${place}. Stop the other server, or set STORAGE_PORT to another port.`
+      return `something listens already on ${place}. Stop the other server, or set ${setting} to another port.`
     case 'EACCES':
-      return `this user may not listen on ${place}: ports below 1024 are mostly root's. Set STORAGE_PORT to another port, and let a proxy have this one.`
+      return `this user may not listen on ${place}: ports below 1024 are mostly root's. Set ${setting} to another port, and let a proxy have this one.`
     case 'EADDRNOTAVAIL':
     case 'EAFNOSUPPORT':
     case 'EINVAL':
@@ -27,7 +29,7 @@ export function explainListenError(error: unknown): string | undefined {
     case 'EAI_AGAIN':
       return `nobody knows the host ${address}. Set STORAGE_HOST to an address of this machine: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for all.`
     default:
-      return `it cannot listen on ${place} (${code}): look at STORAGE_HOST and STORAGE_PORT.`
+      return `it cannot listen on ${place} (${code}): look at STORAGE_HOST and ${setting}.`
   }
 }
 

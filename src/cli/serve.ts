@@ -2,7 +2,10 @@ import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Logger } from 'pino'
 import { type Config, readConfig } from '../config/config.ts'
+import { PUBLIC_PREFIX } from '../http/request-target.ts'
+import { S3_PATH } from '../http/s3/address.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
+import type { Addresses } from '../server/request-server.ts'
 import { type RunningServer, startServer } from '../server/start-server.ts'
 import { invocation } from './invocation.ts'
 
@@ -56,14 +59,17 @@ function stopSignal(): { requested: Promise<void>; request: () => void } {
 /** Says where it listens, and where the keys are: in the log as any line of it, on a terminal in words for a human. */
 async function announce({ server, config, logger }: Announcement): Promise<void> {
   if (process.stdout.isTTY) {
-    process.stdout.write((await server.hasBuckets()) ? greeting(server) : welcome(server))
+    process.stdout.write((await server.hasBuckets()) ? greeting(server) : welcome(server, config))
     return
   }
   const keys =
     config.jwt.secret === undefined
       ? join(resolve(config.dataDir), 'keys.json')
       : 'signed with STORAGE_JWT_SECRET'
-  logger.info({ url: server.url, keys }, `Strongroom is listening; \`${invocation()} keys\` prints its keys`)
+  logger.info(
+    { url: server.url, s3: s3Endpoint(server), keys },
+    `Strongroom is listening; \`${invocation()} keys\` prints its keys`,
+  )
 }
 
 interface Announcement {
@@ -73,17 +79,25 @@ interface Announcement {
 }
 
 /** Every address is nowhere to go to; on this machine it is reached here. */
-function reachable({ url }: RunningServer): string {
+function reachable(url: string): string {
   return url.replace(/\/\/(?:0\.0\.0\.0|\[::\])/, '//127.0.0.1')
 }
 
+/** For tools that speak S3: its own port, or the path at the main one. */
+function s3Endpoint({ url, s3Url }: Addresses): string {
+  return s3Url ?? `${url}${PUBLIC_PREFIX}${S3_PATH}`
+}
+
 function greeting(server: RunningServer): string {
-  return `\n  Strongroom listens on ${reachable(server)} (its keys: ${invocation()} keys)\n\n`
+  const [url, s3] = [reachable(server.url), reachable(s3Endpoint(server))]
+  return `\n  Strongroom listens on ${url} and for S3 clients on ${s3} (its keys: ${invocation()} keys)\n\n`
 }
 
 /** For as long as there is nothing in it yet. */
-function welcome(server: RunningServer): string {
-  const url = reachable(server)
+function welcome(server: RunningServer, { s3Protocol: { region } }: Config): string {
+  const url = reachable(server.url)
+  const endpoint = reachable(s3Endpoint(server))
+  const { accessKeyId, secretAccessKey } = server.keys.s3
   const { anonKey, serviceKey } = server.keys
   const auth = `-H "Authorization: Bearer ${serviceKey}"`
   return `
@@ -95,11 +109,17 @@ function welcome(server: RunningServer): string {
   service key (for servers; may do everything, keep it secret)
   ${serviceKey}
 
-  Both again: ${invocation()} keys
+  All again: ${invocation()} keys
 
   Make a bucket and upload a file to it:
 
   curl -s -o /dev/null ${auth} ${url}/storage/v1/bucket -d '{"name":"hello"}'; curl -X PUT ${auth} -H "Content-Type: text/plain" ${url}/storage/v1/object/hello/world.txt -d 'Hello, world!'
+
+  The same for S3 clients on ${endpoint}: for awscli, and for rclone
+
+  AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} aws --endpoint-url ${endpoint} --region ${region} s3 ls
+
+  RCLONE_S3_PROVIDER=Other RCLONE_S3_ENDPOINT=${endpoint} RCLONE_S3_REGION=${region} RCLONE_S3_ACCESS_KEY_ID=${accessKeyId} RCLONE_S3_SECRET_ACCESS_KEY=${secretAccessKey} rclone lsd :s3:
 
 `
 }

@@ -12,7 +12,7 @@ import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
 import { PeerProcesses } from '../server/processes/peers.ts'
 import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
-import { startRequestServer } from '../server/request-server.ts'
+import { type Addresses, startRequestServer } from '../server/request-server.ts'
 import { explain } from './explain.ts'
 
 /** One of the processes of a server, with STORAGE_WORKERS. */
@@ -33,7 +33,7 @@ async function runWorker(): Promise<void> {
     worker.exitedAfterDisconnect = true
   })
   try {
-    await work(told, (url) => say({ type: 'listening', url }))
+    await work(told, (addresses) => say({ type: 'listening', ...addresses }))
   } catch (error) {
     process.exitCode = 1
     await say({ type: 'failed', reason: explain(error) })
@@ -41,14 +41,14 @@ async function runWorker(): Promise<void> {
   if (process.connected) process.disconnect()
 }
 
-async function work(told: Told, onListening: (url: string) => void): Promise<void> {
+async function work(told: Told, onListening: (addresses: Addresses) => void): Promise<void> {
   const config = readConfig(process.env)
   const logger = createLogger(config.logLevel, { isShared: true })
   logWarnings(logger)
   await say({ type: 'ready' })
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return
-  const { keys } = assignment
+  const { keys, s3Port } = assignment
   const { peers } = told
   let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
   const poolerCame = new Promise<MigrationError>((resolve) => {
@@ -69,12 +69,14 @@ async function work(told: Told, onListening: (url: string) => void): Promise<voi
     const requestServer = await startRequestServer({
       config,
       keys,
+      s3Port,
       backend,
       database,
       logger,
       peers,
     })
-    onListening(requestServer.url)
+    const { url, s3Url } = requestServer
+    onListening({ url, s3Url })
     const lost = await Promise.race([told.stop, poolerCame])
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')
     // Nobody is there to kill it when the primary is gone.

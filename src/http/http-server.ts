@@ -102,12 +102,13 @@ export function createHttpServer(options: HttpServerOptions): Server {
     // upload is refused (RFC 9110 §10.1.1). Nobody knows then whether the body will come or the next request.
     const { shouldKeepAlive } = outgoing
     outgoing.shouldKeepAlive = false
-    incoming.on('newListener', (event) => {
-      if ((event === 'data' || event === 'readable') && !outgoing.headersSent) {
-        outgoing.shouldKeepAlive = shouldKeepAlive
-        outgoing.writeContinue()
-      }
-    })
+    const goOn = (event: string | symbol) => {
+      if ((event !== 'data' && event !== 'readable') || outgoing.headersSent) return
+      incoming.off('newListener', goOn) // whoever else looks at it has been told that it comes
+      outgoing.shouldKeepAlive = shouldKeepAlive
+      outgoing.writeContinue()
+    }
+    incoming.on('newListener', goOn)
     answer(incoming, outgoing)
   })
   server.on('connection', (socket: Socket) => connections.add(socket))

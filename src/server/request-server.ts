@@ -1,3 +1,4 @@
+import type { Server } from 'node:http'
 import type { Logger } from 'pino'
 import type { ResumableBackend } from '../backend/resumable-backend.ts'
 import type { Config } from '../config/config.ts'
@@ -38,11 +39,18 @@ import { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import { type Keys, signingSecrets } from './keys.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
+import { listenForS3, type S3Port } from './s3-port.ts'
+
+/** Where a server listens. */
+export interface Addresses {
+  /** Such as `http://127.0.0.1:8209`. */
+  url: string
+  /** Where the S3 protocol is at `/`; null where it has no port of its own. */
+  s3Url: string | null
+}
 
 /** What answers requests: this process, or several workers (decision 0018). */
-export interface RequestServer {
-  /** Where it listens, such as `http://127.0.0.1:8209`. */
-  url: string
+export interface RequestServer extends Addresses {
   /** Takes no more requests, and finishes the running ones up to the limit of the settings. */
   close(): Promise<void>
 }
@@ -50,6 +58,8 @@ export interface RequestServer {
 export interface RequestServerParts {
   config: Config
   keys: Keys
+  /** Where the S3 protocol is to be at `/`; null for nowhere. */
+  s3Port: S3Port | null
   /** Stays open, as the database does, when the request server is closed. */
   backend: ResumableBackend
   database: Database
@@ -96,12 +106,13 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     limits: REALTIME_LIMITS,
   })
+  const forS3 = s3Options(parts, services)
   const surfaces = new Surfaces(
     [
       ...(extensions.surfaces?.(services) ?? []),
       tusSurface(services, logger),
       realtimeSurface(realtime, services),
-      s3Surface(services, s3Options(parts, services), logger),
+      s3Surface(services, forS3, logger),
       restSurface(services, logger),
     ],
     PUBLIC_PREFIX,
@@ -111,23 +122,43 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     ...(logger.isLevelEnabled('info') ? [new RequestLog(logger).onRequestEnd] : []),
     ...(extensions.onRequestEnd ? [extensions.onRequestEnd] : []),
   ]
-  const server = createHttpServer({ fetch, surfaces, onRequestEnd, connections, limits, logger })
-  const url = await listen(server, config)
+  const http = { fetch, onRequestEnd, connections, limits, logger }
+  const server = createHttpServer({ ...http, surfaces })
+  // The same routes and limits behind another door.
+  const s3AtRoot = new Surfaces([s3Surface(services, { ...forS3, isAtRoot: true }, logger)], '')
+  const s3Server = createHttpServer({ ...http, surfaces: s3AtRoot })
+  const addresses = await listenWith(server, s3Server, parts)
   events.start()
   hotObjects.start()
   return {
-    url,
+    ...addresses,
     close: async () => {
       uploadLocks.close()
       await Promise.all([
         events.close(),
         hotObjects.close(),
         drainServer(server, connections, config.shutdownTimeoutMs, logger),
+        drainServer(s3Server, connections, config.shutdownTimeoutMs, logger),
         realtime.close(),
       ])
       await outbox.close()
       await session.close()
     },
+  }
+}
+
+/** The main one last: who waits until that answers may use both. */
+async function listenWith(
+  server: Server,
+  s3Server: Server,
+  { config, s3Port, logger }: RequestServerParts,
+): Promise<Addresses> {
+  const s3Url = s3Port && (await listenForS3(s3Server, s3Port, logger))
+  try {
+    return { url: await listen(server, config), s3Url }
+  } catch (error) {
+    s3Server.close()
+    throw error
   }
 }
 

@@ -13,6 +13,7 @@ import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
 import { type Extensions, type RequestServer, startRequestServer } from './request-server.ts'
+import { findS3Port } from './s3-port.ts'
 
 export interface RunningServer extends RequestServer {
   keys: Keys
@@ -45,6 +46,7 @@ export async function startServer({
 }: ServerOptions): Promise<RunningServer> {
   // 1. A place to listen, before anything is made; the keys, and the database, migrated.
   await tryToListen(config)
+  const s3Port = await findS3Port(config, logger)
   const dataDir = resolve(config.dataDir)
   const keys = await loadKeys(dataDir, givenSecrets(config))
   const isAlone = config.workers === 1
@@ -68,14 +70,15 @@ export async function startServer({
 
     // 2. What answers requests.
     const requestServer = isAlone
-      ? await startRequestServer({ config, keys, backend, database, logger, extensions })
-      : await startWorkers({ config, assignment: { keys, database: database.place }, logger })
+      ? await startRequestServer({ config, keys, s3Port, backend, database, logger, extensions })
+      : await startWorkers({ config, assignment: { keys, s3Port, database: database.place }, logger })
 
     // 3. What it does by itself.
     const schedules = startSchedules({ config, backend, database, logger })
     tryBackend(backend, logger)
     return {
       url: requestServer.url,
+      s3Url: requestServer.s3Url,
       keys,
       hasBuckets: () => hasBuckets(database),
       close: async () => {

@@ -56,6 +56,16 @@ describe("the system's errors", () => {
       /may not listen on 0\.0\.0\.0:80: ports below/,
     ],
     [
+      {
+        code: 'EADDRINUSE',
+        syscall: 'listen',
+        address: '::',
+        port: 81,
+        setting: 'STORAGE_S3_PROTOCOL_PORT',
+      },
+      /already on \[::\]:81\. Stop the other server, or set STORAGE_S3_PROTOCOL_PORT to another port/,
+    ],
+    [
       { code: 'EADDRINUSE', syscall: 'listen', address: '::', port: 80 },
       /already on \[::\]:80\. Stop the other server/,
     ],

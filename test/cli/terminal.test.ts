@@ -46,10 +46,10 @@ describeWith('script', 'a server on a terminal', () => {
   })
 
   it('names a command that prints the keys from there', async () => {
-    const [, command = ''] = /Both again: (.+)$/m.exec(terminal.screen) ?? []
-    const { anonKey, serviceKey } = await keys()
+    const [, command = ''] = /All again: (.+)$/m.exec(terminal.screen) ?? []
+    const { anonKey, serviceKey, s3 } = await keys()
     const { stdout } = await sh('sh', ['-c', command], { cwd })
-    expect(JSON.parse(stdout)).toEqual({ anonKey, serviceKey })
+    expect(JSON.parse(stdout)).toEqual({ anonKey, serviceKey, s3 })
   })
 
   it('welcomes again for as long as there is no bucket', async () => {
@@ -81,11 +81,28 @@ describeWith('script', 'a server on a terminal', () => {
     },
   )
 
+  // What a machine says of its own Amazon is not for us.
+  const others = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('AWS_')))
+  for (const [tool, listed] of [
+    ['aws', /^\S+ \S+ +hello$/m],
+    ['rclone', /^ +-1 .* hello$/m],
+  ] as const) {
+    it.skipIf(!isInstalled(tool))(
+      `has a line for ${tool} that lists the buckets when it is pasted (skipped without)`,
+      async () => {
+        const line = terminal.lines.find((text) => text.includes(`ACCESS_KEY`) && text.includes(` ${tool} `))
+        const { stdout } = await sh('sh', ['-c', line ?? ''], { env: { ...others, HOME: cwd } })
+        expect(stdout).toMatch(listed)
+      },
+    )
+  }
+
   it('prints no key once there is one, and ends in order at Ctrl-C', async () => {
     await start({ STORAGE_MAX_CONNECTIONS: '999999' })
-    const { anonKey, serviceKey } = await keys()
+    const { anonKey, serviceKey, s3 } = await keys()
     await terminal.says('keys)')
-    for (const key of [anonKey, serviceKey]) expect(terminal.screen).not.toContain(key)
+    for (const key of [anonKey, serviceKey, s3.accessKeyId, s3.secretAccessKey])
+      expect(terminal.screen).not.toContain(key)
     // Asked for by name, so it matters.
     expect(terminal.screen).toMatch(/warning: only \d+ connections, not the 999999 .* raise the limit/)
     terminal.pressCtrlC()

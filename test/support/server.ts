@@ -17,6 +17,8 @@ export interface Served {
   config: Config
   /** Without a path, such as `http://127.0.0.1:40123`. */
   url: string
+  /** Where the S3 protocol is at `/`; null when it has no port of its own. */
+  s3Url: string | null
   keys: Keys
   dataDir: string
   /** Every line the server has logged, parsed. */
@@ -141,7 +143,7 @@ async function serve(
     await removeDataDir()
     throw error
   })
-  const { url, keys } = server
+  const { url, s3Url, keys } = server
 
   async function request(method: string, path: string, init: RequestOptions = {}): Promise<Response> {
     const { token = keys.serviceKey, headers = {}, body } = init
@@ -161,6 +163,7 @@ async function serve(
   return {
     config,
     url,
+    s3Url,
     keys,
     dataDir,
     logs,

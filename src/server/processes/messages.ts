@@ -1,6 +1,8 @@
 import type { DatabasePlace } from '../../database/connection/place.ts'
 import type { Change } from '../../storage/object/changes.ts'
 import type { Keys } from '../keys.ts'
+import type { Addresses } from '../request-server.ts'
+import type { S3Port } from '../s3-port.ts'
 
 // What the primary and its workers say to each other, on the channel that Node opens between them.
 
@@ -8,6 +10,8 @@ import type { Keys } from '../keys.ts'
 export interface Assignment {
   /** As they were at the start: a worker that is started later must take the same tokens as the others. */
   keys: Keys
+  /** Null when it is turned off, or was taken: all workers have it, or none. */
+  s3Port: S3Port | null
   /** Started, migrated, and the primary's to stop. */
   database: DatabasePlace
 }
@@ -28,7 +32,7 @@ export type ToWorker =
  */
 export type FromWorker =
   | { type: 'ready' }
-  | { type: 'listening'; url: string }
+  | ({ type: 'listening' } & Addresses)
   | { type: 'failed'; reason: string }
   | { type: 'changed'; id: number; changes: Change[] }
   | { type: 'dropped'; id: number }

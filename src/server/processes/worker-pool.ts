@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from '../../config/config.ts'
 import { LONGEST_TIMER_MS } from '../../lib/units.ts'
-import type { RequestServer } from '../request-server.ts'
+import type { Addresses, RequestServer } from '../request-server.ts'
 import { InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment } from './messages.ts'
 import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
@@ -33,7 +33,7 @@ export const CLOSING_LIMIT_MS = 10_000
 export async function startWorkers(options: WorkerPoolOptions): Promise<RequestServer> {
   const pool = new WorkerPool(options)
   try {
-    return { url: await pool.start(), close: () => pool.close() }
+    return { ...(await pool.start()), close: () => pool.close() }
   } catch (error) {
     await pool.close()
     throw error
@@ -52,16 +52,16 @@ class WorkerPool {
     this.#options = options
   }
 
-  async start(): Promise<string> {
+  async start(): Promise<Addresses> {
     cluster.setupPrimary({ args: ['worker'] })
     // However this process ends, as long as it can still act.
     process.once('exit', this.#kill)
     const firstOnes = Array.from({ length: this.#options.config.workers }, () => {
-      return new Promise<string>((listens, fails) => this.#places.push(this.#keepPlace(listens, fails)))
+      return new Promise<Addresses>((listens, fails) => this.#places.push(this.#keepPlace(listens, fails)))
     })
-    const [url = ''] = await Promise.all(firstOnes)
+    const [addresses = { url: '', s3Url: null }] = await Promise.all(firstOnes)
     this.#hasStarted = true
-    return url
+    return addresses
   }
 
   async close(): Promise<void> {
@@ -78,25 +78,28 @@ class WorkerPool {
   }
 
   /** Sees to it that there is a worker, until the pool is closed. Tells whether the first one listens. */
-  async #keepPlace(listens: (url: string) => void, fails: (error: WorkerStartError) => void): Promise<void> {
+  async #keepPlace(
+    listens: (at: Addresses) => void,
+    fails: (error: WorkerStartError) => void,
+  ): Promise<void> {
     const { logger, assignment } = this.#options
     const { signal } = this.#closing
     let waitMs = 0
     while (!signal.aborted) {
       const worker = new WorkerProcess(assignment, this.#bus)
       this.#running.add(worker)
-      const url = await worker.url
+      const addresses = await worker.addresses
       const servesSince = performance.now() // its start may take as long on a busy machine
-      if (url !== undefined) {
+      if (addresses) {
         logger.info({ worker: worker.pid }, 'a worker listens')
-        listens(url)
+        listens(addresses)
       }
       const end = await worker.ended
       this.#running.delete(worker)
       this.#bus.forget(worker)
       if (signal.aborted) return
       if (!this.#hasStarted && !wasInterrupted(end)) return fails(new WorkerStartError(whyNotStarted(end)))
-      if (url !== undefined && performance.now() - servesSince > STEADY_MS) waitMs = 0
+      if (addresses && performance.now() - servesSince > STEADY_MS) waitMs = 0
       logger.error({ worker: worker.pid, ...end, waitMs }, 'a worker has ended; another one takes its place')
       await delay(waitMs, undefined, { signal }).catch(() => {})
       waitMs = Math.min(Math.max(SHORTEST_WAIT_MS, 2 * waitMs), LONGEST_WAIT_MS)

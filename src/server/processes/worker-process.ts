@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
 import type { Change } from '../../storage/object/changes.ts'
+import type { Addresses } from '../request-server.ts'
 import type { BusMember, InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
 
@@ -23,16 +24,16 @@ export class WorkerProcess implements BusMember {
   #isReady = false
   #isToStop = false
   /** Where it listens, once it does; undefined when it has ended before. */
-  readonly url: Promise<string | undefined>
+  readonly addresses: Promise<Addresses | undefined>
   readonly ended: Promise<WorkerEnd>
 
   /** @param bus tells the other workers what this one changes */
   constructor(assignment: Assignment, bus: InvalidationBus) {
     this.#bus = bus
     this.#worker = cluster.fork()
-    const listening = new Promise<string>((resolve) => {
+    const listening = new Promise<Addresses>((resolve) => {
       this.#worker.on('message', (message: FromWorker) => {
-        if (message.type === 'listening') resolve(message.url)
+        if (message.type === 'listening') resolve({ url: message.url, s3Url: message.s3Url })
         else if (message.type === 'failed') this.#reason = message.reason
         else if (message.type === 'changed') void this.#passOn(message)
         else if (message.type === 'dropped') this.#bus.dropped(this, message.id)
@@ -41,7 +42,7 @@ export class WorkerProcess implements BusMember {
     })
     cutOffAtEnd(this.#worker.process)
     this.ended = this.#end()
-    this.url = Promise.race([listening, this.ended.then(() => undefined)])
+    this.addresses = Promise.race([listening, this.ended.then(() => undefined)])
   }
 
   /** Undefined when the system had no room for it. */

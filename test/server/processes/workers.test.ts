@@ -6,7 +6,7 @@ import { Command, isAlive, newFolder, removeFolder, strongroom } from '../../sup
 import { createTestDatabase } from '../../support/database.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { freePort } from '../../support/free-port.ts'
-import { chunk, RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { chunk, exchange, RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { seededBytes, sha256 } from '../../support/seeded-bytes.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
 import { until } from '../../support/wait.ts'
@@ -80,6 +80,18 @@ describe('a server with STORAGE_WORKERS=2', () => {
     expect(aliveOf(server)).toHaveLength(2)
     expect(aliveOf(server)).not.toContain(server.child.pid)
     expect(server.stderr).toBe('')
+  })
+
+  it('has the port for S3 clients in both, as long as one of them lives', async () => {
+    const s3 = String(server.logs.find(({ msg }) => String(msg).startsWith('Strongroom is listening'))?.s3)
+    expect(new URL(s3).port).not.toBe(new URL(url).port)
+    const answeredBy = () =>
+      new Set(server.logs.filter(({ requestId }) => requestId === 'who').map(({ pid }) => pid))
+    await until(async () => {
+      const { status } = await exchange(s3, rawRequest('GET', '/', ['X-Request-Id: who']))
+      return status === 403 && answeredBy().size === 2
+    }, 'both have answered there')
+    expect([...answeredBy()].sort()).toEqual(aliveOf(server).sort())
   })
 
   it('shows in one worker at once what another one has stored', async () => {
