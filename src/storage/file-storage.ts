@@ -17,7 +17,7 @@ import { isSettledWithin } from '../lib/settled-within.ts'
 import { readBounded } from '../lib/streams.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
-import { StorageError } from '../model/errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import type { Location } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
@@ -27,6 +27,7 @@ import { isStorableText, type ObjectName, parseObjectName } from './object/objec
 import { type StoredObject, validatorsOf } from './object/stored-object.ts'
 import { type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
+import { deleteUnlessKept, type Kept } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -290,6 +291,46 @@ export class FileStorage {
   }
 
   /**
+   * Deletes objects, each as if it were alone. One that is not there is as well.
+   *
+   * @param conditions of some of them
+   * @returns why others are still there
+   */
+  async removeEach(
+    caller: Caller,
+    bucket: string,
+    names: string[],
+    conditions: ReadonlyMap<string, WriteCondition>,
+  ): Promise<Kept> {
+    const kept: Kept = new Map()
+    const wanted = [...new Set(names.filter(isStorableText))]
+    const together = wanted.filter((name) => !conditions.has(name))
+    const alone = wanted.filter((name) => conditions.has(name))
+    for (let start = 0; start < together.length; start += DELETE_BATCH) {
+      const batch = together.slice(start, start + DELETE_BATCH)
+      try {
+        const done = await deleteUnlessKept(this.#options, caller, bucket, batch)
+        await removeBytes(this.#options, done.removals)
+        for (const [name, why] of done.kept) kept.set(name, why)
+      } catch (error) {
+        // What a rule says of one of them keeps that one alone.
+        if (!isOfTheRequest(error)) throw error
+        alone.push(...batch)
+      }
+    }
+    for (const name of alone) {
+      try {
+        await this.remove(caller, bucket, name, conditions.get(name))
+      } catch (error) {
+        if (hasCode(error, 'NoSuchKey') || hasCode(error, 'InvalidKey')) continue
+        if (!isOfTheRequest(error)) throw error
+        kept.set(name, error)
+      }
+    }
+    return kept
+  }
+
+  /**
    * Gives an object these tags instead of those that it has. Its version stays.
    *
    * @param tags as `tagTexts` makes them
@@ -403,4 +444,9 @@ export class FileStorage {
     const declared = { contentType, size: request.body.declaredSize }
     return checkFits(bucket, request.name, declared, this.#options.maxFileSize)
   }
+}
+
+/** Whether it is about what was asked for, and not about the server. */
+function isOfTheRequest(error: unknown): error is StorageError {
+  return error instanceof StorageError && error.status < 500
 }

@@ -1,3 +1,5 @@
+import { S3ServiceException } from '@aws-sdk/client-s3'
+
 /** An error of the S3 protocol, as its XML says it. */
 export interface S3ErrorTold {
   status: number
@@ -19,4 +21,15 @@ export async function told(response: Response): Promise<S3ErrorTold> {
     message: field('Message'),
     requestId: field('RequestId'),
   }
+}
+
+/** What an S3 client is told when it is refused. */
+export async function refusal(asking: Promise<unknown>): Promise<[status: number | undefined, code: string]> {
+  try {
+    await asking
+  } catch (error) {
+    if (error instanceof S3ServiceException) return [error.$metadata.httpStatusCode, error.name]
+    throw error
+  }
+  throw new Error('it was not refused')
 }

@@ -365,6 +365,19 @@ const VISIBLE_NAMES = new Statement<
   { name: string; bucket_uid: string }
 >('select * from storage.visible_names_as(:bucketId, :names::text[], :context)')
 
+/** The ids of such rows by their names, as far as the transaction's role sees. */
+export async function findObjectIds(
+  tx: Transaction,
+  bucketId: string,
+  names: string[],
+): Promise<Map<string, string>> {
+  const rows = await tx
+    .select({ id: objects.id, name: objects.name })
+    .from(objects)
+    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
+  return new Map(rows.map(({ id, name }) => [name ?? '', id]))
+}
+
 /** The id of such a row, as far as the transaction's role sees; null when there is none. */
 export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
   const [row] = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Written } from '../../backend/backend.ts'
 import {
@@ -10,7 +11,7 @@ import {
 } from '../../model/checksums.ts'
 import { StorageError } from '../../model/errors.ts'
 import { algorithmInTrailer, parseAlgorithm, refuseUnknownChecksums, sentChecksum } from './checksum-words.ts'
-import type { S3Request } from './request.ts'
+import type { Payload } from './signature/payload.ts'
 
 /** What S3 knows of bytes that have come. */
 export interface BodyDigests {
@@ -39,19 +40,19 @@ export class RunningBodyDigests {
   #stream: Readable | undefined
 
   /**
+   * @param headers of the request
+   * @param payload what its signature says of the body
    * @param usual the algorithm of a client that names none
    * @throws InvalidDigest, InvalidRequest
    */
-  constructor(request: S3Request, usual?: ChecksumAlgorithm) {
-    const { headers } = request.c.env.incoming
-    const { payload } = request
+  constructor(headers: IncomingHttpHeaders, payload: Payload, usual?: ChecksumAlgorithm) {
     this.#expectedMd5 = parseContentMd5(headers['content-md5']?.toString())
     this.#signedSha256 = payload.kind === 'sha256' ? payload.hash : undefined
     refuseUnknownChecksums(Object.keys(headers))
     const sent = sentChecksum(headers)
     const inTrailer = algorithmInTrailer(headers)
     const named = parseAlgorithm(
-      request.header('x-amz-sdk-checksum-algorithm') ?? request.header('x-amz-checksum-algorithm'),
+      (headers['x-amz-sdk-checksum-algorithm'] ?? headers['x-amz-checksum-algorithm'])?.toString(),
     )
     this.#algorithm = sent?.algorithm ?? inTrailer ?? named ?? usual
     this.#expected = sent?.value

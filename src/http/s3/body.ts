@@ -18,7 +18,7 @@ export function readBody(
   { usual, headers }: { usual?: ChecksumAlgorithm | undefined; headers?: S3Headers } = {},
 ): UploadBody {
   const { incoming } = request.c.env
-  const digests = new RunningBodyDigests(request, usual)
+  const digests = new RunningBodyDigests(incoming.headers, request.payload, usual)
   const { stream, length, trailers } = request.body()
   digests.watch(stream)
   return {

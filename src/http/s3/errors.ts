@@ -54,13 +54,18 @@ export function s3Error(error: StorageError, request: RequestContext | undefined
   return {
     status: STATUS[error.code] ?? error.status,
     headers: { 'Content-Type': XML_TYPE, ...headers },
-    body: xmlDocument('Error', {
-      Resource: request ? pathBelow(request.target.path) : undefined,
-      Code: s3Code(error.code),
-      Message: sentenceFor(error, request),
-      RequestId: request?.requestId,
-    }),
+    body: errorDocument(s3Code(error.code), sentenceFor(error, request), request),
   }
+}
+
+/** In the order of wire §6.9. */
+export function errorDocument(code: string, message: string, request: RequestContext | undefined): string {
+  return xmlDocument('Error', {
+    Resource: request ? pathBelow(request.target.path) : undefined,
+    Code: code,
+    Message: message,
+    RequestId: request?.requestId,
+  })
 }
 
 /** What S3 calls an error. */

@@ -9,6 +9,7 @@ import { type AppContext, logTarget } from '../env.ts'
 import { answerWith } from '../middleware/error-response.ts'
 import type { Services } from '../services.ts'
 import type { S3Address } from './address.ts'
+import { RunningBodyDigests } from './body-digests.ts'
 import { type DecodedBody, decodedBody } from './decoded-body.ts'
 import type { Payload } from './signature/payload.ts'
 import { checkPolicy, type PostPolicy } from './signature/post-policy.ts'
@@ -103,23 +104,22 @@ export class S3Request {
   }
 
   /**
-   * Reads a body that is short: all of it, and it is the one that was signed.
+   * Reads a body that is short: all of it, and it is the one that was signed, and whose digests the client sends.
    *
-   * @throws BodyTooLarge, RequestTimeout, ContentHashMismatch, and as `AwsChunkedBody` ends
+   * @throws BodyTooLarge, RequestTimeout, InvalidDigest, InvalidRequest, ContentHashMismatch, BadDigest, and as `AwsChunkedBody` ends
    */
   async readBody(): Promise<Buffer> {
     const { incoming } = this.c.env
-    const { stream, length } = this.body()
+    const { stream, length, trailers } = this.body()
     const tooLarge = () => new StorageError('BodyTooLarge')
     if (length !== null && length > MAX_XML_BYTES) throw tooLarge()
+    const digests = new RunningBodyDigests(incoming.headers, this.payload)
+    digests.watch(stream)
     expectInOneGo(incoming)
     const bytes = await readBounded(stream, MAX_XML_BYTES, tooLarge).catch((cause: unknown) => {
       throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
     })
-    const { payload } = this
-    if (payload.kind === 'sha256' && payload.hash !== hash('sha256', bytes)) {
-      throw new StorageError('ContentHashMismatch')
-    }
+    digests.verify({ size: bytes.length, sha256: hash('sha256', bytes) }, trailers)
     return bytes
   }
 

@@ -2,7 +2,13 @@ import { Hono } from 'hono'
 import { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
+import { getBucketAcl, putBucketAcl } from './buckets/acl.ts'
+import { CONFIGURATIONS } from './buckets/configuration.ts'
+import { createBucket } from './buckets/create.ts'
+import { deleteBucket } from './buckets/delete.ts'
+import { headBucket } from './buckets/head.ts'
 import { listBuckets } from './buckets/list.ts'
+import { listObjects, listObjectsV2 } from './buckets/list-objects.ts'
 import { abortMultipartUpload } from './multipart/abort.ts'
 import { completeMultipartUpload } from './multipart/complete.ts'
 import { createMultipartUpload } from './multipart/create.ts'
@@ -10,12 +16,15 @@ import { listParts } from './multipart/list-parts.ts'
 import { listMultipartUploads } from './multipart/list-uploads.ts'
 import { uploadPart } from './multipart/upload-part.ts'
 import { uploadPartCopy } from './multipart/upload-part-copy.ts'
+import { getObjectAcl } from './objects/acl.ts'
 import { getObjectAttributes } from './objects/attributes.ts'
 import { copyObject } from './objects/copy.ts'
 import { deleteObject } from './objects/delete.ts'
+import { deleteObjects } from './objects/delete-many.ts'
 import { getObject, headObject } from './objects/get.ts'
 import { putObject } from './objects/put.ts'
 import { renameObject } from './objects/rename.ts'
+import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './objects/tagging.ts'
 import { parseQuery } from './query.ts'
 import { type Operation, S3Request, type S3Server } from './request.ts'
 
@@ -29,6 +38,15 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
   },
   bucket: {
     'GET ?uploads': listMultipartUploads,
+    GET: listObjects,
+    'GET ?list-type': listObjectsV2,
+    HEAD: headBucket,
+    PUT: createBucket,
+    DELETE: deleteBucket,
+    'POST ?delete': deleteObjects,
+    'GET ?acl': getBucketAcl,
+    'PUT ?acl': putBucketAcl,
+    ...CONFIGURATIONS,
   },
   object: {
     GET: getObject,
@@ -44,6 +62,10 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'POST ?uploadId': completeMultipartUpload,
     'DELETE ?uploadId': abortMultipartUpload,
     'GET ?uploadId': listParts,
+    'GET ?acl': getObjectAcl,
+    'GET ?tagging': getObjectTagging,
+    'PUT ?tagging': putObjectTagging,
+    'DELETE ?tagging': deleteObjectTagging,
   },
 }
 

@@ -1,12 +1,22 @@
+import type { BucketRow } from '../../../database/queries/buckets.ts'
 import { askerOf } from '../../auth/caller.ts'
+import { continuationIn, continuationToken } from '../continuation-token.ts'
+import { ownerElement } from '../owner.ts'
+import { integerIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
 
-/** GET of the service: the buckets that the caller may see (wire §6.3). */
+/** As with S3. */
+const MOST_BUCKETS = 10_000
+
+/** GET of the service: the buckets that the caller may see (wire §6.3), in order of their bytes. */
 export const listBuckets: Operation = {
   name: 'storage.s3.bucket.list',
   async handle(request) {
-    const { c, services } = request
+    const { c, services, query } = request
     const caller = await request.caller()
+    const prefix = query.get('prefix') ?? ''
+    const limit = integerIn(query, 'max-buckets', { from: 1, to: MOST_BUCKETS }) ?? MOST_BUCKETS
+    const after = continuationIn(query)
     const rows = await services.buckets.list(caller, askerOf(c, services, caller), {
       limit: undefined,
       offset: 0,
@@ -14,10 +24,24 @@ export const listBuckets: Operation = {
       order: 'asc',
       search: undefined,
     })
-    const buckets = rows.map(({ id, createdAt }) => ({
-      Name: id,
-      CreationDate: createdAt?.toISOString(),
-    }))
-    return request.xml('ListAllMyBucketsResult', { Buckets: { Bucket: buckets } })
+    const isOfOurRegion = (query.get('bucket-region') ?? request.region) === request.region
+    const found = (isOfOurRegion ? rows : [])
+      .filter(({ id }) => id.startsWith(prefix) && (after === undefined || byteOrder(id, after) > 0))
+      .sort((a, b) => byteOrder(a.id, b.id))
+    const shown = found.slice(0, limit)
+    return request.xml('ListAllMyBucketsResult', {
+      Owner: ownerElement(caller.subject),
+      Buckets: { Bucket: shown.map(bucketElement) },
+      ContinuationToken: found.length > limit ? continuationToken(shown.at(-1)?.id ?? '') : undefined,
+      Prefix: query.get('prefix'),
+    })
   },
+}
+
+function bucketElement({ id, createdAt }: BucketRow) {
+  return { Name: id, CreationDate: createdAt?.toISOString() }
+}
+
+function byteOrder(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
