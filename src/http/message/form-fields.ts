@@ -4,7 +4,6 @@ import type { LateFields } from '../../storage/writing/upload-request.ts'
 import { cacheControlOf, headerValue, metadataFromJson } from './upload-headers.ts'
 
 /** Wire §3.3. */
-export const MAX_FORM_FIELDS = 10
 export const MAX_FIELD_BYTES = 1024 * 1024
 
 /** Of all fields together, their names included. The largest one, and room for the rest. */
@@ -21,6 +20,11 @@ export class FormFields {
     if (isTruncated) throw tooLarge(`The form field ${name} is too large`)
     if (this.#bytes > MAX_FIELDS_BYTES) throw tooLarge('The form fields together are too large')
     this.#values.set(name, value)
+  }
+
+  /** All that have come so far, by their names in lower case. */
+  all(): ReadonlyMap<string, string> {
+    return new Map([...this.#values].map(([name, value]) => [name.toLowerCase(), value]))
   }
 
   /** Those that mean something to us. @throws InvalidMimeType, InvalidHeaderChar, InvalidRequest */

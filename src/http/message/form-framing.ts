@@ -3,8 +3,8 @@ import { StorageError } from '../../model/errors.ts'
 /** Of the head of one part. Browsers and clients send a few hundred bytes. */
 const MAX_HEAD_BYTES = 16 * 1024
 
-/** Room for the fields and the file that a form may have, and some that the parser passes over. Their types are kept. */
-const MAX_PARTS = 16
+/** Beside the fields that a form may have: the file, and some that the parser passes over. */
+const OTHER_PARTS = 6
 
 const CRLF = Buffer.from('\r\n')
 const END_OF_HEAD = Buffer.from('\r\n\r\n')
@@ -24,6 +24,8 @@ type Place = 'preamble' | 'delimiter' | 'head' | 'content' | 'close' | 'epilogue
  */
 export class FormFraming {
   readonly #delimiter: Buffer
+  /** Their types are kept. */
+  readonly #maxParts: number
   #place: Place = 'preamble'
   /** What the next bytes may complete. Before the first line there is the end of one. */
   #rest: Buffer = CRLF
@@ -32,7 +34,8 @@ export class FormFraming {
   readonly #types: (string | undefined)[] = []
 
   /** @param contentType of the form @throws InvalidRequest when it names no boundary */
-  constructor(contentType: string) {
+  constructor(contentType: string, maxFields: number) {
+    this.#maxParts = maxFields + OTHER_PARTS
     const [, quoted, bare] = /;\s*boundary=(?:"([^"]*)"|([^;]*))/i.exec(contentType) ?? []
     const boundary = quoted ?? bare?.trim()
     if (!boundary) throw malformed('has no boundary')
@@ -78,7 +81,7 @@ export class FormFraming {
         if ((end < 0 ? data.length : end) - at > MAX_HEAD_BYTES)
           throw malformed('has a part with too long a head')
         if (end < 0) return undefined
-        if (this.#types.length === MAX_PARTS) throw malformed('has too many parts')
+        if (this.#types.length === this.#maxParts) throw malformed('has too many parts')
         this.#types.push(typeIn(checkedHead(data.toString('latin1', at, end))))
         this.#place = 'content'
         this.#isBehindHead = true

@@ -6,12 +6,28 @@ import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { LateFields, UploadContent } from '../../storage/writing/upload-request.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
-import { FormFields, MAX_FIELD_BYTES, MAX_FORM_FIELDS } from './form-fields.ts'
+import { FormFields, MAX_FIELD_BYTES } from './form-fields.ts'
 import { FormFraming } from './form-framing.ts'
 import { declaredLength } from './upload-headers.ts'
 
 /** Of all that stands before a form's file, with what means nothing. Nobody has been asked yet whether they may upload. */
 const MAX_BYTES_BEFORE_FILE = 2 * MAX_FIELD_BYTES
+
+/** What a protocol's forms are like. */
+export interface FormKind {
+  /** Beside the file. */
+  maxFields: number
+  /** Whether a part is the file, by its head. */
+  isFile(field: string | undefined, contentType: string | undefined, fileName: string | undefined): boolean
+}
+
+/** Wire §3.3. */
+const REST_FORM: FormKind = {
+  maxFields: 10,
+  isFile: (field, contentType, fileName) =>
+    // storage-js puts the file into a part whose name is empty.
+    field === '' || fileName !== undefined || contentType === 'application/octet-stream',
+}
 
 /** What a form says of its object. */
 export type FormContent = Omit<UploadContent, 'robotsTag'>
@@ -27,6 +43,7 @@ export type FormContent = Omit<UploadContent, 'robotsTag'>
 export class UploadForm {
   readonly #incoming: IncomingMessage
   readonly #admit: () => void
+  readonly #kind: FormKind
   readonly #framing: FormFraming
   readonly #parser: InstanceType<typeof Busboy>
   readonly #fields = new FormFields()
@@ -39,6 +56,8 @@ export class UploadForm {
   /** The file's bytes, once they begin. */
   #file: Readable | undefined
   #bytesBeforeFile = 0
+  #before: ReadonlyMap<string, string> = new Map()
+  #fileName = ''
 
   /**
    * What stands before the file has to come in one go.
@@ -46,15 +65,16 @@ export class UploadForm {
    * @param admit takes a place for the upload
    * @throws InvalidRequest without a boundary
    */
-  constructor(incoming: IncomingMessage, admit: () => void) {
+  constructor(incoming: IncomingMessage, admit: () => void, kind: FormKind = REST_FORM) {
     this.#incoming = incoming
     this.#admit = admit
+    this.#kind = kind
     this.#beginningIsHere = expectInOneGo(incoming)
     try {
-      this.#framing = new FormFraming(incoming.headers['content-type'] ?? '')
+      this.#framing = new FormFraming(incoming.headers['content-type'] ?? '', kind.maxFields)
       this.#parser = new Busboy({
         headers: incoming.headers as BusboyHeaders, // the content type is there: the caller has looked at it
-        limits: { fields: MAX_FORM_FIELDS, fieldSize: MAX_FIELD_BYTES, files: 1 },
+        limits: { fields: kind.maxFields, fieldSize: MAX_FIELD_BYTES, files: 1 },
         isPartAFile: (...part) => this.#isFile(...part),
       })
     } catch (cause) {
@@ -69,6 +89,16 @@ export class UploadForm {
     return this.#content.promise
   }
 
+  /** What stands before the file, by names in lower case. Known once `content` is. */
+  get fields(): ReadonlyMap<string, string> {
+    return this.#before
+  }
+
+  /** How the client calls the file, without folders; '' where it says nothing. Known once `content` is. */
+  get fileName(): string {
+    return this.#fileName
+  }
+
   #listen(): void {
     const incoming = this.#incoming
     const parser = this.#parser
@@ -77,9 +107,9 @@ export class UploadForm {
       // What the parser has begun to read may hold more of them.
       if (this.#state !== 'failed') this.#orFail(() => this.#fields.add(name, value, isTruncated))
     })
-    parser.on('file', (_field, stream) => this.#orFail(() => this.#beginFile(stream)))
+    parser.on('file', (_field, stream, fileName) => this.#orFail(() => this.#beginFile(stream, fileName)))
     parser.on('filesLimit', () => this.#fail(malformed('A form may hold one file')))
-    parser.on('fieldsLimit', () => this.#fail(malformed(`A form may hold ${MAX_FORM_FIELDS} fields`)))
+    parser.on('fieldsLimit', () => this.#fail(malformed(`A form may hold ${this.#kind.maxFields} fields`)))
     parser.on('error', (cause) => this.#fail(malformed('The multipart body is malformed', cause)))
     parser.on('finish', () => this.#endParsing())
     incoming.on('end', () => this.#orFail(() => this.#end()))
@@ -95,8 +125,7 @@ export class UploadForm {
   /** The parser asks about each part, before it tells of it. */
   #isFile(field: string | undefined, contentType: string | undefined, fileName: string | undefined): boolean {
     this.#part++
-    // storage-js puts the file into a part whose name is empty.
-    return field === '' || fileName !== undefined || contentType === 'application/octet-stream'
+    return this.#kind.isFile(field, contentType, fileName)
   }
 
   readonly #watch = (bytes: Buffer): void => {
@@ -109,8 +138,10 @@ export class UploadForm {
     })
   }
 
-  #beginFile(stream: Readable): void {
+  #beginFile(stream: Readable, fileName: string | undefined): void {
     this.#file = stream
+    this.#before = this.#fields.all()
+    this.#fileName = fileName ?? ''
     this.#beginningIsHere()
     stream.on('error', () => {}) // it may break before anyone reads it, or without anyone ever reading it
     const known = this.#fields.known()

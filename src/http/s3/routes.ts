@@ -22,6 +22,7 @@ import { copyObject } from './objects/copy.ts'
 import { deleteObject } from './objects/delete.ts'
 import { deleteObjects } from './objects/delete-many.ts'
 import { getObject, headObject } from './objects/get.ts'
+import { postObject } from './objects/post-object.ts'
 import { putObject } from './objects/put.ts'
 import { renameObject } from './objects/rename.ts'
 import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './objects/tagging.ts'
@@ -43,6 +44,7 @@ const OPERATIONS: Record<Level, Record<string, Operation>> = {
     HEAD: headBucket,
     PUT: createBucket,
     DELETE: deleteBucket,
+    POST: postObject,
     'POST ?delete': deleteObjects,
     'GET ?acl': getBucketAcl,
     'PUT ?acl': putBucketAcl,

@@ -5,7 +5,7 @@ import { BOUNDARY, field, file, form } from '../../support/multipart.ts'
 
 /** Whether a form is taken when it comes in pieces of these lengths. */
 function isTaken(body: Buffer, lengths: number[]): boolean {
-  const framing = new FormFraming(`multipart/form-data; boundary=${BOUNDARY}`)
+  const framing = new FormFraming(`multipart/form-data; boundary=${BOUNDARY}`, 10)
   try {
     let at = 0
     for (let piece = 0; at < body.length; piece++) {
@@ -49,7 +49,7 @@ describe('a form', () => {
   it.each(['boundary="a b"', 'Boundary=x', 'charset=utf-8; boundary=x'])(
     'has its boundary named: %s',
     (parameter) => {
-      const framing = new FormFraming(`multipart/form-data; ${parameter}`)
+      const framing = new FormFraming(`multipart/form-data; ${parameter}`, 10)
       const boundary = parameter.includes('"') ? 'a b' : 'x'
       framing.write(Buffer.from(`--${boundary}\r\nContent-Disposition: form-data\r\n\r\n\r\n--${boundary}--`))
       framing.end()

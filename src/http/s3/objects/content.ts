@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { UserMetadata } from '../../../model/metadata.ts'
 import type { S3Headers } from '../../../storage/object/s3-metadata.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
@@ -19,14 +20,18 @@ export interface SentContent {
 
 /** @throws InvalidMimeType, InvalidHeaderChar, MetadataTooLarge, InvalidTag */
 export function contentOf(request: S3Request): SentContent {
-  const { headers } = request.c.env.incoming
+  return contentIn(request.c.env.incoming.headers)
+}
+
+/** The same of headers, or of a form's fields under headers' names. */
+export function contentIn(headers: IncomingHttpHeaders): SentContent {
   return {
     contentType: rawContentType(headers['content-type']),
     cacheControl: headerSent(headers['cache-control']),
     contentEncoding: headerSent(withoutChunks(headers['content-encoding'])),
     robotsTag: undefined,
     userMetadata: metadataOf(headers),
-    tags: tagsIn(request.header('x-amz-tagging')),
+    tags: tagsIn(headers['x-amz-tagging']?.toString()),
     headers: {
       ...kept('contentDisposition', headers['content-disposition']),
       ...kept('contentLanguage', headers['content-language']?.toString()),

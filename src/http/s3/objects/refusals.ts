@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { StorageError } from '../../../model/errors.ts'
 import type { S3Request } from '../request.ts'
 
@@ -18,19 +19,23 @@ const OWNERS_ACLS = new Set(['private', 'bucket-owner-read', 'bucket-owner-full-
 /**
  * Refuses a write that wants of its object what nobody here does.
  *
+ * @param headers or the fields of a form, under headers' names
  * @throws NotImplemented, InvalidStorageClass, NoAcls
  */
-export async function refuseUnsupported(request: S3Request): Promise<void> {
-  for (const name in request.c.env.incoming.headers) {
+export async function refuseUnsupported(
+  request: S3Request,
+  headers: IncomingHttpHeaders = request.c.env.incoming.headers,
+): Promise<void> {
+  for (const name in headers) {
     if (!name.startsWith('x-amz-')) continue
     if (NOT_DONE.some((pattern) => pattern.test(name))) {
       throw new StorageError('NotImplemented', { message: `${name} is not supported` })
     }
     if (name.startsWith('x-amz-grant-')) throw new StorageError('NoAcls')
   }
-  const storageClass = request.header('x-amz-storage-class')
+  const storageClass = headers['x-amz-storage-class']
   if (storageClass !== undefined && storageClass !== 'STANDARD') throw new StorageError('InvalidStorageClass')
-  const acl = request.header('x-amz-acl')
+  const acl = headers['x-amz-acl']?.toString()
   if (acl !== undefined && !OWNERS_ACLS.has(acl)) await refuseUntrueAcl(request, acl)
 }
 

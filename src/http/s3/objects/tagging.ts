@@ -38,8 +38,8 @@ export const deleteObjectTagging: Operation = {
   },
 }
 
-/** @throws MalformedXML */
-function tagsIn(tagging: XmlElement): Tag[] {
+/** Of a document `Tagging`. @throws MalformedXML */
+export function tagsIn(tagging: XmlElement): Tag[] {
   const set = tagging.children.find(({ name }) => name === 'TagSet')
   if (!set) throw malformed('it has no TagSet')
   return set.children.map((tag) => {

@@ -1,0 +1,3 @@
+import { describeForms } from './describe-forms.ts'
+
+describeForms('forms by S3', async () => ({}))
