@@ -89,9 +89,13 @@ export async function startTestServer(
     storedFiles: async () => {
       if (served.config.backend === 's3') return storedObjects(served.config)
       const entries = await readdir(join(dataDir, 'objects'), { recursive: true, withFileTypes: true })
-      return entries
+      const files = entries
         .filter((entry) => entry.isFile())
         .map((entry) => join(entry.parentPath, entry.name).slice(join(dataDir, 'objects').length + 1))
+      // A version may be a folder of several.
+      return [
+        ...new Set(files.map((file) => (file.startsWith('parts/') ? file : file.split('/', 3).join('/')))),
+      ]
     },
     beside: (more = {}) => serve({ ...env, ...more, STORAGE_DATA_DIR: dataDir }, connect()),
     close: async () => {

@@ -1,4 +1,3 @@
-import type { FileHandle } from 'node:fs/promises'
 import { Readable, type Writable } from 'node:stream'
 import { StorageError } from '../../model/errors.ts'
 import type { ByteRange } from '../../model/location.ts'
@@ -7,12 +6,19 @@ import { PER_READER, type SendBuffers } from './send-buffers.ts'
 /** One read from the disk, when the reader keeps the chunks. In bytes. */
 const READ_BYTES = 512 * 1024
 
+/** What can be read like a file: one, or several as one. */
+export interface ReadableFile {
+  /** As `FileHandle.read`. */
+  read(buffer: Buffer, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
+  close(): Promise<void>
+}
+
 /**
  * The bytes of a file, or a part of them, for one reader: as a stream like any other, or by `sendTo`. Closes the file
  * when it ends, breaks or is destroyed. Breaks with MissingBytes when the file has become shorter meanwhile.
  */
 export class FileStream extends Readable {
-  readonly #file: FileHandle
+  readonly #file: ReadableFile
   readonly #buffers: SendBuffers
   /** Of the next byte. */
   #position: number
@@ -20,7 +26,7 @@ export class FileStream extends Readable {
   #left: number
 
   /** @param range what the file has, when it is opened */
-  constructor(file: FileHandle, { start, end }: ByteRange, buffers: SendBuffers) {
+  constructor(file: ReadableFile, { start, end }: ByteRange, buffers: SendBuffers) {
     super({ highWaterMark: READ_BYTES })
     this.#file = file
     this.#buffers = buffers

@@ -36,6 +36,7 @@ import type {
 import { FileStream } from './file-stream.ts'
 import { Files, orMissing, writeAll } from './files.ts'
 import { Folders } from './folders.ts'
+import { isFolder, JoinedFiles } from './joined-files.ts'
 import { PartFiles } from './part-files.ts'
 import { appendToFile } from './resumable-file.ts'
 import { SendBuffers } from './send-buffers.ts'
@@ -45,12 +46,14 @@ export interface LocalBackendOptions {
   root: string
   /** Whether bytes and their names are flushed to the disk before a write is acknowledged. */
   fsync: boolean
+  /** Parts behind the first that have no more bytes together become one file with it; 8 MiB. */
+  mostCopied?: number
 }
 
 /**
  * Bytes in a folder of this machine.
  *
- *     <root>/objects/<bucket uuid>/<first two of version>/<version>
+ *     <root>/objects/<bucket uuid>/<first two of version>/<version>     a file; or a folder, see JoinedFiles
  *     <root>/objects/parts/<bucket uuid>/<version>/<number>-<uuid>      see PartFiles
  *
  * A version's path is new, and nobody knows it before its row is committed, so there is no temporary name
@@ -70,13 +73,14 @@ export class LocalBackend implements ResumableBackend {
   readonly isLocal = true
   readonly #folders: Folders
   readonly #files: Files
+  readonly #joined: JoinedFiles
   readonly #parts: PartFiles
   readonly #fsync: boolean
   readonly #batchSize = new BatchSize()
   readonly #sendBuffers = new SendBuffers()
 
   /** @throws BackendUnavailable when the folder cannot be made */
-  constructor({ root, fsync }: LocalBackendOptions) {
+  constructor({ root, fsync, mostCopied }: LocalBackendOptions) {
     this.#fsync = fsync
     try {
       this.#folders = new Folders(root, fsync)
@@ -84,7 +88,11 @@ export class LocalBackend implements ResumableBackend {
       throw unusable(error)
     }
     this.#files = new Files(this.#folders, fsync)
-    this.#parts = new PartFiles(this.#files, (path, body, options) => this.#writeNew(path, body, options))
+    this.#joined = new JoinedFiles(this.#files)
+    this.#parts = new PartFiles(this.#files, this.#joined, {
+      write: (path, body, options) => this.#writeNew(path, body, options),
+      mostCopied,
+    })
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
@@ -144,11 +152,14 @@ export class LocalBackend implements ResumableBackend {
     const path = this.#path(at)
     const file = orMissing(await this.#files.ifThere(() => open(path, 'r')))
     try {
-      const { size: length } = await mapped(file.stat())
+      const found = await mapped(file.stat())
+      const joined = found.isDirectory() ? await this.#joined.open(path) : undefined
+      if (joined) await file.close()
+      const { size: length } = joined ?? found
       if (size !== undefined && length !== size) throw new StorageError('MissingBytes')
       const last = length - 1
       const { start, end } = range ?? { start: 0, end: last }
-      return new FileStream(file, { start, end: Math.min(end, last) }, this.#sendBuffers)
+      return new FileStream(joined ?? file, { start, end: Math.min(end, last) }, this.#sendBuffers)
     } catch (error) {
       await file.close().catch(ignore)
       throw error
@@ -169,12 +180,23 @@ export class LocalBackend implements ResumableBackend {
         length += bytesRead
       } while (length < size)
     } catch (error) {
+      if (errno(error) === 'EISDIR') return this.#readJoined(at, size)
       throw fromErrno(error)
     } finally {
       fs.close(fd, ignore) // nobody waits for it: nothing was written
     }
     if (length !== size) throw new StorageError('MissingBytes')
     return bytes.subarray(0, size)
+  }
+
+  async #readJoined(at: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(size)
+    let length = 0
+    for await (const chunk of await this.read(at, { size })) {
+      bytes.set(chunk, length)
+      length += chunk.length
+    }
+    return bytes
   }
 
   async directUrl(): Promise<null> {
@@ -197,18 +219,34 @@ export class LocalBackend implements ResumableBackend {
         throw error
       }
     })
-    if (!orMissing(isLinked)) return this.#copyBytes(source, target)
+    if (!orMissing(isLinked)) {
+      const isJoined = (await mapped(stat(source))).isDirectory() // folders have one name only
+      if (isJoined) return this.#joined.copy(source, this.#parts.folderOf(to), target)
+      return this.#copyBytes(source, target)
+    }
     await this.#files.orRemove(target, () => mapped(this.#folders.flushName(target)))
   }
 
   async remove(at: Location): Promise<void> {
-    await this.#files.remove(this.#path(at))
+    const path = this.#path(at)
+    // Not flushed: if a power failure brings it back, nothing names it and the cleanup finds it.
+    const isJoined = await this.#files.ifThere(async () => {
+      try {
+        await unlink(path)
+        return false
+      } catch (error) {
+        if (!isFolder(error) || !(await lstat(path)).isDirectory()) throw error
+        return true
+      }
+    })
+    if (isJoined) await this.#joined.remove(path)
   }
 
   async size(at: Location): Promise<number | null> {
     const path = this.#path(at)
     const file = await this.#files.ifThere(() => stat(path))
-    return file ? file.size : null
+    if (!file) return null
+    return file.isDirectory() ? this.#joined.size(path) : file.size
   }
 
   async exists(at: Location): Promise<boolean> {
@@ -226,7 +264,9 @@ export class LocalBackend implements ResumableBackend {
           if (!UUID.test(version) || !version.startsWith(shard)) continue
           const location = { bucket: owner, version }
           const file = await this.#files.ifThere(() => lstat(this.#path(location)))
-          if (file?.isFile()) yield { location, size: file.size, modifiedAt: file.mtime }
+          if (!file?.isFile() && !file?.isDirectory()) continue
+          const size = file.isFile() ? file.size : await this.#joined.listedSize(this.#path(location))
+          if (size !== null) yield { location, size, modifiedAt: file.mtime }
         }
       }
     }

@@ -9,29 +9,40 @@ import type { Unfinished, WriteOptions, Written } from '../backend.ts'
 import { mapped } from '../file-errors.ts'
 import { checkPartNumber, firstOf, type Part, type PartOptions } from '../resumable-backend.ts'
 import { type Files, orMissing, writeAll } from './files.ts'
+import { type JoinedFiles, PART_NAME } from './joined-files.ts'
 
 /** Makes the file at `path` of a body, durable; or leaves nothing. */
 type WriteFile = (path: string, body: Readable | Uint8Array, options: WriteOptions) => Promise<Written>
+
+export interface PartFilesOptions {
+  write: WriteFile
+  /** Up to so many bytes it is worth more to have one file than to copy nothing; 8 MiB. */
+  mostCopied?: number | undefined
+}
 
 /**
  * Parts of versions, each a file until something is made of them.
  *
  *     <root>/objects/parts/<bucket uuid>/<version>/<number>-<uuid>
  *
- * Nobody knows the name of a part before the caller has kept it; so it is written as a version is. To assemble, the
- * first part's file grows by all the others, and gets the name of the version once it is durable: of a single part, or
- * of a large one with small ones after it, little is copied. A part is the first bytes of its file, as many as it has:
- * when a crash has left more of them, the part is what it was.
+ * Nobody knows the name of a part before the caller has kept it; so it is written as a version is. To assemble, the folder
+ * gets the name of the version, with a list of its parts (`JoinedFiles`). If the parts after the first are small together,
+ * the first part's file grows by them instead, and gets that name once it is durable. A part is the first bytes of its
+ * file, as many as it has: when a crash has left more of them, the part is what it was.
  *
  * What a crash can leave, and who cleans it: a file cut short, one that the caller has not kept, and those that were
  * assembled. `list` names them all for the cleanup. Empty folders are never listed.
  */
 export class PartFiles {
   readonly #files: Files
+  readonly #joined: JoinedFiles
+  readonly #mostCopied: number
   readonly #write: WriteFile
 
-  constructor(files: Files, write: WriteFile) {
+  constructor(files: Files, joined: JoinedFiles, { write, mostCopied = MOST_COPIED }: PartFilesOptions) {
     this.#files = files
+    this.#joined = joined
+    this.#mostCopied = mostCopied
     this.#write = write
   }
 
@@ -56,21 +67,36 @@ export class PartFiles {
   async assemble(at: Location, parts: Part[], target: string): Promise<void> {
     const first = firstOf(parts)
     const path = this.#pathOf(at, first)
-    const made = await this.#files.ifThere(() => stat(target))
-    if (made) {
+    const made = await this.#sizeOf(target)
+    if (made !== null) {
       // There are no parts any more from which it could be made anew.
-      if (made.size !== lengthOf(parts)) throw new StorageError('MissingBytes')
+      if (made !== lengthOf(parts)) throw new StorageError('MissingBytes')
     } else {
-      await this.#grow(at, path, parts)
-      await mapped(this.#files.folders.holding(target, () => rename(path, target)))
+      await this.#make(at, path, parts, target)
     }
     await mapped(this.#files.folders.flushName(target))
     await this.removeAll(at).catch(() => {}) // the cleanup finds them
   }
 
+  async #make(at: Location, path: string, parts: Part[], target: string): Promise<void> {
+    if (lengthOf(parts.slice(1)) > this.#mostCopied) {
+      const pieces = parts.map(({ number, notes, size }) => ({ name: `${number}-${notes}`, size }))
+      return this.#joined.join(this.folderOf(at), pieces, target)
+    }
+    await this.#grow(at, path, parts)
+    await mapped(this.#files.folders.holding(target, () => rename(path, target)))
+  }
+
+  /** In bytes; null when nothing is there. */
+  async #sizeOf(target: string): Promise<number | null> {
+    const made = await this.#files.ifThere(() => stat(target))
+    if (!made) return null
+    return made.isDirectory() ? this.#joined.size(target) : made.size
+  }
+
   /** Removes all of a version. */
   async removeAll(at: Location): Promise<void> {
-    const folder = this.#folder(at)
+    const folder = this.folderOf(at)
     for await (const name of this.#files.names(folder)) await this.#files.remove(join(folder, name))
     await this.#files.removeIfEmpty(folder)
   }
@@ -82,8 +108,8 @@ export class PartFiles {
       for await (const version of this.#files.names(join(this.#top, bucket))) {
         if (!UUID.test(version)) continue
         const location = { bucket, version }
-        for await (const id of this.#files.names(this.#folder(location))) {
-          if (!NAME.test(id)) continue
+        for await (const id of this.#files.names(this.folderOf(location))) {
+          if (!PART_NAME.test(id)) continue
           const path = this.#path(location, id)
           const file = await this.#files.ifThere(() => lstat(path))
           if (file?.isFile()) yield { location, id, startedAt: file.mtime }
@@ -95,7 +121,7 @@ export class PartFiles {
   /** Removes what `list` has named. */
   async abandon({ location, id }: Unfinished): Promise<void> {
     await this.#files.remove(this.#path(location, id))
-    await this.#files.removeIfEmpty(this.#folder(location))
+    await this.#files.removeIfEmpty(this.folderOf(location))
   }
 
   /** As `Backend.removeFolders`. */
@@ -163,7 +189,8 @@ export class PartFiles {
     return join(this.#files.folders.top, 'parts')
   }
 
-  #folder({ bucket, version }: Location): string {
+  /** Where the parts of a version are until it is made of them. */
+  folderOf({ bucket, version }: Location): string {
     if (!UUID.test(bucket) || !UUID.test(version)) throw new Error(`Not a location: ${bucket}/${version}`)
     return join(this.#top, bucket, version)
   }
@@ -173,16 +200,16 @@ export class PartFiles {
   }
 
   #path(at: Location, name: string): string {
-    if (!NAME.test(name)) throw new Error(`Not the name of a part: ${name}`)
-    return join(this.#folder(at), name)
+    if (!PART_NAME.test(name)) throw new Error(`Not the name of a part: ${name}`)
+    return join(this.folderOf(at), name)
   }
 }
 
-/** Of the file of a part. */
-const NAME = /^\d{1,5}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
 /** In bytes. */
 const COPIED_AT_ONCE = 512 * 1024
+
+/** In bytes. */
+const MOST_COPIED = 8 * 1024 * 1024
 
 function lengthOf(parts: Part[]): number {
   return parts.reduce((sum, { size }) => sum + size, 0)
