@@ -1,9 +1,15 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { file, form, MULTIPART } from '../support/multipart.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { type S3TestServer, startS3Server } from '../support/s3-protocol.ts'
+import { startTestServer } from '../support/server.ts'
 import { canMount, mountSmallDisk, type SmallDisk } from '../support/small-disk.ts'
 import { until } from '../support/wait.ts'
 import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
@@ -17,11 +23,11 @@ const MiB = 1024 * 1024
 describe.runIf(canMount)('on a disk of 8 MiB (needs the right to mount)', () => {
   const tally = new Tally('disk full')
   let disk: SmallDisk
-  let server: TestServer
+  let server: S3TestServer
 
   beforeAll(async () => {
     disk = mountSmallDisk('size=8m')
-    server = await startTestServer({ STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: disk.folder })
+    server = await startS3Server({ STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: disk.folder })
     await server.createBucket('box')
   })
   afterAll(async () => {
@@ -155,6 +161,24 @@ describe.runIf(canMount)('on a disk of 8 MiB (needs the right to mount)', () => 
       await server.request('DELETE', '/object/box', { body: { prefixes } })
     }
     expect((await put('box/after', content('after', MiB))).status).toBe(201)
+  })
+
+  it('a part that does not fit gets 507, and what has come of its upload stays', async () => {
+    const at = { Bucket: 'box', Key: 'in parts' }
+    const { UploadId } = await server.s3.send(new CreateMultipartUploadCommand(at))
+    const part = (PartNumber: number, Body: Buffer) =>
+      server.s3.send(new UploadPartCommand({ ...at, UploadId, PartNumber, Body }))
+    const first = content('first', MiB)
+    const { ETag } = await part(1, first)
+    await expect(part(2, LARGE)).rejects.toMatchObject({ $metadata: { httpStatusCode: 507 } })
+    // Nor does another of the first one's number take its place.
+    await expect(part(1, LARGE)).rejects.toMatchObject({ $metadata: { httpStatusCode: 507 } })
+    const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] }
+    await server.s3.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload }))
+    tally.acknowledged++
+    await expectThere('box/in%20parts', first)
+    expect(await findDrift(server)).toEqual(NO_DRIFT)
+    await server.request('DELETE', '/object/box/in%20parts')
   })
 
   it('a copy that finds no room for its name gets 507, and its source stays', async () => {
