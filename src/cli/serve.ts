@@ -97,8 +97,8 @@ function greeting(server: RunningServer): string {
 function welcome(server: RunningServer, { s3Protocol: { region } }: Config): string {
   const url = reachable(server.url)
   const endpoint = reachable(s3Endpoint(server))
-  const { accessKeyId, secretAccessKey } = server.keys.s3
-  const { anonKey, serviceKey } = server.keys
+  const { anonKey, serviceKey, s3 } = server.keys
+  const secret = shellWord(s3.secretAccessKey)
   const auth = `-H "Authorization: Bearer ${serviceKey}"`
   return `
   Strongroom listens on ${url}
@@ -117,9 +117,14 @@ function welcome(server: RunningServer, { s3Protocol: { region } }: Config): str
 
   The same for S3 clients on ${endpoint}: for awscli, and for rclone
 
-  AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} aws --endpoint-url ${endpoint} --region ${region} s3 ls
+  AWS_ACCESS_KEY_ID=${s3.accessKeyId} AWS_SECRET_ACCESS_KEY=${secret} aws --endpoint-url ${endpoint} --region ${region} s3 ls
 
-  RCLONE_S3_PROVIDER=Other RCLONE_S3_ENDPOINT=${endpoint} RCLONE_S3_REGION=${region} RCLONE_S3_ACCESS_KEY_ID=${accessKeyId} RCLONE_S3_SECRET_ACCESS_KEY=${secretAccessKey} rclone lsd :s3:
+  RCLONE_S3_PROVIDER=Other RCLONE_S3_ENDPOINT=${endpoint} RCLONE_S3_REGION=${region} RCLONE_S3_ACCESS_KEY_ID=${s3.accessKeyId} RCLONE_S3_SECRET_ACCESS_KEY=${secret} rclone lsd :s3:
 
 `
+}
+
+/** Of the settings, and so perhaps of what a shell takes for its own. */
+function shellWord(text: string): string {
+  return /^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

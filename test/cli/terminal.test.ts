@@ -97,6 +97,20 @@ describeWith('script', 'a server on a terminal', () => {
     )
   }
 
+  it('has lines whose keys a shell leaves alone, whatever they are', async () => {
+    const secret = 'it\'s $HOME & `more` \\ "than" 32 characters'.replaceAll(' ', '_')
+    const env = {
+      STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: 'own',
+      STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: secret,
+      STORAGE_DATA_DIR: './other-data',
+    }
+    await start(env)
+    await terminal.says('RCLONE')
+    const line = terminal.lines.find((text) => text.includes(' aws ')) ?? ''
+    const shown = line.replace(/ aws .*$/, ' sh -c \'printf %s "$AWS_SECRET_ACCESS_KEY"\'')
+    expect((await sh('sh', ['-c', shown])).stdout).toBe(secret)
+  })
+
   it('prints no key once there is one, and ends in order at Ctrl-C', async () => {
     await start({ STORAGE_MAX_CONNECTIONS: '999999' })
     const { anonKey, serviceKey, s3 } = await keys()

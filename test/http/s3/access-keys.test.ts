@@ -1,6 +1,7 @@
 import { ListBucketsCommand, type S3Client } from '@aws-sdk/client-s3'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openPostgresProxy } from '../../support/postgres-proxy.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import type { S3Keys } from '../../support/s3-signer.ts'
 import type { Served } from '../../support/server.ts'
@@ -133,6 +134,22 @@ describe('who signs with an access key', () => {
       403,
       expect.stringMatching(/<Code>InvalidAccessKeyId<\/Code><Message>The access key has expired</),
     ])
+  })
+
+  it('hears 503 while the database is away, which is no refusal, and is taken again when it is back', async () => {
+    const proxy = await openPostgresProxy()
+    const away = await startS3Server({}, { databaseUrl: (name) => proxy.url(name) })
+    const made = await away.request('POST', '/storage/v1/credential', { body: { role: 'service_role' } })
+    const { access_key_id, secret_access_key } = (await made.json()) as Record<string, string>
+    const pair = { accessKeyId: String(access_key_id), secretAccessKey: String(secret_access_key) }
+    const client = away.client(pair)
+    proxy.mode = 'refuse'
+    proxy.cutAll()
+    expect(await seen(client)).toEqual({ name: 'ServiceUnavailable', status: 503 })
+    proxy.mode = 'pass'
+    await until(async () => Array.isArray(await seen(client)), 'it is taken again')
+    await away.close()
+    await proxy.close()
   })
 
   it('has no token of REST by it', async () => {
