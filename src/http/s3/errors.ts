@@ -4,7 +4,7 @@ import type { ErrorCode, StorageError } from '../../model/errors.ts'
 import { sentenceFor } from '../message/json-error.ts'
 import type { ErrorAnswer, RequestContext } from '../surface.ts'
 import { pathBelow } from './address.ts'
-import { XML_TYPE, xmlDocument } from './xml-writer.ts'
+import { answerDocument, type Document } from './xml-writer.ts'
 
 /** Where S3's word is another than the one in the table of errors (wire §6.9). Clients compare these. */
 const WORDS: Partial<Record<ErrorCode, string>> = {
@@ -51,16 +51,17 @@ const OTHERS_HEADERS = 'WWW-Authenticate'
 /** An error in XML, with the true status (wire §6.9). A HEAD's answer has no body, which is Node's matter. */
 export function s3Error(error: StorageError, request: RequestContext | undefined): ErrorAnswer {
   const { [OTHERS_HEADERS]: _challenge, ...headers } = error.headers
+  const { type, text } = errorDocument(s3Code(error.code), sentenceFor(error, request), request)
   return {
     status: STATUS[error.code] ?? error.status,
-    headers: { 'Content-Type': XML_TYPE, ...headers },
-    body: errorDocument(s3Code(error.code), sentenceFor(error, request), request),
+    headers: { 'Content-Type': type, ...headers },
+    body: text,
   }
 }
 
 /** In the order of wire §6.9. */
-export function errorDocument(code: string, message: string, request: RequestContext | undefined): string {
-  return xmlDocument('Error', {
+export function errorDocument(code: string, message: string, request: RequestContext | undefined): Document {
+  return answerDocument(request?.incoming.headers.accept, 'Error', {
     Resource: request ? pathBelow(request.target.path) : undefined,
     Code: code,
     Message: message,

@@ -16,7 +16,7 @@ import { checkPolicy, type PostPolicy } from './signature/post-policy.ts'
 import { verifiedPayload } from './signature/verified.ts'
 import type { SignatureVerifier } from './signature/verify.ts'
 import { readXml, type XmlElement } from './xml-reader.ts'
-import { s3Document, XML_TYPE, type XmlContent } from './xml-writer.ts'
+import { answerDocument, S3_NAMESPACE, type XmlContent } from './xml-writer.ts'
 
 /** What a request asks for. Each has a file. */
 export interface Operation {
@@ -130,10 +130,11 @@ export class S3Request {
 
   /** An answer in XML, its root in S3's namespace (wire §6.6). */
   xml(root: string, content: XmlContent, headers: Record<string, string> = {}): Response {
+    const { type, text } = answerDocument(this.header('accept'), root, content, S3_NAMESPACE)
     return answerWith(this.c, {
       status: 200,
-      headers: { 'Content-Type': XML_TYPE, ...headers },
-      body: s3Document(root, content),
+      headers: { 'Content-Type': type, ...headers },
+      body: text,
     })
   }
 

@@ -141,7 +141,9 @@ export function s3Routes(server: S3Server): Hono<Env> {
 }
 
 async function answer(c: AppContext, server: S3Server): Promise<Response> {
-  const { incoming, target } = c.env
+  const { incoming, outgoing, target } = c.env
+  // What there is of metadata and checksums has names of its own. No cookie comes along, so this means all.
+  if (outgoing.hasHeader(EXPOSED)) outgoing.setHeader(EXPOSED, '*')
   const address = addressOf(target.path)
   const query = parseQuery(target.query)
   const request = new S3Request(c, server, address, query)
@@ -156,6 +158,9 @@ function refuseVersion(id: string | undefined): void {
   if (id === undefined || id === 'null') return
   throw new StorageError('InvalidParameter', { message: 'Invalid version id specified' })
 }
+
+/** Which headers a page of another origin may read (the Fetch standard, §3.2.3). */
+const EXPOSED = 'Access-Control-Expose-Headers'
 
 /** @throws NotImplemented, MethodNotAllowed */
 function findOperation(request: S3Request, level: Level, method: string): Operation {

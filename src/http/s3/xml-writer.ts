@@ -11,14 +11,35 @@ export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
 
 export const XML_TYPE = 'application/xml; charset=utf-8'
 
+/** A body, and its type. */
+export interface Document {
+  type: string
+  text: string
+}
+
+/**
+ * The document of an answer: XML, or JSON of the same form for who says that he takes that alone (wire §6.6).
+ *
+ * @param accept the request's header
+ * @param root its name
+ * @param namespace that of all answers but errors
+ */
+export function answerDocument(
+  accept: string | undefined,
+  root: string,
+  content: XmlContent,
+  namespace?: typeof S3_NAMESPACE,
+): Document {
+  if (accept?.includes('application/json') && !/xml|\*\/\*|application\/\*/.test(accept)) {
+    return { type: 'application/json', text: JSON.stringify({ [root]: content }) }
+  }
+  const opening = namespace === undefined ? root : `${root} xmlns="${namespace}"`
+  return { type: XML_TYPE, text: xmlDocument(opening, content) }
+}
+
 /** A whole document. @param root its name, with attributes if there are any */
 export function xmlDocument(root: string, content: XmlContent): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n${element(root, content)}`
-}
-
-/** The document of an answer, in S3's namespace. */
-export function s3Document(root: string, content: XmlContent): string {
-  return xmlDocument(`${root} xmlns="${S3_NAMESPACE}"`, content)
 }
 
 function element(opening: string, content: XmlContent): string {

@@ -45,6 +45,47 @@ describe('the S3 protocol', () => {
   })
 })
 
+describe('an answer of the S3 protocol', () => {
+  it('is XML in its namespace, or JSON for who takes that alone', async () => {
+    const as = async (accept: string) => {
+      const response = await server.send('GET', '/', { headers: { accept } })
+      return [
+        response.headers.get('content-type'),
+        (await response.text()).replace(/2\d{3}-[\d:.T-]+Z/, 'then'),
+      ]
+    }
+    const xml = [
+      'application/xml; charset=utf-8',
+      '<?xml version="1.0" encoding="UTF-8"?>\n<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' +
+        '<Buckets><Bucket><Name>papers</Name><CreationDate>then</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>',
+    ]
+    expect(await as('*/*')).toEqual(xml)
+    expect(await as('application/json, application/xml;q=0.5')).toEqual(xml)
+    const bucket = { Name: 'papers', CreationDate: 'then' }
+    expect(await as('application/json')).toEqual([
+      'application/json',
+      JSON.stringify({ ListAllMyBucketsResult: { Buckets: { Bucket: [bucket] } } }),
+    ])
+    const error = await fetch(`${server.endpoint}/papers?cors`, { headers: { accept: 'application/json' } })
+    expect(await error.json()).toMatchObject({ Error: { Code: expect.any(String) } })
+  })
+
+  it('may be read by pages, with all its headers', async () => {
+    const headers = { origin: 'https://app.test' }
+    const response = await server.send('GET', '/', { headers })
+    expect(response.headers.get('access-control-allow-origin')).toBe('*')
+    expect(response.headers.get('access-control-expose-headers')).toBe('*')
+    const preflight = await fetch(`${server.endpoint}/papers/a`, {
+      method: 'OPTIONS',
+      headers: { ...headers, 'access-control-request-headers': 'x-amz-meta-a,x-amz-checksum-crc32' },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-headers')).toContain(
+      'x-amz-meta-a, x-amz-checksum-crc32',
+    )
+  })
+})
+
 describe('an error of the S3 protocol', () => {
   it('is told in XML, with the true status', async () => {
     const response = await fetch(`${server.endpoint}/papers/a%20%26b?acl`)

@@ -1,6 +1,6 @@
 import { errorDocument } from '../errors.ts'
 import type { Operation, S3Request } from '../request.ts'
-import { XML_TYPE, type XmlContent } from '../xml-writer.ts'
+import type { XmlContent } from '../xml-writer.ts'
 
 /*
  * What tools ask of a bucket before they go on, and what S3 says of one for which nothing is configured. It is so of every
@@ -80,5 +80,6 @@ function operation(parameter: string, answer: (request: S3Request) => Response):
 }
 
 function missing({ c }: S3Request, code: string, message: string): Response {
-  return c.body(errorDocument(code, message, c.env), 404, { 'Content-Type': XML_TYPE })
+  const { type, text } = errorDocument(code, message, c.env)
+  return c.body(text, 404, { 'Content-Type': type })
 }
