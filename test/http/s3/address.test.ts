@@ -1,6 +1,8 @@
+import type { IncomingMessage } from 'node:http'
 import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { pathAt } from '../../../src/http/s3/address.ts'
 import { exchange, rawRequest } from '../../support/raw-http.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { presign, signRequest } from '../../support/s3-signer.ts'
@@ -141,6 +143,22 @@ describe('a host of its own', () => {
     expect([host, pathname]).toEqual(['papers.s3.test', '/a%20b'])
     const response = await exchange(server.url, rawRequest('GET', `${pathname}${search}`, [`Host: ${host}`]))
     expect(response.body.toString()).toContain('<Code>NoSuchKey<')
+  })
+})
+
+describe('a port of its own', () => {
+  const pathOf = (sent: string, host: string, domain?: string) =>
+    pathAt({ isAtRoot: true, domain, trustProxy: false }, { headers: { host } } as IncomingMessage, sent)
+
+  it('has its buckets at the root, whatever they are called', () => {
+    for (const path of ['/', '/papers', '/papers/a%2Fb', '/s3/a', '/storage/v1/s3', '//a']) {
+      expect(pathOf(path, '127.0.0.1:8210')).toBe(`/s3${path}`)
+    }
+  })
+
+  it('knows the hosts of buckets, too', () => {
+    expect(pathOf('/a', 'papers.s3.test:8210', 's3.test')).toBe('/s3/papers/a')
+    expect(pathOf('/papers/a', '127.0.0.1:8210', 's3.test')).toBe('/s3/papers/a')
   })
 })
 

@@ -163,6 +163,13 @@ describe("a form's policy", () => {
     expect(await verify(fields)).toMatchObject({ role: 'service_role' })
   })
 
+  it('of Signature Version 2 is told so', async () => {
+    await expect(verify({ policy, awsaccesskeyid: 'a', signature: 'b' })).rejects.toMatchObject({
+      code: 'InvalidRequest',
+      message: expect.stringContaining('Version 2'),
+    })
+  })
+
   it('does not hold with another byte, or without a field', async () => {
     const survivors: object[] = []
     for (const [name, value] of Object.entries(fields)) {

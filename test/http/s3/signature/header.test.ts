@@ -1,11 +1,23 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { exchange, rawRequest } from '../../../support/raw-http.ts'
 import { told } from '../../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
-import { amzDate, signRequest } from '../../../support/s3-signer.ts'
+import {
+  amzDate,
+  hmac,
+  scopeOf,
+  sha256,
+  signingKey,
+  signRequest,
+  UNSIGNED,
+} from '../../../support/s3-signer.ts'
 
 let server: S3TestServer
 beforeAll(async () => {
-  server = await startS3Server({ STORAGE_S3_PROTOCOL_REGION: 'eu-central-1' })
+  server = await startS3Server({
+    STORAGE_S3_PROTOCOL_REGION: 'eu-central-1',
+    STORAGE_PUBLISHABLE_KEYS: 'sb_publishable_of_another_project',
+  })
 })
 afterAll(() => server.close())
 
@@ -64,6 +76,26 @@ describe('a signature in the header', () => {
     expect(answer.slice(0, 2)).toEqual([400, 'InvalidRequest'])
   })
 
+  it('may have its time in Date, as HTTP writes it', async () => {
+    const at = new Date()
+    const scope = scopeOf({ at })
+    const headers = {
+      date: at.toUTCString(),
+      host: new URL(server.url).host,
+      'x-amz-content-sha256': UNSIGNED,
+    }
+    const names = Object.keys(headers).join(';')
+    const lines = Object.entries(headers).map((header) => header.join(':'))
+    const canonical = ['GET', '/s3', '', ...lines, '', names, UNSIGNED].join('\n')
+    const toSign = ['AWS4-HMAC-SHA256', amzDate(at), scope, sha256(canonical)].join('\n')
+    const signature = hmac(signingKey(server.keys3, scope), toSign).toString('hex')
+    const authorization = `AWS4-HMAC-SHA256 Credential=${server.keys3.accessKeyId}/${scope},SignedHeaders=${names},Signature=${signature}`
+    const sent = Object.entries({ ...headers, authorization }).map((header) => header.join(': '))
+    expect((await exchange(server.url, rawRequest('GET', '/s3', sent))).status).toBe(200)
+    const without = sent.filter((line) => !line.startsWith('date'))
+    expect((await exchange(server.url, rawRequest('GET', '/s3', without))).status).toBe(403)
+  })
+
   it('is needed', async () => {
     expect((await said(await fetch(server.endpoint))).slice(0, 2)).toEqual([403, 'AccessDenied'])
     const headers = { authorization: `Bearer ${server.keys.serviceKey}` }
@@ -93,7 +125,12 @@ describe('a session', () => {
     ])
   })
 
-  it('is signed with the anon key', async () => {
+  it('is signed with the anon key, or with one of another origin that the settings name', async () => {
+    const named = {
+      ...(await server.session('somebody')),
+      secretAccessKey: 'sb_publishable_of_another_project',
+    }
+    expect((await server.send('GET', '/', { signing: named })).status).toBe(200)
     const keys = { ...(await server.session('somebody')), secretAccessKey: server.keys.serviceKey }
     expect((await said(await server.send('GET', '/', { signing: keys })))[1]).toBe('SignatureDoesNotMatch')
   })
