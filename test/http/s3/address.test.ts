@@ -76,7 +76,7 @@ describe('a signature for another address than the one that a request came to', 
         { host: 'inner' },
         200,
       ],
-      ['the path is spelled anew', 'http://a.test/s3/%C3%A4%27?acl', "/s3/%c3%a4'?acl", {}, 501],
+      ['the path is spelled anew', 'http://a.test/s3/%C3%A4%27?torrent', "/s3/%c3%a4'?torrent", {}, 501],
       ['the host is another', 'http://a.test/s3', '/s3', { host: 'evil.test' }, 403],
       ['the prefix is another', 'http://a.test/other/s3', '/s3', {}, 403],
     ],
@@ -116,18 +116,18 @@ describe('a host of its own', () => {
 
   it.each([
     ['http://s3.test/', '/', 200],
-    ['http://S3.test:8080/papers/storage/v1/a?acl', '/papers/storage/v1/a?acl', 501],
-    ['http://papers.s3.test/a?acl', '/a?acl', 501],
-    ['http://papers.s3.test/storage/v1/a?acl', '/storage/v1/a?acl', 501],
+    ['http://S3.test:8080/papers/storage/v1/a?torrent', '/papers/storage/v1/a?torrent', 501],
+    ['http://papers.s3.test/a?torrent', '/a?torrent', 501],
+    ['http://papers.s3.test/storage/v1/a?torrent', '/storage/v1/a?torrent', 501],
     ['http://other.test/', '/', 200], // the home page
-    ['http://evils3.test/papers/a?acl', '/papers/a?acl', 404],
+    ['http://evils3.test/papers/a?torrent', '/papers/a?torrent', 404],
   ])('%s is where S3 is spoken, or not', async (signedFor, sentTo, status) => {
     expect(await askAt(server, signedFor, sentTo)).toBe(status)
   })
 
   it('is in the resource of an error as a path', async () => {
     const lines = ['Host: papers.s3.test']
-    const response = await exchange(server.url, rawRequest('GET', '/storage/v1?acl', lines))
+    const response = await exchange(server.url, rawRequest('GET', '/storage/v1?torrent', lines))
     expect(response.body.toString()).toContain('<Resource>/papers/storage/v1</Resource>')
   })
 
