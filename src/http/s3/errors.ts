@@ -51,12 +51,19 @@ const OTHERS_HEADERS = 'WWW-Authenticate'
 /** An error in XML, with the true status (wire §6.9). A HEAD's answer has no body, which is Node's matter. */
 export function s3Error(error: StorageError, request: RequestContext | undefined): ErrorAnswer {
   const { [OTHERS_HEADERS]: _challenge, ...headers } = error.headers
-  const { type, text } = errorDocument(s3Code(error.code), sentenceFor(error, request), request)
+  const { type, text } = errorDocument(s3Code(error.code), sentenceOf(error, request), request)
   return {
     status: STATUS[error.code] ?? error.status,
     headers: { 'Content-Type': type, ...headers },
     body: text,
   }
+}
+
+/** A key that is legal with S3 and not here is refused with the rule that it breaks. */
+function sentenceOf(error: StorageError, request: RequestContext | undefined): string {
+  const sentence = sentenceFor(error, request)
+  const { code, cause } = error
+  return code === 'InvalidKey' && cause instanceof Error ? `${sentence}: ${cause.message}` : sentence
 }
 
 /** In the order of wire §6.9. */

@@ -26,11 +26,24 @@ const SUPABASE_CHARACTERS = /^[\w !\-.*'()&$@=;:+,?/]+$/
 /**
  * Accepts a name or refuses it; never repairs it, so that what is stored is what was asked for.
  *
- * @throws InvalidKey
+ * @throws InvalidKey whose cause says which rule it breaks
  */
 export function parseObjectName(text: string, rules: NameRules): ObjectName {
   if (isObjectName(text, rules)) return text
-  throw new StorageError('InvalidKey', { message: `Invalid key: ${printable(text)}` })
+  // The sentence is one that clients compare (wire §1.8); the rule is for surfaces whose clients do not.
+  const cause = new Error(brokenRule(text, rules))
+  throw new StorageError('InvalidKey', { message: `Invalid key: ${printable(text)}`, cause })
+}
+
+function brokenRule(text: string, rules: NameRules): string {
+  if (!fits(text, MAX_NAME_BYTES)) return `a key has at most ${MAX_NAME_BYTES} bytes here`
+  if (rules === 'supabase' && text !== '') {
+    return "a key has only letters of a-z and A-Z, digits, blanks and _!-.*'()&$@=;:+,?/ here"
+  }
+  if (UNPRINTABLE.test(text)) return 'a key has no control characters here'
+  if (DOT_SEGMENT.test(text)) return 'no part between slashes may be . or .. here'
+  if (text.startsWith('/')) return 'a key does not begin with a slash here'
+  return text === '' ? 'a key is not empty' : 'a name does not end with a slash here'
 }
 
 /** The same for who only looks: under any other name there is nothing. */
