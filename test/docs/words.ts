@@ -25,17 +25,21 @@ async function unknownToUs(words: string[]): Promise<string[]> {
   if (command === undefined || !/^[a-z]/.test(command)) return []
   const help = await helpOf(command)
   if (help === null) return [command]
+  const [part = ''] = rest
+  const isOfParts = help.includes('\nCommands:\n') && /^[a-z]/.test(part)
+  const helpOfPart = isOfParts ? await helpOf(`${command} ${part}`) : help
+  if (helpOfPart === null) return [`${command} ${part}`]
   const options = rest.filter((word) => /^--?[a-z]/.test(word))
-  return options.filter((option) => !new RegExp(`(?:^|[ ,])${option}[ ,\n]`).test(help))
+  return options.filter((option) => !new RegExp(`(?:^|[ ,])${option}[ ,\n]`).test(helpOfPart))
 }
 
 const helps = new Map<string, Promise<string | null>>()
 
-/** Null when there is no such command. */
+/** Null when there is no such command. @param command with its part, if it has any: `credentials create` */
 function helpOf(command: string): Promise<string | null> {
   const known = helps.get(command)
   if (known) return known
-  const asked = strongroom([command, '--help'], { cwd: ROOT }).then(({ stdout }) =>
+  const asked = strongroom([...command.split(' '), '--help'], { cwd: ROOT }).then(({ stdout }) =>
     stdout.startsWith(`Usage: strongroom ${command}`) ? stdout : null,
   )
   helps.set(command, asked)
