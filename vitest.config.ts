@@ -100,6 +100,7 @@ export default defineConfig({
         globalSetup: [POSTGRES, 'test/support/s3-setup.ts'],
         // From 2027 on the SDK's new versions refuse Node 20, and today's say so.
         env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
+        ...SHARED,
       }),
       ...MAJORS.filter(({ isHere }) => isHere)
         .flatMap(({ major }) =>

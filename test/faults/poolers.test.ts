@@ -83,7 +83,14 @@ describeWithPgbouncer('what was acknowledged is there afterwards', () => {
           await load.succeeds(30)
           await within(pooler.restart(), 'the pooler starts')
           await load.succeeds(30)
-          await within(Promise.all(uploads.map(({ done }) => done)), `uploads in chunks arrive (${load})`)
+          const arrived = Promise.all(uploads.map(({ done }) => done))
+          await within(arrived, 'uploads in chunks arrive').catch((error: unknown) => {
+            const sent = uploads.map(({ sent }) => sent.slice(-5).join(', '))
+            const log = servers.last.stdout.slice(-2000)
+            throw new Error(`They last sent ${sent.join(' and ')}; ${load}. The server said:\n${log}`, {
+              cause: error,
+            })
+          })
         } finally {
           await within(load.stop(), `all have their answers (${load})`)
         }
