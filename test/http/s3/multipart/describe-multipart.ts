@@ -16,6 +16,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { cleanUp } from '../../../support/cleanup.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
 import { expectNoDrift } from '../../../support/traces.ts'
 
@@ -286,6 +287,16 @@ export function describeMultipart(name: string, env: () => Promise<Record<string
       })
       await s3.send(new AbortMultipartUploadCommand({ ...where, UploadId }))
       await expect(create('a//../b')).rejects.toMatchObject({ name: 'InvalidArgument' })
+    })
+
+    it('go with their bucket, and the cleanup removes what they have left', async () => {
+      const place = await create('never')
+      await send(place, 1, large)
+      expect((await server.request('DELETE', `/bucket/${Bucket}`)).ok).toBe(true)
+      await expect(send(place, 2, small)).rejects.toMatchObject({ name: 'NoSuchUpload' })
+      await expect(complete(place, [])).rejects.toMatchObject({ name: 'NoSuchUpload' })
+      await cleanUp(server)
+      await expectNoDrift(server)
     })
 
     it('are the business of who began them, under the policies, by the operations that they name', async () => {
