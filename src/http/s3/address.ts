@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { forwardedAddress } from '../message/public-url.ts'
 import { decodeSegment } from '../message/request-path.ts'
+import { isBelow, PUBLIC_PREFIX } from '../request-target.ts'
 
 /** Where S3 is spoken beside the other protocols: at the public prefix, too. */
 export const S3_PATH = '/s3'
@@ -57,5 +58,8 @@ export function pathAt(
     const bucket = name.endsWith(`.${domain}`) ? name.slice(0, -domain.length - 1) : ''
     if (/^[\w.-]+$/.test(bucket)) return `${S3_PATH}/${bucket}${sent}`
   }
-  return isAtRoot ? `${S3_PATH}${sent}` : undefined
+  if (!isAtRoot) return undefined
+  // What is S3's at the other port is the same here: a signature for it has to be good for nothing else.
+  const rest = isBelow(sent, PUBLIC_PREFIX) ? sent.slice(PUBLIC_PREFIX.length) : sent
+  return isBelow(rest, S3_PATH) ? rest : `${S3_PATH}${sent}`
 }

@@ -5,33 +5,32 @@ import { type SignedAddress, strictPath } from './signature/canonical-request.ts
 
 /**
  * The addresses that a request's client may have signed for. Between it and us a gateway may have taken a prefix away,
- * changed the host, or spelled the path anew; a signature says which of them it was, so that all may be tried. Nothing is
- * believed by that: it holds for the same secret, method, path and headers alone.
+ * changed the host, or spelled the path anew; a signature says which of them it was, so that all may be tried that mean the
+ * same object. Nothing is believed by that: it holds for the same secret, method and headers alone.
  */
 export function* signedAddresses(
   { incoming, target }: RequestContext,
   { publicUrl, trustProxy }: PublicAddress,
 ): Generator<SignedAddress> {
-  const { sent } = target
-  const here = incoming.headers.host ?? ''
-  if (!trustProxy) yield { host: here, path: sent } // most requests are for this one, and need no other
-
+  const { sent, prefix, path } = target
+  const { host: here = '' } = incoming.headers
   const forwarded = trustProxy ? forwardedAddress(incoming) : {}
-  const hosts = new Set<string>()
-  if (forwarded.host !== undefined) hosts.add(withPort(forwarded.host, forwarded.port))
-  hosts.add(here)
-  const paths = new Set<string>()
-  if (forwarded.prefix !== undefined) paths.add(`${forwarded.prefix}${sent}`)
-  paths.add(sent)
-  yield* combined(hosts, paths)
+  const host = forwarded.host === undefined ? here : withPort(forwarded.host, forwarded.port)
+  if (forwarded.prefix !== undefined) yield { host, path: `${forwarded.prefix}${sent}` }
+  yield { host, path: sent }
 
   // What follows is tried for requests alone that would be refused.
-  if (publicUrl !== undefined) {
-    const { host, pathname } = new URL(publicUrl)
-    hosts.add(host)
-    paths.add(`${pathname === '/' ? '' : pathname}${PUBLIC_PREFIX}${target.sent.slice(target.prefix.length)}`)
+  const hosts = new Set([host])
+  const paths = new Set([sent])
+  if (forwarded.prefix !== undefined) paths.add(`${forwarded.prefix}${sent}`)
+  // At a host of a bucket, or the root of a port, with our prefix it would be another object.
+  const isBelowOurs = path === (sent.slice(prefix.length) || '/')
+  if (isBelowOurs && prefix === '') paths.add(`${PUBLIC_PREFIX}${sent}`)
+  if (isBelowOurs && publicUrl !== undefined) {
+    const { host: publicHost, pathname } = new URL(publicUrl)
+    hosts.add(publicHost)
+    paths.add(`${pathname === '/' ? '' : pathname}${PUBLIC_PREFIX}${path}`)
   }
-  if (target.prefix === '') paths.add(`${PUBLIC_PREFIX}${sent}`)
   for (const path of [...paths]) paths.add(strictPath(path))
   yield* combined(hosts, paths)
 }

@@ -1,6 +1,6 @@
 import { StorageError } from '../../../model/errors.ts'
 import { ALGORITHM } from './header.ts'
-import { refuseOtherSchemes } from './version-two.ts'
+import { refuseOtherSchemes } from './other-schemes.ts'
 
 /** What a form says of its signature, which is over the policy (wire §6.8). */
 export interface FormSignature {

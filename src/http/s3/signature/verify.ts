@@ -11,12 +11,12 @@ import { isSignature } from './chunk-signatures.ts'
 import type { Credentials } from './credentials.ts'
 import { signatureInForm } from './form.ts'
 import { ALGORITHM, type GivenSignature, signatureInHeader } from './header.ts'
+import { refuseOtherSchemes } from './other-schemes.ts'
 import { type Payload, payloadOf } from './payload.ts'
 import { isPresigned, LONGEST_SECONDS, signatureInQuery } from './query.ts'
 import { type CredentialScope, parseCredential } from './scope.ts'
 import { SigningKeys, sha256Hex, signatureOf } from './signing-key.ts'
 import { refuseOtherTimes } from './time.ts'
-import { refuseOtherSchemes } from './version-two.ts'
 
 export interface SignatureOptions {
   /** Of this server. */
