@@ -1,16 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Logger } from 'pino'
-import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
 import {
   askMultipartUpload,
   beginMultipartUpload,
   findMultipartUpload,
   type KeptPart,
-  keepPart,
   type ListedUpload,
   listMultipartUploads,
   listParts,
@@ -19,10 +15,9 @@ import {
   partsOf,
   type UploadListQuery,
 } from '../../database/queries/multipart-uploads.ts'
-import type { TakenUpload, UnfinishedBounds } from '../../database/queries/resumable-uploads.ts'
+import type { TakenUpload } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import type { Location } from '../../model/location.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
@@ -33,28 +28,17 @@ import type { S3Metadata } from '../object/s3-metadata.ts'
 import { discardUpload } from '../resumable/discarding.ts'
 import { unlessLost } from '../resumable/lost-bytes.ts'
 import type { UploadLocks } from '../resumable/upload-locks.ts'
-import { asUploadError, commitUpload, inUploadWords } from '../writing/commit.ts'
+import { commitUpload, inUploadWords } from '../writing/commit.ts'
 import { foretold } from '../writing/conditional-write.ts'
-import type { Heartbeats } from '../writing/heartbeats.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
-import type { UploadBody } from '../writing/upload-request.ts'
 import { chooseParts, type NamedPart } from './chosen-parts.ts'
-import { PendingParts } from './pending-parts.ts'
+import { PartArrivals, type PartArrivalsOptions, type SentPart, type StoredPart } from './part-arrivals.ts'
 import { makeUploadId, versionOf } from './upload-id.ts'
 
-export interface MultipartUploadsOptions {
-  database: Database
-  backend: ResumableBackend
-  logger: Logger
-  /** Largest object, in bytes, whatever the bucket says. */
-  maxFileSize: number
+export interface MultipartUploadsOptions extends PartArrivalsOptions {
   nameRules: NameRules
   locks: UploadLocks
-  heartbeats: Heartbeats
   invalidate: Invalidate
-  /** How long an upload stays after its last part; and what one share may have. */
-  unfinished: UnfinishedBounds
-  now: () => Date
 }
 
 /** Which upload a request is about. */
@@ -73,17 +57,6 @@ export interface NewUpload {
   share: string | null
 }
 
-export interface SentPart {
-  /** From 1 to 10 000. */
-  number: number
-  /** In bytes. */
-  size: number
-  /** Its bytes, once the policies have allowed them; what comes late is how S3 clients know the part: its ETag, at least. */
-  open(content: MultipartContent): Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'>
-}
-
-export type StoredPart = Omit<KeptPart, 'id'>
-
 export interface Completion {
   /** None stands for all that have come. */
   parts: NamedPart[]
@@ -96,9 +69,6 @@ export interface Completion {
    */
   describe(parts: KeptPart[], content: MultipartContent): S3Metadata
 }
-
-/** As of S3 (wire §6.3). In bytes. */
-const LARGEST_PART = 5 * 1024 ** 3
 
 /** How many parts are asked for at once. */
 const PAGE = 1000
@@ -117,13 +87,14 @@ const MOST_TRIES = 5
 export class MultipartUploads {
   readonly #options: MultipartUploadsOptions
   readonly #database: Database
-  readonly #pending = new PendingParts()
+  readonly #parts: PartArrivals
   /** What is done with an upload, the last of those that wait for each other. */
   readonly #holders = new Map<string, Promise<unknown>>()
 
   constructor(options: MultipartUploadsOptions) {
     this.#options = options
     this.#database = options.database
+    this.#parts = new PartArrivals(options)
   }
 
   /**
@@ -155,82 +126,9 @@ export class MultipartUploads {
    *   OperationAborted, StorageFull, BackendUnavailable, Aborted when the body breaks, and what `late` has thrown
    */
   async addPart(caller: Caller, place: UploadPlace, part: SentPart): Promise<StoredPart> {
-    const { number, size } = part
-    const upload = await this.#ask(caller, place, number)
+    const upload = await this.#ask(caller, place, part.number)
     if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
-    const { version } = upload.at
-    const maxBytes = this.#checkPart(upload, number, size)
-    const store = () => this.#store(upload, part, maxBytes)
-    return this.#pending.during(version, number, size, () => this.#options.heartbeats.during(version, store))
-  }
-
-  /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
-  #checkPart(upload: MultipartUpload, number: number, size: number): number {
-    if (!upload.bucket) throw new StorageError('NoSuchBucket')
-    const { maxFileSize, unfinished } = this.#options
-    const { bucket, name, content, others, shareOthers } = upload
-    const total = others + this.#pending.others(upload.at.version, number) + size
-    if (size > LARGEST_PART) {
-      throw new StorageError('EntityTooLarge', { message: 'A part may have 5 GiB at most' })
-    }
-    const maxBytes = checkFits(bucket, name, { contentType: content.contentType, size: total }, maxFileSize)
-    if (shareOthers !== null && shareOthers + size > unfinished.bytes) {
-      throw new StorageError('TooManyUnfinished')
-    }
-    return maxBytes
-  }
-
-  async #store(
-    { at, content }: MultipartUpload,
-    { number, size, open }: SentPart,
-    maxBytes: number,
-  ): Promise<StoredPart> {
-    const body = open(content)
-    try {
-      body.admit()
-      const part = await this.#options.backend.writePart(at, number, body.stream, { maxBytes: size })
-      return await this.#keep(at, part, body, maxBytes)
-    } catch (error) {
-      body.discard()
-      throw asUploadError(error)
-    }
-  }
-
-  async #keep(
-    at: Location,
-    part: Part,
-    body: Pick<UploadBody, 'late'>,
-    maxBytes: number,
-  ): Promise<StoredPart> {
-    const { lifetimeMs } = this.#options.unfinished
-    try {
-      const { eTag = `"${part.sha256}"`, checksum } = (await body.late(part)).s3 ?? {}
-      const kept = {
-        ...part,
-        etag: eTag,
-        checksums: checksum ? { [checksum.algorithm]: checksum.value } : {},
-      }
-      const noted = await keepPart(this.#database, at.version, kept, { maxBytes, lifetimeMs })
-      if (noted.outcome !== 'kept') throw new StorageError(REFUSALS[noted.outcome])
-      const { replaced } = noted
-      if (replaced) await this.#remove(at, { ...part, ...replaced })
-      return { ...kept, createdAt: this.#options.now() }
-    } catch (error) {
-      // When nobody knows whether it is noted, it stays, and goes with the upload.
-      if (isCertainlyRolledBack(error)) await this.#remove(at, part)
-      throw error
-    }
-  }
-
-  /** What fails goes with the upload. */
-  async #remove(at: Location, part: Part): Promise<void> {
-    const { backend, logger } = this.#options
-    try {
-      await backend.removePart(at, part)
-    } catch (error) {
-      const { version } = at
-      logger.warn({ err: error, version, part: part.number }, 'a superfluous part goes with its upload')
-    }
+    return this.#parts.add(upload, part)
   }
 
   /**
@@ -401,8 +299,6 @@ export class MultipartUploads {
     }
   }
 }
-
-const REFUSALS = { gone: 'NoSuchUpload', listed: 'OperationAborted', large: 'EntityTooLarge' } as const
 
 /** @throws NoSuchUpload; AccessDenied when it is somebody else's */
 function theirs(

@@ -13,9 +13,9 @@ import type { Caller } from '../../../src/model/caller.ts'
 import {
   type Completion,
   MultipartUploads,
-  type SentPart,
   type UploadPlace,
 } from '../../../src/storage/multipart/multipart-uploads.ts'
+import type { SentPart } from '../../../src/storage/multipart/part-arrivals.ts'
 import { UploadLocks } from '../../../src/storage/resumable/upload-locks.ts'
 import { Heartbeats } from '../../../src/storage/writing/heartbeats.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'

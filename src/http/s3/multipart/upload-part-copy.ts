@@ -4,7 +4,7 @@ import type { MultipartContent } from '../../../database/queries/multipart-uploa
 import { beginChecksum, md5Etag } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { ByteRange } from '../../../model/location.ts'
-import type { SentPart } from '../../../storage/multipart/multipart-uploads.ts'
+import type { SentPart } from '../../../storage/multipart/part-arrivals.ts'
 import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import type { Representation } from '../../../storage/reading/representation.ts'
 import { checkConditions } from '../../message/conditionals.ts'

@@ -1,7 +1,7 @@
 import type { MultipartContent } from '../../../database/queries/multipart-uploads.ts'
 import { CHECKSUM_ALGORITHMS } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
-import type { StoredPart } from '../../../storage/multipart/multipart-uploads.ts'
+import type { StoredPart } from '../../../storage/multipart/part-arrivals.ts'
 import type { UploadBody } from '../../../storage/writing/upload-request.ts'
 import { readBody } from '../body.ts'
 import { headerOf } from '../checksum-words.ts'

@@ -1,0 +1,135 @@
+import type { Logger } from 'pino'
+import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
+import {
+  type KeptPart,
+  keepPart,
+  type MultipartContent,
+  type MultipartUpload,
+} from '../../database/queries/multipart-uploads.ts'
+import type { UnfinishedBounds } from '../../database/queries/resumable-uploads.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
+import { checkFits } from '../buckets/bucket-rules.ts'
+import { asUploadError } from '../writing/commit.ts'
+import type { Heartbeats } from '../writing/heartbeats.ts'
+import type { UploadBody } from '../writing/upload-request.ts'
+import { PendingParts } from './pending-parts.ts'
+
+export interface PartArrivalsOptions {
+  database: Database
+  backend: ResumableBackend
+  logger: Logger
+  /** Largest object, in bytes, whatever the bucket says. */
+  maxFileSize: number
+  heartbeats: Heartbeats
+  /** How long an upload stays after its last part; and what one share may have. */
+  unfinished: UnfinishedBounds
+  now: () => Date
+}
+
+export interface SentPart {
+  /** From 1 to 10 000. */
+  number: number
+  /** In bytes. */
+  size: number
+  /** Its bytes, once the policies have allowed them; what comes late is how S3 clients know the part: its ETag, at least. */
+  open(content: MultipartContent): Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'>
+}
+
+export type StoredPart = Omit<KeptPart, 'id'>
+
+/** As of S3 (wire §6.3). In bytes. */
+const LARGEST_PART = 5 * 1024 ** 3
+
+/** The bytes of parts, any number of them at once: each is stored, and then noted in its upload. */
+export class PartArrivals {
+  readonly #options: PartArrivalsOptions
+  readonly #pending = new PendingParts()
+
+  constructor(options: PartArrivalsOptions) {
+    this.#options = options
+  }
+
+  /** As `MultipartUploads.addPart`, to an upload that is open and the caller's. */
+  async add(upload: MultipartUpload, part: SentPart): Promise<StoredPart> {
+    const { number, size } = part
+    const { version } = upload.at
+    const maxBytes = this.#checkPart(upload, number, size)
+    const store = () => this.#store(upload, part, maxBytes)
+    return this.#pending.during(version, number, size, () => this.#options.heartbeats.during(version, store))
+  }
+
+  /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
+  #checkPart(upload: MultipartUpload, number: number, size: number): number {
+    if (!upload.bucket) throw new StorageError('NoSuchBucket')
+    const { maxFileSize, unfinished } = this.#options
+    const { bucket, name, content, others, shareOthers } = upload
+    const total = others + this.#pending.others(upload.at.version, number) + size
+    if (size > LARGEST_PART) {
+      throw new StorageError('EntityTooLarge', { message: 'A part may have 5 GiB at most' })
+    }
+    const maxBytes = checkFits(bucket, name, { contentType: content.contentType, size: total }, maxFileSize)
+    if (shareOthers !== null && shareOthers + size > unfinished.bytes) {
+      throw new StorageError('TooManyUnfinished')
+    }
+    return maxBytes
+  }
+
+  async #store(
+    { at, content }: MultipartUpload,
+    { number, size, open }: SentPart,
+    maxBytes: number,
+  ): Promise<StoredPart> {
+    const body = open(content)
+    try {
+      body.admit()
+      const part = await this.#options.backend.writePart(at, number, body.stream, { maxBytes: size })
+      return await this.#keep(at, part, body, maxBytes)
+    } catch (error) {
+      body.discard()
+      throw asUploadError(error)
+    }
+  }
+
+  async #keep(
+    at: Location,
+    part: Part,
+    body: Pick<UploadBody, 'late'>,
+    maxBytes: number,
+  ): Promise<StoredPart> {
+    const { database, unfinished } = this.#options
+    const { lifetimeMs } = unfinished
+    try {
+      const { eTag = `"${part.sha256}"`, checksum } = (await body.late(part)).s3 ?? {}
+      const kept = {
+        ...part,
+        etag: eTag,
+        checksums: checksum ? { [checksum.algorithm]: checksum.value } : {},
+      }
+      const noted = await keepPart(database, at.version, kept, { maxBytes, lifetimeMs })
+      if (noted.outcome !== 'kept') throw new StorageError(REFUSALS[noted.outcome])
+      const { replaced } = noted
+      if (replaced) await this.#remove(at, { ...part, ...replaced })
+      return { ...kept, createdAt: this.#options.now() }
+    } catch (error) {
+      // When nobody knows whether it is noted, it stays, and goes with the upload.
+      if (isCertainlyRolledBack(error)) await this.#remove(at, part)
+      throw error
+    }
+  }
+
+  /** What fails goes with the upload. */
+  async #remove(at: Location, part: Part): Promise<void> {
+    const { backend, logger } = this.#options
+    try {
+      await backend.removePart(at, part)
+    } catch (error) {
+      const { version } = at
+      logger.warn({ err: error, version, part: part.number }, 'a superfluous part goes with its upload')
+    }
+  }
+}
+
+const REFUSALS = { gone: 'NoSuchUpload', listed: 'OperationAborted', large: 'EntityTooLarge' } as const
