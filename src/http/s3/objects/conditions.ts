@@ -31,7 +31,9 @@ function quoted(tags: string | undefined): string | undefined {
   if (tags === undefined || tags.includes('"') || tags.trim() === '*') return tags
   return tags
     .split(',')
-    .map((tag) => `"${tag.trim()}"`)
+    .map((tag) => tag.trim())
+    .filter((tag) => tag !== '')
+    .map((tag) => `"${tag}"`)
     .join(', ')
 }
 
