@@ -1,3 +1,8 @@
+-- Without what may be long and no list shows. Rows of plain SQL may have anything there.
+create or replace function storage.without_parts(metadata jsonb) returns jsonb language sql immutable as $$
+  select case when jsonb_typeof(metadata) = 'object' then metadata - 'parts' else metadata end
+$$;
+
 -- Lists of S3 (decision 0050): keys that begin with `prefix` and come after `after`, in order of their bytes, and those that
 -- have `delimiter`, any text, behind the prefix once, as their beginning up to its end. By skip-scan as in lists.sql: what
 -- is shown once costs one seek, however many keys begin so.
@@ -41,7 +46,7 @@ begin
   while wanted > 0 loop
     is_passed := false;
     for item in
-      select o.name, o.id, o.version, o.owner_id, o.metadata - 'parts' as metadata, o.updated_at
+      select o.name, o.id, o.version, o.owner_id, storage.without_parts(o.metadata) as metadata, o.updated_at
       from storage.objects o
       where o.bucket_id = bucket and o.name collate "C" >= place and o.name collate "C" < above
       order by o.name collate "C"
@@ -61,7 +66,7 @@ begin
         folder := coalesce(substring(reach from '^.*/'), '');
         if folder collate "C" > shown and length(folder) >= length(prefix) then
           return query
-            select f.folder, false, o.id, o.version, o.owner_id, o.metadata - 'parts', o.updated_at
+            select f.folder, false, o.id, o.version, o.owner_id, storage.without_parts(o.metadata), o.updated_at
             from (
               select left(folder, i) as folder
               from generate_series(greatest(length(prefix), 1), length(folder)) i

@@ -35,9 +35,9 @@ export const listObjects: Operation = {
 export const listObjectsV2: Operation = {
   name: 'storage.s3.object.list',
   async handle(request) {
-    const caller = await request.caller()
     const { query } = request
     if (query.get('list-type') !== '2') return listObjects.handle(request)
+    const caller = await request.caller()
     const { write, ...list } = listIn(request)
     const startAfter = textIn(query, 'start-after')
     const after = continuationIn(query) ?? startAfter

@@ -138,6 +138,25 @@ describe('a list of S3', () => {
     expect(await v2(bucket, { StartAfter: 'b' })).toMatchObject({ StartAfter: 'b', KeyCount: 1 })
   })
 
+  it('shows rows of plain SQL, whatever they hold', async () => {
+    const bucket = await bucketOf(['a', 'b', `c/${MARKER}`, 'd'])
+    const values = ['7', '[1]', '{"size": "large", "eTag": 5, "parts": [1]}', null]
+    for (const [index, name] of ['a', 'b', `c/${MARKER}`, 'd'].entries()) {
+      await server.admin`
+        update storage.objects set metadata = ${values[index] ?? null}::text::jsonb, owner_id = null, updated_at = null
+        where bucket_id = ${bucket} and name = ${name}`
+    }
+    for (const list of [v1, v2]) {
+      const { Contents } = await list(bucket)
+      expect(Contents?.map(({ Key, Size }) => [Key, Size])).toEqual([
+        ['a', 0],
+        ['b', 0],
+        ['c/', 0],
+        ['d', 0],
+      ])
+    }
+  })
+
   it('shows nothing for max-keys=0, and a thousand for more', async () => {
     const bucket = await bucketOf(Array.from({ length: 1001 }, (_, n) => `${n}`))
     for (const list of [v1, v2]) {
