@@ -11,7 +11,7 @@ import {
   type PutObjectCommandInput,
   RenameObjectCommand,
   type RenameObjectCommandInput,
-  S3ServiceException,
+  type S3ServiceException,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -20,6 +20,7 @@ import {
   type ChecksumAlgorithm,
 } from '../../../../src/model/checksums.ts'
 import { objectParts } from '../../../../src/model/object-parts.ts'
+import { refusal } from '../../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
 import { signRequest } from '../../../support/s3-signer.ts'
 import { expectNoDrift } from '../../../support/traces.ts'
@@ -29,17 +30,6 @@ const digest = (algorithm: ChecksumAlgorithm, bytes: string | Buffer) => {
   const running = beginChecksum(algorithm)
   running.update(Buffer.from(bytes))
   return running.digest().toString('base64')
-}
-
-/** What an S3 client is told when it is refused. */
-export async function refusal(asking: Promise<unknown>): Promise<[status: number | undefined, code: string]> {
-  try {
-    await asking
-  } catch (error) {
-    if (error instanceof S3ServiceException) return [error.$metadata.httpStatusCode, error.name]
-    throw error
-  }
-  throw new Error('it was not refused')
 }
 
 /** Sizes around the length from which a body is streamed, and around what is read as one buffer. */

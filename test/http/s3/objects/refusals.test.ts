@@ -9,11 +9,11 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { beginChecksum } from '../../../../src/model/checksums.ts'
 import { exchange, rawRequest } from '../../../support/raw-http.ts'
+import { refusal } from '../../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
 import { signRequest, UNSIGNED } from '../../../support/s3-signer.ts'
 import { expectNoDrift } from '../../../support/traces.ts'
 import { until } from '../../../support/wait.ts'
-import { refusal } from './describe-objects.ts'
 
 const USER = '7d3e1f6e-0000-4000-8000-000000000001'
 const STREAMING = 'STREAMING-UNSIGNED-PAYLOAD-TRAILER'
