@@ -195,7 +195,7 @@ export class AwsChunkedBody extends Readable {
     // Some clients end lines with a line feed, or with both and one more.
     const lines = this.#text.split(/\r?\n/).filter((line) => line !== '')
     for (const line of lines) {
-      const [, name = '', value = ''] = /^([\w-]{1,100}):[ \t]*([!-~]*)[ \t]*$/.exec(line) ?? []
+      const [, name = '', value = ''] = /^([\w-]{1,100}): *([!-~]*) *$/.exec(line) ?? []
       if (name === '' || this.#trailers.has(name.toLowerCase())) throw new StorageError('MalformedTrailer')
       this.#trailers.set(name.toLowerCase(), value)
     }
