@@ -7,11 +7,13 @@ export class Api {
   /**
    * @param base where the API begins, such as `http://127.0.0.1:40123/storage/v1`
    * @param userToken of a signed-in user, if there is one
+   * @param anonKey with which S3 clients sign in a user's name, of a server of ours
    */
   constructor(
     readonly base: string,
     readonly serviceToken: string,
     readonly userToken: string | undefined,
+    readonly anonKey = '',
   ) {}
 
   async createBucket(name: string, policy: Policy): Promise<void> {

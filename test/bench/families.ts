@@ -8,6 +8,7 @@ import { list } from './rows/list.ts'
 import { memory } from './rows/memory.ts'
 import { ranges } from './rows/ranges.ts'
 import { resumable } from './rows/resumable.ts'
+import { s3 } from './rows/s3.ts'
 import { sizesGet, sizesPut } from './rows/sizes.ts'
 import { smallDelete } from './rows/small-delete.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
@@ -41,6 +42,11 @@ export const FAMILIES: Record<string, Described> = {
   'large-put': { measure: largePut, shows: 'PUT of 1 GiB' },
   ranges: { measure: ranges, shows: '4 KiB out of 1 GiB' },
   resumable: { measure: resumable, shows: '1 GiB by the TUS protocol' },
+  s3: {
+    measure: s3,
+    shows: '64 MiB and 4 KiB by the S3 protocol, beside REST',
+    needsOwnServer: true,
+  },
   list: {
     measure: list,
     shows: 'a thousand of a million, v1 and v2, with and without RLS',

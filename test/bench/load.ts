@@ -14,6 +14,8 @@ export interface Load {
   body?: string
   /** Each request goes to `url` with the next number behind it: from 1 to this, and again from 1. */
   numberedTo?: number
+  /** Requests that take turns, in place of `url` and `headers`: on the same server, each with headers of its own. */
+  inTurn?: Pick<Load, 'url' | 'headers'>[]
   /** How long, or how many in all. */
   lasts: { seconds: number } | { requests: number }
 }
@@ -80,12 +82,10 @@ async function byWrk(load: Load, seconds: number, folder: string): Promise<numbe
 }
 
 /** The literals are JSON's, which Lua reads alike as long as they are ASCII. */
-function luaScript({ url, method = 'GET', headers = {}, body, numberedTo }: Load): string {
+function luaScript({ url, method = 'GET', headers = {}, body, numberedTo, inTurn }: Load): string {
   const { pathname } = new URL(url)
   const lines = [`wrk.method = "${method}"`]
-  for (const [name, value] of Object.entries(headers)) {
-    lines.push(`wrk.headers[${JSON.stringify(name)}] = ${JSON.stringify(value)}`)
-  }
+  for (const entry of luaEntries(headers)) lines.push(`wrk.headers${entry}`)
   if (body !== undefined) lines.push(`wrk.body = ${JSON.stringify(body)}`)
   if (numberedTo !== undefined) {
     lines.push(
@@ -96,11 +96,32 @@ function luaScript({ url, method = 'GET', headers = {}, body, numberedTo }: Load
       'end',
     )
   }
+  if (inTurn !== undefined) {
+    lines.push('local count = 0', 'local turns = {}')
+    for (const turn of inTurn) {
+      const { pathname, search } = new URL(turn.url)
+      const own = luaEntries(turn.headers).join(', ')
+      lines.push(`turns[#turns + 1] = { ${JSON.stringify(`${pathname}${search}`)}, { ${own} } }`)
+    }
+    lines.push(
+      'request = function()',
+      '  count = count % #turns + 1',
+      '  return wrk.format(nil, turns[count][1], turns[count][2])',
+      'end',
+    )
+  }
   return lines.join('\n')
 }
 
+/** As they stand in a table, and behind its name. */
+function luaEntries(headers: Record<string, string> = {}): string[] {
+  return Object.entries(headers).map(
+    ([name, value]) => `[${JSON.stringify(name)}] = ${JSON.stringify(value)}`,
+  )
+}
+
 async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
-  const { url, method = 'GET', headers = {}, body, numberedTo } = load
+  const { url, method = 'GET', headers = {}, body, numberedTo, inTurn } = load
   const { default: autocannon } = await import('autocannon')
   const { pathname } = new URL(url)
   let count = 0
@@ -122,6 +143,17 @@ async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
           setupRequest: (request) => {
             count = (count % numberedTo) + 1
             return { ...request, path: `${pathname}${count}` }
+          },
+        },
+      ],
+    }),
+    ...(inTurn !== undefined && {
+      requests: [
+        {
+          setupRequest: (request) => {
+            const turn = inTurn[count++ % inTurn.length] ?? load
+            const { pathname, search } = new URL(turn.url)
+            return { ...request, path: `${pathname}${search}`, headers: { ...turn.headers } }
           },
         },
       ],

@@ -65,7 +65,7 @@ export async function startStrongroom(
   const database = { host: postmaster?.socketDir ?? cluster, port: 5432, database: 'strongroom' }
   const admin = postgres({ ...database, username: 'postgres', pass: '', max: 1, onnotice: () => {} })
   const userToken = await mintToken(keys.jwtSecret, { role: 'authenticated', subject: USER })
-  const api = new Api(`${url}/storage/v1`, keys.serviceKey, userToken)
+  const api = new Api(`${url}/storage/v1`, keys.serviceKey, userToken, keys.anonKey)
   return {
     url,
     api,

@@ -82,7 +82,7 @@ async function send(sending: ClientRequest, size: number): Promise<IncomingMessa
  * @returns seconds until the last byte
  */
 export function timeDownload(url: string, size: number): Promise<number> {
-  const { hostname, port, pathname, search } = new URL(url)
+  const { host, hostname, port, pathname, search } = new URL(url)
   return new Promise((resolve, reject) => {
     const startedAt = performance.now()
     let head = ''
@@ -106,7 +106,7 @@ export function timeDownload(url: string, size: number): Promise<number> {
         },
       },
     })
-    socket.write(`GET ${pathname}${search} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: close\r\n\r\n`)
+    socket.write(`GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
     socket.once('error', reject)
     socket.once('close', () => {
       const [status = ''] = head.split('\r\n')

@@ -10,7 +10,7 @@ import { NGINX_MISSING } from './large-get.ts'
 /** What is small enough to be sent by many at once, in bytes. */
 const SIDE_BY_SIDE = [64 * 1024, MIB]
 /** What is sent one after the other, in bytes. */
-const LARGE = 64 * MIB
+export const LARGE = 64 * MIB
 
 /** Public objects of some sizes, against nginx. */
 export async function sizesGet(bench: Bench): Promise<Row[]> {
@@ -85,8 +85,8 @@ async function manyAtOnce(
   return (size / MIB) * (await requestsPerSecond({ ...load, lasts }, bench.folder))
 }
 
-/** @param transfer returns seconds */
-async function oneByOne(bench: Bench, transfer: () => Promise<number>): Promise<number> {
+/** Transfers of `LARGE` bytes. @param transfer returns seconds @returns MiB per second */
+export async function oneByOne(bench: Bench, transfer: () => Promise<number>): Promise<number> {
   const times = bench.quick ? 2 : 8
   let seconds = 0
   for (let n = 0; n < times; n++) seconds += await transfer()
