@@ -4,6 +4,7 @@ import type { ErrorCode, StorageError } from '../../model/errors.ts'
 import { sentenceFor } from '../message/json-error.ts'
 import type { ErrorAnswer, RequestContext } from '../surface.ts'
 import { pathBelow } from './address.ts'
+import { REGION_HEADER } from './signature/scope.ts'
 import { answerDocument, type Document } from './xml-writer.ts'
 
 /** Where S3's word is another than the one in the table of errors (wire §6.9). Clients compare these. */
@@ -51,7 +52,8 @@ const OTHERS_HEADERS = 'WWW-Authenticate'
 /** An error in XML, with the true status (wire §6.9). A HEAD's answer has no body, which is Node's matter. */
 export function s3Error(error: StorageError, request: RequestContext | undefined): ErrorAnswer {
   const { [OTHERS_HEADERS]: _challenge, ...headers } = error.headers
-  const { type, text } = errorDocument(s3Code(error.code), sentenceOf(error, request), request)
+  const region = headers[REGION_HEADER]
+  const { type, text } = errorDocument(s3Code(error.code), sentenceOf(error, request), request, region)
   return {
     status: STATUS[error.code] ?? error.status,
     headers: { 'Content-Type': type, ...headers },
@@ -66,12 +68,18 @@ function sentenceOf(error: StorageError, request: RequestContext | undefined): s
   return code === 'InvalidKey' && cause instanceof Error ? `${sentence}: ${cause.message}` : sentence
 }
 
-/** In the order of wire §6.9. */
-export function errorDocument(code: string, message: string, request: RequestContext | undefined): Document {
+/** In the order of wire §6.9. @param region which the request should have been for */
+export function errorDocument(
+  code: string,
+  message: string,
+  request: RequestContext | undefined,
+  region?: string,
+): Document {
   return answerDocument(request?.incoming.headers.accept, 'Error', {
     Resource: request ? pathBelow(request.target.path) : undefined,
     Code: code,
     Message: message,
+    Region: region,
     RequestId: request?.requestId,
   })
 }

@@ -107,6 +107,15 @@ describe('an error of the S3 protocol', () => {
     expect(await told(await server.send(method, target))).toMatchObject({ status, code })
   })
 
+  it('names the region that a request should have been for', async () => {
+    const response = await server.send('GET', '/papers', { signing: { region: 'eu-far-1' } })
+    expect(response.headers.get('x-amz-bucket-region')).toBe('us-east-1')
+    expect([response.status, await response.text()]).toEqual([
+      400,
+      expect.stringContaining('<Region>us-east-1</Region>'),
+    ])
+  })
+
   it('has no body for HEAD', async () => {
     const response = await server.send('HEAD', '/papers?torrent')
     expect([response.status, await response.text()]).toEqual([501, ''])

@@ -10,6 +10,9 @@ export interface CredentialScope {
   text: string
 }
 
+/** Says which region a request should have been for; an error's document has it, too. */
+export const REGION_HEADER = 'x-amz-bucket-region'
+
 /** Regions that every client may sign for: what tools say by themselves, and nothing. */
 const COMMON_REGIONS = new Set(['us-east-1', 'auto', ''])
 
@@ -27,12 +30,16 @@ export function parseCredential(credential: string, at: string, region: string):
   }
   if (service !== 's3') throw malformed(`the service of the credential must be s3, not "${service}"`)
   if (given !== region && !COMMON_REGIONS.has(given)) {
-    throw malformed(`the region '${given}' is wrong; expecting '${region}'`)
+    // Some clients, such as s3cmd, try it again with the region that they are told.
+    throw malformed(`the region '${given}' is wrong; expecting '${region}'`, { [REGION_HEADER]: region })
   }
   if (date !== at.slice(0, 8)) throw malformed('the date of the credential must be the day of x-amz-date')
   return { accessKeyId, date, region: given, text: `${date}/${given}/s3/aws4_request` }
 }
 
-export function malformed(what: string): StorageError {
-  return new StorageError('InvalidAuthorization', { message: `The authorization is malformed: ${what}` })
+export function malformed(what: string, headers: Record<string, string> = {}): StorageError {
+  return new StorageError('InvalidAuthorization', {
+    message: `The authorization is malformed: ${what}`,
+    headers,
+  })
 }
