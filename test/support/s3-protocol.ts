@@ -6,6 +6,8 @@ import { type Ground, startTestServer, type TestServer } from './server.ts'
 export interface S3TestServer extends TestServer {
   /** Without a slash at its end: of path-style clients. */
   endpoint: string
+  /** The same without a path, for clients that know no endpoint with one. */
+  rootEndpoint: string
   /** The pair of the service role. */
   keys3: S3Keys
   /** aws-sdk with the service's pair. */
@@ -40,6 +42,7 @@ export async function startS3Server(
     {
       STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: PAIR.accessKeyId,
       STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: PAIR.secretAccessKey,
+      STORAGE_S3_PROTOCOL_DOMAIN: 'localhost',
       ...env,
     },
     ground,
@@ -61,6 +64,7 @@ export async function startS3Server(
   return {
     ...server,
     endpoint,
+    rootEndpoint: server.url.replace('127.0.0.1', 'localhost'),
     keys3: PAIR,
     s3: client(),
     client,

@@ -1,0 +1,47 @@
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { seededBytes } from '../../support/seeded-bytes.ts'
+import { describeProgram, LARGE } from './describe-program.ts'
+
+const WALK = fileURLToPath(new URL('boto3-client.py', import.meta.url))
+
+/** Debian's Python has Debian's packages; another on the PATH has its own. */
+const PYTHON = ['python3', '/usr/bin/python3'].find((python) => {
+  try {
+    execFileSync(python, ['-c', 'import boto3'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+})
+
+describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
+  it('does all that it can do', async () => {
+    await place().write('large.bin', seededBytes('boto3', LARGE))
+    const printed = await place().run(PYTHON ?? '', [WALK, place().server.endpoint, 'by-boto3', 'large.bin'])
+    const steps = Object.fromEntries(
+      printed
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    )
+    expect(steps).toEqual({
+      buckets: ['by-boto3'],
+      large: true,
+      head: [{ of: 'a' }, 'a/b', true],
+      pages: [10, 10, 5],
+      listed: true,
+      folders: ['in/', 'many/'],
+      presigned: true,
+      'presigned put': 200,
+      'by url': 'by url',
+      'presigned post': [204, 413],
+      'by form': 'by form',
+      'conditional put': [null, 'PreconditionFailed'],
+      'no such key': 'NoSuchKey',
+      deleted: 29,
+      bucket: 'NoSuchBucket',
+    })
+  })
+})
