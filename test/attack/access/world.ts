@@ -18,7 +18,7 @@ export class World {
   private constructor(
     readonly server: TestServer,
     readonly tokens: Record<Caller, string | null>,
-    private readonly subjects: { author: string; owner: string },
+    readonly subjects: Record<'stranger' | 'author' | 'owner', string>,
     /** Where everybody who has signed in may write, and anybody may read. */
     readonly commons: { writable: string; visible: string },
   ) {}
@@ -42,7 +42,7 @@ export class World {
       owner: await server.token(owner),
       service: server.keys.serviceKey,
     }
-    return new World(server, tokens, { author, owner }, commons)
+    return new World(server, tokens, { stranger, author, owner }, commons)
   }
 
   /** A fresh bucket of the owner's, with an object of the author's. */
@@ -75,10 +75,15 @@ export class Cell {
   }
 
   /** A request of the caller's, which changes and shows nothing unless it succeeds. */
-  async ask(method: string, path: string, init: Omit<RequestOptions, 'token'> = {}): Promise<Response> {
+  ask(method: string, path: string, init: Omit<RequestOptions, 'token'> = {}): Promise<Response> {
+    const { token, world } = this
+    return this.watch(() => world.server.request(method, `/storage/v1${path}`, { ...init, token }))
+  }
+
+  /** The same of a request by another protocol. */
+  async watch(request: () => Promise<Response>): Promise<Response> {
     const before = await this.facts()
-    const { token } = this
-    const response = await this.world.server.request(method, `/storage/v1${path}`, { ...init, token })
+    const response = await request()
     if (!response.ok) {
       expect(await response.clone().text()).not.toContain(SECRET)
       expect(await this.facts()).toBe(before)
