@@ -33,7 +33,7 @@ import { type Operation, S3Request, type S3Server } from './request.ts'
  * All operations: by what they are about, the method, and the parameter that chooses one, if there is any (wire §6.3). A copy
  * is a PUT that names its source in a header, and a form a POST to a bucket.
  */
-const OPERATIONS: Record<Level, Record<string, Operation>> = {
+export const OPERATIONS: Record<Level, Record<string, Operation>> = {
   service: {
     GET: listBuckets,
   },
