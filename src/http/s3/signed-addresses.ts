@@ -1,6 +1,7 @@
 import { forwardedAddress, type PublicAddress } from '../message/public-url.ts'
-import { PUBLIC_PREFIX } from '../request-target.ts'
+import { isBelow, PUBLIC_PREFIX } from '../request-target.ts'
 import type { RequestContext } from '../surface.ts'
+import { S3_PATH } from './address.ts'
 import { type SignedAddress, strictPath } from './signature/canonical-request.ts'
 
 /**
@@ -16,15 +17,18 @@ export function* signedAddresses(
   const { host: here = '' } = incoming.headers
   const forwarded = trustProxy ? forwardedAddress(incoming) : {}
   const host = forwarded.host === undefined ? here : withPort(forwarded.host, forwarded.port)
-  if (forwarded.prefix !== undefined) yield { host, path: `${forwarded.prefix}${sent}` }
+  // At a host of a bucket, or the root of a port, with anything before it it would be another object.
+  const isBelowOurs = path === (sent.slice(prefix.length) || '/')
+  // Few gateways take this header from those who send it themselves: it may not begin in another object's key.
+  const gateway =
+    isBelowOurs && !isBelow(withoutOurs(forwarded.prefix), S3_PATH) ? forwarded.prefix : undefined
+  if (gateway !== undefined) yield { host, path: `${gateway}${sent}` }
   yield { host, path: sent }
 
   // What follows is tried for requests alone that would be refused.
   const hosts = new Set([host])
   const paths = new Set([sent])
-  if (forwarded.prefix !== undefined) paths.add(`${forwarded.prefix}${sent}`)
-  // At a host of a bucket, or the root of a port, with our prefix it would be another object.
-  const isBelowOurs = path === (sent.slice(prefix.length) || '/')
+  if (gateway !== undefined) paths.add(`${gateway}${sent}`)
   if (isBelowOurs && prefix === '') paths.add(`${PUBLIC_PREFIX}${sent}`)
   if (isBelowOurs && publicUrl !== undefined) {
     const { host: publicHost, pathname } = new URL(publicUrl)
@@ -33,6 +37,10 @@ export function* signedAddresses(
   }
   for (const path of [...paths]) paths.add(strictPath(path))
   yield* combined(hosts, paths)
+}
+
+function withoutOurs(path = ''): string {
+  return isBelow(path, PUBLIC_PREFIX) ? path.slice(PUBLIC_PREFIX.length) : path
 }
 
 function* combined(hosts: Set<string>, paths: Set<string>): Generator<SignedAddress> {

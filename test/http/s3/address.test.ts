@@ -3,6 +3,8 @@ import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { pathAt } from '../../../src/http/s3/address.ts'
+import { signedAddresses } from '../../../src/http/s3/signed-addresses.ts'
+import type { RequestContext } from '../../../src/http/surface.ts'
 import { exchange, rawRequest } from '../../support/raw-http.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { presign, signRequest } from '../../support/s3-signer.ts'
@@ -86,6 +88,16 @@ describe('a signature for another address than the one that a request came to', 
       ],
       ['the host is another', 'http://a.test/s3', '/s3', { host: 'evil.test' }, 'SignatureDoesNotMatch'],
       ['the prefix is another', 'http://a.test/other/s3', '/s3', {}, 'SignatureDoesNotMatch'],
+      // Whoever is given the address of one object could send that of another one.
+      ...['/s3/papers', '/storage/v1/s3/papers'].map(
+        (prefix): [string, string, string, Record<string, string>, string] => [
+          `the prefix ends in a key of ${prefix}`,
+          `http://a.test${prefix}/s3/others/a`,
+          '/s3/others/a',
+          { 'x-forwarded-prefix': prefix },
+          'SignatureDoesNotMatch',
+        ],
+      ),
     ],
   )('holds if %s, and not otherwise', async (_what, signedFor, sentTo, headers, answer) => {
     expect(await askAt(server, signedFor, sentTo, headers)).toBe(answer)
@@ -110,6 +122,16 @@ describe('a signature for another address than the one that a request came to', 
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
       expect((await exchange(server.url, rawRequest('GET', '/s3', lines))).status).toBe(status)
     }
+  })
+})
+
+describe('where buckets are at the root', () => {
+  it('nothing is put back before a path, which would be another object', () => {
+    const incoming = { headers: { host: 'a.test', 'x-forwarded-prefix': '/papers' } } as unknown
+    const target = { prefix: '', path: '/s3/others/a', sent: '/others/a', query: '' }
+    const trusted = { publicUrl: 'https://files.test/papers', trustProxy: true }
+    const tried = [...signedAddresses({ incoming, target } as RequestContext, trusted)]
+    expect(new Set(tried.map(({ path }) => path))).toEqual(new Set(['/others/a']))
   })
 })
 
