@@ -14,7 +14,10 @@ import type { XmlElements } from './xml-writer.ts'
 const EVERYBODY = 'http://acs.amazonaws.com/groups/global/AllUsers'
 const SIGNED_IN = 'http://acs.amazonaws.com/groups/global/AuthenticatedUsers'
 
-const CANNED: Record<string, BucketPolicy> = { private: 'private', 'public-read': 'public' }
+const CANNED = new Map<string, BucketPolicy>([
+  ['private', 'private'],
+  ['public-read', 'public'],
+])
 
 /** The policy that `x-amz-acl` asks for; undefined without one. @throws NotImplemented */
 export function cannedAcl(request: S3Request): BucketPolicy | undefined {
@@ -25,7 +28,7 @@ export function cannedAcl(request: S3Request): BucketPolicy | undefined {
   }
   const acl = request.header('x-amz-acl')
   if (acl === undefined) return undefined
-  const policy = CANNED[acl]
+  const policy = CANNED.get(acl)
   if (policy === undefined) throw refused(`A bucket cannot be ${printable(acl)}`)
   return policy
 }

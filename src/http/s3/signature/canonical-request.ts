@@ -35,7 +35,8 @@ export function canonicalRequest(
 /** A header as it was signed: without blanks around it, and with one between its words. */
 function signedValue(incoming: IncomingMessage, name: string): string {
   const { headers } = incoming
-  const value = headers[name]
+  // Objects have by themselves what no request has sent, such as `constructor`.
+  const value = Object.hasOwn(headers, name) ? headers[name] : undefined
   if (value === undefined) return absentValue(headers, name)
   if (name === 'accept-encoding') {
     // Proxies that rewrite it say what it was.

@@ -176,6 +176,7 @@ describe('the ACL of a bucket', () => {
     for (const more of [
       { ACL: 'public-read-write' },
       { ACL: 'authenticated-read' },
+      { ACL: 'constructor' },
       { GrantRead: `uri="${EVERYBODY}"` },
       { AccessControlPolicy: { Owner, Grants: [...Grants, write] } },
     ]) {

@@ -57,6 +57,16 @@ describe('a signature in the header', () => {
     expect((await said(await server.send('GET', '/', { signing }))).slice(0, 2)).toEqual([403, code])
   })
 
+  it.each(['constructor', '__proto__', 'toString'])(
+    'over a header %s is one like any other',
+    async (name) => {
+      const answer = await withHeaders(({ authorization = '' }) => ({
+        authorization: authorization.replace('SignedHeaders=', `SignedHeaders=${name};`),
+      }))
+      expect(answer.slice(0, 2)).toEqual([403, 'SignatureDoesNotMatch'])
+    },
+  )
+
   it('is of now: what is older or newer than 15 minutes is refused, and both times are named', async () => {
     for (const minutes of [-16, 16]) {
       const at = new Date(Date.now() + minutes * 60_000)
