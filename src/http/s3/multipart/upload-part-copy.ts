@@ -19,7 +19,7 @@ import { partNumberOf, placeOf } from './place.ts'
 export const uploadPartCopy: Operation = {
   name: 'storage.s3.upload.part_copy',
   async handle(request) {
-    const { services } = request
+    const { c, services } = request
     const caller = await request.caller()
     await refuseUnsupported(request)
     const number = partNumberOf(request)
@@ -32,7 +32,10 @@ export const uploadPartCopy: Operation = {
       const { part, size } = rangeOf(request, object)
       const bytes = await streamOf(representation, part)
       try {
-        return await services.multipart.addPart(caller, placeOf(request), copiedPart(number, size, bytes))
+        // Its bytes pass through here as those of an upload do.
+        return await services.uploads.during(c.env.incoming, (admit) =>
+          services.multipart.addPart(caller, placeOf(request), copiedPart(number, size, bytes, admit)),
+        )
       } finally {
         bytes.destroy()
       }
@@ -68,7 +71,7 @@ function rangeOf(request: S3Request, { size }: StoredObject): { part: 'whole' | 
 }
 
 /** A part whose digests are computed as it passes. */
-function copiedPart(number: number, size: number, bytes: Readable): SentPart {
+function copiedPart(number: number, size: number, bytes: Readable, admit: () => void): SentPart {
   return {
     number,
     size,
@@ -82,7 +85,7 @@ function copiedPart(number: number, size: number, bytes: Readable): SentPart {
       })
       return {
         stream: bytes,
-        admit: () => {},
+        admit,
         discard: () => bytes.destroy(),
         late: async () => {
           const checksum = wanted &&
