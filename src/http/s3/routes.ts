@@ -28,6 +28,7 @@ import { renameObject } from './objects/rename.ts'
 import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './objects/tagging.ts'
 import { parseQuery } from './query.ts'
 import { type Operation, S3Request, type S3Server } from './request.ts'
+import { isPresigned } from './signature/query.ts'
 
 /**
  * All operations: by what they are about, the method, and the parameter that chooses one, if there is any (wire §6.3). A copy
@@ -175,20 +176,25 @@ function findOperation(request: S3Request, level: Level, method: string): Operat
 }
 
 /** As a row of `OPERATIONS` names it. */
-function selectorOf({ query, key, c }: S3Request): string | undefined {
-  for (const [name, value] of query) {
+function selectorOf(request: S3Request): string | undefined {
+  for (const [name, value] of request.query) {
     if (SELECTORS.has(name)) {
-      const isCopy = name === 'uploadId' && isCopyOf(c)
+      const isCopy = name === 'uploadId' && isCopyOf(request)
       return isCopy ? `?${name} from` : `?${name}`
     }
     if (value === '' && !PARAMETERS.has(name) && !/^(?:x-amz-|response-)/i.test(name)) return `?${name}`
   }
-  return key !== '' && isCopyOf(c) ? 'from' : undefined
+  return request.key !== '' && isCopyOf(request) ? 'from' : undefined
 }
 
-function isCopyOf({ env }: AppContext): boolean {
-  return env.incoming.method === 'PUT' && env.incoming.headers['x-amz-copy-source'] !== undefined
+/** A presigned URL has the source in its query. */
+function isCopyOf({ c, query }: S3Request): boolean {
+  const { incoming, target } = c.env
+  if (incoming.method !== 'PUT') return false
+  return incoming.headers[COPY_SOURCE] !== undefined || (query.has(COPY_SOURCE) && isPresigned(target.query))
 }
+
+const COPY_SOURCE = 'x-amz-copy-source'
 
 function methodsAt(level: Level): string {
   const methods = Object.keys(OPERATIONS[level]).map((row) => row.split(' ')[0] ?? '')

@@ -3,6 +3,7 @@ import type { Services } from '../services.ts'
 import type { RequestContext, Surface } from '../surface.ts'
 import { pathAt, S3_PATH } from './address.ts'
 import { s3Error } from './errors.ts'
+import { takeHoistedHeaders } from './hoisted-headers.ts'
 import { s3Routes } from './routes.ts'
 import type { Credentials } from './signature/credentials.ts'
 import { rememberPayload } from './signature/verified.ts'
@@ -42,6 +43,7 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
     routes: s3Routes({ services, region, signatures }),
     async authenticate(request: RequestContext) {
       const { identity, payload } = await signatures.verify(request)
+      takeHoistedHeaders(request)
       rememberPayload(request, payload)
       return identity
     },

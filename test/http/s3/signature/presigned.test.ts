@@ -1,4 +1,11 @@
-import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { createHash } from 'node:crypto'
+import {
+  CopyObjectCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  type PutObjectCommandInput,
+  type S3ClientConfig,
+} from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { told } from '../../../support/s3-errors.ts'
@@ -7,6 +14,8 @@ import { presign, sha256 } from '../../../support/s3-signer.ts'
 
 const USER = '7d3e1f6e-0000-4000-8000-000000000001'
 const object = { Bucket: 'papers', Key: "a folder/ä & 'b' (c).txt" }
+
+const md5Hex = (text: string) => createHash('md5').update(text).digest('hex')
 
 let server: S3TestServer
 beforeAll(async () => {
@@ -29,6 +38,58 @@ describe('a presigned URL', () => {
     expect((await fetch(write, { method: 'PUT', body: 'by a URL' })).status).toBe(200)
     const { Body } = await server.s3.send(new GetObjectCommand(written))
     expect(await Body?.transformToString()).toBe('by a URL')
+  })
+
+  it.each<[what: string, options: S3ClientConfig, input: Partial<PutObjectCommandInput>]>([
+    ['that names the checksum of no body', { requestChecksumCalculation: 'WHEN_SUPPORTED' }, {}],
+    ['that names an algorithm', {}, { ChecksumAlgorithm: 'SHA256' }],
+    ['without a checksum', { requestChecksumCalculation: 'WHEN_REQUIRED' }, {}],
+  ])('of aws-sdk %s takes the body that comes', async (what, options, input) => {
+    const client = server.client(server.keys3, options)
+    const written = { Bucket: 'papers', Key: what }
+    const url = await getSignedUrl(client, new PutObjectCommand({ ...written, ...input }), { expiresIn: 60 })
+    expect(url.includes('x-amz-checksum-')).toBe(what !== 'without a checksum')
+    expect((await fetch(url, { method: 'PUT', body: 'by a URL' })).status).toBe(200)
+    const { Body, ETag } = await server.s3.send(new GetObjectCommand(written))
+    expect([await Body?.transformToString(), ETag]).toEqual(['by a URL', `"${md5Hex('by a URL')}"`])
+  })
+
+  it('of aws-sdk says in its query what its user need not send in headers', async () => {
+    const Metadata = { who: 'Jürgen', what: 'a b' }
+    const put = new PutObjectCommand({ ...object, Key: 'said', Metadata, Tagging: 'a=b&c=d' })
+    const write = await getSignedUrl(server.s3, put)
+    expect((await fetch(write, { method: 'PUT', body: 'said' })).status).toBe(200)
+    const copy = new CopyObjectCommand({ Bucket: 'papers', Key: 'copied', CopySource: '/papers/said' })
+    expect((await fetch(await getSignedUrl(server.s3, copy), { method: 'PUT' })).status).toBe(200)
+    for (const Key of ['said', 'copied']) {
+      const answer = await server.s3.send(new GetObjectCommand({ Bucket: 'papers', Key }))
+      expect([await answer.Body?.transformToString(), answer.TagCount]).toEqual(['said', 2])
+    }
+    // What is no ASCII cannot be sent back as a header (wire §6.4).
+    const { Metadata: kept, MissingMeta } = await server.s3.send(
+      new GetObjectCommand({ Bucket: 'papers', Key: 'said' }),
+    )
+    expect([kept, MissingMeta]).toEqual([{ what: 'a b' }, 1])
+  })
+
+  it('has nothing in its query that is refused in a header, and what its user sends besides is not believed', async () => {
+    const url = (query: string) => own('PUT', `/papers/hoisted?${query}`, 60)
+    const put = async (address: string, headers = {}) =>
+      told(await fetch(address, { method: 'PUT', body: 'x', headers }))
+    expect(await put(url('x-amz-server-side-encryption=AES256'))).toMatchObject({ code: 'NotImplemented' })
+    expect(await put(url('x-amz-meta-a=b%0D%0AX'))).toMatchObject({ code: 'InvalidArgument' })
+    const other = { 'x-amz-copy-source': '/papers/written' }
+    expect(await put(url('x-amz-copy-source=%2Fpapers%2Fsaid'), other)).toMatchObject({
+      code: 'AccessDenied',
+    })
+    const read = await server.send('GET', '/papers/hoisted')
+    expect(read.status).toBe(404)
+    // Without a signature in the query, nothing there is a header.
+    const sent = await server.send('PUT', '/papers/not-hoisted?x-amz-copy-source=%2Fpapers%2Fsaid', {
+      body: '',
+    })
+    expect(sent.status).toBe(200)
+    expect(await (await server.send('GET', '/papers/not-hoisted')).text()).toBe('')
   })
 
   it('of a session is that user, who sees what policies let him see', async () => {
