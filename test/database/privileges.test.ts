@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type postgres from '#postgres'
+import { withPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 // What somebody could do who got to run SQL under a caller's role, be it by a hole in another service.
@@ -45,7 +46,25 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.credentials'],
     ['delete from storage.credentials'],
     ["insert into storage.credentials values ('SRA', '', 'service_role', null, '{}', '')"],
+    ['update storage.credentials set role = current_user'],
     ["select * from storage.find_credential('SRA')"],
+    [
+      "insert into storage.s3_multipart_uploads (id, upload_signature, bucket_id, key, version) values ('a', '', 'hidden', 'a', 'a')",
+    ],
+    ["update storage.s3_multipart_uploads set owner_id = 'me'"],
+    ['delete from storage.s3_multipart_uploads'],
+    [
+      "insert into storage.s3_multipart_uploads_parts (upload_id, part_number, bucket_id, key, etag, version) values ('a', 1, 'hidden', 'a', '', 'a')",
+    ],
+    ["update storage.s3_multipart_uploads_parts set etag = ''"],
+    ['delete from storage.s3_multipart_uploads_parts'],
+    ['select * from storage.version_parts'],
+    ['select storage.find_multipart_upload(gen_random_uuid(), 1)'],
+    ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0)"],
+    ['select storage.parts_of(gen_random_uuid(), 0, 1)'],
+    ["select storage.list_parts(gen_random_uuid(), 0, '{}', '')"],
+    ['select storage.keep_version_parts(gen_random_uuid())'],
+    ["select storage.note_checksum(gen_random_uuid(), '', '')"],
     ['select * from strongroom.bucket_rules'],
     ['select * from strongroom.turns'],
     ['select * from strongroom.ordering'],
@@ -56,6 +75,33 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select storage.beat_uploads(array[]::uuid[])'],
   ])('may not: %s', async (statement) => {
     await expect(as(role, (sql) => sql.unsafe(statement))).rejects.toMatchObject({ code: '42501' })
+  })
+
+  it('sees no uploads in parts of others, and tags none of their objects', async () => {
+    await server.admin`
+      insert into storage.s3_multipart_uploads (id, upload_signature, bucket_id, key, version, owner_id)
+      values ('another’s', '', 'hidden', 'a', 'a', 'another') on conflict do nothing`
+    await server.admin`
+      insert into storage.s3_multipart_uploads_parts (upload_id, part_number, bucket_id, key, etag, version, owner_id)
+      values ('another’s', 1, 'hidden', 'a', '', 'a', 'another')`
+    const counts = await as(role, async (sql) => [
+      (await sql`select from storage.s3_multipart_uploads`).count,
+      (await sql`select from storage.s3_multipart_uploads_parts`).count,
+      (await sql`update storage.objects set tags = '{mine}'`).count,
+      await sql`select tags from storage.objects`,
+    ])
+    expect(counts).toEqual([0, 0, 0, []])
+  })
+
+  it('who may read an object does not tag it', async () => {
+    const policy = `create policy "all read" on storage.objects for select to ${role} using (true)`
+    await withPolicies(server.admin, policy, async () => {
+      const counts = await as(role, async (sql) => [
+        (await sql`select from storage.objects`).count,
+        (await sql`update storage.objects set tags = '{mine}'`).count,
+      ])
+      expect(counts).toEqual([1, 0])
+    })
   })
 
   it('may not borrow the rights of the functions that look after bytes', async () => {

@@ -1,5 +1,6 @@
 import { ListBucketsCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { told } from '../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { UNSIGNED } from '../../support/s3-signer.ts'
@@ -114,6 +115,19 @@ describe('an error of the S3 protocol', () => {
       400,
       expect.stringContaining('<Region>us-east-1</Region>'),
     ])
+  })
+
+  it('is told in XML at its own port where headers are too large to be a request', async () => {
+    const connection = await RawConnection.open(`${server.s3Url}`)
+    await connection.send(rawRequest('GET', '/papers', [`X-Note: ${'a'.repeat(70_000)}`]))
+    const { status, headers, body } = await connection.response()
+    expect([status, headers['content-type'], body.toString()]).toEqual([
+      431,
+      'application/xml; charset=utf-8',
+      expect.stringContaining('<Error><Code>RequestHeaderSectionTooLarge</Code>'),
+    ])
+    expect(await connection.rest()).toHaveLength(0)
+    expect((await fetch(`${server.s3Url}/papers`)).status).toBe(403) // others are heard
   })
 
   it('has no body for HEAD', async () => {
