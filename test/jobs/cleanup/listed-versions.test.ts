@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cleanUp, isThere, plantFile, repairsOf, uidOf } from '../../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
@@ -103,10 +103,10 @@ describe('a removal', () => {
     await server.createBucket('kept')
     const uid = await uidOf(server, 'kept')
     const version = '00000000-0000-4000-8000-000000000004'
-    // A folder in the place of a file cannot be unlinked, not even by root.
+    // A version may be a folder of files; a folder in the place of one of those cannot be unlinked, not even by root.
     const path = await plantFile(server, uid, { version })
     await rm(path)
-    await mkdir(path)
+    await mkdir(join(path, 'folder'), { recursive: true })
     await server.admin`insert into storage.removals (version, bucket_uid) values (${version}, ${uid})`
 
     const failed = await cleanUp(server)
