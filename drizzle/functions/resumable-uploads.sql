@@ -176,6 +176,8 @@ $$;
 create or replace function storage.terminate_resumable_upload(upload uuid, mine bigint) returns boolean
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  -- In the order of `keep_part`, which may be noting a part now.
+  perform from storage.s3_multipart_uploads m where m.upload = terminate_resumable_upload.upload for update;
   update storage.resumable_uploads r set ended = 'terminated', notes = null, upload_metadata = null, content = '{}'
   where r.id = upload and r.attempt = mine and r.ended is null;
   if not found then
