@@ -24,7 +24,7 @@ import { validatorsOf } from '../object/stored-object.ts'
 const MOST_TRIES = 10
 
 /** Another write has come between. */
-class Disturbed extends Error {}
+export class Disturbed extends Error {}
 
 /**
  * Judges a write in the transaction that carries it out. Who may not write anyway hears that, and nothing of what is

@@ -3,7 +3,7 @@ import type { Backend } from '../../backend/backend.ts'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
-import { findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
+import { type CurrentObject, findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObjects, findObjectId, renameObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -13,7 +13,7 @@ import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
 import { removeBytes } from './byte-removal.ts'
 import { asMissingBucket } from './commit.ts'
-import { undisturbed } from './conditional-write.ts'
+import { Disturbed, undisturbed } from './conditional-write.ts'
 import { unlessDenied } from './denied-or-gone.ts'
 
 export interface MoveConditions {
@@ -65,11 +65,37 @@ export async function rename(
     const removals = await withInvalidation(
       parts,
       changes,
-      conditions.replaces ? () => undisturbed(commit) : commit,
+      conditions.replaces ? () => undisturbed(replacing(database, caller, target, commit)) : commit,
     )
     await removeBytes(parts, removals)
   } catch (error) {
     throw asMissingBucket(await inWordsOfTarget(database, caller, target, conditions, error))
+  }
+}
+
+/**
+ * The same transaction, which tells an object that has come between, and gives way to the next try, from one that stays since
+ * the caller may not delete it: that is there after each try.
+ *
+ * @throws Disturbed when it is worth another try, and what the transaction throws
+ */
+function replacing<T>(
+  database: Database,
+  caller: Caller,
+  target: Place,
+  transaction: () => Promise<T>,
+): () => Promise<T> {
+  let before: CurrentObject | null | undefined
+  return async () => {
+    try {
+      return await transaction()
+    } catch (error) {
+      if (!hasCode(error, 'ResourceAlreadyExists')) throw error
+      const taken = await asCaller(database, caller, (tx) => findCurrent(tx, target))
+      const isAnother = before !== undefined && taken?.mark !== before?.mark
+      before = taken
+      throw isAnother ? new Disturbed() : error
+    }
   }
 }
 
