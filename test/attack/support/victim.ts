@@ -84,7 +84,9 @@ export class Victim {
 
   /** Lines of the log that tell of a fault of the server's own, and those that have a secret in them. */
   faults(): string[] {
-    const secrets = Object.values(this.keys).map((key: string) => key.slice(key.lastIndexOf('.') + 1))
+    const { s3, ...others } = this.keys
+    const keys: string[] = [...Object.values(others), s3.secretAccessKey]
+    const secrets = keys.map((key) => key.slice(key.lastIndexOf('.') + 1))
     return this.command.stdout.split('\n').filter((line) => {
       if (!line.startsWith('{')) return false
       // A path is the client's own: who puts a key into it by mistake has told it to everybody on the way.
