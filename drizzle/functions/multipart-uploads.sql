@@ -34,7 +34,7 @@ end $$;
 create or replace function storage.find_multipart_upload(upload uuid, part integer) returns table (
   upload_id text, bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, content jsonb,
   created_at timestamptz, state text, has_bucket boolean, file_size_limit bigint, allowed_mime_types text[],
-  others bigint, share_others bigint, object_metadata jsonb
+  others bigint, share text, share_others bigint, object_metadata jsonb
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select m.id, r.bucket_id, r.name, r.bucket_uid, r.owner_id, r.owner_role, r.content, r.created_at,
     case
@@ -44,7 +44,7 @@ create or replace function storage.find_multipart_upload(upload uuid, part integ
       else 'expired'
     end,
     b.id is not null, b.file_size_limit, b.allowed_mime_types,
-    m.in_progress_size - coalesce(p.size, 0),
+    m.in_progress_size - coalesce(p.size, 0), r.share,
     case when part is not null and r.share is not null then (
       select sum(coalesce(s.upload_length, s.largest)) from storage.resumable_uploads s
       where s.share = r.share and s.ended is null and s.expires_at > now()
@@ -67,11 +67,11 @@ create or replace function storage.ask_multipart_upload(
 ) returns table (
   upload_id text, bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, content jsonb,
   created_at timestamptz, state text, has_bucket boolean, file_size_limit bigint, allowed_mime_types text[],
-  others bigint, share_others bigint, object_metadata jsonb
+  others bigint, share text, share_others bigint, object_metadata jsonb
 ) language plpgsql as $$
 begin
   select f.* into upload_id, bucket_id, name, bucket_uid, owner_id, owner_role, content, created_at, state, has_bucket,
-    file_size_limit, allowed_mime_types, others, share_others, object_metadata
+    file_size_limit, allowed_mime_types, others, share, share_others, object_metadata
   from storage.find_multipart_upload(upload, part) f;
   if not found then
     return;
@@ -91,14 +91,16 @@ end $$;
 
 -- Notes that a part is here, in the place of the one of that number, whose notes come back: nobody needs its bytes any
 -- more. `outcome` is 'kept'; 'gone' when the upload has ended; 'listed' when a version is being made of its parts; 'large'
--- when they would be more bytes than `most_bytes` together. Parts of one upload are noted one after the other.
+-- when they would be more bytes than `most_bytes` together; 'full' when the unfinished uploads of its share would be more than
+-- `share_bytes`. Parts of one upload, and of one share, are noted one after the other.
 create or replace function storage.keep_part(
   upload uuid, number integer, bytes bigint, tag text, new_notes text, digest text, sums jsonb, most_bytes bigint,
-  lifetime_ms double precision
+  share_bytes bigint, lifetime_ms double precision
 ) returns table (outcome text, replaced_size bigint, replaced_notes text)
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   mine storage.s3_multipart_uploads;
+  whose text;
 begin
   -- The bucket first, as its deletion has it, which takes the upload along.
   perform from storage.buckets b
@@ -124,6 +126,19 @@ begin
     outcome := 'large';
     return next;
     return;
+  end if;
+  select r.share into whose from storage.resumable_uploads r where r.id = keep_part.upload;
+  if whose is not null then
+    -- The next statement sees what those have noted who had it before.
+    perform pg_advisory_xact_lock(hashtextextended(whose, 0));
+    if (
+      select sum(coalesce(r.upload_length, r.largest)) from storage.resumable_uploads r
+      where r.share = whose and r.ended is null and r.expires_at > now()
+    ) - coalesce(replaced_size, 0) + bytes > share_bytes then
+      outcome := 'full';
+      return next;
+      return;
+    end if;
   end if;
   insert into storage.s3_multipart_uploads_parts as p (
     upload_id, size, part_number, bucket_id, key, etag, owner_id, version, notes, sha256, checksums
@@ -306,7 +321,7 @@ revoke execute on function
   ),
   storage.find_multipart_upload(uuid, integer),
   storage.ask_multipart_upload(uuid, text, text, uuid, integer, text),
-  storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, double precision),
+  storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, bigint, double precision),
   storage.parts_of(uuid, integer, integer),
   storage.list_parts(uuid, bigint, uuid[], text),
   storage.keep_version_parts(uuid),
@@ -322,7 +337,7 @@ grant execute on function
   ),
   storage.find_multipart_upload(uuid, integer),
   storage.ask_multipart_upload(uuid, text, text, uuid, integer, text),
-  storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, double precision),
+  storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, bigint, double precision),
   storage.parts_of(uuid, integer, integer),
   storage.list_parts(uuid, bigint, uuid[], text),
   storage.find_version_parts(uuid),

@@ -60,7 +60,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['delete from storage.s3_multipart_uploads_parts'],
     ['select * from storage.version_parts'],
     ['select storage.find_multipart_upload(gen_random_uuid(), 1)'],
-    ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0)"],
+    ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0, 0)"],
     ['select storage.parts_of(gen_random_uuid(), 0, 1)'],
     ["select storage.list_parts(gen_random_uuid(), 0, '{}', '')"],
     ['select storage.keep_version_parts(gen_random_uuid())'],

@@ -48,6 +48,8 @@ export interface MultipartUpload {
   bucket: BucketSettings | null
   /** Of all its parts but the one that was asked about, in bytes. */
   others: number
+  /** Whose unfinished uploads it is counted with; null counts for nobody. */
+  share: string | null
   /** Of all unfinished uploads of its share, but that part, in bytes; null when nobody counts them. */
   shareOthers: number | null
   /** Of the object that it has become. */
@@ -166,27 +168,35 @@ export type PartOutcome =
   | { outcome: 'listed' }
   /** All together would be too many bytes. */
   | { outcome: 'large' }
+  /** The unfinished uploads of its share would be too many bytes. */
+  | { outcome: 'full' }
 
-/** Notes that a part is stored. @param maxBytes of all together */
+/** Notes that a part is stored. @param maxBytes of all together @param shareBytes of all unfinished uploads of its share */
 export async function keepPart(
   database: Database,
   version: string,
   part: NewPart,
-  { maxBytes, lifetimeMs }: { maxBytes: number; lifetimeMs: number },
+  bounds: { maxBytes: number; shareBytes: number; lifetimeMs: number },
 ): Promise<PartOutcome> {
   const checksums = JSON.stringify(part.checksums)
-  const [row] = await database.run(KEEP, { ...part, version, checksums, maxBytes, lifetimeMs })
+  const [row] = await database.run(KEEP, { ...part, ...bounds, version, checksums })
   const { outcome = 'gone', replaced_size: size = null, replaced_notes: notes = null } = row ?? {}
   if (outcome !== 'kept') return { outcome }
   return { outcome, replaced: notes === null ? null : { size: Number(size), notes } }
 }
 
 const KEEP = new Statement<
-  Omit<NewPart, 'checksums'> & { version: string; checksums: string; maxBytes: number; lifetimeMs: number },
+  Omit<NewPart, 'checksums'> & {
+    version: string
+    checksums: string
+    maxBytes: number
+    shareBytes: number
+    lifetimeMs: number
+  },
   { outcome: PartOutcome['outcome']; replaced_size: string | null; replaced_notes: string | null }
 >(`
   select * from storage.keep_part(:version, :number, :size, :etag, :notes, :sha256, :checksums, :maxBytes,
-    :lifetimeMs)`)
+    :shareBytes, :lifetimeMs)`)
 
 /** An upload's parts in their order, after a number, at most `limit`. */
 export async function partsOf(
@@ -280,6 +290,7 @@ interface FoundRow {
   file_size_limit: string | null
   allowed_mime_types: string[] | null
   others: string | null
+  share: string | null
   share_others: string | null
   object_metadata: SystemMetadata | null
 }
@@ -303,6 +314,7 @@ function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
         }
       : null,
     others: Number(row.others ?? 0),
+    share: row.share,
     shareOthers: bytesOrNull(row.share_others),
     objectMetadata: row.object_metadata,
   }

@@ -58,20 +58,22 @@ export class PartArrivals {
     const { version } = upload.at
     const maxBytes = this.#checkPart(upload, number, size)
     const store = () => this.#store(upload, part, maxBytes)
-    return this.#pending.during(version, number, size, () => this.#options.heartbeats.during(version, store))
+    return this.#pending.during({ version, number, share: upload.share, size }, () =>
+      this.#options.heartbeats.during(version, store),
+    )
   }
 
   /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
   #checkPart(upload: MultipartUpload, number: number, size: number): number {
     if (!upload.bucket) throw new StorageError('NoSuchBucket')
     const { maxFileSize, unfinished } = this.#options
-    const { bucket, name, content, others, shareOthers } = upload
+    const { bucket, name, content, others, share, shareOthers } = upload
     const total = others + this.#pending.others(upload.at.version, number) + size
     if (size > LARGEST_PART) {
       throw new StorageError('EntityTooLarge', { message: 'A part may have 5 GiB at most' })
     }
     const maxBytes = checkFits(bucket, name, { contentType: content.contentType, size: total }, maxFileSize)
-    if (shareOthers !== null && shareOthers + size > unfinished.bytes) {
+    if (shareOthers !== null && shareOthers + this.#pending.ofShare(share) + size > unfinished.bytes) {
       throw new StorageError('TooManyUnfinished')
     }
     return maxBytes
@@ -100,7 +102,7 @@ export class PartArrivals {
     maxBytes: number,
   ): Promise<StoredPart> {
     const { database, unfinished } = this.#options
-    const { lifetimeMs } = unfinished
+    const { lifetimeMs, bytes: shareBytes } = unfinished
     try {
       const { eTag = `"${part.sha256}"`, checksum } = (await body.late(part)).s3 ?? {}
       const kept = {
@@ -108,7 +110,7 @@ export class PartArrivals {
         etag: eTag,
         checksums: checksum ? { [checksum.algorithm]: checksum.value } : {},
       }
-      const noted = await keepPart(database, at.version, kept, { maxBytes, lifetimeMs })
+      const noted = await keepPart(database, at.version, kept, { maxBytes, shareBytes, lifetimeMs })
       if (noted.outcome !== 'kept') throw new StorageError(REFUSALS[noted.outcome])
       const { replaced } = noted
       if (replaced) await this.#remove(at, { ...part, ...replaced })
@@ -132,4 +134,9 @@ export class PartArrivals {
   }
 }
 
-const REFUSALS = { gone: 'NoSuchUpload', listed: 'OperationAborted', large: 'EntityTooLarge' } as const
+const REFUSALS = {
+  gone: 'NoSuchUpload',
+  listed: 'OperationAborted',
+  large: 'EntityTooLarge',
+  full: 'TooManyUnfinished',
+} as const

@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { ResumableBackend } from '../../../src/backend/resumable-backend.ts'
 import { deferred } from '../../../src/lib/deferred.ts'
+import type { UploadPlace } from '../../../src/storage/multipart/multipart-uploads.ts'
 
 import {
   BOUNDS,
@@ -345,6 +346,56 @@ describe('the limits', () => {
     })
     await here.uploads.abort(SERVICE, first)
     await begin(there, bucket, 'more', { share })
+  })
+
+  it('of a share hold for parts that come at the same time, each to an upload of its own', async () => {
+    const share = `subject ${bucket}`
+    const fill = bytesOf(25 * MIB)
+    const places: UploadPlace[] = []
+    for (let i = 0; i < BOUNDS.uploads; i++) places.push(await begin(here, bucket, `a${i}`, { share }))
+    const [first, second, third, elsewhere] = places
+    if (!first || !second || !third || !elsewhere) throw new Error('there are some')
+    const slow = [first, second].map((place) => {
+      const stream = new Readable({ read() {} })
+      const { open, ...sent } = part(1, fill, stream)
+      const begun = deferred<void>()
+      const opened: typeof open = (content) => {
+        begun.resolve()
+        return open(content)
+      }
+      return { stream, begun, sending: here.uploads.addPart(SERVICE, place, { ...sent, open: opened }) }
+    })
+    const outcomes = Promise.allSettled(slow.map(({ sending }) => sending))
+    await Promise.all(slow.map(({ begun }) => begun.promise))
+    const unread = new Readable({
+      read() {
+        throw new Error('nobody should read this')
+      },
+    })
+    // Neither a third upload nor the same part once more has room while they come.
+    for (const place of [third, first]) {
+      await expect(here.uploads.addPart(SERVICE, place, part(1, fill, unread))).rejects.toMatchObject({
+        code: 'TooManyUnfinished',
+      })
+    }
+    // Who has another share is not in their way, and neither is the service.
+    const innocent = await begin(here, bucket, 'innocent', { share: `other ${bucket}` })
+    await here.uploads.addPart(SERVICE, innocent, part(1, fill))
+    // Another server does not know of them, until they are to be kept.
+    await there.uploads.addPart(SERVICE, elsewhere, part(1, fill))
+    for (const { stream } of slow) {
+      stream.push(fill)
+      stream.push(null)
+    }
+    const states = (await outcomes).map((outcome) =>
+      outcome.status === 'rejected' ? outcome.reason.code : outcome.status,
+    )
+    expect(states.sort()).toEqual(['TooManyUnfinished', 'fulfilled'])
+    const [kept] = await site.admin`
+      select sum(in_progress_size)::int as bytes from storage.s3_multipart_uploads
+      where bucket_id = ${bucket} and key like 'a%'`
+    expect(kept?.bytes).toBe(50 * MIB)
+    expect((await leftovers()).unfinished).toBe(3)
   })
 })
 
