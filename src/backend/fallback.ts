@@ -53,6 +53,10 @@ export class FallbackBackend implements ResumableBackend {
     await this.#both((backend) => backend.goBack(at, steps))
   }
 
+  beginParts(at: Location): void {
+    this.#current.beginParts(at)
+  }
+
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
     return this.#current.writePart(at, number, body, options)
   }

@@ -86,6 +86,8 @@ export class MemoryBackend implements ResumableBackend {
     if (held && held.size > offset) this.#cut(held, offset)
   }
 
+  beginParts(): void {}
+
   async writePart(
     at: Location,
     number: number,

@@ -49,6 +49,13 @@ export interface ResumableBackend extends Backend {
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void>
 
   /**
+   * Says before the first part that the version will come in parts, each but the last of 5 MiB at least, and will be
+   * made of some of them by rising numbers. A backend can take them in a way in which making is quick then; nothing else
+   * changes when it is not said, or when other servers do not know of it. Once for a version, by one server.
+   */
+  beginParts(at: Location): void
+
+  /**
    * Stores one part of a version that comes in parts, and resolves once it would survive a power failure. Any number of
    * parts may come at a time, in any order, through any server, each of any length; the same number several times as
    * well: each time it is another part, and the caller decides which of them he keeps.
@@ -79,6 +86,7 @@ export interface ResumableBackend extends Backend {
    *
    * @param parts at least one
    * @throws MissingBytes when a part is not here
+   * @throws InvalidPart when parts of a version that was begun (`beginParts`) are left out, and the store cannot do that
    * @throws StorageFull, BackendUnavailable
    */
   assemble(at: Location, parts: Part[]): Promise<void>

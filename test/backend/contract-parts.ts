@@ -232,6 +232,64 @@ export function describeParts(
       })
     })
 
+    describe('beginParts', () => {
+      const large = 5 * MiB
+      beforeEach(() => backend.beginParts(at))
+
+      it('changes nothing of what is made of parts, that came in any order and through any server', async () => {
+        const bytes = [
+          someBytes(large),
+          someBytes(large + 1),
+          someBytes(2 * large),
+          someBytes(large),
+          someBytes(9),
+        ]
+        const numbers = [2, 3, 5, 8, MAX_PART_NUMBER]
+        const another = await openAnother()
+        const parts: Part[] = []
+        for (const index of [3, 0, 4, 1, 2]) {
+          const by = index % 2 ? another : backend
+          parts[index] = await write(numbers[index] ?? 0, bytes[index] ?? Buffer.alloc(0), at, by)
+          await expectNothingAt()
+        }
+        expect((await unfinished()).length).toBeGreaterThan(0)
+        await another.assemble(at, parts)
+        await backend.assemble(at, parts)
+        await expectWhole(Buffer.concat(bytes))
+      })
+
+      it.each(['the old one', 'the new one'])(
+        'takes of two parts of a number the one that is meant: %s',
+        async (which) => {
+          const [old, fresh, last] = [someBytes(large), someBytes(large), someBytes(large)]
+          const parts = [await write(1, old), await write(1, fresh)]
+          const [kept, other] = which === 'the old one' ? parts : parts.toReversed()
+          if (other) await backend.removePart(at, other)
+          await backend.assemble(at, [kept, await write(2, last)].filter(isPart))
+          await expectWhole(Buffer.concat([which === 'the old one' ? old : fresh, last]))
+        },
+      )
+
+      it('takes of parts of a number that come at the same time the one that is meant', async () => {
+        const bytes = Array.from({ length: 4 }, () => someBytes(large))
+        const parts = await Promise.all(bytes.map((one) => write(7, one)))
+        const meant = random.below(bytes.length)
+        await backend.assemble(at, parts.slice(meant, meant + 1))
+        await expectWhole(bytes[meant] ?? Buffer.alloc(0))
+      })
+
+      it('leaves nothing of what is discarded, nor of parts that come afterwards', async () => {
+        await write(1, someBytes(large))
+        await write(2, someBytes(large))
+        await (await openAnother()).discard(at)
+        const late = await write(3, someBytes(large))
+        await backend.removePart(at, late)
+        await expectNothingLeft()
+        await backend.discard(at)
+        await expectNothingLeft()
+      })
+    })
+
     describe('writePart', () => {
       it('shows nobody anything before all is assembled', async () => {
         const bytes = [someBytes(partSize), someBytes(1000)]

@@ -131,6 +131,8 @@ export class LocalBackend implements ResumableBackend {
     })
   }
 
+  beginParts(): void {}
+
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
     return this.#parts.write(at, number, body, options)
   }

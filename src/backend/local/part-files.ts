@@ -60,12 +60,13 @@ export class PartFiles {
   }
 
   async remove(at: Location, part: Part): Promise<void> {
-    await this.#files.remove(this.#pathOf(at, part))
+    if (isOwn(part)) await this.#files.remove(this.#pathOf(at, part))
   }
 
   /** As `ResumableBackend.assemble`. @param target where the file of the version is to be */
   async assemble(at: Location, parts: Part[], target: string): Promise<void> {
     const first = firstOf(parts)
+    if (!parts.every(isOwn)) throw new StorageError('MissingBytes')
     const path = this.#pathOf(at, first)
     const made = await this.#sizeOf(target)
     if (made !== null) {
@@ -203,6 +204,11 @@ export class PartFiles {
     if (!PART_NAME.test(name)) throw new Error(`Not the name of a part: ${name}`)
     return join(this.folderOf(at), name)
   }
+}
+
+/** Not one that another backend has noted, during a move. */
+function isOwn({ notes }: Part): boolean {
+  return UUID.test(notes)
 }
 
 /** In bytes. */

@@ -103,6 +103,10 @@ export class S3Backend implements ResumableBackend {
     return this.#resumable.goBack(at, steps)
   }
 
+  beginParts(at: Location): void {
+    this.#parts.begin(at)
+  }
+
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
     return this.#parts.write(at, number, body, options)
   }
@@ -116,6 +120,7 @@ export class S3Backend implements ResumableBackend {
   }
 
   discard(at: Location): Promise<void> {
+    this.#parts.forget(at)
     return this.#resumable.discard(at)
   }
 

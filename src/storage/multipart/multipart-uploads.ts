@@ -116,6 +116,7 @@ export class MultipartUploads {
     const id = makeUploadId(at.version, now())
     const begun = { id, write, at, content, share: request.share }
     await inUploadWords(beginMultipartUpload(this.#database, caller, begun, unfinished))
+    this.#options.backend.beginParts(at)
     return id
   }
 

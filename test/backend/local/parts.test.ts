@@ -63,6 +63,16 @@ describe('LocalBackend, of a version that comes in parts,', () => {
     expect(await unfinished()).toHaveLength(2)
   })
 
+  it('has no part that another backend has noted', async () => {
+    const part = await write(1, randomBytes(10))
+    const elsewhere = { ...part, number: 2, notes: JSON.stringify({ uploadId: '../x'.repeat(100) }) }
+    await backend.removePart(at, elsewhere)
+    for (const list of [[elsewhere], [part, elsewhere]]) {
+      await expect(backend.assemble(at, list)).rejects.toMatchObject({ code: 'MissingBytes' })
+    }
+    expect(await unfinished()).toHaveLength(1)
+  })
+
   it('has a part written now, and not when its first bytes came, when the cleanup looks', async () => {
     const part = await write(1, randomBytes(10))
     const old = new Date(Date.now() - 86_400_000)

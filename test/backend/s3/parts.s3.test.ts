@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CreateMultipartUploadCommand, UploadPartCommand } from '@aws-sdk/client-s3'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Unfinished } from '../../../src/backend/backend.ts'
 import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
 import { readConfig } from '../../../src/config/config.ts'
@@ -24,6 +24,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
   let spoolDir: string
   let proxy: S3Proxy
   let backend: S3Backend
+  let open: (endpoint?: string) => S3Backend
   let Bucket: string
   let at: Location
 
@@ -48,7 +49,8 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     })
     if (!settings) throw new Error('there are no settings for S3')
     Bucket = settings.bucket
-    backend = new S3Backend({ ...settings, spoolDir })
+    open = (endpoint = proxy.endpoint) => new S3Backend({ ...settings, endpoint, spoolDir })
+    backend = open()
     at = newLocation()
   })
   afterEach(async () => {
@@ -58,7 +60,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
   })
 
   const write = (number: number, bytes: Buffer) =>
-    backend.writePart(at, number, bytes, { maxBytes: 64 * MiB })
+    backend.writePart(at, number, bytes, { maxBytes: bytes.length })
   const unfinished = async () => {
     const found: Unfinished[] = []
     for await (const one of backend.unfinished()) found.push(one)
@@ -133,5 +135,140 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     await leaveBehind()
     await backend.discard(at)
     expect(await unfinished()).toEqual([])
+  })
+
+  describe('that was begun here', () => {
+    const isCopy: Kind = (request) => isPart(request) && request.requestBytes === 0
+    const bytes = [randomBytes(PART), randomBytes(PART), randomBytes(PART)]
+    const whole = Buffer.concat(bytes)
+    const writeAll = () => Promise.all(bytes.map((part, index) => write(index + 1, part)))
+    const expectWhole = async (expected = whole) => {
+      expect(expected.equals(await backend.readWhole(at, expected.length))).toBe(true)
+      expect(await unfinished()).toEqual([])
+    }
+    /** As another process has it, that knows nothing of this one. */
+    const startAnew = async (endpoint?: string) => {
+      await backend.close()
+      backend = open(endpoint)
+    }
+    beforeEach(() => backend.beginParts(at))
+
+    it('has the store make it of its own parts, and no byte moves again', async () => {
+      const parts = await writeAll()
+      expect(proxy.requests.filter(isPart).map(({ requestBytes }) => requestBytes)).toEqual([
+        PART,
+        PART,
+        PART,
+      ])
+      expect(await unfinished()).toMatchObject([{ location: at }])
+      proxy.requests.length = 0
+      await backend.assemble(at, parts)
+      expect([proxy.requests.filter(isPart), proxy.requests.filter(isComplete).length]).toEqual([[], 1])
+      await expectWhole()
+    })
+
+    it('copies only what cannot be a part of the store: small ones, long ones, those that replace others', async () => {
+      const [first, last, long] = [randomBytes(PART), randomBytes(10), randomBytes(PART + 1)]
+      const replaced = await write(1, randomBytes(PART))
+      const parts = [
+        await write(1, first),
+        await write(2, long),
+        ...(await writeAll()).slice(2),
+        await write(4, last),
+      ]
+      await backend.removePart(at, replaced)
+      proxy.requests.length = 0
+      await backend.assemble(at, parts)
+      expect(proxy.requests.filter(isCopy)).toHaveLength(3)
+      expect(
+        proxy.requests.reduce((sum, request) => sum + (isPart(request) ? request.requestBytes : 0), 0),
+      ).toBe(0)
+      await expectWhole(Buffer.concat([first, long, ...bytes.slice(2), last]))
+    })
+
+    it('is gone on with by a process that knows nothing of the one before', async () => {
+      const [first, second] = await writeAll()
+      await startAnew()
+      const third = await write(3, randomBytes(PART))
+      await backend.removePart(at, third)
+      const last = randomBytes(PART)
+      const parts = [first, second, await write(3, last)].flatMap((part) => part ?? [])
+      await startAnew()
+      await backend.assemble(at, parts)
+      await startAnew()
+      await backend.assemble(at, parts)
+      await expectWhole(Buffer.concat([...bytes.slice(0, 2), last]))
+    })
+
+    it.each<[moment: string, when: Kind]>([
+      ['a copy', isPart],
+      ['the completion', isComplete],
+    ])('keeps its parts when %s fails, for another process as well', async (_, when) => {
+      const last = randomBytes(10)
+      const parts = [...(await writeAll()), await write(4, last)]
+      const outage = proxy.fail({ at: 'before', what: { status: 503, code: 'SlowDown' } }, { when })
+      await expect(backend.assemble(at, parts)).rejects.toMatchObject({ code: 'BackendUnavailable' })
+      outage.stop()
+      expect([outage.count > 0, await backend.exists(at)]).toEqual([true, false])
+      await startAnew()
+      await backend.assemble(at, parts)
+      await expectWhole(Buffer.concat([whole, last]))
+    })
+
+    it('is made though the answers to its completion are lost', async () => {
+      const parts = await writeAll()
+      const loss = proxy.fail({ at: 'after', what: 'cut' }, { when: isComplete, times: 1 })
+      await backend.assemble(at, parts)
+      expect(loss.count).toBe(1)
+      await expectWhole()
+    })
+
+    it('takes a part again whose sending has failed, whatever the store has of it', async () => {
+      const failure = proxy.fail({ at: 'after', what: 'cut' }, { when: isPart, times: 2 })
+      await expect(write(1, randomBytes(PART))).rejects.toMatchObject({ code: 'BackendUnavailable' })
+      expect(failure.count).toBe(2)
+      await backend.assemble(at, await writeAll())
+      await expectWhole()
+    })
+
+    it('takes parts though the store has given its upload up, and says which are gone', async () => {
+      await startAnew(s3.endpoint) // answers before it has read all, on which the proxy waits
+      backend.beginParts(at)
+      const [first] = await writeAll()
+      for (const one of await unfinished()) await backend.abandon(one)
+      const parts = await Promise.all([
+        write(5, whole.subarray(0, PART)),
+        write(6, whole.subarray(PART, 2 * PART)),
+      ])
+      const missing = { code: 'MissingBytes' }
+      await expect(
+        backend.assemble(
+          at,
+          [first, ...parts].flatMap((part) => part ?? []),
+        ),
+      ).rejects.toMatchObject(missing)
+      await backend.assemble(at, parts)
+      await expectWhole(whole.subarray(0, 2 * PART))
+    })
+
+    it('leaves parts out, or says that its store does not, and keeps all', async () => {
+      const parts = await writeAll()
+      const [first, , third] = parts
+      const chosen = [first, third].flatMap((part) => part ?? [])
+      // Ceph does not, others do.
+      await expect(backend.assemble(at, chosen)).rejects.toMatchObject({ code: 'InvalidPart' })
+      expect([await backend.exists(at), (await unfinished()).length]).toEqual([false, 1])
+      await backend.assemble(at, parts)
+      await expectWhole()
+    })
+
+    it('begins another upload when the first one cannot be begun', async () => {
+      const isCreate: Kind = ({ method, query }) => method === 'POST' && query.has('uploads')
+      const lost = proxy.fail({ at: 'after', what: 'cut' }, { when: isCreate, times: 2 })
+      await expect(write(1, randomBytes(PART))).rejects.toMatchObject({ code: 'BackendUnavailable' })
+      expect(lost.count).toBe(2)
+      await backend.assemble(at, await writeAll())
+      await expectWhole()
+    })
   })
 })

@@ -1,18 +1,21 @@
-import { randomUUID } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { createHash, randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { UploadPartCopyCommand } from '@aws-sdk/client-s3'
 import { MAX_PARTS, MIN_PART } from '../../../config/s3.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { Location } from '../../../model/location.ts'
+import { drain } from '../../drain.ts'
 import { checkPartNumber, firstOf, type Part, type PartOptions } from '../../resumable-backend.ts'
+import { listUploads } from '../listing.ts'
 import { deleteObject, headObject, readObject } from '../objects.ts'
-import { MultipartUpload, type SendPart } from '../writing/multipart-upload.ts'
+import { abortUpload, MultipartUpload, type SendPart } from '../writing/multipart-upload.ts'
 import { COPY_AT_ONCE } from '../writing/object-copy.ts'
 import type { ObjectWriter } from '../writing/object-writer.ts'
 import type { PartBuffer } from '../writing/part-buffers.ts'
 import { type Piece, planPieces, type Slice } from './assembly-plan.ts'
 import type { IncompleteParts } from './incomplete-parts.ts'
 import type { ResumableObjectsOptions } from './resumable-objects.ts'
+import { notesOfStorePart, StoreParts, storePartOf } from './store-parts.ts'
 
 export interface PartObjectsOptions extends ResumableObjectsOptions {
   writer: ObjectWriter
@@ -20,18 +23,28 @@ export interface PartObjectsOptions extends ResumableObjectsOptions {
 }
 
 /**
- * Parts of versions in any order. Each is an object of its own, beside the incomplete parts of versions that come in
- * chunks, with which it is listed and removed. To assemble, the store copies them into a multipart upload; only what is
- * too small for that goes through this server once more (decision 0044).
- *
- * They are not the parts of one multipart upload from the beginning: such a part must be in memory or on the disk whole
- * before it is sent, must have 5 MiB unless it is the last, and cannot be told from one that replaces it.
+ * Parts of versions in any order. Those of a version that was begun here are the store's own, as far as can be
+ * (`StoreParts`). Each other is an object of its own, beside the incomplete parts of versions that come in chunks, with
+ * which it is listed and removed. To assemble, the store copies them into a multipart upload; only what is too small for
+ * that goes through this server once more (decision 0044).
  */
 export class PartObjects {
   readonly #options: PartObjectsOptions
+  readonly #own: StoreParts
 
   constructor(options: PartObjectsOptions) {
     this.#options = options
+    this.#own = new StoreParts(options)
+  }
+
+  /** As `ResumableBackend.beginParts`. */
+  begin(at: Location): void {
+    this.#own.begin(at)
+  }
+
+  /** Further parts are objects. */
+  forget(at: Location): void {
+    this.#own.forget(at)
   }
 
   /** As `ResumableBackend.writePart`. */
@@ -42,7 +55,10 @@ export class PartObjects {
     { maxBytes }: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
-    const { writer } = this.#options
+    const { writer, buffers } = this.#options
+    if (maxBytes <= buffers.partSize && this.#own.mayTake(at, number, maxBytes)) {
+      return this.#writeWhole(at, number, body, maxBytes)
+    }
     const id = randomUUID()
     const key = this.#key(at, id)
     const written = await (body instanceof Uint8Array
@@ -51,24 +67,70 @@ export class PartObjects {
     return { number, ...written, notes: id }
   }
 
-  async remove(at: Location, { notes }: Part): Promise<void> {
-    await deleteObject(this.#options.store, this.#key(at, notes))
+  /** Stores a part that fits into a buffer: as the store's own, unless it turns out that it cannot be that. */
+  async #writeWhole(
+    at: Location,
+    number: number,
+    body: Readable | Uint8Array,
+    maxBytes: number,
+  ): Promise<Part> {
+    const { buffers, batchSize, sender } = this.#options
+    const stream = body instanceof Uint8Array ? Readable.from([body]) : body
+    stream.on('error', () => {}) // it may break before `drain` listens, which then finds it broken
+    const bytes = await buffers.open()
+    try {
+      const hash = createHash('sha256')
+      const { size } = await batchSize.during(() =>
+        drain(stream, {
+          maxBytes,
+          batchBytes: batchSize.bytes,
+          tap: (chunk) => hash.update(chunk),
+          write: async (batch) => {
+            for (const chunk of batch) await bytes.append(chunk)
+          },
+        }),
+      )
+      const sha256 = hash.digest('hex')
+      const own = await this.#own.send(at, number, bytes)
+      if (own) return { number, size, sha256, notes: notesOfStorePart(own) }
+      const id = randomUUID()
+      await sender.put(this.#key(at, id), await bytes.content(), { sha256 })
+      return { number, size, sha256, notes: id }
+    } finally {
+      await bytes.release()
+    }
+  }
+
+  /** One that is the store's own goes with the version. */
+  async remove(at: Location, part: Part): Promise<void> {
+    if (storePartOf(part)) return
+    await deleteObject(this.#options.store, this.#key(at, part.notes))
   }
 
   /** As `ResumableBackend.assemble`. */
   async assemble(at: Location, parts: Part[]): Promise<void> {
     firstOf(parts)
-    const { store, keys, incompleteParts } = this.#options
+    const { store, keys } = this.#options
     const key = keys.of(at)
     const size = parts.reduce((sum, part) => sum + part.size, 0)
     const made = await headObject(store, key)
     if (made && made.size !== size) throw new StorageError('MissingBytes')
     if (!made) await this.#make(at, key, parts, size)
-    await incompleteParts.removeAll(at).catch(() => {}) // the cleanup finds them
+    await this.#removeAll(at, key).catch(() => {}) // the cleanup finds them
+  }
+
+  async #removeAll(at: Location, key: string): Promise<void> {
+    const { store, keys, incompleteParts } = this.#options
+    this.forget(at)
+    for await (const upload of listUploads(store, keys, key)) await abortUpload(store, key, upload.id)
+    await incompleteParts.removeAll(at)
   }
 
   async #make(at: Location, key: string, parts: Part[], size: number): Promise<void> {
     const { store, buffers, parallel } = this.#options
+    if (parts.some(storePartOf)) {
+      return this.#own.complete(at, parts, (part) => this.#copy(at, { part, start: 0, end: part.size }))
+    }
     if (size <= buffers.partSize) return this.#makeAtOnce(at, key, parts)
     const upload = new MultipartUpload({ store, key, metadata: {}, parallel })
     try {

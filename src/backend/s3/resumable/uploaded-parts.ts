@@ -16,7 +16,7 @@ export interface BegunUpload {
 }
 
 /** A part that the store has. */
-interface UploadedPart {
+export interface UploadedPart {
   /** Counted from 1. */
   number: number
   /** In bytes. */
@@ -69,8 +69,13 @@ export async function completeParts(
   }
 }
 
-/** In their order, from the one after `after`. */
-async function* listParts(
+/**
+ * In their order, from the one after `after`.
+ *
+ * @param pageSize how many are asked for at once; as many as the store likes when undefined
+ * @throws MissingBytes when there is no such upload; BackendUnavailable, BackendRefused
+ */
+export async function* listParts(
   store: Store,
   { key, uploadId }: BegunUpload,
   after: number,

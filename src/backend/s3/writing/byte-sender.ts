@@ -54,14 +54,14 @@ export class ByteSender {
   }
 
   /** @throws StorageFull, BackendUnavailable, BackendRefused, the signal's reason */
-  async part(part: PartBuffer, target: PartTarget, signal: AbortSignal): Promise<CompletedPart> {
+  async part(part: PartBuffer, target: PartTarget, signal?: AbortSignal): Promise<CompletedPart> {
     const stored = await this.store.send(
       new UploadPartCommand({
         ...target,
         Body: await part.content(),
         ...(this.store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
       }),
-      { bringsBytes: true, signal },
+      { bringsBytes: true, ...(signal && { signal }) },
     )
     expectStored(stored)
     return { ETag: stored.ETag, ChecksumSHA256: stored.ChecksumSHA256 }
