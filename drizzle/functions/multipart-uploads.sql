@@ -179,12 +179,16 @@ begin
   ) then
     return false;
   end if;
-  if (select count(*) from storage.s3_multipart_uploads_parts p where p.upload_id = of_upload.id and p.id = any (parts))
-    <> cardinality(parts)
-  then
+  -- `any`, `all` and joins may compare each with each, by a plan that does not know how many there are; `except` never does.
+  if exists (
+    select unnest(parts)
+    except select p.id from storage.s3_multipart_uploads_parts p where p.upload_id = of_upload.id
+  ) then
     return false;
   end if;
-  delete from storage.s3_multipart_uploads_parts p where p.upload_id = of_upload.id and p.id <> all (parts);
+  delete from storage.s3_multipart_uploads_parts p where p.id in (
+    select o.id from storage.s3_multipart_uploads_parts o where o.upload_id = of_upload.id except select unnest(parts)
+  );
   update storage.s3_multipart_uploads m set list = new_list where m.id = of_upload.id;
   return true;
 end $$;

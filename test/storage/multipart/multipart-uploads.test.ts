@@ -399,6 +399,45 @@ describe('the limits', () => {
   })
 })
 
+it('is told of which parts it is made in time that grows with their number, and not with its square', async () => {
+  const place = await begin(here, bucket, 'a')
+  /** Milliseconds to name all but one of so many parts. What was done is taken back. */
+  const duration = async (parts: number) => {
+    let took = Number.NaN
+    const undone = site.admin.begin(async (tx) => {
+      // As of a server that has done it some times.
+      await tx`set local plan_cache_mode = force_generic_plan`
+      await tx`
+        insert into storage.s3_multipart_uploads_parts (upload_id, part_number, bucket_id, key, etag, version, notes, size)
+        select id, n, bucket_id, key, '', version, '', 1
+        from storage.s3_multipart_uploads, generate_series(1, ${parts}::int) n where id = ${place.uploadId}`
+      const [upload] = await tx`
+        select r.id, r.attempt, array_agg(p.id) filter (where p.part_number > 1) as named
+        from storage.s3_multipart_uploads m join storage.resumable_uploads r on r.id = m.upload
+        join storage.s3_multipart_uploads_parts p on p.upload_id = m.id where m.id = ${place.uploadId} group by r.id`
+      const begunAt = performance.now()
+      const [row] = await tx`
+        select storage.list_parts(${upload?.id}, ${upload?.attempt}, ${upload?.named}, 'these') as listed`
+      took = performance.now() - begunAt
+      const [left] = await tx`
+        select count(*)::int as parts, min(part_number) as first
+        from storage.s3_multipart_uploads_parts where upload_id = ${place.uploadId}`
+      expect([row?.listed, left]).toEqual([true, { parts: parts - 1, first: 2 }])
+      throw new Error('undo')
+    })
+    await expect(undone).rejects.toThrow('undo')
+    return took
+  }
+  const least = async (parts: number) => {
+    const took: number[] = []
+    for (let i = 0; i < 5; i++) took.push(await duration(parts))
+    return Math.min(...took)
+  }
+  const [some, all] = [await least(1000), await least(10_000)]
+  // Ten times as many: ten times the time, or a hundred times.
+  expect(all / some).toBeLessThan(30)
+})
+
 describe('who may', () => {
   const me = callerOf('authenticated', 'me')
 
