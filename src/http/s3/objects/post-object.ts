@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { beginChecksum, md5Etag } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
+import { UNKNOWN_TYPE } from '../../../storage/object/content-type.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
 import type { UploadBody } from '../../../storage/writing/upload-request.ts'
@@ -36,7 +37,7 @@ export const postObject: Operation = {
     const { incoming } = c.env
     const { fields, key, stored } = await services.uploads.during(incoming, async (admit) => {
       const form = new UploadForm(incoming, admit, S3_FORM)
-      const { body, contentType } = await form.content
+      const { body } = await form.content
       const { fields } = form
       try {
         const { caller, policy } = await request.formCaller(fields)
@@ -48,7 +49,8 @@ export const postObject: Operation = {
         const { headers: kept, ...content } = contentIn(headers)
         const stored = await services.files.upload(caller, {
           ...content,
-          contentType: content.contentType ?? contentType,
+          // The policy's signer decides, by a field: neither the file's own type nor its name is in what was signed.
+          contentType: content.contentType ?? UNKNOWN_TYPE,
           tags: formTags(fields),
           bucket,
           name,

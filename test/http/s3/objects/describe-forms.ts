@@ -174,6 +174,18 @@ export function describeForms(name: string, env: () => Promise<Record<string, st
       await expect(get('x')).rejects.toMatchObject({ name: 'NoSuchKey' })
     })
 
+    it('have the type that their signer allows, and none that the file or its name brings along', async () => {
+      const page = { file: new Blob(['<script>'], { type: 'text/html' }), fileName: 'page.html' }
+      const conditions = [['starts-with', '$key', 'typed/']]
+      expect((await send({ key: `typed/\${filename}` }, { ...page, conditions })).status).toBe(204)
+      expect((await get('typed/page.html')).ContentType).toBe('application/octet-stream')
+      expect((await send({ key: 'typed/field', 'Content-Type': 'image/png' }, page)).status).toBe(204)
+      expect((await get('typed/field')).ContentType).toBe('image/png')
+      await server.admin`update storage.buckets set allowed_mime_types = '{text/html}' where id = ${Bucket}`
+      expect(await told(await send({ key: 'typed/refused' }, page))).toMatchObject({ status: 415 })
+      await server.admin`update storage.buckets set allowed_mime_types = null where id = ${Bucket}`
+    })
+
     it('mean nothing behind their file', async () => {
       expect(
         (await send({ key: 'front' }, { after: { key: 'behind', success_action_status: '201' } })).status,
