@@ -129,8 +129,17 @@ begin
   end if;
   select r.share into whose from storage.resumable_uploads r where r.id = keep_part.upload;
   if whose is not null then
-    -- The next statement sees what those have noted who had it before.
-    perform pg_advisory_xact_lock(hashtextextended(whose, 0));
+    -- The oldest upload stands for the share, and not an advisory lock, which anybody may take. Whoever waits for it sees
+    -- in the next statement what the one before has noted.
+    loop
+      perform from storage.resumable_uploads r
+        where r.share = whose and r.ended is null and r.expires_at > now()
+        order by r.created_at, r.id limit 1 for no key update;
+      -- It may have ended meanwhile.
+      exit when found or not exists (
+        select from storage.resumable_uploads r where r.share = whose and r.ended is null and r.expires_at > now()
+      );
+    end loop;
     if (
       select sum(coalesce(r.upload_length, r.largest)) from storage.resumable_uploads r
       where r.share = whose and r.ended is null and r.expires_at > now()

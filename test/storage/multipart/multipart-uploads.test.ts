@@ -397,6 +397,21 @@ describe('the limits', () => {
     expect(kept?.bytes).toBe(50 * MIB)
     expect((await leftovers()).unfinished).toBe(3)
   })
+
+  it('of a share hold for parts that other servers keep at the same time', async () => {
+    const share = `subject ${bucket}`
+    const fill = bytesOf(25 * MIB)
+    const places: UploadPlace[] = []
+    for (let i = 0; i < 4; i++) places.push(await begin(here, bucket, `a${i}`, { share }))
+    const outcomes = await Promise.allSettled(
+      places.map((place, i) => (i < 2 ? here : there).uploads.addPart(SERVICE, place, part(1, fill))),
+    )
+    const states = outcomes.map((outcome) =>
+      outcome.status === 'rejected' ? outcome.reason.code : outcome.status,
+    )
+    expect(states.sort()).toEqual(['TooManyUnfinished', 'TooManyUnfinished', 'fulfilled', 'fulfilled'])
+    expect((await leftovers()).unfinished).toBe(2)
+  })
 })
 
 it('is told of which parts it is made in time that grows with their number, and not with its square', async () => {
