@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
   PutObjectCommand,
   type S3ClientConfig,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { beginChecksum } from '../../../../src/model/checksums.ts'
@@ -179,6 +183,38 @@ describe('a checksum behind the bytes', () => {
     const read = await client.send(new GetObjectCommand({ Bucket: 'box', Key, ChecksumMode: 'ENABLED' }))
     expect(Buffer.from((await read.Body?.transformToByteArray()) ?? []).equals(bytes)).toBe(true)
     expect(read.ETag).toBe(`"${createHash('md5').update(bytes).digest('hex')}"`)
+  })
+})
+
+describe.each<[when: 'WHEN_SUPPORTED' | 'WHEN_REQUIRED', isSent: boolean]>([
+  ['WHEN_SUPPORTED', true],
+  ['WHEN_REQUIRED', false],
+])('aws-sdk that computes checksums %s', (requestChecksumCalculation, isSent) => {
+  const client = () => server.client(server.keys3, { requestChecksumCalculation })
+  const place = { Bucket: 'box', Key: `checksums-${requestChecksumCalculation}` }
+
+  it.each<[what: string, body: () => string | Readable]>([
+    ['a buffer', () => 'hello'],
+    ['a stream', () => Readable.from([Buffer.from('hel'), Buffer.from('lo')])],
+  ])('puts %s, whose checksum is kept if it was sent', async (_what, body) => {
+    await client().send(new PutObjectCommand({ ...place, Body: body(), ContentLength: 5 }))
+    const stored = await server.s3.send(new GetObjectCommand({ ...place, ChecksumMode: 'ENABLED' }))
+    expect(await stored.Body?.transformToString()).toBe('hello')
+    expect(stored.ChecksumCRC32).toBe(isSent ? crc32('hello') : undefined)
+  })
+
+  it('uploads parts, and deletes many', async () => {
+    const s3 = client()
+    const { UploadId } = await s3.send(new CreateMultipartUploadCommand(place))
+    const part = { ...place, UploadId, PartNumber: 1 }
+    const { ETag, ChecksumCRC32 } = await s3.send(new UploadPartCommand({ ...part, Body: 'hello' }))
+    expect(ChecksumCRC32).toBe(isSent ? crc32('hello') : undefined)
+    const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] }
+    await s3.send(new CompleteMultipartUploadCommand({ ...place, UploadId, MultipartUpload }))
+    expect(await isThere(`box/${place.Key}`)).toBe(true)
+    const Delete = { Objects: [{ Key: place.Key }] }
+    await s3.send(new DeleteObjectsCommand({ Bucket: place.Bucket, Delete }))
+    expect(await isThere(`box/${place.Key}`)).toBe(false)
   })
 })
 
