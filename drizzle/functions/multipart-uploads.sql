@@ -271,11 +271,14 @@ begin
   end if;
 end $$;
 
--- A copy has the same bytes.
+-- A copy has the same bytes. For callers' roles too, in whose transactions copies are made, but only of a version that is
+-- being written and will be no upload of theirs: the server alone knows it until its row is there, and then it is not.
 create or replace function storage.copy_version_parts(source uuid, target uuid) returns void
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   insert into storage.version_parts (version, parts)
-  select target, v.parts from storage.version_parts v where v.version = source
+  select u.version, v.parts from storage.version_parts v, storage.uploads u
+  where v.version = source and u.version = target
+    and not exists (select from storage.resumable_uploads r where r.id = u.version)
   on conflict do nothing
 $$;
 
@@ -357,7 +360,6 @@ grant execute on function
   storage.note_checksum(uuid, text, text)
 to service_role, strongroom_server;
 
--- A copy is made in its caller's transaction; a version is nobody's to guess before its row is there.
 grant execute on function storage.copy_version_parts(uuid, uuid) to anon, authenticated, service_role;
 
 -- A trigger needs no such right when it fires, only when it is made.

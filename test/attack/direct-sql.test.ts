@@ -277,6 +277,38 @@ describe.each(SITES.filter(({ isThere }) => isThere))('somebody with SQL of his 
     })
   })
 
+  it('says of what parts bytes are, and nobody believes him; copies of others keep what is known', async () => {
+    const { server, admin } = site
+    const token = await server.token(victim)
+    const store = (name: string) => server.request('POST', `/object/shared/${name}`, { token, body: 'bytes' })
+    const versionOf = async (name: string) =>
+      String(
+        (await admin`select version from storage.objects where bucket_id = 'shared' and name = ${name}`)[0]
+          ?.version,
+      )
+    for (const name of ['of-parts.bin', 'target.bin']) expect((await store(name)).status).toBe(201)
+    const source = await versionOf('of-parts.bin')
+    await admin`update storage.objects set checksum = null where version in (${source}, ${await versionOf('target.bin')})`
+    await admin`insert into storage.version_parts (version, parts) values (${source}, '[]')`
+    // The client of a resumable upload knows its version before its row is there.
+    await new TusRequests(server).begin({ bucket: 'shared', name: 'his.bin' }, 10)
+    const [his] = await admin`select id from storage.resumable_uploads where name = 'his.bin'`
+    for (const target of [await versionOf('target.bin'), String(his?.id), randomUUID()]) {
+      for (const role of ['anon', 'authenticated']) {
+        await logins.person.begin(async (sql) => {
+          await sql.unsafe(`set local role ${role}`)
+          await sql`select storage.copy_version_parts(${source}, ${target})`
+        })
+      }
+      expect(await admin`select from storage.version_parts where version = ${target}`, target).toEqual([])
+    }
+    const body = { bucketId: 'shared', sourceKey: 'of-parts.bin', destinationKey: 'copy.bin' }
+    expect((await server.request('POST', '/object/copy', { token, body })).status).toBe(200)
+    const copied =
+      await admin`select parts from storage.version_parts where version = ${await versionOf('copy.bin')}`
+    expect(copied).toEqual([{ parts: [] }])
+  })
+
   describe('speaks on our channel', () => {
     it('but does not learn its name', async () => {
       for (const [login, role] of [
