@@ -1,9 +1,10 @@
 import { MAX_PART_NUMBER } from '../../../backend/resumable-backend.ts'
 import type { KeptPart } from '../../../database/queries/multipart-uploads.ts'
 import { CHECKSUM_ALGORITHMS } from '../../../model/checksums.ts'
+import { integerIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
 import type { XmlElements } from '../xml-writer.ts'
-import { countIn, placeOf } from './place.ts'
+import { placeOf } from './place.ts'
 
 /** Most in one answer. */
 const MOST = 1000
@@ -12,11 +13,11 @@ const MOST = 1000
 export const listParts: Operation = {
   name: 'storage.s3.upload.list_parts',
   async handle(request) {
-    const { services, bucket, key } = request
+    const { services, bucket, key, query } = request
     const caller = await request.caller()
     const place = placeOf(request)
-    const most = countIn(request, 'max-parts', MOST, MOST)
-    const after = countIn(request, 'part-number-marker', 0, MAX_PART_NUMBER)
+    const most = integerIn(query, 'max-parts', { from: 0, to: MOST }) ?? MOST
+    const after = integerIn(query, 'part-number-marker', { from: 0, to: MAX_PART_NUMBER }) ?? 0
     // One more shows whether there are others.
     const { upload, parts: found } = await services.multipart.parts(caller, place, after, most + 1)
     const parts = found.slice(0, most)

@@ -1,8 +1,7 @@
 import { keyOfName, nameOfKey } from '../../../storage/object/folder-marker.ts'
 import { askerOf } from '../../auth/caller.ts'
-import { keyWriter } from '../encoding-type.ts'
+import { integerIn, keyWriterIn, textIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
-import { countIn } from './place.ts'
 
 /** Most in one answer. */
 const MOST = 1000
@@ -13,12 +12,12 @@ export const listMultipartUploads: Operation = {
   async handle(request) {
     const { c, services, bucket, query } = request
     const caller = await request.caller()
-    const prefix = query.get('prefix') ?? ''
-    const delimiter = query.get('delimiter') ?? ''
-    const keyMarker = query.get('key-marker') ?? ''
-    const idMarker = query.get('upload-id-marker') ?? ''
-    const most = countIn(request, 'max-uploads', MOST, MOST)
-    const written = keyWriter(request)
+    const prefix = textIn(query, 'prefix')
+    const delimiter = textIn(query, 'delimiter')
+    const keyMarker = textIn(query, 'key-marker')
+    const idMarker = textIn(query, 'upload-id-marker')
+    const most = integerIn(query, 'max-uploads', { from: 0, to: MOST }) ?? MOST
+    const write = keyWriterIn(query)
     const found = await services.multipart.list(caller, askerOf(c, services, caller), {
       bucketId: bucket,
       prefix,
@@ -33,24 +32,24 @@ export const listMultipartUploads: Operation = {
     const uploads = entries.filter((entry) => entry.id !== null)
     return request.xml('ListMultipartUploadsResult', {
       Bucket: bucket,
-      KeyMarker: written(keyMarker),
+      KeyMarker: write(keyMarker),
       UploadIdMarker: keyMarker === '' ? '' : idMarker,
-      NextKeyMarker: isTruncated && last ? written(keyOfName(last.name)) : undefined,
+      NextKeyMarker: isTruncated && last ? write(keyOfName(last.name)) : undefined,
       NextUploadIdMarker: isTruncated ? (last?.id ?? undefined) : undefined,
-      Prefix: written(prefix),
-      Delimiter: delimiter === '' ? undefined : written(delimiter),
-      EncodingType: query.get('encoding-type'),
+      Prefix: write(prefix),
+      Delimiter: delimiter === '' ? undefined : write(delimiter),
+      EncodingType: query.get('encoding-type') || undefined,
       MaxUploads: most,
       IsTruncated: isTruncated,
       Upload: uploads.map(({ name, id, createdAt }) => ({
-        Key: written(keyOfName(name)),
+        Key: write(keyOfName(name)),
         UploadId: id,
         StorageClass: 'STANDARD',
         Initiated: createdAt.toISOString(),
       })),
       CommonPrefixes: entries
         .filter((entry) => entry.id === null)
-        .map(({ name }) => ({ Prefix: written(name) })),
+        .map(({ name }) => ({ Prefix: write(name) })),
     })
   },
 }

@@ -17,16 +17,3 @@ export function partNumberOf({ query }: S3Request): number {
     message: `partNumber must be a number between 1 and ${MAX_PART_NUMBER}`,
   })
 }
-
-/**
- * A number of a list's parameters.
- *
- * @param name such as `max-parts`
- * @throws InvalidParameter
- */
-export function countIn({ query }: S3Request, name: string, usual: number, most: number): number {
-  const text = query.get(name)
-  if (text === undefined || text === '') return usual
-  if (/^\d{1,10}$/.test(text)) return Math.min(Number(text), most)
-  throw new StorageError('InvalidParameter', { message: `${name} must be a whole number` })
-}

@@ -217,10 +217,30 @@ export function describeMultipart(name: string, env: () => Promise<Record<string
         ['same', places[4]?.UploadId],
         ['z%20%C3%A4', places[5]?.UploadId],
       ])
+      // As lists of objects write keys, too.
+      const quoted = await list({ Prefix: "it's (here)*/", Delimiter: '!', EncodingType: 'url' })
+      expect([quoted.Prefix, quoted.Delimiter]).toEqual(['it%27s%20%28here%29%2A/', '%21'])
       expect((await list({ Prefix: 'dir/' })).Uploads?.map(({ Key }) => Key)).toEqual(['dir/1', 'dir/2'])
       for (const place of places) await s3.send(new AbortMultipartUploadCommand(place))
       expect((await list()).Uploads ?? []).toEqual([])
       await expectNoDrift(server)
+    })
+
+    it.each([
+      'prefix=%00',
+      `prefix=${'p'.repeat(5000)}`,
+      'delimiter=%00',
+      'key-marker=%00',
+      `key-marker=${'m'.repeat(5000)}`,
+      'key-marker=a&upload-id-marker=%00',
+      'max-uploads=-1',
+      'encoding-type=base64',
+    ])('are not listed by what can be no key or number: %.40s', async (query) => {
+      const answer = await server.send('GET', `/${Bucket}?uploads&${query}`)
+      expect([answer.status, await answer.text()]).toEqual([
+        400,
+        expect.stringMatching(/<Code>InvalidArgument<\/Code><Message>[\w-]+ (?:is too long|must be)/),
+      ])
     })
 
     it('are refused by their codes', async () => {
