@@ -25,18 +25,21 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])(
     const cut = form(file(`before\r\n--${BOUNDARY}, and behind`))
     const cutAtEnd = form(file(`before\r\n--${BOUNDARY}--\r\nand behind`))
 
-    it.each<[what: string, status: number | undefined, headers: string[], body: string | Buffer]>([
+    const AMBIGUOUS: [what: string, status: number, headers: string[], body: string | Buffer][] = [
       ['two hosts', 400, ['Host: a', 'Host: b'], 'hello'],
       ['a coding that only another reader knows', 501, ['Transfer-Encoding: gzip, chunked'], chunks],
       ['a length and chunks', 400, ['Content-Length: 5', 'Transfer-Encoding: chunked'], chunks],
-      ['a form with a line like its boundary', undefined, [MULTIPART], cut],
-      ['a form with a line like its end', undefined, [MULTIPART], cutAtEnd],
-    ])('%s: refused each time, and nothing stored', async (_what, status, headers, body) => {
+      ['a form with a line like its boundary', 400, [MULTIPART], cut],
+      ['a form with a line like its end', 400, [MULTIPART], cutAtEnd],
+    ]
+
+    it('are refused each time, and nothing is stored', async () => {
       await besideInnocent(server, async () => {
         for (let round = 0; round < 50; round++) {
-          const request = rawRequest('POST', `/object/box/never-${round}`, [auth, ...headers], body)
-          const answer = await exchange(server.url, request)
-          expect(answer.status).toBe(status ?? 400)
+          for (const [what, status, headers, body] of AMBIGUOUS) {
+            const request = rawRequest('POST', `/object/box/never-${round}`, [auth, ...headers], body)
+            expect((await exchange(server.url, request)).status, what).toBe(status)
+          }
         }
       })
       expect(await ofBox()).toBe(false)

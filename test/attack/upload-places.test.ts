@@ -86,12 +86,15 @@ async function begin(token: string, [, method, target, headers, sent]: Beginning
 }
 
 describe('who may not upload', () => {
-  it.each(BEGINNINGS)('hears so before %s is there, and holds no place', async (...beginning) => {
+  it('hears so before the upload is there, and holds no place', async () => {
     await besideInnocent(server, async () => {
-      for (let round = 0; round < 5; round++) {
-        const attackers = Array.from({ length: PLACES * 4 }, () => begin(server.keys.anonKey, beginning))
-        for (const attacker of await Promise.all(attackers)) {
-          expect((await attacker.response()).status).toBe(403)
+      // One after the other: a place that any of them kept would be missed until the end.
+      for (const beginning of BEGINNINGS) {
+        for (let round = 0; round < 5; round++) {
+          const attackers = Array.from({ length: PLACES * 4 }, () => begin(server.keys.anonKey, beginning))
+          for (const attacker of await Promise.all(attackers)) {
+            expect((await attacker.response()).status, beginning[0]).toBe(403)
+          }
         }
       }
     })
