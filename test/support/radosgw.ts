@@ -180,6 +180,8 @@ rgw_gc_processor_period = 2
 rgw_gc_processor_max_time = 2
 # With a cache the gateway tells others what changes, and waits half a minute for the one that was killed before it.
 rgw_cache_enabled = false
+# A list asks all shards of a bucket's index, eleven if nobody says so; our buckets are small.
+rgw_override_bucket_index_max_shards = 1
 
 # The monitor gathers changes for a second before it makes them. Ours come one by one, and wait ten times.
 paxos_propose_interval = 0.02
