@@ -13,7 +13,7 @@ import { until } from '../support/wait.ts'
 // In one folder and in this order: to the store, and back.
 describeWithS3('strongroom migrate-backend', (s3) => {
   const MiB = 1024 * 1024
-  const SMALL = 250
+  const SMALL = 100
   const LARGE = 4
   let folder: string
   let env: Record<string, string>
@@ -120,7 +120,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
   it('goes on after a kill -9 and after Ctrl-C, until everything is in the store', async () => {
     await serve(toStore)
     const throughProxy = { ...toStore, STORAGE_S3_ENDPOINT: proxy.endpoint }
-    const kill = stallAfter(60, 'PUT')
+    const kill = stallAfter(40, 'PUT')
     const killed = migrate('local', 's3', throughProxy, '--parallel', '2')
     await until(async () => (await inStore()).size >= 20, 'the store has some objects')
     killed.signal('SIGKILL')
@@ -129,7 +129,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const before = (await inStore()).size
     expect(before).toBeLessThan(ALL)
 
-    const interrupt = stallAfter(60, 'PUT')
+    const interrupt = stallAfter(40, 'PUT')
     const interrupted = migrate('local', 's3', throughProxy, '--parallel', '2')
     await until(async () => (await inStore()).size >= before + 20, 'the store has some more')
     interrupted.signal('SIGINT')
@@ -137,9 +137,9 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     proxy.cut() // what has stalled is tried again
     const { code, stdout } = await interrupted.ended
     expect(stdout).toMatch(
-      /^\d+ objects with .* were copied from local to s3.\nInterrupted: \d+ of 254 objects are in s3. The next run goes on.\n$/,
+      /^\d+ objects with .* were copied from local to s3.\nInterrupted: \d+ of 104 objects are in s3. The next run goes on.\n$/,
     )
-    const known = Number(/(\d+) of 254/.exec(stdout)?.[1])
+    const known = Number(/(\d+) of 104/.exec(stdout)?.[1])
     const stored = (await inStore()).size
     expect([code, stored < ALL]).toEqual([1, true])
     // What the first run has copied is known once it was looked at.
@@ -149,7 +149,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const finished = await migrate('local', 's3', toStore).ended
     expect(finished).toMatchObject({ code: 0, stderr: '' })
     expect(finished.stdout).toMatch(
-      /^\d+ objects with \d+ MB were copied from local to s3, \d+ were there already; all 254 are in s3 now.\nAll objects are in s3. Restart the servers without STORAGE_BACKEND_PREVIOUS.\nNothing was deleted from local: /,
+      /^\d+ objects with \d+ MB were copied from local to s3, \d+ were there already; all 104 are in s3 now.\nAll objects are in s3. Restart the servers without STORAGE_BACKEND_PREVIOUS.\nNothing was deleted from local: /,
     )
     expect(finished.stdout).toContain(`${ALL - stored} objects with`)
     expect((await inStore()).size).toBe(ALL)
@@ -169,10 +169,10 @@ describeWithS3('strongroom migrate-backend', (s3) => {
 
   it('after a kill -9 on the way back, what has the name of an object is whole', async () => {
     await serve(toFolder)
-    stallAfter(80, 'GET')
+    stallAfter(50, 'GET')
     const throughProxy = { ...toFolder, STORAGE_S3_ENDPOINT: proxy.endpoint }
     const killed = migrate('s3', 'local', throughProxy, '--parallel', '4')
-    await until(async () => (await inFolder()).size >= 40, 'the folder has some files')
+    await until(async () => (await inFolder()).size >= 30, 'the folder has some files')
     killed.signal('SIGKILL')
     await killed.ended
     const files = await inFolder()
@@ -184,7 +184,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
       expect(sha256(await readFile(file)), name).toBe(sha256(body))
       whole++
     })
-    expect(whole).toBeGreaterThan(30)
+    expect(whole).toBeGreaterThan(20)
     expect(files.size - whole).toBeLessThanOrEqual(4) // drafts
     await expectAllReadable()
   })
@@ -199,7 +199,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     expect(stdout).toMatch(/^ +0 {2}objects without bytes/m)
     expect((await inFolder()).size).toBe(ALL)
     expect((await strongroom(['scrub'], { cwd: folder, env })).stdout).toMatch(
-      /^254 of 254 .* 0 corrupted, 0 missing/,
+      /^104 of 104 .* 0 corrupted, 0 missing/,
     )
   })
 
@@ -211,7 +211,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     expect([code, stdout]).toEqual([
       0,
       expect.stringContaining(
-        '0 objects with 0 MB were copied from local to s3, 254 were there already; all 254 are in s3 now.',
+        '0 objects with 0 MB were copied from local to s3, 104 were there already; all 104 are in s3 now.',
       ),
     ])
     await send('PUT', '/object/b/small-7', 'new bytes')
@@ -219,7 +219,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     await rm(await fileOf('small-7'))
     const partly = await migrate('local', 's3').ended
     expect(partly.stdout).toMatch(
-      /^1 object with 0 MB was copied from local to s3, 252 were there already; 253 of 254 are in s3 now.\nNot moved, there are no bytes of it: b\/small-7\nAll other objects are in s3./,
+      /^1 object with 0 MB was copied from local to s3, 102 were there already; 103 of 104 are in s3 now.\nNot moved, there are no bytes of it: b\/small-7\nAll other objects are in s3./,
     )
     expect(partly.code).toBe(1)
   })
