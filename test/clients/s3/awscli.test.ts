@@ -1,13 +1,13 @@
 import { expect, it } from 'vitest'
 import { seededBytes } from '../../support/seeded-bytes.ts'
-import { describeProgram, LARGE, ODD_NAMES, type Workplace } from './describe-program.ts'
+import { describeProgram, itBesideFiles, LARGE, ODD_NAMES, type Workplace } from './describe-program.ts'
 
 function aws(place: Workplace, ...args: string[]): Promise<string> {
   return place.run('aws', ['--endpoint-url', place.server.endpoint, ...args])
 }
 
 describeProgram('aws', 'awscli', (place) => {
-  it('makes a bucket, lists it, and removes it', async () => {
+  itBesideFiles('makes a bucket, lists it, and removes it', async () => {
     await aws(place(), 's3', 'mb', 's3://made-here')
     expect(await aws(place(), 's3', 'ls')).toMatch(/ made-here$/m)
     await aws(place(), 's3', 'rb', 's3://made-here')
@@ -38,7 +38,7 @@ describeProgram('aws', 'awscli', (place) => {
     expect(await place().names(bucket)).toEqual([])
   })
 
-  it('signs URLs that anybody may open', async () => {
+  itBesideFiles('signs URLs that anybody may open', async () => {
     const bucket = await place().bucket()
     // Version 1 would sign this alone as of 2006.
     await place().write('.aws/config', '[default]\ns3 =\n  signature_version = s3v4\n')

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, inject } from 'vitest'
+import { afterAll, beforeAll, inject, it } from 'vitest'
 import { newFolder, removeFolder } from '../../support/command.ts'
 import { describeWith } from '../../support/installed.ts'
 import { s3Env } from '../../support/s3.ts'
@@ -129,6 +129,9 @@ export function describeProgram(
     suite(() => place)
   })
 }
+
+/** What moves no bytes that matter, and is told beside files: once more with an S3 store only in full size. */
+export const itBesideFiles = it.skipIf(!isFull && Boolean(inject('s3')))
 
 /** Names that are legal and not easy: each program has its own way to write them into a URL. */
 export const ODD_NAMES = [

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { seededBytes } from '../../support/seeded-bytes.ts'
-import { describeProgram, LARGE, ODD_NAMES, type Workplace } from './describe-program.ts'
+import { describeProgram, itBesideFiles, LARGE, ODD_NAMES, type Workplace } from './describe-program.ts'
 
 /** rclone, where `at:` is the server. */
 function rclone(place: Workplace, ...args: string[]): Promise<string> {
@@ -58,7 +58,7 @@ describeProgram('rclone', 'rclone', (place) => {
     expect(await rclone(place(), 'cat', `at:${bucket}/in/naïve+c.txt`)).toBe('hello')
   })
 
-  it('makes buckets and folders, lists what is in them, and purges them', async () => {
+  itBesideFiles('makes buckets and folders, lists what is in them, and purges them', async () => {
     await rclone(place(), 'mkdir', 'at:by-rclone')
     await place().write('some/a.txt', 'hello')
     await mkdir(join(place().folder, 'some/empty'))
