@@ -8,9 +8,7 @@ import { describeWith } from '../../support/installed.ts'
 import { s3Env } from '../../support/s3.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { seededBytes, sha256 } from '../../support/seeded-bytes.ts'
-
-/** Whether files are as large as people's are: `npm run test:clients`. */
-export const isFull = process.env.CLIENTS === 'full'
+import { isFull } from '../size.ts'
 
 const MIB = 1024 * 1024
 
