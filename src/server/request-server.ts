@@ -23,6 +23,7 @@ import { type S3SurfaceOptions, s3Surface } from '../http/s3/surface.ts'
 import type { Services } from '../http/services.ts'
 import { type Surface, Surfaces } from '../http/surface.ts'
 import { tusSurface } from '../http/tus/surface.ts'
+import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
@@ -106,7 +107,8 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     limits: REALTIME_LIMITS,
   })
-  const forS3 = s3Options(parts, services)
+  const md5Thread = new Md5Thread()
+  const forS3 = { ...s3Options(parts, services), md5Thread }
   const surfaces = new Surfaces(
     [
       ...(extensions.surfaces?.(services) ?? []),
@@ -141,6 +143,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
         drainServer(s3Server, connections, config.shutdownTimeoutMs, logger),
         realtime.close(),
       ])
+      await md5Thread.close()
       await outbox.close()
       await session.close()
     },
@@ -165,7 +168,7 @@ async function listenWith(
 function s3Options(
   { config, keys, database, logger }: RequestServerParts,
   { roles }: Services,
-): S3SurfaceOptions {
+): Omit<S3SurfaceOptions, 'md5Thread'> {
   const seal = new SecretSeal(signingSecrets(keys, config))
   return {
     region: config.s3Protocol.region,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Written } from '../../backend/backend.ts'
+import type { Md5Thread, ThreadedMd5 } from '../../lib/md5-thread.ts'
 import {
   beginChecksum,
   type Checksum,
@@ -11,7 +12,12 @@ import {
 } from '../../model/checksums.ts'
 import { StorageError } from '../../model/errors.ts'
 import { algorithmInTrailer, parseAlgorithm, refuseUnknownChecksums, sentChecksum } from './checksum-words.ts'
+import type { DecodedBody } from './decoded-body.ts'
+import { type Look, PacedBody } from './paced-body.ts'
 import type { Payload } from './signature/payload.ts'
+
+/** What the MD5 of a body takes where it is received, up to this long, is less than the way to another thread. In bytes. */
+const SHORT = 256 * 1024
 
 /** What S3 knows of bytes that have come. */
 export interface BodyDigests {
@@ -26,18 +32,14 @@ export interface BodyDigests {
  * which computes it anyway.
  */
 export class RunningBodyDigests {
-  readonly #md5 = createHash('md5')
   readonly #expectedMd5: string | undefined
   readonly #signedSha256: string | undefined
   readonly #algorithm: ChecksumAlgorithm | undefined
   readonly #expected: string | undefined
   readonly #isInTrailer: boolean
   readonly #checksum
-  readonly #tap = (chunk: Uint8Array) => {
-    this.#md5.update(chunk)
-    this.#checksum?.update(chunk)
-  }
-  #stream: Readable | undefined
+  #digestMd5: () => Buffer | Promise<Buffer> = () => createHash('md5').digest() // of no bytes
+  #leave = () => {}
 
   /**
    * @param headers of the request
@@ -61,16 +63,46 @@ export class RunningBodyDigests {
       this.#algorithm === 'SHA256' || !this.#algorithm ? undefined : beginChecksum(this.#algorithm)
   }
 
-  /** Sees the bytes of a stream, which somebody else reads. */
-  watch(stream: Readable): void {
-    this.#stream = stream
-    stream.pause() // a listener would begin to read, and what passes before the reader comes is lost
-    stream.on('data', this.#tap)
+  /**
+   * Sees the bytes of a body.
+   *
+   * @param thread computes the MD5 of what is long
+   * @returns what is to be read in place of the body's stream
+   */
+  watch({ stream, length }: Pick<DecodedBody, 'stream' | 'length'>, thread: Md5Thread): Readable {
+    return length !== null && length <= SHORT ? this.#tap(stream) : this.#pace(stream, thread.begin())
   }
 
-  /** What is left of the stream need not be looked at. */
+  #tap(stream: Readable): Readable {
+    const md5 = createHash('md5')
+    this.#digestMd5 = () => md5.digest()
+    const tap = (chunk: Uint8Array) => {
+      md5.update(chunk)
+      this.#checksum?.update(chunk)
+    }
+    stream.pause() // a listener would begin to read, and what passes before the reader comes is lost
+    stream.on('data', tap)
+    this.#leave = () => stream.off('data', tap)
+    return stream
+  }
+
+  #pace(stream: Readable, md5: ThreadedMd5): Readable {
+    this.#digestMd5 = () => md5.digest()
+    const look: Look = (chunk, onRoom) => {
+      this.#checksum?.update(chunk)
+      return md5.update(chunk, onRoom)
+    }
+    const paced = new PacedBody(stream, look)
+    this.#leave = () => {
+      paced.destroy()
+      md5.forget()
+    }
+    return paced
+  }
+
+  /** What is left of the body need not be looked at, and what was seen is forgotten. */
   leave(): void {
-    this.#stream?.off('data', this.#tap)
+    this.#leave()
   }
 
   /**
@@ -78,11 +110,11 @@ export class RunningBodyDigests {
    * @param trailers what came behind them
    * @throws ContentHashMismatch, BadDigest, InvalidRequest
    */
-  verify({ sha256 }: Written, trailers: ReadonlyMap<string, string> = NONE): BodyDigests {
+  async verify({ sha256 }: Written, trailers: ReadonlyMap<string, string> = NONE): Promise<BodyDigests> {
     if (this.#signedSha256 !== undefined && this.#signedSha256 !== sha256) {
       throw new StorageError('ContentHashMismatch')
     }
-    const md5 = this.#md5.digest()
+    const md5 = await this.#digestMd5()
     if (this.#expectedMd5 !== undefined && this.#expectedMd5 !== md5.toString('base64')) {
       throw new StorageError('BadDigest')
     }

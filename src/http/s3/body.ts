@@ -19,20 +19,20 @@ export function readBody(
 ): UploadBody {
   const { incoming } = request.c.env
   const digests = new RunningBodyDigests(incoming.headers, request.payload, usual)
-  const { stream, length, trailers } = request.body()
-  digests.watch(stream)
+  const body = request.body()
+  const { length, trailers } = body
   return {
-    stream,
+    stream: digests.watch(body, request.md5Thread),
     hasArrived: () => incoming.complete,
     admit,
     declaredSize: length,
     requestLength: length,
     discard: () => {
       digests.leave()
-      if (stream !== incoming) stream.destroy() // lets go of the request, which is read off behind the answer
+      if (body.stream !== incoming) body.stream.destroy() // lets go of the request, which is read off behind the answer
     },
     late: async (written) => {
-      const { eTag, checksum } = digests.verify(written, trailers)
+      const { eTag, checksum } = await digests.verify(written, trailers)
       return { s3: { ...headers, eTag, ...(checksum && { checksum }) } }
     },
   }

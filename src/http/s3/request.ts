@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import type { Md5Thread } from '../../lib/md5-thread.ts'
 import { readBounded } from '../../lib/streams.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
@@ -31,6 +32,7 @@ export interface S3Server {
   services: Services
   region: string
   signatures: SignatureVerifier
+  md5Thread: Md5Thread
 }
 
 /** As with S3: room for a thousand of the longest keys. */
@@ -91,6 +93,11 @@ export class S3Request {
     return { caller: callerOf(this.c, services, identity, operation), policy }
   }
 
+  /** For the MD5 of long bodies. */
+  get md5Thread(): Md5Thread {
+    return this.#server.md5Thread
+  }
+
   /** What the signature says of the body. Known once `caller` has been. */
   get payload(): Payload {
     const payload = verifiedPayload(this.c.env)
@@ -110,17 +117,22 @@ export class S3Request {
    */
   async readBody(): Promise<Buffer> {
     const { incoming } = this.c.env
-    const { stream, length, trailers } = this.body()
+    const body = this.body()
+    const { length, trailers } = body
     const tooLarge = () => new StorageError('BodyTooLarge')
     if (length !== null && length > MAX_XML_BYTES) throw tooLarge()
     const digests = new RunningBodyDigests(incoming.headers, this.payload)
-    digests.watch(stream)
+    const stream = digests.watch(body, this.md5Thread)
     expectInOneGo(incoming)
-    const bytes = await readBounded(stream, MAX_XML_BYTES, tooLarge).catch((cause: unknown) => {
-      throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
-    })
-    digests.verify({ size: bytes.length, sha256: hash('sha256', bytes) }, trailers)
-    return bytes
+    try {
+      const bytes = await readBounded(stream, MAX_XML_BYTES, tooLarge).catch((cause: unknown) => {
+        throw cause instanceof StorageError ? cause : new StorageError('Aborted', { cause })
+      })
+      await digests.verify({ size: bytes.length, sha256: hash('sha256', bytes) }, trailers)
+      return bytes
+    } finally {
+      digests.leave()
+    }
   }
 
   /** @param root what the document's root has to be called @throws MalformedXML, and as `readBody` */

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Md5Thread } from '../../lib/md5-thread.ts'
 import type { Services } from '../services.ts'
 import type { RequestContext, Surface } from '../surface.ts'
 import { pathAt, S3_PATH } from './address.ts'
@@ -17,13 +18,14 @@ export interface S3SurfaceOptions {
   credentials: Credentials
   /** With these a session's requests are signed (wire §6.1). */
   sessionSecrets: string[]
+  md5Thread: Md5Thread
   /** Whether it is alone on its port, where buckets begin at `/`. */
   isAtRoot?: boolean
 }
 
 /** Objects and buckets for S3 clients (wire §6). */
 export function s3Surface(services: Services, options: S3SurfaceOptions, logger: Logger): Surface {
-  const { region, credentials, sessionSecrets, domain, isAtRoot = false } = options
+  const { region, credentials, sessionSecrets, domain, md5Thread, isAtRoot = false } = options
   const { trustProxy } = services
   const signatures = new SignatureVerifier({
     region,
@@ -40,7 +42,7 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
     ...((isAtRoot || domain !== undefined) && {
       pathOf: (incoming, sent) => pathAt({ domain, isAtRoot, trustProxy }, incoming, sent),
     }),
-    routes: s3Routes({ services, region, signatures }),
+    routes: s3Routes({ services, region, signatures, md5Thread }),
     async authenticate(request: RequestContext) {
       const { identity, payload } = await signatures.verify(request)
       takeHoistedHeaders(request)

@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Md5Thread, type ThreadedMd5 } from '../../src/lib/md5-thread.ts'
+import { seededBytes } from '../support/seeded-bytes.ts'
+
+const BATCH = 512 * 1024
+const MOST_IN_FLIGHT = 32 * BATCH
+const BYTES = seededBytes('md5', 2 * MOST_IN_FLIGHT + 1)
+
+let thread: Md5Thread
+beforeEach(() => {
+  thread = new Md5Thread()
+})
+afterEach(() => thread.close())
+
+/** Feeds it as a stream would, that waits when it is told to. */
+async function feed(md5: ThreadedMd5, bytes: Uint8Array, chunkSize: number): Promise<void> {
+  for (let at = 0; at < bytes.length; at += chunkSize) {
+    await new Promise<void>((resolve) => {
+      if (md5.update(bytes.subarray(at, at + chunkSize), resolve)) resolve()
+    })
+  }
+}
+
+async function md5Of(bytes: Uint8Array, chunkSize: number): Promise<string> {
+  const md5 = thread.begin()
+  await feed(md5, bytes, chunkSize)
+  return (await md5.digest()).toString('hex')
+}
+
+function expected(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('hex')
+}
+
+describe('Md5Thread', () => {
+  it.each([0, 1, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH, BYTES.length])(
+    'knows the MD5 of %i bytes',
+    async (size) => {
+      const bytes = BYTES.subarray(0, size)
+      expect(await md5Of(bytes, 65_536)).toBe(expected(bytes))
+      expect(await md5Of(bytes, 1_000_003)).toBe(expected(bytes))
+    },
+  )
+
+  it('takes chunks of a byte', async () => {
+    const bytes = BYTES.subarray(0, 10_000)
+    expect(await md5Of(bytes, 1)).toBe(expected(bytes))
+  })
+
+  it('takes chunks larger than all that it has memory for', async () => {
+    expect(await md5Of(BYTES, BYTES.length)).toBe(expected(BYTES))
+  })
+
+  it('keeps many bodies apart', async () => {
+    const bodies = Array.from({ length: 60 }, (_, n) => BYTES.subarray(n, n + BATCH + n * 20_000))
+    const digests = await Promise.all(bodies.map((bytes) => md5Of(bytes, 65_536)))
+    expect(digests).toEqual(bodies.map(expected))
+  })
+
+  it('lets a body wait when it comes faster than it is computed, and only then calls back', async () => {
+    const md5 = thread.begin()
+    let calls = 0
+    const room = new Promise<void>((resolve) => {
+      const onRoom = () => {
+        calls += 1
+        resolve()
+      }
+      let size = 0
+      while (md5.update(BYTES.subarray(size, size + BATCH), onRoom)) size += BATCH // no batch can come back meanwhile
+      expect(size).toBe(MOST_IN_FLIGHT)
+    })
+    expect(calls).toBe(0)
+    await room
+    expect(calls).toBe(1)
+    expect((await md5.digest()).toString('hex')).toBe(expected(BYTES.subarray(0, MOST_IN_FLIGHT + BATCH)))
+  })
+
+  it('goes on for others when those that wait are given up', async () => {
+    const givenUp = Array.from({ length: 20 }, () => thread.begin())
+    for (const md5 of givenUp) md5.update(BYTES.subarray(0, 2 * BATCH), () => {})
+    for (const md5 of givenUp) md5.forget()
+    expect(await md5Of(BYTES, 65_536)).toBe(expected(BYTES))
+  })
+
+  it('fails what it was computing when it ends, and is there anew for the next', async () => {
+    const md5 = thread.begin()
+    await feed(md5, BYTES.subarray(0, 2 * BATCH), 65_536)
+    const waiting = thread.begin()
+    const woken = new Promise<void>((resolve) => {
+      while (waiting.update(BYTES.subarray(0, BATCH), resolve));
+    })
+    const digest = md5.digest()
+    await Promise.all([expect(digest).rejects.toThrow('has ended'), woken, thread.close()])
+    expect(() => waiting.update(BYTES.subarray(0, 1), () => {})).toThrow('has ended')
+    await expect(waiting.digest()).rejects.toThrow('has ended')
+    expect(await md5Of(BYTES, 65_536)).toBe(expected(BYTES))
+  })
+})
