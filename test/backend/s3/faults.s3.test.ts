@@ -174,6 +174,7 @@ describeWithS3('a store that fails', (s3) => {
   })
 
   it('has a connection free for others when clients stop reading, who get the rest later', async () => {
+    await reopen({ timeoutMs: 8000 }) // those who have stopped give way after that
     const at = await write(LARGE)
     const stopped = await Promise.all(Array.from({ length: CONNECTIONS }, () => backend.read(at)))
     await Promise.all(stopped.map((body) => once(body, 'readable')))
