@@ -16,7 +16,7 @@ import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { until } from '../support/wait.ts'
 import { newLocation, stream } from './contract.ts'
-import { LARGE, LARGE_GROWTH } from './large.ts'
+import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
 
 const MiB = 1024 * 1024
 
@@ -197,12 +197,12 @@ export function describeAppend(
         let peak = 0
         const chunks = function* (count: number) {
           for (let i = 0; i < count; i++) {
-            if (i % 64 === 0) peak = Math.max(peak, process.memoryUsage.rss())
+            if (i % CHUNKS_PER_LOOK === 0) peak = Math.max(peak, heldBytes())
             yield Buffer.from(chunk) // memory of its own, as from a socket
           }
         }
         await append(NOTHING_YET, Readable.from(chunks(320)), {}, newLocation()) // what is needed once
-        const before = process.memoryUsage.rss()
+        const before = heldBytes()
         let progress = NOTHING_YET
         for (let fourth = 0; fourth < 4; fourth++) {
           const quarter = Readable.from(chunks(LARGE / 4 / chunk.length))

@@ -7,7 +7,7 @@ import { MAX_PART_NUMBER, type Part, type ResumableBackend } from '../../src/bac
 import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { newLocation, stream } from './contract.ts'
-import { LARGE, LARGE_GROWTH } from './large.ts'
+import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
 
 const MiB = 1024 * 1024
 const missing = { code: 'MissingBytes' }
@@ -210,11 +210,11 @@ export function describeParts(
         const piece = random.bytes(65_536)
         let peak = 0
         const sample = () => {
-          peak = Math.max(peak, process.memoryUsage.rss())
+          peak = Math.max(peak, heldBytes())
         }
         const pieces = function* (count: number) {
           for (let i = 0; i < count; i++) {
-            if (i % 64 === 0) sample()
+            if (i % CHUNKS_PER_LOOK === 0) sample()
             yield Buffer.from(piece) // memory of its own, as from a socket
           }
         }
@@ -223,9 +223,9 @@ export function describeParts(
             maxBytes: LARGE / 4,
           })
         await backend.writePart(newLocation(), 1, Readable.from(pieces(320)), { maxBytes: 64 * MiB }) // what is needed once
-        const before = process.memoryUsage.rss()
+        const before = heldBytes()
         const parts = [await part(1, at), await part(2, at), await part(3, at), await part(4, at)]
-        const sampling = setInterval(sample, 10)
+        const sampling = setInterval(sample, 200)
         await backend.assemble(at, parts).finally(() => clearInterval(sampling))
         expect(await backend.size(at)).toBe(LARGE)
         expect(peak - before).toBeLessThan(LARGE_GROWTH)
