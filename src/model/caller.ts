@@ -1,3 +1,5 @@
+import { StorageError } from './errors.ts'
+
 /** The roles that a token may name wherever Strongroom runs; STORAGE_JWT_ROLES adds to them (wire §1.3). */
 export const STANDARD_ROLES = ['anon', 'authenticated', 'service_role']
 
@@ -29,3 +31,8 @@ export interface Caller extends Identity {
  * policy. `policy`: RLS. (wire §3.4)
  */
 export type Access = 'public' | 'signed' | 'caller' | 'policy'
+
+/** For what is the service's alone, whatever policies say. @throws RoleNotAllowed */
+export function requireService({ role }: Pick<Identity, 'role'>): void {
+  if (role !== 'service_role') throw new StorageError('RoleNotAllowed')
+}

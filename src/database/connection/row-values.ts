@@ -41,3 +41,8 @@ export function dateOrNull(text: string | null): Date | null {
 export function dateOr1970(text: string | null): Date {
   return dateOrNull(text) ?? new Date(0)
 }
+
+/** A length or a limit, which PostgreSQL gives as text. In bytes. */
+export function bytesOrNull(text: string | null): number | null {
+  return text === null ? null : Number(text)
+}

@@ -4,7 +4,7 @@ import { StorageError } from '../../model/errors.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
-import { textArray } from '../connection/row-values.ts'
+import { bytesOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { buckets, objects } from '../schema.ts'
 
@@ -26,12 +26,12 @@ export interface BucketSettings {
  */
 export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
   const [row] = await database.read(SETTINGS, { id })
-  if (!row) return null
-  return {
-    uid: row.uid,
-    fileSizeLimit: row.file_size_limit === null ? null : Number(row.file_size_limit),
-    allowedMimeTypes: row.allowed_mime_types,
-  }
+  return row ? bucketSettings(row.uid, row) : null
+}
+
+/** As they stand in a row, of the bucket or of what belongs to it. */
+export function bucketSettings(uid: string, row: SettingsColumns): BucketSettings {
+  return { uid, fileSizeLimit: bytesOrNull(row.file_size_limit), allowedMimeTypes: row.allowed_mime_types }
 }
 
 /** Whether there is any bucket, whoever may see it. */
@@ -52,10 +52,11 @@ const STILL_PUBLIC = new Statement<{ ids: string[] }, { id: string }>(
   'select storage.still_public(:ids::text[]) as id',
 )
 
-const SETTINGS = new Statement<{ id: string }, SettingsRow>('select * from storage.bucket_settings(:id)')
+const SETTINGS = new Statement<{ id: string }, SettingsColumns & { uid: string }>(
+  'select * from storage.bucket_settings(:id)',
+)
 
-interface SettingsRow {
-  uid: string
+export interface SettingsColumns {
   file_size_limit: string | null
   allowed_mime_types: string[] | null
 }

@@ -7,10 +7,11 @@ import type { SystemMetadata } from '../../model/metadata.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
+import { bytesOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
-import type { BucketSettings } from './buckets.ts'
+import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
 import { type IntendedWrite, writeValues } from './objects.ts'
-import { bytesOrNull, type ResumableContent, type UnfinishedBounds } from './resumable-uploads.ts'
+import type { ResumableContent, UnfinishedBounds } from './resumable-uploads.ts'
 
 /** What is remembered for the object from the beginning of its upload, beside what its parts will say. */
 export interface MultipartContent extends ResumableContent {
@@ -276,7 +277,7 @@ const LIST_UPLOADS = new Statement<
 >(`
   select * from storage.list_multipart_uploads(:bucketId, :prefix, :delimiter, :afterName, :afterId, :limit)`)
 
-interface FoundRow {
+interface FoundRow extends SettingsColumns {
   upload_id: string | null
   bucket_id: string
   name: string
@@ -287,8 +288,6 @@ interface FoundRow {
   created_at: string
   state: MultipartUpload['state']
   has_bucket: boolean
-  file_size_limit: string | null
-  allowed_mime_types: string[] | null
   others: string | null
   share: string | null
   share_others: string | null
@@ -306,13 +305,7 @@ function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
     content: row.content,
     createdAt: new Date(row.created_at),
     state: row.state,
-    bucket: row.has_bucket
-      ? {
-          uid: row.bucket_uid,
-          fileSizeLimit: bytesOrNull(row.file_size_limit),
-          allowedMimeTypes: row.allowed_mime_types,
-        }
-      : null,
+    bucket: row.has_bucket ? bucketSettings(row.bucket_uid, row) : null,
     others: Number(row.others ?? 0),
     share: row.share,
     shareOthers: bytesOrNull(row.share_others),

@@ -8,8 +8,9 @@ import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import { bytesOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
-import type { BucketSettings } from './buckets.ts'
+import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
 import { type IntendedWrite, writeValues } from './objects.ts'
 
 /** What is remembered for the object: what its row will say, beside its bytes. */
@@ -175,13 +176,7 @@ function asResumableUpload(id: string, row: FoundRow): ResumableUpload {
     content: row.content,
     expiresAt: new Date(row.expires_at),
     state: row.state,
-    bucket: row.has_bucket
-      ? {
-          uid: row.bucket_uid,
-          fileSizeLimit: bytesOrNull(row.file_size_limit),
-          allowedMimeTypes: row.allowed_mime_types,
-        }
-      : null,
+    bucket: row.has_bucket ? bucketSettings(row.bucket_uid, row) : null,
   }
 }
 
@@ -249,11 +244,7 @@ export async function trimResumableUploads(
   return rows.count
 }
 
-export function bytesOrNull(text: string | null): number | null {
-  return text === null ? null : Number(text)
-}
-
-interface FoundRow {
+interface FoundRow extends SettingsColumns {
   bucket_id: string
   name: string
   bucket_uid: string
@@ -268,6 +259,4 @@ interface FoundRow {
   expires_at: string
   state: ResumableUpload['state']
   has_bucket: boolean
-  file_size_limit: string | null
-  allowed_mime_types: string[] | null
 }

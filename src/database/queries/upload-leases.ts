@@ -1,5 +1,6 @@
 import { inOurErrors } from '../connection/postgres-error.ts'
-import { bytesOrNull, type TakenUpload } from './resumable-uploads.ts'
+import { bytesOrNull } from '../connection/row-values.ts'
+import type { TakenUpload } from './resumable-uploads.ts'
 import type { ServingSession } from './serving-session.ts'
 
 /** One request's lease of a resumable upload. */

@@ -21,7 +21,7 @@ import {
   webhookBacklogs,
 } from '../../database/queries/webhooks.ts'
 import { UUID } from '../../lib/uuid.ts'
-import type { Caller } from '../../model/caller.ts'
+import { type Caller, requireService } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Outbox } from '../outbox.ts'
 import { newWebhookSecret } from './signature.ts'
@@ -49,13 +49,13 @@ export class Webhooks {
 
   /** All of them, the oldest first. @throws RoleNotAllowed */
   async list(caller: Caller): Promise<WebhookState[]> {
-    checkRole(caller)
+    requireService(caller)
     return asService(this.#options.database, async (tx) => withBacklogs(tx, await listWebhooks(tx)))
   }
 
   /** @throws RoleNotAllowed, NoSuchWebhook */
   async get(caller: Caller, id: string): Promise<WebhookState> {
-    checkRole(caller)
+    requireService(caller)
     return asService(this.#options.database, async (tx) => withBacklog(tx, await find(tx, id)))
   }
 
@@ -65,7 +65,7 @@ export class Webhooks {
    * @throws RoleNotAllowed, InvalidRequest
    */
   async create(caller: Caller, request: WebhookRequest & { url: string }): Promise<WebhookState> {
-    checkRole(caller)
+    requireService(caller)
     const { database, outbox, onChange } = this.#options
     const values = merged(request, {
       url: request.url,
@@ -90,7 +90,7 @@ export class Webhooks {
    * @throws RoleNotAllowed, NoSuchWebhook, WebhookFromSettings, InvalidRequest
    */
   async update(caller: Caller, id: string, request: WebhookRequest): Promise<WebhookState> {
-    checkRole(caller)
+    requireService(caller)
     const state = await asService(this.#options.database, async (tx) => {
       const values = merged(request, await findOwn(tx, id))
       return withBacklog(tx, await updateWebhook(tx, id, values))
@@ -101,7 +101,7 @@ export class Webhooks {
 
   /** With all that it has not taken. @throws RoleNotAllowed, NoSuchWebhook, WebhookFromSettings */
   async delete(caller: Caller, id: string): Promise<void> {
-    checkRole(caller)
+    requireService(caller)
     await asService(this.#options.database, async (tx) => {
       await findOwn(tx, id)
       await deleteWebhook(tx, id)
@@ -115,7 +115,7 @@ export class Webhooks {
     id: string,
     page: { after: number; limit: number },
   ): Promise<DeadLetter[]> {
-    checkRole(caller)
+    requireService(caller)
     return asService(this.#options.database, async (tx) => {
       await find(tx, id)
       return deadLetters(tx, id, page)
@@ -129,7 +129,7 @@ export class Webhooks {
    * @throws RoleNotAllowed, NoSuchWebhook
    */
   async replay(caller: Caller, id: string, positions: number[] | null): Promise<number> {
-    checkRole(caller)
+    requireService(caller)
     const count = await asService(this.#options.database, async (tx) => {
       await find(tx, id, { lock: true })
       const replayed = await replayDeadLetters(tx, id, positions)
@@ -142,7 +142,7 @@ export class Webhooks {
 
   /** Forgets a dead letter. @throws RoleNotAllowed, NoSuchWebhook, NoSuchDeadLetter */
   async deleteDeadLetter(caller: Caller, id: string, position: number): Promise<void> {
-    checkRole(caller)
+    requireService(caller)
     await asService(this.#options.database, async (tx) => {
       await find(tx, id)
       if (!(await deleteDeadLetter(tx, id, position))) throw new StorageError('NoSuchDeadLetter')
@@ -151,10 +151,6 @@ export class Webhooks {
 }
 
 const NOTHING: WebhookBacklog = { pending: 0, dead: 0, lastStatus: null, lastError: null }
-
-function checkRole({ role }: Caller): void {
-  if (role !== 'service_role') throw new StorageError('RoleNotAllowed')
-}
 
 async function find(tx: Transaction, id: string, options: { lock?: boolean } = {}): Promise<WebhookRow> {
   const row = UUID.test(id) ? await findWebhook(tx, id, options) : null

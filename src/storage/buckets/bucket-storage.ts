@@ -20,7 +20,7 @@ import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { databaseTime, deleteAnyObjects } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
 import { SingleFlight } from '../../lib/single-flight.ts'
-import type { Caller } from '../../model/caller.ts'
+import { type Caller, requireService } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
@@ -187,7 +187,7 @@ export class BucketStorage {
    * @throws RoleNotAllowed, NoSuchBucket, ResourceReferenced; ResourceNotEmpty when a trigger keeps objects
    */
   async empty(caller: Caller, id: string): Promise<void> {
-    if (caller.role !== 'service_role') throw new StorageError('RoleNotAllowed')
+    requireService(caller)
     const before = await asService(this.#database, async (tx) => {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
       return databaseTime(tx)

@@ -12,7 +12,7 @@ import {
   type NewCredentialRow,
   resealCredential,
 } from '../../database/queries/credentials.ts'
-import type { Identity } from '../../model/caller.ts'
+import { type Identity, requireService } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { SealedUnder, SecretSeal } from './secret-seal.ts'
 
@@ -54,7 +54,7 @@ export class Credentials {
     caller: Asker,
     request: CredentialRequest,
   ): Promise<CredentialState & { secretAccessKey: string }> {
-    checkRole(caller)
+    requireService(caller)
     const accessKeyId = newAccessKeyId()
     // Hexadecimal, which no tool, shell or URL takes for anything else.
     const secretAccessKey = randomBytes(SECRET_BYTES).toString('hex')
@@ -68,14 +68,14 @@ export class Credentials {
 
   /** By access key; at most `limit`, those after one of them. @throws RoleNotAllowed */
   async list(caller: Asker, page: { after: string; limit: number }): Promise<CredentialState[]> {
-    checkRole(caller)
+    requireService(caller)
     const rows = await asService(this.#options.database, (tx) => listCredentials(tx, page))
     return rows.map((row) => this.#stateOf(row))
   }
 
   /** @throws RoleNotAllowed, NoSuchCredential */
   async get(caller: Asker, accessKeyId: string): Promise<CredentialState> {
-    checkRole(caller)
+    requireService(caller)
     const row = await asService(this.#options.database, (tx) => getCredential(tx, accessKeyId))
     if (!row) throw new StorageError('NoSuchCredential')
     return this.#stateOf(row)
@@ -83,7 +83,7 @@ export class Credentials {
 
   /** It ends within a second, on every server. @throws RoleNotAllowed, NoSuchCredential */
   async revoke(caller: Asker, accessKeyId: string): Promise<void> {
-    checkRole(caller)
+    requireService(caller)
     const wasThere = await asService(this.#options.database, (tx) => deleteCredential(tx, accessKeyId))
     if (!wasThere) throw new StorageError('NoSuchCredential')
   }
@@ -95,7 +95,7 @@ export class Credentials {
    * @throws RoleNotAllowed
    */
   async reseal(caller: Asker): Promise<{ resealed: number; unreadable: string[] }> {
-    checkRole(caller)
+    requireService(caller)
     const { database, seal } = this.#options
     const unreadable: string[] = []
     let resealed = 0
@@ -124,10 +124,6 @@ export class Credentials {
 }
 
 type Asker = Pick<Identity, 'role'>
-
-function checkRole({ role }: Asker): void {
-  if (role !== 'service_role') throw new StorageError('RoleNotAllowed')
-}
 
 /** @throws InvalidRequest for a role that nobody can become here, or whom no policy would bind */
 async function refuseRole(tx: Transaction, role: string): Promise<void> {

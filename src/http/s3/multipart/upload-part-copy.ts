@@ -8,7 +8,6 @@ import type { SentPart } from '../../../storage/multipart/part-arrivals.ts'
 import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import type { Representation } from '../../../storage/reading/representation.ts'
 import { checkConditions } from '../../message/conditionals.ts'
-
 import { conditionsOf } from '../objects/conditions.ts'
 import { refuseUnsupported } from '../objects/refusals.ts'
 import { parseCopySource } from '../objects/source.ts'
