@@ -32,7 +32,7 @@ export class PacedBody extends Readable {
     this.#body.on('error', this.#onError)
     // Events that are past will not come again.
     if (this.#body.destroyed) this.#onClose()
-    else this.#body.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose)
+    else this.#body.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose).resume()
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {

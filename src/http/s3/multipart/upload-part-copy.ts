@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import type { MultipartContent } from '../../../database/queries/multipart-uploads.ts'
-import { beginChecksum, md5Etag } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { ByteRange } from '../../../model/location.ts'
 import type { SentPart } from '../../../storage/multipart/part-arrivals.ts'
@@ -11,6 +9,7 @@ import { checkConditions } from '../../message/conditionals.ts'
 import { conditionsOf } from '../objects/conditions.ts'
 import { refuseUnsupported } from '../objects/refusals.ts'
 import { parseCopySource } from '../objects/source.ts'
+import { PassingDigests } from '../passing-digests.ts'
 import type { Operation, S3Request } from '../request.ts'
 import { partNumberOf, placeOf } from './place.ts'
 
@@ -33,7 +32,11 @@ export const uploadPartCopy: Operation = {
       try {
         // Its bytes pass through here as those of an upload do.
         return await services.uploads.during(c.env.incoming, (admit) =>
-          services.multipart.addPart(caller, placeOf(request), copiedPart(number, size, bytes, admit)),
+          services.multipart.addPart(
+            caller,
+            placeOf(request),
+            copiedPart(request, number, size, bytes, admit),
+          ),
         )
       } finally {
         bytes.destroy()
@@ -70,26 +73,28 @@ function rangeOf(request: S3Request, { size }: StoredObject): { part: 'whole' | 
 }
 
 /** A part whose digests are computed as it passes. */
-function copiedPart(number: number, size: number, bytes: Readable, admit: () => void): SentPart {
+function copiedPart(
+  { md5Thread }: S3Request,
+  number: number,
+  size: number,
+  bytes: Readable,
+  admit: () => void,
+): SentPart {
   return {
     number,
     size,
-    open: ({ checksum: wanted }: MultipartContent) => {
-      const md5 = createHash('md5')
-      const sum = wanted && beginChecksum(wanted.algorithm)
-      bytes.pause() // a listener would begin to read
-      bytes.on('data', (chunk: Uint8Array) => {
-        md5.update(chunk)
-        sum?.update(chunk)
-      })
+    open: ({ checksum }: MultipartContent) => {
+      const digests = new PassingDigests(checksum?.algorithm)
       return {
-        stream: bytes,
+        stream: digests.watch(bytes, size, md5Thread),
         admit,
-        discard: () => bytes.destroy(),
-        late: async () => {
-          const checksum = wanted &&
-            sum && { ...wanted, type: 'FULL_OBJECT' as const, value: sum.digest().toString('base64') }
-          return { s3: { eTag: md5Etag(md5.digest()), ...(checksum && { checksum }) } }
+        discard: () => {
+          digests.leave()
+          bytes.destroy()
+        },
+        late: async (written) => {
+          const { eTag, checksum } = await digests.digest(written)
+          return { s3: { eTag, ...(checksum && { checksum }) } }
         },
       }
     },

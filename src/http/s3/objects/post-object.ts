@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { beginChecksum, md5Etag } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import { UNKNOWN_TYPE } from '../../../storage/object/content-type.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
@@ -12,6 +10,7 @@ import { type FormKind, UploadForm } from '../../message/upload-form.ts'
 import { headerValue } from '../../message/upload-headers.ts'
 import { S3_PATH } from '../address.ts'
 import { sentChecksum } from '../checksum-words.ts'
+import { PassingDigests } from '../passing-digests.ts'
 import type { Operation, S3Request } from '../request.ts'
 import type { PostPolicy } from '../signature/post-policy.ts'
 import { readXml } from '../xml-reader.ts'
@@ -55,7 +54,7 @@ export const postObject: Operation = {
           bucket,
           name,
           upsert: true,
-          body: checkedBody(body, fields, policy, kept),
+          body: checkedBody(request, body, fields, policy, kept),
         })
         return { fields, key, stored }
       } catch (error) {
@@ -94,35 +93,37 @@ function formTags(fields: ReadonlyMap<string, string>): string[] | undefined {
 
 /** The file, held against the policy's range and the checksum that a field may have. */
 function checkedBody(
+  { md5Thread }: S3Request,
   body: UploadBody,
   fields: ReadonlyMap<string, string>,
   { minBytes, maxBytes }: PostPolicy,
   kept: object,
 ): UploadBody {
   const { stream } = body
-  const md5 = createHash('md5')
   const sent = sentChecksum(Object.fromEntries(fields))
-  const checksum = sent && beginChecksum(sent.algorithm)
+  const digests = new PassingDigests(sent?.algorithm)
   let size = 0
   stream.pause() // a listener would begin to read, and what passes before the reader comes is lost
   stream.on('data', (chunk: Buffer) => {
     size += chunk.length
     if (size > maxBytes) stream.destroy(new StorageError('EntityTooLarge'))
-    md5.update(chunk)
-    checksum?.update(chunk)
   })
   return {
     ...body,
+    stream: digests.watch(stream, null, md5Thread),
+    discard() {
+      digests.leave()
+      body.discard()
+    },
     async late(written) {
       await body.late(written)
       if (size < minBytes) {
         const message = `The file has ${size} bytes, and the policy asks for at least ${minBytes}`
         throw new StorageError('EntityTooSmall', { message })
       }
-      const value = checksum?.digest().toString('base64')
-      if (sent && value !== sent.value) throw new StorageError('BadDigest')
-      const eTag = md5Etag(md5.digest())
-      return { s3: { ...kept, eTag, ...(sent && { checksum: { ...sent, type: 'FULL_OBJECT' } }) } }
+      const { eTag, checksum } = await digests.digest(written)
+      if (sent && checksum?.value !== sent.value) throw new StorageError('BadDigest')
+      return { s3: { ...kept, eTag, ...(checksum && { checksum }) } }
     },
   }
 }
