@@ -148,9 +148,8 @@ describe('the sweep', () => {
       const before = (await server.storedFiles()).length
       const answer = server.request('POST', `/object/${bucket}/held.txt`, { body: 'still mine' })
       await until(async () => (await server.storedFiles()).length > before, 'the bytes are written')
-      const pass = cleanUp(server)
       let isDone = false
-      pass.finally(() => {
+      const pass = cleanUp(server).finally(() => {
         isDone = true
       })
       const asks = async () => {

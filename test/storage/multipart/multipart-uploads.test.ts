@@ -89,6 +89,28 @@ async function leftovers() {
 }
 const NONE = { uploads: 0, removals: 0, multipart: 0, parts: 0, unfinished: 0 }
 
+/** A part that is on its way, and counts, before any of its bytes has come. */
+async function beginPart(place: UploadPlace, number: number, bytes: Uint8Array) {
+  const stream = new Readable({ read() {} })
+  const { open, ...sent } = part(number, bytes, stream)
+  const begun = deferred<void>()
+  const opened: typeof open = (content) => {
+    begun.resolve()
+    return open(content)
+  }
+  const outcome: Promise<string> = here.uploads.addPart(SERVICE, place, { ...sent, open: opened }).then(
+    () => 'kept',
+    (error) => error.code,
+  )
+  await Promise.race([begun.promise, outcome])
+  const finish = () => {
+    stream.push(bytes)
+    stream.push(null)
+    return outcome
+  }
+  return { stream, outcome, finish }
+}
+
 describe('an upload in parts', () => {
   it('becomes one object, whatever the order of its parts and through whichever server they come', async () => {
     const place = await begin(here, bucket, 'a')
@@ -240,15 +262,12 @@ describe('its end', () => {
     for (const end of ['abort', 'complete'] as const) {
       const place = await begin(here, bucket, end)
       await here.uploads.addPart(SERVICE, place, part(1, large))
-      const slow = new Readable({ read() {} })
-      const sending = here.uploads.addPart(SERVICE, place, part(2, large, slow))
-      slow.push(large.subarray(0, MIB))
+      const { stream, outcome } = await beginPart(place, 2, large)
+      stream.push(large.subarray(0, MIB))
       await there.uploads[end](SERVICE, place, completion([named(1, large)]))
-      slow.push(large.subarray(MIB))
-      slow.push(null)
-      await expect(sending).rejects.toMatchObject({
-        code: expect.stringMatching(/^(?:NoSuchUpload|BackendUnavailable)$/),
-      })
+      stream.push(large.subarray(MIB))
+      stream.push(null)
+      expect(await outcome).toMatch(/^(?:NoSuchUpload|BackendUnavailable)$/)
     }
     expect((await objectAt('complete'))?.bytes.equals(large)).toBe(true)
     expect(await leftovers()).toEqual(NONE)
@@ -316,18 +335,14 @@ describe('the limits', () => {
   it('hold for parts that come at the same time', async () => {
     const { id } = await site.bucket({ fileSizeLimit: 11 * MIB })
     const place = await begin(here, id, 'a')
-    const slow = new Readable({ read() {} })
-    const first = here.uploads.addPart(SERVICE, place, part(1, large, slow))
-    const second = here.uploads.addPart(SERVICE, place, part(2, large))
-    await second
+    const first = await beginPart(place, 1, large)
+    await here.uploads.addPart(SERVICE, place, part(2, large))
     await expect(here.uploads.addPart(SERVICE, place, part(3, large))).rejects.toMatchObject({
       code: 'EntityTooLarge',
     })
     // Another server does not know of it, until it is to be kept.
     await there.uploads.addPart(SERVICE, place, part(4, large))
-    slow.push(large)
-    slow.push(null)
-    await expect(first).rejects.toMatchObject({ code: 'EntityTooLarge' })
+    expect(await first.finish()).toBe('EntityTooLarge')
     const { parts } = await here.uploads.parts(SERVICE, place, 0, 10)
     expect(parts.map(({ number }) => number)).toEqual([2, 4])
   })
@@ -355,18 +370,7 @@ describe('the limits', () => {
     for (let i = 0; i < BOUNDS.uploads; i++) places.push(await begin(here, bucket, `a${i}`, { share }))
     const [first, second, third, elsewhere] = places
     if (!first || !second || !third || !elsewhere) throw new Error('there are some')
-    const slow = [first, second].map((place) => {
-      const stream = new Readable({ read() {} })
-      const { open, ...sent } = part(1, fill, stream)
-      const begun = deferred<void>()
-      const opened: typeof open = (content) => {
-        begun.resolve()
-        return open(content)
-      }
-      return { stream, begun, sending: here.uploads.addPart(SERVICE, place, { ...sent, open: opened }) }
-    })
-    const outcomes = Promise.allSettled(slow.map(({ sending }) => sending))
-    await Promise.all(slow.map(({ begun }) => begun.promise))
+    const slow = await Promise.all([first, second].map((place) => beginPart(place, 1, fill)))
     const unread = new Readable({
       read() {
         throw new Error('nobody should read this')
@@ -383,14 +387,8 @@ describe('the limits', () => {
     await here.uploads.addPart(SERVICE, innocent, part(1, fill))
     // Another server does not know of them, until they are to be kept.
     await there.uploads.addPart(SERVICE, elsewhere, part(1, fill))
-    for (const { stream } of slow) {
-      stream.push(fill)
-      stream.push(null)
-    }
-    const states = (await outcomes).map((outcome) =>
-      outcome.status === 'rejected' ? outcome.reason.code : outcome.status,
-    )
-    expect(states.sort()).toEqual(['TooManyUnfinished', 'fulfilled'])
+    const outcomes = await Promise.all(slow.map(({ finish }) => finish()))
+    expect(outcomes.sort()).toEqual(['TooManyUnfinished', 'kept'])
     const [kept] = await site.admin`
       select sum(in_progress_size)::int as bytes from storage.s3_multipart_uploads
       where bucket_id = ${bucket} and key like 'a%'`
