@@ -1,4 +1,5 @@
 import sax from 'sax'
+import { printable } from '../../lib/printable.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** An element of a request's body. Namespaces and attributes mean nothing in S3's requests. */
@@ -49,6 +50,10 @@ export function readXml(bytes: Buffer, root: string): XmlElement {
   parser.ondoctype = () => {
     throw malformed('a DOCTYPE is not allowed')
   }
+  // None of them is kept: one by the name of a method that the parser calls on them would take its place.
+  parser.onattribute = ({ name }) => {
+    delete parser.tag.attributes[name]
+  }
   parser.onopentag = ({ name }) => {
     if (open.length > MAX_DEPTH) throw malformed('it is nested too deeply')
     if (++elements > MAX_ELEMENTS) throw malformed('it has too many elements')
@@ -78,7 +83,7 @@ export function childText({ children }: XmlElement, name: string): string | unde
 
 export function malformed(what: string): StorageError {
   return new StorageError('MalformedXML', {
-    message: `The body is not the XML that is expected here: ${what}`,
+    message: `The body is not the XML that is expected here: ${printable(what)}`,
   })
 }
 

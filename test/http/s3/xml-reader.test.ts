@@ -19,6 +19,22 @@ describe('the XML of a request', () => {
     expect(childText(document, 'Key')).toBe('<&>AB')
   })
 
+  it.each(['hasOwnProperty', '__proto__', 'constructor', 'length'])(
+    'may have attributes, whatever they are called: %s',
+    (name) => {
+      const document = read(
+        `<Delete ${name}="a" b="c" ${name}s="d"><Key e="f" ${name}="g" h="i">j</Key></Delete>`,
+      )
+      expect(childText(document, 'Key')).toBe('j')
+    },
+  )
+
+  it('is not said again at length when it is refused', () => {
+    for (const text of [`<${'a'.repeat(100_000)}/>`, `<Delete></${'a'.repeat(100_000)}>`]) {
+      expect(() => read(text)).toThrow(/^.{1,300}$/s)
+    }
+  })
+
   it('may have more references than a bomb would need', () => {
     const key = '&'.repeat(5000)
     expect(childText(read(xmlDocument('Delete', { Key: key })), 'Key')).toBe(key)
