@@ -9,7 +9,7 @@ import { absoluteUrl } from '../../message/public-url.ts'
 import { type FormKind, UploadForm } from '../../message/upload-form.ts'
 import { headerValue } from '../../message/upload-headers.ts'
 import { S3_PATH } from '../address.ts'
-import { sentChecksum } from '../checksum-words.ts'
+import { refuseUnknownChecksums, sentChecksum } from '../checksum-words.ts'
 import { PassingDigests } from '../passing-digests.ts'
 import type { Operation, S3Request } from '../request.ts'
 import type { PostPolicy } from '../signature/post-policy.ts'
@@ -44,6 +44,7 @@ export const postObject: Operation = {
         const name = nameOfKey(key)
         logTarget(c, bucket, name)
         const headers = headersIn(fields)
+        refuseUnknownChecksums(fields.keys())
         await refuseUnsupported(request, headers)
         const { headers: kept, ...content } = contentIn(headers)
         const stored = await services.files.upload(caller, {
@@ -67,10 +68,14 @@ export const postObject: Operation = {
   },
 }
 
+/** In characters. A field may have a thousand times as many, and the name of a file in each of them. */
+const LONGEST_KEY = 1024
+
 /** @throws InvalidParameter without one */
 function keyIn({ fields, fileName }: UploadForm): string {
   const key = fields.get('key')
   if (!key) throw new StorageError('InvalidParameter', { message: 'The form has no field key' })
+  if (key.length > LONGEST_KEY) return key // which is no name, and refused as such
   return key.replace(/\$\{filename\}/g, () => fileName)
 }
 

@@ -1,4 +1,5 @@
 import { parseJson } from '../../../lib/bounded-json.ts'
+import { printable } from '../../../lib/printable.ts'
 import { StorageError } from '../../../model/errors.ts'
 
 /** What a form may hold, as its signer has laid it down (AWS Signature Version 4, "POST policy"; wire §6.8). */
@@ -23,7 +24,7 @@ const FREE_FIELDS = new Set([
  * Holds a form against its policy, whose signature is good.
  *
  * @param fields by their names in lower case, all of them but the file
- * @param bucket that of the URL, which conditions may name
+ * @param bucket that of the URL, which has to be named as a field has: a form is good for one
  * @throws InvalidPolicyDocument when it is no policy; ExpiredToken; AccessDenied when the form breaks it
  */
 export function checkPolicy(
@@ -54,7 +55,7 @@ export function checkPolicy(
     if (!holds) throw broken(`the condition for ${field} does not hold`)
     covered.add(field)
   }
-  for (const field of fields.keys()) {
+  for (const field of ['bucket', ...fields.keys()]) {
     if (!covered.has(field) && !field.startsWith('x-ignore-')) throw broken(`the field ${field} is not in it`)
   }
   return length
@@ -85,10 +86,11 @@ function asConditions(entry: unknown): Condition[] {
 }
 
 function asCondition([operator, ...operands]: unknown[]): Condition {
-  const name = String(operator).toLowerCase()
+  const name = typeof operator === 'string' ? operator.toLowerCase() : ''
   if (name === 'content-length-range') {
-    const [min, max] = operands.map(Number)
-    if (!isBytes(min) || !isBytes(max)) throw invalid('content-length-range needs two numbers of bytes')
+    const [min, max] = operands.map(asBytes)
+    if (min === undefined || max === undefined)
+      throw invalid('content-length-range needs two numbers of bytes')
     return { kind: 'length', min, max }
   }
   const [field, text] = operands
@@ -99,17 +101,21 @@ function asCondition([operator, ...operands]: unknown[]): Condition {
   return { kind: name === 'eq' ? 'is' : 'starts-with', field: field.slice(1).toLowerCase(), text }
 }
 
-function isBytes(value: number | undefined): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0
+/** A number, which may be written as a text. */
+function asBytes(value: unknown): number | undefined {
+  const bytes = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
+  return typeof bytes === 'number' && Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : undefined
 }
 
 function invalid(what: string, cause?: unknown): StorageError {
   return new StorageError('InvalidPolicyDocument', {
-    message: `The form's policy is malformed: ${what}`,
+    message: `The form's policy is malformed: ${printable(what)}`,
     cause,
   })
 }
 
 function broken(what: string): StorageError {
-  return new StorageError('AccessDenied', { message: `The form is not what its policy allows: ${what}` })
+  return new StorageError('AccessDenied', {
+    message: `The form is not what its policy allows: ${printable(what)}`,
+  })
 }

@@ -38,7 +38,8 @@ function check(fields: Record<string, string>, { bucket = 'sigv4examplebucket', 
 
 /** A form with these conditions. */
 function withConditions(conditions: unknown, fields: Record<string, string> = {}) {
-  const policy = { expiration: '2015-12-30T12:00:00Z', conditions }
+  const all = Array.isArray(conditions) ? [{ bucket: 'sigv4examplebucket' }, ...conditions] : conditions
+  const policy = { expiration: '2015-12-30T12:00:00Z', conditions: all }
   return check({ policy: Buffer.from(JSON.stringify(policy)).toString('base64'), ...fields })
 }
 
@@ -87,6 +88,12 @@ describe('a policy', () => {
     ).toBeDefined()
   })
 
+  it('is for one bucket, which it has to name', () => {
+    const policy = { expiration: '2015-12-30T12:00:00Z', conditions: [{ key: 'a' }] }
+    const fields = { key: 'a', policy: Buffer.from(JSON.stringify(policy)).toString('base64') }
+    expect(() => check(fields)).toThrow(expect.objectContaining({ code: 'AccessDenied' }))
+  })
+
   it('bounds the length, by all that it says of it', () => {
     const conditions = [
       ['content-length-range', 1, 100],
@@ -105,6 +112,11 @@ describe('a policy', () => {
     ['half a range', [['content-length-range', 1]]],
     ['a range of texts', [['content-length-range', 'a', 'b']]],
     ['a negative range', [['content-length-range', -1, 5]]],
+    ['a range of lists', [['content-length-range', [1], [5]]]],
+    ['a range of nothing', [['content-length-range', null, '']]],
+    ['a range of what is no number at all', [['content-length-range', { valueOf: 1, toString: 1 }, 5]]],
+    ['a list for an operator', [[['eq'], '$key', 'a']]],
+    ['an operator that is no text at all', [[{ valueOf: 1, toString: 1 }, '$key', 'a']]],
   ])('is none with %s among its conditions', (_what, conditions) => {
     expect(() => withConditions(conditions, { key: 'a' })).toThrow(
       expect.objectContaining({ code: 'InvalidPolicyDocument' }),
