@@ -4,7 +4,13 @@ import type { Written } from '../../backend/backend.ts'
 import type { Md5Thread } from '../../lib/md5-thread.ts'
 import { type Checksum, type ChecksumAlgorithm, isBase64Of } from '../../model/checksums.ts'
 import { StorageError } from '../../model/errors.ts'
-import { algorithmInTrailer, parseAlgorithm, refuseUnknownChecksums, sentChecksum } from './checksum-words.ts'
+import {
+  algorithmInTrailer,
+  announcedTrailers,
+  parseAlgorithm,
+  refuseUnknownChecksums,
+  sentChecksum,
+} from './checksum-words.ts'
 import type { DecodedBody } from './decoded-body.ts'
 import { type BodyDigests, PassingDigests } from './passing-digests.ts'
 import type { Payload } from './signature/payload.ts'
@@ -29,15 +35,21 @@ export class RunningBodyDigests {
   constructor(headers: IncomingHttpHeaders, payload: Payload, usual?: ChecksumAlgorithm) {
     this.#expectedMd5 = parseContentMd5(headers['content-md5']?.toString())
     this.#signedSha256 = payload.kind === 'sha256' ? payload.hash : undefined
-    refuseUnknownChecksums(Object.keys(headers))
+    const announced = announcedTrailers(headers)
+    refuseUnknownChecksums([...Object.keys(headers), ...announced])
     const sent = sentChecksum(headers)
-    const inTrailer = algorithmInTrailer(headers)
+    const inTrailer = algorithmInTrailer(announced)
+    if (sent && inTrailer) {
+      throw new StorageError('InvalidRequest', {
+        message: 'A checksum may be sent before the bytes or behind them',
+      })
+    }
     const named = parseAlgorithm(
       (headers['x-amz-sdk-checksum-algorithm'] ?? headers['x-amz-checksum-algorithm'])?.toString(),
     )
     const algorithm = sent?.algorithm ?? inTrailer ?? named ?? usual
     this.#expected = sent?.value
-    this.#isInTrailer = !sent && inTrailer !== undefined
+    this.#isInTrailer = inTrailer !== undefined
     this.#passing = new PassingDigests(algorithm)
   }
 

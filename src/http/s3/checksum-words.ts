@@ -47,14 +47,19 @@ export function parseAlgorithm(text: string | undefined): ChecksumAlgorithm | un
   throw invalid(`The checksum algorithm must be one of ${CHECKSUM_ALGORITHMS.join(', ')}`)
 }
 
-/** By which algorithm a checksum comes, here or behind the bytes; it is then among `sentChecksum` of the trailers. */
-export function algorithmInTrailer(headers: IncomingHttpHeaders): ChecksumAlgorithm | undefined {
-  const names = headers['x-amz-trailer']?.toString().toLowerCase().split(/ *, */) ?? []
-  const [found] = HEADERS.filter(([name]) => names.includes(name))
+/** What a request says will stand behind its bytes, in lower case. */
+export function announcedTrailers(headers: IncomingHttpHeaders): string[] {
+  const names = headers['x-amz-trailer']?.toString().toLowerCase().split(',') ?? []
+  return names.map((name) => name.trim()).filter((name) => name !== '')
+}
+
+/** By which algorithm a checksum comes behind the bytes; it is then among `sentChecksum` of the trailers. */
+export function algorithmInTrailer(announced: string[]): ChecksumAlgorithm | undefined {
+  const [found] = HEADERS.filter(([name]) => announced.includes(name))
   return found?.[1]
 }
 
-/** Whether a header would be a checksum if its algorithm were known. */
+/** A client that sends one counts on its being compared. @throws InvalidRequest for one by an algorithm that is not known */
 export function refuseUnknownChecksums(names: Iterable<string>): void {
   for (const name of names) {
     if (!name.startsWith('x-amz-checksum-') || OTHERS.has(name)) continue

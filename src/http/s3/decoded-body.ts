@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { StorageError } from '../../model/errors.ts'
 import { declaredLength } from '../message/upload-headers.ts'
+import { announcedTrailers } from './checksum-words.ts'
 import { AwsChunkedBody } from './signature/aws-chunked.ts'
 import type { Payload } from './signature/payload.ts'
 
@@ -24,10 +25,7 @@ export function decodedBody(incoming: IncomingMessage, payload: Payload): Decode
   }
   const { signatures, hasTrailer } = payload
   const length = decodedLength(incoming)
-  const announced = String(incoming.headers['x-amz-trailer'] ?? '')
-    .split(',')
-    .map((name) => name.trim().toLowerCase())
-    .filter((name) => name !== '')
+  const announced = announcedTrailers(incoming.headers)
   const stream = new AwsChunkedBody(incoming, { signatures, hasTrailer, announced, length })
   return { stream, length: length ?? null, trailers: stream.trailers }
 }

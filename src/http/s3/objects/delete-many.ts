@@ -1,6 +1,7 @@
 import { StorageError } from '../../../model/errors.ts'
 import type { Tags, WriteCondition } from '../../../model/write-condition.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
+import { announcedTrailers } from '../checksum-words.ts'
 import { s3Code } from '../errors.ts'
 import type { Operation, S3Request } from '../request.ts'
 import { childText, malformed, type XmlElement } from '../xml-reader.ts'
@@ -45,9 +46,9 @@ export const deleteObjects: Operation = {
 function demandDigest(request: S3Request): void {
   const { payload } = request
   const isSigned = payload.kind === 'sha256' || (payload.kind === 'chunked' && payload.signatures !== null)
-  const names = Object.keys(request.c.env.incoming.headers)
-  const isThere = (name: string) => name === 'content-md5' || name.startsWith('x-amz-checksum-')
-  if (isSigned || request.header('x-amz-trailer') !== undefined || names.some(isThere)) return
+  const { headers } = request.c.env.incoming
+  const isDigest = (name: string) => name === 'content-md5' || name.startsWith('x-amz-checksum-')
+  if (isSigned || [...Object.keys(headers), ...announcedTrailers(headers)].some(isDigest)) return
   throw new StorageError('InvalidRequest', {
     message: 'Missing required header for this request: Content-MD5 or x-amz-checksum-…',
   })

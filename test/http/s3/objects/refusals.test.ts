@@ -60,6 +60,13 @@ describe('a PUT that is refused stores nothing', () => {
       'InvalidRequest',
     ],
     ['a checksum that nobody knows', { 'x-amz-checksum-md4': 'x' }, 400, 'InvalidRequest'],
+    ['one behind the bytes, too', { 'x-amz-trailer': 'x-amz-checksum-md4' }, 400, 'InvalidRequest'],
+    [
+      'checksums before the bytes and behind them',
+      { 'x-amz-checksum-sha1': 'qvTGHdzF6KLavt4PO0gs2a6pQ00=', 'x-amz-trailer': 'x-amz-checksum-crc32' },
+      400,
+      'InvalidRequest',
+    ],
     ['an algorithm that nobody knows', { 'x-amz-sdk-checksum-algorithm': 'MD4' }, 400, 'InvalidRequest'],
     ['too much metadata', { 'x-amz-meta-a': 'x'.repeat(2048) }, 400, 'MetadataTooLarge'],
     ['a type that is none', { 'content-type': 'text' }, 415, 'InvalidArgument'],
