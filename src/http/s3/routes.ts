@@ -1,4 +1,5 @@
 import { Hono } from 'hono'
+import { printable } from '../../lib/printable.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
@@ -151,6 +152,7 @@ async function answer(c: AppContext, server: S3Server): Promise<Response> {
   const operation = findOperation(request, address.level, incoming.method ?? 'GET')
   c.env.notes.operation = operation.name
   refuseVersion(query.get('versionId'))
+  refusePartOfNothing(operation, query)
   return operation.handle(request)
 }
 
@@ -158,6 +160,12 @@ async function answer(c: AppContext, server: S3Server): Promise<Response> {
 function refuseVersion(id: string | undefined): void {
   if (id === undefined || id === 'null') return
   throw new StorageError('InvalidParameter', { message: 'Invalid version id specified' })
+}
+
+/** Who has lost the id of his upload does not want the object to be that part. @throws InvalidParameter */
+function refusePartOfNothing(operation: Operation, query: ReadonlyMap<string, string>): void {
+  if (!query.has('partNumber') || (operation !== putObject && operation !== copyObject)) return
+  throw new StorageError('InvalidParameter', { message: 'partNumber needs an uploadId' })
 }
 
 /** Which headers a page of another origin may read (the Fetch standard, §3.2.3). */
@@ -170,7 +178,8 @@ function findOperation(request: S3Request, level: Level, method: string): Operat
   const found = operations[selector === undefined ? method : `${method} ${selector}`]
   if (found) return found
   if (selector !== undefined) {
-    throw new StorageError('NotImplemented', { message: `${method} with ${selector} is not supported` })
+    const what = printable(`${method} with ${selector}`)
+    throw new StorageError('NotImplemented', { message: `${what} is not supported` })
   }
   throw new StorageError('MethodNotAllowed', { headers: { Allow: methodsAt(level) } })
 }

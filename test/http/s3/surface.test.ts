@@ -103,6 +103,7 @@ describe('an error of the S3 protocol', () => {
     ['GET', '/papers?not-heard-of=', 501, 'NotImplemented'],
     ['PATCH', '/papers', 405, 'MethodNotAllowed'],
     ['GET', '/%ff', 400, 'InvalidRequest'],
+    ['PUT', '/papers/key?partNumber=1', 400, 'InvalidArgument'],
     ['GET', '/?prefix=%ff', 400, 'InvalidRequest'],
   ])('%s %s is %i %s', async (method, target, status, code) => {
     expect(await told(await server.send(method, target))).toMatchObject({ status, code })

@@ -33,7 +33,7 @@ export const listParts: Operation = {
       PartNumberMarker: after,
       NextPartNumberMarker: parts.at(-1)?.number ?? after,
       MaxParts: most,
-      IsTruncated: found.length > most,
+      IsTruncated: most > 0 && found.length > most,
       ChecksumAlgorithm: checksum?.algorithm,
       ChecksumType: checksum?.type,
       Part: parts.map(partElements),

@@ -59,8 +59,8 @@ function partElements(object: StoredObject, parts: ObjectParts, request: S3Reque
   const listed: XmlElements[] = []
   let isTruncated = false
   for (const { number, size, checksum } of eachPart(parts, after)) {
-    isTruncated = listed.length === most
-    if (isTruncated) break
+    isTruncated = most > 0 && listed.length === most
+    if (listed.length === most) break
     listed.push({
       ...(checksum !== null && algorithm && { [`Checksum${algorithm}`]: checksum }),
       PartNumber: number,

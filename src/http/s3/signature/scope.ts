@@ -1,3 +1,4 @@
+import { printable } from '../../../lib/printable.ts'
 import { StorageError } from '../../../model/errors.ts'
 
 /** What a signing key is good for, as a credential names it: `AKID/20130524/us-east-1/s3/aws4_request`. */
@@ -39,7 +40,7 @@ export function parseCredential(credential: string, at: string, region: string):
 
 export function malformed(what: string, headers: Record<string, string> = {}): StorageError {
   return new StorageError('InvalidAuthorization', {
-    message: `The authorization is malformed: ${what}`,
+    message: `The authorization is malformed: ${printable(what)}`,
     headers,
   })
 }

@@ -187,6 +187,8 @@ export function describeMultipart(name: string, env: () => Promise<Record<string
         new ListPartsCommand({ ...place, ...(marker && { PartNumberMarker: marker }) }),
       )
       expect([second.IsTruncated, second.Parts?.map(({ PartNumber }) => PartNumber)]).toEqual([false, [9]])
+      const none = await s3.send(new ListPartsCommand({ ...place, MaxParts: 0 }))
+      expect([none.IsTruncated, none.Parts]).toEqual([false, undefined])
       await s3.send(new AbortMultipartUploadCommand(place))
     })
 

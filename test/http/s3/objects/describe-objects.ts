@@ -343,6 +343,8 @@ export function describeObjects(name: string, env: () => Promise<Record<string, 
         })
         const { ObjectParts: rest } = await ask(2, '2')
         expect(rest).toMatchObject({ IsTruncated: false, Parts: [{ PartNumber: 3, Size: 2 }] })
+        // Who asks for none has no next page to ask for without end.
+        expect((await ask(0, '0')).ObjectParts).toMatchObject({ IsTruncated: false, TotalPartsCount: 3 })
       })
 
       it('is copied with all that is known of it', async () => {
