@@ -138,6 +138,28 @@ export async function listBuckets(tx: Transaction, query: BucketListQuery): Prom
   return await found
 }
 
+export interface BucketPage {
+  /** Of the names that are meant. */
+  prefix: string
+  /** Empty for the first page. */
+  after: string
+  limit: number
+}
+
+/** Those that the transaction's role may see, in order of their names' bytes (wire §6.3). */
+export async function pageOfBuckets(
+  tx: Transaction,
+  { prefix, after, limit }: BucketPage,
+): Promise<BucketRow[]> {
+  const name = sql`${buckets.id} collate "C"`
+  return await tx
+    .select()
+    .from(buckets)
+    .where(sql`starts_with(${buckets.id}, ${prefix}) and ${name} > ${after}`)
+    .orderBy(name)
+    .limit(limit)
+}
+
 export interface BucketChanges {
   policy?: BucketRow['policy']
   fileSizeLimit?: number | null

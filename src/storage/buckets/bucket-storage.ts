@@ -5,6 +5,7 @@ import type { Database } from '../../database/connection/client.ts'
 import {
   type BucketChanges,
   type BucketListQuery,
+  type BucketPage,
   type BucketRow,
   type BucketStats,
   bucketHasObjects,
@@ -14,6 +15,7 @@ import {
   insertBucket,
   listBuckets,
   lockBucket,
+  pageOfBuckets,
   updateBucket,
 } from '../../database/queries/buckets.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
@@ -135,6 +137,13 @@ export class BucketStorage {
   list(caller: Caller, asker: string, query: BucketListQuery): Promise<BucketRow[]> {
     return this.#database.questions.ask(asker, (database) =>
       asCaller(database, caller, (tx) => listBuckets(tx, query)),
+    )
+  }
+
+  /** The same, one page of them in order of their names. @throws as `list` */
+  page(caller: Caller, asker: string, page: BucketPage): Promise<BucketRow[]> {
+    return this.#database.questions.ask(asker, (database) =>
+      asCaller(database, caller, (tx) => pageOfBuckets(tx, page)),
     )
   }
 

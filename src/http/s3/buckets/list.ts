@@ -2,7 +2,7 @@ import type { BucketRow } from '../../../database/queries/buckets.ts'
 import { askerOf } from '../../auth/caller.ts'
 import { continuationIn, continuationToken } from '../continuation-token.ts'
 import { ownerElement } from '../owner.ts'
-import { integerIn } from '../parameters.ts'
+import { integerIn, textIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
 
 /** As with S3. */
@@ -14,20 +14,13 @@ export const listBuckets: Operation = {
   async handle(request) {
     const { c, services, query } = request
     const caller = await request.caller()
-    const prefix = query.get('prefix') ?? ''
+    const prefix = textIn(query, 'prefix')
     const limit = integerIn(query, 'max-buckets', { from: 1, to: MOST_BUCKETS }) ?? MOST_BUCKETS
-    const after = continuationIn(query)
-    const rows = await services.buckets.list(caller, askerOf(c, services, caller), {
-      limit: undefined,
-      offset: 0,
-      column: 'name',
-      order: 'asc',
-      search: undefined,
-    })
+    const after = continuationIn(query) ?? ''
     const isOfOurRegion = (query.get('bucket-region') ?? request.region) === request.region
-    const found = (isOfOurRegion ? rows : [])
-      .filter(({ id }) => id.startsWith(prefix) && (after === undefined || byteOrder(id, after) > 0))
-      .sort((a, b) => byteOrder(a.id, b.id))
+    // One more shows whether there are others.
+    const page = { prefix, after, limit: limit + 1 }
+    const found = isOfOurRegion ? await services.buckets.page(caller, askerOf(c, services, caller), page) : []
     const shown = found.slice(0, limit)
     return request.xml('ListAllMyBucketsResult', {
       Owner: ownerElement(caller.subject),
@@ -40,8 +33,4 @@ export const listBuckets: Operation = {
 
 function bucketElement({ id, createdAt }: BucketRow) {
   return { Name: id, CreationDate: createdAt?.toISOString() }
-}
-
-function byteOrder(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
