@@ -109,13 +109,20 @@ function replacing<T>(
 async function giveWay(
   tx: Transaction,
   source: Place,
-  { bucketId, name }: Place,
+  target: Place,
   condition: WriteCondition | undefined,
 ): Promise<boolean> {
+  // Of two that cross each other, both take the same one first, and neither waits for what the other one has.
+  if (isBefore(target, source)) await lockCurrent(tx, target)
   if (!(await lockCurrent(tx, source))) return false
+  const { bucketId, name } = target
   const [row] = await deleteObjects(tx, bucketId, [name])
   demand(condition, row ? validatorsOf({ ...row, updatedAt: row.updatedAt ?? new Date(0) }) : null)
   return true
+}
+
+function isBefore(a: Place, b: Place): boolean {
+  return a.bucketId < b.bucketId || (a.bucketId === b.bucketId && a.name < b.name)
 }
 
 /** What the condition, or the caller's right to delete, has to do with a name that is taken. */
