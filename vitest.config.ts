@@ -1,7 +1,10 @@
+import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { configDefaults, defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import { memoryFolder } from './test/support/memory-folder.ts'
 import { MAJORS } from './test/support/postgres-majors.ts'
+import { LongFilesEarly } from './test/support/sequencer.ts'
 
 const ON_S3 = 'test/**/*.s3.test.ts'
 
@@ -21,6 +24,17 @@ const ON_EACH = [
   'test/database/connection/turns.test.ts',
   'test/events/subscribers/visibility.test.ts',
   'test/jobs/cleanup/listed-versions.test.ts',
+]
+
+/** Of these, what would be told otherwise if a superuser's login asked anything as itself: 18 is that of `server`, too. */
+const AS_A_CALLER = [
+  'test/database/bucket-policies.test.ts',
+  'test/database/connection/pipelined-reads.test.ts',
+  'test/database/connection/turns.test.ts',
+  'test/database/policies.test.ts',
+  'test/database/privileges.test.ts',
+  'test/database/request-settings.test.ts',
+  'test/events/subscribers/visibility.test.ts',
 ]
 
 /** What needs neither a database nor what `npm run build` makes, and takes a moment: `npm run test:quick`. */
@@ -46,6 +60,12 @@ const UNIT = [
 /** What meddles with the process that it runs in: how files are read and written, and how much memory that takes. */
 const BACKEND = 'test/backend/**/*.test.ts'
 const CLIENTS = 'test/clients/**/*.test.ts'
+/** Of these, what moves bytes: once more with an S3 store, and all others only in full size. */
+const CLIENTS_OF_BYTES = [
+  'test/clients/{content-encoding,downloads,many-clients,moves,python-sdk,uploads}.test.ts',
+  'test/clients/{resumable,resumable-resume,resumable-signed}.test.ts',
+  'test/clients/s3/{awscli,boto3,rclone}.test.ts',
+]
 const FAULTS = 'test/faults/**/*.test.ts'
 const BROWSER = 'test/browser/**/*.test.ts'
 
@@ -60,6 +80,10 @@ const isLarge = process.env.FAULTS === 'full' || process.env.ATTACK === 'full'
 const memory = isLarge ? undefined : memoryFolder()
 if (memory !== undefined) process.env.TMPDIR ??= memory
 
+/** What one project has made of a file serves all others; and no other run, in which the file may be elsewhere. */
+const modules = join(tmpdir(), `strongroom-modules-${process.pid}`)
+process.once('exit', () => rmSync(modules, { recursive: true, force: true }))
+
 /** Long enough for a machine that is busy with other work: what must be quick is measured in the bench. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 }
 
@@ -70,8 +94,10 @@ const isFull = process.env.DATABASES === 'full'
 
 export default defineConfig({
   test: {
-    // Two cores, and one file more for the time that others wait for something.
-    maxWorkers: 3,
+    // Two cores, and two files more for the time that others wait for something.
+    maxWorkers: 4,
+    sequence: { sequencer: LongFilesEarly },
+    experimental: { fsModuleCache: true, fsModuleCachePath: modules },
     // Each has what it needs, which is started for the projects that run and no others.
     projects: [
       project('unit', { include: UNIT, ...SHARED }),
@@ -96,7 +122,7 @@ export default defineConfig({
       }),
       project('s3', {
         // The clients' tests once more, against a server with an S3 store.
-        include: [ON_S3, CLIENTS],
+        include: [ON_S3, ...(process.env.CLIENTS === 'full' ? [CLIENTS] : CLIENTS_OF_BYTES)],
         globalSetup: [POSTGRES, 'test/support/s3-setup.ts'],
         // From 2027 on the SDK's new versions refuse Node 20, and today's say so.
         env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
@@ -107,7 +133,11 @@ export default defineConfig({
           WAYS.filter((way) => isFull || way === WAY_OF[major]).map((way) => `postgres-${major}-${way}`),
         )
         .map((name) =>
-          project(name, { include: ON_EACH, globalSetup: 'test/support/ways-setup.ts', ...SHARED }),
+          project(name, {
+            include: isFull || !name.endsWith('superuser') ? ON_EACH : AS_A_CALLER,
+            globalSetup: 'test/support/ways-setup.ts',
+            ...SHARED,
+          }),
         ),
     ],
   },

@@ -3,6 +3,9 @@ import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { checkStore } from '../../src/backend/s3/check.ts'
+import { readConfig } from '../../src/config/config.ts'
+import type { CheckResult } from '../../src/model/check-result.ts'
 import { loadKeys } from '../../src/server/keys.ts'
 import { expectFailure, told, withListener } from '../support/check-results.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
@@ -19,6 +22,18 @@ afterAll(() => removeFolder(folder, []))
 /** Without a look for roles, which would go beyond this machine. */
 const run = (env: Record<string, string>) =>
   strongroom(['check'], { cwd: folder, env: { AWS_EC2_METADATA_DISABLED: 'true', ...env } })
+
+/** What the command has to tell of a store, asked without starting it. */
+async function lookAt(env: Record<string, string>): Promise<CheckResult[]> {
+  const { s3: settings } = readConfig(env)
+  if (!settings) throw new Error('there are no settings for S3')
+  const found: CheckResult[] = []
+  for await (const result of checkStore(settings)) found.push(result)
+  return found
+}
+
+/** It is the only thing that is told of the store. */
+const failure = (says: RegExp) => [{ about: 'store', state: 'failed', says: expect.stringMatching(says) }]
 
 describeWithS3('strongroom check, with an S3 store', (s3) => {
   let good: Record<string, string>
@@ -137,32 +152,31 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       { STORAGE_S3_ENDPOINT: s3.endpoint.replace('http:', 'https:') },
       /does not speak TLS: does STORAGE_S3_ENDPOINT begin with http:\/\//,
     ],
-    [
-      'there are no credentials',
-      { STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' },
-      /^No credentials .*STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY/,
-    ],
   ])('says that %s', async (_, wrong, says) => {
-    const ended = await run({ ...good, ...wrong })
-    expectFailure(ended, 'store', says)
-    expect(ended.stdout).not.toMatch(new RegExp(`hunter2|${s3.secretKey}`))
+    const found = await lookAt({ ...good, ...wrong })
+    expect(found).toEqual(failure(says))
+    expect(JSON.stringify(found)).not.toMatch(new RegExp(`hunter2|${s3.secretKey}`))
+  })
+
+  it('says that there are no credentials', async () => {
+    const ended = await run({ ...good, STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' })
+    expectFailure(ended, 'store', /^No credentials .*STORAGE_S3_ACCESS_KEY and STORAGE_S3_SECRET_KEY/)
   })
 
   it('is content with rights under the prefix alone', async () => {
     const env = await s3Env(s3)
     await denying(s3, `${env.STORAGE_S3_BUCKET}/.check*`, ['s3:PutObject'], async () => {
-      expect(await run({ ...env, STORAGE_S3_PREFIX: 'ours' })).toMatchObject({ code: 0 })
-      expect(await run(env)).toMatchObject({ code: 1 })
+      const failed = async (settings: Record<string, string>) =>
+        (await lookAt(settings)).filter(({ state }) => state === 'failed').map(({ about }) => about)
+      expect(await failed({ ...env, STORAGE_S3_PREFIX: 'ours' })).toEqual([])
+      expect(await failed(env)).toEqual(['store: write'])
     })
   })
 
   it('says that the bucket is in the endpoint too', async () => {
     const endpoint = `${s3.endpoint}/${good.STORAGE_S3_BUCKET}`
-    expectFailure(
-      await run({ ...good, STORAGE_S3_ENDPOINT: endpoint }),
-      'store',
-      /in STORAGE_S3_ENDPOINT too\?$/,
-    )
+    const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: endpoint })
+    expect(found).toEqual(failure(/in STORAGE_S3_ENDPOINT too\?$/))
   })
 
   it.each([
@@ -178,14 +192,13 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
   ])('names the rights that are missing where nothing may be %s', async (_, denied, missing) => {
     const env = await s3Env(s3)
     await denying(s3, env.STORAGE_S3_BUCKET ?? '', denied, async () => {
-      const ended = await run(env)
-      expect(ended.code).toBe(1)
-      expect(told(ended).store?.[0]).toBe('ok')
-      const failed = Object.entries(told(ended)).filter(([, [state]]) => state === 'failed')
-      expect(failed).toEqual(
+      const found = await lookAt(env)
+      expect(found[0]).toMatchObject({ about: 'store', state: 'ok' })
+      expect(found.filter(({ state }) => state === 'failed')).toEqual(
         missing.map((text) => {
           const [name, right] = text.split(' ')
-          return [`store: ${name}`, ['failed', expect.stringMatching(`^Denied: .* need the right ${right} `)]]
+          const says = expect.stringMatching(`^Denied: .* need the right ${right} `)
+          return { about: `store: ${name}`, state: 'failed', says }
         }),
       )
     })
@@ -193,12 +206,8 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
 
   it('says that what is there is no S3 store', async () => {
     const other = await startTestServer()
-    const endpoint = { STORAGE_S3_ENDPOINT: other.url }
-    expectFailure(
-      await run({ ...good, ...endpoint }),
-      'store',
-      /is not an S3 store .*correct STORAGE_S3_ENDPOINT$/,
-    )
+    const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: other.url })
+    expect(found).toEqual(failure(/is not an S3 store .*correct STORAGE_S3_ENDPOINT$/))
     await other.close()
   })
 
@@ -207,8 +216,8 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     await withListener(
       (socket) => tls.emit('connection', socket),
       async (port) => {
-        const ended = await run({ ...good, STORAGE_S3_ENDPOINT: `http://127.0.0.1:${port}` })
-        expectFailure(ended, 'store', /should STORAGE_S3_ENDPOINT begin with https:\/\/\?$/)
+        const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: `http://127.0.0.1:${port}` })
+        expect(found).toEqual(failure(/should STORAGE_S3_ENDPOINT begin with https:\/\/\?$/))
       },
     )
   })
@@ -218,8 +227,8 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       () => {},
       async (port) => {
         const silent = `http://127.0.0.1:${port}`
-        const store = await run({ ...good, STORAGE_S3_ENDPOINT: silent, STORAGE_S3_TIMEOUT: '1s' })
-        expectFailure(store, 'store', /did not answer in time: .*STORAGE_S3_TIMEOUT/)
+        const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: silent, STORAGE_S3_TIMEOUT: '1s' })
+        expect(found).toEqual(failure(/did not answer in time: .*STORAGE_S3_TIMEOUT/))
         const noCredentials = { ...good, STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' }
         const metadata = { AWS_EC2_METADATA_DISABLED: '', AWS_EC2_METADATA_SERVICE_ENDPOINT: silent }
         expectFailure(await run({ ...noCredentials, ...metadata }), 'store', /^No credentials for the store/)

@@ -29,8 +29,9 @@ describeWithS3('an S3 store', (s3) => {
     return new S3Backend({ ...settings, spoolDir, ...(copyAtOnce !== undefined && { copyAtOnce }) })
   }
 
+  // As it comes it has less to go wrong than below, and the server's tests with a store have it so.
   // A store lists a thousand at once: these are three pages.
-  describeBackend('S3Backend', () => open(), { manyEntries: 2010 })
+  if (isFull) describeBackend('S3Backend', () => open(), { manyEntries: 2010 })
 
   const smallParts = {
     STORAGE_S3_PREFIX: 'some/where',
