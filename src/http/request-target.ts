@@ -19,7 +19,7 @@ export interface RequestTarget {
 }
 
 /** Reads a request's target, and leaves it so that the adapter, which refuses a backslash, takes it for the same name. */
-export function parseTarget(incoming: IncomingMessage, publicPrefix: string): RequestTarget {
+export function parseTarget(incoming: Pick<IncomingMessage, 'url'>, publicPrefix: string): RequestTarget {
   let target = incoming.url ?? '/'
   if (target.includes('\\')) {
     target = target.replaceAll('\\', '%5c')

@@ -114,6 +114,12 @@ export function headersOf(request: RequestContext): Record<string, string> {
   return { 'X-Request-Id': request.requestId, ...ALWAYS, ...request.surface.headers?.(request) }
 }
 
+/** A method, and a target that may be any bytes (RFC 9112 §3). */
+const FIRST_LINE = /^[A-Z]+ (\S+)/
+
+/** As much of it as may tell whose it is. In bytes. */
+const MAX_FIRST_LINE = 256
+
 /** The protocols of one HTTP server. */
 export class Surfaces {
   /** Has what is no other's, and says what is wrong with bytes that are no request. */
@@ -141,6 +147,12 @@ export class Surfaces {
       if (path !== undefined) return { ...target, prefix: '', path }
     }
     return target
+  }
+
+  /** For what is no request: whose path its first line names, if that is among the bytes that cannot be read. */
+  meantBy(bytes: Buffer | undefined): Surface {
+    const [, url] = FIRST_LINE.exec(bytes?.toString('latin1', 0, MAX_FIRST_LINE) ?? '') ?? []
+    return url === undefined ? this.last : this.at(parseTarget({ url }, this.publicPrefix).path)
   }
 
   at(path: string): Surface {

@@ -5,12 +5,19 @@ import { newestOn, unansweredOn } from './connection/pipeline.ts'
 import { rawAnswer } from './message/raw-answer.ts'
 import { ALWAYS, headersOf, type RequestContext, type Surfaces } from './surface.ts'
 
+/** What Node says of bytes that are no HTTP. */
+export interface Unparsable extends Error {
+  code?: string
+  /** Those with the mistake, which need not be the first ones. */
+  rawPacket?: Buffer
+}
+
 /**
  * Answers bytes that Node's parser does not take for HTTP. There may be no request yet, so this is written by
  * hand; never into another response, whose reader would take it for a part of that.
  */
 export function answerUnparsable(
-  error: Error & { code?: string },
+  error: Unparsable,
   socket: Socket,
   parts: { lingering: Lingering; surfaces: Surfaces },
 ): void {
@@ -46,7 +53,8 @@ export function answerUnparsable(
   }
 
   function sayLast(request?: RequestContext): number {
-    const answer = (request?.surface ?? surfaces.last).error(refusal(error), request)
+    const surface = request?.surface ?? surfaces.meantBy(error.rawPacket)
+    const answer = surface.error(refusal(error), request)
     socket.end(rawAnswer(answer, request ? headersOf(request) : ALWAYS))
     lingering.begin(socket)
     return answer.status

@@ -43,7 +43,10 @@ export interface ForwardedAddress {
   prefix?: string | undefined
 }
 
-/** The first values of `X-Forwarded-*`, as far as they can be parts of an address. */
+/**
+ * The first values of `X-Forwarded-*`, as far as they can be parts of an address. Not of `Forwarded` (RFC 7239): most proxies
+ * let pass what a client says there.
+ */
 export function forwardedAddress({ headers }: IncomingMessage): ForwardedAddress {
   const first = (name: string) =>
     String(headers[name] ?? '')

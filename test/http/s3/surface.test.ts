@@ -1,6 +1,6 @@
 import { ListBucketsCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { exchange, RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { told } from '../../support/s3-errors.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { UNSIGNED } from '../../support/s3-signer.ts'
@@ -105,6 +105,7 @@ describe('an error of the S3 protocol', () => {
     ['GET', '/%ff', 400, 'InvalidRequest'],
     ['PUT', '/papers/key?partNumber=1', 400, 'InvalidArgument'],
     ['GET', '/?prefix=%ff', 400, 'InvalidRequest'],
+    ['GET', `/papers?${'a=1&'.repeat(200)}a=1`, 400, 'InvalidRequest'],
   ])('%s %s is %i %s', async (method, target, status, code) => {
     expect(await told(await server.send(method, target))).toMatchObject({ status, code })
   })
@@ -129,6 +130,17 @@ describe('an error of the S3 protocol', () => {
     ])
     expect(await connection.rest()).toHaveLength(0)
     expect((await fetch(`${server.s3Url}/papers`)).status).toBe(403) // others are heard
+  })
+
+  it.each<[what: string, key: string, headers: string[]]>([
+    ['has a path that is not percent-encoded', 'ä', []],
+    ['has two lengths', 'a', ['Content-Length: 1', 'Content-Length: 2']],
+  ])('is told in XML beside the other protocols where what comes for it %s', async (_what, key, headers) => {
+    const { status, body } = await exchange(
+      server.url,
+      rawRequest('PUT', `/storage/v1/s3/papers/${key}`, headers),
+    )
+    expect([status, body.toString()]).toEqual([400, expect.stringContaining('<Code>InvalidRequest</Code>')])
   })
 
   it('has no body for HEAD', async () => {
