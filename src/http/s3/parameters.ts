@@ -1,3 +1,4 @@
+import { encodeStrictly } from '../../lib/percent-encoding.ts'
 import { printable } from '../../lib/printable.ts'
 import { StorageError } from '../../model/errors.ts'
 import { isStorableText } from '../../storage/object/object-name.ts'
@@ -41,9 +42,7 @@ function asItIs(key: string): string {
 
 /** Clients read a plus as a blank or as itself, and %20 and %2B in one way only. */
 function urlEncoded(key: string): string {
-  return encodeURIComponent(key)
-    .replaceAll('%2F', '/')
-    .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
+  return encodeStrictly(key).replaceAll('%2F', '/')
 }
 
 export function invalid(message: string): StorageError {

@@ -1,10 +1,15 @@
 import { StorageError } from '../../model/errors.ts'
 
-/** A query's parameters, decoded; of a name that comes twice, the first. @throws InvalidRequest */
+/** More than any request has. Each is decoded, encoded and sorted to verify a signature, which anybody may send. */
+const MOST_PARAMETERS = 200
+
+/** A query's parameters, decoded; of a name that comes twice, the first. @throws InvalidRequest, also for too many */
 export function parseQuery(query: string): ReadonlyMap<string, string> {
   if (query === '') return EMPTY
   const parameters = new Map<string, string>()
-  for (const part of query.split('&')) {
+  const parts = query.split('&', MOST_PARAMETERS + 1)
+  if (parts.length > MOST_PARAMETERS) throw malformed(`has more than ${MOST_PARAMETERS} parameters`)
+  for (const part of parts) {
     if (part === '') continue
     const equals = part.indexOf('=')
     const name = decode(equals < 0 ? part : part.slice(0, equals))
@@ -22,9 +27,10 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch (cause) {
-    throw new StorageError('InvalidRequest', {
-      message: 'The percent-encoding of the query is malformed',
-      cause,
-    })
+    throw malformed('has a malformed percent-encoding', cause)
   }
+}
+
+function malformed(what: string, cause?: unknown): StorageError {
+  return new StorageError('InvalidRequest', { message: `The query ${what}`, cause })
 }

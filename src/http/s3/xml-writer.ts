@@ -58,24 +58,28 @@ function elements(content: XmlElements): string {
   return text
 }
 
-/** What may stand in no text as it is: XML 1.0 has no word for some of it, and readers make a line feed of a carriage return. */
-const SPECIAL = /[&<>"\p{Cc}\p{Cs}\ufffe\uffff]/gu
+/** XML 1.0 has no word for most of it, and readers make a line feed of a carriage return. */
+const UNSPEAKABLE = /(?![\t\n])[\p{Cc}\p{Cs}\ufffe\uffff]/gu
+
+/** What may stand in no text as it is. */
+const SPECIAL = new RegExp(`[&<>"]|${UNSPEAKABLE.source}`, 'u')
 
 /** Characters that XML 1.0 does not have are written as S3 writes them, which its clients read. */
 export function escapeXml(text: string): string {
-  return text.replace(SPECIAL, (character) => {
-    const named = NAMED[character]
-    if (named !== undefined) return named
+  if (!SPECIAL.test(text)) return text
+  let escaped = text
+  // Not one after the other: keys may be full of them, and a list full of such keys.
+  for (const [character, entity] of NAMED) escaped = escaped.replaceAll(character, entity)
+  return escaped.replace(UNSPEAKABLE, (character) => {
     const code = character.codePointAt(0) ?? 0
     return code < 0xd800 ? `&#x${code.toString(16)};` : '\ufffd'
   })
 }
 
-const NAMED: Record<string, string> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  '\t': '\t',
-  '\n': '\n',
-}
+/** The ampersand first, which all the others have. */
+const NAMED = [
+  ['&', '&amp;'],
+  ['<', '&lt;'],
+  ['>', '&gt;'],
+  ['"', '&quot;'],
+] as const

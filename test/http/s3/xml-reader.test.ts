@@ -72,6 +72,7 @@ describe('the XML of an answer', () => {
     expect(xmlDocument('Key', 'a\u0001b\rc\td\n\ud800\uffff')).toBe(
       '<?xml version="1.0" encoding="UTF-8"?>\n<Key>a&#x1;b&#xd;c\td\n\ufffd\ufffd</Key>',
     )
+    expect(xmlDocument('Key', '&amp;<"\r>&&')).toContain('<Key>&amp;amp;&lt;&quot;&#xd;&gt;&amp;&amp;</Key>')
   })
 
   it('leaves out what is not there, repeats lists, and takes attributes', () => {

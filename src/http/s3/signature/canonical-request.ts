@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { encodeStrictly } from '../../../lib/percent-encoding.ts'
 import { StorageError } from '../../../model/errors.ts'
 
 // What a request is to a signature (AWS Signature Version 4, "Create a canonical request"; wire §6.2).
@@ -93,14 +94,6 @@ const UNRESERVED = /^[\w.~-]*$/
 /** As S3 reads a query, in which a plus is a blank. */
 function strictlyEncoded(text: string): string {
   return UNRESERVED.test(text) ? text : encodeStrictly(decoded(text.replaceAll('+', ' ')))
-}
-
-/** All but the unreserved characters of RFC 3986 §2.3. */
-function encodeStrictly(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
 }
 
 function decoded(text: string): string {
