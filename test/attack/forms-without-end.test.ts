@@ -24,7 +24,7 @@ describe.each([
   afterAll(() => server.close())
 
   /** What is answered, while a body begins so and goes on so until there is an answer. */
-  async function answerTo(begin: string, goOn: string): Promise<string> {
+  async function answerTo(begin: string, goOn: string, target = '/object/box/a.txt'): Promise<string> {
     const { port, hostname } = new URL(server.url)
     const socket = connect(Number(port), hostname)
     try {
@@ -34,7 +34,7 @@ describe.each([
       })
       socket.on('error', () => {}) // it is told by what is heard
       const lines = [
-        'POST /object/box/a.txt HTTP/1.1',
+        `POST ${target} HTTP/1.1`,
         'Host: localhost',
         `Authorization: Bearer ${server.keys.anonKey}`,
         'Content-Type: multipart/form-data; boundary=b',
@@ -68,5 +68,12 @@ describe.each([
     ],
   ])('for %s is refused', async (_what, begin, goOn, says) => {
     expect(await answerTo(begin, goOn)).toContain(says)
+  })
+
+  it.each([
+    ['text that means nothing', '', 'nothing\r\n'],
+    ['one field', head([NAMED]), 'x'],
+  ])('for %s is refused by S3, too, where not even a key is needed', async (_what, begin, goOn) => {
+    expect(await answerTo(begin, goOn, '/s3/box')).toContain('The form has too much before its file')
   })
 })

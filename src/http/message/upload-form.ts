@@ -10,13 +10,15 @@ import { FormFields, MAX_FIELD_BYTES } from './form-fields.ts'
 import { FormFraming } from './form-framing.ts'
 import { declaredLength } from './upload-headers.ts'
 
-/** Of all that stands before a form's file, with what means nothing. Nobody has been asked yet whether they may upload. */
-const MAX_BYTES_BEFORE_FILE = 2 * MAX_FIELD_BYTES
-
 /** What a protocol's forms are like. */
 export interface FormKind {
   /** Beside the file. */
   maxFields: number
+  /**
+   * Of all that stands before the file, with what means nothing. In bytes. Nobody has been asked yet whether they may upload,
+   * and it is kept in memory.
+   */
+  maxBytesBeforeFile: number
   /** Whether a part is the file, by its head. */
   isFile(field: string | undefined, contentType: string | undefined, fileName: string | undefined): boolean
 }
@@ -24,6 +26,7 @@ export interface FormKind {
 /** Wire §3.3. */
 const REST_FORM: FormKind = {
   maxFields: 10,
+  maxBytesBeforeFile: 2 * MAX_FIELD_BYTES,
   isFile: (field, contentType, fileName) =>
     // storage-js puts the file into a part whose name is empty.
     field === '' || fileName !== undefined || contentType === 'application/octet-stream',
@@ -129,13 +132,18 @@ export class UploadForm {
   }
 
   readonly #watch = (bytes: Buffer): void => {
-    if (!this.#file) this.#bytesBeforeFile += bytes.length
     this.#orFail(() => {
-      if (this.#bytesBeforeFile > MAX_BYTES_BEFORE_FILE) {
-        throw new StorageError('EntityTooLarge', { message: 'The form has too much before its file' })
-      }
+      if (!this.#file) this.#countBeforeFile(bytes.length)
       this.#framing.write(bytes)
     })
+  }
+
+  /** The file may begin in what has just come, so that it counts from the next time on. */
+  #countBeforeFile(length: number): void {
+    if (this.#bytesBeforeFile > this.#kind.maxBytesBeforeFile) {
+      throw new StorageError('EntityTooLarge', { message: 'The form has too much before its file' })
+    }
+    this.#bytesBeforeFile += length
   }
 
   #beginFile(stream: Readable, fileName: string | undefined): void {

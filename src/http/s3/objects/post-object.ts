@@ -19,8 +19,15 @@ import { contentIn } from './content.ts'
 import { refuseUnsupported } from './refusals.ts'
 import { tagsIn } from './tagging.ts'
 
-/** Wire §6.8. The file is the field of that name, whatever else has a file's name. */
-const S3_FORM: FormKind = { maxFields: 32, isFile: (field) => field?.toLowerCase() === 'file' }
+/**
+ * Wire §6.8. The file is the field of that name, whatever else has a file's name. S3 itself takes 20 KB before it, from
+ * whoever sends a form: it is by the fields that one is known.
+ */
+const S3_FORM: FormKind = {
+  maxFields: 32,
+  maxBytesBeforeFile: 64 * 1024,
+  isFile: (field) => field?.toLowerCase() === 'file',
+}
 
 /** Fields that become headers when the object is read, as they are. */
 const HEADERS = ['cache-control', 'content-disposition', 'content-encoding', 'content-language', 'expires']
@@ -68,7 +75,7 @@ export const postObject: Operation = {
   },
 }
 
-/** In characters. A field may have a thousand times as many, and the name of a file in each of them. */
+/** In characters. A field may have more, and the name of a file be put into it thousands of times. */
 const LONGEST_KEY = 1024
 
 /** @throws InvalidParameter without one */
