@@ -133,13 +133,15 @@ describe('keys of S3', () => {
 /** Pages of the table, where rows stand in no order, and of its indexes that are looked at for a list of up to a hundred. */
 async function pagesRead(role: string, bucket: string, prefix: string, delimiter: string, after: string) {
   return server.admin.begin(async (sql) => {
-    await sql.unsafe(`create policy "everything" on storage.objects for select to authenticated using (true)`)
+    // As users write them: of one that is simply true PostgreSQL knows that it hides nothing, and goes ways of its own.
+    await sql.unsafe(`create policy "unhidden" on storage.objects for select to authenticated
+      using (bucket_id = '${bucket}' and (storage.foldername(name))[1] is distinct from 'hidden')`)
     await sql.unsafe(`set local role ${role}`)
     const list = `select * from storage.list_keys('${bucket}', '${prefix}', '${delimiter}', '${after}', 100)`
     const { count: shown } = await sql.unsafe(list)
     const [row] = await sql.unsafe(`explain (analyze, buffers, format json) ${list}`)
     await sql`reset role`
-    await sql`drop policy "everything" on storage.objects`
+    await sql`drop policy "unhidden" on storage.objects`
     const plan = (row as postgres.Row)['QUERY PLAN'][0].Plan
     return { shown, read: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'] }
   })
