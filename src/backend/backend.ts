@@ -162,5 +162,7 @@ export interface Unfinished {
   location: Location
   /** The backend's own name for it: one version can have several. */
   id: string
+  /** Whether it is a part, of which the version is made at the end of its upload, and not the version itself. */
+  isPart: boolean
   startedAt: Date
 }

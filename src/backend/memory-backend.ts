@@ -174,7 +174,7 @@ export class MemoryBackend implements ResumableBackend {
 
   async *unfinished(): AsyncGenerator<Unfinished> {
     for (const [name, { modifiedAt: startedAt }] of this.#parts) {
-      yield { location: locationOf(name), id: name, startedAt }
+      yield { location: locationOf(name), id: name, isPart: true, startedAt }
     }
   }
 

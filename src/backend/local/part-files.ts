@@ -113,7 +113,7 @@ export class PartFiles {
           if (!PART_NAME.test(id)) continue
           const path = this.#path(location, id)
           const file = await this.#files.ifThere(() => lstat(path))
-          if (file?.isFile()) yield { location, id, startedAt: file.mtime }
+          if (file?.isFile()) yield { location, id, isPart: true, startedAt: file.mtime }
         }
       }
     }

@@ -167,7 +167,8 @@ export class S3Backend implements ResumableBackend {
     const { incompleteParts } = this.#resumable
     const uploads = listUploads(this.#store, this.#keys, this.#keys.prefix)
     for await (const { location, key, id, startedAt } of uploads) {
-      yield { location, id: incompleteParts.uploadId(key, id), startedAt }
+      const isPart = this.#keys.incompletePart(key) !== null
+      yield { location, id: incompleteParts.uploadId(key, id), isPart, startedAt }
     }
     yield* incompleteParts.list()
   }

@@ -5,7 +5,7 @@ import type { CleanupPass } from './pass.ts'
 /** How many are asked about at once. */
 const PAGE = 1000
 
-/** A move to another backend writes versions that rows name already; none of its writes takes this long. */
+/** A move to another backend writes versions that rows name already, though no parts; none of its writes takes this long. */
 const LONGEST_MOVE_MS = 86_400_000
 
 /**
@@ -47,9 +47,9 @@ async function leftBehind({ options: { database } }: CleanupPass, page: Unfinish
   // Those of a bucket that this database never had may be another server's.
   const known = await knownBuckets(database, [...new Set(page.map((write) => write.location.bucket))])
   const tooOld = Date.now() - LONGEST_MOVE_MS
-  return page.filter(({ location: { bucket, version }, startedAt }) => {
+  return page.filter(({ location: { bucket, version }, isPart, startedAt }) => {
     if (uploading.has(version) || !known.has(bucket)) return false
-    return unnamed.has(version) || startedAt.getTime() < tooOld
+    return unnamed.has(version) || isPart || startedAt.getTime() < tooOld
   })
 }
 

@@ -37,8 +37,8 @@ describeWithS3('the cleanup of a store', (s3) => {
   })
 
   /** Begins a multipart upload as a server does that is killed then. */
-  async function leaveBehind(bucketUid = uid, version: string = randomUUID()): Promise<void> {
-    const at = { Bucket: server.config.s3?.bucket, Key: `${bucketUid}/${version}` }
+  async function leaveBehind(bucketUid = uid, version: string = randomUUID(), prefix = ''): Promise<void> {
+    const at = { Bucket: server.config.s3?.bucket, Key: `${prefix}${bucketUid}/${version}` }
     const { UploadId } = await client.send(new CreateMultipartUploadCommand(at))
     await client.send(new UploadPartCommand({ ...at, UploadId, PartNumber: 1, Body: 'half of it' }))
   }
@@ -116,6 +116,16 @@ describeWithS3('the cleanup of a store', (s3) => {
     await leaveBehind(uid, String(row?.version))
     expect(repairsOf(await cleanUp(server))).toEqual({})
     expect(await unfinished()).toHaveLength(1)
+  })
+
+  it('abandons a part of what a row names: its upload is over, and a move brings no parts', async () => {
+    await server.request('POST', `/object/${bucket}/here.txt`, { body: 'hello' })
+    const [row] = await server.admin`select version from storage.objects where bucket_id = ${bucket}`
+    await leaveBehind(uid, `${row?.version}/${randomUUID()}`, 'tails/')
+    expect(await unfinished()).toHaveLength(1)
+    expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 1 })
+    expect(await unfinished()).toEqual([])
+    await expectStored('here.txt', Buffer.from('hello'))
   })
 
   it('never touches an upload in progress, however old it is', async () => {

@@ -65,6 +65,15 @@ describe('the cleanup of a folder', () => {
     await backend.remove(at)
   })
 
+  it('abandons those of what a row names, which a power failure has brought back', async () => {
+    await server.request('POST', `/object/${bucket}/here.txt`, { body: 'hello' })
+    const [row] = await server.admin`select version from storage.objects where bucket_id = ${bucket}`
+    await leaveBehind(row?.version)
+    expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 2 })
+    expect(await unfinished()).toEqual([])
+    expect(await (await server.request('GET', `/object/${bucket}/here.txt`)).text()).toBe('hello')
+  })
+
   it('removes the folders of parts with those of a bucket that is no more', async () => {
     await leaveBehind()
     expect((await server.request('DELETE', `/bucket/${bucket}`)).status).toBe(200)

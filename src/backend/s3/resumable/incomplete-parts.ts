@@ -76,7 +76,8 @@ export class IncompleteParts {
   async *list(): AsyncGenerator<Unfinished> {
     for await (const { key, modifiedAt } of listKeys(this.#store, this.#keys.incompleteParts)) {
       const part = this.#keys.incompletePart(key)
-      if (part) yield { location: part.location, id: `${UNFINISHED}${part.id}`, startedAt: modifiedAt }
+      if (!part) continue
+      yield { location: part.location, id: `${UNFINISHED}${part.id}`, isPart: true, startedAt: modifiedAt }
     }
   }
 
