@@ -30,12 +30,23 @@ export interface BootOptions {
   canLink?: boolean
   /** Another build than ours: its `main.js`. */
   main?: string | undefined
+  /** Whether the bytes go to a store, which is away: nothing but rows can be made. */
+  keepsNoFiles?: boolean | undefined
+}
+
+/** A store that nobody reaches. */
+const STORE_AWAY = {
+  STORAGE_BACKEND: 's3',
+  STORAGE_S3_BUCKET: 'away',
+  STORAGE_S3_ENDPOINT: 'http://127.0.0.1:1',
+  STORAGE_S3_ACCESS_KEY: 'nobody',
+  STORAGE_S3_SECRET_KEY: 'knows',
 }
 
 /** A computer with a server on it, whose power can fail. */
 export class Machine {
   url = ''
-  /** The service key: that of the first boot, which must stay good. */
+  /** The service key: that of the first boot since there is a data folder, which must stay good. */
   token = ''
   readonly dataDir: string
   readonly #folder: string
@@ -58,12 +69,12 @@ export class Machine {
   }
 
   /** Starts the server and waits until it serves. */
-  async boot({ diesAt, canLink = true, main }: BootOptions = {}): Promise<undefined> {
+  async boot({ diesAt, canLink = true, main, keepsNoFiles }: BootOptions = {}): Promise<undefined> {
     this.#server = this.#launch(['serve'], {
       diesAt,
       canLink,
       main,
-      env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info' },
+      env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info', ...(keepsNoFiles && STORE_AWAY) },
     })
     this.url = await this.#server.url()
     this.token ||= JSON.parse(readFileSync(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
@@ -93,9 +104,9 @@ export class Machine {
     this.#atPowerOn = this.#powerOn()
   }
 
-  /** Takes something out of the data folder for good, while the power is off. The keys may be new then. */
-  erase(path: string): void {
-    rmSync(join(this.dataDir, path), { recursive: true, force: true })
+  /** Takes the data folder away for good, while the power is off. The next start makes new keys. */
+  erase(): void {
+    rmSync(this.dataDir, { recursive: true, force: true })
     this.token = ''
     this.#atPowerOn = this.#powerOn()
   }

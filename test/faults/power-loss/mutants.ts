@@ -16,12 +16,14 @@ export interface Mutant {
   replace: string
   /** Where the disk must not be able to link, so that a copy is one of bytes. */
   copiesBytes?: boolean
-  /** What the data folder must not have when it starts, so that it makes it. */
-  makes?: string
+  /** Whether it has to start without a data folder, because what it does not flush is made once. */
+  startsAnew?: boolean
+  /** Whether the bytes must be elsewhere, since the folder of the files flushes the same name at each start. */
+  keepsNoFiles?: boolean
 }
 
 /** One for every flush of bytes and of names, those of every upload first. */
-export const MUTANTS: Mutant[] = [
+export const MUTANTS: [Mutant, ...Mutant[]] = [
   {
     omits: 'the bytes of a file',
     file: 'backend/local/files.js',
@@ -83,28 +85,29 @@ export const MUTANTS: Mutant[] = [
     file: 'backend/local/folders.js',
     find: 'flushPathSync(dirname(folder));',
     replace: '',
-    makes: 'objects',
+    startsAnew: true,
   },
   {
     omits: 'the bytes of keys.json',
     file: 'server/keys.js',
     find: 'flush: true',
     replace: 'flush: false',
-    makes: 'keys.json',
+    startsAnew: true,
   },
   {
     omits: 'the name of the data folder',
     file: 'server/keys.js',
     find: 'await flushPath(dirname(folder));',
     replace: '',
-    makes: '.',
+    startsAnew: true,
   },
   {
     omits: "the name of PostgreSQL's folder",
     file: 'database/embedded/atomic-folder.js',
     find: 'await flushPath(dirname(path));',
     replace: '',
-    makes: '.',
+    startsAnew: true,
+    keepsNoFiles: true,
   },
 ]
 

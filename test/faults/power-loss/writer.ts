@@ -52,10 +52,12 @@ export class Writer {
   /**
    * One of each kind of operation that makes, replaces or moves bytes, copies last.
    *
+   * @param keepsNoFiles whether the server has no place for bytes: nothing but a bucket is made
    * @throws when the server does not acknowledge it
    */
-  async exercise(): Promise<void> {
-    const old = (await this.newBucket()) ?? 'none'
+  async exercise({ keepsNoFiles = false }: { keepsNoFiles?: boolean | undefined } = {}): Promise<void> {
+    const old = await this.#mustMakeBucket()
+    if (keepsNoFiles) return
     const upload = (key: string, size: number) => {
       const content = Buffer.alloc(size, ` ${key} ${size}`)
       return this.#must({ kind: 'upsert', key, sha256: hash(content) }, content)
@@ -69,9 +71,15 @@ export class Writer {
     await this.#must({ kind: 'delete', key: `${old}/2` })
     await this.#must({ kind: 'move', from: `${old}/1`, to: `${old}/3` })
     // Into new folders, whose names nothing else flushes.
-    const young = (await this.newBucket()) ?? 'none'
+    const young = await this.#mustMakeBucket()
     await this.#must({ kind: 'copy', from: `${old}/0`, to: `${young}/0`, upsert: false })
     await this.#must({ kind: 'copy', from: `${old}/3`, to: `${young}/1`, upsert: false })
+  }
+
+  async #mustMakeBucket(): Promise<string> {
+    const name = await this.newBucket()
+    if (name === undefined) throw new Error('A new bucket was not answered')
+    return name
   }
 
   async #must(operation: Operation, content?: Buffer): Promise<void> {
@@ -114,7 +122,15 @@ export class Writer {
         if (status !== 404) found.set(key, sha256 ?? `status ${status}`)
       }
     }
-    return { found, problem: this.#ledger.settle(found) }
+    return { found, problem: this.#ledger.settle(found) ?? (await this.#missingBucket()) }
+  }
+
+  async #missingBucket(): Promise<string | undefined> {
+    for (const bucket of this.#buckets) {
+      const { status } = await this.#machine.request('GET', `/bucket/${bucket}`)
+      if (status !== 200) return `the bucket ${bucket} was acknowledged, and is answered ${status}`
+    }
+    return undefined
   }
 
   /** What was moved out of it before keeps its bytes where they are, in the removed bucket's folders. */
