@@ -8,7 +8,7 @@ import { isFull, newSeed } from './support/size.ts'
 import { Victim } from './support/victim.ts'
 
 /** Requests of each mode. */
-const REQUESTS = isFull ? 50_000 : 1500
+const REQUESTS = isFull ? 50_000 : 1000
 /** Before these are over, connections of the pool and memories of the hot are still being made. */
 const WARM_UP = 500
 /** What may be held besides: pages and connections that are kept for the next. In bytes, and in files. */

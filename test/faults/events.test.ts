@@ -11,7 +11,7 @@ import { newSeed, Random } from './random.ts'
 import { ServerProcesses } from './server-processes.ts'
 import { isFull } from './size.ts'
 
-const ROUNDS = isFull ? 30 : 3
+const ROUNDS = isFull ? 30 : 2
 const WRITERS = 4
 
 let servers: ServerProcesses

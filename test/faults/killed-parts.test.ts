@@ -14,7 +14,7 @@ import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 
 const WRITER = fileURLToPath(new URL('killed-parts/writer.mjs', import.meta.url))
-const ROUNDS = isFull ? 60 : 6
+const ROUNDS = isFull ? 60 : 4
 
 /** Of one version, what the writer has said last, with the parts that were acknowledged by then. */
 interface Said {

@@ -18,7 +18,7 @@ import { ServerProcesses } from './server-processes.ts'
 import { isFull } from './size.ts'
 
 const MiB = 1024 * 1024
-const ROUNDS = isFull ? 40 : 4
+const ROUNDS = isFull ? 40 : 2
 
 /** Within so much time of a round's begin its server is killed: that is about as long as a round takes. */
 const STRUCK_WITHIN_MS = 1200

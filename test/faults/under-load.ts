@@ -4,6 +4,7 @@ import type { TestServer } from '../support/server.ts'
 import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
 import { Load } from './load.ts'
 import { newSeed } from './random.ts'
+import { isFull } from './size.ts'
 import type { Tally } from './tally.ts'
 
 /**
@@ -18,7 +19,7 @@ export async function underLoad(
 ): Promise<void> {
   await server.createBucket(bucket)
   const load = new Load(server, bucket, newSeed())
-  load.start(8)
+  load.start(isFull ? 8 : 4)
   try {
     await load.succeeds()
     await strike(load)

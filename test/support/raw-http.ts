@@ -27,7 +27,7 @@ export function rawRequest(
   const names = headers.map((line) => line.toString('latin1').split(':')[0]?.trim().toLowerCase())
   const lines = [...headers]
   if (!names.includes('host')) lines.unshift('Host: test')
-  const bytes = Buffer.from(body)
+  const bytes = bytesOf(body)
   const framed = names.includes('content-length') || names.includes('transfer-encoding')
   if (!framed && bytes.length > 0) lines.push(`Content-Length: ${bytes.length}`)
   return Buffer.concat(
@@ -35,13 +35,18 @@ export function rawRequest(
       [method, ' ', target, ' HTTP/1.1\r\n'],
       lines.flatMap((line) => [line, '\r\n']),
       ['\r\n', bytes],
-    ].flatMap((parts) => parts.map((part) => Buffer.from(part))),
+    ].flatMap((parts) => parts.map(bytesOf)),
   )
+}
+
+/** The same bytes where they are bytes already: some are many. */
+function bytesOf(part: string | Buffer): Buffer {
+  return typeof part === 'string' ? Buffer.from(part) : part
 }
 
 /** One chunk of a chunked body; an empty one ends it (RFC 9112 §7.1). */
 export function chunk(bytes: string | Buffer): Buffer {
-  const data = Buffer.from(bytes)
+  const data = bytesOf(bytes)
   return Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from('\r\n')])
 }
 
@@ -87,7 +92,8 @@ export class RawConnection {
     return new Promise((resolve) => {
       if (this.#socket.destroyed) return resolve()
       this.#socket.once('close', resolve)
-      this.#socket.write(Buffer.concat(parts.map((part) => Buffer.from(part))), () => {
+      const bytes = parts.length === 1 ? bytesOf(parts[0] ?? '') : Buffer.concat(parts.map(bytesOf))
+      this.#socket.write(bytes, () => {
         this.#socket.off('close', resolve)
         resolve()
       })

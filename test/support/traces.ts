@@ -42,13 +42,13 @@ export async function expectNoDrift(server: TestServer): Promise<void> {
         (select count(*)::int from storage.uploads) as uploads,
         (select count(*)::int from storage.removals) as removals,
         (select array_agg(bytes_bucket || '/' || left(version, 2) || '/' || version) from storage.objects) as versions`
-    const files = await server.storedFiles()
-    const versions: string[] = row?.versions ?? []
+    const files = new Set(await server.storedFiles())
+    const versions = new Set<string>(row?.versions)
     return {
       uploads: row?.uploads,
       removals: row?.removals,
-      filesWithoutRow: files.filter((file) => !versions.includes(file)),
-      rowsWithoutFile: versions.filter((version) => !files.includes(version)),
+      filesWithoutRow: [...files].filter((file) => !versions.has(file)),
+      rowsWithoutFile: [...versions].filter((version) => !files.has(version)),
     }
   }
   const none = { uploads: 0, removals: 0, filesWithoutRow: [], rowsWithoutFile: [] }

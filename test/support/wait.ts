@@ -4,13 +4,18 @@ import { isSettledWithin } from '../../src/lib/settled-within.ts'
 /** What takes longer never ends: generous also on a machine that is busy with other work. In milliseconds. */
 export const PATIENCE_MS = 90_000
 
+/** Between two questions, in milliseconds: at first, and at most. What has taken long is asked for less often. */
+const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [10, 50]
+
 /** Asks again and again until `condition` holds; fails with `what` after a generous time, also when it is never answered. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS
+  const begunAt = performance.now()
+  const deadline = begunAt + PATIENCE_MS
   const ask = async () => condition()
   while (!(await settled(ask(), deadline, what))) {
-    if (performance.now() > deadline) throw notCome(what)
-    await delay(10)
+    const passed = performance.now() - begunAt
+    if (passed > PATIENCE_MS) throw notCome(what)
+    await delay(Math.min(FIRST_PAUSE_MS + passed / 10, LONGEST_PAUSE_MS))
   }
 }
 

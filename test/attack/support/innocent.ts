@@ -8,6 +8,7 @@ import { type EventReader, openEvents } from '../../support/event-stream.ts'
 import { seededBytes } from '../../support/seeded-bytes.ts'
 import type { Served } from '../../support/server.ts'
 import { PATIENCE_MS, until } from '../../support/wait.ts'
+import { isFull } from './size.ts'
 
 /** A test's own server, or the address of a process and what is in its `keys.json`. */
 export type Attacked = Pick<Served, 'url' | 'keys'>
@@ -27,9 +28,11 @@ export interface Watching {
 }
 
 /** Rounds that nobody measures: connections open, code gets warm. */
-const WARM_UP = 5
+const WARM_UP = 3
 /** Rounds before the attack, and at least beside it, so that a median says something. */
-const FEWEST = 20
+export const FEWEST = isFull ? 20 : 8
+/** One round in so many has bytes that are too large to be kept in memory and in one piece. */
+const LARGE_EVERY = 5
 /** More than these say nothing new, and all of their objects are read again at the end. */
 const MOST = 2000
 /** Between two rounds: a person's app, not a load. In milliseconds. */
@@ -146,8 +149,8 @@ class Innocent {
   async #round(): Promise<void> {
     const round = this.rounds.length
     const name = `${round}/photo.bin`
-    // Some are too large to be kept in memory and in one piece.
-    const bytes = seededBytes(`${this.bucket}/${name}`, round % 10 === 9 ? 400_000 : 2_000)
+    const isLarge = round % LARGE_EVERY === LARGE_EVERY - 1
+    const bytes = seededBytes(`${this.bucket}/${name}`, isLarge ? 400_000 : 2_000)
     await this.#ask('POST', `/object/${this.bucket}/${name}`, bytes)
     this.stored.set(name, bytes)
     await this.#read(name)

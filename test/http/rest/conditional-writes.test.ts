@@ -21,7 +21,11 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
   beforeAll(async () => {
     server = await startTestServer(env)
   })
-  afterAll(() => server.close())
+  afterAll(async () => {
+    const repairs = repairsOf(await cleanUp(server, { dryRun: true }))
+    await server.close()
+    expect(repairs).toEqual({})
+  })
   beforeEach(async () => {
     bucket = `b-${randomUUID()}`
     await server.createBucket(bucket)
@@ -58,7 +62,7 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
       select (select count(*)::int from storage.uploads) as uploads,
         (select count(*)::int from storage.removals) as removals`
     expect(lists).toEqual({ uploads: 0, removals: 0 })
-    expect(repairsOf(await cleanUp(server, { dryRun: true }))).toEqual({})
+    expect(repairsOf(await cleanUp(server, { bucket, dryRun: true }))).toEqual({})
   }
 
   /** How a write to an object that is there is answered, for each condition; true goes on. */
