@@ -15,7 +15,12 @@ const WARM_UP = 500
 const MARGIN = { memory: 32 * 1024 * 1024, files: 10 }
 
 it('a seed makes the same requests again', () => {
-  const arsenal: Arsenal = { tokens: { good: ['a'], bad: ['b'] }, uploads: ['/u'], links: ['/l'] }
+  const arsenal: Arsenal = {
+    tokens: { good: ['a'], bad: ['b'] },
+    uploads: ['/u'],
+    links: ['/l'],
+    s3: { keys: [{ accessKeyId: 'c', secretAccessKey: 'd', at: new Date() }], uploads: ['e'] },
+  }
   const numbers = Array.from({ length: 200 }, (_, number) => number)
   const attacks = (seed: number) =>
     sha256(Buffer.concat(numbers.map((number) => attackOf(seed, number, arsenal).bytes)))

@@ -1,6 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { mintToken } from '../../../src/server/keys.ts'
 import type { Random } from '../../faults/random.ts'
+import { type Signing, signRequest } from '../../support/s3-signer.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
 import type { Victim } from '../support/victim.ts'
 import { chance } from './values.ts'
@@ -14,7 +15,11 @@ export interface Arsenal {
   uploads: Some
   /** Paths of signed links, for reading and for writing. */
   links: Some
+  /** What signs requests of S3 clients, all of one moment; and the ids of uploads in parts that have begun. */
+  s3: { keys: readonly [S3Signing, ...S3Signing[]]; uploads: Some }
 }
+
+export type S3Signing = Signing & { at: Date }
 
 export function aToken(random: Random, { tokens }: Arsenal): string {
   return random.pick(chance(random, 92) ? tokens.good : tokens.bad)
@@ -59,6 +64,12 @@ export async function arm(victim: Victim): Promise<Arsenal> {
       return new URL(response.headers.get('location') ?? '').pathname.replace('/storage/v1', '')
     }),
   )
+  const at = new Date()
+  const s3Keys: [S3Signing, ...S3Signing[]] = [
+    { ...keys.s3, at },
+    ...users.map((sessionToken) => ({ accessKeyId: 'x', secretAccessKey: keys.anonKey, sessionToken, at })),
+  ]
+  const inParts = await Promise.all(s3Keys.map((signing) => beginParts(victim.url, signing)))
   const bad: Some = [
     await user('postgres', 'x'),
     await mintToken(
@@ -82,11 +93,22 @@ export async function arm(victim: Victim): Promise<Arsenal> {
   const good: Some = [keys.anonKey, keys.anonKey, ...users, ...users, keys.serviceKey]
   const [upload = '', ...uploads] = begun
   const [link = '', ...otherLinks] = made
+  const [inPart = '', ...othersInParts] = inParts
   return {
     tokens: { good, bad },
     uploads: [upload, ...uploads],
     links: [link, ...otherLinks],
+    s3: { keys: s3Keys, uploads: [inPart, ...othersInParts] },
   }
+}
+
+/** Begins an upload in parts by S3. @returns its id */
+async function beginParts(url: string, signing: S3Signing): Promise<string> {
+  const request = { method: 'POST', url: `${url}/storage/v1/s3/shared/in-parts?uploads` }
+  const response = await fetch(request.url, { method: 'POST', headers: signRequest(request, signing) })
+  const [, id] = /<UploadId>(.*)<\/UploadId>/.exec(await response.text()) ?? []
+  if (id === undefined) throw new Error(`an upload in parts was not begun: ${response.status}`)
+  return id
 }
 
 /** A token as whoever has the secret could make it, with whatever claims (RFC 7515). */

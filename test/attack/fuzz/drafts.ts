@@ -3,6 +3,7 @@ import { metadataOf } from '../../support/tus-requests.ts'
 import type { Arsenal } from './arsenal.ts'
 import { formBody } from './forms.ts'
 import { hijacked } from './frames.ts'
+import { s3Request } from './s3.ts'
 import { aBucket, aName, aStoredName, aText, aValue, chance, disturbed } from './values.ts'
 
 /** A request before its login, its framing, and what else is done to it. */
@@ -182,6 +183,10 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   creation,
   piece,
   piece,
+  s3Request,
+  s3Request,
+  s3Request,
+  s3Request,
   (random) => plain('DELETE', `/object/${aBucket(random)}/${aName(random)}`),
   (random) =>
     json(random, 'DELETE', `/object/${aBucket(random)}`, {
