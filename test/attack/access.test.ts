@@ -3,7 +3,7 @@ import { BUCKET_POLICIES } from '../../src/database/schema.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { OPERATIONS } from './access/operations.ts'
 import { readTable } from './access/table.ts'
-import { CALLERS, World } from './access/world.ts'
+import { World } from './access/world.ts'
 
 describe.each([
   ['the default mode', 'default.txt', {}],
@@ -27,7 +27,7 @@ describe.each([
 
   it.each(table)('$policy: $operation', async ({ policy, operation, outcomes }) => {
     const ask = OPERATIONS[operation] ?? expect.fail(`There is no ${operation}`)
-    const answers = await Promise.all(CALLERS.map(async (caller) => ask(await world.cell(caller, policy))))
+    const answers = await Promise.all((await world.cells(policy)).map(ask))
     expect(answers.map(String)).toEqual(outcomes)
   })
 })

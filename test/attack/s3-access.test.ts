@@ -104,10 +104,9 @@ describe.each<[name: string, make: () => Signatures | Promise<Signatures>, forge
   )
 
   it.each(rows)('$policy: $name, as $operation', async ({ policy, name, outcomes }) => {
+    const cells = await world.cells(policy)
     const answers = await Promise.all(
-      CALLERS.map(async (caller) =>
-        outcomeOf(name, await world.cell(caller, policy), signedBy(signatures[caller])),
-      ),
+      cells.map((cell) => outcomeOf(name, cell, signedBy(signatures[cell.caller]))),
     )
     const refused = (caller: Caller | undefined) => (caller === 'forged' ? forged : '403')
     expect(answers).toEqual(outcomes.map((outcome, at) => expected(name, outcome, refused(CALLERS[at]))))

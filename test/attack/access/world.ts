@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'vitest'
-import type { BucketPolicy } from '../../../src/database/schema.ts'
+import { BUCKET_POLICIES, type BucketPolicy } from '../../../src/database/schema.ts'
 import { mintToken } from '../../../src/server/keys.ts'
 import type { RequestOptions, TestServer } from '../../support/server.ts'
 
@@ -42,23 +42,31 @@ export class World {
       owner: await server.token(owner),
       service: server.keys.serviceKey,
     }
+    for (const policy of BUCKET_POLICIES) await server.createBucket(modelOf(policy), { policy })
+    await server.admin`
+      update storage.buckets set owner_id = ${owner} where id = any(${BUCKET_POLICIES.map(modelOf)})`
     return new World(server, tokens, { stranger, author, owner }, commons)
   }
 
-  /** A fresh bucket of the owner's, with an object of the author's. */
-  async cell(caller: Caller, policy: BucketPolicy): Promise<Cell> {
+  /** For each caller a fresh bucket of the owner's, with an object of the author's. */
+  async cells(policy: BucketPolicy): Promise<Cell[]> {
     const { server, subjects } = this
-    const bucket = `cell-${randomUUID()}`
-    await server.createBucket(bucket, { policy })
-    await server.admin`update storage.buckets set owner_id = ${subjects.owner} where id = ${bucket}`
-    const cell = new Cell(this, bucket, this.tokens[caller])
-    await cell.done('POST', `/object/${bucket}/${NAME}`, {
-      body: SECRET,
-      headers: { 'content-type': 'text/plain' },
-    })
-    await server.admin`update storage.objects set owner_id = ${subjects.author} where bucket_id = ${bucket}`
-    return cell
+    const cells = CALLERS.map((caller) => new Cell(this, `cell-${randomUUID()}`, caller))
+    const buckets = cells.map(({ bucket }) => bucket)
+    await server.admin`
+      insert into storage.buckets
+      select (jsonb_populate_record(b, jsonb_build_object('id', cell, 'name', cell, 'uid', gen_random_uuid()))).*
+      from storage.buckets b, unnest(${buckets}::text[]) cell where b.id = ${modelOf(policy)}`
+    const photo = { body: SECRET, headers: { 'content-type': 'text/plain' } }
+    await Promise.all(cells.map((cell) => cell.done('POST', `/object/${cell.object}`, photo)))
+    await server.admin`update storage.objects set owner_id = ${subjects.author} where bucket_id = any(${buckets})`
+    return cells
   }
+}
+
+/** The bucket of which those of the cells are copies. */
+function modelOf(policy: BucketPolicy): string {
+  return `model-${policy}`
 }
 
 /** A caller before a bucket with one object. */
@@ -69,9 +77,13 @@ export class Cell {
   constructor(
     readonly world: World,
     readonly bucket: string,
-    readonly token: string | null,
+    readonly caller: Caller,
   ) {
     this.object = `${bucket}/${NAME}`
+  }
+
+  get token(): string | null {
+    return this.world.tokens[this.caller]
   }
 
   /** A request of the caller's, which changes and shows nothing unless it succeeds. */
