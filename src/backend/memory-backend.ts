@@ -92,12 +92,12 @@ export class MemoryBackend implements ResumableBackend {
     at: Location,
     number: number,
     body: Readable | Uint8Array,
-    { maxBytes }: PartOptions,
+    { size }: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
     const id = randomUUID()
     const name = `${nameOf(at)}/${number}-${id}`
-    const written = await this.#gather(body, { maxBytes }, (held) => {
+    const written = await this.#gather(body, { maxBytes: size }, (held) => {
       this.#parts.set(name, held)
     })
     return { number, ...written, notes: id }

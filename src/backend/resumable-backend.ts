@@ -64,8 +64,9 @@ export interface ResumableBackend extends Backend {
    *
    * @param number from 1 to `MAX_PART_NUMBER`
    * @returns what the caller keeps of it
-   * @throws EntityTooLarge when `body` has more than `maxBytes` bytes
-   * @throws StorageFull, BackendUnavailable, the stream's own error
+   * @throws EntityTooLarge when `body` has more than `size` bytes
+   * @throws BackendUnavailable, also when the bytes have gone on as they came, and only their client can bring them again
+   * @throws StorageFull, the stream's own error
    */
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part>
 
@@ -133,8 +134,10 @@ export interface Appended {
 export const MAX_PART_NUMBER = 10_000
 
 export interface PartOptions {
-  /** Largest length of this part, in bytes. */
-  maxBytes: number
+  /** Length of this part, in bytes. Whoever gives a body of fewer sees to it that it breaks. */
+  size: number
+  /** The MD5 of the bytes in hexadecimal digits, once all have been read, for a store that tells its own; if anybody computes it. */
+  md5?(): Promise<string>
 }
 
 /** A part that is here. Kept by the caller until it is assembled or removed. */

@@ -76,7 +76,7 @@ export const S3_TABLE = {
   ),
   connections: setting('STORAGE_S3_CONNECTIONS', integer(1, 10_000), {
     preset: '128',
-    help: 'most connections for large downloads, as many for uploads, and as many for all else',
+    help: 'most connections for large downloads, as many for uploads, for parts that pass, and for all else',
   }),
   connectTimeoutMs: setting('STORAGE_S3_CONNECT_TIMEOUT', duration, {
     preset: '5s',

@@ -55,7 +55,7 @@ export function describeParts(
 
     const write = async (number: number, bytes: Buffer, to = at, by = backend) => {
       const part = await by.writePart(to, number, number % 2 ? stream(bytes, 60_013) : bytes, {
-        maxBytes: bytes.length,
+        size: bytes.length,
       })
       expect(part).toMatchObject({ number, size: bytes.length, sha256: sha256(bytes) })
       return kept(part)
@@ -219,10 +219,8 @@ export function describeParts(
           }
         }
         const part = async (number: number, to: Location) =>
-          backend.writePart(to, number, Readable.from(pieces(LARGE / 4 / piece.length)), {
-            maxBytes: LARGE / 4,
-          })
-        await backend.writePart(newLocation(), 1, Readable.from(pieces(320)), { maxBytes: 64 * MiB }) // what is needed once
+          backend.writePart(to, number, Readable.from(pieces(LARGE / 4 / piece.length)), { size: LARGE / 4 })
+        await backend.writePart(newLocation(), 1, Readable.from(pieces(320)), { size: 20 * MiB }) // what is needed once
         const before = heldBytes()
         const parts = [await part(1, at), await part(2, at), await part(3, at), await part(4, at)]
         const sampling = setInterval(sample, 200)
@@ -314,18 +312,16 @@ export function describeParts(
               throw reason
             })(),
           )
-          await expect(backend.writePart(at, 1, body, { maxBytes: 1024 * MiB })).rejects.toBe(reason)
+          await expect(backend.writePart(at, 1, body, { size: 1024 * MiB })).rejects.toBe(reason)
           await expectNothingLeft()
         },
       )
 
       it('refuses what is too long, keeps nothing of it, and leaves the body to its giver', async () => {
         const tooLong = { code: 'EntityTooLarge' }
-        await expect(backend.writePart(at, 1, someBytes(1001), { maxBytes: 1000 })).rejects.toMatchObject(
-          tooLong,
-        )
+        await expect(backend.writePart(at, 1, someBytes(1001), { size: 1000 })).rejects.toMatchObject(tooLong)
         const body = stream(someBytes(4 * partSize), 65_536)
-        const sending = backend.writePart(at, 1, body, { maxBytes: 2 * partSize })
+        const sending = backend.writePart(at, 1, body, { size: 2 * partSize })
         await expect(sending).rejects.toMatchObject(tooLong)
         expect(body.destroyed).toBe(false)
         body.destroy()
@@ -335,22 +331,20 @@ export function describeParts(
       it('leaves the part as it was that a failed one was to replace', async () => {
         const bytes = someBytes(1000)
         const part = await write(1, bytes)
-        await expect(backend.writePart(at, 1, someBytes(11), { maxBytes: 10 })).rejects.toThrow()
+        await expect(backend.writePart(at, 1, someBytes(11), { size: 10 })).rejects.toThrow()
         await backend.assemble(at, [part])
         await expectWhole(bytes)
       })
 
       it.each([0, -1, 1.5, Number.NaN, MAX_PART_NUMBER + 1])('refuses the number %d', async (number) => {
-        await expect(backend.writePart(at, number, Buffer.from('x'), { maxBytes: 1 })).rejects.toThrow(
-          'number',
-        )
+        await expect(backend.writePart(at, number, Buffer.from('x'), { size: 1 })).rejects.toThrow('number')
         await expectNothingLeft()
       })
 
       it('refuses a location that is not made of two UUIDs', async () => {
         for (const version of ['../../etc/passwd', '', at.version.toUpperCase(), `${at.version}/x`]) {
           const wrong = { bucket: at.bucket, version }
-          await expect(backend.writePart(wrong, 1, Buffer.from('x'), { maxBytes: 1 })).rejects.toThrow()
+          await expect(backend.writePart(wrong, 1, Buffer.from('x'), { size: 1 })).rejects.toThrow()
         }
       })
     })

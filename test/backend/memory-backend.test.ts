@@ -36,7 +36,7 @@ describe('MemoryBackend', () => {
     const backend = open()
     await backend.write(newLocation(), randomBytes(MiB - 1), limit)
     await expect(backend.write(newLocation(), randomBytes(2), limit)).rejects.toMatchObject(full)
-    await expect(backend.writePart(newLocation(), 1, randomBytes(2), limit)).rejects.toMatchObject(full)
+    await expect(backend.writePart(newLocation(), 1, randomBytes(2), { size: 2 })).rejects.toMatchObject(full)
     await backend.write(newLocation(), randomBytes(1), limit)
     await expect(backend.write(newLocation(), stream(randomBytes(1), 1), limit)).rejects.toMatchObject(full)
   })
@@ -61,14 +61,14 @@ describe('MemoryBackend', () => {
       await backend.remove(at)
       await expect(backend.write(at, stream(randomBytes(2 * MiB), 65_536), limit)).rejects.toMatchObject(full)
       const parts = [
-        await backend.writePart(at, 1, whole.subarray(0, 1000), limit),
-        await backend.writePart(at, 2, whole.subarray(1000), limit),
+        await backend.writePart(at, 1, whole.subarray(0, 1000), { size: 1000 }),
+        await backend.writePart(at, 2, whole.subarray(1000), { size: MiB - 1000 }),
       ]
       await backend.assemble(at, parts)
       await expect(backend.copy(at, newLocation())).rejects.toMatchObject(full)
       expect(whole.equals(await buffer(await backend.read(at)))).toBe(true)
       await backend.remove(at)
-      const removed = await backend.writePart(at, 1, whole, limit)
+      const removed = await backend.writePart(at, 1, whole, { size: MiB })
       await backend.removePart(at, removed)
       const { progress } = await append(backend, at, MiB)
       await backend.goBack(at, { to: NOTHING_YET })

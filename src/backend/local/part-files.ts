@@ -51,11 +51,11 @@ export class PartFiles {
     at: Location,
     number: number,
     body: Readable | Uint8Array,
-    { maxBytes }: PartOptions,
+    { size }: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
     const id = randomUUID()
-    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes })
+    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes: size })
     return { number, ...written, notes: id }
   }
 

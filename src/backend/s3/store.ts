@@ -20,6 +20,11 @@ export interface SendOptions {
   longWork?: boolean
   /** Whether the request brings bytes of an object, which may take long on a slow line without being stuck. */
   bringsBytes?: boolean
+  /**
+   * Whether it brings them as a client sends them, in a stream: it is tried once, and takes as long as the client does. It
+   * has a connection of its own; the caller sees to it that there are not more of them than `settings.connections`.
+   */
+  isPassing?: boolean
   /** Breaks the request off. */
   signal?: AbortSignal
 }
@@ -53,8 +58,8 @@ const LONG_WORK = 10
 /**
  * The connection to one bucket of the store: attempts, timeouts, and its errors in our words.
  *
- * The SDK repeats what may pass by itself, with exponential back-off and full jitter. Large downloads have connections
- * of their own, because each keeps one for as long as its client takes to read.
+ * The SDK repeats what may pass by itself, with exponential back-off and full jitter. Large downloads, and uploads that pass
+ * as they come, have connections of their own, because each keeps one for as long as its client takes.
  */
 export class Store {
   readonly bucket: string
@@ -62,6 +67,7 @@ export class Store {
   readonly sendsChecksums: boolean
   readonly #client: S3Client
   readonly #uploads: S3Client
+  readonly #passing: S3Client
   readonly #downloads: S3Client
   #bucketSeenAt = 0
 
@@ -72,7 +78,9 @@ export class Store {
     this.sendsChecksums = settings.requestChecksum === 'when_supported'
     this.#client = new S3Client(clientConfig(settings))
     // Here silence counts, and not how long it takes: bytes that still move are no reason to begin anew.
-    this.#uploads = new S3Client(clientConfig(settings, { socketTimeout: settings.timeoutMs }))
+    const silence = { socketTimeout: settings.timeoutMs }
+    this.#uploads = new S3Client(clientConfig(settings, silence))
+    this.#passing = new S3Client(clientConfig(settings, silence))
     this.#downloads = new S3Client(clientConfig(settings))
   }
 
@@ -83,12 +91,17 @@ export class Store {
    */
   async send<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     command: $Command<Input, Output, S3ClientResolvedConfig, ServiceInputTypes, ServiceOutputTypes>,
-    { longWork = false, bringsBytes = false, signal }: SendOptions = {},
+    { longWork = false, bringsBytes = false, isPassing = false, signal }: SendOptions = {},
   ): Promise<Output> {
     const { timeoutMs } = this.settings
-    const requestTimeout = longWork || bringsBytes ? timeoutMs * LONG_WORK : timeoutMs
-    const client = bringsBytes ? this.#uploads : this.#client
     try {
+      if (isPassing) {
+        return await this.#pass(signal, (abortSignal) =>
+          this.#passing.send(command, { abortSignal, requestTimeout: 0 }),
+        )
+      }
+      const requestTimeout = longWork || bringsBytes ? timeoutMs * LONG_WORK : timeoutMs
+      const client = bringsBytes ? this.#uploads : this.#client
       return await this.#inTime(requestTimeout, signal, (abortSignal) =>
         client.send(command, { abortSignal, requestTimeout }),
       )
@@ -129,28 +142,38 @@ export class Store {
    * Breaks `work` off when all its attempts together take too long: a request's own timeout ends with the first byte of
    * its answer. Not by `AbortSignal.any`, which in Node 20 forgets a timeout that nobody else holds.
    */
-  async #inTime<T>(
+  #inTime<T>(
     requestTimeout: number,
     signal: AbortSignal | undefined,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { attempts, connectTimeoutMs } = this.settings
-    const breaker = new AbortController()
-    const breakOff = () => breaker.abort()
-    const deadline = setTimeout(breakOff, attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS)
-    signal?.addEventListener('abort', breakOff)
-    if (signal?.aborted) breakOff()
-    try {
-      return await work(breaker.signal)
-    } finally {
-      clearTimeout(deadline)
-      signal?.removeEventListener('abort', breakOff)
-    }
+    return breakable(signal, async (breaker) => {
+      const breakOff = () => breaker.abort()
+      const deadline = setTimeout(breakOff, attempts * (requestTimeout + connectTimeoutMs) + PAUSES_MS)
+      try {
+        return await work(breaker.signal)
+      } finally {
+        clearTimeout(deadline)
+      }
+    })
+  }
+
+  #pass<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return breakable(signal, async (breaker) => {
+      try {
+        return await work(breaker.signal)
+      } catch (error) {
+        breaker.abort() // nobody else lets go of a request that the store has answered before it has read all
+        throw error
+      }
+    })
   }
 
   close(): void {
     this.#client.destroy()
     this.#uploads.destroy()
+    this.#passing.destroy()
     this.#downloads.destroy()
   }
 
@@ -173,6 +196,22 @@ export class Store {
       if (isGone && error instanceof Error) error.name = 'NoSuchBucket'
       throw fromStoreError(error, this.settings)
     }
+  }
+}
+
+/** Work that may break itself off, or be broken off by a signal. */
+async function breakable<T>(
+  signal: AbortSignal | undefined,
+  work: (breaker: AbortController) => Promise<T>,
+): Promise<T> {
+  const breaker = new AbortController()
+  const breakOff = () => breaker.abort()
+  signal?.addEventListener('abort', breakOff)
+  if (signal?.aborted) breakOff()
+  try {
+    return await work(breaker)
+  } finally {
+    signal?.removeEventListener('abort', breakOff)
   }
 }
 

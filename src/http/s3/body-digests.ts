@@ -68,6 +68,11 @@ export class RunningBodyDigests {
     this.#passing.leave()
   }
 
+  /** Of all the bytes, once they have passed. */
+  md5(): Promise<Buffer> {
+    return this.#passing.md5()
+  }
+
   /**
    * @param written all the bytes
    * @param trailers what came behind them

@@ -4,6 +4,11 @@ import type { UploadBody } from '../../storage/writing/upload-request.ts'
 import { RunningBodyDigests } from './body-digests.ts'
 import type { S3Request } from './request.ts'
 
+export interface S3Body extends UploadBody {
+  /** Of all the bytes, once they have passed. */
+  md5(): Promise<Buffer>
+}
+
 /**
  * The bytes that a request brings, whose digests are computed as they pass, and compared before anything is stored.
  *
@@ -16,7 +21,7 @@ export function readBody(
   request: S3Request,
   admit: () => void,
   { usual, headers }: { usual?: ChecksumAlgorithm | undefined; headers?: S3Headers } = {},
-): UploadBody {
+): S3Body {
   const { incoming } = request.c.env
   const digests = new RunningBodyDigests(incoming.headers, request.payload, usual)
   const body = request.body()
@@ -31,6 +36,7 @@ export function readBody(
       digests.leave()
       if (body.stream !== incoming) body.stream.destroy() // lets go of the request, which is read off behind the answer
     },
+    md5: () => digests.md5(),
     late: async (written) => {
       const { eTag, checksum } = await digests.verify(written, trailers)
       return { s3: { ...headers, eTag, ...(checksum && { checksum }) } }

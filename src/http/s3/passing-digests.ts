@@ -24,6 +24,7 @@ export class PassingDigests {
   readonly #algorithm: ChecksumAlgorithm | undefined
   readonly #checksum
   #digestMd5: () => Buffer | Promise<Buffer> = () => createHash('md5').digest() // of no bytes
+  #md5: Promise<Buffer> | undefined
   #leave = () => {}
 
   constructor(algorithm: ChecksumAlgorithm | undefined) {
@@ -72,9 +73,15 @@ export class PassingDigests {
     this.#leave()
   }
 
+  /** Of all the bytes, once they have passed. */
+  md5(): Promise<Buffer> {
+    this.#md5 ??= Promise.resolve(this.#digestMd5())
+    return this.#md5
+  }
+
   /** @param written all the bytes */
   async digest({ sha256 }: Pick<Written, 'sha256'>): Promise<BodyDigests & { md5: Buffer }> {
-    const md5 = await this.#digestMd5()
+    const md5 = await this.md5()
     return { md5, eTag: md5Etag(md5), checksum: this.#valueOf(sha256) }
   }
 

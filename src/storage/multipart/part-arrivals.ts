@@ -34,8 +34,14 @@ export interface SentPart {
   number: number
   /** In bytes. */
   size: number
-  /** Its bytes, once the policies have allowed them; what comes late is how S3 clients know the part: its ETag, at least. */
-  open(content: MultipartContent): Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'>
+  /** Its bytes, once the policies have allowed them. */
+  open(content: MultipartContent): PartBody
+}
+
+/** What comes late is how S3 clients know the part: its ETag, at least. */
+export interface PartBody extends Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'> {
+  /** Of all the bytes, once they have passed. */
+  md5(): Promise<Buffer>
 }
 
 export type StoredPart = Omit<KeptPart, 'id'>
@@ -87,7 +93,8 @@ export class PartArrivals {
     const body = open(content)
     try {
       body.admit()
-      const part = await this.#options.backend.writePart(at, number, body.stream, { maxBytes: size })
+      const md5 = async () => (await body.md5()).toString('hex')
+      const part = await this.#options.backend.writePart(at, number, body.stream, { size, md5 })
       return await this.#keep(at, part, body, maxBytes)
     } catch (error) {
       body.discard()
@@ -95,12 +102,7 @@ export class PartArrivals {
     }
   }
 
-  async #keep(
-    at: Location,
-    part: Part,
-    body: Pick<UploadBody, 'late'>,
-    maxBytes: number,
-  ): Promise<StoredPart> {
+  async #keep(at: Location, part: Part, body: PartBody, maxBytes: number): Promise<StoredPart> {
     const { database, unfinished } = this.#options
     const { lifetimeMs, bytes: shareBytes } = unfinished
     try {

@@ -36,7 +36,7 @@ describe('a version that consists of several files', () => {
     at = newLocation()
     parts = []
     for (const [i, part] of bytes.entries()) {
-      parts.push(await backend.writePart(at, i + 1, part, { maxBytes: part.length }))
+      parts.push(await backend.writePart(at, i + 1, part, { size: part.length }))
     }
   })
   afterEach(() => backend.close())

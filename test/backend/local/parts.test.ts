@@ -25,7 +25,7 @@ describe('LocalBackend, of a version that comes in parts,', () => {
   const fileOf = ({ number, notes }: Part) =>
     join(root, 'objects/parts', at.bucket, at.version, `${number}-${notes}`)
   const write = (number: number, bytes: Buffer) =>
-    backend.writePart(at, number, bytes, { maxBytes: 10 * MiB })
+    backend.writePart(at, number, bytes, { size: bytes.length })
   const unfinished = () => all(backend.unfinished())
   const filesLeft = async () => {
     const entries = await readdir(root, { recursive: true, withFileTypes: true })
@@ -132,7 +132,7 @@ describe('LocalBackend, of a version that comes in parts,', () => {
         const calls = await failAtEachCall(
           mishap,
           async () => {
-            kept.push(await backend.writePart(at, 1, stream(bytes, 60_013), { maxBytes: MiB }))
+            kept.push(await backend.writePart(at, 1, stream(bytes, 60_013), { size: bytes.length }))
           },
           async () => expect(await unfinished()).toHaveLength(kept.length),
         )

@@ -1,16 +1,24 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { CreateMultipartUploadCommand, UploadPartCommand } from '@aws-sdk/client-s3'
+import { PassThrough, Readable } from 'node:stream'
+import { CreateMultipartUploadCommand, ListPartsCommand, UploadPartCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Unfinished } from '../../../src/backend/backend.ts'
+import type { Part } from '../../../src/backend/resumable-backend.ts'
 import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
 import { readConfig } from '../../../src/config/config.ts'
+import type { S3Settings } from '../../../src/config/s3.ts'
 import type { Location } from '../../../src/model/location.ts'
 import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
-import { openS3Proxy, type ProxiedRequest, type S3Proxy } from '../../support/s3-proxy.ts'
-import { newLocation } from '../contract.ts'
+import { type Fault, openS3Proxy, type ProxiedRequest, type S3Proxy } from '../../support/s3-proxy.ts'
+import { until } from '../../support/wait.ts'
+import { newLocation, stream } from '../contract.ts'
+import { heldBytes, LARGE_GROWTH } from '../large.ts'
 
 const MiB = 1024 * 1024
 const PART = 5 * MiB
@@ -24,7 +32,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
   let spoolDir: string
   let proxy: S3Proxy
   let backend: S3Backend
-  let open: (endpoint?: string) => S3Backend
+  let open: (endpoint?: string, other?: Partial<S3Settings>) => S3Backend
   let Bucket: string
   let at: Location
 
@@ -49,7 +57,8 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     })
     if (!settings) throw new Error('there are no settings for S3')
     Bucket = settings.bucket
-    open = (endpoint = proxy.endpoint) => new S3Backend({ ...settings, endpoint, spoolDir })
+    open = (endpoint = proxy.endpoint, other = {}) =>
+      new S3Backend({ ...settings, ...other, endpoint, spoolDir })
     backend = open()
     at = newLocation()
   })
@@ -60,7 +69,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
   })
 
   const write = (number: number, bytes: Buffer) =>
-    backend.writePart(at, number, bytes, { maxBytes: bytes.length })
+    backend.writePart(at, number, bytes, { size: bytes.length })
   const unfinished = async () => {
     const found: Unfinished[] = []
     for await (const one of backend.unfinished()) found.push(one)
@@ -167,7 +176,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       await expectWhole()
     })
 
-    it('copies only what cannot be a part of the store: small ones, long ones, those that replace others', async () => {
+    it('copies only what cannot be a part of the store: small ones, those that replace others', async () => {
       const [first, last, long] = [randomBytes(PART), randomBytes(10), randomBytes(PART + 1)]
       const replaced = await write(1, randomBytes(PART))
       const parts = [
@@ -179,7 +188,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       await backend.removePart(at, replaced)
       proxy.requests.length = 0
       await backend.assemble(at, parts)
-      expect(proxy.requests.filter(isCopy)).toHaveLength(3)
+      expect(proxy.requests.filter(isCopy)).toHaveLength(2)
       expect(
         proxy.requests.reduce((sum, request) => sum + (isPart(request) ? request.requestBytes : 0), 0),
       ).toBe(0)
@@ -262,6 +271,149 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       await expectWhole()
     })
 
+    describe('in parts longer than a buffer', () => {
+      const length = 2 * PART + 1
+      const long = [randomBytes(length), randomBytes(length), randomBytes(length)]
+      const pass = (number: number, part: Buffer, digest = md5(part)) =>
+        backend.writePart(at, number, stream(part, 60_013), { size: part.length, md5: async () => digest })
+      const passAll = async () => {
+        const parts: Part[] = []
+        for (const [index, part] of long.entries()) parts.push(await pass(index + 1, part))
+        return parts
+      }
+      const sizes = (kind: Kind) => proxy.requests.filter(kind).map(({ requestBytes }) => requestBytes)
+      const unavailable = { code: 'BackendUnavailable' }
+
+      it('sends each on as it comes, and no byte moves again', async () => {
+        const parts = await passAll()
+        expect(sizes(isPart)).toEqual([length, length, length])
+        proxy.requests.length = 0
+        await backend.assemble(at, parts)
+        expect([sizes(isPart), sizes(isComplete).length]).toEqual([[], 1])
+        await expectWhole(Buffer.concat(long))
+      })
+
+      it.each<[what: string, fault: Fault]>([
+        ['cut off before the store sees it', { at: 'before', what: 'cut' }],
+        ['cut off behind its first bytes', { at: { requestBytes: 100_000 }, what: 'cut' }],
+        ['answered with 503', { at: 'before', what: { status: 503, code: 'SlowDown' } }],
+      ])('tries one again that is %s, while its first bytes are at hand', async (_, fault) => {
+        proxy.fail(fault, { when: isPart, times: 1 })
+        // A client that goes on once the store has taken what it has sent.
+        const rest = new PassThrough()
+        rest.write(long[0]?.subarray(0, 200_000))
+        const writing = backend.writePart(at, 1, rest, { size: length })
+        await until(() => sizes(isPart).length === 2, 'the request has failed, and is tried again')
+        rest.end(long[0]?.subarray(200_000))
+        const parts = [await writing, await pass(2, long[1] ?? Buffer.alloc(0))]
+        proxy.requests.length = 0
+        await backend.assemble(at, parts)
+        expect(sizes(isPart)).toEqual([])
+        await expectWhole(Buffer.concat(long.slice(0, 2)))
+      })
+
+      it.each<[what: string, fault: Fault]>([
+        ['its middle', { at: { requestBytes: PART }, what: 'cut' }],
+        ['its end, whose answer is lost', { at: 'after', what: 'cut' }],
+        ['its end, by a 500', { at: 'after', what: { status: 500, code: 'InternalError' } }],
+      ])('asks the client for one again that fails in %s, which is an object then', async (_, fault) => {
+        const failure = proxy.fail(fault, { when: isPart, times: 1 })
+        await expect(pass(1, long[0] ?? Buffer.alloc(0))).rejects.toMatchObject(unavailable)
+        expect(failure.count).toBe(1)
+        const parts = await passAll()
+        proxy.requests.length = 0
+        await backend.assemble(at, parts)
+        expect(sizes(isPart)).toEqual([0])
+        await expectWhole(Buffer.concat(long))
+      })
+
+      it('lets the store have no part that breaks at its end, and leaves the body to its giver', async () => {
+        const [first] = await passAll()
+        const reason = new Error('not what was signed')
+        const body = Readable.from(
+          (function* () {
+            yield* Array.from({ length: 10 }, () => Buffer.alloc(PART / 5, 'x'))
+            throw reason
+          })(),
+        )
+        await expect(backend.writePart(at, 4, body, { size: 2 * PART })).rejects.toBe(reason)
+        const short = stream(Buffer.alloc(2 * PART - 1), 60_013)
+        await expect(backend.writePart(at, 5, short, { size: 2 * PART })).rejects.toMatchObject({
+          code: 'Aborted',
+        })
+        const tooLong = stream(Buffer.alloc(3 * PART), 60_013)
+        const refused = backend.writePart(at, 6, tooLong, { size: 2 * PART })
+        await expect(refused).rejects.toMatchObject({ code: 'EntityTooLarge' })
+        expect(tooLong.destroyed).toBe(false)
+        const { uploadId: UploadId } = JSON.parse(first?.notes ?? '')
+        const Key = `some/where/${at.bucket}/${at.version}`
+        const { Parts = [] } = await client.send(new ListPartsCommand({ Bucket, Key, UploadId }))
+        expect(Parts.map(({ PartNumber }) => PartNumber)).toEqual([1, 2, 3])
+      })
+
+      it('does not take bytes for those that were sent which have another MD5', async () => {
+        const [first, ...others] = long
+        const sent = pass(1, first ?? Buffer.alloc(0), md5('damaged on the way'))
+        await expect(sent).rejects.toMatchObject(unavailable)
+        const parts = [await pass(1, first ?? Buffer.alloc(0))]
+        for (const [index, part] of others.entries()) parts.push(await pass(index + 2, part))
+        await backend.assemble(at, parts)
+        await expectWhole(Buffer.concat(long))
+      })
+
+      it('keeps to objects where the store does not take a stream, which it is asked once', async () => {
+        const isTrial: Kind = ({ method, path }) => method === 'PUT' && path.includes('.check-')
+        const refusal = { status: 501, code: 'NotImplemented' }
+        const failure = proxy.fail({ at: 'before', what: refusal }, { when: isTrial })
+        const parts = await passAll()
+        await backend.assemble(at, parts)
+        expect([failure.count, sizes(isCopy).length]).toEqual([1, 3])
+        await expectWhole(Buffer.concat(long))
+      })
+
+      it('keeps to objects while there is no connection for another one', async () => {
+        await backend.close()
+        backend = open(proxy.endpoint, { connections: 1 })
+        backend.beginParts(at)
+        const slow = new PassThrough()
+        slow.write(long[0]?.subarray(0, 200_000))
+        const writing = backend.writePart(at, 1, slow, { size: length })
+        await until(() => sizes(isPart).length === 1, 'the slow one is on its way')
+        const second = await pass(2, long[1] ?? Buffer.alloc(0))
+        slow.end(long[0]?.subarray(200_000))
+        const parts = [await writing, second]
+        expect(parts.map(({ notes }) => notes.startsWith('{'))).toEqual([true, false])
+        await backend.assemble(at, parts)
+        await expectWhole(Buffer.concat(long.slice(0, 2)))
+      })
+
+      it('holds no more of a hundred at once than what is just passing', async () => {
+        const piece = randomBytes(65_536)
+        const body = () =>
+          Readable.from(
+            (function* () {
+              for (let i = 0; i < 128; i++) yield Buffer.from(piece) // memory of its own, as from a socket
+            })(),
+          )
+        await backend.close()
+        const sink = await openSink()
+        backend = open(sink.endpoint)
+        backend.beginParts(at)
+        const send = (number: number) => backend.writePart(at, number, body(), { size: 128 * piece.length })
+        await send(1) // what is needed once
+        const before = heldBytes()
+        let peak = 0
+        const sampling = setInterval(() => {
+          peak = Math.max(peak, heldBytes())
+        }, 200)
+        const parts = await Promise.all(Array.from({ length: 100 }, (_, index) => send(index + 2)))
+        clearInterval(sampling)
+        await sink.close()
+        expect([parts.every(({ notes }) => notes.startsWith('{')), peak > 0]).toEqual([true, true])
+        expect(peak - before).toBeLessThan(LARGE_GROWTH) // of 800 MiB
+      })
+    })
+
     it('begins another upload when the first one cannot be begun', async () => {
       const isCreate: Kind = ({ method, query }) => method === 'POST' && query.has('uploads')
       const lost = proxy.fail({ at: 'after', what: 'cut' }, { when: isCreate, times: 2 })
@@ -272,3 +424,35 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     })
   })
 })
+
+function md5(bytes: Uint8Array | string): string {
+  return createHash('md5').update(bytes).digest('hex')
+}
+
+/** A store that takes all, and keeps nothing. */
+async function openSink() {
+  const server = createServer((request, answer) => {
+    let last = Buffer.alloc(0) // all of what is short
+    request.on('data', (bytes) => {
+      last = bytes
+    })
+    request.on('end', () => {
+      answer.setHeader('etag', `"${md5(last)}"`)
+      const isCreate = request.method === 'POST'
+      answer.end(
+        isCreate
+          ? '<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>'
+          : '',
+      )
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo // it listens on TCP
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    close: async () => {
+      server.closeAllConnections()
+      await new Promise((closed) => server.close(closed))
+    },
+  }
+}

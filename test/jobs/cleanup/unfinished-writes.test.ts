@@ -28,8 +28,8 @@ describe('the cleanup of a folder', () => {
   const leaveBehind = async (version: string = randomUUID()) => {
     const at = { bucket: uid, version }
     return [
-      await backend.writePart(at, 1, Buffer.from('one'), { maxBytes: 3 }),
-      await backend.writePart(at, 2, Buffer.from('two'), { maxBytes: 3 }),
+      await backend.writePart(at, 1, Buffer.from('one'), { size: 3 }),
+      await backend.writePart(at, 2, Buffer.from('two'), { size: 3 }),
     ]
   }
   const unfinished = async () => {

@@ -52,36 +52,32 @@ export class PartObjects {
     at: Location,
     number: number,
     body: Readable | Uint8Array,
-    { maxBytes }: PartOptions,
+    options: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
-    const { writer, buffers } = this.#options
-    if (maxBytes <= buffers.partSize && this.#own.mayTake(at, number, maxBytes)) {
-      return this.#writeWhole(at, number, body, maxBytes)
+    const { size } = options
+    const stream = body instanceof Uint8Array ? Readable.from([body]) : body
+    stream.on('error', () => {}) // it may break before anybody reads it, who then finds it broken
+    const isOwn = this.#own.mayTake(at, number, size)
+    if (isOwn && size <= this.#options.buffers.partSize) return this.#writeWhole(at, number, stream, size)
+    // While the store is asked, the number may be used.
+    if (isOwn && (await this.#own.arePassed()) && this.#own.mayPass(at, number, size)) {
+      const { part, sha256 } = await this.#own.pass(at, number, stream, options)
+      return { number, size, sha256, notes: notesOfStorePart(part) }
     }
     const id = randomUUID()
-    const key = this.#key(at, id)
-    const written = await (body instanceof Uint8Array
-      ? writer.write(key, body, { maxBytes })
-      : writer.writeStream(key, body, { maxBytes }))
+    const written = await this.#options.writer.writeStream(this.#key(at, id), stream, { maxBytes: size })
     return { number, ...written, notes: id }
   }
 
   /** Stores a part that fits into a buffer: as the store's own, unless it turns out that it cannot be that. */
-  async #writeWhole(
-    at: Location,
-    number: number,
-    body: Readable | Uint8Array,
-    maxBytes: number,
-  ): Promise<Part> {
+  async #writeWhole(at: Location, number: number, body: Readable, maxBytes: number): Promise<Part> {
     const { buffers, batchSize, sender } = this.#options
-    const stream = body instanceof Uint8Array ? Readable.from([body]) : body
-    stream.on('error', () => {}) // it may break before `drain` listens, which then finds it broken
     const bytes = await buffers.open()
     try {
       const hash = createHash('sha256')
       const { size } = await batchSize.during(() =>
-        drain(stream, {
+        drain(body, {
           maxBytes,
           batchBytes: batchSize.bytes,
           tap: (chunk) => hash.update(chunk),

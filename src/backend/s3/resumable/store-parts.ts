@@ -1,23 +1,19 @@
+import type { Readable } from 'node:stream'
 import { type CompletedPart, CompleteMultipartUploadCommand } from '@aws-sdk/client-s3'
 import { z } from 'zod'
 import { MIN_PART } from '../../../config/s3.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { Location } from '../../../model/location.ts'
-import type { Part } from '../../resumable-backend.ts'
-import type { ObjectKeys } from '../object-keys.ts'
+import type { Part, PartOptions } from '../../resumable-backend.ts'
 import { headObject } from '../objects.ts'
-import type { Store } from '../store.ts'
 import { storeCode } from '../store-errors.ts'
 import { Background } from '../writing/background.ts'
-import type { ByteSender } from '../writing/byte-sender.ts'
-import { createUpload, type SendPart } from '../writing/multipart-upload.ts'
+import { createUpload, type PartTarget, type SendPart } from '../writing/multipart-upload.ts'
 import type { PartBuffer } from '../writing/part-buffers.ts'
+import { PassingParts, type PassingPartsOptions } from './passing-parts.ts'
 import { type BegunUpload, listParts, type UploadedPart } from './uploaded-parts.ts'
 
-export interface StorePartsOptions {
-  store: Store
-  keys: ObjectKeys
-  sender: ByteSender
+export interface StorePartsOptions extends PassingPartsOptions {
   /** How many parts are copied at once. */
   parallel: number
   /** How many parts are listed at once; as many as the store likes when undefined. */
@@ -54,9 +50,11 @@ export class StoreParts {
   readonly #options: StorePartsOptions
   /** By key, the oldest first. */
   readonly #begun = new Map<string, BegunVersion>()
+  readonly #passing: PassingParts
 
   constructor(options: StorePartsOptions) {
     this.#options = options
+    this.#passing = new PassingParts(options)
   }
 
   begin(at: Location): void {
@@ -69,10 +67,20 @@ export class StoreParts {
     this.#begun.delete(this.#options.keys.of(at))
   }
 
-  /** Whether a part of this number, and of so many bytes at most, may be the store's own. */
-  mayTake(at: Location, number: number, maxBytes: number): boolean {
+  /** Whether a part of this number, and of so many bytes, may be the store's own. */
+  mayTake(at: Location, number: number, size: number): boolean {
     const begun = this.#begun.get(this.#options.keys.of(at))
-    return maxBytes >= MIN_PART && begun !== undefined && !begun.numbers.has(number)
+    return size >= MIN_PART && begun !== undefined && !begun.numbers.has(number)
+  }
+
+  /** Whether it may also go on as it comes, if parts `arePassed`. */
+  mayPass(at: Location, number: number, size: number): boolean {
+    return this.#passing.hasRoom && this.mayTake(at, number, size)
+  }
+
+  /** Whether the store takes parts as they come. */
+  arePassed(): Promise<boolean> {
+    return this.#passing.areTaken()
   }
 
   /**
@@ -82,20 +90,60 @@ export class StoreParts {
    * @throws StorageFull, BackendUnavailable, BackendRefused
    */
   async send(at: Location, number: number, bytes: PartBuffer): Promise<StorePart | null> {
-    const key = this.#options.keys.of(at)
-    const begun = this.#begun.get(key)
-    if (!begun || begun.numbers.has(number) || bytes.length < MIN_PART) return null
-    begun.numbers.add(number)
-    const { store, sender } = this.#options
-    const uploadId = await this.#uploadOf(key, begun)
-    const target = { Bucket: store.bucket, Key: key, UploadId: uploadId, PartNumber: number }
+    if (!this.mayTake(at, number, bytes.length)) return null
     try {
-      const { ETag = '', ChecksumSHA256 } = await sender.part(bytes, target)
-      return { uploadId, ETag, ChecksumSHA256 }
+      const { part } = await this.#sendAs(at, number, (target) => this.#options.sender.part(bytes, target))
+      return part
     } catch (error) {
       if (storeCode(error) !== 'NoSuchUpload') throw error
-      this.forget(at) // the version has ended meanwhile, or the store has given its upload up
       return null
+    }
+  }
+
+  /**
+   * Sends a part, one that `mayPass`, as it comes. When the store fails, the bytes are gone, and its client has to bring
+   * them again: they are an object then.
+   *
+   * @returns the SHA-256 of its bytes as well, in hexadecimal digits
+   * @throws EntityTooLarge, StorageFull, BackendUnavailable, the stream's own error
+   */
+  async pass(
+    at: Location,
+    number: number,
+    body: Readable,
+    options: PartOptions,
+  ): Promise<{ part: StorePart; sha256: string }> {
+    const { part, sent } = await this.#sendAs(at, number, (target) =>
+      this.#passing.pass(target, body, options),
+    )
+    return { part, sha256: sent.sha256 }
+  }
+
+  /** Uses a number, for what `send` sends. */
+  async #sendAs<Sent extends CompletedPart>(
+    at: Location,
+    number: number,
+    send: (target: PartTarget) => Promise<Sent>,
+  ): Promise<{ part: StorePart; sent: Sent }> {
+    const key = this.#options.keys.of(at)
+    const begun = this.#begun.get(key)
+    if (!begun || begun.numbers.has(number)) throw new Error(`The store's number ${number} was used`)
+    begun.numbers.add(number)
+    const uploadId = await this.#uploadOf(key, begun)
+    const target = {
+      Bucket: this.#options.store.bucket,
+      Key: key,
+      UploadId: uploadId,
+      PartNumber: number,
+    }
+    try {
+      const sent = await send(target)
+      const { ETag = '', ChecksumSHA256 } = sent
+      return { part: { uploadId, ETag, ChecksumSHA256 }, sent }
+    } catch (error) {
+      // The version has ended meanwhile, or the store has given its upload up.
+      if (storeCode(error) === 'NoSuchUpload') this.forget(at)
+      throw error
     }
   }
 

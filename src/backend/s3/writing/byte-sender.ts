@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3'
+import { hasCode } from '../../../model/errors.ts'
 import { existsAlready, isWrittenBy } from '../objects.ts'
 import type { Store } from '../store.ts'
 import { refusal, storeCode } from '../store-errors.ts'
 import type { PartTarget } from './multipart-upload.ts'
 import type { PartBuffer } from './part-buffers.ts'
+import type { PassingPart } from './passing-part.ts'
 
 export interface PutOptions {
   /** 64 lower-case hexadecimal digits, kept as metadata. */
@@ -13,9 +16,12 @@ export interface PutOptions {
   replaces?: boolean
 }
 
+/** The pause before the second attempt takes less than twice as long, each further one less than twice the last. */
+const PAUSE_MS = 100
+
 /**
- * The requests that bring bytes of objects. Each has them at hand, so that it can be tried again; its signature has
- * their SHA-256, by which the store knows that they arrived.
+ * The requests that bring bytes of objects. Each but `pass` has them at hand, so that it can be tried again; its signature
+ * has their SHA-256, by which the store knows that they arrived.
  */
 export class ByteSender {
   /** Not every store knows the condition; one that does not says so the first time. */
@@ -66,6 +72,45 @@ export class ByteSender {
     expectStored(stored)
     return { ETag: stored.ETag, ChecksumSHA256: stored.ChecksumSHA256 }
   }
+
+  /**
+   * A part as it comes. Tried again as long as its first bytes are at hand. Its signature is not of the bytes, which nobody
+   * knows yet: the caller compares what the store says of them.
+   *
+   * @param size in bytes
+   * @throws StorageFull, BackendUnavailable, BackendRefused, and when the signal breaks it off
+   */
+  async pass(
+    part: PassingPart,
+    target: PartTarget,
+    { size, signal }: { size: number; signal: AbortSignal },
+  ): Promise<CompletedPart> {
+    const { attempts } = this.store.settings
+    for (let attempt = 1; ; attempt++) {
+      const Body = part.open()
+      const command = new UploadPartCommand({
+        ...target,
+        Body,
+        ContentLength: size,
+        ...(this.store.sendsChecksums && { ChecksumAlgorithm: 'SHA256' }),
+      })
+      try {
+        const stored = await this.store.send(command, { isPassing: true, signal })
+        expectStored(stored)
+        return { ETag: stored.ETag, ChecksumSHA256: stored.ChecksumSHA256 }
+      } catch (error) {
+        if (!part.canRepeat || attempt >= attempts || !mayPass(error)) throw error
+      } finally {
+        Body.destroy()
+      }
+      await delay(Math.random() * PAUSE_MS * 2 ** attempt, undefined, { signal })
+    }
+  }
+}
+
+/** Whether another attempt may succeed. */
+function mayPass(error: unknown): boolean {
+  return hasCode(error, 'BackendUnavailable') && storeCode(error) !== 'NoSuchUpload'
 }
 
 /** A web server that is no store may well answer 200 to a PUT, but does not know what an object is. */

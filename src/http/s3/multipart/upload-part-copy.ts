@@ -92,6 +92,7 @@ function copiedPart(
           digests.leave()
           bytes.destroy()
         },
+        md5: () => digests.md5(),
         late: async (written) => {
           const { eTag, checksum } = await digests.digest(written)
           return { s3: { eTag, ...(checksum && { checksum }) } }

@@ -2,8 +2,7 @@ import type { MultipartContent } from '../../../database/queries/multipart-uploa
 import { CHECKSUM_ALGORITHMS } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { StoredPart } from '../../../storage/multipart/part-arrivals.ts'
-import type { UploadBody } from '../../../storage/writing/upload-request.ts'
-import { readBody } from '../body.ts'
+import { readBody, type S3Body } from '../body.ts'
 import { headerOf } from '../checksum-words.ts'
 import { refuseUnsupported } from '../objects/refusals.ts'
 import type { Operation } from '../request.ts'
@@ -33,7 +32,7 @@ export const uploadPart: Operation = {
 }
 
 /** All parts have a checksum by the upload's algorithm, or that of the whole could not be made of them. */
-function checkedAlike(body: UploadBody, wanted: MultipartContent['checksum']): UploadBody {
+function checkedAlike(body: S3Body, wanted: MultipartContent['checksum']): S3Body {
   return {
     ...body,
     late: async (written) => {
