@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { getPriority } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Md5Thread, type ThreadedMd5 } from '../../src/lib/md5-thread.ts'
 import { seededBytes } from '../support/seeded-bytes.ts'
@@ -26,6 +28,15 @@ async function md5Of(bytes: Uint8Array, chunkSize: number): Promise<string> {
   const md5 = thread.begin()
   await feed(md5, bytes, chunkSize)
   return (await md5.digest()).toString('hex')
+}
+
+/** How many threads of this process give way to this one (proc_pid_stat(5), the 19th field). */
+function lessUrgentThreads(): number {
+  const nice = readdirSync('/proc/self/task').map((id) => {
+    const [, fields = ''] = readFileSync(`/proc/self/task/${id}/stat`, 'utf8').split(/\) /)
+    return Number(fields.split(' ')[16])
+  })
+  return nice.filter((value) => value > getPriority()).length
 }
 
 function expected(bytes: Uint8Array): string {
@@ -74,6 +85,26 @@ describe('Md5Thread', () => {
     expect(calls).toBe(1)
     expect((await md5.digest()).toString('hex')).toBe(expected(BYTES.subarray(0, MOST_IN_FLIGHT + BATCH)))
   })
+
+  it('has the digest once, whoever asks for it', async () => {
+    const md5 = thread.begin()
+    await feed(md5, BYTES.subarray(0, 2 * BATCH), 65_536)
+    const digests = await Promise.all([md5.digest(), md5.digest()])
+    expect([...digests, await md5.digest()].map(String)).toEqual(Array(3).fill(String(digests[0])))
+    expect(digests[0]?.toString('hex')).toBe(expected(BYTES.subarray(0, 2 * BATCH)))
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'gives way to all else that is done, which keeps its place',
+    async () => {
+      const before = { own: getPriority(), others: lessUrgentThreads() }
+      await md5Of(BYTES.subarray(0, 2 * BATCH), 65_536)
+      expect({ own: getPriority(), others: lessUrgentThreads() }).toEqual({
+        ...before,
+        others: before.others + 1,
+      })
+    },
+  )
 
   it('goes on for others when those that wait are given up', async () => {
     const givenUp = Array.from({ length: 20 }, () => thread.begin())
