@@ -1,5 +1,6 @@
-import { type FileHandle, open, opendir, rmdir, stat, unlink } from 'node:fs/promises'
-import { flushFile } from '../../lib/fsync.ts'
+import { constants } from 'node:fs'
+import { copyFile, type FileHandle, link, open, opendir, rmdir, stat, unlink, utimes } from 'node:fs/promises'
+import { flushFile, flushPath } from '../../lib/fsync.ts'
 import { StorageError } from '../../model/errors.ts'
 import { errno, fromErrno, mapped } from '../file-errors.ts'
 import type { Folders } from './folders.ts'
@@ -40,6 +41,41 @@ export class Files {
       await unlink(path).catch(ignore)
       throw error
     }
+  }
+
+  /**
+   * Gives a file a second name, which is not flushed. Versions are never changed in place, so it is as good as a second file.
+   *
+   * @returns false where it can have none, as folders cannot
+   * @throws MissingBytes
+   */
+  async link(source: string, target: string): Promise<boolean> {
+    const isLinked = await this.ifThere(async () => {
+      try {
+        // A link has its source's time, and the cleanup takes old bytes without a row for leftovers.
+        const now = new Date()
+        await utimes(source, now, now)
+        await this.folders.holding(target, () => link(source, target))
+        return true
+      } catch (error) {
+        if (CANNOT_LINK.has(errno(error))) return false
+        throw error
+      }
+    })
+    return orMissing(isLinked)
+  }
+
+  /** For a file that cannot be linked. Its bytes are durable then, its name is not. @throws MissingBytes, StorageFull */
+  async copyBytes(source: string, target: string): Promise<void> {
+    // Shares blocks where the file system can do that.
+    const mode = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE
+    // When this fails it leaves nothing at `target`, and what another has put there stays.
+    const isCopied = await this.ifThere(async () => {
+      await this.folders.holding(target, () => copyFile(source, target, mode))
+      return true
+    })
+    orMissing(isCopied)
+    if (this.fsync) await this.orRemove(target, () => mapped(flushPath(target)))
   }
 
   /** Removing nothing is a success. @throws BackendUnavailable */
@@ -131,5 +167,8 @@ function after(bytes: number, chunks: Uint8Array[]): Uint8Array[] {
   }
   return []
 }
+
+/** Another file system, one without links, a file with too many, or one that belongs to someone else. */
+const CANNOT_LINK = new Set(['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
 const ignore = () => {}

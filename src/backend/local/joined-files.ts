@@ -1,4 +1,4 @@
-import { type FileHandle, link, lstat, open, readFile, rename } from 'node:fs/promises'
+import { type FileHandle, lstat, open, readFile, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StorageError } from '../../model/errors.ts'
 import { errno, mapped } from '../file-errors.ts'
@@ -35,7 +35,7 @@ export class JoinedFiles {
 
   /**
    * Makes a version of files in a folder, whose name it takes; what else is in there goes. All or nothing; doing it again
-   * is a success as long as the folder is there.
+   * is a success as long as the folder is there. The name is not flushed.
    *
    * @param target the version's path
    * @throws MissingBytes when one is not there, or too short
@@ -45,13 +45,13 @@ export class JoinedFiles {
       const file = orMissing(await this.#files.ifThere(() => lstat(join(folder, name))))
       if (file.size < size) throw new StorageError('MissingBytes')
     }
-    await this.#write(folder, pieces, target)
     const known = new Set([nameOf(target), ...pieces.map(({ name }) => name)])
     for await (const name of this.#files.names(folder)) {
       if (!known.has(name)) await this.#files.remove(join(folder, name))
     }
+    // Last, since this flushes the folder: what was removed would come back for as long as the version lives.
+    await this.#write(folder, pieces, target)
     await mapped(this.#files.folders.holding(target, () => rename(folder, target)))
-    await mapped(this.#files.folders.flushName(target))
   }
 
   /** Opens the version at `path`, which is a folder. @throws MissingBytes */
@@ -74,18 +74,23 @@ export class JoinedFiles {
   }
 
   /**
-   * Gives a version other names for the same files.
+   * Gives a version other names for the same files; copies those that can have none. The version's name is not flushed.
    *
    * @param draft a folder that is not there, for the time that it takes
    * @throws MissingBytes
    */
   async copy(path: string, draft: string, target: string): Promise<void> {
     const pieces = orMissing(await this.#pieces(path))
-    for (const { name } of pieces) {
-      const to = join(draft, name)
-      await mapped(this.#files.folders.holding(to, () => link(join(path, name), to)))
+    try {
+      for (const { name } of pieces) {
+        const [from, to] = [join(path, name), join(draft, name)]
+        if (!(await this.#files.link(from, to))) await this.#files.copyBytes(from, to)
+      }
+      await this.join(draft, pieces, target)
+    } catch (error) {
+      await this.remove(draft).catch(() => {}) // the cleanup finds it
+      throw error
     }
-    await this.join(draft, pieces, target)
   }
 
   /** Removes the version, its list first. */

@@ -1,9 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import * as fs from 'node:fs'
 import {
-  copyFile,
   type FileHandle,
-  link,
   lstat,
   open,
   readFile,
@@ -11,13 +9,11 @@ import {
   stat,
   truncate,
   unlink,
-  utimes,
   writeFile,
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { flushPath } from '../../lib/fsync.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
@@ -208,23 +204,10 @@ export class LocalBackend implements ResumableBackend {
   async copy(from: Location, to: Location): Promise<void> {
     const source = this.#path(from)
     const target = this.#path(to)
-    const isLinked = await this.#files.ifThere(async () => {
-      try {
-        // A link has its source's time, and the cleanup takes old bytes without a row for leftovers.
-        const now = new Date()
-        await utimes(source, now, now)
-        // Versions are never changed in place, so a second name is as good as a second file.
-        await this.#folders.holding(target, () => link(source, target))
-        return true
-      } catch (error) {
-        if (CANNOT_LINK.has(errno(error))) return false
-        throw error
-      }
-    })
-    if (!orMissing(isLinked)) {
+    if (!(await this.#files.link(source, target))) {
       const isJoined = (await mapped(stat(source))).isDirectory() // folders have one name only
-      if (isJoined) return this.#joined.copy(source, this.#parts.folderOf(to), target)
-      return this.#copyBytes(source, target)
+      if (isJoined) await this.#joined.copy(source, this.#parts.folderOf(to), target)
+      else await this.#files.copyBytes(source, target)
     }
     await this.#files.orRemove(target, () => mapped(this.#folders.flushName(target)))
   }
@@ -391,27 +374,9 @@ export class LocalBackend implements ResumableBackend {
     await this.#files.orRemove(path, () => mapped(this.#folders.flushName(path)))
     return written
   }
-
-  /** For when the file system cannot link. Shares blocks where it can do that. */
-  async #copyBytes(source: string, target: string): Promise<void> {
-    const mode = fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE
-    // When this fails it leaves nothing at `target`, and what another has put there stays.
-    const isCopied = await this.#files.ifThere(async () => {
-      await this.#folders.holding(target, () => copyFile(source, target, mode))
-      return true
-    })
-    orMissing(isCopied)
-    await this.#files.orRemove(target, async () => {
-      if (this.#fsync) await mapped(flushPath(target))
-      await mapped(this.#folders.flushName(target))
-    })
-  }
 }
 
 const SHARD = /^[0-9a-f]{2}$/
-
-/** Another file system, one without links, a file with too many, or one that belongs to someone else. */
-const CANNOT_LINK = new Set(['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
 // Small reads are the busiest path: by `fs.promises` they take half as much processor time again.
 const openFd = promisify(fs.open)

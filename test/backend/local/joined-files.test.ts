@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
 import type { Part } from '../../../src/backend/resumable-backend.ts'
 import type { Location } from '../../../src/model/location.ts'
+import { injectFileFaults } from '../../support/file-faults.ts'
 import { newLocation } from '../contract.ts'
 import { describeParts } from '../contract-parts.ts'
 
@@ -50,6 +51,15 @@ describe('a version that consists of several files', () => {
   const inodes = async (of: string[]) =>
     new Set(await Promise.all(of.map(async (path) => (await stat(path)).ino)))
 
+  const withoutLinks = (onCopy = () => {}) => {
+    const faults = injectFileFaults(root)
+    faults.before = async (call) => {
+      if (call === 'link') throw Object.assign(new Error('EPERM: injected, link'), { code: 'EPERM' })
+      if (call === 'copyFile') onCopy()
+    }
+    return faults
+  }
+
   it('is made without writing a byte of them again', async () => {
     const before = await inodes(await files())
     await backend.assemble(at, parts)
@@ -83,6 +93,30 @@ describe('a version that consists of several files', () => {
     await backend.remove(to)
     await backend.remove(to)
     expect(await files()).toEqual([])
+  })
+
+  it('is copied byte by byte where its files can have no other names', async () => {
+    await backend.assemble(at, parts)
+    const to = newLocation()
+    const before = await inodes(await files())
+    const faults = withoutLinks()
+    await backend.copy(at, to).finally(() => faults.restore())
+    expect((await inodes(await files())).size).toBe(2 * before.size)
+    await backend.remove(at)
+    expect(whole.equals(await buffer(await backend.read(to)))).toBe(true)
+  })
+
+  it('leaves nothing when such a copy finds no room', async () => {
+    await backend.assemble(at, parts)
+    const before = await files()
+    let copied = 0
+    const faults = withoutLinks(() => {
+      if (++copied === 2) throw Object.assign(new Error('ENOSPC: injected, copyFile'), { code: 'ENOSPC' })
+    })
+    const copying = backend.copy(at, newLocation()).finally(() => faults.restore())
+    await expect(copying).rejects.toMatchObject({ code: 'StorageFull' })
+    expect(copied).toBe(2)
+    expect(await files()).toEqual(before)
   })
 
   it('is not there without its list, and what is left of it can be found and removed', async () => {
