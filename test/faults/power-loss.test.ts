@@ -33,7 +33,7 @@ beforeAll(async () => {
 })
 afterAll(() => machine?.close())
 
-describe('when the power fails amid uploads, overwrites, copies, moves and deletes', () => {
+describe('when the power fails amid uploads, overwrites, copies, moves, deletes and multipart uploads', () => {
   const total = new Tally('power loss')
   let writers: Writer[] = []
 

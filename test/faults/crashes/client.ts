@@ -7,7 +7,9 @@
 import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { signRequest, UNSIGNED } from '../../support/s3-signer.ts'
 import { Random } from '../random.ts'
+import { anyInParts, type SendS3, sendInParts } from '../upload-in-parts.ts'
 import { type FromClient, keysOf, now, type ToClient, type Work, writersOf } from './messages.ts'
 import { type Answer, isOpen, type Operation } from './operation.ts'
 
@@ -20,7 +22,7 @@ const PATIENCE_MS = 25_000
 /** Ways to send content: the first is what a body with a length is, small or streamed by its size. */
 const BODIES = ['whole', 'whole', 'chunked', 'form'] as const
 
-let work: Work = { url: '', token: '', contested: [''] }
+let work: Work = { url: '', token: '', keys: { accessKeyId: '', secretAccessKey: '' }, contested: [''] }
 let isWorking = false
 let serial = 0
 
@@ -39,8 +41,7 @@ process.on('disconnect', () => process.exit())
 
 async function ask(writer: string | null): Promise<void> {
   while (isWorking) {
-    const content = newContent()
-    const operation = writer === null ? contend(content) : choose(keysOf(writer), content)
+    const { operation, content } = writer === null ? contend() : choose(keysOf(writer))
     // Like a client that wants it done. This also bounds in how many ways the answers can be explained.
     while (isWorking && isOpen(await askOnce(writer, operation, content))) await delay(50)
   }
@@ -55,7 +56,17 @@ async function askOnce(writer: string | null, operation: Operation, content: Buf
   return answer
 }
 
-function choose(keys: [string, ...string[]], content: Buffer): Operation {
+function choose(keys: [string, ...string[]]): { operation: Operation; content: Buffer } {
+  if (random.below(40) > 0) {
+    const content = newContent()
+    return { operation: chooseFor(keys, content), content }
+  }
+  const content = anyInParts(random, newMark())
+  const kind = random.below(4) === 0 ? 'abort' : 'put'
+  return { operation: { kind, key: random.pick(keys), sha256: hash(content) }, content }
+}
+
+function chooseFor(keys: [string, ...string[]], content: Buffer): Operation {
   const [key, to] = [random.pick(keys), random.pick(keys)]
   const sha256 = hash(content)
   const dice = random.below(20)
@@ -67,18 +78,23 @@ function choose(keys: [string, ...string[]], content: Buffer): Operation {
   return { kind: 'read', key }
 }
 
-function contend(content: Buffer): Operation {
+function contend(): { operation: Operation; content: Buffer } {
+  const content = newContent()
   const key = random.pick(work.contested)
   const sha256 = hash(content)
   const dice = random.below(4)
-  if (dice === 0) return { kind: 'insert', key, sha256 }
-  return dice === 1 ? { kind: 'read', key } : { kind: 'upsert', key, sha256 }
+  if (dice === 0) return { operation: { kind: 'insert', key, sha256 }, content }
+  return { operation: dice === 1 ? { kind: 'read', key } : { kind: 'upsert', key, sha256 }, content }
 }
 
 /** Content that no other has a part of: small ones take one transaction, those above 256 KiB are streamed. */
 function newContent(): Buffer {
   const size = random.below(3) === 0 ? 262_145 + random.below(400_000) : 50 + random.below(20_000)
-  return Buffer.alloc(size, ` ${name}.${process.pid}.${serial++}`)
+  return Buffer.alloc(size, ` ${newMark()}`)
+}
+
+function newMark(): string {
+  return `${name}.${process.pid}.${serial++}`
 }
 
 async function answerTo(operation: Operation, content: Buffer): Promise<Answer> {
@@ -87,6 +103,12 @@ async function answerTo(operation: Operation, content: Buffer): Promise<Answer> 
       return send('POST', operation.key, bodyOf(content))
     case 'upsert':
       return send('PUT', operation.key, bodyOf(content))
+    case 'put':
+    case 'abort': {
+      const sent = await sendInParts(sendS3, operation.key, content)
+      if ('status' in sent) return sent
+      return operation.kind === 'put' ? sent.complete() : sent.abort()
+    }
     case 'read':
       return send('GET', operation.key)
     case 'delete':
@@ -115,6 +137,16 @@ async function send(method: string, path: string, body?: Body, headers = {}): Pr
   const bytes = Buffer.from(await response.arrayBuffer())
   const { status } = response
   return method === 'GET' && status === 200 ? { status, sha256: hash(bytes) } : { status }
+}
+
+const sendS3: SendS3 = (method, target, body) => {
+  const url = `${work.url}/storage/v1/s3${target}`
+  return fetch(url, {
+    method,
+    headers: signRequest({ method, url, payload: UNSIGNED }, work.keys),
+    ...(body !== undefined && { body }),
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  } as RequestInit)
 }
 
 function bodyOf(content: Buffer): Body {

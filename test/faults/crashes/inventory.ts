@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Contents } from './operation.ts'
 import type { Site } from './site.ts'
 
@@ -16,10 +16,10 @@ export interface Inventory {
 /** Walks the disk and reads the rows, and compares the two both ways. For when no request runs. */
 export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promise<Inventory> {
   const rows = await site.sql(
-    (sql) => sql<{ key: string; path: string; checksum: string; size: string; mark: string | null }[]>`
+    (sql) => sql<Row[]>`
       select bucket_id || '/' || name as key, checksum, metadata->>'size' as size,
         bytes_bucket || '/' || left(version, 2) || '/' || version as path,
-        to_jsonb(o)->>'quarantine_reason' as mark
+        to_jsonb(o)->>'quarantine_reason' as mark, storage.find_version_parts(version::uuid) as parts
       from storage.objects o`,
   )
   const unfinished = await site.sql(
@@ -27,30 +27,81 @@ export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promis
       select 'upload ' || version as entry from storage.uploads
       union all select 'removal ' || version from storage.removals`,
   )
-  const files = await hashFiles(join(site.dataDir, 'objects'))
-  const named = new Set(rows.map(({ path }) => path))
-  return {
-    rows: new Map(rows.map(({ key, checksum }) => [key, checksum])),
-    lost: rows
-      .filter(({ path, checksum, size, mark }) => mark !== null || files.get(path) !== `${checksum} ${size}`)
-      .map((row) => `row ${JSON.stringify(row)}, file ${files.get(row.path)}`),
-    leaked: [
-      ...[...files.keys()].filter((path) => !named.has(path)).map((path) => `file ${path}`),
-      ...unfinished.map(({ entry }) => entry),
-    ],
+  const folder = join(site.dataDir, 'objects')
+  const versions = await findVersions(folder)
+  const contents = new Map<string, string>()
+  const lost: string[] = []
+  for (const row of rows) {
+    const bytes = await readPieces(folder, versions.get(row.path) ?? [])
+    contents.set(row.key, row.checksum ?? hash(bytes))
+    if (row.mark !== null || !isWhole(row, bytes)) {
+      lost.push(`row ${JSON.stringify(row)}, ${bytes.length} bytes ${hash(bytes)}`)
+    }
+    versions.delete(row.path)
   }
+  const files = [...versions.values()].flat().map(({ path }) => `file ${path}`)
+  return { rows: contents, lost, leaked: [...files, ...unfinished.map(({ entry }) => entry)] }
 }
 
-/** SHA-256 and size of every file below a folder, by its path in there. */
-async function hashFiles(folder: string): Promise<Map<string, string>> {
-  const files = new Map<string, string>()
+interface Row {
+  key: string
+  path: string
+  /** Null of an object in parts that the scrub has not read yet. */
+  checksum: string | null
+  size: string
+  mark: string | null
+  /** Where there is no checksum. */
+  parts: { size: number; sha256: string }[] | null
+}
+
+function isWhole({ checksum, size, parts }: Row, bytes: Buffer): boolean {
+  if (bytes.length !== Number(size)) return false
+  if (parts === null) return checksum === hash(bytes)
+  let end = 0
+  return parts.every((part) => {
+    end += part.size
+    return part.sha256 === hash(bytes.subarray(end - part.size, end))
+  })
+}
+
+/** A file, or what of it belongs to a version. */
+interface Piece {
+  /** Below the folder of all. */
+  path: string
+  /** In bytes; without it the whole file. */
+  size?: number
+}
+
+/** The files of each version by its path, and all others by theirs. */
+async function findVersions(folder: string): Promise<Map<string, Piece[]>> {
+  const versions = new Map<string, Piece[]>()
+  const lists: string[] = []
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     // A check whether the folder can be written comes and goes, and a crash may leave it: see LocalBackend.
     if (!entry.isFile() || entry.name.startsWith('.check-')) continue
-    const path = join(entry.parentPath, entry.name)
-    const bytes = await readFile(path)
-    const sha256 = createHash('sha256').update(bytes).digest('hex')
-    files.set(path.slice(folder.length + 1), `${sha256} ${bytes.length}`)
+    const path = join(entry.parentPath, entry.name).slice(folder.length + 1)
+    // Parts have their own lists in a crash: those are leaked like any other file.
+    if (entry.name.startsWith('0-') && !path.startsWith('parts/')) lists.push(path)
+    else versions.set(path, [{ path }])
   }
-  return files
+  for (const list of lists) {
+    const version = dirname(list) // see JoinedFiles
+    const pieces: { name: string; size: number }[] = JSON.parse(await readFile(join(folder, list), 'utf8'))
+    const found = pieces.map(({ name, size }) => ({ path: join(version, name), size }))
+    versions.set(version, found)
+    for (const { path } of found) versions.delete(path)
+  }
+  return versions
+}
+
+async function readPieces(folder: string, pieces: Piece[]): Promise<Buffer> {
+  const read = pieces.map(async ({ path, size }) => {
+    const bytes = await readFile(join(folder, path)).catch(() => Buffer.alloc(0)) // lost
+    return bytes.subarray(0, size)
+  })
+  return Buffer.concat(await Promise.all(read))
+}
+
+function hash(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
 }

@@ -1,3 +1,4 @@
+import type { S3Keys } from '../../support/s3-signer.ts'
 import type { Span } from './contest.ts'
 import type { Answer, Operation } from './operation.ts'
 
@@ -7,6 +8,8 @@ export type ToClient = ({ tell: 'work' } & Work) | { tell: 'stop' }
 export interface Work {
   url: string
   token: string
+  /** Of S3. */
+  keys: S3Keys
   /** Names that all write to. */
   contested: [string, ...string[]]
 }

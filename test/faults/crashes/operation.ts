@@ -3,6 +3,8 @@ export type Operation =
   /** `inPieces`: as a resumable upload. */
   | { kind: 'insert'; key: string; sha256: string; inPieces?: boolean }
   | { kind: 'upsert'; key: string; sha256: string }
+  /** By S3, in parts; or all that comes before its completion, and then it is aborted. */
+  | { kind: 'put' | 'abort'; key: string; sha256: string }
   | { kind: 'read' | 'delete'; key: string }
   | { kind: 'move'; from: string; to: string }
   | { kind: 'copy'; from: string; to: string; upsert: boolean }
@@ -29,6 +31,10 @@ export function perform(before: Contents, operation: Operation): { answer: Answe
       const status = before.has(operation.key) ? 200 : 201
       return { answer: { status }, after: after.set(operation.key, operation.sha256) }
     }
+    case 'put':
+      return { answer: { status: 200 }, after: after.set(operation.key, operation.sha256) }
+    case 'abort':
+      return { answer: { status: 204 }, after }
     case 'read': {
       const sha256 = before.get(operation.key)
       return sha256 === undefined ? refused(404) : { answer: { status: 200, sha256 }, after }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type postgres from '#postgres'
 import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import type { S3Keys } from '../../support/s3-signer.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 
 /** A data folder with its keys, on which one server runs after the other, each with a PostgreSQL of its own. */
@@ -9,6 +10,8 @@ export class Site {
   readonly dataDir: string
   url = ''
   token = ''
+  /** Of S3. */
+  keys: S3Keys = { accessKeyId: '', secretAccessKey: '' }
   readonly #folder: string
   #server: Command | undefined
 
@@ -37,7 +40,9 @@ export class Site {
 
   async start(): Promise<void> {
     this.url = await this.launch().url()
-    this.token = JSON.parse(await readFile(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
+    const { serviceKey, s3 } = JSON.parse(await readFile(join(this.dataDir, 'keys.json'), 'utf8'))
+    this.token = serviceKey
+    this.keys = s3
   }
 
   /** `kill -9`, and returns once the process is gone. */

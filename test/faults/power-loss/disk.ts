@@ -16,10 +16,40 @@ export class DiskFile {
   ) {
     this.written = flushed
   }
+
+  /** What is written behind that is not flushed yet, though there were bytes that were. */
+  truncate(length: number): void {
+    if (length > this.written) throw new Error('The disk model knows no files that grow by this: teach it')
+    this.written = length
+    this.flushed = Math.min(this.flushed, length)
+  }
 }
 
 /** Names that appear (or, null, disappear) in a folder by one call. */
 export type Change = ReadonlyMap<string, DiskNode | null>
+
+/**
+ * What was in a folder has a name in another one now. It keeps the old one until the new one is durable: of a rename that
+ * is half done POSIX says nothing, and no disk loses both.
+ */
+class Departure extends Map<string, null> {
+  constructor(
+    name: string,
+    private readonly to: DiskFolder,
+    private readonly arrival: Change,
+  ) {
+    super([[name, null]])
+  }
+
+  get mustWait(): boolean {
+    return [...this.to.unflushed, ...this.to.inDoubt].includes(this.arrival)
+  }
+}
+
+/** Whether it cannot be on the disk, since another change is not. */
+export function mustWait(change: Change): boolean {
+  return change instanceof Departure && change.mustWait
+}
 
 export class DiskFolder {
   /** As every process sees it. */
@@ -44,8 +74,9 @@ export class DiskFolder {
 
   /** Makes the first of the unflushed changes durable, unless another flush has done it meanwhile. */
   flush(covered: Change[]): void {
-    for (const change of covered) if (this.unflushed.includes(change)) put(this.flushedNames, change)
-    this.unflushed = this.unflushed.filter((change) => !covered.includes(change))
+    const flushed = covered.filter((change) => !mustWait(change))
+    for (const change of flushed) if (this.unflushed.includes(change)) put(this.flushedNames, change)
+    this.unflushed = this.unflushed.filter((change) => !flushed.includes(change))
   }
 }
 
@@ -136,7 +167,7 @@ export class Disk {
         this.#change(call.to, this.#find(call.path) ?? null)
         return
       case 'rename':
-        this.#rename(call.path, call.to)
+        for (const [folder, change] of this.#renaming(call.path, call.to)) folder.change(change)
         return
       case 'remove':
         if (this.#find(call.path) !== undefined) this.#change(call.path, null)
@@ -149,22 +180,23 @@ export class Disk {
       case 'sync':
         this.#flushes.get(call.id)?.()
         return
-      case 'truncate':
-        throw new Error('The disk model knows no truncation: teach it')
+      case 'truncate': {
+        const file = this.#opened.get(call.of)
+        if (file instanceof DiskFile) file.truncate(call.length)
+        return
+      }
     }
   }
 
-  #rename(from: string, to: string): void {
+  /** What a rename changes, in which folders. */
+  *#renaming(from: string, to: string): Generator<[DiskFolder, Change]> {
     const node = this.#find(from)
-    if (node === undefined) return
-    if (dirname(from) !== dirname(to))
-      throw new Error('The disk model knows no rename to elsewhere: teach it')
-    const folder = this.#find(dirname(to))
-    const change: Change = new Map([
-      [basename(from), null],
-      [basename(to), node],
-    ])
-    if (folder instanceof DiskFolder) folder.change(change)
+    const [source, target] = [this.#find(dirname(from)), this.#find(dirname(to))]
+    if (node === undefined || !(source instanceof DiskFolder) || !(target instanceof DiskFolder)) return
+    const arrival = new Map<string, DiskNode | null>([[basename(to), node]])
+    if (source === target) arrival.set(basename(from), null)
+    else yield [source, new Departure(basename(from), target, arrival)]
+    yield [target, arrival]
   }
 
   #leaveInDoubt(call: Call): void {
@@ -173,19 +205,22 @@ export class Disk {
       if (node !== null && this.#lookUp(path) !== undefined) return // it was about to fail: the name is taken
       if (folder instanceof DiskFolder) folder.inDoubt.push(new Map([[basename(path), node]]))
     }
-    if (call.call === 'write') {
+    if (call.call === 'write' || call.call === 'truncate') {
       const file = this.#opened.get(call.of)
-      if (file instanceof DiskFile) file.isBeingWritten = true
+      if (!(file instanceof DiskFile)) return
+      file.isBeingWritten = true
+      if (call.call === 'truncate') file.truncate(call.length)
     } else if (call.call === 'create') {
       const file = new DiskFile(call.id, 0)
       file.isBeingWritten = true
       doubt(call.path, file)
     } else if (call.call === 'mkdir') {
       doubt(call.path, new DiskFolder())
-    } else if (call.call === 'link' || call.call === 'rename') {
+    } else if (call.call === 'link') {
       const node = this.#lookUp(call.path)
       if (node !== undefined) doubt(call.to, node)
-      if (call.call === 'rename') doubt(call.path, null)
+    } else if (call.call === 'rename') {
+      for (const [folder, change] of this.#renaming(call.path, call.to)) folder.inDoubt.push(change)
     } else if (call.call === 'remove') {
       doubt(call.path, null)
     }

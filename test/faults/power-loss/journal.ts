@@ -8,7 +8,8 @@ export type Call = { id: string } & (
   | { call: 'create' | 'open' | 'mkdir' | 'remove'; path: string }
   | { call: 'link' | 'rename'; path: string; to: string }
   /** `of` is the call that opened the file or folder. */
-  | { call: 'write' | 'sync' | 'truncate'; of: string }
+  | { call: 'write' | 'sync'; of: string }
+  | { call: 'truncate'; of: string; length: number }
 )
 
 /** It ends; a call without an outcome was running when the power failed. */

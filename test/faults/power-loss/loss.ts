@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Random } from '../random.ts'
-import { type Change, DiskFile, DiskFolder, type DiskNode, put } from './disk.ts'
+import { type Change, DiskFile, DiskFolder, type DiskNode, mustWait, put } from './disk.ts'
 
 /** What a power failure does with everything that was not flushed. */
 export interface Loss {
@@ -106,7 +106,8 @@ function survivors(folder: DiskFolder, loss: Loss): ReadonlyMap<string, DiskNode
   for (const change of [...folder.unflushed, ...folder.inDoubt]) {
     const names = [...change.keys()]
     // Of one name's changes a later one is not kept without those before it.
-    if (!names.some((name) => stuck.has(name)) && loss.keeps(change)) put(left, change)
+    const isKept = !names.some((name) => stuck.has(name)) && !mustWait(change) && loss.keeps(change)
+    if (isKept) put(left, change)
     else for (const name of names) stuck.add(name)
   }
   return left

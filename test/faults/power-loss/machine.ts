@@ -3,8 +3,10 @@ import { rm } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 import type postgres from '#postgres'
 import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
+import { type S3Keys, signRequest, UNSIGNED } from '../../support/s3-signer.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 import { PATIENCE_MS, until } from '../../support/wait.ts'
+import type { SendS3 } from '../upload-in-parts.ts'
 import { Disk, type DiskFolder } from './disk.ts'
 import { readJournal } from './journal.ts'
 import { disagreements, type Loss, lose, scan } from './loss.ts'
@@ -48,6 +50,7 @@ export class Machine {
   url = ''
   /** The service key: that of the first boot since there is a data folder, which must stay good. */
   token = ''
+  #keys: S3Keys = { accessKeyId: '', secretAccessKey: '' }
   readonly dataDir: string
   readonly #folder: string
   readonly #disk: string
@@ -77,7 +80,10 @@ export class Machine {
       env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info', ...(keepsNoFiles && STORE_AWAY) },
     })
     this.url = await this.#server.url()
-    this.token ||= JSON.parse(readFileSync(join(this.dataDir, 'keys.json'), 'utf8')).serviceKey
+    if (this.token !== '') return
+    const { serviceKey, s3 } = JSON.parse(readFileSync(join(this.dataDir, 'keys.json'), 'utf8'))
+    this.token = serviceKey
+    this.#keys = s3
   }
 
   /** Waits until the power has failed by itself: see `diesAt`. */
@@ -124,6 +130,16 @@ export class Machine {
     const signal = AbortSignal.timeout(PATIENCE_MS)
     const options = { ...init, method, headers, signal, duplex: 'half' }
     return fetch(`${this.url}/storage/v1${path}`, options as RequestInit)
+  }
+
+  /** A request of S3 as the service. */
+  readonly s3: SendS3 = (method, target, body) => {
+    const path = `/s3${target}`
+    const url = `${this.url}/storage/v1${path}`
+    return this.request(method, path, {
+      headers: signRequest({ method, url, payload: UNSIGNED }, this.#keys),
+      ...(body !== undefined && { body: body as NonNullable<RequestInit['body']> }),
+    })
   }
 
   /** Runs `work` with a session of the superuser's. */

@@ -87,7 +87,7 @@ function watch(handle, of) {
       () => appendFile.call(handle, data, ...rest),
       () => Buffer.byteLength(data),
     )
-  handle.truncate = (...args) => watched('truncate', () => truncate.apply(handle, args))
+  handle.truncate = (length = 0) => record('truncate', { of, length }, () => truncate.call(handle, length))
   handle.sync = () => watched('sync', () => sync.call(handle))
   handle.datasync = () => watched('sync', () => datasync.call(handle))
 }

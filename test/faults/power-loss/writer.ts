@@ -4,6 +4,7 @@ import { metadataOf } from '../../support/tus-requests.ts'
 import { Ledger } from '../crashes/ledger.ts'
 import { type Answer, type Contents, isAcknowledged, type Operation } from '../crashes/operation.ts'
 import type { Random } from '../random.ts'
+import { anyInParts, contentInParts, type SentParts, SIZES, sendInParts } from '../upload-in-parts.ts'
 import type { Machine } from './machine.ts'
 
 /** Names per bucket: few, so that they are overwritten, deleted and made again. */
@@ -23,6 +24,8 @@ export class Writer {
   /** The youngest last. */
   readonly #buckets: string[] = []
   readonly #removedBuckets: string[] = []
+  /** Its parts are acknowledged, and its completion has had no answer. */
+  #sent: (SentParts & { operation: Operation }) | undefined
   #operations = 0
   #nextBucketAt = 0
 
@@ -41,8 +44,7 @@ export class Writer {
         if (this.#buckets.length === MOST_BUCKETS) await this.#removeOldestBucket()
         if ((await this.newBucket()) === undefined) return problems
       }
-      const content = this.#newContent()
-      const operation = this.#choose(hash(content))
+      const { operation, content } = this.#choose()
       const { answer, problem } = await this.perform(operation, content)
       if (problem !== undefined) problems.push(problem)
       if (answer.status === null) return problems
@@ -70,10 +72,30 @@ export class Writer {
     await this.#must({ kind: 'insert', key: `${old}/4`, sha256: hash(pieces), inPieces: true }, pieces)
     await this.#must({ kind: 'delete', key: `${old}/2` })
     await this.#must({ kind: 'move', from: `${old}/1`, to: `${old}/3` })
+    const parted = await this.#mustMakeBucket()
+    await this.#exerciseParts(parted)
     // Into new folders, whose names nothing else flushes.
     const young = await this.#mustMakeBucket()
     await this.#must({ kind: 'copy', from: `${old}/0`, to: `${young}/0`, upsert: false })
     await this.#must({ kind: 'copy', from: `${old}/3`, to: `${young}/1`, upsert: false })
+    await this.#must({ kind: 'copy', from: `${parted}/5`, to: `${young}/2`, upsert: false })
+  }
+
+  /** In parts: an object of several files, those of one, an abort, and an upload that is completed when it is checked. */
+  async #exerciseParts(bucket: string): Promise<void> {
+    const ask = (kind: 'put' | 'abort', key: string, size: number) => {
+      const content = contentInParts(size, key)
+      return this.#must({ kind, key, sha256: hash(content) }, content)
+    }
+    await ask('put', `${bucket}/5`, SIZES.joined)
+    await ask('put', `${bucket}/2`, SIZES.grown)
+    await ask('put', `${bucket}/4`, SIZES.single)
+    await ask('abort', `${bucket}/0`, SIZES.grown)
+    const key = `${bucket}/1`
+    const content = contentInParts(SIZES.joined, key)
+    const sent = await sendInParts(this.#machine.s3, key, content)
+    if ('status' in sent) throw new Error(`Parts of ${key} were answered ${sent.status}`)
+    this.#sent = { ...sent, operation: { kind: 'put', key, sha256: hash(content) } }
   }
 
   async #mustMakeBucket(): Promise<string> {
@@ -112,17 +134,20 @@ export class Writer {
     return { answer, problem: this.#ledger.record(operation, answer) ?? problem }
   }
 
-  /** Reads everything back. Returns what is not as it was acknowledged. */
+  /** Completes what it has sent, and reads everything back. Returns what is not as it was acknowledged. */
   async check(): Promise<{ found: Contents; problem: string | undefined }> {
+    const incomplete = this.#sent && this.#ledger.record(this.#sent.operation, await this.#sent.complete())
+    this.#sent = undefined
     const found = new Map<string, string>()
     for (const bucket of [...this.#buckets, ...this.#removedBuckets.splice(0)]) {
       for (let n = 0; n < NAMES; n++) {
         const key = `${bucket}/${n}`
-        const { status, sha256 } = await this.#send('GET', key)
+        // An answer that breaks off has lost something, too.
+        const { status, sha256 } = await this.#send('GET', key).catch((): Answer => ({ status: null }))
         if (status !== 404) found.set(key, sha256 ?? `status ${status}`)
       }
     }
-    return { found, problem: this.#ledger.settle(found) ?? (await this.#missingBucket()) }
+    return { found, problem: incomplete ?? this.#ledger.settle(found) ?? (await this.#missingBucket()) }
   }
 
   async #missingBucket(): Promise<string | undefined> {
@@ -146,7 +171,16 @@ export class Writer {
     if (response?.ok === false) throw new Error(`The removal of a bucket was answered ${response.status}`)
   }
 
-  #choose(sha256: string): Operation {
+  #choose(): { operation: Operation; content: Buffer } {
+    const isInParts = this.#random.below(15) === 0
+    const content = isInParts ? anyInParts(this.#random, this.#mark) : this.#newContent()
+    const sha256 = hash(content)
+    if (!isInParts) return { operation: this.#chooseFor(sha256), content }
+    const kind = this.#random.below(4) === 0 ? 'abort' : 'put'
+    return { operation: { kind, key: this.#key(), sha256 }, content }
+  }
+
+  #chooseFor(sha256: string): Operation {
     const [key, to] = [this.#key(), this.#key()]
     const dice = this.#random.below(20)
     if (dice < 3) return { kind: 'insert', key, sha256, inPieces: this.#random.below(2) === 0 }
@@ -167,7 +201,12 @@ export class Writer {
   #newContent(): Buffer {
     const random = this.#random
     const size = random.below(3) === 0 ? 262_145 + random.below(500_000) : 50 + random.below(20_000)
-    return Buffer.alloc(size, ` ${this.#name}.${this.#operations}`)
+    return Buffer.alloc(size, ` ${this.#mark}`)
+  }
+
+  /** Of what is sent next. */
+  get #mark(): string {
+    return `${this.#name}.${this.#operations}`
   }
 
   async #ask(operation: Operation, content: Buffer): Promise<Answer> {
@@ -182,6 +221,9 @@ export class Writer {
         const body = isChunked ? Readable.from([content.subarray(0, half), content.subarray(half)]) : content
         return this.#send(operation.kind === 'insert' ? 'POST' : 'PUT', operation.key, body)
       }
+      case 'put':
+      case 'abort':
+        return this.#sendInParts(operation, content)
       case 'read':
         return this.#send('GET', operation.key)
       case 'delete':
@@ -220,6 +262,16 @@ export class Writer {
       if (status !== 204) return { status }
     }
     return { status: 201 } // what it is worth, in the words of other uploads
+  }
+
+  async #sendInParts({ kind, key }: Operation & { kind: 'put' | 'abort' }, content: Buffer): Promise<Answer> {
+    const sent = await sendInParts(this.#machine.s3, key, content)
+    if ('status' in sent) return sent
+    if (kind === 'abort') return sent.abort()
+    this.#sent = { ...sent, operation: { kind, key, sha256: hash(content) } }
+    const answer = await sent.complete()
+    this.#sent = undefined
+    return answer
   }
 
   async #send(
