@@ -153,6 +153,13 @@ describe('the options', () => {
     })
   })
 
+  it('say how many a large bucket has, as far as names can be told', () => {
+    expect(read(['--objects', '10000000'])).toMatchObject({ objects: 10_000_000 })
+    for (const wrong of ['0', '99999', '10000001', '1e5.5', 'many']) {
+      expect(() => read(['--objects', wrong]), wrong).toThrow('--objects wants a whole number')
+    }
+  })
+
   it('stand beside another commit in more rounds, or else chance could not be told', () => {
     expect(read(['--against', 'HEAD~1'])).toMatchObject({ against: 'HEAD~1', rounds: 12 })
     expect(read(['--against', 'HEAD~1', '--quick'])).toMatchObject({ rounds: 6 })

@@ -22,6 +22,8 @@ const HELP = `npm run bench -- [options]
   --only NAME,…   only these rows
   --quick         smaller and shorter, for a look; the numbers are then worth less
   --rounds N      how often each contestant has its turn: 5, or 3 if quick
+  --objects N     how many a large bucket has where lists are measured: 1000000, or 100000 if quick; 10000000 at most,
+                  which take 20 GB and a quarter of an hour
   --target URL    stand beside another server with the same API, such as http://127.0.0.1:5000 or
                   …/storage/v1, and not beside the references. BENCH_SERVICE_KEY is its service key, and
                   BENCH_USER_TOKEN a token of a user who may read and write in its buckets bench-…; without
@@ -94,7 +96,7 @@ async function measured(name: string): Promise<Row[]> {
     return [{ work: name, skipped: 'needs a server of its own' }]
   say('starting')
   try {
-    return await family.measure({ folder, quick, rounds, target, earlier, say })
+    return await family.measure({ folder, quick, rounds, objects: options.objects, target, earlier, say })
   } catch (error) {
     if (!isOver) say(error instanceof Error ? (error.stack ?? error.message) : String(error))
     return [{ work: name, failed: 'see above' }]

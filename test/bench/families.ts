@@ -5,6 +5,7 @@ import { growth } from './rows/growth.ts'
 import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
 import { list } from './rows/list.ts'
+import { listS3 } from './rows/list-s3.ts'
 import { memory } from './rows/memory.ts'
 import { ranges } from './rows/ranges.ts'
 import { resumable } from './rows/resumable.ts'
@@ -50,6 +51,11 @@ export const FAMILIES: Record<string, Described> = {
   list: {
     measure: list,
     shows: 'a thousand of a million, v1 and v2, with and without RLS',
+    needsOwnServer: true,
+  },
+  'list-s3': {
+    measure: listS3,
+    shows: 'pages of a million by the S3 protocol, the first and one from the middle',
     needsOwnServer: true,
   },
   memory: { measure: memory, shows: 'peak of a thousand uploads of 10 MiB at once', needsOwnServer: true },

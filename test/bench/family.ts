@@ -10,6 +10,8 @@ export interface Bench {
   quick: boolean
   /** How often each contestant has its turn. */
   rounds: number
+  /** How many a large bucket has, where lists are measured; by itself it depends on `quick`. */
+  objects: number | undefined
   /** Another server to stand beside, in place of the references. */
   target: Target | undefined
   /** Another commit's build to stand beside, in place of the references. */

@@ -6,6 +6,8 @@ export interface Options {
   quick: boolean
   /** How often each contestant has its turn. */
   rounds: number
+  /** How many a large bucket has. */
+  objects?: number
   /** Names of rows. */
   only: string[]
   target?: TargetOptions
@@ -49,11 +51,16 @@ export function readOptions(args: string[], env: NodeJS.ProcessEnv, names: strin
   if (!Number.isInteger(rounds) || rounds < fewest) {
     throw new OptionError(`--rounds wants a whole number from ${fewest}`)
   }
+  const objects = flags.objects === undefined ? undefined : Number(flags.objects)
+  if (objects !== undefined && !(Number.isInteger(objects) && objects >= 100_000 && objects <= 10_000_000)) {
+    throw new OptionError('--objects wants a whole number from 100000 to 10000000')
+  }
   if (flags.from !== undefined && flags.chart === undefined) {
     throw new OptionError('--from wants --chart: where the picture goes')
   }
   return {
     ...{ help: flags.help, quick: flags.quick, rounds, only },
+    ...(objects !== undefined && { objects }),
     ...(flags.target !== undefined && { target: readTarget(flags.target, env) }),
     ...(against !== undefined && { against }),
     ...(flags.chart !== undefined && { chart: flags.chart }),
@@ -75,6 +82,7 @@ function parse(args: string[]) {
         only: { type: 'string' },
         quick: { type: 'boolean', default: false },
         rounds: { type: 'string' },
+        objects: { type: 'string' },
         target: { type: 'string' },
         against: { type: 'string' },
         chart: { type: 'string' },
