@@ -136,11 +136,23 @@ export class JoinedFile implements ReadableFile {
     length: number,
     position: number,
   ): Promise<{ bytesRead: number }> {
-    const piece = this.#pieces.find(({ start, size }) => position < start + size)
+    const piece = this.#pieceAt(position)
     if (!piece) return { bytesRead: 0 }
     const file = await this.#open(piece)
     const within = position - piece.start
     return file.read(buffer, offset, Math.min(length, piece.size - within), within)
+  }
+
+  /** The first that ends behind a position, by halving: there may be ten thousand. Undefined behind the end of all. */
+  #pieceAt(position: number): (Piece & { start: number }) | undefined {
+    let [from, to] = [0, this.#pieces.length]
+    while (from < to) {
+      const middle = Math.floor((from + to) / 2)
+      const { start = 0, size = 0 } = this.#pieces[middle] ?? {}
+      if (position < start + size) to = middle
+      else from = middle + 1
+    }
+    return this.#pieces[from]
   }
 
   async close(): Promise<void> {

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, rm, stat, truncate } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { JoinedFile } from '../../../src/backend/local/joined-files.ts'
 import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
 import type { Part } from '../../../src/backend/resumable-backend.ts'
 import type { Location } from '../../../src/model/location.ts'
@@ -129,6 +130,23 @@ describe('a version that consists of several files', () => {
     expect(found).toEqual([{ location: at, size: 0 }])
     await backend.remove(at)
     expect(await files()).toEqual([])
+  })
+
+  it('is read at the end of ten thousand files as soon as at the beginning', async () => {
+    await writeFile(join(root, 'byte'), 'x')
+    const file = new JoinedFile(root, Array(10_000).fill({ name: 'byte', size: 1 }))
+    const best = async (position: number) => {
+      const taken: number[] = []
+      for (let round = 0; round < 5; round++) {
+        const begun = performance.now()
+        for (let n = 0; n < 200; n++) await file.read(Buffer.alloc(1), 0, 1, position)
+        taken.push(performance.now() - begun)
+      }
+      return Math.min(...taken)
+    }
+    const [first, last] = [await best(0), await best(9999)]
+    await file.close()
+    expect(last / first).toBeLessThan(4) // to look at each of them first takes thirty times as long
   })
 
   it('breaks where one of them has lost bytes', async () => {
