@@ -9,7 +9,7 @@ import { isFull } from './size.ts'
 const NAMES = 6
 
 /** A client that was refused asks again so much later, and leaves the processor to what is to come back. In milliseconds. */
-const PAUSE_MS = 20
+const PAUSE_MS = isFull ? 20 : 60
 
 /** The same of one that was served: in reduced size it does not rush, which would keep the processor from the other tests. */
 const PACE_MS = isFull ? 0 : 10
