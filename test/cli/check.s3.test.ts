@@ -5,9 +5,8 @@ import { DeleteBucketPolicyCommand, ListObjectsV2Command, PutBucketPolicyCommand
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { checkStore } from '../../src/backend/s3/check.ts'
 import { readConfig } from '../../src/config/config.ts'
-import type { CheckResult } from '../../src/model/check-result.ts'
 import { loadKeys } from '../../src/server/keys.ts'
-import { expectFailure, told, withListener } from '../support/check-results.ts'
+import { expectFailure, failure, gather, told, withListener } from '../support/check-results.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import type { S3Access } from '../support/radosgw.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
@@ -23,17 +22,12 @@ afterAll(() => removeFolder(folder, []))
 const run = (env: Record<string, string>) =>
   strongroom(['check'], { cwd: folder, env: { AWS_EC2_METADATA_DISABLED: 'true', ...env } })
 
-/** What the command has to tell of a store, asked without starting it. */
-async function lookAt(env: Record<string, string>): Promise<CheckResult[]> {
+/** What the command has to tell of a store. */
+function lookAt(env: Record<string, string>) {
   const { s3: settings } = readConfig(env)
   if (!settings) throw new Error('there are no settings for S3')
-  const found: CheckResult[] = []
-  for await (const result of checkStore(settings)) found.push(result)
-  return found
+  return gather(checkStore(settings))
 }
-
-/** It is the only thing that is told of the store. */
-const failure = (says: RegExp) => [{ about: 'store', state: 'failed', says: expect.stringMatching(says) }]
 
 describeWithS3('strongroom check, with an S3 store', (s3) => {
   let good: Record<string, string>
@@ -154,7 +148,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
     ],
   ])('says that %s', async (_, wrong, says) => {
     const found = await lookAt({ ...good, ...wrong })
-    expect(found).toEqual(failure(says))
+    expect(found).toEqual([failure('store', says)])
     expect(JSON.stringify(found)).not.toMatch(new RegExp(`hunter2|${s3.secretKey}`))
   })
 
@@ -176,7 +170,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
   it('says that the bucket is in the endpoint too', async () => {
     const endpoint = `${s3.endpoint}/${good.STORAGE_S3_BUCKET}`
     const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: endpoint })
-    expect(found).toEqual(failure(/in STORAGE_S3_ENDPOINT too\?$/))
+    expect(found).toEqual([failure('store', /in STORAGE_S3_ENDPOINT too\?$/)])
   })
 
   it.each([
@@ -197,8 +191,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       expect(found.filter(({ state }) => state === 'failed')).toEqual(
         missing.map((text) => {
           const [name, right] = text.split(' ')
-          const says = expect.stringMatching(`^Denied: .* need the right ${right} `)
-          return { about: `store: ${name}`, state: 'failed', says }
+          return failure(`store: ${name}`, new RegExp(`^Denied: .* need the right ${right} `))
         }),
       )
     })
@@ -207,7 +200,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
   it('says that what is there is no S3 store', async () => {
     const other = await startTestServer()
     const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: other.url })
-    expect(found).toEqual(failure(/is not an S3 store .*correct STORAGE_S3_ENDPOINT$/))
+    expect(found).toEqual([failure('store', /is not an S3 store .*correct STORAGE_S3_ENDPOINT$/)])
     await other.close()
   })
 
@@ -217,7 +210,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       (socket) => tls.emit('connection', socket),
       async (port) => {
         const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: `http://127.0.0.1:${port}` })
-        expect(found).toEqual(failure(/should STORAGE_S3_ENDPOINT begin with https:\/\/\?$/))
+        expect(found).toEqual([failure('store', /should STORAGE_S3_ENDPOINT begin with https:\/\/\?$/)])
       },
     )
   })
@@ -228,7 +221,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       async (port) => {
         const silent = `http://127.0.0.1:${port}`
         const found = await lookAt({ ...good, STORAGE_S3_ENDPOINT: silent, STORAGE_S3_TIMEOUT: '1s' })
-        expect(found).toEqual(failure(/did not answer in time: .*STORAGE_S3_TIMEOUT/))
+        expect(found).toEqual([failure('store', /did not answer in time: .*STORAGE_S3_TIMEOUT/)])
         const noCredentials = { ...good, STORAGE_S3_ACCESS_KEY: '', STORAGE_S3_SECRET_KEY: '' }
         const metadata = { AWS_EC2_METADATA_DISABLED: '', AWS_EC2_METADATA_SERVICE_ENDPOINT: silent }
         expectFailure(await run({ ...noCredentials, ...metadata }), 'store', /^No credentials for the store/)

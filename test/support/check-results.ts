@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { expect } from 'vitest'
+import type { CheckResult } from '../../src/model/check-result.ts'
 import type { Ended } from './command.ts'
 
 /** What `strongroom check` has said of each thing, as [state, sentence]. */
@@ -15,6 +16,18 @@ export function expectFailure(ended: Ended, about: string, says: RegExp): void {
   expect(failed).toEqual([[about, ['failed', expect.stringMatching(says)]]])
   expect(ended.stdout).toMatch(/\n\n1 of \d+ failed/)
   expect(ended.code).toBe(1)
+}
+
+/** What a part of the command finds, asked without its process, which takes half a second to start. */
+export async function gather(part: AsyncIterable<CheckResult>): Promise<CheckResult[]> {
+  const found: CheckResult[] = []
+  for await (const result of part) found.push(result)
+  return found
+}
+
+/** As it is among what was found. */
+export function failure(about: string, says: RegExp): CheckResult {
+  return { about, state: 'failed', says: expect.stringMatching(says) }
 }
 
 /** Something else than what should be there, which treats connections so. Returns its port. */

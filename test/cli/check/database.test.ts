@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { checkDatabase, type OpenedForCheck } from '../../../src/database/opening/check.ts'
 import { type Cluster, openCluster } from '../../support/blank-database.ts'
-import { expectFailure, told, withListener } from '../../support/check-results.ts'
+import { expectFailure, failure, gather, told, withListener } from '../../support/check-results.ts'
 import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import {
   DEBIAN_POSTGRES,
@@ -17,6 +18,14 @@ beforeAll(async () => {
 afterAll(() => removeFolder(folder, []))
 
 const run = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: folder, env })
+
+/** What the command has to tell of a database that it is not let into. */
+async function lookAt(url: string) {
+  const opened: OpenedForCheck = { closers: [] }
+  const found = await gather(checkDatabase(url, undefined, { pool: 10, processes: 1 }, opened))
+  for (const close of opened.closers) await close()
+  return found
+}
 
 describe('strongroom check, with a DATABASE_URL', () => {
   let cluster: Cluster
@@ -102,10 +111,10 @@ describe('strongroom check, with a DATABASE_URL', () => {
       /^The host .* not known/,
     ],
     ['its password is not escaped', 'postgres://user:hunter2#%@127.0.0.1:1/db', /^DATABASE_URL is not a URL/],
-  ])('says that %s, without the password', async (_, DATABASE_URL, says) => {
-    const ended = await run({ DATABASE_URL })
-    expectFailure(ended, 'database', says)
-    expect(ended.stdout + ended.stderr).not.toContain('hunter2')
+  ])('says that %s, without the password', async (_, url, says) => {
+    const found = await lookAt(url)
+    expect(found).toEqual([failure('database', says)])
+    expect(JSON.stringify(found)).not.toContain('hunter2')
   })
 
   it.each<[how: string, treat: (socket: Socket) => void, says: RegExp]>([
@@ -140,9 +149,9 @@ describe.skipIf(!hasDebianPostgres)(
         [postgres.url('missing'), /"missing" does not exist\. Create it, or correct the name at the end of/],
         [`${postgres.url('postgres')}?sslmode=require`, /does it want TLS as DATABASE_URL says \(sslmode\)/],
       ] as const) {
-        const ended = await run({ DATABASE_URL: url })
-        expectFailure(ended, 'database', says)
-        expect(ended.stdout + ended.stderr).not.toMatch(/hunter2|letmein/)
+        const found = await lookAt(url)
+        expect(found).toEqual([failure('database', says)])
+        expect(JSON.stringify(found)).not.toMatch(/hunter2|letmein/)
       }
     })
   },

@@ -3,7 +3,9 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { expectFailure, told } from '../../support/check-results.ts'
+import { checkOutside } from '../../../src/cli/check/outside.ts'
+import { readConfig } from '../../../src/config/config.ts'
+import { failure, gather, told } from '../../support/check-results.ts'
 import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import { freePort } from '../../support/free-port.ts'
 import { describeWithNats, type NatsServer, startNats } from '../../support/nats.ts'
@@ -37,6 +39,7 @@ afterAll(async () => {
 })
 
 const check = (env: Record<string, string>) => strongroom(['check'], { cwd, env })
+const lookAt = (env: Record<string, string>) => gather(checkOutside(readConfig(env), undefined))
 const webhooks = (...list: object[]) => ({
   STORAGE_WEBHOOKS: JSON.stringify(list.map((webhook) => ({ secret: SECRET, ...webhook }))),
 })
@@ -67,12 +70,13 @@ describe('strongroom check looks at webhooks', () => {
       /has a private address, and allow_private is not true$/,
     ],
   ])('and says of one %s what is wrong', async (_, webhook, says) => {
-    expectFailure(await check(webhooks(webhook)), 'webhook', says)
+    expect(await lookAt(webhooks(webhook))).toEqual([failure('webhook', says)])
   })
 
   it('and of one that speaks no TLS', async () => {
     const url = receiver.url.replace('http:', 'https:')
-    expectFailure(await check(webhooks({ url, allow_private: true })), 'webhook', /cannot be reached: \w+$/)
+    const found = await lookAt(webhooks({ url, allow_private: true }))
+    expect(found).toEqual([failure('webhook', /cannot be reached: \w+$/)])
   })
 })
 
@@ -88,12 +92,12 @@ describe('strongroom check looks at the key set', () => {
     ['no keys', '/empty', /^0 keys at .*no token can be verified/],
     ['no JSON', '/page', /has no key set: /],
   ])('and says that there is %s', async (_, path, says) => {
-    expectFailure(await check({ STORAGE_JWKS_URL: `${keysAt}${path}` }), 'key set', says)
+    expect(await lookAt({ STORAGE_JWKS_URL: `${keysAt}${path}` })).toEqual([failure('key set', says)])
   })
 
   it('and says that nobody answers', async () => {
-    const ended = await check({ STORAGE_JWKS_URL: `http://127.0.0.1:${await freePort()}/keys` })
-    expectFailure(ended, 'key set', /has no key set: .*ECONNREFUSED.*STORAGE_JWKS_URL$/)
+    const found = await lookAt({ STORAGE_JWKS_URL: `http://127.0.0.1:${await freePort()}/keys` })
+    expect(found).toEqual([failure('key set', /has no key set: .*ECONNREFUSED.*STORAGE_JWKS_URL$/)])
   })
 })
 
@@ -114,11 +118,11 @@ describeWithNats('strongroom check looks at NATS', () => {
   })
 
   it('and says that it is not, or that nobody answers', async () => {
-    const wrong = await check({ STORAGE_NATS_URL: `nats://strong:letmein@${nats.host}` })
-    expectFailure(wrong, 'NATS', /cannot be used: .*uthorization.*look at STORAGE_NATS_URL/)
-    expect(wrong.stdout).not.toContain('letmein')
+    const wrong = await lookAt({ STORAGE_NATS_URL: `nats://strong:letmein@${nats.host}` })
+    expect(wrong).toEqual([failure('NATS', /cannot be used: .*uthorization.*look at STORAGE_NATS_URL/)])
+    expect(JSON.stringify(wrong)).not.toContain('letmein')
     await nats.stop()
-    const away = await check({ STORAGE_NATS_URL: `nats://strong:hunter2@${nats.host}` })
-    expectFailure(away, 'NATS', /cannot be used: .*ECONNREFUSED.*look at STORAGE_NATS_URL/)
+    const away = await lookAt({ STORAGE_NATS_URL: `nats://strong:hunter2@${nats.host}` })
+    expect(away).toEqual([failure('NATS', /cannot be used: .*ECONNREFUSED.*look at STORAGE_NATS_URL/)])
   })
 })
