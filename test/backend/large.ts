@@ -5,10 +5,10 @@ import { isFull } from '../faults/size.ts'
 const MiB = 1024 * 1024
 
 /** What nobody may hold in memory as a whole, in bytes. */
-export const LARGE = (isFull ? 256 : 160) * MiB
+export const LARGE = (isFull ? 256 : 112) * MiB
 
 /** By which the process may grow while that much passes: what is on its way. In bytes. */
-export const LARGE_GROWTH = 120 * MiB
+export const LARGE_GROWTH = (isFull ? 120 : 80) * MiB
 
 setFlagsFromString('--expose-gc')
 const collectGarbage: () => void = runInNewContext('gc')

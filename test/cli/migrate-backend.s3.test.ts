@@ -45,7 +45,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
 
   const expected = new Map<string, string>()
   for (let i = 0; i < SMALL; i++) expected.set(`small-${i}`, `the bytes of ${i}`)
-  for (let i = 0; i < LARGE; i++) expected.set(`large-${i}`, String(i).repeat(12 * MiB))
+  for (let i = 0; i < LARGE; i++) expected.set(`large-${i}`, String(i).repeat(7 * MiB))
 
   /** Some at once. */
   async function forAll(work: (name: string, body: string) => Promise<unknown>): Promise<void> {

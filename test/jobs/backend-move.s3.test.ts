@@ -5,6 +5,7 @@ import { openBackend } from '../../src/backend/open.ts'
 import type { BackendKind } from '../../src/config/config.ts'
 import { BackendMove } from '../../src/jobs/backend-move.ts'
 import { newSeed, Random } from '../faults/random.ts'
+import { isFull } from '../faults/size.ts'
 import { cleanUp, repairsOf } from '../support/cleanup.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
 import { type Served, startTestServer, type TestServer } from '../support/server.ts'
@@ -61,15 +62,15 @@ describeWithS3('while objects are moved between a folder and an S3 store', (s3) 
       { length: 4 },
       (_, i) => new Client(before, `client-${i}`, new Random(seed + i)),
     )
-    for (const client of clients) for (let i = 0; i < 15; i++) await client.upload()
-    const large = random.bytes(1_000).toString('hex').repeat(4_000)
+    for (const client of clients) for (let i = 0; i < (isFull ? 15 : 8); i++) await client.upload()
+    const large = random.bytes(1_000).toString('hex').repeat(3_000) // two parts
     for (const client of clients) await client.upload('large', large)
 
     const both = await start({ STORAGE_BACKEND: to, STORAGE_BACKEND_PREVIOUS: from })
     for (const client of clients) client.server = both
     let isMoved = false
     const work = async (client: Client) => {
-      for (let i = 0; i < 20 || !isMoved; i++) await client.step()
+      for (let i = 0; i < (isFull ? 20 : 12) || !isMoved; i++) await client.step()
     }
     const [report] = await Promise.all([
       move(from, to).finally(() => {

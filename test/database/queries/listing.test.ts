@@ -19,7 +19,7 @@ afterAll(async () => {
   await server.close()
 })
 
-/** The models are asked on every PostgreSQL that is here, four at least. */
+/** The models are asked on several PostgreSQLs, and in full size on all that are here. */
 const RUNS = { numRuns: process.env.DATABASES === 'full' ? 100 : 30 }
 
 /** Two spellings of letters, and what stands around the slash in byte order: that is where lists go wrong. */
