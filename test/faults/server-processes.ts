@@ -21,7 +21,8 @@ export class ServerProcesses {
     readonly line: Line,
     readonly keys: { serviceKey: string },
     private readonly proxy: PostgresProxy,
-    private readonly env: Record<string, string>,
+    /** Of all servers, and of other commands beside them. */
+    readonly env: Record<string, string>,
   ) {}
 
   /**
