@@ -187,9 +187,9 @@ export class Store {
   async #findBucket(): Promise<void> {
     if (Date.now() - this.#bucketSeenAt < BUCKET_SEEN_MS) return
     try {
-      await this.#client.send(new HeadBucketCommand({ Bucket: this.bucket }), {
-        abortSignal: AbortSignal.timeout(this.settings.timeoutMs),
-      })
+      await this.#inTime(this.settings.timeoutMs, undefined, (abortSignal) =>
+        this.#client.send(new HeadBucketCommand({ Bucket: this.bucket }), { abortSignal }),
+      )
       this.#bucketSeenAt = Date.now()
     } catch (error) {
       const isGone = storeCode(error) === 'NotFound'

@@ -40,6 +40,8 @@ const isCreate: Kind = ({ method, query }) => method === 'POST' && query.has('up
 const isPart: Kind = ({ method, query }) => method === 'PUT' && query.has('partNumber')
 const isComplete: Kind = ({ method, query }) => method === 'POST' && query.has('uploadId')
 const isHead: Kind = ({ method }) => method === 'HEAD'
+/** Asked where an object is not, since the answer does not say whether it is the bucket that is missing. */
+const isBucketLook: Kind = ({ method, path }) => method === 'HEAD' && /^\/[^/]+\/?$/.test(path)
 const isGet: Kind = ({ method }) => method === 'GET'
 const isDelete: Kind = ({ method }) => method === 'DELETE'
 
@@ -105,6 +107,7 @@ describeWithS3('a store that fails', (s3) => {
 
     it.each([
       ['the first look', isHead],
+      ['the look at the bucket behind it', isBucketLook],
       ['the beginning', isCreate],
       ['a part', isPart],
       ['the completion', isComplete],
