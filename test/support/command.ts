@@ -44,6 +44,8 @@ export class Command {
   readonly #folder: string
   stdout = ''
   stderr = ''
+  /** Whether all that it has ever said is here. */
+  #hasSaidAll = false
 
   constructor(args: string[], { cwd, env = {}, main = MAIN }: Place) {
     this.#folder = cwd
@@ -62,6 +64,7 @@ export class Command {
     this.ended = new Promise((resolve, reject) => {
       this.child.once('error', reject)
       this.child.once('close', (code, signal) => {
+        this.#hasSaidAll = true
         resolve({ code, signal, stdout: this.stdout, stderr: this.stderr })
       })
     })
@@ -79,21 +82,23 @@ export class Command {
 
   /** Waits until the log says so. */
   async says(message: string): Promise<void> {
-    await until(() => {
-      if (!this.isRunning) throw new Error(`It has ended: ${this.stdout}${this.stderr}`)
-      return this.stdout.includes(message)
-    }, `the command says ${message}`)
+    await until(() => this.stdout.includes(message) || this.#mayStillSaySo(), `the command says ${message}`)
   }
 
   /** Where a server listens, once it does; its log has to have `info`. */
   async url(): Promise<string> {
     let url: unknown
     await until(() => {
-      if (!this.isRunning) throw new Error(`It has ended: ${this.stdout}${this.stderr}`)
       url = this.logs.find(({ msg }) => String(msg).startsWith('Strongroom is listening'))?.url
-      return url !== undefined
+      return url !== undefined || this.#mayStillSaySo()
     }, 'it says where it listens')
     return String(url)
+  }
+
+  /** False; who says something and ends has said it. @throws when all has been said */
+  #mayStillSaySo(): false {
+    if (this.#hasSaidAll) throw new Error(`It has ended: ${this.stdout}${this.stderr}`)
+    return false
   }
 
   signal(signal: NodeJS.Signals): void {

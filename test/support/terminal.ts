@@ -33,8 +33,9 @@ export class Terminal {
 
   async says(text: string): Promise<void> {
     await until(() => {
+      if (this.screen.includes(text)) return true
       if (this.#child.exitCode !== null) throw new Error(`It has ended: ${this.screen}`)
-      return this.screen.includes(text)
+      return false
     }, `the terminal shows ${text}`)
   }
 
