@@ -138,6 +138,16 @@ describe('what this server changes is never answered from before', () => {
     expect(await read('counter')).toBe('24')
   })
 
+  it('a delete of what another server has deleted already', async () => {
+    for (let round = 0; round < 10; round++) {
+      await put('twice', 'content')
+      await warm('twice')
+      await uncached.request('DELETE', `/storage/v1/object/${bucket}/twice`)
+      expect((await server.request('DELETE', `/storage/v1/object/${bucket}/twice`)).status).toBe(404)
+      expect(await read('twice')).toBe('404')
+    }
+  })
+
   it('a move, a bucket that is made private, and one that is emptied and deleted', async () => {
     await put('here', 'moved')
     await warm('here')
