@@ -1,19 +1,7 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import type { Mutant } from '../mutant.ts'
 
-const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
-
-/** A copy of the build that does one thing less. */
-export interface Mutant {
-  /** What it does not flush. */
-  omits: string
-  /** Within `dist/`. */
-  file: string
-  /** Text that is there once. */
-  find: string
-  replace: string
+/** A copy of the build that leaves out a flush. */
+interface UnflushedMutant extends Mutant {
   /** Where the disk must not be able to link, so that a copy is one of bytes. */
   copiesBytes?: boolean
   /** Whether it has to start without a data folder, because what it does not flush is made once. */
@@ -23,7 +11,7 @@ export interface Mutant {
 }
 
 /** One for every flush of bytes and of names, those of every upload first. */
-export const MUTANTS: [Mutant, ...Mutant[]] = [
+export const MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
   {
     omits: 'the bytes of a file',
     file: 'backend/local/files.js',
@@ -121,31 +109,3 @@ export const MUTANTS: [Mutant, ...Mutant[]] = [
     keepsNoFiles: true,
   },
 ]
-
-/**
- * The text of the file that does one thing less.
- *
- * @throws when what is to be changed is not there once: the code has changed, and its mutant must too
- */
-export function mutated({ file, find, replace }: Mutant): string {
-  const text = readFileSync(join(ROOT, 'dist', file), 'utf8')
-  const count = text.split(find).length - 1
-  if (count !== 1) throw new Error(`${file} has ${count} times what a mutant is to change: ${find}`)
-  return text.replace(find, () => replace)
-}
-
-/** Makes the copy. Returns its folder, with `dist/main.js` in it. */
-export function buildMutant(mutant: Mutant): string {
-  const text = mutated(mutant)
-  const folder = mkdtempSync(join(tmpdir(), 'strongroom-mutant-'))
-  for (const name of ['dist', 'drizzle', 'vendor', 'package.json']) {
-    cpSync(join(ROOT, name), join(folder, name), { recursive: true })
-  }
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-  writeFileSync(join(folder, 'dist', mutant.file), text)
-  return folder
-}
-
-export function removeMutant(folder: string): void {
-  rmSync(folder, { recursive: true, force: true })
-}
