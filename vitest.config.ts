@@ -45,6 +45,7 @@ const UNIT = [
   'test/cli/sql/statements.test.ts',
   'test/compose/services.test.ts',
   'test/docs/{errors,references,settings}.test.ts',
+  'test/faults/order/*.test.ts',
   'test/http/connection/unread.test.ts',
   'test/http/message/{conditionals,content-disposition,form-framing,object-response,ranges,robots-tag}.test.ts',
   'test/http/realtime/{event-frames,shared-filters}.test.ts',
@@ -124,7 +125,7 @@ export default defineConfig({
       project('browser', { include: [BROWSER], globalSetup: POSTGRES }),
       project('faults', {
         include: [FAULTS],
-        exclude: [...configDefaults.exclude, ON_S3],
+        exclude: [...configDefaults.exclude, ...UNIT, ON_S3],
         globalSetup: POSTGRES,
         ...SHARED,
       }),
