@@ -57,6 +57,12 @@ export function byStatus(
   return typeof told === 'function' ? told(reply) : told
 }
 
+/** Whether a step that comes before the operation itself has succeeded. @throws StrangeAnswer */
+export function isDone(reply: Reply | undefined, status: number): reply is Reply {
+  if (reply !== undefined && reply.status !== status) throw new StrangeAnswer(reply)
+  return reply !== undefined
+}
+
 /** An operation of one request. */
 export function once(
   wants: Told | undefined,

@@ -8,7 +8,7 @@ export interface Made {
 }
 
 /** An answer tells of bytes that nobody has sent. */
-export class MixedContent extends Error {
+class MixedContent extends Error {
   override readonly name = 'MixedContent'
 }
 

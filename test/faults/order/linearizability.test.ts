@@ -141,14 +141,14 @@ describe('beside one that tries every order', () => {
   it('says the same of some thousands of random histories', () => {
     const random = new Random(1)
     const found = { ordered: 0, not: 0 }
-    for (let round = 0; round < 6000; round++) {
+    for (let round = 0; round < 3000; round++) {
       const history = randomHistory(random)
       const expected = hasOrderAmongAll(history)
       expect([isOrdered(history), JSON.stringify(history)]).toEqual([expected, JSON.stringify(history)])
       found[expected ? 'ordered' : 'not']++
     }
-    expect(found.ordered).toBeGreaterThan(500)
-    expect(found.not).toBeGreaterThan(500)
+    expect(found.ordered).toBeGreaterThan(250)
+    expect(found.not).toBeGreaterThan(250)
   })
 })
 
@@ -160,7 +160,7 @@ it('takes time that grows with the length of a history, and not faster', () => {
     return performance.now() - startedAt
   }
   timeOf(1000) // the first run compiles
-  expect(timeOf(20_000) / timeOf(2000)).toBeLessThan(40)
+  expect(timeOf(10_000) / timeOf(1000)).toBeLessThan(40)
 })
 
 it('finds out two reads that are exchanged in a long history', () => {

@@ -5,6 +5,7 @@ import {
   exchanged,
   FREE,
   found,
+  isDone,
   left,
   NOT_ASKED,
   once,
@@ -17,6 +18,8 @@ import { NOTHING, type Told } from './linearizability.ts'
 import type { Reply } from './session.ts'
 
 const GONE: Told = { not: NOTHING, leaves: NOTHING }
+/** Who hears this knows as well as who has deleted it that there is nothing from now on. */
+const GONE_ALREADY: Told = { is: NOTHING, leaves: NOTHING }
 
 /** What clients of the REST API ask for. */
 export const REST_ACTIONS: Action[] = [
@@ -110,7 +113,7 @@ export const REST_ACTIONS: Action[] = [
   {
     what: 'DELETE',
     weight: 4,
-    on: (target) => once(GONE, () => write(target, 'DELETE'), { 204: GONE, 404: FREE }),
+    on: (target) => once(GONE, () => write(target, 'DELETE'), { 204: GONE, 404: GONE_ALREADY }),
   },
   {
     what: 'DELETE with If-Match',
@@ -120,7 +123,7 @@ export const REST_ACTIONS: Action[] = [
       if (!seen) return undefined
       const done = exchanged(seen.content, NOTHING)
       const send = () => write(target, 'DELETE', undefined, { 'if-match': seen.etag })
-      return once(done, send, { 204: done, 404: FREE, 412: other(seen.content) })
+      return once(done, send, { 204: done, 404: GONE_ALREADY, 412: other(seen.content) })
     },
   },
   {
@@ -132,7 +135,7 @@ export const REST_ACTIONS: Action[] = [
       return once(GONE, send, {
         200: ({ bytes }) => {
           const [row]: { metadata: { eTag: string } }[] = JSON.parse(bytes.toString())
-          return row ? exchanged(contents.taggedBy(row.metadata.eTag), NOTHING) : FREE
+          return row ? exchanged(contents.taggedBy(row.metadata.eTag), NOTHING) : GONE_ALREADY
         },
       })
     },
@@ -172,7 +175,7 @@ export const REST_ACTIONS: Action[] = [
           if (told !== GONE) return told
           const there = await read(elsewhere, 'GET')
           // Without an answer it is known all the same that something was moved.
-          return there?.status === 200 ? exchanged(contents.in(there.bytes), NOTHING) : told
+          return isDone(there, 200) ? exchanged(contents.in(there.bytes), NOTHING) : told
         },
       }
     },
@@ -201,7 +204,7 @@ function fromElsewhere(
     wants,
     ask: async () => {
       const stored = await write(elsewhere, 'PUT', bytes)
-      return stored?.status === 201 ? byStatus(await bring(elsewhere.name), answers) : NOT_ASKED
+      return isDone(stored, 201) ? byStatus(await bring(elsewhere.name), answers) : NOT_ASKED
     },
   }
 }

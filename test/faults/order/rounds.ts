@@ -6,7 +6,7 @@ import type { Content } from './linearizability.ts'
 import { type Server, TwoServers } from './servers.ts'
 import type { Identity } from './session.ts'
 
-export interface RoundsOptions {
+interface RoundsOptions {
   seed: number
   /** Of both servers. */
   env?: Record<string, string>

@@ -4,7 +4,9 @@ import {
   exchanged,
   FREE,
   found,
+  isDone,
   left,
+  NOT_ASKED,
   once,
   other,
   TAKEN,
@@ -84,7 +86,7 @@ export const S3_ACTIONS: Action[] = [
         wants: left(content),
         ask: async () => {
           const stored = await send(elsewhere, 'PUT', bytes)
-          if (stored?.status !== 200) return {}
+          if (!isDone(stored, 200)) return NOT_ASKED
           return once(undefined, () => send(target, 'PUT', undefined, source), { 200: left(content) }).ask()
         },
       }
@@ -99,10 +101,11 @@ export const S3_ACTIONS: Action[] = [
         wants: left(content),
         ask: async () => {
           const begun = await send(target, 'POST', undefined, {}, '?uploads')
-          const id = /<UploadId>([^<]+)</.exec(begun?.bytes.toString() ?? '')?.[1]
-          const place = `uploadId=${encodeURIComponent(id ?? '')}`
-          const part = id ? await send(target, 'PUT', bytes, {}, `?partNumber=1&${place}`) : undefined
-          if (part?.status !== 200) return {}
+          if (!isDone(begun, 200)) return NOT_ASKED
+          const id = /<UploadId>([^<]+)</.exec(begun.bytes.toString())?.[1] ?? ''
+          const place = `uploadId=${encodeURIComponent(id)}`
+          const part = await send(target, 'PUT', bytes, {}, `?partNumber=1&${place}`)
+          if (!isDone(part, 200)) return NOT_ASKED
           const etag = part.headers.etag
           const list = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part></CompleteMultipartUpload>`
           const complete = () => send(target, 'POST', Buffer.from(list), {}, `?${place}`)

@@ -1,5 +1,15 @@
 import { metadataOf } from '../../support/tus-requests.ts'
-import { type Action, byStatus, created, left, StrangeAnswer, TAKEN, type Target } from './action.ts'
+import {
+  type Action,
+  byStatus,
+  created,
+  isDone,
+  left,
+  NOT_ASKED,
+  StrangeAnswer,
+  TAKEN,
+  type Target,
+} from './action.ts'
 import type { Told } from './linearizability.ts'
 import type { Reply } from './session.ts'
 
@@ -53,7 +63,7 @@ export const TUS_ACTIONS: Action[] = [
 async function inChunks(target: Target, bytes: Buffer, done: Told): Promise<Told | undefined> {
   const { session } = target
   const made = await create(target, bytes.length, { upsert: true })
-  if (made?.status !== 201) return {} // without its address nobody goes on with it
+  if (!isDone(made, 201)) return NOT_ASKED // without its address nobody goes on with it
   const path = new URL(String(made.headers.location)).pathname.replace(/^\/storage\/v1/, '')
   let offset = 0
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
