@@ -130,12 +130,15 @@ describe('who may not upload', () => {
 describe('who may upload, but dribbles', () => {
   const put = () => server.request('PUT', '/object/box/next', { body: 'next' })
 
-  /** Begins one after the other, until they have all places. */
+  /** Begins as many as there are places, until they have them all. One by one, the first may be slow before the last begins. */
   async function dribble([what, method, target, headers, sent]: Beginning): Promise<void> {
-    for (let count = 0; (await put()).status !== 503; count++) {
-      const [own, path] = [`mine-${count}`, target.replace(/mine$/, `mine-${count}`)]
-      const lines = headers.map((line) => line.replace(base64('mine'), base64(own)))
-      await begin(server.keys.serviceKey, [what, method, path, lines, sent])
+    for (let count = 0; (await put()).status !== 503; count += PLACES) {
+      const begun = Array.from({ length: PLACES }, (_, index) => {
+        const own = `mine-${count + index}`
+        const lines = headers.map((line) => line.replace(base64('mine'), base64(own)))
+        return begin(server.keys.serviceKey, [what, method, target.replace(/mine$/, own), lines, sent])
+      })
+      await Promise.all(begun)
     }
   }
 
