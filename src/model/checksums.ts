@@ -75,6 +75,11 @@ export function isChecksumValue(algorithm: ChecksumAlgorithm, text: string): boo
   return isBase64Of(text, KINDS[algorithm].size)
 }
 
+/** A digest as checksums are told, of its hexadecimal digits. */
+export function base64OfHex(hex: string): string {
+  return Buffer.from(hex, 'hex').toString('base64')
+}
+
 export function isBase64Of(text: string, bytes: number): boolean {
   if (text.length !== 4 * Math.ceil(bytes / 3)) return false
   const decoded = Buffer.from(text, 'base64')

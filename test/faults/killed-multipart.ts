@@ -5,12 +5,13 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   GetObjectCommand,
-  S3Client,
+  type S3Client,
   S3ServiceException,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { s3ClientAt, WITH_PAIR } from '../support/s3-protocol.ts'
 import { until } from '../support/wait.ts'
 import { newSeed, Random } from './random.ts'
 import { ServerProcesses } from './server-processes.ts'
@@ -20,8 +21,6 @@ const MiB = 1024 * 1024
 
 /** Within so much time of a round's begin its server is killed: that is about as long as a round takes. */
 const STRUCK_WITHIN_MS = 1200
-
-const KEYS = { accessKeyId: 'strongroom-test', secretAccessKey: 'the-secret-of-the-service-role-in-tests' }
 
 export interface KilledMultipart {
   rounds: number
@@ -41,8 +40,7 @@ export function itLosesNoPart({ rounds, settings, findLeftovers }: KilledMultipa
   let s3: S3Client
   beforeAll(async () => {
     servers = await ServerProcesses.open({
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: KEYS.accessKeyId,
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: KEYS.secretAccessKey,
+      ...WITH_PAIR,
       STORAGE_S3_PROTOCOL_PORT: '0',
       // What is under way must not be cleaned up, however eager the cleanup is.
       STORAGE_CLEANUP_INTERVAL: '200ms',
@@ -52,13 +50,7 @@ export function itLosesNoPart({ rounds, settings, findLeftovers }: KilledMultipa
     await servers.start()
     const made = await servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
     expect(made.status).toBe(201)
-    s3 = new S3Client({
-      endpoint: `${servers.url}/storage/v1/s3`,
-      region: 'us-east-1',
-      forcePathStyle: true,
-      maxAttempts: 1,
-      credentials: KEYS,
-    })
+    s3 = s3ClientAt(`${servers.url}/storage/v1/s3`)
   })
   afterAll(async () => {
     s3?.destroy()

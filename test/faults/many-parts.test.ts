@@ -10,11 +10,12 @@ import {
   DeleteObjectCommand,
   GetObjectAttributesCommand,
   HeadObjectCommand,
-  S3Client,
+  type S3Client,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { strongroom } from '../support/command.ts'
-import { presign, type S3Keys, signRequest, UNSIGNED } from '../support/s3-signer.ts'
+import { PAIR, s3ClientAt, WITH_PAIR } from '../support/s3-protocol.ts'
+import { presign, signRequest, UNSIGNED } from '../support/s3-signer.ts'
 import { until } from '../support/wait.ts'
 import { ServerProcesses } from './server-processes.ts'
 import { isFull } from './size.ts'
@@ -32,10 +33,6 @@ const MARK = 64
 const MOST_MEMORY = 160 * MiB
 const MOST_OPEN_FILES = 8
 
-const KEYS: S3Keys = {
-  accessKeyId: 'strongroom-test',
-  secretAccessKey: 'the-secret-of-the-service-role-in-tests',
-}
 const Bucket = 'box'
 
 function markOf(number: number): Buffer {
@@ -56,8 +53,7 @@ describe(`an object of ${COUNT} parts of 5 MiB`, () => {
 
   beforeAll(async () => {
     servers = await ServerProcesses.open({
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: KEYS.accessKeyId,
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: KEYS.secretAccessKey,
+      ...WITH_PAIR,
       STORAGE_S3_PROTOCOL_PORT: '0',
       STORAGE_MAX_FILE_SIZE: '60GB',
       STORAGE_FSYNC: 'false', // in memory
@@ -65,12 +61,7 @@ describe(`an object of ${COUNT} parts of 5 MiB`, () => {
     await servers.start()
     await servers.request('POST', '/storage/v1/bucket', { body: { name: Bucket } })
     endpoint = `${servers.url}/storage/v1/s3`
-    s3 = new S3Client({
-      endpoint,
-      region: 'us-east-1',
-      forcePathStyle: true,
-      credentials: KEYS,
-    })
+    s3 = s3ClientAt(endpoint, { maxAttempts: 3 })
   }, 120_000)
   afterAll(async () => {
     s3?.destroy()
@@ -94,7 +85,7 @@ describe(`an object of ${COUNT} parts of 5 MiB`, () => {
       for (let number = wanted.pop(); number !== undefined; number = wanted.pop()) {
         // Not by the SDK, of whose time the test would be made.
         const url = `${endpoint}/${Bucket}/large?partNumber=${number}&uploadId=${UploadId}`
-        const headers = signRequest({ method: 'PUT', url, payload: UNSIGNED }, KEYS)
+        const headers = signRequest({ method: 'PUT', url, payload: UNSIGNED }, PAIR)
         const answer = await fetch(url, { method: 'PUT', headers, body: new Uint8Array(markOf(number)) })
         expect(answer.status).toBe(200)
         parts[number - 1] = { PartNumber: number, ETag: answer.headers.get('etag') ?? undefined }
@@ -200,7 +191,7 @@ describe(`an object of ${COUNT} parts of 5 MiB`, () => {
 
   /** Reads by a plain request: what is measured is the server. */
   function read(key: string, range: string): Promise<{ sha256: string; mostOpen: number }> {
-    const url = presign({ method: 'GET', url: `${endpoint}/${Bucket}/${key}` }, KEYS, 3600)
+    const url = presign({ method: 'GET', url: `${endpoint}/${Bucket}/${key}` }, PAIR, 3600)
     return new Promise((resolve, reject) => {
       const hash = createHash('sha256')
       let [size, mostOpen] = [0, 0]

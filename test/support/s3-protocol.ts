@@ -28,9 +28,26 @@ export interface S3RequestInit {
   signing?: Partial<Signing>
 }
 
-const PAIR = {
+/** The pair of the service role, where a server has the settings `WITH_PAIR`. */
+export const PAIR: S3Keys = {
   accessKeyId: 'strongroom-test',
   secretAccessKey: 'the-secret-of-the-service-role-in-tests',
+}
+export const WITH_PAIR = {
+  STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: PAIR.accessKeyId,
+  STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: PAIR.secretAccessKey,
+}
+
+/** aws-sdk as a path-style client, that asks once. */
+export function s3ClientAt(endpoint: string, options: S3ClientConfig = {}): S3Client {
+  return new S3Client({
+    endpoint,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    maxAttempts: 1,
+    credentials: PAIR,
+    ...options,
+  })
 }
 
 /** A real server, with a pair of keys for the service role. */
@@ -40,8 +57,7 @@ export async function startS3Server(
 ): Promise<S3TestServer> {
   const server = await startTestServer(
     {
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_ID: PAIR.accessKeyId,
-      STORAGE_S3_PROTOCOL_ACCESS_KEY_SECRET: PAIR.secretAccessKey,
+      ...WITH_PAIR,
       STORAGE_S3_PROTOCOL_DOMAIN: 'localhost',
       ...env,
     },
@@ -50,14 +66,7 @@ export async function startS3Server(
   const endpoint = `${server.url}/storage/v1/s3`
   const clients: S3Client[] = []
   const client = (credentials: S3Keys = PAIR, options: S3ClientConfig = {}) => {
-    const made = new S3Client({
-      endpoint,
-      region: 'us-east-1',
-      forcePathStyle: true,
-      maxAttempts: 1,
-      credentials,
-      ...options,
-    })
+    const made = s3ClientAt(endpoint, { credentials, ...options })
     clients.push(made)
     return made
   }

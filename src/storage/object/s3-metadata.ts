@@ -1,4 +1,4 @@
-import { type Checksum, storedChecksum } from '../../model/checksums.ts'
+import { base64OfHex, type Checksum, storedChecksum } from '../../model/checksums.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
 import { type ObjectParts, storedParts } from '../../model/object-parts.ts'
 import { type StoredObject, textOr } from './stored-object.ts'
@@ -20,7 +20,7 @@ export function checksumOf(object: StoredObject): Checksum | null {
 /** Null for a row that has none, or not yet. */
 export function sha256ChecksumOf({ checksum }: StoredObject): Checksum | null {
   if (checksum === null || !/^[0-9a-f]{64}$/.test(checksum)) return null
-  return { algorithm: 'SHA256', type: 'FULL_OBJECT', value: Buffer.from(checksum, 'hex').toString('base64') }
+  return { algorithm: 'SHA256', type: 'FULL_OBJECT', value: base64OfHex(checksum) }
 }
 
 /** Null for an object that came in one piece. */

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type CompletedPart, PutObjectCommand } from '@aws-sdk/client-s3'
+import { base64OfHex } from '../../../model/checksums.ts'
 import { hasCode, StorageError } from '../../../model/errors.ts'
 import type { BatchSize } from '../../batch-size.ts'
 import { drain } from '../../drain.ts'
@@ -104,7 +105,7 @@ export class PassingParts {
   }
 
   async #isWhatWasSent(passed: PassedPart, { md5 }: PartOptions): Promise<boolean> {
-    if ((await this.#digest) === 'sha256') return passed.ChecksumSHA256 === inBase64(passed.sha256)
+    if ((await this.#digest) === 'sha256') return passed.ChecksumSHA256 === base64OfHex(passed.sha256)
     return !md5 || passed.ETag === `"${await md5()}"`
   }
 
@@ -124,16 +125,11 @@ export class PassingParts {
       const { ETag, ChecksumSHA256 } = await store.send(command, { isPassing: true })
       await deleteObject(store, Key)
       const digest = (algorithm: Digest) => createHash(algorithm).update(name).digest('hex')
-      if (ChecksumSHA256 === inBase64(digest('sha256'))) return 'sha256'
+      if (ChecksumSHA256 === base64OfHex(digest('sha256'))) return 'sha256'
       return ETag === `"${digest('md5')}"` ? 'md5' : null
     } catch (error) {
       if (hasCode(error, 'BackendRefused') || storeCode(error) === 'NotImplemented') return null
       throw error
     }
   }
-}
-
-/** @param hex hexadecimal digits */
-function inBase64(hex: string): string {
-  return Buffer.from(hex, 'hex').toString('base64')
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3'
+import { base64OfHex } from '../../../model/checksums.ts'
 import { hasCode } from '../../../model/errors.ts'
 import { existsAlready, isWrittenBy } from '../objects.ts'
 import type { Store } from '../store.ts'
@@ -40,8 +41,7 @@ export class ByteSender {
         Body: bytes,
         Metadata: { ...(sha256 !== undefined && { sha256 }), write: writeId },
         ...(this.#canPutIfAbsent && !replaces && { IfNoneMatch: '*' }),
-        ...(store.sendsChecksums &&
-          sha256 !== undefined && { ChecksumSHA256: Buffer.from(sha256, 'hex').toString('base64') }),
+        ...(store.sendsChecksums && sha256 !== undefined && { ChecksumSHA256: base64OfHex(sha256) }),
       })
     try {
       expectStored(await store.send(put(), { bringsBytes: true }))
