@@ -86,8 +86,8 @@ export interface Backend {
   list(bucket?: string): AsyncIterable<Stored>
 
   /**
-   * Writes that have begun and did not come to an end, of this process and of dead ones, for the cleanup. Nothing
-   * that `list` names. A backend whose writes are listed from their first byte has none.
+   * Writes that have begun and did not come to an end, of this process and of dead ones, for the cleanup; those of
+   * checks, too. Nothing that `list` names. A backend whose writes are listed from their first byte has none of versions.
    *
    * @throws BackendUnavailable
    */
@@ -104,7 +104,12 @@ export interface Backend {
    */
   removeFolders(bucket: string): Promise<boolean>
 
-  /** Resolves when the store can be read and written now. @throws BackendUnavailable with the reason */
+  /**
+   * Resolves when the store can be read and written now. What it writes for that is gone then, or, of a process that was
+   * killed, in `unfinished`.
+   *
+   * @throws BackendUnavailable with the reason
+   */
   check(): Promise<void>
 
   /** Frees what the backend holds. */
@@ -158,11 +163,21 @@ export interface Stored {
   modifiedAt: Date
 }
 
-export interface Unfinished {
+export type Unfinished = UnfinishedWrite | UnfinishedCheck
+
+export interface UnfinishedWrite {
   location: Location
   /** The backend's own name for it: one version can have several. */
   id: string
   /** Whether it is a part, of which the version is made at the end of its upload, and not the version itself. */
   isPart: boolean
+  startedAt: Date
+}
+
+/** Of a check, which belongs to no bucket: any server that shares the store may have begun it. */
+export interface UnfinishedCheck {
+  location: null
+  /** The backend's own name for it. */
+  id: string
   startedAt: Date
 }

@@ -7,22 +7,30 @@ import { buffer } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Backend, Stored, Unfinished } from '../../src/backend/backend.ts'
+import { newCheckName } from '../../src/backend/check-name.ts'
 import type { Location } from '../../src/model/location.ts'
 import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
 
 const MiB = 1024 * 1024
 
+export interface BackendTraits {
+  /** Whether it holds all bytes in memory, and need not do without that. */
+  inMemory?: boolean
+  /** More than it learns of at once while it lists. */
+  manyEntries?: number
+  /** Writes where the open backend is what a check of that name has, as if its process were killed then. */
+  leaveCheck?: (name: string) => Promise<void>
+}
+
 /**
  * The promises of `backend.ts`, asked of any backend.
  *
  * @param open makes an empty backend for one test, which closes it
- * @param options.inMemory whether it holds all bytes in memory, and need not do without that
- * @param options.manyEntries more than it learns of at once while it lists
  */
 export function describeBackend(
   name: string,
   open: () => Promise<Backend>,
-  { inMemory = false, manyEntries = 300 }: { inMemory?: boolean; manyEntries?: number } = {},
+  { inMemory = false, manyEntries = 300, leaveCheck }: BackendTraits = {},
 ): void {
   describe(`${name} keeps the backend contract`, () => {
     let backend: Backend
@@ -511,7 +519,28 @@ export function describeBackend(
     it('finds itself in order, and leaves no trace of the check', async () => {
       await backend.check()
       await Promise.all([backend.check(), backend.check()])
+      expect([await list(), await unfinished()]).toEqual([[], []])
+    })
+
+    it.skipIf(!leaveCheck)('names what a killed check has left, of no version, and frees it', async () => {
+      const [left, other] = [newCheckName(), newCheckName()]
+      const before = Date.now()
+      for (const name of [left, other, '.check-of-somebody-else']) await leaveCheck?.(name)
+      await backend.check()
+      const found = (await unfinished()).sort((a, b) => (a.id < b.id ? -1 : 1))
+      expect(found).toEqual(
+        [left, other].sort().map((name) => ({
+          location: null,
+          id: expect.stringContaining(name),
+          startedAt: expect.any(Date),
+        })),
+      )
+      for (const { startedAt } of found) expect(startedAt.getTime()).toBeGreaterThan(before - 60_000)
       expect(await list()).toEqual([])
+
+      const [first] = found
+      if (first) for (let i = 0; i < 2; i++) await backend.abandon(first) // once more is a success
+      expect(await unfinished()).toEqual(found.slice(1))
     })
 
     it.skipIf(inMemory)(`moves ${LARGE} bytes in and out without holding them in memory`, async () => {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, rename, rm, truncate } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -23,7 +23,9 @@ beforeEach(async () => {
 })
 afterEach(() => rm(root, { recursive: true, force: true }))
 
-describeBackend('FallbackBackend', async () => new FallbackBackend({ current, previous }))
+describeBackend('FallbackBackend', async () => new FallbackBackend({ current, previous }), {
+  leaveCheck: (name) => writeFile(join(root, 'previous', 'objects', name), name),
+})
 describeAppend('FallbackBackend', async () => async () => new FallbackBackend({ current, previous }))
 describeParts('FallbackBackend', async () => async () => new FallbackBackend({ current, previous }))
 

@@ -1,16 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import * as fs from 'node:fs'
-import {
-  type FileHandle,
-  lstat,
-  open,
-  readFile,
-  rename,
-  stat,
-  truncate,
-  unlink,
-  writeFile,
-} from 'node:fs/promises'
+import { type FileHandle, lstat, open, rename, stat, truncate, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -29,6 +19,7 @@ import type {
   Progress,
   ResumableBackend,
 } from '../resumable-backend.ts'
+import { CheckFiles } from './check-files.ts'
 import { FileStream } from './file-stream.ts'
 import { Files, orMissing, writeAll } from './files.ts'
 import { Folders } from './folders.ts'
@@ -51,6 +42,7 @@ export interface LocalBackendOptions {
  *
  *     <root>/objects/<bucket uuid>/<first two of version>/<version>     a file; or a folder, see JoinedFiles
  *     <root>/objects/parts/<bucket uuid>/<version>/<number>-<uuid>      see PartFiles
+ *     <root>/objects/.check-<uuid>                                      see CheckFiles
  *
  * A version's path is new, and nobody knows it before its row is committed, so there is no temporary name
  * and no rename: the file is created exclusively, filled, flushed, and its folder flushed. (A version that a row
@@ -59,7 +51,8 @@ export interface LocalBackendOptions {
  * What a crash can leave, and who cleans it:
  * - a file cut short, or a whole one that was never acknowledged: its version is on `storage.uploads`;
  * - a file that was removed and is back: no row names it, so the cleanup's sweep finds it;
- * - empty folders, and a `.check-…` file of a few bytes: harmless, and never listed.
+ * - a part, or the file of a check: `unfinished` names it, and the cleanup abandons it;
+ * - empty folders: harmless, and never listed.
  *
  * Folders below `objects/` are made when needed, `objects/` itself only at the start. When it is missing
  * later its disk has been taken away, and everything is BackendUnavailable: a write must not fill the disk
@@ -71,6 +64,7 @@ export class LocalBackend implements ResumableBackend {
   readonly #files: Files
   readonly #joined: JoinedFiles
   readonly #parts: PartFiles
+  readonly #checks: CheckFiles
   readonly #fsync: boolean
   readonly #batchSize = new BatchSize()
   readonly #sendBuffers = new SendBuffers()
@@ -89,6 +83,7 @@ export class LocalBackend implements ResumableBackend {
       write: (path, body, options) => this.#writeNew(path, body, options),
       mostCopied,
     })
+    this.#checks = new CheckFiles(this.#files)
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
@@ -257,13 +252,14 @@ export class LocalBackend implements ResumableBackend {
     }
   }
 
-  /** Parts. Any other file is listed from its first byte. */
-  unfinished(): AsyncGenerator<Unfinished> {
-    return this.#parts.list()
+  /** Parts and checks. Any other file is listed from its first byte. */
+  async *unfinished(): AsyncGenerator<Unfinished> {
+    yield* this.#parts.list()
+    yield* this.#checks.list()
   }
 
   abandon(write: Unfinished): Promise<void> {
-    return this.#parts.abandon(write)
+    return write.location === null ? this.#checks.abandon(write.id) : this.#parts.abandon(write)
   }
 
   async removeFolders(bucket: string): Promise<boolean> {
@@ -276,19 +272,8 @@ export class LocalBackend implements ResumableBackend {
     return isEmpty && this.#files.removeIfEmpty(folder)
   }
 
-  async check(): Promise<void> {
-    // Another name each time: two servers may share the folder and check at the same moment.
-    const name = `.check-${randomUUID()}`
-    const path = join(this.#folders.top, name)
-    try {
-      await this.#files.orRemove(path, async () => {
-        await writeFile(path, name, { flag: 'wx', mode: 0o600 })
-        if ((await readFile(path, 'utf8')) !== name) throw new Error('A file was not read as it was written')
-        await unlink(path)
-      })
-    } catch (error) {
-      throw unusable(error)
-    }
+  check(): Promise<void> {
+    return this.#checks.run()
   }
 
   async close(): Promise<void> {

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
-import type { Unfinished, WriteOptions, Written } from '../backend.ts'
+import type { UnfinishedWrite, WriteOptions, Written } from '../backend.ts'
 import { mapped } from '../file-errors.ts'
 import { checkPartNumber, firstOf, type Part, type PartOptions } from '../resumable-backend.ts'
 import { type Files, orMissing, writeAll } from './files.ts'
@@ -103,7 +103,7 @@ export class PartFiles {
   }
 
   /** All of all versions. */
-  async *list(): AsyncGenerator<Unfinished> {
+  async *list(): AsyncGenerator<UnfinishedWrite> {
     for await (const bucket of this.#files.names(this.#top)) {
       if (!UUID.test(bucket)) continue
       for await (const version of this.#files.names(join(this.#top, bucket))) {
@@ -120,7 +120,7 @@ export class PartFiles {
   }
 
   /** Removes what `list` has named. */
-  async abandon({ location, id }: Unfinished): Promise<void> {
+  async abandon({ location, id }: UnfinishedWrite): Promise<void> {
     await this.#files.remove(this.#path(location, id))
     await this.#files.removeIfEmpty(this.folderOf(location))
   }

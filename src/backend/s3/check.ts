@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import {
   DeleteObjectCommand,
@@ -10,6 +9,8 @@ import {
 import type { S3Settings } from '../../config/s3.ts'
 import type { CheckResult } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
+import { newCheckName } from '../check-name.ts'
+import { ObjectKeys } from './object-keys.ts'
 import { Store } from './store.ts'
 import { credentialsSource, refusal, storeCode, storeWords } from './store-errors.ts'
 import { abortUpload, createUpload } from './writing/multipart-upload.ts'
@@ -17,7 +18,10 @@ import { abortUpload, createUpload } from './writing/multipart-upload.ts'
 /** Somebody waits for the answer, so one that takes longer is none. In milliseconds. */
 const PATIENCE_MS = 10_000
 
-/** Whether the store does all that a server asks of it. Each request is tried once. Leaves nothing in the bucket. */
+/**
+ * Whether the store does all that a server asks of it. Each request is tried once. Leaves nothing in the bucket; if it is
+ * killed, the cleanup finds it (`S3Backend.unfinished`).
+ */
 export async function* checkStore(settings: S3Settings): AsyncGenerator<CheckResult> {
   const store = new Store({
     ...settings,
@@ -57,8 +61,8 @@ interface Step {
 function steps(store: Store): Step[] {
   const { bucket: Bucket, settings } = store
   const { prefix: Prefix } = settings
-  const Body = `.check-${randomUUID()}`
-  const Key = `${Prefix}${Body}`
+  const Body = newCheckName()
+  const Key = new ObjectKeys(Prefix).ofCheck(Body)
   return [
     { name: 'list', right: 's3:ListBucket', run: () => list(store, Prefix) },
     {

@@ -28,9 +28,9 @@ export async function* listKeys(
   } while (ContinuationToken !== undefined)
 }
 
-/** A multipart upload, of a version or of a part of one. */
+/** A multipart upload, of a version or of a part of one; or of a check, and of no location. */
 export interface ListedUpload {
-  location: Location
+  location: Location | null
   key: string
   id: string
   startedAt: Date
@@ -48,8 +48,9 @@ export async function* listUploads(
     const page = await store.send(new ListMultipartUploadsCommand(input))
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       if (Key === undefined || UploadId === undefined || !Initiated) continue
-      const location = keys.location(Key) ?? keys.incompletePart(Key)?.location
-      if (location) yield { location, key: Key, id: UploadId, startedAt: Initiated }
+      const location = keys.location(Key) ?? keys.incompletePart(Key)?.location ?? null
+      const isOurs = location !== null || keys.check(Key) !== null
+      if (isOurs) yield { location, key: Key, id: UploadId, startedAt: Initiated }
     }
     const { NextKeyMarker: KeyMarker, NextUploadIdMarker: UploadIdMarker } = page
     next = page.IsTruncated && KeyMarker !== undefined ? { KeyMarker, UploadIdMarker } : undefined

@@ -1,5 +1,6 @@
 import { UUID } from '../../lib/uuid.ts'
 import type { Location } from '../../model/location.ts'
+import { CHECK, isCheckName } from '../check-name.ts'
 
 /** The only place where a location becomes a key of the store, and back. */
 export class ObjectKeys {
@@ -39,6 +40,24 @@ export class ObjectKeys {
     const [bucket = '', version = '', id = '', ...more] = key.slice(this.incompleteParts.length).split('/')
     const isOurs = [bucket, version, id].every((part) => UUID.test(part)) && more.length === 0
     return isOurs ? { location: { bucket, version }, id } : null
+  }
+
+  /** @param name see `newCheckName` */
+  ofCheck(name: string): string {
+    if (!isCheckName(name)) throw new Error(`Not the name of a check: ${name}`)
+    return `${this.prefix}${name}`
+  }
+
+  /** What the keys of all checks begin with. */
+  get checks(): string {
+    return `${this.prefix}${CHECK}`
+  }
+
+  /** The name in a key; null for one that is not a check's. */
+  check(key: string): string | null {
+    if (!key.startsWith(this.checks)) return null
+    const name = key.slice(this.prefix.length)
+    return isCheckName(name) ? name : null
   }
 
   /** Null for a key that is not an object's. */

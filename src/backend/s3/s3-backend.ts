@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { buffer, text } from 'node:stream/consumers'
-import { PutObjectCommand } from '@aws-sdk/client-s3'
+import { buffer } from 'node:stream/consumers'
 import type { S3Settings } from '../../config/s3.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
@@ -15,6 +13,7 @@ import type {
   Progress,
   ResumableBackend,
 } from '../resumable-backend.ts'
+import { CheckObjects } from './check-objects.ts'
 import { DirectUrls } from './direct-urls.ts'
 import { listObjects, listUploads } from './listing.ts'
 import { ObjectKeys } from './object-keys.ts'
@@ -45,10 +44,12 @@ export interface S3BackendOptions extends S3Settings {
  *
  *     <prefix><bucket uuid>/<version>
  *     <prefix>tails/<bucket uuid>/<version>/<uuid>        the newest bytes of a version that arrives in chunks; or a part
+ *     <prefix>.check-<uuid>                               a few bytes, see CheckObjects
  *
  * Every object appears whole or not at all. What a crash can leave, and who cleans it:
  * - an object whose upload was never acknowledged: its version is on `storage.uploads`;
- * - a multipart upload without an end, or an incomplete part: `unfinished` names it, and the cleanup abandons it;
+ * - a multipart upload without an end, an incomplete part, or what a check has written: `unfinished` names it, and the
+ *   cleanup abandons it;
  * - an object that the store has made from a request given up before: no row names it, so the sweep finds it.
  */
 export class S3Backend implements ResumableBackend {
@@ -59,6 +60,7 @@ export class S3Backend implements ResumableBackend {
   readonly #writer: ObjectWriter
   readonly #resumable: ResumableObjects
   readonly #parts: PartObjects
+  readonly #checks: CheckObjects
   readonly #copyLimits: { atOnce: number; parallel: number }
 
   /** Present when large downloads may go past this server. */
@@ -77,6 +79,7 @@ export class S3Backend implements ResumableBackend {
     this.#resumable = new ResumableObjects(resuming)
     const { incompleteParts } = this.#resumable
     this.#parts = new PartObjects({ ...resuming, writer: this.#writer, incompleteParts })
+    this.#checks = new CheckObjects({ store: this.#store, keys: this.#keys })
     const { redirect } = options
     this.#direct = redirect && {
       urls: new DirectUrls(options, redirect.publicEndpoint),
@@ -168,12 +171,15 @@ export class S3Backend implements ResumableBackend {
     const uploads = listUploads(this.#store, this.#keys, this.#keys.prefix)
     for await (const { location, key, id, startedAt } of uploads) {
       const isPart = this.#keys.incompletePart(key) !== null
-      yield { location, id: incompleteParts.uploadId(key, id), isPart, startedAt }
+      if (location === null) yield { location, id: this.#checks.uploadId(key, id), startedAt }
+      else yield { location, id: incompleteParts.uploadId(key, id), isPart, startedAt }
     }
     yield* incompleteParts.list()
+    yield* this.#checks.list()
   }
 
   async abandon(write: Unfinished): Promise<void> {
+    if (write.location === null) return this.#checks.abandon(write.id)
     if (await this.#resumable.incompleteParts.abandon(write)) return
     await abortUpload(this.#store, this.#keys.of(write.location), write.id)
   }
@@ -184,32 +190,12 @@ export class S3Backend implements ResumableBackend {
     return true
   }
 
-  async check(): Promise<void> {
-    // Another name each time: servers that share the store may check at the same moment.
-    const name = `.check-${randomUUID()}`
-    const key = `${this.#keys.prefix}${name}`
-    await this.#store.send(new PutObjectCommand({ Bucket: this.#store.bucket, Key: key, Body: name }))
-    const read = await this.#readCheck(key).catch(async (error: unknown) => {
-      await deleteObject(this.#store, key).catch(() => {}) // the first error tells more
-      throw error
-    })
-    await deleteObject(this.#store, key)
-    if (read !== name) {
-      const cause = new Error('The store gave something else back than what was written')
-      throw new StorageError('BackendUnavailable', { cause })
-    }
+  check(): Promise<void> {
+    return this.#checks.run()
   }
 
   async close(): Promise<void> {
     this.#direct?.urls.close()
     this.#store.close()
-  }
-
-  async #readCheck(key: string): Promise<string> {
-    try {
-      return await text(await readObject(this.#store, key, { isShort: true }))
-    } catch (error) {
-      throw error instanceof StorageError ? error : new StorageError('BackendUnavailable', { cause: error })
-    }
   }
 }

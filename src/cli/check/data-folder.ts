@@ -1,22 +1,20 @@
-import { randomUUID } from 'node:crypto'
-import { access, constants, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { access, constants, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { CheckResult } from '../../model/check-result.ts'
 import { dataFolderAdvice, systemReason } from '../../model/system-reason.ts'
 
-/** Whether the data folder can be written, or made if there is none yet. Leaves it as it was. */
+/**
+ * Whether the data folder can be written, or made if there is none yet. Only asks: what it wrote would be left there if it
+ * were killed.
+ */
 export async function checkDataFolder(dataDir: string): Promise<CheckResult> {
   const about = 'data folder'
   try {
     const existing = await nearestExisting(dataDir)
-    if (existing !== dataDir) {
-      await access(existing, constants.W_OK | constants.X_OK)
-      return { about, state: 'ok', says: `none yet; the first start makes ${dataDir}` }
-    }
-    const probe = join(dataDir, `.check-${randomUUID()}`)
-    await writeFile(probe, '', { flag: 'wx', mode: 0o600 })
-    await rm(probe)
-    return { about, state: 'ok', says: `${dataDir} can be written` }
+    await access(existing, constants.W_OK | constants.X_OK)
+    const says =
+      existing === dataDir ? `${dataDir} can be written` : `none yet; the first start makes ${dataDir}`
+    return { about, state: 'ok', says }
   } catch (error) {
     const says = `${dataDir} cannot be used: ${systemReason(error)}; ${dataFolderAdvice(error, dataDir)}`
     return { about, state: 'failed', says }

@@ -45,8 +45,11 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true })
 })
 
-describeBackend('LocalBackend', async () => new LocalBackend({ root, fsync: false }))
-describeBackend('LocalBackend with fsync', async () => new LocalBackend({ root, fsync: true }))
+const leaveCheck = (name: string) => writeFile(join(root, 'objects', name), name)
+describeBackend('LocalBackend', async () => new LocalBackend({ root, fsync: false }), { leaveCheck })
+describeBackend('LocalBackend with fsync', async () => new LocalBackend({ root, fsync: true }), {
+  leaveCheck,
+})
 describeAppend('LocalBackend', async () => async () => new LocalBackend({ root, fsync: false }))
 describeAppend('LocalBackend with fsync', async () => async () => new LocalBackend({ root, fsync: true }))
 describeParts('LocalBackend', async () => async () => new LocalBackend({ root, fsync: false }))

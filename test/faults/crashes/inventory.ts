@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { isCheckName } from '../../../src/backend/check-name.ts'
+import { until } from '../../support/wait.ts'
 import type { Contents } from './operation.ts'
 import type { Site } from './site.ts'
 
@@ -39,7 +41,7 @@ export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promis
     }
     versions.delete(row.path)
   }
-  const files = [...versions.values()].flat().map(({ path }) => `file ${path}`)
+  const files = [...versions.values(), ...(await findChecks(folder))].flat().map(({ path }) => `file ${path}`)
   return { rows: contents, lost, leaked: [...files, ...unfinished.map(({ entry }) => entry)] }
 }
 
@@ -77,8 +79,7 @@ async function findVersions(folder: string): Promise<Map<string, Piece[]>> {
   const versions = new Map<string, Piece[]>()
   const lists: string[] = []
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    // A check whether the folder can be written comes and goes, and a crash may leave it: see LocalBackend.
-    if (!entry.isFile() || entry.name.startsWith('.check-')) continue
+    if (!entry.isFile() || isCheckName(entry.name)) continue
     const path = join(entry.parentPath, entry.name).slice(folder.length + 1)
     // Parts have their own lists in a crash: those are leaked like any other file.
     if (entry.name.startsWith('0-') && !path.startsWith('parts/')) lists.push(path)
@@ -92,6 +93,15 @@ async function findVersions(folder: string): Promise<Map<string, Piece[]>> {
     for (const { path } of found) versions.delete(path)
   }
   return versions
+}
+
+/** The files of checks that stay, as that of one does not that runs: it comes and goes. */
+async function findChecks(folder: string): Promise<Piece[]> {
+  const find = async () => (await readdir(folder)).filter(isCheckName)
+  const found = new Set(await find())
+  const areGone = async () => (await find()).every((name) => !found.has(name))
+  await until(areGone, 'the checks are over').catch(() => {}) // then they are leaked
+  return (await find()).filter((name) => found.has(name)).map((path) => ({ path }))
 }
 
 async function readPieces(folder: string, pieces: Piece[]): Promise<Buffer> {

@@ -1,9 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { CreateMultipartUploadCommand, UploadPartCommand } from '@aws-sdk/client-s3'
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest'
 import { openBackend } from '../../../src/backend/open.ts'
+import { checkStore } from '../../../src/backend/s3/check.ts'
 import { cleanUp, repairsOf, uidOf } from '../../support/cleanup.ts'
 import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
+import { openS3Proxy } from '../../support/s3-proxy.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
@@ -46,7 +48,7 @@ describeWithS3('the cleanup of a store', (s3) => {
   async function unfinished(): Promise<string[]> {
     const backend = await openBackend('s3', server.config)
     const found: string[] = []
-    for await (const { location } of backend.unfinished()) found.push(location.bucket)
+    for await (const { location } of backend.unfinished()) if (location) found.push(location.bucket)
     await backend.close()
     return found.filter((owner) => owner === uid)
   }
@@ -126,6 +128,37 @@ describeWithS3('the cleanup of a store', (s3) => {
     expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 1 })
     expect(await unfinished()).toEqual([])
     await expectStored('here.txt', Buffer.from('hello'))
+  })
+
+  it('removes what checks have left that did not come to their end, be it an object or an upload', async () => {
+    const proxy = await openS3Proxy(s3)
+    onTestFinished(() => proxy.close())
+    if (!server.config.s3) throw new Error('there are no settings for S3')
+    const config = { ...server.config, s3: { ...server.config.s3, endpoint: proxy.endpoint, attempts: 1 } }
+    const backend = await openBackend('s3', config)
+    const left = async () => {
+      const found: string[] = []
+      for await (const { location, id } of backend.unfinished()) if (location === null) found.push(id)
+      return found
+    }
+    const outage = proxy.fail({ at: 'before', what: 'cut' }, { when: ({ method }) => method === 'DELETE' })
+    await expect(backend.check()).rejects.toMatchObject({ code: 'BackendUnavailable' })
+    for await (const _ of checkStore(config.s3)); // the command's own
+    outage.stop()
+
+    const [once, ofCommand, upload] = [
+      expect.stringMatching(/^.check-[^/]+$/),
+      expect.stringMatching(/^.check-[^/]+$/),
+      expect.stringMatching(/^.check-[^/]+\/.+$/),
+    ]
+    expect(await left()).toEqual([upload, once, ofCommand])
+    expect(repairsOf(await cleanUp(server, { settings: { graceMs: 600_000 } }))).toEqual({})
+    expect(repairsOf(await cleanUp(server, { bucket }))).toEqual({})
+    expect(repairsOf(await cleanUp(server, { dryRun: true }))).toEqual({ unfinished: 3 })
+    expect(await left()).toHaveLength(3)
+    expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 3 })
+    expect(await left()).toEqual([])
+    await backend.close()
   })
 
   it('never touches an upload in progress, however old it is', async () => {

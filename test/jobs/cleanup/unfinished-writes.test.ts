@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Unfinished } from '../../../src/backend/backend.ts'
+import { newCheckName } from '../../../src/backend/check-name.ts'
 import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
-import { cleanUp, repairsOf, uidOf } from '../../support/cleanup.ts'
+import { cleanUp, isThere, repairsOf, uidOf } from '../../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 
 describe('the cleanup of a folder', () => {
@@ -34,7 +37,7 @@ describe('the cleanup of a folder', () => {
   }
   const unfinished = async () => {
     const found: Unfinished[] = []
-    for await (const one of backend.unfinished()) if (one.location.bucket === uid) found.push(one)
+    for await (const one of backend.unfinished()) if (one.location?.bucket === uid) found.push(one)
     return found
   }
 
@@ -72,6 +75,36 @@ describe('the cleanup of a folder', () => {
     expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 2 })
     expect(await unfinished()).toEqual([])
     expect(await (await server.request('GET', `/object/${bucket}/here.txt`)).text()).toBe('hello')
+  })
+
+  describe('with what a check has left that was killed', () => {
+    const GRACE_MS = 60_000
+    const settings = { graceMs: GRACE_MS }
+    const leaveCheck = async (ageMs: number) => {
+      const path = join(server.dataDir, 'objects', newCheckName())
+      await writeFile(path, 'whether files can be written')
+      const time = new Date(Date.now() - ageMs)
+      await utimes(path, time, time)
+      return path
+    }
+
+    it('removes it, unless it may be running', async () => {
+      const [old, young] = [await leaveCheck(5 * GRACE_MS), await leaveCheck(3 * GRACE_MS)]
+      const both = async () => [await isThere(old), await isThere(young)]
+      expect(repairsOf(await cleanUp(server, { settings, dryRun: true }))).toEqual({ unfinished: 1 })
+      expect(await both()).toEqual([true, true])
+      expect(repairsOf(await cleanUp(server, { settings }))).toEqual({ unfinished: 1 })
+      expect(await both()).toEqual([false, true])
+      expect(repairsOf(await cleanUp(server))).toEqual({ unfinished: 1 })
+      expect(await both()).toEqual([false, false])
+    })
+
+    it('leaves it alone when told to look into one bucket, as it is in none', async () => {
+      const path = await leaveCheck(5 * GRACE_MS)
+      expect(repairsOf(await cleanUp(server, { settings, bucket }))).toEqual({})
+      expect(await isThere(path)).toBe(true)
+      expect(repairsOf(await cleanUp(server, { settings }))).toEqual({ unfinished: 1 })
+    })
   })
 
   it('removes the folders of parts with those of a bucket that is no more', async () => {

@@ -84,7 +84,7 @@ async function leftovers() {
       (select count(*)::int from storage.s3_multipart_uploads where bucket_id = ${bucket}) as multipart,
       (select count(*)::int from storage.s3_multipart_uploads_parts where bucket_id = ${bucket}) as parts`
   let unfinished = 0
-  for await (const { location } of site.backend.unfinished()) if (location.bucket === uid) unfinished++
+  for await (const { location } of site.backend.unfinished()) if (location?.bucket === uid) unfinished++
   return { ...rows, unfinished }
 }
 const NONE = { uploads: 0, removals: 0, multipart: 0, parts: 0, unfinished: 0 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { StorageError } from '../../../model/errors.ts'
 import type { Location } from '../../../model/location.ts'
-import type { Unfinished } from '../../backend.ts'
+import type { UnfinishedWrite } from '../../backend.ts'
 import { listKeys } from '../listing.ts'
 import type { ObjectKeys } from '../object-keys.ts'
 import { deleteObject, readObject } from '../objects.ts'
@@ -73,7 +73,7 @@ export class IncompleteParts {
   }
 
   /** All of all versions. @throws BackendUnavailable, BackendRefused */
-  async *list(): AsyncGenerator<Unfinished> {
+  async *list(): AsyncGenerator<UnfinishedWrite> {
     for await (const { key, modifiedAt } of listKeys(this.#store, this.#keys.incompleteParts)) {
       const part = this.#keys.incompletePart(key)
       if (!part) continue
@@ -92,7 +92,7 @@ export class IncompleteParts {
    *
    * @throws BackendUnavailable, BackendRefused
    */
-  async abandon({ location, id }: Unfinished): Promise<boolean> {
+  async abandon({ location, id }: UnfinishedWrite): Promise<boolean> {
     if (!id.startsWith(UNFINISHED)) return false
     const [, part = '', upload] = /^([^/]*)(?:\/(.*))?$/.exec(id.slice(UNFINISHED.length)) ?? []
     if (upload === undefined) await this.remove(location, part)

@@ -1,9 +1,10 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type CompletedPart, PutObjectCommand } from '@aws-sdk/client-s3'
 import { base64OfHex } from '../../../model/checksums.ts'
 import { hasCode, StorageError } from '../../../model/errors.ts'
 import type { BatchSize } from '../../batch-size.ts'
+import { newCheckName } from '../../check-name.ts'
 import { drain } from '../../drain.ts'
 import type { PartOptions } from '../../resumable-backend.ts'
 import type { ObjectKeys } from '../object-keys.ts'
@@ -112,8 +113,8 @@ export class PassingParts {
   /** @throws BackendUnavailable */
   async #tryOut(): Promise<Digest | null> {
     const { store, keys } = this.#options
-    const name = `.check-${randomUUID()}`
-    const Key = `${keys.prefix}${name}`
+    const name = newCheckName()
+    const Key = keys.ofCheck(name)
     const command = new PutObjectCommand({
       Bucket: store.bucket,
       Key,
