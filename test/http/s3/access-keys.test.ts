@@ -126,8 +126,10 @@ describe('who signs with an access key', () => {
   })
 
   it('hears that the pair has expired', async () => {
-    const pair = await pairFor({ role: 'anon', expires_at: new Date(Date.now() + 1500).toISOString() })
+    const pair = await pairFor({ role: 'anon', expires_at: new Date(Date.now() + 3_600_000).toISOString() })
     const client = server.client(pair)
+    expect(await seen(client)).toEqual([])
+    await server.admin`update storage.credentials set expires_at = now() where access_key_id = ${pair.accessKeyId}`
     await until(async () => !Array.isArray(await seen(client)), 'it is refused')
     const response = await server.send('GET', '/', { signing: pair })
     expect([response.status, await response.text()]).toEqual([
