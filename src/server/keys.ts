@@ -1,11 +1,12 @@
 import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
-import { link, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { link, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import type { Config } from '../config/config.ts'
 import type { S3KeyPair } from '../config/s3-protocol.ts'
 import { flushPath } from '../lib/fsync.ts'
+import { UUID } from '../lib/uuid.ts'
 import { dataFolderAdvice, systemReason } from '../model/system-reason.ts'
 
 /** What is made at the first start and kept in `<data folder>/keys.json` (design §10). */
@@ -69,7 +70,9 @@ export class KeysError extends Error {
 export async function loadKeys(dataDir: string, given: GivenSecrets): Promise<Keys> {
   const path = join(dataDir, 'keys.json')
   const kept = (await readKept(path)) ?? (await makeKeys(dataDir, path))
-  return withGiven(kept.s3 ? withPair(kept) : await addPair(path, kept), given)
+  const keys = kept.s3 ? withPair(kept) : await addPair(path, kept)
+  await removeDrafts(path)
+  return withGiven(keys, given)
 }
 
 /**
@@ -177,7 +180,8 @@ async function makeKeys(dataDir: string, path: string): Promise<Keys> {
     await writeKeys(path, keys, link)
     return keys
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') {
+    // With keys in the file, another server removes the draft of this one.
+    if (cause instanceof Error && 'code' in cause && ['EEXIST', 'ENOENT'].includes(String(cause.code))) {
       const others = await readKeys(path)
       if (others) return others
     }
@@ -204,7 +208,7 @@ async function writeKeys(
   publish: (from: string, to: string) => Promise<void>,
 ): Promise<void> {
   // Not by the process id alone: containers that share a folder often have the same.
-  const draft = `${path}.new-${randomUUID()}`
+  const draft = `${path}${DRAFT}${randomUUID()}`
   try {
     const text = `${JSON.stringify(keys, null, 2)}\n`
     await writeFile(draft, text, { flag: 'wx', mode: 0o600, flush: true })
@@ -214,6 +218,24 @@ async function writeKeys(
     await rm(draft, { force: true })
   }
 }
+
+/**
+ * Removes the drafts that killed servers have left, which have secrets in them. That of a server which starts at this
+ * moment is of no use either once there are keys. It need not succeed.
+ */
+async function removeDrafts(path: string): Promise<void> {
+  try {
+    const real = await realpath(path)
+    const prefix = `${basename(real)}${DRAFT}`
+    for (const name of await readdir(dirname(real))) {
+      const isDraft = name.startsWith(prefix) && UUID.test(name.slice(prefix.length))
+      if (isDraft) await rm(join(dirname(real), name), { force: true })
+    }
+  } catch {}
+}
+
+/** Between the name of the file and a UUID. */
+const DRAFT = '.new-'
 
 /** Makes a folder, and those above it that are missing, with their names durable: all our data will be in it. */
 async function makeFolder(path: string): Promise<void> {

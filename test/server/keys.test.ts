@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   lstat,
   mkdir,
@@ -132,6 +133,17 @@ describe('the keys of a data folder', () => {
     const kept = JSON.parse(await readFile(path, 'utf8'))
     for (const keys of all) expect(keys).toEqual(kept)
     expect(await readdir(folder)).toEqual(['keys.json'])
+  })
+
+  it('are all that is left of a start that was killed while it made them', async () => {
+    const draft = () => writeFile(`${path}.new-${randomUUID()}`, 'secrets')
+    await draft()
+    const made = await loadKeys(folder, {})
+    expect(await readdir(folder)).toEqual(['keys.json'])
+    await draft()
+    await writeFile(`${path}.new-of-the-operator`, '')
+    expect(await loadKeys(folder, {})).toEqual(made)
+    expect((await readdir(folder)).sort()).toEqual(['keys.json', 'keys.json.new-of-the-operator'])
   })
 
   it.each([

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -131,6 +131,12 @@ describeWithS3('an S3 store', (s3) => {
       for (const { to, bytes } of uploads) {
         expect(bytes.equals(await backend.readWhole(to, bytes.length))).toBe(true)
       }
+      expect(await readdir(spoolDir)).toEqual([])
+    })
+
+    it('removes the file of a part whose process was killed before it had no name any more', async () => {
+      await writeFile(join(spoolDir, randomUUID()), '')
+      await (await open()).close()
       expect(await readdir(spoolDir)).toEqual([])
     })
   })

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { UUID } from '../../../lib/uuid.ts'
 import { fromErrno } from '../../file-errors.ts'
 
 /** The bytes of one part of an upload, from the first one that arrives until the store has them. */
@@ -29,7 +30,8 @@ export interface PartBuffersOptions {
  * Keeps the parts of all uploads within a fixed amount of memory. An upload that finds none keeps its part in a
  * file: it must not wait for others, who may be clients on bad networks that take minutes to fill theirs.
  *
- * The files have no names, so that a crash leaves none; they need not survive one.
+ * The files lose their names as soon as they are made, so that a crash leaves at most an empty one; they need not survive
+ * it. The next start removes what it finds, whoever has made it: a file is as good without its name.
  */
 export class PartBuffers {
   readonly partSize: number
@@ -46,6 +48,7 @@ export class PartBuffers {
     this.#arriving = new Memory(count - leaving, partSize)
     this.#leaving = new Memory(leaving, partSize)
     mkdirSync(folder, { recursive: true, mode: 0o700 })
+    for (const name of readdirSync(folder)) if (UUID.test(name)) rmSync(join(folder, name), { force: true })
   }
 
   async open(): Promise<PartBuffer> {
@@ -54,7 +57,7 @@ export class PartBuffers {
     try {
       const path = join(this.#folder, randomUUID())
       const file = await open(path, 'wx+', 0o600)
-      await unlink(path)
+      await rm(path, { force: true }) // another start may have done so
       return new FilePart(file, this.#leaving)
     } catch (error) {
       throw fromErrno(error)
