@@ -75,7 +75,7 @@ const FLOORS: Record<string, Floors> = {
   'src/backend': [
     ['open.ts'],
     ['local', 's3', 'fallback.ts', 'memory-backend.ts'],
-    ['drain.ts', 'batch-size.ts', 'file-errors.ts'],
+    ['drain.ts', 'batch-size.ts', 'file-errors.ts', 'check-name.ts'],
     ['resumable-backend.ts'],
     ['backend.ts'],
   ],

@@ -159,8 +159,14 @@ it('takes time that grows with the length of a history, and not faster', () => {
     expect(isOrdered(history)).toBe(true)
     return performance.now() - startedAt
   }
-  timeOf(1000) // the first run compiles
-  expect(timeOf(10_000) / timeOf(1000)).toBeLessThan(40)
+  // Only the least says what it takes: a busy machine is busy for some of them.
+  const least = { short: Number.POSITIVE_INFINITY, long: Number.POSITIVE_INFINITY }
+  const growth = () => least.long / least.short
+  for (let round = 0; round < 20 && !(growth() < 40); round++) {
+    least.short = Math.min(least.short, timeOf(1000))
+    least.long = Math.min(least.long, timeOf(10_000))
+  }
+  expect(growth()).toBeLessThan(40)
 })
 
 it('finds out two reads that are exchanged in a long history', () => {
