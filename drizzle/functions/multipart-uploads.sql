@@ -60,15 +60,53 @@ create or replace function storage.find_multipart_upload(upload uuid, part integ
   where r.id = find_multipart_upload.upload and r.in_parts
 $$;
 
--- The same for the one who goes on with it; and fails as the write itself would, if the policies do not allow the object
--- any more. They are not asked about what is somebody else's, or has ended.
+-- Claims a number of an upload for a part that is to come, unless it is claimed already, or a version is being made. `notes`
+-- are what the backend has noted for all parts.
+create or replace function storage.claim_part(upload uuid, number integer) returns table (is_claimed boolean, notes text)
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- In the order of `keep_part`.
+  perform from storage.buckets b
+    where b.id = (select m.bucket_id from storage.s3_multipart_uploads m where m.upload = claim_part.upload)
+    for key share;
+  insert into storage.part_claims (upload, number)
+  select m.upload, claim_part.number from storage.s3_multipart_uploads m
+  where m.upload = claim_part.upload and m.list is null
+  for key share
+  on conflict do nothing;
+  is_claimed := found;
+  select r.notes into notes from storage.resumable_uploads r where r.id = claim_part.upload;
+  return next;
+end $$;
+
+-- Gives the number back, which nobody has used.
+create or replace function storage.unclaim_part(upload uuid, number integer) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.part_claims c where c.upload = unclaim_part.upload and c.number = unclaim_part.number
+$$;
+
+-- Notes something for all parts of an upload, unless that was done before, and returns what is noted. No row when it has
+-- ended.
+create or replace function storage.note_upload(upload uuid, new_notes text) returns setof text
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  update storage.resumable_uploads r set notes = coalesce(r.notes, new_notes)
+  where r.id = upload and r.in_parts and r.ended is null and r.expires_at > now()
+    and exists (select from storage.uploads u where u.version = r.id)
+  returning r.notes
+$$;
+
+-- As `find_multipart_upload`, for the one who goes on with it; and fails as the write itself would, if the policies do not
+-- allow the object any more. They are not asked about what is somebody else's, or has ended. With them the part's number is
+-- claimed, if that is wanted: `claimed` says whether it is this part's now.
 create or replace function storage.ask_multipart_upload(
-  upload uuid, bucket text, object text, owner uuid, part integer, context text
+  upload uuid, bucket text, object text, owner uuid, part integer, claiming boolean, context text
 ) returns table (
   upload_id text, bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, content jsonb,
   created_at timestamptz, state text, has_bucket boolean, file_size_limit bigint, allowed_mime_types text[],
-  others bigint, share text, share_others bigint, object_metadata jsonb
+  others bigint, share text, share_others bigint, object_metadata jsonb, claimed boolean, notes text
 ) language plpgsql as $$
+declare
+  goes_on boolean;
 begin
   select f.* into upload_id, bucket_id, name, bucket_uid, owner_id, owner_role, content, created_at, state, has_bucket,
     file_size_limit, allowed_mime_types, others, share, share_others, object_metadata
@@ -76,11 +114,15 @@ begin
   if not found then
     return;
   end if;
-  return next;
-  if bucket_id = bucket and name = object and state = 'open' and has_bucket and (
+  goes_on := bucket_id = bucket and name = object and state = 'open' and has_bucket and (
     storage.role_of(context) = 'service_role'
     or coalesce(owner_id, '') = storage.subject_of(context) and owner_role = storage.role_of(context)
-  ) then
+  );
+  if goes_on and claiming then
+    select c.is_claimed, c.notes into claimed, notes from storage.claim_part(upload, part) c;
+  end if;
+  return next;
+  if goes_on then
     perform storage.act_as(context);
     perform storage.trial_write(
       bucket, object, owner, owner_id, jsonb_build_object('mimetype', content -> 'contentType'),
@@ -336,7 +378,10 @@ revoke execute on function
     double precision, text
   ),
   storage.find_multipart_upload(uuid, integer),
-  storage.ask_multipart_upload(uuid, text, text, uuid, integer, text),
+  storage.claim_part(uuid, integer),
+  storage.unclaim_part(uuid, integer),
+  storage.note_upload(uuid, text),
+  storage.ask_multipart_upload(uuid, text, text, uuid, integer, boolean, text),
   storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, bigint, double precision),
   storage.parts_of(uuid, integer, integer),
   storage.list_parts(uuid, bigint, uuid[], text),
@@ -352,7 +397,10 @@ grant execute on function
     double precision, text
   ),
   storage.find_multipart_upload(uuid, integer),
-  storage.ask_multipart_upload(uuid, text, text, uuid, integer, text),
+  storage.claim_part(uuid, integer),
+  storage.unclaim_part(uuid, integer),
+  storage.note_upload(uuid, text),
+  storage.ask_multipart_upload(uuid, text, text, uuid, integer, boolean, text),
   storage.keep_part(uuid, integer, bigint, text, text, text, jsonb, bigint, bigint, double precision),
   storage.parts_of(uuid, integer, integer),
   storage.list_parts(uuid, bigint, uuid[], text),

@@ -53,8 +53,8 @@ export class FallbackBackend implements ResumableBackend {
     await this.#both((backend) => backend.goBack(at, steps))
   }
 
-  beginParts(at: Location): void {
-    this.#current.beginParts(at)
+  wantsClaim(size: number): boolean {
+    return this.#current.wantsClaim(size)
   }
 
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {

@@ -86,7 +86,9 @@ export class MemoryBackend implements ResumableBackend {
     if (held && held.size > offset) this.#cut(held, offset)
   }
 
-  beginParts(): void {}
+  wantsClaim(): boolean {
+    return false
+  }
 
   async writePart(
     at: Location,

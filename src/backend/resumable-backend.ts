@@ -49,11 +49,10 @@ export interface ResumableBackend extends Backend {
   goBack(at: Location, steps: { from: Progress; to: Progress }): Promise<void>
 
   /**
-   * Says before the first part that the version will come in parts, each but the last of 5 MiB at least, and will be
-   * made of some of them by rising numbers. A backend can take them in a way in which making is quick then; nothing else
-   * changes when it is not said, or when other servers do not know of it. Once for a version, by one server.
+   * Whether a part of so many bytes is better stored with a claim of its number (`PartOptions.claim`): making the version
+   * is quicker then. Nothing else changes without.
    */
-  beginParts(at: Location): void
+  wantsClaim(size: number): boolean
 
   /**
    * Stores one part of a version that comes in parts, and resolves once it would survive a power failure. Any number of
@@ -87,7 +86,7 @@ export interface ResumableBackend extends Backend {
    *
    * @param parts at least one
    * @throws MissingBytes when a part is not here
-   * @throws InvalidPart when parts of a version that was begun (`beginParts`) are left out, and the store cannot do that
+   * @throws InvalidPart when parts that were stored with a claim are left out, and the store cannot do that
    * @throws StorageFull, BackendUnavailable
    */
   assemble(at: Location, parts: Part[]): Promise<void>
@@ -138,6 +137,30 @@ export interface PartOptions {
   size: number
   /** The MD5 of the bytes in hexadecimal digits, once all have been read, for a store that tells its own; if anybody computes it. */
   md5?(): Promise<string>
+  /**
+   * Only for a version that will be made of parts by rising numbers, each but the last of 5 MiB at least. Parts without a
+   * claim may be among them.
+   */
+  claim?: NumberClaim | undefined
+}
+
+/**
+ * That a number of a version is one part's alone: the caller sees to it that no other part has it, through whichever
+ * server it comes. One that the backend has used is nobody's after that, whatever has become of its part; one that it has
+ * not may be given to another part of that number.
+ */
+export interface NumberClaim {
+  /** What was noted for all parts of the version when the claim was made; null for nothing. */
+  readonly notes: string | null
+  /**
+   * Notes something for all parts of the version, a few hundred characters at most, unless that was done before.
+   *
+   * @returns what is noted, durably, from here on until the version is made or discarded
+   * @throws NoSuchUpload when it is already, or will never be made
+   */
+  note(notes: string): Promise<string>
+  /** Says that the number is used from here on. */
+  use(): void
 }
 
 /** A part that is here. Kept by the caller until it is assembled or removed. */

@@ -3,11 +3,17 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Unfinished } from '../../src/backend/backend.ts'
-import { MAX_PART_NUMBER, type Part, type ResumableBackend } from '../../src/backend/resumable-backend.ts'
+import {
+  MAX_PART_NUMBER,
+  type NumberClaim,
+  type Part,
+  type ResumableBackend,
+} from '../../src/backend/resumable-backend.ts'
 import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { newLocation, stream } from './contract.ts'
 import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
+import { NumberClaims } from './number-claims.ts'
 
 const MiB = 1024 * 1024
 const missing = { code: 'MissingBytes' }
@@ -53,9 +59,10 @@ export function describeParts(
     const random = new Random(seed)
     const someBytes = (length: number) => random.bytes(length)
 
-    const write = async (number: number, bytes: Buffer, to = at, by = backend) => {
+    const write = async (number: number, bytes: Buffer, to = at, by = backend, claim?: NumberClaim) => {
       const part = await by.writePart(to, number, number % 2 ? stream(bytes, 60_013) : bytes, {
         size: bytes.length,
+        claim,
       })
       expect(part).toMatchObject({ number, size: bytes.length, sha256: sha256(bytes) })
       return kept(part)
@@ -230,9 +237,16 @@ export function describeParts(
       })
     })
 
-    describe('beginParts', () => {
+    describe('a claim of its number', () => {
       const large = 5 * MiB
-      beforeEach(() => backend.beginParts(at))
+      let claims: NumberClaims
+      beforeEach(() => {
+        claims = new NumberClaims()
+      })
+      const writeClaimed = (number: number, bytes: Buffer, by = backend) => {
+        const claim = by.wantsClaim(bytes.length) ? claims.claim(number) : undefined
+        return write(number, bytes, at, by, claim)
+      }
 
       it('changes nothing of what is made of parts, that came in any order and through any server', async () => {
         const bytes = [
@@ -247,7 +261,7 @@ export function describeParts(
         const parts: Part[] = []
         for (const index of [3, 0, 4, 1, 2]) {
           const by = index % 2 ? another : backend
-          parts[index] = await write(numbers[index] ?? 0, bytes[index] ?? Buffer.alloc(0), at, by)
+          parts[index] = await writeClaimed(numbers[index] ?? 0, bytes[index] ?? Buffer.alloc(0), by)
           await expectNothingAt()
         }
         expect((await unfinished()).length).toBeGreaterThan(0)
@@ -256,36 +270,59 @@ export function describeParts(
         await expectWhole(Buffer.concat(bytes))
       })
 
+      it('changes nothing of parts that come through several servers at the same moment', async () => {
+        const servers = [backend, await openAnother(), await openAnother()]
+        const bytes = Array.from({ length: 6 }, () => someBytes(large + random.below(large)))
+        const parts = await Promise.all(
+          bytes.map((one, index) => writeClaimed(index + 1, one, servers[index % servers.length])),
+        )
+        await (await openAnother()).assemble(at, parts)
+        await expectWhole(Buffer.concat(bytes))
+      })
+
       it.each(['the old one', 'the new one'])(
-        'takes of two parts of a number the one that is meant: %s',
+        'lets the caller take of two parts of a number, of which one has none: %s',
         async (which) => {
           const [old, fresh, last] = [someBytes(large), someBytes(large), someBytes(large)]
-          const parts = [await write(1, old), await write(1, fresh)]
+          const another = await openAnother()
+          const parts = [await writeClaimed(1, old), await writeClaimed(1, fresh, another)]
           const [kept, other] = which === 'the old one' ? parts : parts.toReversed()
           if (other) await backend.removePart(at, other)
-          await backend.assemble(at, [kept, await write(2, last)].filter(isPart))
+          await another.assemble(at, [kept, await writeClaimed(2, last)].filter(isPart))
           await expectWhole(Buffer.concat([which === 'the old one' ? old : fresh, last]))
         },
       )
 
-      it('takes of parts of a number that come at the same time the one that is meant', async () => {
+      it('lets the caller take of parts of a number that come at the same time', async () => {
+        const servers = [backend, await openAnother()]
         const bytes = Array.from({ length: 4 }, () => someBytes(large))
-        const parts = await Promise.all(bytes.map((one) => write(7, one)))
+        const parts = await Promise.all(bytes.map((one, index) => writeClaimed(7, one, servers[index % 2])))
         const meant = random.below(bytes.length)
         await backend.assemble(at, parts.slice(meant, meant + 1))
         await expectWhole(bytes[meant] ?? Buffer.alloc(0))
       })
 
       it('leaves nothing of what is discarded, nor of parts that come afterwards', async () => {
-        await write(1, someBytes(large))
-        await write(2, someBytes(large))
-        await (await openAnother()).discard(at)
-        const late = await write(3, someBytes(large))
-        await backend.removePart(at, late)
+        const another = await openAnother()
+        await writeClaimed(1, someBytes(large))
+        await writeClaimed(2, someBytes(large), another)
+        const early = { claim: claims.claim(3), late: claims.claim(4) }
+        claims.hasEnded = true
+        await another.discard(at)
+        // Both were allowed before it was discarded; the second has not been told of what the first has noted.
+        const late = [
+          writeOrNot(3, early.claim, another),
+          writeOrNot(4, early.late && { ...early.late, notes: null }, await openAnother()),
+        ]
+        for (const part of await Promise.all(late)) if (part) await backend.removePart(at, part)
         await expectNothingLeft()
         await backend.discard(at)
         await expectNothingLeft()
       })
+      const writeOrNot = (number: number, claim: NumberClaim | undefined, by: ResumableBackend) =>
+        write(number, someBytes(large), at, by, claim).catch((error) => {
+          expect(error).toMatchObject({ code: 'NoSuchUpload' })
+        })
     })
 
     describe('writePart', () => {

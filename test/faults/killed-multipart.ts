@@ -26,6 +26,8 @@ export interface KilledMultipart {
   rounds: number
   /** Of the servers, beside what all have. */
   settings(): Promise<Record<string, string>>
+  /** Whether a second server takes its share of the parts, which nobody kills. */
+  hasSurvivor?: boolean
   /** What is stored and no row names. */
   findLeftovers(servers: ServerProcesses): Promise<string[]>
 }
@@ -34,10 +36,17 @@ export interface KilledMultipart {
  * What is lost and what is left when servers are killed amid uploads in parts: by a client that asks until it is answered,
  * and by one that gives up.
  */
-export function itLosesNoPart({ rounds, settings, findLeftovers }: KilledMultipart): void {
+export function itLosesNoPart({
+  rounds,
+  settings,
+  hasSurvivor = false,
+  findLeftovers,
+}: KilledMultipart): void {
   const tally = new Tally('kill -9 amid uploads in parts')
   let servers: ServerProcesses
   let s3: S3Client
+  /** Those to which parts are sent, one as the other. */
+  const clients: S3Client[] = []
   beforeAll(async () => {
     servers = await ServerProcesses.open({
       ...WITH_PAIR,
@@ -47,13 +56,18 @@ export function itLosesNoPart({ rounds, settings, findLeftovers }: KilledMultipa
       STORAGE_CLEANUP_GRACE: '500ms',
       ...(await settings()),
     })
+    if (hasSurvivor) {
+      const survivor = await servers.start()
+      clients.push(s3ClientAt(`${await survivor.url()}/storage/v1/s3`))
+    }
     await servers.start()
     const made = await servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
     expect(made.status).toBe(201)
     s3 = s3ClientAt(`${servers.url}/storage/v1/s3`)
+    clients.push(s3)
   })
   afterAll(async () => {
-    s3?.destroy()
+    for (const client of clients) client.destroy()
     await servers?.remove()
     tally.print()
   })
@@ -88,7 +102,9 @@ export function itLosesNoPart({ rounds, settings, findLeftovers }: KilledMultipa
     const Parts = await Promise.all(
       bodies.map(async (Body, i) => {
         const PartNumber = i + 1
-        const sent = await persist(() => s3.send(new UploadPartCommand({ ...place, PartNumber, Body })))
+        const send = new UploadPartCommand({ ...place, PartNumber, Body })
+        let attempt = i
+        const sent = await persist(() => (clients[attempt++ % clients.length] ?? s3).send(send))
         return { PartNumber, ETag: sent?.ETag }
       }),
     )

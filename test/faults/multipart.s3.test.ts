@@ -9,7 +9,8 @@ describeWithS3('uploads in parts to an S3 store', (store) => {
   let Bucket: string | undefined
 
   itLosesNoPart({
-    rounds: isFull ? 40 : 1,
+    rounds: isFull ? 40 : 2,
+    hasSurvivor: true,
     settings: async () => {
       const env = await s3Env(store)
       Bucket = env.STORAGE_S3_BUCKET

@@ -122,7 +122,9 @@ export class LocalBackend implements ResumableBackend {
     })
   }
 
-  beginParts(): void {}
+  wantsClaim(): boolean {
+    return false
+  }
 
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {
     return this.#parts.write(at, number, body, options)

@@ -106,8 +106,8 @@ export class S3Backend implements ResumableBackend {
     return this.#resumable.goBack(at, steps)
   }
 
-  beginParts(at: Location): void {
-    this.#parts.begin(at)
+  wantsClaim(size: number): boolean {
+    return this.#parts.wantsClaim(size)
   }
 
   writePart(at: Location, number: number, body: Readable | Uint8Array, options: PartOptions): Promise<Part> {

@@ -55,6 +55,8 @@ export interface MultipartUpload {
   shareOthers: number | null
   /** Of the object that it has become. */
   objectMetadata: SystemMetadata | null
+  /** When the number of the part that was asked about is that part's alone: what the backend has noted for all parts. */
+  claim: { notes: string | null } | null
 }
 
 /** What is kept of a part, to be told, and to make a version of. */
@@ -123,18 +125,24 @@ const FIND = new Statement<{ version: string }, FoundRow>(
   'select * from storage.find_multipart_upload(:version, null)',
 )
 
+/** A part that is to come. */
+export interface ComingPart {
+  number: number
+  /** Whether its number is to be claimed. */
+  claims: boolean
+}
+
 /**
  * The same for a caller who goes on with it. The policies are asked once more, unless it is somebody else's or has ended:
  * the caller of this function looks.
  *
- * @param part which of them is to come
  * @throws AccessDenied
  */
 export async function askMultipartUpload(
   database: Database,
   caller: Caller,
   { version, bucket, name }: { version: string; bucket: string; name: string },
-  part: number | null,
+  part: ComingPart | null,
 ): Promise<MultipartUpload | null> {
   const owner = asUuid(caller.subject)
   const [row] = await database.run(ASK, {
@@ -142,7 +150,8 @@ export async function askMultipartUpload(
     bucket,
     name,
     owner,
-    part,
+    part: part?.number ?? null,
+    claiming: part?.claims ?? false,
     context: callerContext(caller),
   })
   return row ? asMultipartUpload(version, row) : null
@@ -155,10 +164,30 @@ const ASK = new Statement<
     name: string
     owner: string | null
     part: number | null
+    claiming: boolean
     context: string
   },
   FoundRow
->('select * from storage.ask_multipart_upload(:version, :bucket, :name, :owner, :part, :context)')
+>('select * from storage.ask_multipart_upload(:version, :bucket, :name, :owner, :part, :claiming, :context)')
+
+/** Gives a number back that was claimed, and that nobody has used. */
+export async function unclaimPart(database: Database, version: string, number: number): Promise<void> {
+  await database.run(UNCLAIM, { version, number })
+}
+
+const UNCLAIM = new Statement<{ version: string; number: number }, object>(
+  'select storage.unclaim_part(:version, :number)',
+)
+
+/** Notes something for all parts, unless that was done before. Returns what is noted; null when the upload has ended. */
+export async function noteUpload(database: Database, version: string, notes: string): Promise<string | null> {
+  const [row] = await database.run(NOTE, { version, notes })
+  return row?.notes ?? null
+}
+
+const NOTE = new Statement<{ version: string; notes: string }, { notes: string }>(
+  'select notes from storage.note_upload(:version, :notes) as notes',
+)
 
 /** What has become of a part that was stored; `replaced` is the one of its number before. */
 export type PartOutcome =
@@ -292,6 +321,9 @@ interface FoundRow extends SettingsColumns {
   share: string | null
   share_others: string | null
   object_metadata: SystemMetadata | null
+  /** Where it was asked for. */
+  claimed?: boolean | null
+  notes?: string | null
 }
 
 function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
@@ -310,5 +342,6 @@ function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
     share: row.share,
     shareOthers: bytesOrNull(row.share_others),
     objectMetadata: row.object_metadata,
+    claim: row.claimed ? { notes: row.notes ?? null } : null,
   }
 }

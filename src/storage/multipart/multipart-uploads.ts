@@ -5,6 +5,7 @@ import { findBucketSettings } from '../../database/queries/buckets.ts'
 import {
   askMultipartUpload,
   beginMultipartUpload,
+  type ComingPart,
   findMultipartUpload,
   type KeptPart,
   type ListedUpload,
@@ -116,7 +117,6 @@ export class MultipartUploads {
     const id = makeUploadId(at.version, now())
     const begun = { id, write, at, content, share: request.share }
     await inUploadWords(beginMultipartUpload(this.#database, caller, begun, unfinished))
-    this.#options.backend.beginParts(at)
     return id
   }
 
@@ -127,7 +127,9 @@ export class MultipartUploads {
    *   OperationAborted, StorageFull, BackendUnavailable, Aborted when the body breaks, and what `late` has thrown
    */
   async addPart(caller: Caller, place: UploadPlace, part: SentPart): Promise<StoredPart> {
-    const upload = await this.#ask(caller, place, part.number)
+    const { number, size } = part
+    const claims = this.#options.backend.wantsClaim(size)
+    const upload = await this.#ask(caller, place, { number, claims })
     if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
     return this.#parts.add(upload, part)
   }
@@ -263,7 +265,7 @@ export class MultipartUploads {
   }
 
   /** Asks the policies too, in the same round trip. @throws as `theirs` */
-  async #ask(caller: Caller, place: UploadPlace, part: number | null): Promise<MultipartUpload> {
+  async #ask(caller: Caller, place: UploadPlace, part: ComingPart | null): Promise<MultipartUpload> {
     const version = versionOf(place.uploadId)
     if (version === null) throw new StorageError('NoSuchUpload')
     const asking = askMultipartUpload(this.#database, caller, { ...place, version }, part)

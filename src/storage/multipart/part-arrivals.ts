@@ -15,6 +15,7 @@ import { checkFits } from '../buckets/bucket-rules.ts'
 import { asUploadError } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import type { UploadBody } from '../writing/upload-request.ts'
+import { PartClaim } from './part-claim.ts'
 import { PendingParts } from './pending-parts.ts'
 
 export interface PartArrivalsOptions {
@@ -62,11 +63,17 @@ export class PartArrivals {
   async add(upload: MultipartUpload, part: SentPart): Promise<StoredPart> {
     const { number, size } = part
     const { version } = upload.at
-    const maxBytes = this.#checkPart(upload, number, size)
-    const store = () => this.#store(upload, part, maxBytes)
-    return this.#pending.during({ version, number, share: upload.share, size }, () =>
-      this.#options.heartbeats.during(version, store),
-    )
+    const { database, heartbeats } = this.#options
+    const claim = upload.claim ? new PartClaim({ database, version, number, ...upload.claim }) : undefined
+    try {
+      const maxBytes = this.#checkPart(upload, number, size)
+      const store = () => this.#store(upload, part, maxBytes, claim)
+      return await this.#pending.during({ version, number, share: upload.share, size }, () =>
+        heartbeats.during(version, store),
+      )
+    } finally {
+      await claim?.giveBack()
+    }
   }
 
   /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
@@ -89,12 +96,13 @@ export class PartArrivals {
     { at, content }: MultipartUpload,
     { number, size, open }: SentPart,
     maxBytes: number,
+    claim: PartClaim | undefined,
   ): Promise<StoredPart> {
     const body = open(content)
     try {
       body.admit()
       const md5 = async () => (await body.md5()).toString('hex')
-      const part = await this.#options.backend.writePart(at, number, body.stream, { size, md5 })
+      const part = await this.#options.backend.writePart(at, number, body.stream, { size, md5, claim })
       return await this.#keep(at, part, body, maxBytes)
     } catch (error) {
       body.discard()

@@ -19,6 +19,7 @@ import { type Fault, openS3Proxy, type ProxiedRequest, type S3Proxy } from '../.
 import { until } from '../../support/wait.ts'
 import { newLocation, stream } from '../contract.ts'
 import { heldBytes, LARGE_GROWTH } from '../large.ts'
+import { NumberClaims } from '../number-claims.ts'
 
 const MiB = 1024 * 1024
 const PART = 5 * MiB
@@ -68,8 +69,17 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     expect(await readdir(spoolDir)).toEqual([])
   })
 
+  /** With a claim of its number, if that is wanted and it has none yet, where a test has claims. */
+  let claims: NumberClaims | undefined
+  beforeEach(() => {
+    claims = undefined
+  })
+  const claimed = (number: number, size: number) => ({
+    size,
+    claim: backend.wantsClaim(size) ? claims?.claim(number) : undefined,
+  })
   const write = (number: number, bytes: Buffer) =>
-    backend.writePart(at, number, bytes, { size: bytes.length })
+    backend.writePart(at, number, bytes, claimed(number, bytes.length))
   const unfinished = async () => {
     const found: Unfinished[] = []
     for await (const one of backend.unfinished()) found.push(one)
@@ -146,7 +156,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
     expect(await unfinished()).toEqual([])
   })
 
-  describe('that was begun here', () => {
+  describe('with claims of their numbers', () => {
     const isCopy: Kind = (request) => isPart(request) && request.requestBytes === 0
     const bytes = [randomBytes(PART), randomBytes(PART), randomBytes(PART)]
     const whole = Buffer.concat(bytes)
@@ -160,7 +170,9 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       await backend.close()
       backend = open(endpoint)
     }
-    beforeEach(() => backend.beginParts(at))
+    beforeEach(() => {
+      claims = new NumberClaims()
+    })
 
     it('has the store make it of its own parts, and no byte moves again', async () => {
       const parts = await writeAll()
@@ -174,6 +186,58 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       await backend.assemble(at, parts)
       expect([proxy.requests.filter(isPart), proxy.requests.filter(isComplete).length]).toEqual([[], 1])
       await expectWhole()
+    })
+
+    it('is so through several processes, though each begins an upload, and one of them ends before the others go on', async () => {
+      const others = [open(), open()]
+      const first = [backend, ...others].map((by, index) => {
+        const size = PART + index // not all fit into a buffer
+        return by.writePart(at, index + 1, randomBytes(size), claimed(index + 1, size))
+      })
+      const parts = await Promise.all(first)
+      for (const [index, by] of others.entries()) {
+        await backend.close()
+        backend = by
+        parts.push(await write(4 + index, randomBytes(PART)))
+      }
+      expect(new Set(parts.map(({ notes }) => JSON.parse(notes).uploadId)).size).toBe(1)
+      proxy.requests.length = 0
+      await backend.assemble(at, parts)
+      expect([proxy.requests.filter(isPart), proxy.requests.filter(isComplete).length]).toEqual([[], 1])
+      expect([await backend.size(at), await unfinished()]).toEqual([5 * PART + 3, []])
+    })
+
+    it('is made of objects where another backend has noted something for all parts', async () => {
+      if (claims) claims.notes = '-'
+      const parts = await writeAll()
+      expect(parts.map(({ notes }) => notes.startsWith('{'))).toEqual([false, false, false])
+      await backend.assemble(at, parts)
+      await expectWhole()
+    })
+
+    it('copies once more what is replaced by a part that was still on its way', async () => {
+      await backend.close()
+      backend = open(proxy.endpoint, { attempts: 20 })
+      const [first, second] = [randomBytes(PART), randomBytes(PART)]
+      const abandoned = new PassThrough()
+      const late = backend.writePart(at, 1, abandoned, claimed(1, 2 * PART))
+      late.catch(() => {})
+      abandoned.write(randomBytes(PART))
+      await until(() => proxy.requests.filter(isPart).length === 1, 'the first is on its way')
+      // Its client has given it up, and brings others of its number.
+      const parts = [await write(1, first), await write(2, second)]
+      const held = proxy.fail({ at: 'before', what: { status: 503, code: 'SlowDown' } }, { when: isComplete })
+      const completing = backend.assemble(at, parts)
+      completing.catch(() => {})
+      const copies = () => proxy.requests.filter(isCopy).length
+      await until(() => held.count > 0, 'the first was copied, and the version is about to be made')
+      const before = copies()
+      abandoned.end(randomBytes(PART))
+      await late
+      held.stop()
+      await completing
+      expect([before, copies()]).toEqual([1, 2])
+      await expectWhole(Buffer.concat([first, second]))
     })
 
     it('copies only what cannot be a part of the store: small ones, those that replace others', async () => {
@@ -242,7 +306,6 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
 
     it('takes parts though the store has given its upload up, and says which are gone', async () => {
       await startAnew(s3.endpoint) // answers before it has read all, on which the proxy waits
-      backend.beginParts(at)
       const [first] = await writeAll()
       for (const one of await unfinished()) await backend.abandon(one)
       const parts = await Promise.all([
@@ -275,7 +338,10 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       const length = 2 * PART + 1
       const long = [randomBytes(length), randomBytes(length), randomBytes(length)]
       const pass = (number: number, part: Buffer, digest = md5(part)) =>
-        backend.writePart(at, number, stream(part, 60_013), { size: part.length, md5: async () => digest })
+        backend.writePart(at, number, stream(part, 60_013), {
+          ...claimed(number, part.length),
+          md5: async () => digest,
+        })
       const passAll = async () => {
         const parts: Part[] = []
         for (const [index, part] of long.entries()) parts.push(await pass(index + 1, part))
@@ -302,7 +368,7 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
         // A client that goes on once the store has taken what it has sent.
         const rest = new PassThrough()
         rest.write(long[0]?.subarray(0, 200_000))
-        const writing = backend.writePart(at, 1, rest, { size: length })
+        const writing = backend.writePart(at, 1, rest, claimed(1, length))
         await until(() => sizes(isPart).length === 2, 'the request has failed, and is tried again')
         rest.end(long[0]?.subarray(200_000))
         const parts = [await writing, await pass(2, long[1] ?? Buffer.alloc(0))]
@@ -336,13 +402,13 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
             throw reason
           })(),
         )
-        await expect(backend.writePart(at, 4, body, { size: 2 * PART })).rejects.toBe(reason)
+        await expect(backend.writePart(at, 4, body, claimed(4, 2 * PART))).rejects.toBe(reason)
         const short = stream(Buffer.alloc(2 * PART - 1), 60_013)
-        await expect(backend.writePart(at, 5, short, { size: 2 * PART })).rejects.toMatchObject({
+        await expect(backend.writePart(at, 5, short, claimed(5, 2 * PART))).rejects.toMatchObject({
           code: 'Aborted',
         })
         const tooLong = stream(Buffer.alloc(3 * PART), 60_013)
-        const refused = backend.writePart(at, 6, tooLong, { size: 2 * PART })
+        const refused = backend.writePart(at, 6, tooLong, claimed(6, 2 * PART))
         await expect(refused).rejects.toMatchObject({ code: 'EntityTooLarge' })
         expect(tooLong.destroyed).toBe(false)
         const { uploadId: UploadId } = JSON.parse(first?.notes ?? '')
@@ -374,10 +440,9 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
       it('keeps to objects while there is no connection for another one', async () => {
         await backend.close()
         backend = open(proxy.endpoint, { connections: 1 })
-        backend.beginParts(at)
         const slow = new PassThrough()
         slow.write(long[0]?.subarray(0, 200_000))
-        const writing = backend.writePart(at, 1, slow, { size: length })
+        const writing = backend.writePart(at, 1, slow, claimed(1, length))
         await until(() => sizes(isPart).length === 1, 'the slow one is on its way')
         const second = await pass(2, long[1] ?? Buffer.alloc(0))
         slow.end(long[0]?.subarray(200_000))
@@ -398,8 +463,8 @@ describeWithS3('a version that comes in parts, in a store', (s3) => {
         await backend.close()
         const sink = await openSink()
         backend = open(sink.endpoint)
-        backend.beginParts(at)
-        const send = (number: number) => backend.writePart(at, number, body(), { size: 128 * piece.length })
+        const send = (number: number) =>
+          backend.writePart(at, number, body(), claimed(number, 128 * piece.length))
         await send(1) // what is needed once
         const before = heldBytes()
         let peak = 0

@@ -15,7 +15,7 @@ import type { PartBuffer } from '../writing/part-buffers.ts'
 import { type Piece, planPieces, type Slice } from './assembly-plan.ts'
 import type { IncompleteParts } from './incomplete-parts.ts'
 import type { ResumableObjectsOptions } from './resumable-objects.ts'
-import { notesOfStorePart, StoreParts, storePartOf } from './store-parts.ts'
+import { notesOfStorePart, type PartPlace, StoreParts, storePartOf } from './store-parts.ts'
 
 export interface PartObjectsOptions extends ResumableObjectsOptions {
   writer: ObjectWriter
@@ -23,10 +23,10 @@ export interface PartObjectsOptions extends ResumableObjectsOptions {
 }
 
 /**
- * Parts of versions in any order. Those of a version that was begun here are the store's own, as far as can be
- * (`StoreParts`). Each other is an object of its own, beside the incomplete parts of versions that come in chunks, with
- * which it is listed and removed. To assemble, the store copies them into a multipart upload; only what is too small for
- * that goes through this server once more (decision 0044).
+ * Parts of versions in any order. Those whose number is claimed are the store's own, as far as can be (`StoreParts`). Each
+ * other is an object of its own, beside the incomplete parts of versions that come in chunks, with which it is listed and
+ * removed. To assemble, the store copies them into a multipart upload; only what is too small for that goes through this
+ * server once more (decision 0044).
  */
 export class PartObjects {
   readonly #options: PartObjectsOptions
@@ -37,12 +37,12 @@ export class PartObjects {
     this.#own = new StoreParts(options)
   }
 
-  /** As `ResumableBackend.beginParts`. */
-  begin(at: Location): void {
-    this.#own.begin(at)
+  /** As `ResumableBackend.wantsClaim`. */
+  wantsClaim(size: number): boolean {
+    return this.#own.wantsClaim(size)
   }
 
-  /** Further parts are objects. */
+  /** The version has ended. */
   forget(at: Location): void {
     this.#own.forget(at)
   }
@@ -55,14 +55,13 @@ export class PartObjects {
     options: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
-    const { size } = options
+    const { size, claim } = options
     const stream = body instanceof Uint8Array ? Readable.from([body]) : body
     stream.on('error', () => {}) // it may break before anybody reads it, who then finds it broken
-    const isOwn = this.#own.mayTake(at, number, size)
-    if (isOwn && size <= this.#options.buffers.partSize) return this.#writeWhole(at, number, stream, size)
-    // While the store is asked, the number may be used.
-    if (isOwn && (await this.#own.arePassed()) && this.#own.mayPass(at, number, size)) {
-      const { part, sha256 } = await this.#own.pass(at, number, stream, options)
+    const place = claim && this.#own.place(at, number, claim)
+    if (place && size <= this.#options.buffers.partSize) return this.#writeWhole(place, stream, size)
+    if (place && (await this.#own.mayPass(size))) {
+      const { part, sha256 } = await this.#own.pass(place, stream, options)
       return { number, size, sha256, notes: notesOfStorePart(part) }
     }
     const id = randomUUID()
@@ -71,7 +70,8 @@ export class PartObjects {
   }
 
   /** Stores a part that fits into a buffer: as the store's own, unless it turns out that it cannot be that. */
-  async #writeWhole(at: Location, number: number, body: Readable, maxBytes: number): Promise<Part> {
+  async #writeWhole(place: PartPlace, body: Readable, maxBytes: number): Promise<Part> {
+    const { at, number } = place
     const { buffers, batchSize, sender } = this.#options
     const bytes = await buffers.open()
     try {
@@ -87,7 +87,7 @@ export class PartObjects {
         }),
       )
       const sha256 = hash.digest('hex')
-      const own = await this.#own.send(at, number, bytes)
+      const own = await this.#own.send(place, bytes)
       if (own) return { number, size, sha256, notes: notesOfStorePart(own) }
       const id = randomUUID()
       await sender.put(this.#key(at, id), await bytes.content(), { sha256 })

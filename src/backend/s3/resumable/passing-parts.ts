@@ -42,6 +42,7 @@ export class PassingParts {
   #count = 0
   /** Null when the store does not take bytes so, or says nothing of them. */
   #digest: Promise<Digest | null> | undefined
+  #areRefused = false
 
   constructor(options: PassingPartsOptions) {
     this.#options = options
@@ -52,11 +53,17 @@ export class PassingParts {
     return this.#count < this.#options.store.settings.connections
   }
 
+  /** Whether another one may be, for all that is known now: the store may not have been asked. */
+  get mayBeTaken(): boolean {
+    return this.hasRoom && !this.#areRefused
+  }
+
   /** Whether the store takes them. While it does not answer, not. */
   async areTaken(): Promise<boolean> {
     try {
       this.#digest ??= this.#tryOut()
-      return (await this.#digest) !== null
+      this.#areRefused = (await this.#digest) === null
+      return !this.#areRefused
     } catch {
       this.#digest = undefined // the next one asks again
       return false

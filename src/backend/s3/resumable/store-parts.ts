@@ -4,16 +4,18 @@ import { z } from 'zod'
 import { MIN_PART } from '../../../config/s3.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { Location } from '../../../model/location.ts'
-import type { Part, PartOptions } from '../../resumable-backend.ts'
+import type { NumberClaim, Part, PartOptions } from '../../resumable-backend.ts'
 import { headObject } from '../objects.ts'
 import { storeCode } from '../store-errors.ts'
 import { Background } from '../writing/background.ts'
-import { createUpload, type PartTarget, type SendPart } from '../writing/multipart-upload.ts'
-import type { PartBuffer } from '../writing/part-buffers.ts'
+import type { PartTarget, SendPart } from '../writing/multipart-upload.ts'
+import type { PartBuffer, PartBuffers } from '../writing/part-buffers.ts'
 import { PassingParts, type PassingPartsOptions } from './passing-parts.ts'
+import { StoreUploads } from './store-uploads.ts'
 import { type BegunUpload, listParts, type UploadedPart } from './uploaded-parts.ts'
 
 export interface StorePartsOptions extends PassingPartsOptions {
+  buffers: PartBuffers
   /** How many parts are copied at once. */
   parallel: number
   /** How many parts are listed at once; as many as the store likes when undefined. */
@@ -28,71 +30,67 @@ export interface StorePart {
   ChecksumSHA256?: string | undefined
 }
 
-interface BegunVersion {
-  /** Those that were sent, or tried: what the store has of such a number nobody knows for certain. */
-  numbers: Set<number>
-  /** The id of the store's multipart upload, once there is one. */
-  upload?: Promise<string>
+/** Where a part may be the store's own. */
+export interface PartPlace {
+  at: Location
+  number: number
+  /** Of the number. */
+  claim: NumberClaim
 }
 
 const LEFT_OUT =
   "This server's store does not leave out parts that were uploaded: abort the upload, and begin anew"
 
-/** A version that is not among them goes on with parts as objects. */
-const MOST_BEGUN = 10_000
+/** How often a version is completed, when parts that are still on their way come in the place of those that were copied. */
+const MOST_COMPLETIONS = 5
 
 /**
  * Parts that are the store's own from the beginning, so that nothing is copied when the version is made (decision 0044).
  * The store knows such a part by its number and forgets the one before it, whoever may still mean that one. So a number
- * is used once: by the server that has begun the version, in this process, for the first part of that number.
+ * is used once, by the part that has a claim of it.
  */
 export class StoreParts {
   readonly #options: StorePartsOptions
-  /** By key, the oldest first. */
-  readonly #begun = new Map<string, BegunVersion>()
+  readonly #uploads: StoreUploads
   readonly #passing: PassingParts
 
   constructor(options: StorePartsOptions) {
     this.#options = options
+    this.#uploads = new StoreUploads(options.store)
     this.#passing = new PassingParts(options)
   }
 
-  begin(at: Location): void {
-    const [oldest] = this.#begun.keys()
-    if (this.#begun.size >= MOST_BEGUN && oldest !== undefined) this.#begun.delete(oldest)
-    this.#begun.set(this.#options.keys.of(at), { numbers: new Set() })
+  /** Whether a part of so many bytes may be the store's own, once its number is claimed. */
+  wantsClaim(size: number): boolean {
+    return size >= MIN_PART && (size <= this.#options.buffers.partSize || this.#passing.mayBeTaken)
   }
 
+  /** The version has ended. */
   forget(at: Location): void {
-    this.#begun.delete(this.#options.keys.of(at))
+    this.#uploads.forget(this.#options.keys.of(at))
   }
 
-  /** Whether a part of this number, and of so many bytes, may be the store's own. */
-  mayTake(at: Location, number: number, size: number): boolean {
-    const begun = this.#begun.get(this.#options.keys.of(at))
-    return size >= MIN_PART && begun !== undefined && !begun.numbers.has(number)
+  /** Null where the part has to be an object. */
+  place(at: Location, number: number, claim: NumberClaim): PartPlace | null {
+    return this.#uploads.mayBe(this.#options.keys.of(at), claim) ? { at, number, claim } : null
   }
 
-  /** Whether it may also go on as it comes, if parts `arePassed`. */
-  mayPass(at: Location, number: number, size: number): boolean {
-    return this.#passing.hasRoom && this.mayTake(at, number, size)
-  }
-
-  /** Whether the store takes parts as they come. */
-  arePassed(): Promise<boolean> {
-    return this.#passing.areTaken()
+  /** Whether a part of so many bytes may go on as it comes. */
+  async mayPass(size: number): Promise<boolean> {
+    // While the store is asked, others may come.
+    return size >= MIN_PART && (await this.#passing.areTaken()) && this.#passing.hasRoom
   }
 
   /**
-   * Sends a part with its number, unless that was used meanwhile, the part is too small, or there is no upload any more.
+   * Sends a part, unless it is too small, or there is no upload any more.
    *
    * @returns null when it was not sent
-   * @throws StorageFull, BackendUnavailable, BackendRefused
+   * @throws NoSuchUpload when the version has ended; StorageFull, BackendUnavailable, BackendRefused
    */
-  async send(at: Location, number: number, bytes: PartBuffer): Promise<StorePart | null> {
-    if (!this.mayTake(at, number, bytes.length)) return null
+  async send(place: PartPlace, bytes: PartBuffer): Promise<StorePart | null> {
+    if (bytes.length < MIN_PART) return null
     try {
-      const { part } = await this.#sendAs(at, number, (target) => this.#options.sender.part(bytes, target))
+      const { part } = await this.#sendTo(place, (target) => this.#options.sender.part(bytes, target))
       return part
     } catch (error) {
       if (storeCode(error) !== 'NoSuchUpload') throw error
@@ -105,44 +103,33 @@ export class StoreParts {
    * them again: they are an object then.
    *
    * @returns the SHA-256 of its bytes as well, in hexadecimal digits
-   * @throws EntityTooLarge, StorageFull, BackendUnavailable, the stream's own error
+   * @throws NoSuchUpload, EntityTooLarge, StorageFull, BackendUnavailable, the stream's own error
    */
   async pass(
-    at: Location,
-    number: number,
+    place: PartPlace,
     body: Readable,
     options: PartOptions,
   ): Promise<{ part: StorePart; sha256: string }> {
-    const { part, sent } = await this.#sendAs(at, number, (target) =>
-      this.#passing.pass(target, body, options),
-    )
+    const { part, sent } = await this.#sendTo(place, (target) => this.#passing.pass(target, body, options))
     return { part, sha256: sent.sha256 }
   }
 
   /** Uses a number, for what `send` sends. */
-  async #sendAs<Sent extends CompletedPart>(
-    at: Location,
-    number: number,
+  async #sendTo<Sent extends CompletedPart>(
+    { at, number, claim }: PartPlace,
     send: (target: PartTarget) => Promise<Sent>,
   ): Promise<{ part: StorePart; sent: Sent }> {
-    const key = this.#options.keys.of(at)
-    const begun = this.#begun.get(key)
-    if (!begun || begun.numbers.has(number)) throw new Error(`The store's number ${number} was used`)
-    begun.numbers.add(number)
-    const uploadId = await this.#uploadOf(key, begun)
-    const target = {
-      Bucket: this.#options.store.bucket,
-      Key: key,
-      UploadId: uploadId,
-      PartNumber: number,
-    }
+    const { store, keys } = this.#options
+    const key = keys.of(at)
+    const uploadId = await this.#uploads.of(key, claim)
+    claim.use()
     try {
-      const sent = await send(target)
+      const sent = await send({ Bucket: store.bucket, Key: key, UploadId: uploadId, PartNumber: number })
       const { ETag = '', ChecksumSHA256 } = sent
       return { part: { uploadId, ETag, ChecksumSHA256 }, sent }
     } catch (error) {
       // The version has ended meanwhile, or the store has given its upload up.
-      if (storeCode(error) === 'NoSuchUpload') this.forget(at)
+      if (storeCode(error) === 'NoSuchUpload') this.#uploads.lose(key)
       throw error
     }
   }
@@ -160,16 +147,18 @@ export class StoreParts {
     const { store, keys } = this.#options
     const upload = { key: keys.of(at), uploadId: uploadIdOf(parts) }
     try {
-      const own = await this.#findOwn(upload, parts)
-      const Parts = [...own, ...(await this.#copy(upload, parts, copy))]
-      Parts.sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
-      const input = { Bucket: store.bucket, Key: upload.key, UploadId: upload.uploadId }
-      const command = new CompleteMultipartUploadCommand({ ...input, MultipartUpload: { Parts } })
-      await store.send(command, { longWork: true })
+      for (let completions = 1; ; completions++) {
+        const own = await this.#findOwn(upload, parts)
+        const copies = await this.#copy(upload, parts, copy)
+        const error = await this.#completeOf(upload, [...own, ...copies])
+        if (!error) return
+        if (!(await this.#areReplaced(upload, copies))) {
+          throw new StorageError('InvalidPart', { message: LEFT_OUT, cause: error })
+        }
+        if (completions === MOST_COMPLETIONS) throw new StorageError('BackendUnavailable', { cause: error })
+      }
     } catch (error) {
-      const code = storeCode(error)
-      if (code === 'InvalidPart') throw new StorageError('InvalidPart', { message: LEFT_OUT, cause: error })
-      if (code !== 'NoSuchUpload') throw error
+      if (storeCode(error) !== 'NoSuchUpload') throw error
       // An attempt whose answer was lost may have completed it, and there is nothing left to complete.
       const size = parts.reduce((sum, part) => sum + part.size, 0)
       if ((await headObject(store, upload.key))?.size !== size) {
@@ -178,11 +167,34 @@ export class StoreParts {
     }
   }
 
+  /** @returns what the store has said, if these are not what it has */
+  async #completeOf({ key, uploadId }: BegunUpload, parts: CompletedPart[]): Promise<unknown> {
+    const Parts = parts.toSorted((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
+    const input = { Bucket: this.#options.store.bucket, Key: key, UploadId: uploadId }
+    const command = new CompleteMultipartUploadCommand({ ...input, MultipartUpload: { Parts } })
+    try {
+      await this.#options.store.send(command, { longWork: true })
+      return null
+    } catch (error) {
+      if (storeCode(error) !== 'InvalidPart') throw error
+      return error
+    }
+  }
+
+  /**
+   * Whether another part has come in the place of one of these, which were copied: one that was on its way when its client
+   * brought it again, and that nobody waits for any more.
+   */
+  async #areReplaced(upload: BegunUpload, copies: CompletedPart[]): Promise<boolean> {
+    const found = await this.#partsOf(upload)
+    return copies.some(
+      ({ PartNumber = 0, ETag }) => unquoted(found.get(PartNumber)?.completed.ETag) !== unquoted(ETag),
+    )
+  }
+
   /** @throws MissingBytes when one of them is not in the store, or is another one */
   async #findOwn(upload: BegunUpload, parts: Part[]): Promise<CompletedPart[]> {
-    const { store, partsPerPage } = this.#options
-    const found = new Map<number, UploadedPart>()
-    for await (const part of listParts(store, upload, 0, partsPerPage)) found.set(part.number, part)
+    const found = await this.#partsOf(upload)
     return parts.flatMap((part) => {
       const own = storePartOf(part)
       if (!own) return []
@@ -192,6 +204,14 @@ export class StoreParts {
       }
       return [{ PartNumber: part.number, ETag: own.ETag, ChecksumSHA256: own.ChecksumSHA256 }]
     })
+  }
+
+  /** What the store has, by number. @throws MissingBytes when it has no such upload */
+  async #partsOf(upload: BegunUpload): Promise<Map<number, UploadedPart>> {
+    const { store, partsPerPage } = this.#options
+    const found = new Map<number, UploadedPart>()
+    for await (const part of listParts(store, upload, 0, partsPerPage)) found.set(part.number, part)
+    return found
   }
 
   async #copy(
@@ -217,15 +237,6 @@ export class StoreParts {
       await copying.breakOff(new StorageError('BackendUnavailable', { cause: error }))
       throw error
     }
-  }
-
-  #uploadOf(key: string, begun: BegunVersion): Promise<string> {
-    if (!begun.upload) {
-      begun.upload = createUpload(this.#options.store, key)
-      // One whose answer was lost goes with the version.
-      begun.upload.catch(() => delete begun.upload)
-    }
-    return begun.upload
   }
 }
 
