@@ -46,6 +46,12 @@ const b = Object.assign(reset, messages, {
     b.i += x
     return b
   },
+  bytes(x) {
+    fit(x.length)
+    buffer.set(x, b.i)
+    b.i += x.length
+    return b
+  },
   raw(x) {
     buffer = Buffer.concat([buffer.subarray(0, b.i), x])
     b.i = buffer.length

@@ -16,6 +16,9 @@ export default Connection
 // Ours: a name for what was a number in write(). In bytes: what is more is sent at once, less with what comes meanwhile.
 const WRITE_AT_ONCE = 1024
 
+// Ours: the type of what is sent and received as it is, and not as text of twice the length.
+const BYTEA = 17
+
 let uid = 1
 
 const Sync = b().S().end()
@@ -50,6 +53,17 @@ const errorFields = {
   70  : 'file',              // F
   76  : 'line',              // L
   82  : 'routine'            // R
+}
+
+function isBinary(x, type) {
+  return type === BYTEA && x instanceof Uint8Array
+}
+
+// With memory of its own: not the whole of what came with it is kept.
+function copyOf(x) {
+  const copy = Buffer.allocUnsafeSlow(x.length)
+  copy.set(x)
+  return copy
 }
 
 function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose = noop, onrefused = noop } = {}) {
@@ -215,8 +229,11 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
   }
 
   function prepared(q) {
+    // What a statement returns is known from its second time on.
+    const { columns } = q.statement
+    q.binary = Array.isArray(columns) && columns.some(x => x.type === BYTEA)
     return Buffer.concat([
-      Bind(q.parameters, q.statement.types, q.statement.name, q.cursorName),
+      Bind(q.parameters, q.statement.types, q.statement.name, q.cursorName, q.binary, columns),
       q.cursorFn
         ? Execute('', q.cursorRows)
         : ExecuteUnnamed
@@ -524,11 +541,13 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
         ? null
         : query.isRaw === true
           ? x.subarray(index, index += length)
-          : column.parser === undefined
-            ? x.toString('utf8', index, index += length)
-            : column.parser.array === true
-              ? column.parser(x.toString('utf8', index + 1, index += length))
-              : column.parser(x.toString('utf8', index, index += length))
+          : query.binary && column.type === BYTEA
+            ? copyOf(x.subarray(index, index += length))
+            : column.parser === undefined
+              ? x.toString('utf8', index, index += length)
+              : column.parser.array === true
+                ? column.parser(x.toString('utf8', index + 1, index += length))
+                : column.parser(x.toString('utf8', index, index += length))
 
       query.isRaw
         ? (row[i] = query.isRaw === true
@@ -969,17 +988,26 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
   }
 
   /* Messages */
-  function Bind(parameters, types, statement = '', portal = '') {
+  function Bind(parameters, types, statement = '', portal = '', binary = false, columns = null) {
     let prev
       , type
 
-    b().B().str(portal + b.N).str(statement + b.N).i16(0).i16(parameters.length)
+    b().B().str(portal + b.N).str(statement + b.N)
+
+    parameters.some((x, i) => isBinary(x, types[i]))
+      ? parameters.forEach((x, i) => b.i16(isBinary(x, types[i]) ? 1 : 0), b.i16(parameters.length))
+      : b.i16(0)
+
+    b.i16(parameters.length)
 
     parameters.forEach((x, i) => {
       if (x === null)
         return b.i32(0xFFFFFFFF)
 
       type = types[i]
+      if (isBinary(x, type))
+        return b.i32(x.length).bytes(x)
+
       parameters[i] = x = type in options.serializers
         ? options.serializers[type](x)
         : '' + x
@@ -988,7 +1016,9 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
       b.inc(4).str(x).i32(b.i - prev - 4, prev)
     })
 
-    b.i16(0)
+    binary
+      ? columns.forEach(x => b.i16(x.type === BYTEA ? 1 : 0), b.i16(columns.length))
+      : b.i16(0)
 
     return b.end()
   }
