@@ -8,44 +8,49 @@
 --          'signed'  a verified signed URL; RLS skipped
 --          'caller'  RLS decides, but a public bucket needs no policy (wire §3.4)
 --          'policy'  RLS decides
+--
+-- Bytes that are in the database come along, unless `bytes_unless` is null, or the version that is found: that the reader
+-- has.
 create or replace function storage.read_object(
-  access text, bucket text, object text, context text
+  access text, bucket text, object text, bytes_unless text, context text
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
-  is_public boolean, tags text[]
+  is_public boolean, tags text[], bytes bytea
 ) language plpgsql as $$
 declare
-  found_uid uuid;
-  found_public boolean;
   role_set text;
   began timestamptz;
 begin
   -- Assignments: `perform` would take the way of a query.
   role_set := set_config('role', 'service_role', true);
-  select b.uid, b.public into found_uid, found_public from storage.buckets b where b.id = bucket;
-  if found_uid is null or (access = 'public' and not found_public) then
+  select b.uid, b.public into bucket_uid, is_public from storage.buckets b where b.id = bucket;
+  if bucket_uid is null or (access = 'public' and not is_public) then
     return;
   end if;
-  if access in ('public', 'signed') or (access = 'caller' and found_public) then
-    return query
-      select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public,
-        o.tags
+  if access in ('public', 'signed') or (access = 'caller' and is_public) then
+    select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags
+      into id, version, bytes_bucket, owner_id, metadata,
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   else
     began := storage.act_as(context);
     -- The same statement again, not shared with the one above: a plan is kept per role.
-    return query
-      select found_uid, o.id, o.version, coalesce(o.bytes_bucket, found_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, found_public,
-        o.tags
+    select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags
+      into id, version, bytes_bucket, owner_id, metadata,
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
-  if not found then
-    bucket_uid := found_uid;
-    return next;
+  -- Plain SQL may have given a row any version.
+  if bytes_bucket = storage.inline_bucket() and bytes_unless <> version
+    and version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  then
+    role_set := set_config('role', 'service_role', true);
+    select i.bytes into bytes from storage.inline_bytes i where i.version = read_object.version::uuid;
   end if;
+  return next;
 end $$;
 
 -- Which of these names the caller sees, with the uid of the bucket: a signed URL is for a bucket and not for its name.
@@ -114,8 +119,86 @@ begin
     bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags);
 end $$;
 
+-- Stores an object whose bytes are given, all in one call: under the caller's policies the row is made, or by `upsert`
+-- replaced, as insertObject and upsertObject do (src/database/queries/objects.ts), and fails as there; then its bytes are
+-- put into storage.inline_bytes, so that who may not write makes nobody write them.
+--
+-- Without an id: the bucket is not, or not any more, as the server knows it, and nothing was done. Its settings are told, if
+-- there is one.
+create or replace function storage.put_object(
+  bucket text, known_uid uuid, known_limit bigint, known_types text[],
+  object text, new_id uuid, new_version uuid, new_owner uuid, new_owner_id text, new_metadata jsonb,
+  new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, upsert boolean, context text,
+  out uid uuid, out file_size_limit bigint, out allowed_mime_types text[],
+  out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
+  out removed_versions uuid[], out removed_buckets uuid[]
+) language plpgsql as $$
+declare
+  role_set text;
+  began timestamptz;
+begin
+  role_set := set_config('role', 'service_role', true);
+  select b.uid, b.file_size_limit, b.allowed_mime_types into uid, file_size_limit, allowed_mime_types
+  from storage.buckets b where b.id = bucket;
+  if uid is distinct from known_uid or file_size_limit is distinct from known_limit
+    or allowed_mime_types is distinct from known_types
+  then
+    return;
+  end if;
+
+  began := storage.act_as(context);
+  if upsert then
+    insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
+      user_metadata, checksum, tags)
+    values (new_id, bucket, object, new_version, storage.inline_bucket(), new_owner, new_owner_id, new_metadata,
+      new_user_metadata, new_checksum, new_tags)
+    on conflict (bucket_id, name) do update set
+      version = excluded.version,
+      bytes_bucket = excluded.bytes_bucket,
+      owner = coalesce(excluded.owner, o.owner),
+      owner_id = coalesce(excluded.owner_id, o.owner_id),
+      metadata = excluded.metadata,
+      user_metadata = excluded.user_metadata,
+      checksum = excluded.checksum,
+      tags = excluded.tags
+    returning o.id, o.owner_id, o.xmax = 0, o.created_at, o.updated_at
+    into id, owner_id, created, created_at, updated_at;
+  else
+    -- Asks for nothing back, since that would need a SELECT policy.
+    insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
+      user_metadata, checksum, tags)
+    values (new_id, bucket, object, new_version, storage.inline_bucket(), new_owner, new_owner_id, new_metadata,
+      new_user_metadata, new_checksum, new_tags);
+  end if;
+  if not found then
+    raise exception 'a trigger has left the row out' using errcode = 'SR003';
+  end if;
+  if not upsert then
+    id := new_id;
+    owner_id := new_owner_id;
+    created := true;
+    created_at := began;
+    updated_at := began;
+  end if;
+
+  -- The row keeps its bucket from being deleted, so that what is seen of that after it holds until the commit.
+  role_set := set_config('role', 'service_role', true);
+  insert into storage.inline_bytes (version, bytes)
+  select new_version, new_bytes from storage.buckets b where b.id = bucket and b.uid = known_uid;
+  if not found then
+    raise exception 'the bucket was deleted and made anew' using errcode = 'SR004';
+  end if;
+  -- A created row replaces nothing.
+  if not created then
+    select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
+    from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+  end if;
+  -- What triggers do at the end of the transaction they do as the caller.
+  role_set := set_config('role', storage.role_of(context), true);
+end $$;
+
 -- A mark is about one version's bytes: another version begins without it. And it is no change of the object, nor is a hash
--- that is noted later than its bytes.
+-- that is noted later than its bytes, nor that the bytes have gone to another place.
 create or replace function storage.touch_updated_at() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -124,6 +207,7 @@ begin
     new.quarantined_at := null;
   elsif new.quarantine_reason is distinct from old.quarantine_reason
     or (old.checksum is null and new.checksum is not null)
+    or (new.bytes_bucket is distinct from old.bytes_bucket and new.bucket_id = old.bucket_id)
   then
     return new;
   end if;
@@ -135,13 +219,19 @@ create or replace trigger strongroom_touch_updated_at before update on storage.o
   for each row execute function storage.touch_updated_at();
 
 revoke execute on function
-  storage.read_object(text, text, text, text),
+  storage.read_object(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text)
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
+  storage.put_object(
+    text, uuid, bigint, text[], text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+  )
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.read_object(text, text, text, text),
+  storage.read_object(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text)
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
+  storage.put_object(
+    text, uuid, bigint, text[], text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+  )
 to service_role, strongroom_server;

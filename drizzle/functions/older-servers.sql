@@ -1,5 +1,6 @@
--- What servers call that do not know the one argument for the caller (decision 0040), or no tags: during an upgrade they
--- run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades from there.
+-- What servers call that do not know the one argument for the caller (decision 0040), tags, or bytes in the database:
+-- during an upgrade they run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades
+-- from there.
 
 -- Fails with 22023 where a text has what stands between them: it would be taken for more than it is.
 create or replace function storage.nine_as_context(
@@ -23,6 +24,20 @@ create or replace function storage.act_as(
 begin
   return storage.act_as(storage.nine_as_context(
     role, subject, claims, token, operation, method, path, headers, user_buckets));
+end $$;
+
+create or replace function storage.read_object(
+  access text, bucket text, object text, context text
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean, tags text[]
+) language plpgsql as $$
+begin
+  return query
+    select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
+      f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags
+    from storage.read_object(access, bucket, object, null, context) f;
 end $$;
 
 create or replace function storage.read_object(
@@ -166,6 +181,7 @@ end $$;
 revoke execute on function
   storage.nine_as_context(text, text, text, text, text, text, text, text, boolean),
   storage.act_as(text, text, text, text, text, text, text, text, boolean),
+  storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
@@ -196,6 +212,7 @@ from public, anon, authenticated, service_role;
 grant execute on function
   storage.nine_as_context(text, text, text, text, text, text, text, text, boolean),
   storage.act_as(text, text, text, text, text, text, text, text, boolean),
+  storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),

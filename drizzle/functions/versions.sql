@@ -1,7 +1,8 @@
 -- The two lists that keep rows and bytes together (design §3, §6): versions being written, and versions to remove.
 
 -- Whatever takes a version out of the rows (an overwrite, a delete, plain SQL) puts its bytes on the list, in
--- the same transaction. Not if another row names them too: someone may have copied rows with SQL.
+-- the same transaction, or, where they are in the database, takes them away. Not if another row names them too: someone
+-- may have copied rows with SQL.
 create or replace function storage.list_removal() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -15,6 +16,11 @@ begin
   -- Only what has no hash of the whole yet can have those of its parts.
   if old.checksum is null then
     delete from storage.version_parts v where v.version = old.version::uuid;
+  end if;
+  -- Bytes in the database go here and now: nothing is left for later.
+  if old.bytes_bucket = storage.inline_bucket() then
+    delete from storage.inline_bytes i where i.version = old.version::uuid;
+    return null;
   end if;
   insert into storage.removals (version, bucket_uid)
   select old.version::uuid, coalesce(old.bytes_bucket, b.uid)
@@ -39,8 +45,10 @@ begin
   select o.version::uuid, coalesce(o.bytes_bucket, b.uid)
   from storage.objects o join storage.buckets b on b.id = o.bucket_id
   where o.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+    and o.bytes_bucket is distinct from storage.inline_bucket()
   on conflict do nothing;
   delete from storage.version_parts;
+  delete from storage.inline_bytes;
   return null;
 end $$;
 

@@ -6,6 +6,7 @@ import { type Config, readConfig } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import { connectBeside } from '../database/opening/connect.ts'
 import { createLogger } from '../server/log.ts'
+import { InlineBackend } from '../storage/inline/inline-backend.ts'
 
 /** How long a command waits for what a server does at the moment, such as a pass of its cleanup. In milliseconds. */
 export const TURN_WAIT_MS = 60_000
@@ -29,7 +30,9 @@ export function maintain(work: (parts: Maintenance) => Promise<void>): Promise<v
   // With a previous backend, the first server may not have made the present one yet.
   const open = (config: Config) =>
     config.backendPrevious === undefined ? openExisting(config.backend, config) : openBackends(config)
-  return maintainWith(open, work)
+  return maintainWith(open, ({ backend, ...parts }) =>
+    work({ ...parts, backend: new InlineBackend(backend, parts.database) }),
+  )
 }
 
 /** The same with a backend of the command's own choice, or several. */

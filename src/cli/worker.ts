@@ -13,6 +13,7 @@ import type { Assignment, FromWorker, ToWorker } from '../server/processes/messa
 import { PeerProcesses } from '../server/processes/peers.ts'
 import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
 import { type Addresses, startRequestServer } from '../server/request-server.ts'
+import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { explain } from './explain.ts'
 
 /** One of the processes of a server, with STORAGE_WORKERS. */
@@ -65,7 +66,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
     // Both may have changed since the primary has looked.
     await refusePooler(database, config.databaseDirectUrl)
     await refuseMissingFiles(config, database)
-    const backend = await openBackends(config)
+    const backend = new InlineBackend(await openBackends(config), database)
     const requestServer = await startRequestServer({
       config,
       keys,

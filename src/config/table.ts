@@ -27,6 +27,9 @@ export const BACKENDS = ['local', 's3'] as const
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
+/** A row of PostgreSQL is made in memory, several times over. In bytes. */
+const MAX_INLINE_SIZE = 1_000_000
+
 const backend = z.enum(BACKENDS, `must be ${BACKENDS.join(' or ')}`)
 
 /**
@@ -124,6 +127,14 @@ export const SETTINGS_TABLE = {
     preset: '5GB',
     help: 'largest object, whatever its bucket says; decimal units',
   }),
+  inlineSize: setting(
+    'STORAGE_INLINE_SIZE',
+    byteSizeOrZero.refine((bytes) => bytes <= MAX_INLINE_SIZE, 'must be at most 1MB'),
+    {
+      preset: '16384',
+      help: 'objects of up to so many bytes are kept in the database, with their rows; `0` for none (see [Small objects](operations.md#small-objects))',
+    },
+  ),
   tusExpiryMs: setting('STORAGE_TUS_EXPIRY', durationAboveZero, {
     preset: '24h',
     help: 'how long a resumable upload stays after its last chunk',

@@ -83,7 +83,8 @@ const NAMED = 1000
 const MOST_STALLS = 3
 
 /**
- * Copies the bytes of every object from one backend to another, beside running servers. The source stays as it is.
+ * Copies the bytes of every object from one backend to another, beside running servers. The source stays as it is, and
+ * so do bytes in the database, which are in neither.
  *
  * Goes through the rows by id, and from the start again until a pass finds nothing to copy: an object that is uploaded
  * meanwhile may have an id that the pass has gone by. Only a pass of one run counts for that, from its first row to
@@ -148,7 +149,7 @@ export class BackendMove {
     setMaxListeners(0, signal) // each object that is being copied listens
     let underWay = 0 // bytes of large objects
     for (let isLast = false; !isLast && !signal.aborted; ) {
-      const page = await objectsAfter(database, undefined, state.position, PAGE)
+      const page = await objectsAfter(database, undefined, state.position, PAGE, 'backend')
       const { done, doneBytes } = state
       const copied: ObjectToCheck[] = []
       await forEachConcurrent(request.parallel, page, async (seen) => {

@@ -10,6 +10,7 @@ import {
   setQuarantine,
 } from '../database/queries/drift.ts'
 import { StorageError } from '../model/errors.ts'
+import { isInline } from '../model/location.ts'
 import { compareWith, type ExpectedBytes, expectedBytes } from '../storage/reading/expected-bytes.ts'
 import { verifiedStream } from '../storage/reading/verified-stream.ts'
 
@@ -65,7 +66,7 @@ export class ObjectMove {
       if (outcome !== 'gone') return { outcome, object }
       // Its newest version may be in the target already, where running servers write: nothing is left to copy then.
       const now = await findObjectToCheck(this.options.database, object.id)
-      if (now === null) return { outcome, object }
+      if (now === null || isInline(now.location)) return { outcome, object }
       object = now
     }
     return { outcome: 'replaced', object }
@@ -80,8 +81,8 @@ export class ObjectMove {
     const outcome = await this.#copyUnlessThere(object, signal, onBytes)
     const isThere = outcome === 'copied' || outcome === 'there'
     if (!isThere || !isTargetRead || object.quarantineReason !== 'missing') return outcome
-    const { id, bucketId, name, location } = object
-    if (await releaseMissing(database, { id, version: location.version })) {
+    const { bucketId, name, location } = object
+    if (await releaseMissing(database, object)) {
       const about = { bucket: bucketId, path: name, version: location.version }
       logger.warn(
         about,
@@ -186,10 +187,11 @@ export class ObjectMove {
     return this.#damaged(object)
   }
 
-  async #damaged({ id, bucketId, name, location }: ObjectToCheck): Promise<Outcome> {
+  async #damaged(object: ObjectToCheck): Promise<Outcome> {
     const { database, logger } = this.options
+    const { bucketId, name, location } = object
     const { version } = location
-    if (await setQuarantine(database, { id, version }, 'corrupted')) {
+    if (await setQuarantine(database, object, 'corrupted')) {
       const about = { bucket: bucketId, path: name, version }
       logger.error(about, 'the move found damaged bytes; the object was marked and is not served any more')
     } else if (!(await namedVersions(database, [version])).has(version)) {

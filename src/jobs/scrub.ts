@@ -137,10 +137,10 @@ export class Scrub {
     state.position = object.id
     state.checked++
     state.total = Math.max(state.total, state.checked)
-    const { id, location, quarantineReason, bucketId, name } = object
+    const { location, quarantineReason, bucketId, name } = object
     if (found === null && quarantineReason === null) return
     // A replaced or deleted object is not marked, and not counted either.
-    const hasChanged = await setQuarantine(database, { id, version: location.version }, found)
+    const hasChanged = await setQuarantine(database, object, found)
     if (found !== null && (hasChanged || found === quarantineReason)) state[found]++
     if (!hasChanged) return
     const about = { bucket: bucketId, path: name, version: location.version }

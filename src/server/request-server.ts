@@ -27,6 +27,7 @@ import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
+import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
 import { Credentials } from '../storage/credentials/credentials.ts'
 import { S3Credentials } from '../storage/credentials/s3-credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
@@ -205,7 +206,17 @@ function buildServices(parts: ServiceParts): Services {
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
   const tellsOfHidden = config.supabaseCompat
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, invalidate, now } as const
-  const files = new FileStorage({ ...writing, verifyReads, rowCache, byteCache, tellsOfHidden })
+  const knownBuckets = new KnownBuckets(database)
+  const { inlineSize } = config
+  const files = new FileStorage({
+    ...writing,
+    verifyReads,
+    rowCache,
+    byteCache,
+    tellsOfHidden,
+    inlineSize,
+    knownBuckets,
+  })
   const { uploads, bytes } = config.limits.unfinished
   const unfinished = (lifetimeMs: number) => ({
     uploads,

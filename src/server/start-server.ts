@@ -9,6 +9,7 @@ import { connectDatabase } from '../database/opening/connect.ts'
 import { hasBuckets } from '../database/queries/buckets.ts'
 import { tryToListen } from '../http/http-server.ts'
 import { startSchedules } from '../jobs/schedules.ts'
+import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
@@ -66,7 +67,7 @@ export async function startServer({
     }))
   try {
     await refuseMissingFiles(config, database)
-    const backend = await openBackends(config)
+    const backend = new InlineBackend(await openBackends(config), database)
 
     // 2. What answers requests.
     const requestServer = isAlone

@@ -1,8 +1,10 @@
-import { createHash, randomUUID } from 'node:crypto'
-import type { Backend } from '../backend/backend.ts'
-import { asCaller, becomeService } from '../database/as-caller.ts'
+import { randomUUID } from 'node:crypto'
+import type { Backend, Written } from '../backend/backend.ts'
+import { asCaller, asServiceWithin, becomeService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
-import { type BucketSettings, findBucketSettings } from '../database/queries/buckets.ts'
+import type { Transaction } from '../database/connection/drizzle.ts'
+import type { BucketSettings } from '../database/queries/buckets.ts'
+import { copyInlineBytes, readInlineBytes, writeInlineBytes } from '../database/queries/inline-bytes.ts'
 import { ownRemovals } from '../database/queries/listed-versions.ts'
 import {
   beginUpload,
@@ -13,19 +15,24 @@ import {
   type ReadTarget,
   updateTags,
 } from '../database/queries/objects.ts'
-import { isSettledWithin } from '../lib/settled-within.ts'
-import { readBounded } from '../lib/streams.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
-import type { Location } from '../model/location.ts'
+import { INLINE_BUCKET, isInline, type Location } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
+import type { KnownBuckets } from './buckets/known-buckets.ts'
+import { storeInline } from './inline/inline-upload.ts'
 import { type Invalidate, withInvalidation } from './object/changes.ts'
 import { guessContentType } from './object/content-type.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
 import { type StoredObject, validatorsOf } from './object/stored-object.ts'
-import { type Found, ObjectReads, type ObjectReadsOptions } from './reading/object-reads.ts'
+import {
+  type DownloadTarget,
+  type Found,
+  ObjectReads,
+  type ObjectReadsOptions,
+} from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
 import { deleteUnlessKept, type Kept } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
@@ -36,13 +43,17 @@ import { unlessDenied } from './writing/denied-or-gone.ts'
 import type { Heartbeats } from './writing/heartbeats.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
-import type { UploadRequest } from './writing/upload-request.ts'
+import { readSmallBody } from './writing/small-body.ts'
+import type { UploadBody, UploadRequest } from './writing/upload-request.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions {
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
+  /** Objects of up to so many bytes are kept in the database (decision 0052); 0 for none. */
+  inlineSize: number
+  knownBuckets: KnownBuckets
   heartbeats: Heartbeats
   invalidate: Invalidate
   now: () => Date
@@ -51,8 +62,8 @@ export interface FileStorageOptions extends ObjectReadsOptions {
 /** A small body is read first and takes one transaction (design §3). In bytes, of the request. */
 const SMALL_BODY = 256 * 1024
 
-/** A small body that does not dawdle is here by then; others cost one more question to the database. In milliseconds. */
-const ON_ITS_WAY_MS = 100
+/** What a form has around its file, about; with more it is not expected to hold a small one. In bytes. */
+const FORM_OVERHEAD = 4096
 
 /** Names per transaction of a bulk delete (wire §3.8). */
 const DELETE_BATCH = 500
@@ -73,12 +84,10 @@ export interface CopyRequest {
   checksumAlgorithm?: ChecksumAlgorithm | undefined
 }
 
-/** An upload whose name is legal, on its way to a place that nobody knows yet. */
+/** An upload whose name is legal, and the settings by which its bucket takes it. */
 interface Arrival {
   request: UploadRequest
   bucket: BucketSettings
-  at: Location
-  maxBytes: number
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -105,85 +114,122 @@ export class FileStorage {
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { body } = sent
     try {
-      // 1. The name is legal, the bucket exists.
+      // 1. The name is legal, the bucket exists. 2. Type and size fit, before a byte is read.
       const request = { ...sent, name: this.#parseName(sent.name) }
-      const bucket = await this.#findBucket(request.bucket, request.bucketUid)
-
-      // 2. Type and size fit, before a byte is read.
-      const maxBytes = this.#checkDeclared(bucket, request)
+      const { bucketUid, condition } = request
+      const mayBeInline = this.#mayBeInline(body)
+      const known = mayBeInline && !condition ? this.#options.knownBuckets.get(request.bucket) : undefined
+      const isMeant = bucketUid === undefined || known?.uid === bucketUid
+      const bucket = await this.#letIn(isMeant ? known : undefined, request, body.declaredSize)
 
       // A condition that is false now is told before the body is sent.
-      if (request.condition) {
-        await foretold(this.#database, caller, intendedWrite(caller, request), request.condition)
-      }
+      if (condition) await foretold(this.#database, caller, intendedWrite(caller, request), condition)
 
-      const arrival = { request, bucket, at: { bucket: bucket.uid, version: randomUUID() }, maxBytes }
       const isSmall = body.requestLength !== null && body.requestLength <= SMALL_BODY && this.#backend.isLocal
-      return isSmall ? await this.#storeSmall(caller, arrival) : await this.#storeStream(caller, arrival)
+      if (mayBeInline || isSmall) return await this.#storeSmall(caller, { request, bucket })
+      return await this.#storeStream(caller, { request, bucket })
     } catch (error) {
       body.discard()
       throw asUploadError(error)
     }
   }
 
+  /** Whether the bytes will probably be few enough for the database. */
+  #mayBeInline({ declaredSize, requestLength }: UploadBody): boolean {
+    const { inlineSize } = this.#options
+    if (inlineSize === 0 || requestLength === null) return false
+    return declaredSize === null ? requestLength <= inlineSize + FORM_OVERHEAD : declaredSize <= inlineSize
+  }
+
+  /**
+   * Lets an upload in by settings of its bucket that are known, or else by those of now: what is known may be out of date,
+   * and refuses nothing.
+   *
+   * @param size of the bytes, or null as long as nobody knows it
+   * @throws NoSuchBucket, EntityTooLarge, InvalidMimeType
+   */
+  async #letIn(
+    known: BucketSettings | undefined,
+    request: UploadRequest,
+    size: number | null,
+  ): Promise<BucketSettings> {
+    if (known) {
+      try {
+        this.#checkFits(known, request, size)
+        return known
+      } catch {}
+    }
+    const bucket = await this.#findBucket(request.bucket, request.bucketUid)
+    this.#checkFits(bucket, request, size)
+    return bucket
+  }
+
   /** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
-  async #storeSmall(caller: Caller, arrival: Arrival): Promise<Stored> {
-    const { request, at, maxBytes } = arrival
-    const { body } = request
-    const { bytes, written, complete } = body.hasArrived()
-      ? await this.#readSmall(arrival)
-      : await this.#awaitSmall(caller, arrival)
+  async #storeSmall(caller: Caller, { request, bucket }: Arrival): Promise<Stored> {
+    const { body, condition } = request
+    const { inlineSize, now } = this.#options
+    const mayBeInline = this.#mayBeInline(body)
+    const maxBytes = mayBeInline ? body.requestLength : this.#checkFits(bucket, request, null)
+    const ask = () => this.#begin(caller, intendedWrite(caller, request), null, condition)
+    const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
+    const complete = { ...request, ...late }
+    if (inlineSize > 0 && written.size <= inlineSize) {
+      const arrival = { request: complete, bucket: await this.#letIn(bucket, complete, written.size) }
+      body.admit()
+      return this.#storeInline(caller, arrival, bytes, written)
+    }
+    const settings = await this.#letIn(mayBeInline ? undefined : bucket, complete, written.size)
     body.admit()
-    const object = uploadedObject(caller, complete, at, written, this.#options.now())
-    try {
-      return await commitUpload(this.#options, caller, object, {
-        ...request,
-        storeBytes: () => this.#backend.write(at, bytes, { maxBytes, sha256: written.sha256 }),
+    const at = { bucket: settings.uid, version: randomUUID() }
+    const write = () => this.#backend.write(at, bytes, { maxBytes: written.size, sha256: written.sha256 })
+    const object = uploadedObject(caller, complete, at, written, now())
+    if (!this.#backend.isLocal) {
+      await this.#begin(caller, intendedWrite(caller, complete), at, condition)
+      return this.#whileListed(at, async () => {
+        await write()
+        return commitUpload(this.#options, caller, object, complete)
       })
+    }
+    try {
+      return await commitUpload(this.#options, caller, object, { ...complete, storeBytes: write })
     } catch (error) {
       await abortUpload(this.#options, at, error, { wasListed: false })
       throw error
     }
   }
 
-  async #readSmall({ request, bucket, maxBytes }: Arrival, signal?: AbortSignal) {
-    const tooLarge = () => new StorageError('EntityTooLarge')
-    const bytes = await readBounded(request.body.stream, maxBytes, tooLarge, signal)
-    const written = { size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
-    const complete = { ...request, ...(await request.body.late(written)) }
-    this.#checkDeclared(bucket, complete)
-    return { bytes, written, complete }
-  }
-
-  /** Reads a small body that is still on its way. Whether it is worth waiting for is for the policies to say. */
-  async #awaitSmall(caller: Caller, arrival: Arrival) {
-    const { request } = arrival
-    const { condition, body } = request
-    const reading = new AbortController()
-    const read = this.#readSmall(arrival, reading.signal)
-    try {
-      if (!(await isSettledWithin(read, ON_ITS_WAY_MS))) {
-        await this.#begin(caller, intendedWrite(caller, request), null, condition)
-        body.admit()
-      }
-      return await read
-    } catch (error) {
-      reading.abort(error)
-      throw error
+  /** Steps 3 to 6 for bytes that go into the database: one call, unless a condition has to be judged. */
+  #storeInline(
+    caller: Caller,
+    { request, bucket }: Arrival,
+    bytes: Uint8Array,
+    written: Written,
+  ): Promise<Stored> {
+    const at = { bucket: INLINE_BUCKET, version: randomUUID() }
+    const object = uploadedObject(caller, request, at, written, this.#options.now())
+    const { upsert, bucketUid, condition } = request
+    if (condition) {
+      const storeBytes = (tx: Transaction) =>
+        asServiceWithin(tx, caller, () => writeInlineBytes(tx, at.version, bytes))
+      return commitUpload(this.#options, caller, object, { upsert, bucketUid, condition, storeBytes })
     }
+    const check = (settings: BucketSettings) => this.#checkFits(settings, request, written.size)
+    return storeInline(this.#options, caller, { object, bytes, upsert, bucket, bucketUid, check })
   }
 
   /** Steps 3 to 7 for a stream. */
-  async #storeStream(caller: Caller, { request, bucket, at, maxBytes }: Arrival): Promise<Stored> {
+  async #storeStream(caller: Caller, { request, bucket }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
+    const at = { bucket: bucket.uid, version: randomUUID() }
     await this.#begin(caller, intendedWrite(caller, request), at, request.condition)
     return this.#whileListed(at, async () => {
       request.body.admit()
 
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
+      const maxBytes = this.#checkFits(bucket, request, null)
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
       const complete = { ...request, ...(await request.body.late(written)) }
-      this.#checkDeclared(bucket, complete)
+      this.#checkFits(bucket, complete, written.size)
 
       // 5. Row and event appear together, or neither; the version leaves the list.
       // 6. The replaced version's bytes go once that is committed.
@@ -238,7 +284,7 @@ export class FileStorage {
   /** @throws as `ObjectReads.download` */
   download<T>(
     caller: Caller,
-    target: ReadTarget,
+    target: DownloadTarget,
     send: (representation: Representation, object: StoredObject) => Promise<T>,
   ): Promise<T> {
     return this.#reads.download(caller, target, send)
@@ -388,8 +434,9 @@ export class FileStorage {
     const { from } = request
     try {
       return await this.#reads.whileReplaced(
-        async () => (await this.find(caller, { ...from, access: 'policy' })).object,
-        (source) => this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
+        () => this.find(caller, { ...from, access: 'policy' }),
+        ({ object: source }) =>
+          this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
       )
     } catch (error) {
       throw asUploadError(error)
@@ -406,12 +453,33 @@ export class FileStorage {
     checkSource?.(source)
     if (location === null) throw new StorageError('MissingBytes')
     if (source.isCorrupted) throw new StorageError('CorruptedBytes')
-    const at = { bucket: bucket.uid, version: randomUUID() }
+    const at = { bucket: isInline(location) ? INLINE_BUCKET : bucket.uid, version: randomUUID() }
     const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
 
     // 2. The bucket takes such an object.
     const contentType = object.metadata.mimetype ?? source.contentType
     checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
+
+    // Bytes in the database are copied there, in the transaction that makes the row.
+    const sum = async () => {
+      if (!checksumAlgorithm) return
+      object.metadata.checksum = await checksumBy(checksumAlgorithm, source, () =>
+        this.#backend.read(location),
+      )
+    }
+    if (isInline(location)) {
+      await sum()
+      // Over itself: they go with the row that is replaced.
+      const isItself = source.bucket === to.bucket && source.name === to.name
+      const own = isItself ? await readInlineBytes(this.#database, location.version) : null
+      const storeBytes = (tx: Transaction) =>
+        asServiceWithin(tx, caller, () =>
+          own
+            ? writeInlineBytes(tx, at.version, own.bytes)
+            : copyInlineBytes(tx, location.version, at.version),
+        )
+      return commitUpload(this.#options, caller, object, { upsert, condition, storeBytes })
+    }
 
     // 3. The policies allow the write; the condition holds so far.
     if (condition) await foretold(this.#database, caller, { ...object, upsert }, condition)
@@ -419,9 +487,7 @@ export class FileStorage {
     return this.#whileListed(at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
-      if (checksumAlgorithm) {
-        object.metadata.checksum = await checksumBy(checksumAlgorithm, source, () => this.#backend.read(at))
-      }
+      await sum()
       const copyOf = source.checksum === null ? location.version : undefined
       return commitUpload(this.#options, caller, object, { upsert, condition, copyOf })
     })
@@ -433,16 +499,20 @@ export class FileStorage {
 
   /** @param uid of the bucket that is meant, or undefined for any of that name. @throws NoSuchBucket */
   async #findBucket(id: string, uid?: string): Promise<BucketSettings> {
-    const bucket = await findBucketSettings(this.#database, id)
+    const bucket = await this.#options.knownBuckets.ask(id)
     if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
     return bucket
   }
 
-  /** What an upload declares, against the bucket's rules. Returns the largest length its bytes may have. */
-  #checkDeclared(bucket: BucketSettings, request: UploadRequest): number {
+  /**
+   * Whether a bucket takes an upload. Returns the largest length its bytes may have.
+   *
+   * @param size of the bytes, or null as long as nobody knows it
+   * @throws EntityTooLarge, InvalidMimeType
+   */
+  #checkFits(bucket: BucketSettings, request: UploadRequest, size: number | null): number {
     const contentType = request.contentType ?? guessContentType(request.name)
-    const declared = { contentType, size: request.body.declaredSize }
-    return checkFits(bucket, request.name, declared, this.#options.maxFileSize)
+    return checkFits(bucket, request.name, { contentType, size }, this.#options.maxFileSize)
   }
 }
 

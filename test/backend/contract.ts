@@ -20,6 +20,8 @@ export interface BackendTraits {
   manyEntries?: number
   /** Writes where the open backend is what a check of that name has, as if its process were killed then. */
   leaveCheck?: (name: string) => Promise<void>
+  /** Where the bytes in question are; any when left out. What they are compared with is in others. */
+  bucket?: string
 }
 
 /**
@@ -30,7 +32,7 @@ export interface BackendTraits {
 export function describeBackend(
   name: string,
   open: () => Promise<Backend>,
-  { inMemory = false, manyEntries = 300, leaveCheck }: BackendTraits = {},
+  { inMemory = false, manyEntries = 300, leaveCheck, bucket }: BackendTraits = {},
 ): void {
   describe(`${name} keeps the backend contract`, () => {
     let backend: Backend
@@ -38,7 +40,7 @@ export function describeBackend(
 
     beforeEach(async () => {
       backend = await open()
-      at = newLocation()
+      at = newLocation(bucket)
     })
     afterEach(() => backend.close())
 

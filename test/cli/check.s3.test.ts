@@ -10,7 +10,7 @@ import { expectFailure, failure, gather, told, withListener } from '../support/c
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import type { S3Access } from '../support/radosgw.ts'
 import { describeWithS3, s3Client, s3Env } from '../support/s3.ts'
-import { startTestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer } from '../support/server.ts'
 
 let folder: string
 beforeAll(async () => {
@@ -61,7 +61,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
 
   it('looks for the bytes of the objects where the settings say', async () => {
     const place = await newFolder()
-    const env = { ...good, STORAGE_S3_PREFIX: 'theirs' }
+    const env = { ...IN_FILES, ...good, STORAGE_S3_PREFIX: 'theirs' }
     const server = new Command(['serve'], { cwd: place, env: { ...env, STORAGE_PORT: '0' } })
     try {
       const url = await server.url()

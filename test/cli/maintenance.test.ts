@@ -7,6 +7,7 @@ import { connectBeside } from '../../src/database/opening/connect.ts'
 import { findScrub, saveScrub } from '../../src/database/queries/scrubs.ts'
 import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { IN_FILES } from '../support/server.ts'
 
 // In one folder and in this order: beside a running server, after it was killed, and with none.
 let folder: string
@@ -17,7 +18,7 @@ const env = { STORAGE_CLEANUP_GRACE: '0s', STORAGE_LOG_LEVEL: 'warn' }
 
 beforeAll(async () => {
   folder = await newFolder()
-  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0' } })
+  server = new Command(['serve'], { cwd: folder, env: { ...IN_FILES, STORAGE_PORT: '0' } })
   url = await server.url()
   const none = { jwtSecret: undefined, signingSecret: undefined }
   serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey

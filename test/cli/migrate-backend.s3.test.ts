@@ -8,6 +8,7 @@ import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
 import { openS3Proxy, type S3Proxy } from '../support/s3-proxy.ts'
+import { IN_FILES } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 // In one folder and in this order: to the store, and back.
@@ -25,7 +26,13 @@ describeWithS3('strongroom migrate-backend', (s3) => {
   beforeAll(async () => {
     folder = await newFolder()
     const { STORAGE_BACKEND: _, ...store } = await s3Env(s3)
-    env = { ...store, STORAGE_LOG_LEVEL: 'warn', STORAGE_CLEANUP_GRACE: '0s', NODE_NO_WARNINGS: '1' }
+    env = {
+      ...IN_FILES,
+      ...store,
+      STORAGE_LOG_LEVEL: 'warn',
+      STORAGE_CLEANUP_GRACE: '0s',
+      NODE_NO_WARNINGS: '1',
+    }
     proxy = await openS3Proxy(s3)
     await serve({})
     const none = { jwtSecret: undefined, signingSecret: undefined }

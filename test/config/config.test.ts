@@ -42,6 +42,7 @@ describe('a setting', () => {
       signingSecretPrevious: undefined,
       maxSignedExpiryMs: 31_536_000_000,
       maxFileSize: 5_000_000_000,
+      inlineSize: 16_384,
       tusExpiryMs: 86_400_000,
       eventsKeepAliveMs: 15_000,
       cacheSize: 64_000_000,

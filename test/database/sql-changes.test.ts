@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 
 /** What the database keeps right by itself, whichever SQL changes the rows. */
 
 let server: TestServer
 let bucket: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
 })
 beforeEach(async () => {
   await server.admin`delete from storage.removals`

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 import { canMount, mountSmallDisk, type SmallDisk } from '../support/small-disk.ts'
 import { until } from '../support/wait.ts'
 import { findDrift, NO_DRIFT } from './drift.ts'
@@ -21,7 +21,7 @@ let server: TestServer
 beforeAll(async () => {
   disk = canMount ? mountSmallDisk('size=64m') : undefined
   dataDir = disk?.folder ?? (await mkdtemp(join(tmpdir(), 'strongroom-folder-')))
-  server = await startTestServer({ STORAGE_DATA_DIR: dataDir })
+  server = await startTestServer({ ...IN_FILES, STORAGE_DATA_DIR: dataDir })
   await server.createBucket('still')
   await server.request('PUT', '/object/still/here', { body: 'bytes' })
 })

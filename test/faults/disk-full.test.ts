@@ -9,7 +9,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { file, form, MULTIPART } from '../support/multipart.ts'
 import { type S3TestServer, startS3Server } from '../support/s3-protocol.ts'
-import { startTestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer } from '../support/server.ts'
 import { canMount, mountSmallDisk, type SmallDisk } from '../support/small-disk.ts'
 import { until } from '../support/wait.ts'
 import { driftCount, findDrift, NO_DRIFT } from './drift.ts'
@@ -27,7 +27,7 @@ describe.runIf(canMount)('on a disk of 8 MiB (needs the right to mount)', () => 
 
   beforeAll(async () => {
     disk = mountSmallDisk('size=8m')
-    server = await startS3Server({ STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: disk.folder })
+    server = await startS3Server({ ...IN_FILES, STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: disk.folder })
     await server.createBucket('box')
   })
   afterAll(async () => {
@@ -183,7 +183,7 @@ describe.runIf(canMount)('on a disk of 8 MiB (needs the right to mount)', () => 
 
   it('a copy that finds no room for its name gets 507, and its source stays', async () => {
     const few = mountSmallDisk('size=1m,nr_inodes=40')
-    const cramped = await startTestServer({ STORAGE_DATA_DIR: few.folder })
+    const cramped = await startTestServer({ ...IN_FILES, STORAGE_DATA_DIR: few.folder })
     try {
       await cramped.createBucket('box')
       const ask = async (method: string, path: string, body: string | object) => {

@@ -7,6 +7,7 @@ import { Command, newFolder, removeFolder } from '../support/command.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { RawConnection, rawRequest } from '../support/raw-http.ts'
+import { IN_FILES } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 const setLimit = promisify(execFile)
@@ -27,7 +28,12 @@ beforeAll(async () => {
   proxy = await openPostgresProxy()
   command = new Command(['serve'], {
     cwd: folder,
-    env: { STORAGE_PORT: '0', STORAGE_DATABASE_POOL: '3', DATABASE_URL: proxy.url(database.name) },
+    env: {
+      ...IN_FILES,
+      STORAGE_PORT: '0',
+      STORAGE_DATABASE_POOL: '3',
+      DATABASE_URL: proxy.url(database.name),
+    },
   })
   url = await command.url()
   const keys = JSON.parse(await readFile(join(folder, 'storage-data', 'keys.json'), 'utf8'))

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type FileFaults, type FileMishap, injectFileFaults } from '../support/file-faults.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 import { isFull } from './size.ts'
 import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
@@ -16,7 +16,7 @@ let server: TestServer
 
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'strongroom-steps-'))
-  server = await startTestServer({ STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: dataDir })
+  server = await startTestServer({ ...IN_FILES, STORAGE_FSYNC: 'true', STORAGE_DATA_DIR: dataDir })
   files = injectFileFaults(join(dataDir, 'objects'))
 })
 afterAll(async () => {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { type FileFaults, injectFileFaults } from '../support/file-faults.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { findDrift, NO_DRIFT } from './drift.ts'
 
@@ -19,7 +19,7 @@ beforeAll(async () => {
   proxy = await openPostgresProxy()
   dataDir = await mkdtemp(join(tmpdir(), 'strongroom-lost-'))
   server = await startTestServer(
-    { STORAGE_DATABASE_POOL: '1', STORAGE_DATA_DIR: dataDir },
+    { ...IN_FILES, STORAGE_DATABASE_POOL: '1', STORAGE_DATA_DIR: dataDir },
     { databaseUrl: (name) => proxy.url(name) },
   )
   files = injectFileFaults(join(dataDir, 'objects'))

@@ -8,7 +8,7 @@ import { Command, newFolder, removeFolder, strongroom } from '../support/command
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
-import { storedObjects } from '../support/server.ts'
+import { storedInline, storedObjects } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { findDrift, NO_DRIFT } from './drift.ts'
 import { Load } from './load.ts'
@@ -127,7 +127,10 @@ describeWithS3('two servers that share a database and a store, and nothing else'
     }
   })
 
-  const storedFiles = () => storedObjects(readConfig(env))
+  const storedFiles = async () => [
+    ...(await storedInline(database.admin)),
+    ...(await storedObjects(readConfig(env))),
+  ]
 
   async function unfinished(): Promise<number> {
     const backend = await openBackend('s3', readConfig(env))

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Radosgw, startRadosgw } from '../support/radosgw.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
@@ -24,7 +24,7 @@ describeWithS3('a store that is stopped, and started again', () => {
 
   beforeAll(async () => {
     store = await startRadosgw()
-    server = await startTestServer({ ...(await s3Env(store)), ...HASTY })
+    server = await startTestServer({ ...IN_FILES, ...(await s3Env(store)), ...HASTY })
   })
   afterAll(async () => {
     await server?.close()

@@ -60,8 +60,11 @@ function shortly(text: string): string {
 }
 
 describe('what a request costs in statements', () => {
-  it('GET, HEAD and info under RLS: one', async () => {
+  it('GET, HEAD and info under RLS: one, also of bytes that are not in memory', async () => {
     const path = await upload('users/read')
+    const paths: string[] = []
+    for (let made = 0; made < 30; made++) paths.push(await upload(`users/${fresh()}`))
+    await costs(() => send('GET', `/object/${paths.pop()}`), ['read_object'])
     await costs(() => send('GET', `/object/${path}`), ['read_object'])
     await costs(() => send('HEAD', `/object/${path}`), ['read_object'])
     await costs(() => send('GET', `/object/info/${path}`), ['read_object'])
@@ -90,13 +93,61 @@ describe('what a request costs in statements', () => {
     await costs(paged, ['list_page_as'])
   })
 
-  it('a small upload: the settings of its bucket, and one transaction', async () => {
-    await costs(() => upload(`users/${fresh()}`), ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'])
+  it('a small upload: one, also when it replaces another', async () => {
+    await costs(() => upload(`users/${fresh()}`), ['put_object'])
+    const path = await upload('users/again')
+    await costs(() => upload(path, 'other', { 'x-upsert': 'true' }), ['put_object'])
   })
 
-  it('a small overwrite: the same, and what becomes of the bytes before', async () => {
-    const path = await upload('users/again')
-    const overwrite = () => upload(path, 'other', { 'x-upsert': 'true' })
+  it('a small upload under a condition: one transaction more than it takes to foretell it', async () => {
+    await upload('users/judged')
+    const judged = () => upload('users/judged', 'other', { 'x-upsert': 'true', 'if-match': '*' })
+    const judging = ['begin', 'act_as', 'select']
+    await costs(judged, [
+      'bucket_settings',
+      ...judging,
+      'commit',
+      ...judging,
+      'insert',
+      'own_removals',
+      'select',
+      'write_inline_bytes',
+      'act_as',
+      'commit',
+    ])
+  })
+
+  it('a small copy: what it is of, the settings of its bucket, and one transaction', async () => {
+    await upload('users/original')
+    const copy = () => {
+      const body = { bucketId: 'users', sourceKey: 'original', destinationKey: fresh() }
+      return send('POST', '/object/copy', { body })
+    }
+    await costs(copy, [
+      'bucket_settings',
+      'read_object',
+      'begin',
+      'act_as',
+      'insert',
+      'select',
+      'copy_inline_bytes',
+      'act_as',
+      'commit',
+    ])
+  })
+
+  it('an upload that is too large for the database: the settings of its bucket, and one transaction', async () => {
+    const body = 'x'.repeat(20_000)
+    await costs(
+      () => upload(`users/${fresh()}`, body),
+      ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'],
+    )
+  })
+
+  it('an overwrite by one: the same, and what becomes of the bytes before', async () => {
+    const body = 'x'.repeat(20_000)
+    const path = await upload('users/large-again', body)
+    const overwrite = () => upload(path, body, { 'x-upsert': 'true' })
     await costs(overwrite, [
       'bucket_settings',
       'begin',
@@ -116,13 +167,15 @@ describe('what a request costs in statements', () => {
     )
   })
 
-  it('a delete: one transaction, and the note that the bytes are gone', async () => {
-    const paths: string[] = []
-    for (let made = 0; made < 30; made++) paths.push(await upload(`users/${fresh()}`))
-    await costs(
-      () => send('DELETE', `/object/${paths.pop()}`),
-      ['begin', 'act_as', 'delete', 'own_removals', 'commit', 'strike_removals'],
-    )
+  it('a delete: one transaction, and the note that the bytes are gone if they were not in the database', async () => {
+    const paths = { small: [] as string[], large: [] as string[] }
+    for (let made = 0; made < 30; made++) {
+      paths.small.push(await upload(`users/${fresh()}`))
+      paths.large.push(await upload(`users/${fresh()}`, 'x'.repeat(20_000)))
+    }
+    const transaction = ['begin', 'act_as', 'delete', 'own_removals', 'commit']
+    await costs(() => send('DELETE', `/object/${paths.small.pop()}`), transaction)
+    await costs(() => send('DELETE', `/object/${paths.large.pop()}`), [...transaction, 'strike_removals'])
   })
 
   it('a public object that was just read: none', async () => {

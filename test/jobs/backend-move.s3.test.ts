@@ -8,7 +8,7 @@ import { newSeed, Random } from '../faults/random.ts'
 import { isFull } from '../faults/size.ts'
 import { cleanUp, repairsOf } from '../support/cleanup.ts'
 import { describeWithS3, s3Env } from '../support/s3.ts'
-import { type Served, startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, type Served, startTestServer, type TestServer } from '../support/server.ts'
 
 describeWithS3('while objects are moved between a folder and an S3 store', (s3) => {
   let env: Record<string, string>
@@ -16,7 +16,7 @@ describeWithS3('while objects are moved between a folder and an S3 store', (s3) 
   let opened: Served[]
   beforeEach(async () => {
     const { STORAGE_BACKEND: _, ...settings } = await s3Env(s3)
-    env = { ...settings, STORAGE_S3_PART_SIZE: '5242880' }
+    env = { ...IN_FILES, ...settings, STORAGE_S3_PART_SIZE: '5242880' }
     server = await startTestServer(env)
     opened = []
     await server.createBucket('b')

@@ -10,7 +10,7 @@ import { LocalBackend } from '../../src/backend/local/local-backend.ts'
 import { BackendMove, type MoveReport, type MoveRequest } from '../../src/jobs/backend-move.ts'
 import { fileOf } from '../support/cleanup.ts'
 import { intercepted } from '../support/intercepted.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 
 const MiB = 1024 * 1024
 const NEVER = new AbortController().signal
@@ -21,7 +21,7 @@ let elsewhere: string
 let source: LocalBackend
 let target: LocalBackend
 beforeEach(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
   await server.createBucket('b')
   elsewhere = await mkdtemp(join(tmpdir(), 'strongroom-move-'))
   source = new LocalBackend({ root: server.dataDir, fsync: false })
@@ -90,6 +90,21 @@ describe('the move to another backend', () => {
     })
     await expectAllMoved()
     expect(await filesUnder(server.dataDir)).toEqual(before)
+  })
+
+  it('leaves bytes in the database where they are, also those of an object that was a file', async () => {
+    const inside = await server.beside({ STORAGE_INLINE_SIZE: '16384' })
+    const replace = (name: string) => inside.request('PUT', `/object/b/${name}`, { body: 'inside' })
+    expect((await replace('inside.txt')).ok).toBe(true)
+    await upload('outside.txt')
+    await upload('first.txt')
+    const busy = intercepted(source, async (method) => {
+      if (method === 'readWhole') await replace('first.txt')
+    })
+    const report = await move({ parallel: 1 }, { source: busy })
+    expect(report).toMatchObject({ ending: 'complete', inTarget: 1, failures: { count: 0 } })
+    expect((await server.request('GET', '/object/b/inside.txt')).ok).toBe(true)
+    await inside.close()
   })
 
   it('copies an object that was moved to another bucket', async () => {

@@ -6,12 +6,12 @@ import { LocalBackend } from '../../src/backend/local/local-backend.ts'
 import type { ScrubState } from '../../src/database/queries/scrubs.ts'
 import { Scrub, type ScrubRequest } from '../../src/jobs/scrub.ts'
 import { fileOf } from '../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 
 let server: TestServer
 let bucket: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
 })
 afterAll(() => server.close())
 beforeEach(async () => {
@@ -223,7 +223,7 @@ describe('the scrub by itself', () => {
 
 describe('a read that is verified', () => {
   it('marks what it finds damaged, so that later reads are refused at once', async () => {
-    const verifying = await startTestServer({ STORAGE_VERIFY_READS: 'true' })
+    const verifying = await startTestServer({ ...IN_FILES, STORAGE_VERIFY_READS: 'true' })
     try {
       await verifying.createBucket('b')
       await verifying.request('POST', '/object/b/a.txt', { body: 'to be damaged' })

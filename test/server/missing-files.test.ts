@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
+import { IN_FILES } from '../support/server.ts'
 
 // In one folder and in this order.
 describe('a server whose folder of files is gone', () => {
@@ -13,7 +14,7 @@ describe('a server whose folder of files is gone', () => {
   })
   afterAll(() => removeFolder(cwd, started))
 
-  const env = { STORAGE_PORT: '0' }
+  const env = { STORAGE_PORT: '0', ...IN_FILES }
   const dataDir = () => join(cwd, 'storage-data')
   const objects = () => join(dataDir(), 'objects')
 

@@ -5,6 +5,7 @@ import pino from 'pino'
 import { openBackends } from '../../src/backend/open.ts'
 import type { CleanupReport, CleanupSettings, Repair } from '../../src/jobs/cleanup/pass.ts'
 import { type CleanupRequest, OrphanCleanup } from '../../src/jobs/orphan-cleanup.ts'
+import { InlineBackend } from '../../src/storage/inline/inline-backend.ts'
 import type { TestServer } from './server.ts'
 
 /** Nothing is too young, and no bucket is too small to be repaired: what most tests are not about. */
@@ -15,7 +16,7 @@ export async function cleanUp(
   server: TestServer,
   { settings = {}, ...request }: CleanupRequest & { settings?: Partial<CleanupSettings> } = {},
 ): Promise<CleanupReport> {
-  const backend = await openBackends(server.config)
+  const backend = new InlineBackend(await openBackends(server.config), server.database)
   const logger = pino({ level: 'silent' })
   const cleanup = new OrphanCleanup({ ...EAGER, ...settings, database: server.database, backend, logger })
   const report = await cleanup.pass(request).finally(() => backend.close())

@@ -8,6 +8,7 @@ import type postgres from '#postgres'
 import { openBackend } from '../../src/backend/open.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
 import type { Database } from '../../src/database/connection/client.ts'
+import { INLINE_BUCKET, type Location } from '../../src/model/location.ts'
 import { type Keys, mintToken } from '../../src/server/keys.ts'
 import type { Extensions } from '../../src/server/request-server.ts'
 import { startServer } from '../../src/server/start-server.ts'
@@ -36,7 +37,7 @@ export interface TestServer extends Served {
   database: Database
   /** Makes a bucket as the service. */
   createBucket(name: string, settings?: Record<string, unknown>): Promise<void>
-  /** What has bytes, on the disk or in the store, as `<bucket uuid>/<first two of version>/<version>`. */
+  /** What has bytes, on the disk, in the store, or in the database, as `<bucket uuid>/<first two of version>/<version>`. */
   storedFiles(): Promise<string[]>
   /** Another server over the same database and folder. To be closed before this one. */
   beside(env?: Record<string, string>): Promise<Served>
@@ -64,6 +65,9 @@ export interface Ground {
   extensions?: Extensions
 }
 
+/** Settings of a server whose small objects are files, too, for what tests do to files. */
+export const IN_FILES = { STORAGE_INLINE_SIZE: '0' }
+
 /** A real server on a free port: its own database in the run's PostgreSQL, its own folder. */
 export async function startTestServer(
   env: Record<string, string> = {},
@@ -87,15 +91,15 @@ export async function startTestServer(
       if (!response.ok) throw new Error(`bucket ${name}: ${response.status} ${await response.text()}`)
     },
     storedFiles: async () => {
-      if (served.config.backend === 's3') return storedObjects(served.config)
+      const inDatabase = await storedInline(admin)
+      if (served.config.backend === 's3') return [...inDatabase, ...(await storedObjects(served.config))]
       const entries = await readdir(join(dataDir, 'objects'), { recursive: true, withFileTypes: true })
       const files = entries
         .filter((entry) => entry.isFile())
         .map((entry) => join(entry.parentPath, entry.name).slice(join(dataDir, 'objects').length + 1))
       // A version may be a folder of several.
-      return [
-        ...new Set(files.map((file) => (file.startsWith('parts/') ? file : file.split('/', 3).join('/')))),
-      ]
+      const versions = files.map((file) => (file.startsWith('parts/') ? file : file.split('/', 3).join('/')))
+      return [...inDatabase, ...new Set(versions)]
     },
     beside: (more = {}) => serve({ ...env, ...more, STORAGE_DATA_DIR: dataDir }, connect()),
     close: async () => {
@@ -180,12 +184,22 @@ async function serve(
   }
 }
 
+/** What the database has of bytes, in the same words. */
+export async function storedInline(admin: postgres.Sql): Promise<string[]> {
+  const rows = await admin<{ version: string }[]>`select version from storage.inline_bytes`
+  return rows.map(({ version }) => locationPath({ bucket: INLINE_BUCKET, version }))
+}
+
+function locationPath({ bucket, version }: Location): string {
+  return `${bucket}/${version.slice(0, 2)}/${version}`
+}
+
 /** What the store of these settings has, as `<bucket uuid>/<first two of version>/<version>`. */
 export async function storedObjects(config: Config): Promise<string[]> {
   const backend = await openBackend('s3', config)
   const found: string[] = []
   for await (const { location } of backend.list()) {
-    found.push(`${location.bucket}/${location.version.slice(0, 2)}/${location.version}`)
+    found.push(locationPath(location))
   }
   await backend.close()
   return found

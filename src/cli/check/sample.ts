@@ -2,11 +2,13 @@ import { existsSync } from 'node:fs'
 import type { Backend } from '../../backend/backend.ts'
 import { objectsFolder } from '../../backend/local/folders.ts'
 import { openBackends, openExisting } from '../../backend/open.ts'
+import type { ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { type OwnObject, sampleOwnObjects, stillThere } from '../../database/queries/sample-objects.ts'
 import type { CheckResult } from '../../model/check-result.ts'
 import { StorageError } from '../../model/errors.ts'
+import { InlineBackend } from '../../storage/inline/inline-backend.ts'
 
 const SAMPLE = 20
 
@@ -21,9 +23,11 @@ export async function* checkSample(database: Database, config: Config): AsyncGen
   const about = 'objects: sample'
   let backend: Backend | undefined
   try {
-    const sample = await sampleOwnObjects(database, SAMPLE)
+    // Those in the database would make a wrong disk look right.
+    const outside = await sampleOwnObjects(database, 'backend', SAMPLE)
+    const sample = outside.length > 0 ? outside : await sampleOwnObjects(database, 'database', SAMPLE)
     if (sample.length === 0) return
-    backend = await openUnchanged(config)
+    backend = new InlineBackend(await openUnchanged(config), database)
     yield { about, ...judge(await countMissing(sample, database, backend), sample.length) }
   } catch (error) {
     if (!(error instanceof StorageError)) throw error
@@ -52,7 +56,7 @@ async function countMissing(sample: OwnObject[], database: Database, backend: Ba
 }
 
 /** The backend of the settings, tried once. @throws BackendUnavailable where its folder would have to be made */
-function openUnchanged(config: Config): Promise<Backend> {
+function openUnchanged(config: Config): Promise<ResumableBackend> {
   const { backend, backendPrevious, s3 } = config
   const once = { ...config, s3: s3 && { ...s3, attempts: 1 } }
   const isNew = backend === 'local' && !existsSync(objectsFolder(config.dataDir))

@@ -1,6 +1,6 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { UUID } from '../../lib/uuid.ts'
-import type { Location } from '../../model/location.ts'
+import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { QuarantineReason } from '../../model/metadata.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
@@ -154,6 +154,17 @@ export interface ObjectToCheck {
   /** SHA-256, 64 lower-case hexadecimal digits, or null. */
   checksum: string | null
   quarantineReason: QuarantineReason | null
+  /** Whether the bytes are in the database that should be; null when they should not. */
+  hasInlineBytes: boolean | null
+}
+
+/** Where the bytes of objects are: in the backend, or, of small ones, in the database (decision 0052). */
+export type Place = 'backend' | 'database'
+
+/** In a statement about `storage.objects`. */
+export function isIn(place: Place): SQL {
+  const isInline = sql`bytes_bucket is not distinct from ${INLINE_BUCKET}`
+  return place === 'database' ? isInline : sql`not ${isInline}`
 }
 
 /** Objects with bytes of ours, by id, from after the given one. */
@@ -162,12 +173,13 @@ export async function objectsAfter(
   scope: Scope,
   after: string | null,
   limit: number,
+  place?: Place,
 ): Promise<ObjectToCheck[]> {
   const rows = await ask<CheckRow>(
     database,
     sql`select ${CHECK_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
       where ${after === null ? sql`true` : sql`o.id > ${after}`} and ${inScope(sql`o.bucket_id`, scope)}
-        and o.version ~ ${UUID.source}
+        and o.version ~ ${UUID.source} and ${place ? isIn(place) : sql`true`}
       order by o.id limit ${limit}`,
   )
   return rows.map(asObjectToCheck)
@@ -211,19 +223,19 @@ export function quarantined(database: Database, scope: Scope, limit: number) {
 }
 
 /**
- * Marks an object, or takes its mark away. Returns whether it did: not if the object has another version by now, or
- * is marked so already.
+ * Marks an object, or takes its mark away. Returns whether it did: not if the object has another version by now, or its
+ * bytes are in another place, or it is marked so already.
  */
 export async function setQuarantine(
   database: Database,
-  object: { id: string; version: string },
+  object: { id: string; location: Location },
   reason: QuarantineReason | null,
 ): Promise<boolean> {
   const rows = await ask(
     database,
     sql`update storage.objects
       set quarantine_reason = ${reason}, quarantined_at = ${reason === null ? sql`null` : sql`now()`}
-      where id = ${object.id} and version = ${object.version} and quarantine_reason is distinct from ${reason}
+      where ${isStill(object)} and quarantine_reason is distinct from ${reason}
       returning id`,
   )
   return rows.length > 0
@@ -232,12 +244,12 @@ export async function setQuarantine(
 /** Takes the mark of an object away that is still marked as missing. Returns whether it did. */
 export async function releaseMissing(
   database: Database,
-  object: { id: string; version: string },
+  object: { id: string; location: Location },
 ): Promise<boolean> {
   const rows = await ask(
     database,
     sql`update storage.objects set quarantine_reason = null, quarantined_at = null
-      where id = ${object.id} and version = ${object.version} and quarantine_reason = 'missing' returning id`,
+      where ${isStill(object)} and quarantine_reason = 'missing' returning id`,
   )
   return rows.length > 0
 }
@@ -245,14 +257,19 @@ export async function releaseMissing(
 /** Deletes an object that is still marked as missing. Returns whether it did. */
 export async function deleteMissing(
   database: Database,
-  object: { id: string; version: string },
+  object: { id: string; location: Location },
 ): Promise<boolean> {
   const rows = await ask(
     database,
     sql`delete from storage.objects
-      where id = ${object.id} and version = ${object.version} and quarantine_reason = 'missing' returning id`,
+      where ${isStill(object)} and quarantine_reason = 'missing' returning id`,
   )
   return rows.length > 0
+}
+
+/** A row without a bytes_bucket has its bytes where its bucket's are. */
+function isStill({ id, location: { bucket, version } }: { id: string; location: Location }): SQL {
+  return sql`id = ${id} and version = ${version} and coalesce(bytes_bucket, ${bucket}) = ${bucket}`
 }
 
 /** UUIDs of buckets deleted at least `graceMs` ago whose folders may still be there. */
@@ -283,11 +300,15 @@ interface CheckRow extends Record<string, unknown> {
   size: number | string | null
   checksum: string | null
   quarantine_reason: QuarantineReason | null
+  has_inline_bytes: boolean | null
 }
 
 const CHECK_COLUMNS = sql`o.id, o.bucket_id, o.name, o.version, coalesce(o.bytes_bucket, b.uid) as bytes_bucket,
   case when jsonb_typeof(o.metadata -> 'size') = 'number' then o.metadata -> 'size' end as size,
-  o.checksum, o.quarantine_reason`
+  o.checksum, o.quarantine_reason,
+  case when ${isIn('database')} then exists (
+    select from storage.inline_bytes i where i.version = o.version::uuid
+  ) end as has_inline_bytes`
 
 function asObjectToCheck(row: CheckRow): ObjectToCheck {
   return {
@@ -298,6 +319,7 @@ function asObjectToCheck(row: CheckRow): ObjectToCheck {
     size: row.size === null ? null : Number(row.size),
     checksum: row.checksum,
     quarantineReason: row.quarantine_reason,
+    hasInlineBytes: row.has_inline_bytes,
   }
 }
 

@@ -34,7 +34,12 @@ export interface ObjectRow {
 }
 
 /** An object that was found, and what its bucket is. */
-export type FoundObject = ObjectRow & { isPublic: boolean; bucketUid: string }
+export interface FoundObject extends ObjectRow {
+  isPublic: boolean
+  bucketUid: string
+  /** Those that are in the database, if they were asked for. */
+  bytes: Uint8Array<ArrayBuffer> | null
+}
 
 /** An object to be, with bytes that are stored or about to be. */
 export interface NewObject {
@@ -63,6 +68,8 @@ export interface ReadTarget {
 /**
  * Finds an object in one round trip.
  *
+ * @param bytesUnless the version whose bytes the reader has; bytes that are in the database come along unless it is this
+ *   one, or null
  * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object is absent or
  *   hidden
  */
@@ -70,9 +77,10 @@ export async function findObject(
   database: Database,
   caller: Caller,
   { access, bucket: bucketId, name, bucketUid }: ReadTarget,
+  bytesUnless: string | null = null,
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = callerContext(caller)
-  const [row] = await database.read(READ_OBJECT, { access, bucketId, name, context })
+  const [row] = await database.read(READ_OBJECT, { access, bucketId, name, bytesUnless, context })
   if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
   if (row.id === null) return null
   return {
@@ -89,15 +97,16 @@ export async function findObject(
     quarantineReason: row.quarantine_reason,
     isPublic: row.is_public === true,
     bucketUid: row.bucket_uid,
+    bytes: row.bytes,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
   }
 }
 
 const READ_OBJECT = new Statement<
-  { access: Access; bucketId: string; name: string; context: string },
+  { access: Access; bucketId: string; name: string; bytesUnless: string | null; context: string },
   FoundRow
->('select * from storage.read_object(:access, :bucketId, :name, :context)')
+>('select * from storage.read_object(:access, :bucketId, :name, :bytesUnless, :context)')
 
 interface FoundRow {
   bucket_uid: string
@@ -111,6 +120,7 @@ interface FoundRow {
   tags: string[]
   quarantine_reason: QuarantineReason | null
   is_public: boolean | null
+  bytes: Uint8Array<ArrayBuffer> | null
   created_at: string | null
   updated_at: string | null
 }
@@ -219,7 +229,8 @@ export async function upsertObjectOver(
   return row ? asSaved(row) : null
 }
 
-function rowValues(id: string, object: NewObject) {
+/** As the columns of a row take them. */
+export function rowValues(id: string, object: NewObject) {
   return {
     ...object,
     id,
@@ -229,7 +240,7 @@ function rowValues(id: string, object: NewObject) {
   }
 }
 
-type RowValues = ReturnType<typeof rowValues>
+export type RowValues = ReturnType<typeof rowValues>
 
 function asSaved(row: UpsertedRow): Saved {
   return {

@@ -5,6 +5,7 @@ import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
+import { isIn, type Place } from './drift.ts'
 
 /**
  * Objects whose bytes a server of ours has written: it says in each row which bytes, and where, unless it has made them of
@@ -13,10 +14,11 @@ import { textArray } from '../connection/row-values.ts'
  */
 const IS_OURS = sql`bytes_bucket is not null and (checksum is not null or metadata -> 'parts' is not null)`
 
+/** Those whose bytes are in the backend. */
 export async function countOwnObjects(database: Database): Promise<number> {
   const [row] = await asService(database, (tx) =>
     tx.execute<{ count: number }>(
-      sql`select count(*)::float8 as count from storage.objects where ${IS_OURS}`,
+      sql`select count(*)::float8 as count from storage.objects where ${IS_OURS} and ${isIn('backend')}`,
     ),
   )
   return row?.count ?? 0
@@ -28,11 +30,15 @@ export interface OwnObject {
 }
 
 /** Up to `limit` objects, from a random one on: ids are random, so they have nothing in common. */
-export async function sampleOwnObjects(database: Database, limit: number): Promise<OwnObject[]> {
+export async function sampleOwnObjects(
+  database: Database,
+  place: Place,
+  limit: number,
+): Promise<OwnObject[]> {
   const start = randomUUID()
   const from = (ids: SQL) =>
     sql`(select id, version, bytes_bucket as bucket from storage.objects
-      where ${ids} and ${IS_OURS} order by id limit ${limit})`
+      where ${ids} and ${IS_OURS} and ${isIn(place)} order by id limit ${limit})`
   const rows = await asService(database, (tx) =>
     tx.execute<{ id: string; bucket: string; version: string }>(
       sql`${from(sql`id >= ${start}`)} union all ${from(sql`id < ${start}`)} limit ${limit}`,

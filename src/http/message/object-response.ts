@@ -51,7 +51,8 @@ export function sendObject(
   request: ObjectRequest,
 ): Promise<Response> {
   logTarget(c, request.bucket, request.name)
-  return files.download(request.caller, request, (representation) =>
+  const target = { ...request, withBytes: c.req.method !== 'HEAD' }
+  return files.download(request.caller, target, (representation) =>
     sendRepresentation(c, representation, request),
   )
 }

@@ -68,12 +68,11 @@ async function markMissing(pass: CleanupPass): Promise<Map<string, BucketCount>>
 /** Whether the object has no bytes. Marks it then, and takes a mark away that is not true any more. */
 async function isMissing(pass: CleanupPass, object: ObjectToCheck): Promise<boolean> {
   const { database, backend, dryRun } = pass.options
-  const { id, location, quarantineReason } = object
-  const version = { id, version: location.version }
-  const isThere = await backend.exists(location)
+  const { location, quarantineReason } = object
+  const isThere = object.hasInlineBytes ?? (await backend.exists(location))
   if (isThere === (quarantineReason !== 'missing')) return !isThere
   if (isThere) {
-    if (pass.left > 0 && (dryRun || (await setQuarantine(database, version, null)))) {
+    if (pass.left > 0 && (dryRun || (await setQuarantine(database, object, null)))) {
       pass.repaired('released', about(object))
     }
     return false
@@ -81,7 +80,7 @@ async function isMissing(pass: CleanupPass, object: ObjectToCheck): Promise<bool
   if (quarantineReason === 'corrupted') return true
   if (pass.left <= 0) return true
   // Replaced or deleted since the row was read: then nothing is missing.
-  const isMarked = dryRun || (await setQuarantine(database, version, 'missing'))
+  const isMarked = dryRun || (await setQuarantine(database, object, 'missing'))
   if (isMarked) pass.repaired('missing', about(object))
   return isMarked
 }
@@ -93,12 +92,11 @@ async function deleteLongMissing(pass: CleanupPass, bucket: string, markedBefore
     let deleted = 0
     for (const object of page) {
       if (await backend.exists(object.location)) continue // it came back this instant; the next pass releases it
-      const { id, location } = object
-      if (!dryRun && !(await deleteMissing(database, { id, version: location.version }))) continue
+      if (!dryRun && !(await deleteMissing(database, object))) continue
       pass.repaired('deleted', about(object))
       deleted++
       // There is nothing to remove; this takes the version off the list, where the deletion has put it.
-      if (!dryRun) await removeBytes(pass.options, [location])
+      if (!dryRun) await removeBytes(pass.options, [object.location])
     }
     if (page.length < PAGE || deleted === 0 || dryRun) return
     done += page.length

@@ -7,7 +7,7 @@ import {
   transactionHorizon,
   unnamedVersions,
 } from '../../database/queries/drift.ts'
-import type { Location } from '../../model/location.ts'
+import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many files are asked about at once. */
@@ -26,7 +26,7 @@ interface BucketCount {
 
 /**
  * Sweeps the backend for bytes that no row, no upload and no removal names: those of small uploads whose server
- * died before the commit, and files that a power failure brought back. In memory are one page and what will be
+ * died before the commit, and files that a power failure brought back; in the database those that a restore has left. In memory are one page and what will be
  * removed, which is one pass' batch at most.
  */
 export async function removeUnnamedBytes(pass: CleanupPass): Promise<void> {
@@ -97,7 +97,7 @@ async function withoutRunaways(
 ): Promise<Location[]> {
   const { database, maxShare } = pass.options
   const suspected = [...new Set(suspects.map((at) => at.bucket))]
-  const known = await knownBuckets(database, suspected)
+  const known = (await knownBuckets(database, suspected)).add(INLINE_BUCKET)
   const allowed = new Set<string>()
   for (const bucket of suspected) {
     const { files, unnamed } = counts.get(bucket) ?? { files: 0, unnamed: 0 }

@@ -13,6 +13,8 @@ const SEEN_ONCE = 20_000
 export class ByteCache {
   readonly #bytes: LRUCache<string, Uint8Array<ArrayBuffer>>
   readonly #seen = new LRUCache<string, true>({ max: SEEN_ONCE })
+  /** Where the bytes of these objects were when they were kept. By their buckets and names. */
+  readonly #kept = new LRUCache<string, Location>({ max: SEEN_ONCE })
 
   /** @param maxBytes of memory, at least 1 */
   constructor(maxBytes: number) {
@@ -25,21 +27,34 @@ export class ByteCache {
     return bytes?.length === size ? bytes : undefined
   }
 
+  /** The version of this object whose bytes are in here, if any are that were its own. */
+  versionOf(bucket: string, name: string): string | undefined {
+    const location = this.#kept.get(nameKey(bucket, name))
+    return location && this.#bytes.has(keyOf(location)) ? location.version : undefined
+  }
+
   /** Keeps what was just read, the second time; only if it is what was uploaded: from here no disk is asked again. */
-  keep({ location, checksum }: StoredObject, bytes: Uint8Array<ArrayBuffer>): void {
+  keep({ bucket, name, location, checksum }: StoredObject, bytes: Uint8Array<ArrayBuffer>): void {
     if (location === null || checksum === null) return
     const key = keyOf(location)
     if (!this.#seen.has(key)) {
       this.#seen.set(key, true)
       return
     }
-    if (createHash('sha256').update(bytes).digest('hex') === checksum) this.#bytes.set(key, bytes)
+    if (createHash('sha256').update(bytes).digest('hex') !== checksum) return
+    this.#bytes.set(key, bytes)
+    this.#kept.set(nameKey(bucket, name), location)
   }
 }
 
 /** With its bucket: a row that plain SQL made may name the version of an object in another one. */
 function keyOf({ bucket, version }: Location): string {
   return `${bucket}/${version}`
+}
+
+/** A legal name holds no line break. */
+function nameKey(bucket: string, name: string): string {
+  return `${bucket}\n${name}`
 }
 
 /** What an entry takes besides its bytes, about. */

@@ -19,8 +19,16 @@ export interface ObjectBytesOptions extends Reporting {
   byteCache: ByteCache | undefined
 }
 
-/** An object as it is sent: what its row says, and the bytes that the row names. */
-export function representationOf(object: StoredObject, options: ObjectBytesOptions): Representation {
+/**
+ * An object as it is sent: what its row says, and the bytes that the row names.
+ *
+ * @param bytes all of them, if they have come with the row
+ */
+export function representationOf(
+  object: StoredObject,
+  options: ObjectBytesOptions,
+  bytes?: Uint8Array<ArrayBuffer> | null,
+): Representation {
   const { etag, lastModified, size, contentType, cacheControl, contentEncoding, robotsTag } = object
   return {
     etag,
@@ -30,7 +38,7 @@ export function representationOf(object: StoredObject, options: ObjectBytesOptio
     cacheControl,
     contentEncoding,
     robotsTag,
-    open: (part, direct) => openBytes(object, part, direct, options),
+    open: (part, direct) => openBytes(object, part, direct, options, bytes ?? undefined),
   }
 }
 
@@ -39,13 +47,15 @@ async function openBytes(
   part: 'whole' | ByteRange,
   direct: ResponseHeaders | undefined,
   options: ObjectBytesOptions,
+  given: Uint8Array<ArrayBuffer> | undefined,
 ): Promise<OpenBytes> {
   const { database, backend, byteCache, verifyReads } = options
   const { location, size, checksum } = object
   if (location === null || size === null) throw new StorageError('MissingBytes')
   if (object.isCorrupted) throw new StorageError('CorruptedBytes')
-  const cached = byteCache?.get(object)
-  if (cached) return part === 'whole' ? cached : cached.subarray(part.start, part.end + 1)
+  if (given && given.length !== size) throw new StorageError('MissingBytes')
+  const inMemory = byteCache?.get(object) ?? (part === 'whole' ? undefined : given)
+  if (inMemory) return part === 'whole' ? inMemory : inMemory.subarray(part.start, part.end + 1)
   const url = direct && (await backend.directUrl(location, size, direct))
   if (url) return url
   if (part !== 'whole') return backend.read(location, { range: part, size })
@@ -55,7 +65,7 @@ async function openBytes(
     return new StorageError('CorruptedBytes')
   }
   if (size <= SMALL_OBJECT) {
-    const bytes = await backend.readWhole(location, size)
+    const bytes = given ?? (await backend.readWhole(location, size))
     const comparison = expected === null ? null : compareWith(expected)
     comparison?.update(bytes)
     if (comparison && !comparison.holds()) throw corrupted()

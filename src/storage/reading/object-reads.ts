@@ -13,6 +13,12 @@ export interface ObjectReadsOptions extends ObjectBytesOptions {
   rowCache: RowCache | undefined
 }
 
+/** What is to be sent. */
+export interface DownloadTarget extends ReadTarget {
+  /** Whether its bytes are, too: those that are in the database come with the row then. */
+  withBytes: boolean
+}
+
 /** Access for which the objects of a public bucket need no policy: their rows may come from memory. */
 const OPEN_IF_PUBLIC: ReadonlySet<Access> = new Set(['public', 'caller'])
 
@@ -21,7 +27,12 @@ export interface Found {
   object: StoredObject
   isPublic: boolean
   bucketUid: string
+  /** Those that are in the database, if they were asked for. */
+  bytes: Uint8Array<ArrayBuffer> | null
 }
+
+/** An object to be sent, and its bytes as far as they have come with its row. */
+type Sendable = Pick<Found, 'object'> & Partial<Pick<Found, 'bytes'>>
 
 /** The part of `FileStorage` that reads: rows from the database or from memory, then their bytes (design §3). */
 export class ObjectReads {
@@ -35,24 +46,27 @@ export class ObjectReads {
    * Finds an object that this access may see. Under a name that no object can have there is none: clients ask whether
    * something exists, and tell that from a mistake by the code.
    *
+   * @param bytesUnless as of `findObject`
    * @throws NoSuchBucket, NoSuchKey
    */
-  async find(caller: Caller, target: ReadTarget): Promise<Found> {
+  async find(caller: Caller, target: ReadTarget, bytesUnless: string | null = null): Promise<Found> {
     const { database, nameRules } = this.#options
     const isName = isObjectName(target.name, nameRules)
     // Whether there is such a bucket is told first, whatever the name. PostgreSQL may not be able to hold that.
-    const row = await findObject(database, caller, isName ? target : { ...target, name: '' })
+    const row = await findObject(database, caller, isName ? target : { ...target, name: '' }, bytesUnless)
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
     if (row === null || !isName) throw new StorageError('NoSuchKey')
-    return { object: storedObject(row), isPublic: row.isPublic, bucketUid: row.bucketUid }
+    const { isPublic, bucketUid, bytes } = row
+    return { object: storedObject(row), isPublic, bucketUid, bytes }
   }
 
   /** The same, for reading its bytes: what anybody may read is kept in memory. */
-  async #findAndRemember(caller: Caller, target: ReadTarget): Promise<StoredObject> {
-    const { rowCache } = this.#options
-    const find = () => this.find(caller, target)
-    const found = await (rowCache ? rowCache.remember(target.bucket, target.name, find) : find())
-    return found.object
+  async #findAndRemember(caller: Caller, target: DownloadTarget): Promise<Found> {
+    const { rowCache, byteCache } = this.#options
+    const { bucket, name, withBytes } = target
+    const bytesUnless = withBytes ? (byteCache?.versionOf(bucket, name) ?? '') : null
+    const find = () => this.find(caller, target, bytesUnless)
+    return rowCache ? rowCache.remember(bucket, name, find) : find()
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
@@ -71,16 +85,17 @@ export class ObjectReads {
    */
   async download<T>(
     caller: Caller,
-    target: ReadTarget,
+    target: DownloadTarget,
     send: (representation: Representation, object: StoredObject) => Promise<T>,
   ): Promise<T> {
     const { access, bucket, name } = target
     const { rowCache } = this.#options
-    const sendObject = (object: StoredObject) => send(representationOf(object, this.#options), object)
+    const sendObject = ({ object, bytes }: Sendable) =>
+      send(representationOf(object, this.#options, bytes), object)
     const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
     if (remembered) {
       try {
-        return await sendObject(remembered)
+        return await sendObject({ object: remembered })
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
         rowCache?.drop(bucket, name) // replaced by another server, less than a second ago
@@ -93,18 +108,16 @@ export class ObjectReads {
    * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
    * row has others. Busy writers can do so several times in a row; each time there is another version.
    */
-  async whileReplaced<T>(
-    find: () => Promise<StoredObject>,
-    work: (object: StoredObject) => Promise<T>,
-  ): Promise<T> {
-    let object = await find()
+  async whileReplaced<T>(find: () => Promise<Found>, work: (found: Found) => Promise<T>): Promise<T> {
+    let found = await find()
     for (;;) {
       try {
-        return await work(object)
+        return await work(found)
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
-        const { version } = object
-        object = await find()
+        const { version } = found.object
+        found = await find()
+        const { object } = found
         if (object.version !== version) continue
         this.#options.logger.error(
           { bucket: object.bucket, path: object.name, version },

@@ -14,12 +14,12 @@ export interface Reporting {
  */
 export function reportCorrupted(
   { database, logger }: Reporting,
-  { id, bucket, name, version }: StoredObject,
+  { id, bucket, name, version, location }: StoredObject,
 ): void {
   const about = { bucket, path: name, version }
   logger.error(about, 'the stored bytes differ from those that were uploaded')
-  if (version === null) return
-  setQuarantine(database, { id, version }, 'corrupted').catch((error: unknown) => {
+  if (location === null) return
+  setQuarantine(database, { id, location }, 'corrupted').catch((error: unknown) => {
     logger.warn(
       { ...about, err: error },
       'a corrupted object could not be marked; the scrub will find it again',

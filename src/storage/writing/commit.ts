@@ -24,7 +24,7 @@ export interface Stored {
   created: boolean
 }
 
-interface Parts {
+export interface CommitParts {
   database: Database
   backend: Backend
   logger: Logger
@@ -41,8 +41,8 @@ interface CommitOptions {
   condition?: WriteCondition | undefined
   /** The version of which this one is a copy, when only its parts have hashes. */
   copyOf?: string | undefined
-  /** Runs inside the transaction, after the policies have agreed: the bytes of a small body. */
-  storeBytes?: () => Promise<unknown>
+  /** Runs inside the transaction, after the policies have agreed: the bytes of a small body, or of a small copy. */
+  storeBytes?: (tx: Transaction) => Promise<unknown>
 }
 
 /**
@@ -52,12 +52,11 @@ interface CommitOptions {
  * @throws PreconditionFailed
  */
 export async function commitUpload(
-  parts: Parts,
+  parts: CommitParts,
   caller: Caller,
   object: NewObject,
   { upsert, bucketUid, condition, copyOf, storeBytes }: CommitOptions,
 ): Promise<Stored> {
-  const change = { bucket: object.bucketId, names: [object.name] }
   const transaction = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
       if (copyOf !== undefined) await copyVersionParts(tx, copyOf, object.version)
@@ -65,13 +64,22 @@ export async function commitUpload(
       const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
       const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
       const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
-      // A small body was never on the list of uploads, and a created row replaces nothing.
+      // What is small was never on the list of uploads, and a created row replaces nothing.
       if (!storeBytes) return settleBoth(saving, finishUpload(tx, object.version))
       const done = await settleBoth(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
-      await storeBytes()
+      await storeBytes(tx)
       return done
     })
-  const commit = condition ? () => undisturbed(transaction) : transaction
+  return carryOut(parts, object, condition ? () => undisturbed(transaction) : transaction)
+}
+
+/** Carries out a commit, tells of it, and removes the bytes that it has made superfluous. @throws as `commit` */
+export async function carryOut(
+  parts: CommitParts,
+  object: NewObject,
+  commit: () => Promise<readonly [Saved, Location[]]>,
+): Promise<Stored> {
+  const change = { bucket: object.bucketId, names: [object.name] }
   const [saved, removals] = await withInvalidation(parts, [change], commit)
   await removeBytes(parts, removals)
   return { object: storedObject({ ...object, ...saved, quarantineReason: null }), created: saved.created }
@@ -100,7 +108,7 @@ async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<D
  * @param wasListed whether the version was put on the list of those being written
  */
 export async function abortUpload(
-  { backend, database, logger }: Pick<Parts, 'backend' | 'database' | 'logger'>,
+  { backend, database, logger }: Pick<CommitParts, 'backend' | 'database' | 'logger'>,
   at: Location,
   error: unknown,
   { wasListed }: { wasListed: boolean },

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadKeys } from '../../../src/server/keys.ts'
 import { expectFailure, told } from '../../support/check-results.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import { IN_FILES } from '../../support/server.ts'
 
 // In one folder and in this order: beside the server that wrote the objects.
 describe('strongroom check, where there are objects', () => {
@@ -14,7 +15,7 @@ describe('strongroom check, where there are objects', () => {
 
   beforeAll(async () => {
     cwd = await newFolder()
-    const env = { STORAGE_PORT: '0', STORAGE_CLEANUP_INTERVAL: '0s' }
+    const env = { ...IN_FILES, STORAGE_PORT: '0', STORAGE_CLEANUP_INTERVAL: '0s' }
     server = new Command(['serve'], { cwd, env })
     const url = await server.url()
     const secrets = { jwtSecret: undefined, signingSecret: undefined }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isCheckName } from '../../../src/backend/check-name.ts'
+import { INLINE_BUCKET } from '../../../src/model/location.ts'
 import { until } from '../../support/wait.ts'
 import type { Contents } from './operation.ts'
 import type { Site } from './site.ts'
@@ -15,7 +16,7 @@ export interface Inventory {
   leaked: string[]
 }
 
-/** Walks the disk and reads the rows, and compares the two both ways. For when no request runs. */
+/** Walks the disk, and what the database has of bytes, and reads the rows, and compares both ways. For when no request runs. */
 export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promise<Inventory> {
   const rows = await site.sql(
     (sql) => sql<Row[]>`
@@ -29,20 +30,28 @@ export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promis
       select 'upload ' || version as entry from storage.uploads
       union all select 'removal ' || version from storage.removals`,
   )
+  const inline = await site.sql(
+    (sql) => sql<{ path: string; bytes: Buffer }[]>`
+      select ${INLINE_BUCKET} || '/' || left(version::text, 2) || '/' || version as path, bytes
+      from storage.inline_bytes`,
+  )
+  const inDatabase = new Map(inline.map(({ path, bytes }) => [path, bytes]))
   const folder = join(site.dataDir, 'objects')
   const versions = await findVersions(folder)
   const contents = new Map<string, string>()
   const lost: string[] = []
   for (const row of rows) {
-    const bytes = await readPieces(folder, versions.get(row.path) ?? [])
+    const bytes = inDatabase.get(row.path) ?? (await readPieces(folder, versions.get(row.path) ?? []))
     contents.set(row.key, row.checksum ?? hash(bytes))
     if (row.mark !== null || !isWhole(row, bytes)) {
       lost.push(`row ${JSON.stringify(row)}, ${bytes.length} bytes ${hash(bytes)}`)
     }
     versions.delete(row.path)
+    inDatabase.delete(row.path)
   }
   const files = [...versions.values(), ...(await findChecks(folder))].flat().map(({ path }) => `file ${path}`)
-  return { rows: contents, lost, leaked: [...files, ...unfinished.map(({ entry }) => entry)] }
+  const rowless = [...inDatabase.keys()].map((path) => `bytes in the database ${path}`)
+  return { rows: contents, lost, leaked: [...files, ...rowless, ...unfinished.map(({ entry }) => entry)] }
 }
 
 interface Row {

@@ -4,6 +4,7 @@ import { join, relative, sep } from 'node:path'
 import type postgres from '#postgres'
 import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
 import { type S3Keys, signRequest, UNSIGNED } from '../../support/s3-signer.ts'
+import { IN_FILES } from '../../support/server.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 import { PATIENCE_MS, until } from '../../support/wait.ts'
 import type { SendS3 } from '../upload-in-parts.ts'
@@ -173,6 +174,7 @@ export class Machine {
     const command = new Command(args, {
       cwd: this.#disk,
       env: {
+        ...IN_FILES, // PostgreSQL's own are not recorded
         STORAGE_LOG_LEVEL: 'warn',
         ...env,
         NODE_OPTIONS: `--import=${RECORDER}`,

@@ -21,7 +21,12 @@ export interface Operation {
 
 /** 400 kB: more than a body that is read at once, and more than one write of the backend when it is gathered. */
 const LARGE = 400_000
+/** Read at once, and too much for the database (STORAGE_INLINE_SIZE). */
+const MEDIUM = 20_000
+/** Kept in the database. */
 const SMALL = 1000
+
+const KINDS: Record<number, string> = { [SMALL]: 'small', [MEDIUM]: 'medium', [LARGE]: 'streamed' }
 
 /** Bytes that tell which object they are of, wherever they are cut. */
 export function content(label: string, size: number): Buffer {
@@ -43,7 +48,7 @@ async function makeBuckets(server: TestServer, ...ids: string[]): Promise<void> 
 
 /** @param over whether there is an object already, which it replaces */
 function upload(method: 'POST' | 'PUT', size: number, over: boolean, isChunked = false): Operation {
-  const kind = isChunked ? 'chunked' : size === SMALL ? 'small' : 'streamed'
+  const kind = isChunked ? 'chunked' : KINDS[size]
   return {
     what: `a ${kind} upload ${over ? 'over an object' : 'to a new name'}`,
     round: (server, id) => {
@@ -110,13 +115,13 @@ function move(to: 'the same bucket' | 'another bucket'): Operation {
   }
 }
 
-function remove(count: number): Operation {
+function remove(count: number, size: number): Operation {
   return {
     what: count === 1 ? 'a delete' : `a delete of ${count} objects`,
     round: (server, id) => {
       const names = Array.from({ length: count }, (_, n) => `${n}.txt`)
       const kept = `${id}/kept`
-      const bytes = (name: string) => content(`${id} ${name}`, SMALL)
+      const bytes = (name: string) => content(`${id} ${name}`, size)
       return {
         before: Object.fromEntries([
           [kept, sha256(bytes(kept))],
@@ -143,13 +148,15 @@ function remove(count: number): Operation {
 export const OPERATIONS: Operation[] = [
   upload('POST', SMALL, false),
   upload('PUT', SMALL, true),
+  upload('POST', MEDIUM, false),
+  upload('PUT', MEDIUM, true),
   upload('POST', LARGE, false),
   upload('PUT', LARGE, true),
   copy(LARGE, false),
   copy(SMALL, true),
   move('the same bucket'),
   move('another bucket'),
-  remove(1),
-  remove(3),
+  remove(1, SMALL),
+  remove(3, MEDIUM),
   ...(isFull ? [upload('PUT', SMALL, false), upload('POST', LARGE, false, true)] : []),
 ]

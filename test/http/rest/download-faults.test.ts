@@ -1,7 +1,7 @@
 import { readFile, truncate, unlink, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { exchange, RawConnection, rawRequest } from '../../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 import { openFiles, pathOf } from '../../support/stored-files.ts'
 import { until } from '../../support/wait.ts'
 
@@ -9,7 +9,7 @@ let server: TestServer
 let auth: string
 
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
   auth = `Authorization: Bearer ${server.keys.serviceKey}`
   await server.createBucket('box')
 })
@@ -160,7 +160,7 @@ describe('an object whose bytes are gone', () => {
   })
 
   it('under STORAGE_COMPAT=supabase: HTTP 400 that says 404', async () => {
-    const compat = await startTestServer({ STORAGE_COMPAT: 'supabase' })
+    const compat = await startTestServer({ ...IN_FILES, STORAGE_COMPAT: 'supabase' })
     try {
       await compat.createBucket('box')
       await put('gone', 'hello', compat)
@@ -182,7 +182,7 @@ describe('STORAGE_VERIFY_READS=true', () => {
   let verifying: TestServer
 
   beforeAll(async () => {
-    verifying = await startTestServer({ STORAGE_VERIFY_READS: 'true' })
+    verifying = await startTestServer({ ...IN_FILES, STORAGE_VERIFY_READS: 'true' })
     await verifying.createBucket('box')
   })
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { openBackend } from '../../../src/backend/open.ts'
 import { describeWithS3, s3Env } from '../../support/s3.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 
 const LARGE = randomBytes(20_000)
 
@@ -11,6 +11,7 @@ describeWithS3('STORAGE_S3_REDIRECT=true', (s3) => {
 
   beforeAll(async () => {
     server = await startTestServer({
+      ...IN_FILES,
       ...(await s3Env(s3)),
       STORAGE_S3_REDIRECT: 'true',
       STORAGE_S3_REDIRECT_MIN_SIZE: '10KB',
@@ -129,6 +130,7 @@ describeWithS3('STORAGE_S3_PUBLIC_ENDPOINT', (s3) => {
     // Another name of the same place, as the store may have inside and outside.
     const outside = s3.endpoint.replace('127.0.0.1', 'localhost')
     const server = await startTestServer({
+      ...IN_FILES,
       ...(await s3Env(s3)),
       STORAGE_S3_REDIRECT: 'true',
       STORAGE_S3_REDIRECT_MIN_SIZE: '1',

@@ -4,12 +4,12 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { cleanUp } from '../../support/cleanup.ts'
 import { describeWithS3, s3Env } from '../../support/s3.ts'
-import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, type Served, startTestServer, type TestServer } from '../../support/server.ts'
 
 describeWithS3('a server whose store', (s3) => {
   let right: TestServer
   beforeAll(async () => {
-    right = await startTestServer(await s3Env(s3))
+    right = await startTestServer({ ...IN_FILES, ...(await s3Env(s3)) })
     await right.createBucket('docs')
     const large = { body: 'x'.repeat(300_000) }
     expect((await right.request('POST', '/object/docs/small.txt', { body: 'hello' })).status).toBe(201)

@@ -3,12 +3,12 @@ import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cleanUp, isThere, plantFile, repairsOf, uidOf } from '../../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
 let server: TestServer
 beforeAll(async () => {
-  server = await startTestServer({ STORAGE_CLEANUP_GRACE: '500ms' })
+  server = await startTestServer({ ...IN_FILES, STORAGE_CLEANUP_GRACE: '500ms' })
 })
 afterAll(() => server.close())
 

@@ -4,12 +4,12 @@ import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { cleanUp, fileOf, repairsOf, uidOf } from '../../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 
 let server: TestServer
 let bucket: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
 })
 afterAll(() => server.close())
 beforeEach(async () => {

@@ -6,7 +6,7 @@ import { checkStore } from '../../../src/backend/s3/check.ts'
 import { cleanUp, repairsOf, uidOf } from '../../support/cleanup.ts'
 import { describeWithS3, s3Client, s3Env } from '../../support/s3.ts'
 import { openS3Proxy } from '../../support/s3-proxy.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
 const PART = 5 * 1024 * 1024
@@ -23,6 +23,7 @@ describeWithS3('the cleanup of a store', (s3) => {
 
   beforeAll(async () => {
     server = await startTestServer({
+      ...IN_FILES,
       ...(await s3Env(s3)),
       STORAGE_S3_PART_SIZE: String(PART),
       STORAGE_CLEANUP_GRACE: `${GRACE_MS}ms`,

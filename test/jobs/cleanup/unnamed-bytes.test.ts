@@ -4,14 +4,14 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
 import { cleanUp, fileOf, isThere, plantFile, repairsOf, uidOf } from '../../support/cleanup.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
 let server: TestServer
 let bucket: string
 let uid: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer(IN_FILES)
 })
 afterAll(() => server.close())
 beforeEach(async () => {

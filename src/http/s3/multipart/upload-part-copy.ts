@@ -24,6 +24,7 @@ export const uploadPartCopy: Operation = {
     const target = {
       ...parseCopySource(request.header('x-amz-copy-source') ?? ''),
       access: 'policy',
+      withBytes: true,
     } as const
     const part = await services.files.download(caller, target, async (representation, object) => {
       demandOfSource(request, object)

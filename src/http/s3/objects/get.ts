@@ -19,7 +19,8 @@ async function send(request: S3Request): Promise<Response> {
   const { c, services, bucket, name } = request
   const caller = await request.caller()
   const number = partNumberOf(request)
-  return services.files.download(caller, { access: 'caller', bucket, name }, (representation, object) =>
+  const target = { access: 'caller', bucket, name, withBytes: c.req.method !== 'HEAD' } as const
+  return services.files.download(caller, target, (representation, object) =>
     sendRepresentation(c, representation, {
       ...answerWith(request, object, number),
       conditions: conditionsOf(request),

@@ -1,0 +1,111 @@
+-- Small bytes in the database (decision 0052): what is asked of storage.inline_bytes beside the calls that write and read
+-- an object. Bytes come with their row in put_object, and go with it by the triggers of versions.sql.
+
+-- Where the bytes of an object are that are not in the backend: its bytes_bucket. No bucket has this uid.
+create or replace function storage.inline_bucket() returns uuid language sql immutable
+  return '00000000-0000-0000-0000-000000000000'::uuid;
+
+-- A row that was copied with SQL within its bucket, as far as its columns are Supabase's, names the bytes of the first one.
+-- Never those of another bucket, as with bytes outside: nobody's row opens what he only knows the version of.
+create or replace function storage.find_inline_bytes() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (
+    select from storage.objects o
+    where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()
+  ) then
+    new.bytes_bucket := storage.inline_bucket();
+  end if;
+  return new;
+end $$;
+
+create or replace trigger strongroom_find_inline_bytes before insert on storage.objects
+  for each row when (
+    new.bytes_bucket is null and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  )
+  execute function storage.find_inline_bytes();
+
+-- Servers that know no bytes in the database do not find them, and must not mark their objects for it, and delete them later:
+-- an object is not missing whose bytes are here.
+create or replace function storage.refuse_missing_mark() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+    if exists (select from storage.inline_bytes i where i.version = new.version::uuid) then
+      return null;
+    end if;
+  end if;
+  return new;
+end $$;
+
+create or replace trigger strongroom_refuse_missing_mark before update on storage.objects
+  for each row when (
+    new.quarantine_reason = 'missing' and old.quarantine_reason is distinct from 'missing'
+    and new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
+  )
+  execute function storage.refuse_missing_mark();
+
+create or replace function storage.write_inline_bytes(new_version uuid, new_bytes bytea) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  insert into storage.inline_bytes (version, bytes) values (new_version, new_bytes)
+$$;
+
+-- The whole length, and the bytes from `first` on, counted from 0: `most` of them, or, by null, all. No row: none.
+create or replace function storage.read_inline_bytes(wanted uuid, first integer, most integer) returns table (
+  size integer, bytes bytea
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select length(i.bytes), case when most is null then i.bytes else substring(i.bytes from first + 1 for most) end
+  from storage.inline_bytes i where i.version = wanted
+$$;
+
+create or replace function storage.inline_size(wanted uuid) returns integer
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select length(i.bytes) from storage.inline_bytes i where i.version = wanted
+$$;
+
+-- Gives another version the same bytes. Returns whether there were any.
+create or replace function storage.copy_inline_bytes(source uuid, target uuid) returns boolean
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into storage.inline_bytes (version, bytes)
+  select target, i.bytes from storage.inline_bytes i where i.version = source;
+  return found;
+end $$;
+
+create or replace function storage.remove_inline_bytes(unwanted uuid) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.inline_bytes i where i.version = unwanted
+$$;
+
+-- A page of all, by version, from after the given one.
+create or replace function storage.list_inline_bytes(after uuid, most integer) returns table (
+  version uuid, size integer, created_at timestamptz
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select i.version, length(i.bytes), i.created_at from storage.inline_bytes i
+  where i.version > after or after is null
+  order by i.version limit most
+$$;
+
+-- A trigger needs no such right when it fires, only when it is made.
+revoke execute on function
+  storage.find_inline_bytes(),
+  storage.refuse_missing_mark()
+from public, anon, authenticated, service_role;
+
+revoke execute on function
+  storage.write_inline_bytes(uuid, bytea),
+  storage.read_inline_bytes(uuid, integer, integer),
+  storage.inline_size(uuid),
+  storage.copy_inline_bytes(uuid, uuid),
+  storage.remove_inline_bytes(uuid),
+  storage.list_inline_bytes(uuid, integer)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.write_inline_bytes(uuid, bytea),
+  storage.read_inline_bytes(uuid, integer, integer),
+  storage.inline_size(uuid),
+  storage.copy_inline_bytes(uuid, uuid),
+  storage.remove_inline_bytes(uuid),
+  storage.list_inline_bytes(uuid, integer)
+to service_role, strongroom_server;

@@ -1,0 +1,82 @@
+import type { Caller } from '../../model/caller.ts'
+import type { Location } from '../../model/location.ts'
+import { callerContext } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { dateOr1970 } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
+import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
+import { type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
+
+/** An object that is stored with its bytes. */
+export interface Put {
+  object: NewObject
+  bytes: Uint8Array
+  /** Whether an object of that name may be replaced. */
+  upsert: boolean
+  /** The settings by which it was let in. */
+  bucket: BucketSettings
+}
+
+export type PutOutcome =
+  | { saved: Saved /** Which versions it has made superfluous. */; removals: Location[] }
+  /** The bucket has other settings, or is not there: nothing was done. */
+  | { saved: null; bucket: BucketSettings | null }
+
+/**
+ * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database: as `insertObject` or
+ * `upsertObject` under the caller's policies, in one round trip.
+ *
+ * @throws ResourceAlreadyExists, AccessDenied, BucketReference, SkippedByTrigger, and NoSuchBucket when the bucket was made
+ *   anew at this moment
+ */
+export async function putObject(
+  database: Database,
+  caller: Caller,
+  { object, bytes, upsert, bucket }: Put,
+): Promise<PutOutcome> {
+  const [row] = await database.run(PUT, {
+    ...rowValues(crypto.randomUUID(), object),
+    knownUid: bucket.uid,
+    knownLimit: bucket.fileSizeLimit,
+    knownTypes: bucket.allowedMimeTypes,
+    bytes,
+    upsert,
+    context: callerContext(caller),
+  })
+  if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : bucketSettings(row.uid, row) }
+  const saved: Saved = {
+    id: row.id,
+    ownerId: row.owner_id,
+    created: row.created === true,
+    createdAt: dateOr1970(row.created_at),
+    updatedAt: dateOr1970(row.updated_at),
+  }
+  const buckets = row.removed_buckets ?? []
+  const removals = (row.removed_versions ?? []).map((version, i) => ({ bucket: buckets[i] ?? '', version }))
+  return { saved, removals }
+}
+
+interface PutValues extends RowValues {
+  knownUid: string
+  knownLimit: number | null
+  knownTypes: string[] | null
+  bytes: Uint8Array
+  upsert: boolean
+  context: string
+}
+
+interface PutRow extends SettingsColumns {
+  uid: string | null
+  id: string | null
+  owner_id: string | null
+  created: boolean | null
+  created_at: string | null
+  updated_at: string | null
+  removed_versions: string[] | null
+  removed_buckets: string[] | null
+}
+
+const PUT = new Statement<PutValues, PutRow>(
+  `select * from storage.put_object(:bucketId, :knownUid, :knownLimit, :knownTypes, :name, :id, :version, :owner, :ownerId,
+    :metadata, :userMetadata, :checksum, :tags, :bytes, :upsert, :context)`,
+)

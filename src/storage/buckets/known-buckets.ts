@@ -1,0 +1,36 @@
+import { LRUCache } from 'lru-cache'
+import type { Database } from '../../database/connection/client.ts'
+import { type BucketSettings, findBucketSettings } from '../../database/queries/buckets.ts'
+
+/** How many buckets' settings are remembered. An entry is about 300 bytes, and up to 100 types of 255 characters. */
+const MOST = 1000
+
+/**
+ * The settings of buckets as they were when they were last heard of. Any server, and plain SQL, may have changed them
+ * since: what is allowed by them has to be asked anew before it is done, and what is refused before it is refused.
+ */
+export class KnownBuckets {
+  readonly #database: Database
+  readonly #settings = new LRUCache<string, BucketSettings>({ max: MOST })
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  /** As far as is known. */
+  get(id: string): BucketSettings | undefined {
+    return this.#settings.get(id)
+  }
+
+  /** As they are now; null when there is no such bucket. */
+  async ask(id: string): Promise<BucketSettings | null> {
+    return this.heard(id, await findBucketSettings(this.#database, id))
+  }
+
+  /** Remembers what was told of a bucket. */
+  heard(id: string, settings: BucketSettings | null): BucketSettings | null {
+    if (settings) this.#settings.set(id, settings)
+    else this.#settings.delete(id)
+    return settings
+  }
+}

@@ -1,0 +1,50 @@
+import type { BucketSettings } from '../../database/queries/buckets.ts'
+import type { NewObject } from '../../database/queries/objects.ts'
+import { putObject } from '../../database/queries/put-object.ts'
+import type { Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
+import type { KnownBuckets } from '../buckets/known-buckets.ts'
+import { type CommitParts, carryOut, type Stored } from '../writing/commit.ts'
+
+/** So often the settings of a bucket may change while one object is stored in it. */
+const MOST_TRIES = 10
+
+export interface InlineUpload {
+  object: NewObject
+  bytes: Uint8Array
+  /** Whether an object of that name may be replaced. */
+  upsert: boolean
+  /** The settings by which it was let in, perhaps not those of now. */
+  bucket: BucketSettings
+  /** The bucket that is meant; undefined means whichever has the name. */
+  bucketUid: string | undefined
+  /** Whether the bucket takes it, by settings that are told anew. @throws when it does not */
+  check(bucket: BucketSettings): void
+}
+
+/**
+ * Stores an object whose bytes go into the database, in one call (decision 0052): the policies, the row, the bytes, and
+ * all that goes with it. By settings of the bucket that are out of date nothing is done; those of now are told, and it is
+ * tried again.
+ *
+ * @throws NoSuchBucket, what `check` throws, and as `putObject`
+ */
+export function storeInline(
+  parts: CommitParts & { knownBuckets: KnownBuckets },
+  caller: Caller,
+  upload: InlineUpload,
+): Promise<Stored> {
+  const { object, bytes, upsert, bucketUid, check } = upload
+  return carryOut(parts, object, async () => {
+    let { bucket } = upload
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const outcome = await putObject(parts.database, caller, { object, bytes, upsert, bucket })
+      if (outcome.saved) return [outcome.saved, outcome.removals]
+      const now = parts.knownBuckets.heard(object.bucketId, outcome.bucket)
+      if (!now || (bucketUid !== undefined && now.uid !== bucketUid)) throw new StorageError('NoSuchBucket')
+      check(now)
+      bucket = now
+    }
+    throw new StorageError('TransactionConflict')
+  })
+}
