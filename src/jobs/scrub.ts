@@ -10,8 +10,9 @@ import {
   type ScrubState,
   saveScrub,
 } from '../database/queries/scrubs.ts'
-import { findVersionParts, noteChecksum } from '../database/queries/version-parts.ts'
+import { findVersionParts, noteChecksum, type VersionPart } from '../database/queries/version-parts.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
+import { isInline, type Location } from '../model/location.ts'
 import type { QuarantineReason } from '../model/metadata.ts'
 import { compareWith } from '../storage/reading/expected-bytes.ts'
 import { ByteThrottle } from './throttle.ts'
@@ -43,6 +44,9 @@ const TURN = 'scrub'
 
 /** How many rows are read at once. The position is kept after each page, and at the end of a run. */
 const PAGE = 100
+
+/** So often bytes that cannot be read are tried before they count as damaged, in a store that is well each time. */
+const MOST_TRIES = 2
 
 /** What a scrub by itself reads per second at most, in bytes. */
 const BACKGROUND_RATE = 50_000_000
@@ -150,40 +154,77 @@ export class Scrub {
 
   /** What is wrong with an object's bytes; null if nothing is. */
   async #examine(
-    { id, location, size, checksum }: ObjectToCheck,
+    object: ObjectToCheck,
     state: ScrubState,
     throttle: ByteThrottle,
     signal: AbortSignal,
   ): Promise<QuarantineReason | null | 'interrupted'> {
-    const { database, backend } = this.options
+    const { database } = this.options
+    const { id, location, size, checksum } = object
     const { version } = location
-    const hash = createHash('sha256')
     const parts = checksum === null ? await findVersionParts(database, version) : null
-    const comparison = parts === null ? null : compareWith(parts)
-    let read = 0
-    try {
-      for await (const chunk of await backend.read(location)) {
-        hash.update(chunk)
-        comparison?.update(chunk)
-        read += chunk.length
-        state.bytes += chunk.length
-        await throttle.spend(chunk.length)
-        if (signal.aborted) return 'interrupted'
-      }
-    } catch (error) {
-      if (hasCode(error, 'MissingBytes')) return 'missing'
-      // Is it this file that cannot be read, or the whole disk?
-      await backend.check()
-      return 'corrupted'
-    }
-    if (size !== null && read !== size) return 'corrupted'
-    const sha256 = hash.digest('hex')
-    if (checksum !== null) return sha256 === checksum ? null : 'corrupted'
-    if (!comparison) return null
-    if (!comparison.holds()) return 'corrupted'
-    await noteChecksum(database, { id, version }, sha256)
+    const found = await this.#readOrJudge(location, parts, state, throttle, signal)
+    if (typeof found === 'string') return found
+    if (size !== null && found.size !== size) return 'corrupted'
+    if (checksum !== null) return found.sha256 === checksum ? null : 'corrupted'
+    if (found.areThoseParts === null) return null
+    if (!found.areThoseParts) return 'corrupted'
+    await noteChecksum(database, { id, version }, found.sha256)
     return null
   }
+
+  /** The bytes as they were read, or why they cannot be. @throws DatabaseUnavailable and the like, BackendUnavailable */
+  async #readOrJudge(
+    location: Location,
+    parts: VersionPart[] | null,
+    state: ScrubState,
+    throttle: ByteThrottle,
+    signal: AbortSignal,
+  ): Promise<ReadBytes | QuarantineReason | 'interrupted'> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#read(location, parts, state, throttle, signal)
+      } catch (error) {
+        if (hasCode(error, 'MissingBytes')) return 'missing'
+        if (hasCode(error, 'CorruptedBytes')) return 'corrupted'
+        // A database that does not answer has said nothing of the bytes.
+        if (isInline(location)) throw error
+        // Is it this file that cannot be read, or the whole disk?
+        await this.options.backend.check()
+        if (tries === MOST_TRIES) return 'corrupted'
+      }
+    }
+  }
+
+  async #read(
+    location: Location,
+    parts: VersionPart[] | null,
+    state: ScrubState,
+    throttle: ByteThrottle,
+    signal: AbortSignal,
+  ): Promise<ReadBytes | 'interrupted'> {
+    const hash = createHash('sha256')
+    const comparison = parts === null ? null : compareWith(parts)
+    let size = 0
+    for await (const chunk of await this.options.backend.read(location)) {
+      hash.update(chunk)
+      comparison?.update(chunk)
+      size += chunk.length
+      state.bytes += chunk.length
+      await throttle.spend(chunk.length)
+      if (signal.aborted) return 'interrupted'
+    }
+    return { size, sha256: hash.digest('hex'), areThoseParts: comparison?.holds() ?? null }
+  }
+}
+
+/** What was read of an object. */
+interface ReadBytes {
+  /** In bytes. */
+  size: number
+  sha256: string
+  /** Whether they are those of the parts that it was made of; null when these are not known. */
+  areThoseParts: boolean | null
 }
 
 const SENTENCES: Record<QuarantineReason, string> = {

@@ -2,9 +2,11 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import pino from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
 import { LocalBackend } from '../../src/backend/local/local-backend.ts'
 import type { ScrubState } from '../../src/database/queries/scrubs.ts'
 import { Scrub, type ScrubRequest } from '../../src/jobs/scrub.ts'
+import { StorageError } from '../../src/model/errors.ts'
 import { fileOf } from '../support/cleanup.ts'
 import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 
@@ -21,13 +23,21 @@ beforeEach(async () => {
 
 const NEVER = new AbortController().signal
 
-function newScrub(): Scrub {
-  const backend = new LocalBackend({ root: server.dataDir, fsync: false })
+function newScrub(backend: Backend = newBackend()): Scrub {
   return new Scrub({ database: server.database, backend, logger: pino({ level: 'silent' }) })
 }
 
-async function scrub(request: Partial<ScrubRequest> = {}): Promise<ScrubState> {
-  const state = await newScrub().run({ bucket, rate: Number.POSITIVE_INFINITY, signal: NEVER, ...request })
+function newBackend(): LocalBackend {
+  return new LocalBackend({ root: server.dataDir, fsync: false })
+}
+
+async function scrub(request: Partial<ScrubRequest> = {}, backend?: Backend): Promise<ScrubState> {
+  const state = await newScrub(backend).run({
+    bucket,
+    rate: Number.POSITIVE_INFINITY,
+    signal: NEVER,
+    ...request,
+  })
   if (state === null) throw new Error('somebody else is scrubbing')
   return state
 }
@@ -91,6 +101,22 @@ describe('the scrub', () => {
     expect(await scrub()).toMatchObject({ checked: 2, corrupted: 1, missing: 1 })
     expect((await get('cut.txt'))[0]).toBe(500)
     expect((await get('gone.txt'))[0]).toBe(404)
+  })
+
+  it.each([
+    ['does not take a failure that passes for damage', 1, 0],
+    ['takes what cannot be read again and again for damaged, while the store is well', 2, 1],
+  ])('%s', async (_what, failures, corrupted) => {
+    await upload('a.txt')
+    const backend = newBackend()
+    const read = backend.read.bind(backend)
+    let left = failures
+    backend.read = async (...at) => {
+      if (left-- > 0) throw new StorageError('BackendUnavailable')
+      return read(...at)
+    }
+    expect(await scrub({}, backend)).toMatchObject({ checked: 1, corrupted, missing: 0 })
+    expect((await get('a.txt'))[0]).toBe(corrupted ? 500 : 200)
   })
 
   it('serves an object again whose bytes were restored, or that was uploaded anew', async () => {

@@ -9,6 +9,7 @@ import type {
   Written,
 } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
+import { sqlState } from '../../database/connection/postgres-error.ts'
 import {
   copyInlineBytes,
   inlineSize,
@@ -20,7 +21,7 @@ import {
 import { readBounded } from '../../lib/streams.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
-import { INLINE_BUCKET, type Location } from '../../model/location.ts'
+import { type ByteRange, INLINE_BUCKET, type Location } from '../../model/location.ts'
 
 /** How many versions are listed at once. */
 const PAGE = 1000
@@ -50,13 +51,13 @@ export class DatabaseBackend implements Backend {
   }
 
   async read({ version }: Location, { range, size }: ReadOptions = {}): Promise<Readable> {
-    const found = await readInlineBytes(this.#database, version, range)
+    const found = await this.#find(version, range)
     if (!found || (size !== undefined && found.size !== size)) throw new StorageError('MissingBytes')
     return Readable.from(found.bytes.length === 0 ? [] : [found.bytes], { objectMode: false })
   }
 
   async readWhole({ version }: Location, size: number): Promise<Uint8Array<ArrayBuffer>> {
-    const found = await readInlineBytes(this.#database, version)
+    const found = await this.#find(version)
     if (found?.size !== size) throw new StorageError('MissingBytes')
     return found.bytes
   }
@@ -104,4 +105,16 @@ export class DatabaseBackend implements Backend {
   async check(): Promise<void> {}
 
   async close(): Promise<void> {}
+
+  /** @throws CorruptedBytes when PostgreSQL says so itself: whatever else it says is not about the bytes */
+  async #find(version: string, range?: ByteRange): ReturnType<typeof readInlineBytes> {
+    try {
+      return await readInlineBytes(this.#database, version, range)
+    } catch (error) {
+      throw sqlState(error) === DATA_CORRUPTED ? new StorageError('CorruptedBytes', { cause: error }) : error
+    }
+  }
 }
+
+/** SQLSTATE of a page or a piece of a value that PostgreSQL cannot read (its appendix A). */
+const DATA_CORRUPTED = 'XX001'
