@@ -12,3 +12,6 @@ alter table storage.inline_bytes alter column bytes set storage external;
 alter table storage.inline_bytes enable row level security;
 --> statement-breakpoint
 grant all on storage.inline_bytes to service_role;
+--> statement-breakpoint
+-- It tells more now, which `create or replace` does not allow (drizzle/functions/buckets.sql).
+drop function storage.bucket_settings(text);

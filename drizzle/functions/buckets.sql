@@ -1,10 +1,17 @@
 -- Buckets: what is asked about them past RLS, and what follows a change of one.
 
+-- All that an upload is let in by, as one text: others have other settings. Plain SQL gives a bucket what a server cannot
+-- give back as it was, such as a limit past 2^53, or an array that begins elsewhere.
+create or replace function storage.settings_mark(file_size_limit bigint, allowed_mime_types text[]) returns text
+  language sql stable return concat_ws(' ', file_size_limit, allowed_mime_types);
+
 -- A bucket's settings, past RLS: object operations need no policy on the buckets (wire §7.7).
 create or replace function storage.bucket_settings(bucket text) returns table (
-  uid uuid, policy text, file_size_limit bigint, allowed_mime_types text[]
+  uid uuid, policy text, file_size_limit bigint, allowed_mime_types text[], mark text
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select b.uid, b.policy, b.file_size_limit, b.allowed_mime_types from storage.buckets b where b.id = bucket
+  select b.uid, b.policy, b.file_size_limit, b.allowed_mime_types,
+    storage.settings_mark(b.file_size_limit, b.allowed_mime_types)
+  from storage.buckets b where b.id = bucket
 $$;
 
 -- Which of these buckets are still there and public, and have nothing that is marked as corrupted: a change of a bucket
@@ -62,11 +69,13 @@ create or replace trigger strongroom_remember_all_buckets before truncate on sto
   for each statement execute function storage.remember_all_buckets();
 
 revoke execute on function
+  storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
   storage.still_public(text[])
 from public, anon, authenticated, service_role;
 
 grant execute on function
+  storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
   storage.still_public(text[])
 to service_role, strongroom_server;

@@ -126,10 +126,10 @@ end $$;
 -- Without an id: the bucket is not, or not any more, as the server knows it, and nothing was done. Its settings are told, if
 -- there is one.
 create or replace function storage.put_object(
-  bucket text, known_uid uuid, known_limit bigint, known_types text[],
+  bucket text, known_uid uuid, known_mark text,
   object text, new_id uuid, new_version uuid, new_owner uuid, new_owner_id text, new_metadata jsonb,
   new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, upsert boolean, context text,
-  out uid uuid, out file_size_limit bigint, out allowed_mime_types text[],
+  out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
   out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
   out removed_versions uuid[], out removed_buckets uuid[]
 ) language plpgsql as $$
@@ -138,11 +138,10 @@ declare
   began timestamptz;
 begin
   role_set := set_config('role', 'service_role', true);
-  select b.uid, b.file_size_limit, b.allowed_mime_types into uid, file_size_limit, allowed_mime_types
+  select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types)
+  into uid, file_size_limit, allowed_mime_types, mark
   from storage.buckets b where b.id = bucket;
-  if uid is distinct from known_uid or file_size_limit is distinct from known_limit
-    or allowed_mime_types is distinct from known_types
-  then
+  if uid is distinct from known_uid or mark is distinct from known_mark then
     return;
   end if;
 
@@ -223,7 +222,7 @@ revoke execute on function
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
-    text, uuid, bigint, text[], text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
   )
 from public, anon, authenticated, service_role;
 
@@ -232,6 +231,6 @@ grant execute on function
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
-    text, uuid, bigint, text[], text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
   )
 to service_role, strongroom_server;

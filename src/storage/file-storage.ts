@@ -3,7 +3,7 @@ import type { Backend, Written } from '../backend/backend.ts'
 import { asCaller, asServiceWithin, becomeService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { Transaction } from '../database/connection/drizzle.ts'
-import type { BucketSettings } from '../database/queries/buckets.ts'
+import type { BucketSettings, KnownSettings } from '../database/queries/buckets.ts'
 import { copyInlineBytes, readInlineBytes, writeInlineBytes } from '../database/queries/inline-bytes.ts'
 import { ownRemovals } from '../database/queries/listed-versions.ts'
 import {
@@ -87,7 +87,7 @@ export interface CopyRequest {
 /** An upload whose name is legal, and the settings by which its bucket takes it. */
 interface Arrival {
   request: UploadRequest
-  bucket: BucketSettings
+  bucket: KnownSettings
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -149,10 +149,10 @@ export class FileStorage {
    * @throws NoSuchBucket, EntityTooLarge, InvalidMimeType
    */
   async #letIn(
-    known: BucketSettings | undefined,
+    known: KnownSettings | undefined,
     request: UploadRequest,
     size: number | null,
-  ): Promise<BucketSettings> {
+  ): Promise<KnownSettings> {
     if (known) {
       try {
         this.#checkFits(known, request, size)
@@ -498,7 +498,7 @@ export class FileStorage {
   }
 
   /** @param uid of the bucket that is meant, or undefined for any of that name. @throws NoSuchBucket */
-  async #findBucket(id: string, uid?: string): Promise<BucketSettings> {
+  async #findBucket(id: string, uid?: string): Promise<KnownSettings> {
     const bucket = await this.#options.knownBuckets.ask(id)
     if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
     return bucket

@@ -70,7 +70,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.list_inline_bytes(null, 1)'],
     ["select * from storage.read_object('policy', 'hidden', 'a', '', '')"],
     [
-      "select * from storage.put_object('hidden', null, null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', true, '')",
+      "select * from storage.put_object('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', true, '')",
     ],
     ['select storage.find_multipart_upload(gen_random_uuid(), 1)'],
     ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0, 0)"],

@@ -20,18 +20,33 @@ export interface BucketSettings {
   allowedMimeTypes: string[] | null
 }
 
+/** Settings that may be remembered. */
+export interface KnownSettings extends BucketSettings {
+  /** By which the database knows whether they are still those of now (`storage.settings_mark`). */
+  mark: string
+}
+
 /**
  * A bucket's settings, past RLS: object operations need no policy on buckets (wire §7.7). Asked anew each
  * time, so a change on any server holds at once.
  */
-export async function findBucketSettings(database: Database, id: string): Promise<BucketSettings | null> {
+export async function findBucketSettings(database: Database, id: string): Promise<KnownSettings | null> {
   const [row] = await database.read(SETTINGS, { id })
-  return row ? bucketSettings(row.uid, row) : null
+  return row ? knownSettings(row.uid, row) : null
 }
 
 /** As they stand in a row, of the bucket or of what belongs to it. */
 export function bucketSettings(uid: string, row: SettingsColumns): BucketSettings {
-  return { uid, fileSizeLimit: bytesOrNull(row.file_size_limit), allowedMimeTypes: row.allowed_mime_types }
+  return {
+    uid,
+    fileSizeLimit: bytesOrNull(row.file_size_limit),
+    // Plain SQL may have given it other bounds or dimensions, which make arrays in an array.
+    allowedMimeTypes: row.allowed_mime_types?.flat(Number.POSITIVE_INFINITY) ?? null,
+  }
+}
+
+export function knownSettings(uid: string, row: MarkedColumns): KnownSettings {
+  return { ...bucketSettings(uid, row), mark: row.mark }
 }
 
 /** Whether there is any bucket, whoever may see it. */
@@ -52,13 +67,17 @@ const STILL_PUBLIC = new Statement<{ ids: string[] }, { id: string }>(
   'select storage.still_public(:ids::text[]) as id',
 )
 
-const SETTINGS = new Statement<{ id: string }, SettingsColumns & { uid: string }>(
+const SETTINGS = new Statement<{ id: string }, MarkedColumns & { uid: string }>(
   'select * from storage.bucket_settings(:id)',
 )
 
 export interface SettingsColumns {
   file_size_limit: string | null
   allowed_mime_types: string[] | null
+}
+
+export interface MarkedColumns extends SettingsColumns {
+  mark: string
 }
 
 export interface NewBucket {

@@ -4,7 +4,7 @@ import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { dateOr1970 } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
-import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
+import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
 import { type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
 
 /** An object that is stored with its bytes. */
@@ -14,13 +14,13 @@ export interface Put {
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The settings by which it was let in. */
-  bucket: BucketSettings
+  bucket: KnownSettings
 }
 
 export type PutOutcome =
   | { saved: Saved /** Which versions it has made superfluous. */; removals: Location[] }
   /** The bucket has other settings, or is not there: nothing was done. */
-  | { saved: null; bucket: BucketSettings | null }
+  | { saved: null; bucket: KnownSettings | null }
 
 /**
  * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database: as `insertObject` or
@@ -37,13 +37,12 @@ export async function putObject(
   const [row] = await database.run(PUT, {
     ...rowValues(crypto.randomUUID(), object),
     knownUid: bucket.uid,
-    knownLimit: bucket.fileSizeLimit,
-    knownTypes: bucket.allowedMimeTypes,
+    knownMark: bucket.mark,
     bytes,
     upsert,
     context: callerContext(caller),
   })
-  if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : bucketSettings(row.uid, row) }
+  if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : knownSettings(row.uid, row) }
   const saved: Saved = {
     id: row.id,
     ownerId: row.owner_id,
@@ -58,14 +57,13 @@ export async function putObject(
 
 interface PutValues extends RowValues {
   knownUid: string
-  knownLimit: number | null
-  knownTypes: string[] | null
+  knownMark: string
   bytes: Uint8Array
   upsert: boolean
   context: string
 }
 
-interface PutRow extends SettingsColumns {
+interface PutRow extends MarkedColumns {
   uid: string | null
   id: string | null
   owner_id: string | null
@@ -77,6 +75,6 @@ interface PutRow extends SettingsColumns {
 }
 
 const PUT = new Statement<PutValues, PutRow>(
-  `select * from storage.put_object(:bucketId, :knownUid, :knownLimit, :knownTypes, :name, :id, :version, :owner, :ownerId,
+  `select * from storage.put_object(:bucketId, :knownUid, :knownMark, :name, :id, :version, :owner, :ownerId,
     :metadata, :userMetadata, :checksum, :tags, :bytes, :upsert, :context)`,
 )

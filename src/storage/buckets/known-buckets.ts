@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Database } from '../../database/connection/client.ts'
-import { type BucketSettings, findBucketSettings } from '../../database/queries/buckets.ts'
+import { findBucketSettings, type KnownSettings } from '../../database/queries/buckets.ts'
 
 /** How many buckets' settings are remembered. An entry is about 300 bytes, and up to 100 types of 255 characters. */
 const MOST = 1000
@@ -11,24 +11,24 @@ const MOST = 1000
  */
 export class KnownBuckets {
   readonly #database: Database
-  readonly #settings = new LRUCache<string, BucketSettings>({ max: MOST })
+  readonly #settings = new LRUCache<string, KnownSettings>({ max: MOST })
 
   constructor(database: Database) {
     this.#database = database
   }
 
   /** As far as is known. */
-  get(id: string): BucketSettings | undefined {
+  get(id: string): KnownSettings | undefined {
     return this.#settings.get(id)
   }
 
   /** As they are now; null when there is no such bucket. */
-  async ask(id: string): Promise<BucketSettings | null> {
+  async ask(id: string): Promise<KnownSettings | null> {
     return this.heard(id, await findBucketSettings(this.#database, id))
   }
 
   /** Remembers what was told of a bucket. */
-  heard(id: string, settings: BucketSettings | null): BucketSettings | null {
+  heard(id: string, settings: KnownSettings | null): KnownSettings | null {
     if (settings) this.#settings.set(id, settings)
     else this.#settings.delete(id)
     return settings

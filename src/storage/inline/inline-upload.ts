@@ -1,4 +1,4 @@
-import type { BucketSettings } from '../../database/queries/buckets.ts'
+import type { BucketSettings, KnownSettings } from '../../database/queries/buckets.ts'
 import type { NewObject } from '../../database/queries/objects.ts'
 import { putObject } from '../../database/queries/put-object.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -15,7 +15,7 @@ export interface InlineUpload {
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The settings by which it was let in, perhaps not those of now. */
-  bucket: BucketSettings
+  bucket: KnownSettings
   /** The bucket that is meant; undefined means whichever has the name. */
   bucketUid: string | undefined
   /** Whether the bucket takes it, by settings that are told anew. @throws when it does not */

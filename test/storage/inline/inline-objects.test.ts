@@ -302,6 +302,25 @@ describe('settings of a bucket that another has changed', () => {
     expect(await put('b', 'text', { 'content-type': 'text/plain' })).toBe(201)
   })
 
+  it.each([
+    ['a limit past 2^53', 'file_size_limit = 9007199254740993'],
+    ['the largest limit', 'file_size_limit = 9223372036854775807'],
+    ['no type among its types', "allowed_mime_types = array[null, 'text/plain']"],
+    ['types that are counted from elsewhere', "allowed_mime_types = '[2:3]={image/png,text/plain}'"],
+    ['types in a table', "allowed_mime_types = '{{image/png,text/plain},{a/b,c/d}}'"],
+    ['types with what arrays are written with', `allowed_mime_types = '{"a\\\\b\\"{,}","text/plain"}'`],
+  ])('that JavaScript does not have let in as any others: %s', async (_, set) => {
+    await change(set)
+    const text = { 'content-type': 'text/plain' }
+    for (const name of ['a', 'b']) expect(await put(name, 'text', text)).toBe(201)
+    expect(await stored('b')).toMatchObject({ isInline: true })
+    if (set.startsWith('allowed')) expect(await put('c', 'gif', { 'content-type': 'image/gif' })).toBe(415)
+    expect(await put('large', 'x'.repeat(INLINE_SIZE + 1), text)).toBe(201)
+    await change('file_size_limit = 3, allowed_mime_types = null')
+    expect(await put('d', 'text', text)).toBe(413)
+    await settle()
+  })
+
   it('say that there is none, and that there is another', async () => {
     await send('DELETE', `${bucket}/known`)
     await server.admin`set storage.allow_delete_query = 'true'`
