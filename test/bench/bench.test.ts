@@ -52,6 +52,14 @@ describe('beside another commit', () => {
     expect(isMet({ ...five(ratios), unit: '/s', budget })).toBe(met)
   })
 
+  it('a slower row is said to be so, and is red where there are colours', () => {
+    const slower = { ...five([0.8, 0.9, 0.91, 0.92, 0.94]), unit: '/s', budget } as const
+    const rows = [slower, { ...slower, ours: five([1, 1, 1, 1, 1]).ours }]
+    const [, plain = '', ...others] = table(rows).split('\n')
+    expect(plain).toMatch(/SLOWER$/)
+    expect(table(rows, true).split('\n').slice(1)).toEqual([`\u001b[31m${plain}\u001b[39m`, ...others])
+  })
+
   it('a time is to be no longer', () => {
     const longer = { ...five([1.1, 1.2, 1.1, 1.2, 1.06]), unit: 'ms' } as const
     expect(isMet({ ...longer, budget: { atMost: 1.05, beyondNoise: true } })).toBe(false)

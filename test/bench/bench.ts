@@ -28,8 +28,9 @@ const HELP = `npm run bench -- [options]
                   …/storage/v1, and not beside the references. BENCH_SERVICE_KEY is its service key, and
                   BENCH_USER_TOKEN a token of a user who may read and write in its buckets bench-…; without
                   the latter all rows are by the service role. * are skipped.
-  --against REF   stand beside the build of another commit, such as HEAD~1, in short rounds: 12, or 6 if quick. Ends
-                  with 1 if a row is more than 5 % slower, beyond the noise of its rounds. * are skipped.
+  --against REF   stand beside the build of another commit, such as HEAD~1, in short rounds: 12, or 6 if quick. A row
+                  that is more than 5 % slower, beyond the noise of its rounds, is SLOWER, and red on a terminal; one
+                  such row ends the bench with 1. * are skipped.
   --chart FILE    draw the rows whose budget is a share of their reference's speed, into this SVG
   --from FILE     measure nothing: draw what an earlier run has written, such as bench-results.json
   --help          this
@@ -75,7 +76,9 @@ try {
   await cleanUp()
 }
 const load = await loadGenerator()
-console.log(`\n${table(rows)}\n\nMedians of ${rounds} rounds; small requests sent by ${load}.`)
+// A pipe or a file has no colours, nor has a terminal where NO_COLOR is set.
+const isColored = process.stdout.isTTY && process.stdout.hasColors()
+console.log(`\n${table(rows, isColored)}\n\nMedians of ${rounds} rounds; small requests sent by ${load}.`)
 if (rows.some((row) => 'failed' in row)) process.exitCode = 1
 if (earlier && rows.some((row) => 'ours' in row && isMet(row) === false)) process.exitCode = 1
 await draw(

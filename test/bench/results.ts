@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
+import { styleText } from 'node:util'
 import { median } from './rounds.ts'
 
 /** One row of the table: what we did beside what it is measured by. */
@@ -80,11 +81,12 @@ function spread(result: Result): string {
 function verdict(result: Result): string {
   const { budget } = result
   if (budget === undefined) return ''
-  if (!isMet(result)) return 'MISSED'
+  if (!isMet(result)) return budget.beyondNoise ? 'SLOWER' : 'MISSED'
   return fits(ratio(result), budget) ? 'met' : 'met, but for noise'
 }
 
-export function table(rows: Row[]): string {
+/** @param isColored whether rows that miss their budget are red, as on a terminal */
+export function table(rows: Row[], isColored = false): string {
   const lines = rows.map((row) => {
     if ('skipped' in row) return [row.work, '', '', '', '', '', `skipped: ${row.skipped}`]
     if ('failed' in row) return [row.work, '', '', '', '', '', `FAILED: ${row.failed}`]
@@ -103,12 +105,14 @@ export function table(rows: Row[]): string {
   const all = [['work', 'ours', 'reference', 'ratio', 'of rounds', 'budget', ''], ...lines]
   const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((line) => line[column]?.length ?? 0)))
   return all
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
+    .map((line, index) => {
+      const text = line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
+      const row = rows[index - 1] // the first line names the columns
+      const isMissed = row !== undefined && ('failed' in row || ('ours' in row && isMet(row) === false))
+      return isColored && isMissed
+        ? styleText('red', text.trimEnd(), { validateStream: false })
+        : text.trimEnd()
+    })
     .join('\n')
 }
 
