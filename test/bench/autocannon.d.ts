@@ -21,6 +21,8 @@ declare module 'autocannon' {
   }
   interface Result {
     errors: number
+    /** In milliseconds. */
+    latency: { p99: number }
   }
   interface Running extends EventEmitter<{ done: [Result] }> {
     on(event: 'response', listener: (client: unknown, status: number) => void): this

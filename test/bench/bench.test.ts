@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { chart } from './chart.ts'
-import { findCommit, unpackCommit } from './earlier-build.ts'
+import { findCommit, knownOf, unpackCommit } from './earlier-build.ts'
 import { OptionError, readOptions } from './options.ts'
 import { isMet, type Report, table } from './results.ts'
 import { alternate } from './rounds.ts'
@@ -63,6 +63,13 @@ describe('beside another commit', () => {
   it('a time is to be no longer', () => {
     const longer = { ...five([1.1, 1.2, 1.1, 1.2, 1.06]), unit: 'ms' } as const
     expect(isMet({ ...longer, budget: { atMost: 1.05, beyondNoise: true } })).toBe(false)
+  })
+
+  it('tells an earlier build nothing that it does not know', async () => {
+    const settings = await readFile(new URL('../../docs/settings.md', import.meta.url), 'utf8')
+    const known = { STORAGE_CACHE_SIZE: '0', LD_PRELOAD: 'slow-flush.so' }
+    expect(knownOf({ ...known, STORAGE_CACHE: '0', STORAGE_NOT_YET: '1' }, settings)).toEqual(known)
+    expect(knownOf(known, '')).toEqual({ LD_PRELOAD: 'slow-flush.so' })
   })
 
   it('stands a commit that git knows, with all its files', async () => {

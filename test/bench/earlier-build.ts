@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdir, symlink } from 'node:fs/promises'
+import { mkdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -15,6 +15,8 @@ export interface EarlierBuild {
   name: string
   /** The path of its `main.js`. */
   main: string
+  /** Of an environment what it can be told: a setting that it does not know would stop its start. */
+  known(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv
 }
 
 /** @throws OptionError when git knows no such commit */
@@ -34,7 +36,18 @@ export async function buildCommit(ref: string, commit: string, folder: string): 
   const build = ['npm', 'run', '--silent', 'build']
   if (!(await shareModules(commit, home))) await runProgram(['npm', 'ci'], { cwd: home, log })
   await runProgram(build, { cwd: home, log })
-  return { name: `${ref} (${commit.slice(0, 7)})`, main: join(home, 'dist/main.js') }
+  const settings = await readFile(join(home, 'docs/settings.md'), 'utf8').catch(() => '')
+  return {
+    name: `${ref} (${commit.slice(0, 7)})`,
+    main: join(home, 'dist/main.js'),
+    known: (env) => knownOf(env, settings),
+  }
+}
+
+/** What of an environment is no setting, or is one of these. @param settings docs/settings.md, or '' without one */
+export function knownOf(env: NodeJS.ProcessEnv, settings: string): NodeJS.ProcessEnv {
+  const isKnown = (name: string) => !name.startsWith('STORAGE_') || settings.includes(`\`${name}\``)
+  return Object.fromEntries(Object.entries(env).filter(([name]) => isKnown(name)))
 }
 
 /** The files of a commit, without its history. */
@@ -47,7 +60,7 @@ export async function unpackCommit(commit: string, home: string, log: string): P
 
 /** Lets it use what is installed here, if it would install the same. */
 async function shareModules(commit: string, home: string): Promise<boolean> {
-  const decisive = ['package-lock.json', 'patches', 'vendor']
+  const decisive = ['package-lock.json', 'patches']
   const isSame = await run('git', ['diff', '--quiet', commit, '--', ...decisive], { cwd: ROOT }).then(
     () => true,
     () => false,

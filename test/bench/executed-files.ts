@@ -60,7 +60,7 @@ async function cleanUp(): Promise<void> {
 
 async function report(name: string, main: string): Promise<void> {
   const port = await freePort()
-  const server = await startStrongroom(folder, 'data', main, [`--inspect=127.0.0.1:${port}`])
+  const server = await startStrongroom(folder, 'data', { main, nodeOptions: [`--inspect=127.0.0.1:${port}`] })
   const coverage = await Coverage.begin(port)
   await server.createBucket('box', 'authenticated')
   for (const [work, request] of Object.entries(REQUESTS)) {

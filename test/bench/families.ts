@@ -4,18 +4,20 @@ import { events } from './rows/events.ts'
 import { growth } from './rows/growth.ts'
 import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
+import { latency } from './rows/latency.ts'
 import { list } from './rows/list.ts'
 import { listS3 } from './rows/list-s3.ts'
+import { manyFiles } from './rows/many-files.ts'
 import { memory } from './rows/memory.ts'
 import { ranges } from './rows/ranges.ts'
 import { resumable } from './rows/resumable.ts'
 import { s3 } from './rows/s3.ts'
 import { sizesGet, sizesPut } from './rows/sizes.ts'
-import { smallDelete } from './rows/small-delete.ts'
+import { bulkDelete, smallDelete } from './rows/small-delete.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
-import { smallGetRls } from './rows/small-get-rls.ts'
+import { smallGetRls, smallGetRlsCold } from './rows/small-get-rls.ts'
 import { info, notModified, signHundred, signOne, smallGetSigned } from './rows/small-requests.ts'
-import { smallUpload, smallUpsert } from './rows/small-upload.ts'
+import { smallUpload, smallUploadSlowFlush, smallUpsert } from './rows/small-upload.ts'
 import { sweep } from './rows/sweep.ts'
 
 interface Described {
@@ -30,19 +32,24 @@ export const FAMILIES: Record<string, Described> = {
   'get-public': { measure: smallGetPublic, shows: '4 KiB GET of a public object' },
   'get-signed': { measure: smallGetSigned, shows: '4 KiB GET by signed URL' },
   'get-rls': { measure: smallGetRls, shows: '4 KiB GET under RLS' },
+  'get-rls-cold': { measure: smallGetRlsCold, shows: '4 KiB GET under RLS of what is not in memory' },
   'not-modified': { measure: notModified, shows: '304 to a matching If-None-Match' },
   info: { measure: info, shows: 'what is known of an object' },
   upload: { measure: smallUpload, shows: '4 KiB upload to new names' },
+  'upload-slow': { measure: smallUploadSlowFlush, shows: '4 KiB upload where a flush takes 5 ms' },
   upsert: { measure: smallUpsert, shows: '4 KiB upload over what is there' },
+  latency: { measure: latency, shows: 'the slowest of a hundred 4 KiB uploads and GETs' },
+  'many-files': { measure: manyFiles, shows: "uploads and downloads of 4 to 64 KiB by Supabase's client" },
   sign: { measure: signOne, shows: 'one signed URL' },
   'sign-100': { measure: signHundred, shows: 'a hundred signed URLs by one request' },
   delete: { measure: smallDelete, shows: 'one object after the other' },
-  'sizes-get': { measure: sizesGet, shows: 'GET of 64 KiB, 1 MiB and 64 MiB' },
-  'sizes-put': { measure: sizesPut, shows: 'PUT of 64 KiB, 1 MiB and 64 MiB' },
+  'delete-1000': { measure: bulkDelete, shows: 'a thousand objects by one request' },
+  'sizes-get': { measure: sizesGet, shows: 'GET of 16 KiB, 64 KiB, 1 MiB and 64 MiB' },
+  'sizes-put': { measure: sizesPut, shows: 'PUT of 16 KiB, 64 KiB, 1 MiB and 64 MiB' },
   'large-get': { measure: largeGet, shows: 'GET of 1 GiB' },
   'large-put': { measure: largePut, shows: 'PUT of 1 GiB' },
   ranges: { measure: ranges, shows: '4 KiB out of 1 GiB' },
-  resumable: { measure: resumable, shows: '1 GiB by the TUS protocol' },
+  resumable: { measure: resumable, shows: '256 MiB by the TUS protocol' },
   s3: {
     measure: s3,
     shows: '64 MiB and 4 KiB by the S3 protocol, beside REST',

@@ -16,6 +16,8 @@ export interface Load {
   numberedTo?: number
   /** Requests that take turns, in place of `url` and `headers`: on the same server, each with headers of its own. */
   inTurn?: Pick<Load, 'url' | 'headers'>[]
+  /** How many requests are on their way at any moment: IN_FLIGHT if nothing else. */
+  inFlight?: number
   /** How long, or how many in all. */
   lasts: { seconds: number } | { requests: number }
 }
@@ -23,18 +25,42 @@ export interface Load {
 /** How many requests are on their way at any moment; the references use as many. */
 export const IN_FLIGHT = 16
 
+/** As many as there are clients where a small object costs most, and where one of them may wait for the others. */
+export const MANY_IN_FLIGHT = 32
+
 /** For names that are all new. */
 export const FOR_EVER = 2 ** 52
 
+/** What answers there were. */
+interface Answered {
+  perSecond: number
+  /** So long, in milliseconds, did all but one in a hundred take at most. */
+  p99: number
+}
+
 /**
- * Small requests, as many as the server answers. By `wrk` if it is installed: it takes less of the processor
- * away from the server than a client in JavaScript does. It cannot send a given number of requests, though.
+ * Small requests, as many as the server answers.
  *
- * @param folder for wrk's script
  * @returns answers per second
- * @throws when one of the answers is no success; 304 is one
+ * @throws as `answered`
  */
 export async function requestsPerSecond(load: Load, folder: string): Promise<number> {
+  return (await answered(load, folder)).perSecond
+}
+
+/** The same requests. @returns how long all but one in a hundred took at most, in milliseconds @throws as `answered` */
+export async function p99(load: Load, folder: string): Promise<number> {
+  return (await answered(load, folder)).p99
+}
+
+/**
+ * By `wrk` if it is installed: it takes less of the processor away from the server than a client in JavaScript does. It
+ * cannot send a given number of requests, though.
+ *
+ * @param folder for wrk's script
+ * @throws when one of the answers is no success; 304 is one
+ */
+async function answered(load: Load, folder: string): Promise<Answered> {
   const { lasts } = load
   return 'seconds' in lasts && (await hasWrk())
     ? byWrk(load, lasts.seconds, folder)
@@ -53,7 +79,7 @@ async function hasWrk(): Promise<boolean> {
   )
 }
 
-async function byWrk(load: Load, seconds: number, folder: string): Promise<number> {
+async function byWrk(load: Load, seconds: number, folder: string): Promise<Answered> {
   const script = join(folder, 'load.lua')
   const log = join(folder, 'wrk.log')
   await rm(log, { force: true })
@@ -61,9 +87,10 @@ async function byWrk(load: Load, seconds: number, folder: string): Promise<numbe
   const wrk = await startProgram(
     [
       'wrk',
-      `--connections=${IN_FLIGHT}`,
+      `--connections=${load.inFlight ?? IN_FLIGHT}`,
       '--threads=1',
       '--timeout=30s',
+      '--latency',
       `--duration=${seconds}s`,
       `--script=${script}`,
       load.url,
@@ -74,12 +101,16 @@ async function byWrk(load: Load, seconds: number, folder: string): Promise<numbe
   await wrk.stop()
   const said = await readFile(log, 'utf8')
   const perSecond = /Requests\/sec: +([\d.]+)/.exec(said)?.[1]
+  const tail = /99% +([\d.]+)(us|ms|s)/.exec(said)
   const failures = /Non-2xx or 3xx responses: \d+|Socket errors: .*/.exec(said)?.[0]
-  if (perSecond === undefined || failures !== undefined) {
+  if (perSecond === undefined || tail === null || failures !== undefined) {
     throw new Error(`wrk of ${load.url}: ${failures ?? said}`)
   }
-  return Number(perSecond)
+  return { perSecond: Number(perSecond), p99: Number(tail[1]) * (MILLISECONDS[tail[2] ?? ''] ?? Number.NaN) }
 }
+
+/** In each unit that wrk has for a time. */
+const MILLISECONDS: Record<string, number> = { us: 0.001, ms: 1, s: 1000 }
 
 /** The literals are JSON's, which Lua reads alike as long as they are ASCII. */
 function luaScript({ url, method = 'GET', headers = {}, body, numberedTo, inTurn }: Load): string {
@@ -120,8 +151,8 @@ function luaEntries(headers: Record<string, string> = {}): string[] {
   )
 }
 
-async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
-  const { url, method = 'GET', headers = {}, body, numberedTo, inTurn } = load
+async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<Answered> {
+  const { url, method = 'GET', headers = {}, body, numberedTo, inTurn, inFlight = IN_FLIGHT } = load
   const { default: autocannon } = await import('autocannon')
   const { pathname } = new URL(url)
   let count = 0
@@ -131,7 +162,7 @@ async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
   let endedAt = startedAt
   const running = autocannon({
     url,
-    connections: IN_FLIGHT,
+    connections: inFlight,
     ...('seconds' in lasts ? { duration: lasts.seconds } : { amount: lasts.requests }),
     timeout: 30,
     headers,
@@ -164,10 +195,10 @@ async function byAutocannon(load: Load, lasts: Load['lasts']): Promise<number> {
     endedAt = performance.now() // it only looks once a second whether it is done
     if (status >= 400) unexpected.set(status, (unexpected.get(status) ?? 0) + 1)
   })
-  const [{ errors }] = await once(running, 'done')
+  const [{ errors, latency }] = await once(running, 'done')
   if (unexpected.size > 0 || errors > 0) {
     const refused = [...unexpected].map(([status, times]) => `${times} × ${status}, `).join('')
     throw new Error(`autocannon of ${url}: ${refused}${errors} failed`)
   }
-  return answers / ((endedAt - startedAt) / 1000)
+  return { perSecond: answers / ((endedAt - startedAt) / 1000), p99: latency.p99 }
 }

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { type Bench, MIB } from './family.ts'
 import { freePort, startProgram, untilAnswers } from './processes.ts'
 import type { Contestant } from './rounds.ts'
-import type { Comparison } from './stores.ts'
+import type { Reference } from './stores.ts'
 
 export async function hasNginx(): Promise<boolean> {
   return promisify(execFile)('nginx', ['-v']).then(
@@ -19,11 +19,7 @@ export async function hasNginx(): Promise<boolean> {
  *
  * @param on measures what is at this URL
  */
-export function nginxSending(
-  { folder }: Bench,
-  size: number,
-  on: (url: string) => Contestant,
-): Comparison['reference'] {
+export function nginxSending({ folder }: Bench, size: number, on: (url: string) => Contestant): Reference {
   return {
     name: 'nginx, sendfile',
     on: async () => {

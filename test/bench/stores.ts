@@ -45,14 +45,25 @@ export interface Comparison {
   unit: Result['unit']
   /** Prepares what the work needs in the bucket, and says how to measure it. */
   on(store: Store): Promise<Contestant>
-  /** What it stands beside if there is no target. */
-  reference: { name: string; on(ours: Store): Promise<Contestant> }
-  /** Of the ratio to that reference. */
+  /** What it stands beside if there is no target; it may be nothing. */
+  reference?: Reference
+  /** Of the ratio to that reference, or else of what was measured. */
   budget?: Budget
+}
+
+/** What work stands beside that is no server of objects. */
+export interface Reference {
+  name: string
+  /** @param ours the bucket beside which it is measured */
+  on(ours: Store): Promise<Contestant>
 }
 
 export interface Arena {
   server: Strongroom
+  /** The earlier build's. */
+  before: Strongroom | undefined
+  /** Where the rows stand beside another server, and not beside references. */
+  isBesideServer: boolean
   /** What the load's token means, to be named in the row. */
   who: string
   /** Measures the work here and, by turns, on the target, or else what stands for it. */
@@ -62,17 +73,25 @@ export interface Arena {
 /** How much slower than another commit's build a row may be. */
 const SLOWER = 0.05
 
-/** Runs `work` with a bucket on a server of our own and one on what it stands beside, if that is a server. Both go afterwards. */
+/**
+ * Runs `work` with a bucket on a server of our own and one on what it stands beside, if that is a server. Both go
+ * afterwards.
+ *
+ * @param env of the servers that are started; what an earlier build does not know is not set there
+ */
 export async function inBuckets(
   bench: Bench,
   name: string,
   policy: Policy,
   work: (arena: Arena) => Promise<Row[]>,
+  env: NodeJS.ProcessEnv = {},
 ): Promise<Row[]> {
   const { target, earlier, rounds } = bench
   const asUser = target === undefined || target.api.userToken !== undefined
-  const server = await startStrongroom(bench.folder, name)
-  const before = earlier && (await startStrongroom(bench.folder, `${name}-earlier`, earlier.main))
+  const server = await startStrongroom(bench.folder, name, { env })
+  const before =
+    earlier &&
+    (await startStrongroom(bench.folder, `${name}-earlier`, { main: earlier.main, env: earlier.known(env) }))
   try {
     const open = async (api: Api, bucket: string) => {
       await api.createBucket(bucket, policy)
@@ -83,14 +102,17 @@ export async function inBuckets(
     const theirs = opponent && (await open(opponent.api, target?.newBucket() ?? 'bench'))
     return await work({
       server,
+      before,
+      isBesideServer: theirs !== undefined,
       who: asUser ? 'under RLS' : 'by service_role',
       compare: async ({ on, reference, budget, ...row }) => {
         const other = theirs ? { name: earlier?.name ?? 'target', on: () => on(theirs) } : reference
-        const [figures = [], others = []] = await alternate([await on(ours), await other.on(ours)], rounds)
+        const contestants = [await on(ours), ...(other ? [await other.on(ours)] : [])]
+        const [figures = [], others] = await alternate(contestants, rounds)
         return {
           ...row,
           ours: figures,
-          reference: { name: other.name, figures: others },
+          ...(other && others && { reference: { name: other.name, figures: others } }),
           ...(budget && !theirs && { budget }),
           ...(earlier && { budget: budgetBeside(row.unit) }),
         }

@@ -42,21 +42,25 @@ export const CONNECTIONS = 10
 
 export const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 
-/**
- * Starts one below `folder`. fsync stays on: what is measured is what is promised.
- *
- * @param main another build's
- * @param nodeOptions Node's own, such as `--inspect`
- */
+export interface StartOptions {
+  /** Another build's. */
+  main?: string | undefined
+  /** Node's own, such as `--inspect`. */
+  nodeOptions?: string[]
+  /** Settings, and what else the environment says. */
+  env?: NodeJS.ProcessEnv
+}
+
+/** Starts one below `folder`. fsync stays on: what is measured is what is promised. */
 export async function startStrongroom(
   folder: string,
   name: string,
-  main = MAIN,
-  nodeOptions = profilerOptions(),
+  options: StartOptions = {},
 ): Promise<Strongroom> {
+  const { main = MAIN, env } = options
   const dataDir = join(folder, name)
   const log = `${dataDir}.log`
-  const { child, url } = await spawnStrongroom(dataDir, main, nodeOptions)
+  const { child, url } = await spawnStrongroom(dataDir, options)
   await untilAnswers(`${url}/health/ready`, log, child)
 
   const keys = await readKeysOf(dataDir)
@@ -80,7 +84,7 @@ export async function startStrongroom(
     command: (args) =>
       startProgram([process.execPath, main, ...args], {
         cwd: dataDir,
-        env: { ...withoutSettings(), STORAGE_DATA_DIR: dataDir, STORAGE_CLEANUP_GRACE: '0s' },
+        env: { ...withoutSettings(), ...env, STORAGE_DATA_DIR: dataDir, STORAGE_CLEANUP_GRACE: '0s' },
         log,
       }),
     stop: async () => {
@@ -94,15 +98,14 @@ export async function startStrongroom(
 /** Starts one on a data folder, an old or a new one, without waiting until it answers. Its log is beside the folder. */
 export async function spawnStrongroom(
   dataDir: string,
-  main = MAIN,
-  nodeOptions = profilerOptions(),
+  { main = MAIN, nodeOptions = profilerOptions(), env }: StartOptions = {},
 ): Promise<{ child: Running; url: string }> {
   await mkdir(dataDir, { recursive: true })
   const port = await freePort()
   const child = await startProgram([process.execPath, ...nodeOptions, main, 'serve'], {
     // In its own folder, so that no .env of ours is read; settings of the shell are not for it either.
     cwd: dataDir,
-    env: { ...withoutSettings(), STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },
+    env: { ...withoutSettings(), ...env, STORAGE_PORT: String(port), STORAGE_DATA_DIR: dataDir },
     log: `${dataDir}.log`,
     afterwards: () => stopDatabase(dataDir),
   })

@@ -8,13 +8,14 @@ const { database, connections, values } = argument<{
   database: DatabaseAddress
   connections: number
   /** The arguments of storage.read_object, as the server passes them. */
-  values: string[]
+  values: (string | null)[]
 }>()
 const sql = postgres({ ...database, username: 'strongroom_server', pass: '', max: connections })
 
+const CALL = `select * from storage.read_object(${values.map((_, index) => `$${index + 1}`).join(', ')})`
+
 async function read() {
-  const rows = await sql`
-    select * from storage.read_object(${values[0] ?? ''}, ${values[1] ?? ''}, ${values[2] ?? ''}, ${values[3] ?? ''})`
+  const rows = await sql.unsafe(CALL, values, { prepare: true })
   if (rows[0]?.id == null) throw new Error('the row was not found')
 }
 

@@ -8,7 +8,7 @@ import { timeDownload, timeUpload } from '../transfer.ts'
 import { NGINX_MISSING } from './large-get.ts'
 
 /** What is small enough to be sent by many at once, in bytes. */
-const SIDE_BY_SIDE = [64 * 1024, MIB]
+const SIDE_BY_SIDE = [16 * 1024, 64 * 1024, MIB]
 /** What is sent one after the other, in bytes. */
 export const LARGE = 64 * MIB
 

@@ -1,40 +1,49 @@
-import { callerContext } from '../../../src/database/as-caller.ts'
-import { bareLoop } from '../bare.ts'
+import { callingReadObject } from '../bare.ts'
 import { type Bench, smallSeconds } from '../family.ts'
 import { requestsPerSecond } from '../load.ts'
 import type { Row } from '../results.ts'
-import { inBuckets } from '../stores.ts'
-import { CONNECTIONS, USER } from '../strongroom.ts'
+import { type Arena, inBuckets } from '../stores.ts'
 
 /** A small object that a policy shows, against the one prepared call that finds its row. */
 export async function smallGetRls(bench: Bench): Promise<Row[]> {
-  const seconds = smallSeconds(bench)
-  return inBuckets(bench, 'get-rls', 'authenticated', async ({ server, who, compare }) => [
-    await compare({
-      work: `4 KiB GET ${who}`,
-      unit: '/s',
-      on: async (store) => {
-        await store.upload('small.bin', new Uint8Array(4096))
-        const url = store.url('object/authenticated', 'small.bin')
-        const headers = { authorization: `Bearer ${store.token}` }
-        return { measure: () => requestsPerSecond({ url, headers, lasts: { seconds } }, bench.folder) }
-      },
-      reference: {
-        name: 'postgres calling read_object',
-        on: ({ token, bucket }) => {
-          const context = callerContext({
-            ...{ role: 'authenticated', subject: USER, token, userBuckets: false },
-            claims: { role: 'authenticated', iss: 'strongroom', iat: 1_700_000_000, sub: USER },
-            ...{ operation: 'storage.object.get_authenticated', method: 'GET' },
-            path: `/object/authenticated/${bucket}/small.bin`,
-            headers: { authorization: `Bearer ${token}` },
-          })
-          const values = ['caller', bucket, 'small.bin', context]
-          const args = { database: server.database, connections: CONNECTIONS, values }
-          return bareLoop('read-row', args, seconds)
-        },
-      },
-      budget: { atLeast: 0.4 },
-    }),
+  return inBuckets(bench, 'get-rls', 'authenticated', async (arena) => [
+    await get(bench, arena, { work: `4 KiB GET ${arena.who}`, atLeast: 0.4 }),
   ])
+}
+
+/** The same with nothing in memory, against the call that finds the row and its bytes. */
+export async function smallGetRlsCold(bench: Bench): Promise<Row[]> {
+  const work = (who: string) => `4 KiB GET ${who}, not in memory`
+  return inBuckets(
+    bench,
+    'get-rls-cold',
+    'authenticated',
+    async (arena) => [await get(bench, arena, { work: work(arena.who), atLeast: 0.6, bytesUnless: '' })],
+    { STORAGE_CACHE_SIZE: '0' },
+  )
+}
+
+function get(
+  bench: Bench,
+  { server, compare }: Arena,
+  { work, atLeast, bytesUnless }: { work: string; atLeast: number; bytesUnless?: string },
+): Promise<Row> {
+  const lasts = { seconds: smallSeconds(bench) }
+  const asked = { access: 'caller', operation: 'storage.object.get_authenticated', method: 'GET' } as const
+  return compare({
+    work,
+    unit: '/s',
+    on: async (store) => {
+      await store.upload('small.bin', new Uint8Array(4096))
+      const url = store.url('object/authenticated', 'small.bin')
+      const headers = { authorization: `Bearer ${store.token}` }
+      return { measure: () => requestsPerSecond({ url, headers, lasts }, bench.folder) }
+    },
+    reference: callingReadObject(bench, server, {
+      ...asked,
+      ...{ route: 'object/authenticated', name: 'small.bin' },
+      ...(bytesUnless !== undefined && { bytesUnless }),
+    }),
+    budget: { atLeast },
+  })
 }

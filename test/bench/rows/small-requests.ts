@@ -1,12 +1,15 @@
 import type { Policy } from '../api.ts'
-import { sendingBuffer } from '../bare.ts'
+import { callingReadObject, sendingBuffer } from '../bare.ts'
 import { type Bench, type Family, smallSeconds } from '../family.ts'
 import { type Load, requestsPerSecond } from '../load.ts'
 import { inBuckets, type Store } from '../stores.ts'
 
 const SIZE = 4096
 
-/** A small request like all others, against a server that does nothing but send 4 KiB. */
+/**
+ * A small request like all others, against a server that does nothing but send 4 KiB, or against the one prepared call
+ * that it makes.
+ */
 interface SmallRequest {
   /** Of the row, and of the folder. */
   name: string
@@ -15,6 +18,8 @@ interface SmallRequest {
   policy: Policy
   /** What is sent again and again. The bucket holds `small.bin`. */
   load(store: Store): Promise<Omit<Load, 'lasts'>>
+  /** What it asks the database for `small.bin`, if that is to stand beside it. */
+  call?: Pick<Parameters<typeof callingReadObject>[2], 'access' | 'operation' | 'method' | 'route'>
 }
 
 export const smallGetSigned = family({
@@ -47,6 +52,10 @@ export const info = family({
   work: (who) => `info ${who}`,
   policy: 'authenticated',
   load: async (store) => ({ url: store.url('object/info', 'small.bin'), headers: authorization(store) }),
+  call: {
+    ...{ access: 'caller', operation: 'object.get_authenticated_info' },
+    ...{ method: 'GET', route: 'object/info' },
+  },
 })
 
 export const signOne = family({
@@ -54,6 +63,7 @@ export const signOne = family({
   work: (who) => `sign one ${who}`,
   policy: 'authenticated',
   load: async (store) => signing(store, 'small.bin', {}),
+  call: { access: 'policy', operation: 'storage.object.sign', method: 'POST', route: 'object/sign' },
 })
 
 export const signHundred = family({
@@ -80,9 +90,9 @@ function authorization(store: Store) {
   return { authorization: `Bearer ${store.token}` }
 }
 
-function family({ name, work, policy, load }: SmallRequest): Family {
+function family({ name, work, policy, load, call }: SmallRequest): Family {
   return (bench: Bench) =>
-    inBuckets(bench, name, policy, async ({ who, compare }) => {
+    inBuckets(bench, name, policy, async ({ server, who, compare }) => {
       const lasts = { seconds: smallSeconds(bench) }
       return [
         await compare({
@@ -93,7 +103,12 @@ function family({ name, work, policy, load }: SmallRequest): Family {
             const sent = await load(store)
             return { measure: () => requestsPerSecond({ ...sent, lasts }, bench.folder) }
           },
-          reference: sendingBuffer(bench, SIZE, { lasts }),
+          ...(call
+            ? {
+                reference: callingReadObject(bench, server, { ...call, name: 'small.bin' }),
+                budget: { atLeast: 0.6 },
+              }
+            : { reference: sendingBuffer(bench, SIZE, { lasts }) }),
         }),
       ]
     })
