@@ -54,6 +54,7 @@ const FLOORS: Record<string, Floors> = {
     ['file-storage.ts', 'object-lists.ts'],
     ['multipart'],
     ['resumable'],
+    ['uploads'],
     ['inline'],
     ['buckets', 'credentials'],
     ['writing', 'reading'],

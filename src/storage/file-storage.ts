@@ -1,30 +1,25 @@
 import { randomUUID } from 'node:crypto'
-import type { Backend, Written } from '../backend/backend.ts'
-import { asCaller, asServiceWithin, becomeService } from '../database/as-caller.ts'
+import type { Backend } from '../backend/backend.ts'
+import { asCaller, becomeService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
-import type { Transaction } from '../database/connection/drizzle.ts'
-import type { BucketSettings, KnownSettings } from '../database/queries/buckets.ts'
-import { copyInlineBytes, readInlineBytes, writeInlineBytes } from '../database/queries/inline-bytes.ts'
+import type { BucketSettings } from '../database/queries/buckets.ts'
 import { ownRemovals } from '../database/queries/listed-versions.ts'
 import {
   beginUpload,
   type DeletedRow,
   deleteObjects,
   findObjectId,
-  type IntendedWrite,
   type ReadTarget,
   updateTags,
 } from '../database/queries/objects.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
-import { INLINE_BUCKET, isInline, type Location } from '../model/location.ts'
+import { INLINE_BUCKET, isInline } from '../model/location.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
-import type { KnownBuckets } from './buckets/known-buckets.ts'
-import { storeInline } from './inline/inline-upload.ts'
-import { type Invalidate, withInvalidation } from './object/changes.ts'
-import { guessContentType } from './object/content-type.ts'
+import { storeInlineCopy } from './inline/inline-copy.ts'
+import { withInvalidation } from './object/changes.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
 import { type StoredObject, validatorsOf } from './object/stored-object.ts'
 import {
@@ -34,36 +29,23 @@ import {
   type ObjectReadsOptions,
 } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
+import { type Arrival, checkUploadFits, letIn } from './uploads/arrival.ts'
+import { isSmall, mayBeInline, type SmallUploadParts, storeSmall } from './uploads/small-upload.ts'
 import { deleteUnlessKept, type Kept } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
-import { abortUpload, asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
-import { asConditionSays, foretold } from './writing/conditional-write.ts'
+import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
+import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
-import type { Heartbeats } from './writing/heartbeats.ts'
+import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
-import { readSmallBody } from './writing/small-body.ts'
-import type { UploadBody, UploadRequest } from './writing/upload-request.ts'
+import type { UploadRequest } from './writing/upload-request.ts'
 
-export interface FileStorageOptions extends ObjectReadsOptions {
-  /** Largest object, in bytes, whatever the bucket says. */
-  maxFileSize: number
+export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
-  /** Objects of up to so many bytes are kept in the database (decision 0052); 0 for none. */
-  inlineSize: number
-  knownBuckets: KnownBuckets
-  heartbeats: Heartbeats
-  invalidate: Invalidate
-  now: () => Date
 }
-
-/** A small body is read first and takes one transaction (design §3). In bytes, of the request. */
-const SMALL_BODY = 256 * 1024
-
-/** What a form has around its file, about; with more it is not expected to hold a small one. In bytes. */
-const FORM_OVERHEAD = 4096
 
 /** Names per transaction of a bulk delete (wire §3.8). */
 const DELETE_BATCH = 500
@@ -82,12 +64,6 @@ export interface CopyRequest {
   checkSource?: ((source: StoredObject) => void) | undefined
   /** By which the copy is to be checked; undefined copies the checksum, too. */
   checksumAlgorithm?: ChecksumAlgorithm | undefined
-}
-
-/** An upload whose name is legal, and the settings by which its bucket takes it. */
-interface Arrival {
-  request: UploadRequest
-  bucket: KnownSettings
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -112,21 +88,23 @@ export class FileStorage {
    *   PreconditionFailed, TooManyUploads, StorageFull, BackendUnavailable, UploadExpired, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
+    const { inlineSize, knownBuckets } = this.#options
     const { body } = sent
     try {
       // 1. The name is legal, the bucket exists. 2. Type and size fit, before a byte is read.
       const request = { ...sent, name: this.#parseName(sent.name) }
       const { bucketUid, condition } = request
-      const mayBeInline = this.#mayBeInline(body)
-      const known = mayBeInline && !condition ? this.#options.knownBuckets.get(request.bucket) : undefined
+      const isForDatabase = mayBeInline(inlineSize, body)
+      const known = isForDatabase && !condition ? knownBuckets.get(request.bucket) : undefined
       const isMeant = bucketUid === undefined || known?.uid === bucketUid
-      const bucket = await this.#letIn(isMeant ? known : undefined, request, body.declaredSize)
+      const bucket = await letIn(this.#options, isMeant ? known : undefined, request, body.declaredSize)
 
       // A condition that is false now is told before the body is sent.
       if (condition) await foretold(this.#database, caller, intendedWrite(caller, request), condition)
 
-      const isSmall = body.requestLength !== null && body.requestLength <= SMALL_BODY && this.#backend.isLocal
-      if (mayBeInline || isSmall) return await this.#storeSmall(caller, { request, bucket })
+      if (isForDatabase || isSmall(this.#backend, body)) {
+        return await storeSmall(this.#options, caller, { request, bucket })
+      }
       return await this.#storeStream(caller, { request, bucket })
     } catch (error) {
       body.discard()
@@ -134,129 +112,25 @@ export class FileStorage {
     }
   }
 
-  /** Whether the bytes will probably be few enough for the database. */
-  #mayBeInline({ declaredSize, requestLength }: UploadBody): boolean {
-    const { inlineSize } = this.#options
-    if (inlineSize === 0 || requestLength === null) return false
-    return declaredSize === null ? requestLength <= inlineSize + FORM_OVERHEAD : declaredSize <= inlineSize
-  }
-
-  /**
-   * Lets an upload in by settings of its bucket that are known, or else by those of now: what is known may be out of date,
-   * and refuses nothing.
-   *
-   * @param size of the bytes, or null as long as nobody knows it
-   * @throws NoSuchBucket, EntityTooLarge, InvalidMimeType
-   */
-  async #letIn(
-    known: KnownSettings | undefined,
-    request: UploadRequest,
-    size: number | null,
-  ): Promise<KnownSettings> {
-    if (known) {
-      try {
-        this.#checkFits(known, request, size)
-        return known
-      } catch {}
-    }
-    const bucket = await this.#findBucket(request.bucket, request.bucketUid)
-    this.#checkFits(bucket, request, size)
-    return bucket
-  }
-
-  /** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
-  async #storeSmall(caller: Caller, { request, bucket }: Arrival): Promise<Stored> {
-    const { body, condition } = request
-    const { inlineSize, now } = this.#options
-    const mayBeInline = this.#mayBeInline(body)
-    const maxBytes = mayBeInline ? body.requestLength : this.#checkFits(bucket, request, null)
-    const ask = () => this.#begin(caller, intendedWrite(caller, request), null, condition)
-    const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
-    const complete = { ...request, ...late }
-    if (inlineSize > 0 && written.size <= inlineSize) {
-      const arrival = { request: complete, bucket: await this.#letIn(bucket, complete, written.size) }
-      body.admit()
-      return this.#storeInline(caller, arrival, bytes, written)
-    }
-    const settings = await this.#letIn(mayBeInline ? undefined : bucket, complete, written.size)
-    body.admit()
-    const at = { bucket: settings.uid, version: randomUUID() }
-    const write = () => this.#backend.write(at, bytes, { maxBytes: written.size, sha256: written.sha256 })
-    const object = uploadedObject(caller, complete, at, written, now())
-    if (!this.#backend.isLocal) {
-      await this.#begin(caller, intendedWrite(caller, complete), at, condition)
-      return this.#whileListed(at, async () => {
-        await write()
-        return commitUpload(this.#options, caller, object, complete)
-      })
-    }
-    try {
-      return await commitUpload(this.#options, caller, object, { ...complete, storeBytes: write })
-    } catch (error) {
-      await abortUpload(this.#options, at, error, { wasListed: false })
-      throw error
-    }
-  }
-
-  /** Steps 3 to 6 for bytes that go into the database: one call, unless a condition has to be judged. */
-  #storeInline(
-    caller: Caller,
-    { request, bucket }: Arrival,
-    bytes: Uint8Array,
-    written: Written,
-  ): Promise<Stored> {
-    const at = { bucket: INLINE_BUCKET, version: randomUUID() }
-    const object = uploadedObject(caller, request, at, written, this.#options.now())
-    const { upsert, bucketUid, condition } = request
-    if (condition) {
-      const storeBytes = (tx: Transaction) =>
-        asServiceWithin(tx, caller, () => writeInlineBytes(tx, at.version, bytes))
-      return commitUpload(this.#options, caller, object, { upsert, bucketUid, condition, storeBytes })
-    }
-    const check = (settings: BucketSettings) => this.#checkFits(settings, request, written.size)
-    return storeInline(this.#options, caller, { object, bytes, upsert, bucket, bucketUid, check })
-  }
-
   /** Steps 3 to 7 for a stream. */
   async #storeStream(caller: Caller, { request, bucket }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
     const at = { bucket: bucket.uid, version: randomUUID() }
-    await this.#begin(caller, intendedWrite(caller, request), at, request.condition)
-    return this.#whileListed(at, async () => {
+    await beginWrite(this.#database, caller, intendedWrite(caller, request), at, request.condition)
+    return whileListed(this.#options, at, async () => {
       request.body.admit()
 
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
-      const maxBytes = this.#checkFits(bucket, request, null)
+      const maxBytes = checkUploadFits(this.#options, { request, bucket }, null)
       const written = await this.#backend.write(at, request.body.stream, { maxBytes })
       const complete = { ...request, ...(await request.body.late(written)) }
-      this.#checkFits(bucket, complete, written.size)
+      checkUploadFits(this.#options, { request: complete, bucket }, written.size)
 
       // 5. Row and event appear together, or neither; the version leaves the list.
       // 6. The replaced version's bytes go once that is committed.
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
       return commitUpload(this.#options, caller, object, request)
     })
-  }
-
-  #begin(
-    caller: Caller,
-    write: IntendedWrite,
-    at: Location | null,
-    condition: WriteCondition | undefined,
-  ): Promise<void> {
-    const database = this.#database
-    return asConditionSays(beginUpload(database, caller, write, at), { database, caller, write, condition })
-  }
-
-  /** Writes a version that is on the list of uploads. */
-  async #whileListed<T>(at: Location, write: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#options.heartbeats.during(at.version, write)
-    } catch (error) {
-      // 7. If the process died instead, the cleanup finds the version on the list.
-      await abortUpload(this.#options, at, error, { wasListed: true })
-      throw error
-    }
   }
 
   /**
@@ -270,7 +144,7 @@ export class FileStorage {
     request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata'>,
   ): Promise<{ name: ObjectName; bucketUid: string }> {
     const name = this.#parseName(request.name)
-    const bucket = await this.#findBucket(request.bucket)
+    const bucket = await this.#options.knownBuckets.find(request.bucket)
     const write = intendedWrite(caller, { ...request, name, body: { requestLength: null } })
     await inUploadWords(beginUpload(this.#database, caller, write, null))
     return { name, bucketUid: bucket.uid }
@@ -415,7 +289,7 @@ export class FileStorage {
       return
     }
     if (from.bucket !== to.bucket) {
-      checkFits(await this.#findBucket(to.bucket), name, object, this.#options.maxFileSize)
+      checkFits(await this.#options.knownBuckets.find(to.bucket), name, object, this.#options.maxFileSize)
     }
     const target = { bucketId: to.bucket, name }
     await rename(this.#options, caller, { bucketId: from.bucket, name: object.name }, target, conditions)
@@ -430,7 +304,7 @@ export class FileStorage {
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {
     // 1. The names are legal, the bucket exists, the source is visible.
     const name = this.#parseName(request.to.name)
-    const bucket = await this.#findBucket(request.to.bucket)
+    const bucket = await this.#options.knownBuckets.find(request.to.bucket)
     const { from } = request
     try {
       return await this.#reads.whileReplaced(
@@ -469,22 +343,13 @@ export class FileStorage {
     }
     if (isInline(location)) {
       await sum()
-      // Over itself: they go with the row that is replaced.
-      const isItself = source.bucket === to.bucket && source.name === to.name
-      const own = isItself ? await readInlineBytes(this.#database, location.version) : null
-      const storeBytes = (tx: Transaction) =>
-        asServiceWithin(tx, caller, () =>
-          own
-            ? writeInlineBytes(tx, at.version, own.bytes)
-            : copyInlineBytes(tx, location.version, at.version),
-        )
-      return commitUpload(this.#options, caller, object, { upsert, condition, storeBytes })
+      return storeInlineCopy(this.#options, caller, source, location.version, object, { upsert, condition })
     }
 
     // 3. The policies allow the write; the condition holds so far.
     if (condition) await foretold(this.#database, caller, { ...object, upsert }, condition)
-    await this.#begin(caller, { ...object, upsert }, at, condition)
-    return this.#whileListed(at, async () => {
+    await beginWrite(this.#database, caller, { ...object, upsert }, at, condition)
+    return whileListed(this.#options, at, async () => {
       // 4. The new version gets its own bytes; 5. and 6. as in an upload.
       await this.#backend.copy(location, at)
       await sum()
@@ -495,24 +360,6 @@ export class FileStorage {
 
   #parseName(text: string): ObjectName {
     return parseObjectName(text, this.#options.nameRules)
-  }
-
-  /** @param uid of the bucket that is meant, or undefined for any of that name. @throws NoSuchBucket */
-  async #findBucket(id: string, uid?: string): Promise<KnownSettings> {
-    const bucket = await this.#options.knownBuckets.ask(id)
-    if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
-    return bucket
-  }
-
-  /**
-   * Whether a bucket takes an upload. Returns the largest length its bytes may have.
-   *
-   * @param size of the bytes, or null as long as nobody knows it
-   * @throws EntityTooLarge, InvalidMimeType
-   */
-  #checkFits(bucket: BucketSettings, request: UploadRequest, size: number | null): number {
-    const contentType = request.contentType ?? guessContentType(request.name)
-    return checkFits(bucket, request.name, { contentType, size }, this.#options.maxFileSize)
   }
 }
 

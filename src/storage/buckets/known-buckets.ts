@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings, type KnownSettings } from '../../database/queries/buckets.ts'
+import { StorageError } from '../../model/errors.ts'
 
 /** How many buckets' settings are remembered. An entry is about 300 bytes, and up to 100 types of 255 characters. */
 const MOST = 1000
@@ -25,6 +26,18 @@ export class KnownBuckets {
   /** As they are now; null when there is no such bucket. */
   async ask(id: string): Promise<KnownSettings | null> {
     return this.heard(id, await findBucketSettings(this.#database, id))
+  }
+
+  /**
+   * The same for whoever needs one.
+   *
+   * @param uid of the bucket that is meant, or undefined for any of that name
+   * @throws NoSuchBucket
+   */
+  async find(id: string, uid?: string): Promise<KnownSettings> {
+    const bucket = await this.ask(id)
+    if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
+    return bucket
   }
 
   /** Remembers what was told of a bucket. */

@@ -1,0 +1,96 @@
+import { randomUUID } from 'node:crypto'
+import type { Written } from '../../backend/backend.ts'
+import { asServiceWithin } from '../../database/as-caller.ts'
+import type { Transaction } from '../../database/connection/drizzle.ts'
+import type { BucketSettings } from '../../database/queries/buckets.ts'
+import { writeInlineBytes } from '../../database/queries/inline-bytes.ts'
+import type { Caller } from '../../model/caller.ts'
+import { INLINE_BUCKET } from '../../model/location.ts'
+import { storeInline } from '../inline/inline-upload.ts'
+import { abortUpload, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
+import { beginWrite, type ListedWriteParts, whileListed } from '../writing/listed-write.ts'
+import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
+import { readSmallBody } from '../writing/small-body.ts'
+import type { UploadBody } from '../writing/upload-request.ts'
+import { type Arrival, type ArrivalParts, checkUploadFits, letIn } from './arrival.ts'
+
+export interface SmallUploadParts extends CommitParts, ListedWriteParts, ArrivalParts {
+  /** Objects of up to so many bytes are kept in the database (decision 0052); 0 for none. */
+  inlineSize: number
+  now: () => Date
+}
+
+/** A small body is read first and takes one transaction (design §3). In bytes, of the request. */
+const SMALL_BODY = 256 * 1024
+
+/** What a form has around its file, about; with more it is not expected to hold a small one. In bytes. */
+const FORM_OVERHEAD = 4096
+
+/** Whether the bytes will probably be few enough for the database. */
+export function mayBeInline(inlineSize: number, { declaredSize, requestLength }: UploadBody): boolean {
+  if (inlineSize === 0 || requestLength === null) return false
+  return declaredSize === null ? requestLength <= inlineSize + FORM_OVERHEAD : declaredSize <= inlineSize
+}
+
+/** Whether a body is read first that a backend is to have. A store far away has it while it comes. */
+export function isSmall(backend: { isLocal: boolean }, { requestLength }: UploadBody): boolean {
+  return requestLength !== null && requestLength <= SMALL_BODY && backend.isLocal
+}
+
+/** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
+export async function storeSmall(
+  parts: SmallUploadParts,
+  caller: Caller,
+  { request, bucket }: Arrival,
+): Promise<Stored> {
+  const { backend, database, inlineSize, now } = parts
+  const { body, condition } = request
+  const isForDatabase = mayBeInline(inlineSize, body)
+  const maxBytes = isForDatabase ? body.requestLength : checkUploadFits(parts, { request, bucket }, null)
+  const ask = () => beginWrite(database, caller, intendedWrite(caller, request), null, condition)
+  const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
+  const complete = { ...request, ...late }
+  if (inlineSize > 0 && written.size <= inlineSize) {
+    const arrival = { request: complete, bucket: await letIn(parts, bucket, complete, written.size) }
+    body.admit()
+    return storeInDatabase(parts, caller, arrival, bytes, written)
+  }
+  const settings = await letIn(parts, isForDatabase ? undefined : bucket, complete, written.size)
+  body.admit()
+  const at = { bucket: settings.uid, version: randomUUID() }
+  const write = () => backend.write(at, bytes, { maxBytes: written.size, sha256: written.sha256 })
+  const object = uploadedObject(caller, complete, at, written, now())
+  if (!backend.isLocal) {
+    await beginWrite(database, caller, intendedWrite(caller, complete), at, condition)
+    return whileListed(parts, at, async () => {
+      await write()
+      return commitUpload(parts, caller, object, complete)
+    })
+  }
+  try {
+    return await commitUpload(parts, caller, object, { ...complete, storeBytes: write })
+  } catch (error) {
+    await abortUpload(parts, at, error, { wasListed: false })
+    throw error
+  }
+}
+
+/** Steps 3 to 6 for bytes that go into the database: one call, unless a condition has to be judged. */
+function storeInDatabase(
+  parts: SmallUploadParts,
+  caller: Caller,
+  { request, bucket }: Arrival,
+  bytes: Uint8Array,
+  written: Written,
+): Promise<Stored> {
+  const at = { bucket: INLINE_BUCKET, version: randomUUID() }
+  const object = uploadedObject(caller, request, at, written, parts.now())
+  const { upsert, bucketUid, condition } = request
+  if (condition) {
+    const storeBytes = (tx: Transaction) =>
+      asServiceWithin(tx, caller, () => writeInlineBytes(tx, at.version, bytes))
+    return commitUpload(parts, caller, object, { upsert, bucketUid, condition, storeBytes })
+  }
+  const check = (now: BucketSettings) => checkUploadFits(parts, { request, bucket: now }, written.size)
+  return storeInline(parts, caller, { object, bytes, upsert, bucket, bucketUid, check })
+}
