@@ -2,9 +2,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { takeInventory } from './crashes/inventory.ts'
 import { buildMutant, mutated, removeMutant } from './mutant.ts'
+import { isDatabaseRecorded } from './power-loss/database-disk.ts'
 import { anything, EVERYTHING } from './power-loss/loss.ts'
 import { type BootOptions, Machine } from './power-loss/machine.ts'
-import { MUTANTS } from './power-loss/mutants.ts'
+import { DATABASE_MUTANTS, MUTANTS, type UnflushedMutant } from './power-loss/mutants.ts'
 import { Writer } from './power-loss/writer.ts'
 import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
@@ -25,8 +26,9 @@ const ROUND_LIMIT_MS = 120_000
 const seed = newSeed()
 const random = new Random(seed)
 
-/** In reduced size another one in each run. */
+/** In reduced size others in each run. */
 const TRIED_MUTANTS = isFull ? MUTANTS : [random.pick(MUTANTS)]
+const TRIED_DATABASE_MUTANTS = isFull ? DATABASE_MUTANTS : [random.pick(DATABASE_MUTANTS)]
 
 let machine: Machine
 beforeAll(async () => {
@@ -51,7 +53,8 @@ describe('when the power fails amid uploads, overwrites, copies, moves, deletes 
     timeout: (ROUNDS + 1) * ROUND_LIMIT_MS,
   }, async () => {
     for (let round = 1; round <= ROUNDS; round++) {
-      await machine.boot({ diesAt: 100 + random.below(LATEST_MOMENT), canLink: round % 3 !== 0 })
+      const diesAt = 100 + random.below(LATEST_MOMENT)
+      await machine.boot({ diesAt, canLink: round % 3 !== 0, keepsInline: random.below(2) === 0 })
       if (round > 1) await settle()
       const problems = (await Promise.all(writers.map((writer) => writer.work()))).flat()
       expect(problems, `round ${round} with FAULTS_SEED=${seed}`).toEqual([])
@@ -100,6 +103,7 @@ describe('a build that leaves out a flush', () => {
 
   it('is found out, as ours loses nothing by the same operations', async () => {
     expect(await lossOf({})).toBeUndefined()
+    expect(await lossOf({ keepsInline: true })).toBeUndefined()
     if (isFull) {
       expect(await lossOf({ canLink: false })).toBeUndefined()
       machine.erase()
@@ -108,28 +112,32 @@ describe('a build that leaves out a flush', () => {
     }
   })
 
-  it.each(MUTANTS)('can be made, omitting $omits', (mutant) => {
+  it.each([...MUTANTS, ...DATABASE_MUTANTS])('can be made, omitting $omits', (mutant) => {
     expect(mutated(mutant)).not.toContain(mutant.find)
   })
 
-  it.each(TRIED_MUTANTS)('is found out when it omits $omits', async (mutant) => {
+  it.each(TRIED_MUTANTS)('is found out when it omits $omits', findOut)
+
+  it.skipIf(!isDatabaseRecorded).each(TRIED_DATABASE_MUTANTS)('is found out when it omits $omits', findOut)
+
+  async function findOut(mutant: UnflushedMutant): Promise<void> {
     const folder = buildMutant(mutant)
     onTestFinished(() => removeMutant(folder))
     if (mutant.startsAnew) machine.erase()
-    const { copiesBytes, keepsNoFiles } = mutant
+    const { copiesBytes, keepsNoFiles, keepsInline } = mutant
     const main = join(folder, 'dist/main.js')
-    const loss = await lossOf({ main, canLink: !copiesBytes, keepsNoFiles })
+    const loss = await lossOf({ main, canLink: !copiesBytes, keepsNoFiles, keepsInline })
     expect(loss, `with FAULTS_SEED=${seed}`).toBeDefined()
-  })
+  }
 
   /** What is not as it was acknowledged, after a build has done its work and the power has failed. */
   async function lossOf(build: BootOptions): Promise<string | undefined> {
-    const { keepsNoFiles } = build
+    const { keepsNoFiles, keepsInline } = build
     const writer = new Writer(`build-${builds++}`, machine, new Random(seed))
     await machine.boot(build)
     await writer.exercise({ keepsNoFiles })
     await machine.losePower(EVERYTHING)
-    const failure = await machine.boot({ keepsNoFiles }).catch(String)
+    const failure = await machine.boot({ keepsNoFiles, keepsInline }).catch(String)
     const loss = failure ?? (await writer.check()).problem
     await machine.losePower(EVERYTHING)
     if (failure !== undefined) machine.erase() // nor would it start for the next build

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Random } from '../random.ts'
+import type { DatabaseLoss } from './database-loss.ts'
 import { type Change, DiskFile, DiskFolder, type DiskNode, mustWait, put } from './disk.ts'
 
 /** What a power failure does with everything that was not flushed. */
@@ -12,6 +13,8 @@ export interface Loss {
   bytesOf(file: DiskFile, length: number): number
   /** Whether the rest of a file becomes zeros, as if its length had reached the disk and its bytes had not. */
   zeroes(): boolean
+  /** What it does with PostgreSQL's own files. */
+  database: DatabaseLoss
 }
 
 /** All of it is lost, and every removal undone. */
@@ -19,6 +22,7 @@ export const EVERYTHING: Loss = {
   keeps: () => false,
   bytesOf: (file) => file.flushed,
   zeroes: () => false,
+  database: { keepsName: () => false, keepsSector: () => false, keepsLength: () => false },
 }
 
 /** Any part of it is lost: disks write when and in which order they like. */
@@ -28,6 +32,11 @@ export function anything(random: Random): Loss {
     keeps: () => random.below(10) < keptOfTen,
     bytesOf: (file, length) => file.flushed + random.below(length - file.flushed + 1),
     zeroes: () => random.below(2) === 0,
+    database: {
+      keepsName: () => random.below(10) < keptOfTen,
+      keepsSector: () => random.below(10) < keptOfTen,
+      keepsLength: () => random.below(2) === 0,
+    },
   }
 }
 

@@ -2,12 +2,13 @@ import { mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 import type postgres from '#postgres'
-import { Command, isAlive, newFolder, removeFolder } from '../../support/command.ts'
+import { Command, newFolder, removeFolder } from '../../support/command.ts'
 import { type S3Keys, signRequest, UNSIGNED } from '../../support/s3-signer.ts'
 import { IN_FILES } from '../../support/server.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 import { PATIENCE_MS, until } from '../../support/wait.ts'
 import type { SendS3 } from '../upload-in-parts.ts'
+import { DatabaseDisk } from './database-disk.ts'
 import { Disk, type DiskFolder } from './disk.ts'
 import { readJournal } from './journal.ts'
 import { disagreements, type Loss, lose, scan } from './loss.ts'
@@ -25,6 +26,8 @@ interface Recording {
   diesAt?: number | undefined
   /** Whether the disk can link files; otherwise the server has to copy them. */
   canLink: boolean
+  /** The environment of PostgreSQL's own recorder. */
+  database: Record<string, string>
 }
 
 export interface BootOptions {
@@ -35,6 +38,8 @@ export interface BootOptions {
   main?: string | undefined
   /** Whether the bytes go to a store, which is away: nothing but rows can be made. */
   keepsNoFiles?: boolean | undefined
+  /** Whether small bytes are kept in PostgreSQL; otherwise each object is a file. */
+  keepsInline?: boolean | undefined
 }
 
 /** A store that nobody reaches. */
@@ -55,6 +60,7 @@ export class Machine {
   readonly dataDir: string
   readonly #folder: string
   readonly #disk: string
+  readonly #database: DatabaseDisk
   readonly #commands: Command[] = []
   #server: Command | undefined
   /** What is durable, when the power comes back. */
@@ -65,6 +71,7 @@ export class Machine {
     this.#disk = join(folder, 'disk')
     mkdirSync(this.#disk)
     this.dataDir = join(this.#disk, 'storage-data')
+    this.#database = new DatabaseDisk(folder, join(this.dataDir, 'postgres'))
     this.#atPowerOn = this.#powerOn()
   }
 
@@ -73,12 +80,23 @@ export class Machine {
   }
 
   /** Starts the server and waits until it serves. */
-  async boot({ diesAt, canLink = true, main, keepsNoFiles }: BootOptions = {}): Promise<undefined> {
+  async boot({
+    diesAt,
+    canLink = true,
+    main,
+    keepsNoFiles,
+    keepsInline,
+  }: BootOptions = {}): Promise<undefined> {
     this.#server = this.#launch(['serve'], {
       diesAt,
       canLink,
       main,
-      env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'info', ...(keepsNoFiles && STORE_AWAY) },
+      env: {
+        STORAGE_PORT: '0',
+        STORAGE_LOG_LEVEL: 'info',
+        ...(keepsInline ? {} : IN_FILES),
+        ...(keepsNoFiles && STORE_AWAY),
+      },
     })
     this.url = await this.#server.url()
     if (this.token !== '') return
@@ -94,15 +112,11 @@ export class Machine {
 
   /** Ends every process with no chance to do anything more, and takes from the disk what was not flushed. */
   async losePower(loss: Loss): Promise<void> {
-    const postmaster = this.#server?.postgres
     for (const command of this.#commands) {
       if (command.isRunning) command.signal('SIGKILL')
       await command.ended
     }
-    if (postmaster !== undefined && isAlive(postmaster)) {
-      process.kill(postmaster, 'SIGKILL')
-      await until(() => !isAlive(postmaster), 'PostgreSQL is gone')
-    }
+    await this.#database.losePower(loss.database)
     const disk = new Disk(this.#disk, this.#atPowerOn)
     disk.replay(readJournal(this.#journal))
     const wrong = disagreements(this.#disk, disk.root, this.#isOpaque)
@@ -169,12 +183,12 @@ export class Machine {
       folder: this.#disk,
       journal: this.#journal,
       shadows: this.#shadows,
+      database: this.#database.recorder,
       ...recorded,
     }
     const command = new Command(args, {
       cwd: this.#disk,
       env: {
-        ...IN_FILES, // PostgreSQL's own are not recorded
         STORAGE_LOG_LEVEL: 'warn',
         ...env,
         NODE_OPTIONS: `--import=${RECORDER}`,
@@ -201,7 +215,7 @@ export class Machine {
     return scan(this.#disk, this.#shadows, this.#isOpaque)
   }
 
-  /** PostgreSQL flushes its own. */
+  /** PostgreSQL's own files are recorded elsewhere. */
   readonly #isOpaque = (path: string): boolean => {
     const [first, second] = relative(this.dataDir, path).split(sep)
     return first !== '' && first !== '..' && first !== 'objects' && second === undefined

@@ -1,13 +1,15 @@
 import type { Mutant } from '../mutant.ts'
 
 /** A copy of the build that leaves out a flush. */
-interface UnflushedMutant extends Mutant {
+export interface UnflushedMutant extends Mutant {
   /** Where the disk must not be able to link, so that a copy is one of bytes. */
   copiesBytes?: boolean
   /** Whether it has to start without a data folder, because what it does not flush is made once. */
   startsAnew?: boolean
   /** Whether the bytes must be elsewhere, since the folder of the files flushes the same name at each start. */
   keepsNoFiles?: boolean
+  /** Whether it shows where small bytes are kept in PostgreSQL. */
+  keepsInline?: boolean
 }
 
 /** One for every flush of bytes and of names, those of every upload first. */
@@ -107,5 +109,23 @@ export const MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
     replace: '',
     startsAnew: true,
     keepsNoFiles: true,
+  },
+]
+
+/** One for each of PostgreSQL's settings that decide what it flushes. */
+export const DATABASE_MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
+  {
+    omits: "PostgreSQL's log at a commit",
+    file: 'database/embedded/embedded-postgres.js',
+    find: '...DEFAULTS,\n',
+    replace: "...DEFAULTS, synchronous_commit: 'off', wal_writer_delay: '10s',\n",
+    keepsInline: true,
+  },
+  {
+    omits: "PostgreSQL's files",
+    file: 'database/embedded/embedded-postgres.js',
+    find: '...DEFAULTS,\n',
+    replace: "...DEFAULTS, fsync: 'off',\n",
+    keepsInline: true,
   },
 ]

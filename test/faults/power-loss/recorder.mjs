@@ -7,12 +7,13 @@
  * load it beside built code. A function that is missing here shows itself: the journal then disagrees with the disk.
  */
 
+import childProcess from 'node:child_process'
 import fs from 'node:fs'
 import promises from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join, resolve, sep } from 'node:path'
 
-const { folder, journal, shadows, diesAt, canLink } = JSON.parse(process.env.POWER_LOSS)
+const { folder, journal, shadows, diesAt, canLink, database } = JSON.parse(process.env.POWER_LOSS)
 const real = { ...fs }
 const really = { ...promises }
 const journalFd = real.openSync(journal, 'a')
@@ -174,6 +175,14 @@ fs.closeSync = (fd) => {
   openers.delete(fd)
   return real.closeSync(fd)
 }
+
+const { spawn } = childProcess
+
+// PostgreSQL has a recorder of its own.
+childProcess.spawn = (command, args, options) =>
+  command.endsWith('/bin/postgres')
+    ? spawn(command, args, { ...options, env: { ...options.env, ...database } })
+    : spawn(command, args, options)
 
 // So that `import { open } from 'node:fs/promises'` gets these too.
 syncBuiltinESMExports()
