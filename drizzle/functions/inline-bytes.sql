@@ -77,12 +77,13 @@ create or replace function storage.remove_inline_bytes(unwanted uuid) returns vo
   delete from storage.inline_bytes i where i.version = unwanted
 $$;
 
--- A page of all, by version, from after the given one.
+-- A page of all, by version, from after the given one. A bound that may be none would be none of the index before
+-- PostgreSQL 18.
 create or replace function storage.list_inline_bytes(after uuid, most integer) returns table (
   version uuid, size integer, created_at timestamptz
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select i.version, length(i.bytes), i.created_at from storage.inline_bytes i
-  where i.version > after or after is null
+  where i.version > coalesce(after, '00000000-0000-0000-0000-000000000000')
   order by i.version limit most
 $$;
 

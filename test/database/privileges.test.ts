@@ -1,5 +1,8 @@
+import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type postgres from '#postgres'
+import { migrate } from '../../src/database/migrations/migrate.ts'
+import { openCluster } from '../support/blank-database.ts'
 import { withPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
@@ -141,4 +144,42 @@ it('a bucket is never neither public nor private', async () => {
   expect(await server.admin`select public, policy from storage.buckets where id = 'unsaid'`).toEqual([
     { public: false, policy: 'private' },
   ])
+})
+
+it('a database that gives callers all on whatever is new gives them none of ours', async () => {
+  const cluster = openCluster()
+  const migrated = async (prepare: string) => {
+    const name = await cluster.newDatabase()
+    const { sql } = cluster.open(name)
+    await sql.unsafe(prepare)
+    await migrate(cluster.address(name), pino({ level: 'silent' }))
+    return await sql<{ privilege: string }[]>`
+      with callers as (select unnest(array['anon', 'authenticated', 'service_role']) as caller),
+        schemas as (select oid, nspname from pg_namespace where nspname in ('storage', 'strongroom'))
+      select format('%s: %s on %s.%s', caller, held, nspname, c.relname) as privilege
+      from callers, schemas s join pg_class c on c.relnamespace = s.oid,
+        unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) held
+      where c.relkind in ('r', 'v') and has_schema_privilege(caller, s.oid, 'usage')
+        and has_table_privilege(caller, c.oid, held)
+      union all
+      select format('%s: %s on %s.%s', caller, held, nspname, c.relname)
+      from callers, schemas s join pg_class c on c.relnamespace = s.oid, unnest(array['usage', 'update']) held
+      where caller <> 'service_role' and c.relkind = 'S' and has_sequence_privilege(caller, c.oid, held)
+      union all
+      select format('%s: %s', caller, p.oid::regprocedure)
+      from callers, schemas s join pg_proc p on p.pronamespace = s.oid
+      where has_function_privilege(caller, p.oid, 'execute')
+      order by privilege`
+  }
+  try {
+    const usual = await migrated('select')
+    const generous = await migrated(
+      ['tables', 'sequences', 'functions']
+        .map((all) => `alter default privileges grant all on ${all} to anon, authenticated, service_role`)
+        .join(';'),
+    )
+    expect([...generous]).toEqual([...usual])
+  } finally {
+    await cluster.close()
+  }
 })
