@@ -51,7 +51,7 @@ const UNIT = [
   'test/http/realtime/{event-frames,shared-filters}.test.ts',
   'test/jobs/schedule.test.ts',
   'test/server/{keys,node-version,terminal-log}.test.ts',
-  'test/storage/buckets/bucket-rules.test.ts',
+  'test/storage/buckets/{bucket-rules,known-buckets}.test.ts',
   'test/storage/credentials/secret-seal.test.ts',
   'test/storage/links/url-token.test.ts',
   'test/storage/object/{content-type,list-cursor,object-name}.test.ts',

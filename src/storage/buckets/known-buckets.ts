@@ -3,8 +3,15 @@ import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings, type KnownSettings } from '../../database/queries/buckets.ts'
 import { StorageError } from '../../model/errors.ts'
 
-/** How many buckets' settings are remembered. An entry is about 300 bytes, and up to 100 types of 255 characters. */
-const MOST = 1000
+/**
+ * What the settings of buckets that are remembered may take, about, in bytes: those of thousands. Plain SQL gives a bucket
+ * as many types as it likes; one that has too many is not remembered.
+ */
+export const MOST_BYTES = 4_000_000
+
+/** What an entry takes besides its texts, and a text besides its characters, about. */
+const ENTRY_BYTES = 500
+const TEXT_BYTES = 40
 
 /**
  * The settings of buckets as they were when they were last heard of. Any server, and plain SQL, may have changed them
@@ -12,7 +19,7 @@ const MOST = 1000
  */
 export class KnownBuckets {
   readonly #database: Database
-  readonly #settings = new LRUCache<string, KnownSettings>({ max: MOST })
+  readonly #settings = new LRUCache<string, KnownSettings>({ maxSize: MOST_BYTES, sizeCalculation: bytesOf })
 
   constructor(database: Database) {
     this.#database = database
@@ -46,4 +53,10 @@ export class KnownBuckets {
     else this.#settings.delete(id)
     return settings
   }
+}
+
+/** What an entry takes of memory, about. */
+function bytesOf({ allowedMimeTypes }: KnownSettings, id: string): number {
+  const texts = [id, ...(allowedMimeTypes ?? [])]
+  return texts.reduce((bytes, text) => bytes + TEXT_BYTES + 2 * text.length, ENTRY_BYTES)
 }
