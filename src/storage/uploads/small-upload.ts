@@ -5,6 +5,7 @@ import type { Transaction } from '../../database/connection/drizzle.ts'
 import type { BucketSettings } from '../../database/queries/buckets.ts'
 import { writeInlineBytes } from '../../database/queries/inline-bytes.ts'
 import type { Caller } from '../../model/caller.ts'
+import { hasCode } from '../../model/errors.ts'
 import { INLINE_BUCKET } from '../../model/location.ts'
 import { storeInline } from '../inline/inline-upload.ts'
 import { abortUpload, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
@@ -38,22 +39,33 @@ export function isSmall(backend: { isLocal: boolean }, { requestLength }: Upload
 }
 
 /** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
-export async function storeSmall(
-  parts: SmallUploadParts,
-  caller: Caller,
-  { request, bucket }: Arrival,
-): Promise<Stored> {
+export async function storeSmall(parts: SmallUploadParts, caller: Caller, arrival: Arrival): Promise<Stored> {
   const { backend, database, inlineSize, now } = parts
+  const { request } = arrival
   const { body, condition } = request
   const isForDatabase = mayBeInline(inlineSize, body)
-  const maxBytes = isForDatabase ? body.requestLength : checkUploadFits(parts, { request, bucket }, null)
-  const ask = () => beginWrite(database, caller, intendedWrite(caller, request), null, condition)
+  const maxBytes = isForDatabase ? body.requestLength : checkUploadFits(parts, arrival, null)
+  let { bucket } = arrival
+  let isAsked = false
+  const askPolicies = () => beginWrite(database, caller, intendedWrite(caller, request), null, condition)
+  const ask = async () => {
+    // What is remembered of the bucket refuses nothing: that there is none, say, is told before its policies are asked.
+    bucket = await letIn(parts, undefined, request, body.declaredSize)
+    await askPolicies()
+    isAsked = true
+  }
   const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
   const complete = { ...request, ...late }
   if (inlineSize > 0 && written.size <= inlineSize) {
-    const arrival = { request: complete, bucket: await letIn(parts, bucket, complete, written.size) }
-    body.admit()
-    return storeInDatabase(parts, caller, arrival, bytes, written)
+    try {
+      bucket = await letIn(parts, bucket, complete, written.size)
+      body.admit()
+      return await storeInDatabase(parts, caller, { request: complete, bucket }, bytes, written)
+    } catch (error) {
+      // It has gone while the body came: then its policies have the first word, as in a transaction of several statements.
+      if (isAsked && hasCode(error, 'NoSuchBucket')) await askPolicies()
+      throw error
+    }
   }
   const settings = await letIn(parts, isForDatabase ? undefined : bucket, complete, written.size)
   body.admit()
