@@ -25,6 +25,41 @@ create or replace trigger strongroom_find_inline_bytes before insert on storage.
   )
   execute function storage.find_inline_bytes();
 
+-- Bytes in the database are found by their version alone, and who only knows one gets none of another bucket's by it: a row
+-- does not come to name bytes that are there, unless one of its bucket does. Whoever sees them all anyway may restore what
+-- he has kept.
+create or replace function storage.refuse_inline_bytes() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Those of a new object come after its row.
+  if exists (select from storage.inline_bytes i where i.version = new.version::uuid)
+    and not exists (
+      select from storage.objects o
+      where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()
+    )
+  then
+    raise exception 'the bytes of this version belong to another bucket' using errcode = '42501';
+  end if;
+  return new;
+end $$;
+
+create or replace trigger strongroom_refuse_inline_bytes before insert on storage.objects
+  for each row when (
+    new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
+    and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+    and current_user <> 'service_role' and row_security_active('storage.inline_bytes'::regclass)
+  )
+  execute function storage.refuse_inline_bytes();
+
+create or replace trigger strongroom_refuse_other_inline_bytes before update on storage.objects
+  for each row when (
+    new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
+    and (new.version is distinct from old.version or new.bytes_bucket is distinct from old.bytes_bucket)
+    and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+    and current_user <> 'service_role' and row_security_active('storage.inline_bytes'::regclass)
+  )
+  execute function storage.refuse_inline_bytes();
+
 -- Servers that know no bytes in the database do not find them, and must not mark their objects for it, and delete them later:
 -- an object is not missing whose bytes are here.
 create or replace function storage.refuse_missing_mark() returns trigger
@@ -90,6 +125,7 @@ $$;
 -- A trigger needs no such right when it fires, only when it is made.
 revoke execute on function
   storage.find_inline_bytes(),
+  storage.refuse_inline_bytes(),
   storage.refuse_missing_mark()
 from public, anon, authenticated, service_role;
 

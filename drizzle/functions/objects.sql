@@ -20,6 +20,7 @@ create or replace function storage.read_object(
 ) language plpgsql as $$
 declare
   role_set text;
+  role_before text;
   began timestamptz;
 begin
   -- Assignments: `perform` would take the way of a query.
@@ -47,8 +48,11 @@ begin
   if bytes_bucket = storage.inline_bucket() and bytes_unless <> version
     and version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
   then
+    role_before := current_setting('role');
     role_set := set_config('role', 'service_role', true);
     select i.bytes into bytes from storage.inline_bytes i where i.version = read_object.version::uuid;
+    -- What triggers do at the end of the transaction, if a policy writes, they do as whoever reads.
+    role_set := set_config('role', role_before, true);
   end if;
   return next;
 end $$;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import postgres from '#postgres'
 import {
   DEBIAN_POSTGRES,
@@ -88,6 +88,7 @@ describe.each(SITES.filter(({ isThere }) => isThere))('somebody with SQL of his 
     }
     const { server } = site
     await server.request('POST', '/bucket', { body: { name: 'shared', policy: 'authenticated' } })
+    await server.request('POST', '/bucket', { body: { name: 'drawer', policy: 'authenticated' } })
     await server.request('POST', '/bucket', { body: { name: 'private', policy: 'private' } })
     await site.admin`update storage.buckets set owner_id = ${victim} where id = 'private'`
     const token = await server.token(victim)
@@ -275,6 +276,131 @@ describe.each(SITES.filter(({ isThere }) => isThere))('somebody with SQL of his 
         })
       })
     })
+  })
+
+  describe('knows the version of small bytes that he may not see', () => {
+    const INLINE = '00000000-0000-0000-0000-000000000000'
+    const secret = 'what nobody else may see'
+    let version: string
+    beforeEach(async () => {
+      const token = await site.server.token(victim)
+      await site.server.request('POST', '/object/private/secret.txt', { token, body: secret })
+      const [row] = await site.admin`
+        select version, bytes_bucket from storage.objects where bucket_id = 'private' and name = 'secret.txt'`
+      expect(row?.bytes_bucket).toBe(INLINE)
+      version = String(row?.version)
+      await site.admin.unsafe(`
+        create policy "open" on storage.objects for all to anon, authenticated
+          using (bucket_id in ('shared', 'drawer')) with check (bucket_id in ('shared', 'drawer'))`)
+    })
+    afterEach(async () => {
+      await site.admin.unsafe(`
+        drop policy "open" on storage.objects;
+        set storage.allow_delete_query = 'true';
+        delete from storage.objects where name in ('secret.txt', 'his', 'hers', 'other')`)
+    })
+
+    const row = (bytes: string | null, version: string, bucket = 'shared') => `
+      insert into storage.objects (bucket_id, name, bytes_bucket, version, metadata)
+      values ('${bucket}', 'his', ${bytes === null ? 'null' : `'${bytes}'`}, '${version}', '{"size": ${secret.length}}')`
+    const change = (set: string) =>
+      `update storage.objects set ${set} where bucket_id = 'shared' and name = 'his'`
+    /** What he tries, one statement after the other. */
+    const attempts: [string, (version: string) => string[]][] = [
+      ['says that his are there', (v) => [row(INLINE, v)]],
+      ['copies them as if they were of his bucket', (v) => [row(null, v)]],
+      ['in two steps', (v) => [row(null, v), change(`bytes_bucket = '${INLINE}'`)]],
+      ['in two others', (v) => [row(INLINE, randomUUID()), change(`version = '${v}'`)]],
+      ['of no version', (v) => [row(INLINE, 'none'), change(`version = '${v}'`)]],
+      [
+        'over a row of his',
+        (v) => [
+          row(INLINE, randomUUID()),
+          `${row(INLINE, v)} on conflict (bucket_id, name) do update set version = excluded.version`,
+          `${row(null, randomUUID())} on conflict (bucket_id, name) do update set version = '${v}'`,
+        ],
+      ],
+      [
+        'by a merge',
+        (v) => [
+          row(INLINE, randomUUID()),
+          `merge into storage.objects o using (values (1)) one on o.bucket_id = 'shared' and o.name = 'his'
+           when matched then update set version = '${v}'`,
+        ],
+      ],
+      [
+        'twice, as if one were a copy of the other',
+        (v) => [`${row(INLINE, v)}, ('shared', 'hers', '${INLINE}', '${v}', '{}')`],
+      ],
+      ['spelled in capitals', (v) => [row(INLINE, v.toUpperCase())]],
+      ['spelled without hyphens', (v) => [row(INLINE, v.replaceAll('-', ''))]],
+      ['with row-level security off', (v) => ['set local row_security = off', row(INLINE, v)]],
+      [
+        'by way of another bucket',
+        (v) => [row(null, v, 'drawer'), "update storage.objects set bucket_id = 'shared' where name = 'his'"],
+      ],
+    ]
+
+    it.each(
+      ['anon', 'authenticated'].flatMap((role) => attempts.map((attempt) => [role, ...attempt] as const)),
+    )('but as %s, who %s, gets none of them', async (role, _, statements) => {
+      const { server } = site
+      for (const statement of statements(version)) {
+        await logins.person
+          .begin(async (sql) => {
+            await sql.unsafe(`set local role ${role}`)
+            await sql.unsafe(statement)
+          })
+          .catch((error: unknown) => expect(error).toMatchObject({ code: '42501' }))
+      }
+      for (const path of ['shared/his', 'shared/hers', 'drawer/his']) {
+        expect(await (await server.request('GET', `/object/${path}`)).text(), path).not.toContain(secret)
+      }
+      expect(await (await server.request('GET', '/object/private/secret.txt')).text()).toBe(secret)
+    })
+
+    it('and does not get them when their object has gone', async () => {
+      const { server } = site
+      const trying = (statement: string) =>
+        logins.person.begin(async (sql) => {
+          await sql`set local role anon`
+          await sql.unsafe(statement)
+        })
+      await trying(row(null, version))
+      expect((await server.request('DELETE', '/object/private/secret.txt')).ok).toBe(true)
+      await expect(trying(change(`bytes_bucket = '${INLINE}'`))).rejects.toMatchObject({ code: '42501' })
+      expect((await server.request('GET', '/object/shared/his')).status).toBe(404)
+    })
+
+    it('and copies those of a bucket that he writes to, as he could, and moves them', async () => {
+      const { server } = site
+      await server.request('POST', '/object/shared/other', { body: 'everybody’s' })
+      await logins.person.begin(async (sql) => {
+        await sql`set local role authenticated`
+        await sql`
+          insert into storage.objects (bucket_id, name, version, metadata)
+          select bucket_id, 'his', version, metadata from storage.objects where bucket_id = 'shared' and name = 'other'`
+        await sql`
+          insert into storage.objects (bucket_id, name, version, bytes_bucket, metadata)
+          select bucket_id, 'hers', version, bytes_bucket, metadata from storage.objects
+          where bucket_id = 'shared' and name = 'other'`
+        await sql`update storage.objects set bucket_id = 'drawer' where bucket_id = 'shared' and name = 'his'`
+      })
+      for (const path of ['drawer/his', 'shared/hers']) {
+        expect(await (await server.request('GET', `/object/${path}`)).text(), path).toBe('everybody’s')
+      }
+    })
+
+    it.each(['service', 'gateway'] as const)(
+      'and service_role, by the %s, may, who sees them anyway',
+      async (login) => {
+        await logins[login].begin(async (sql) => {
+          await sql`set local role service_role`
+          await sql.unsafe(row(INLINE, version))
+        })
+        expect(await (await site.server.request('GET', '/object/shared/his')).text()).toBe(secret)
+      },
+    )
   })
 
   it('says of what parts bytes are, and nobody believes him; copies of others keep what is known', async () => {
