@@ -27,8 +27,8 @@ export const BACKENDS = ['local', 's3'] as const
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
-/** A row of PostgreSQL is made in memory, several times over. In bytes. */
-const MAX_INLINE_SIZE = 1_000_000
+/** What is read and sent as one buffer: a row of PostgreSQL is made in memory, several times over. In bytes. */
+const MAX_INLINE_SIZE = 256 * 1024
 
 const backend = z.enum(BACKENDS, `must be ${BACKENDS.join(' or ')}`)
 
@@ -129,7 +129,7 @@ export const SETTINGS_TABLE = {
   }),
   inlineSize: setting(
     'STORAGE_INLINE_SIZE',
-    byteSizeOrZero.refine((bytes) => bytes <= MAX_INLINE_SIZE, 'must be at most 1MB'),
+    byteSizeOrZero.refine((bytes) => bytes <= MAX_INLINE_SIZE, 'must be at most 262144'),
     {
       preset: '16384',
       help: 'objects of up to so many bytes are kept in the database, with their rows; `0` for none (see [Small objects](operations.md#small-objects))',

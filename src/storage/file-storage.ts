@@ -30,7 +30,13 @@ import {
 } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
 import { type Arrival, checkUploadFits, letIn } from './uploads/arrival.ts'
-import { isSmall, mayBeInline, type SmallUploadParts, storeSmall } from './uploads/small-upload.ts'
+import {
+  fitsDatabase,
+  isSmall,
+  mayBeInline,
+  type SmallUploadParts,
+  storeSmall,
+} from './uploads/small-upload.ts'
 import { deleteUnlessKept, type Kept } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
@@ -327,21 +333,22 @@ export class FileStorage {
     checkSource?.(source)
     if (location === null) throw new StorageError('MissingBytes')
     if (source.isCorrupted) throw new StorageError('CorruptedBytes')
-    const at = { bucket: isInline(location) ? INLINE_BUCKET : bucket.uid, version: randomUUID() }
+    // Bytes in the database are copied there, unless they are too many by now.
+    const isForDatabase = isInline(location) && fitsDatabase(this.#options.inlineSize, source.size)
+    const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: randomUUID() }
     const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
 
     // 2. The bucket takes such an object.
     const contentType = object.metadata.mimetype ?? source.contentType
     checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
 
-    // Bytes in the database are copied there, in the transaction that makes the row.
     const sum = async () => {
       if (!checksumAlgorithm) return
       object.metadata.checksum = await checksumBy(checksumAlgorithm, source, () =>
         this.#backend.read(location),
       )
     }
-    if (isInline(location)) {
+    if (isForDatabase) {
       await sum()
       return storeInlineCopy(this.#options, caller, source, location.version, object, { upsert, condition })
     }

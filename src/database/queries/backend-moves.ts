@@ -78,10 +78,12 @@ export async function saveMove(
   )
 }
 
-/** Which of these versions a row names. */
+/** Which of these versions a row names whose bytes are in the backend. */
 export async function namedVersions(database: Database, versions: string[]): Promise<Set<string>> {
   const rows = await asService(database, (tx) =>
-    tx.execute(sql`select version from storage.objects where version = any (${textArray(versions)})`),
+    tx.execute(
+      sql`select version from storage.objects where version = any (${textArray(versions)}) and ${isIn('backend')}`,
+    ),
   )
   return new Set((rows as unknown as { version: string }[]).map(({ version }) => version))
 }

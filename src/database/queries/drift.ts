@@ -55,7 +55,7 @@ export async function expireUploads(
 }
 
 export interface DueRemoval extends Location {
-  /** Whether a row names the version all the same, such as one copied with SQL. Its bytes must stay. */
+  /** Whether a row names them all the same, such as one copied with SQL: these bytes must stay. */
   isNamed: boolean
   createdAt: string
 }
@@ -72,7 +72,7 @@ export function dueRemovals(
   return ask<DueRemoval>(
     database,
     sql`select r.version, r.bucket_uid as bucket, r.created_at::text as "createdAt",
-        exists (select from storage.objects o where o.version = r.version::text) as "isNamed"
+        ${isNamed(sql`r.version`, sql`r.bucket_uid`)} as "isNamed"
       from storage.removals r
       where r.created_at <= ${longAgo(graceMs)}
         and ${scope === undefined ? sql`true` : sql`r.bucket_uid = ${bucket}`}
@@ -106,16 +106,32 @@ export async function isPast(database: Database, horizon: string): Promise<boole
   return row?.past ?? false
 }
 
-/** Which of these versions no row, no upload and no removal names. */
-export async function unnamedVersions(database: Database, versions: string[]): Promise<Set<string>> {
-  const rows = await ask<{ version: string }>(
+/** Those of these places that no row, no upload and no removal names. */
+export async function unnamed<At extends Location>(database: Database, places: At[]): Promise<At[]> {
+  if (places.length === 0) return []
+  const versions = uuids(places.map(({ version }) => version))
+  const buckets = uuids(places.map(({ bucket }) => bucket))
+  const rows = await ask<{ index: number }>(
     database,
-    sql`select v.version::text from unnest(${uuids(versions)}) as v (version)
-      where not exists (select from storage.objects o where o.version = v.version::text)
+    sql`select v.index::int - 1 as index
+      from unnest(${versions}, ${buckets}) with ordinality as v (version, bucket, index)
+      where not ${isNamed(sql`v.version`, sql`v.bucket`)}
         and not exists (select from storage.uploads u where u.version = v.version)
         and not exists (select from storage.removals r where r.version = v.version)`,
   )
-  return new Set(rows.map((row) => row.version))
+  return rows.flatMap(({ index }) => places[index] ?? [])
+}
+
+/**
+ * Whether a row names these bytes. One whose bytes are in the database names none outside, and the other way round:
+ * `strongroom inline` may have been killed between the copy and the change of the row. Outside, a row keeps its version
+ * wherever that is.
+ */
+function isNamed(version: SQL, bucket: SQL): SQL {
+  return sql`exists (
+    select from storage.objects o
+    where o.version = ${version}::text and (o.bytes_bucket is not distinct from ${INLINE_BUCKET}) = (${bucket} = ${INLINE_BUCKET})
+  )`
 }
 
 /** Which of these versions are on the list of uploads. */

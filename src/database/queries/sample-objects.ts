@@ -49,14 +49,16 @@ export async function sampleOwnObjects(
     .map(({ id, bucket, version }) => ({ id, location: { bucket, version } }))
 }
 
-/** How many of these objects exist, with the same bytes. */
+/** How many of these objects exist, with the same bytes in the same place. */
 export async function stillThere(database: Database, objects: OwnObject[]): Promise<number> {
   const ids = textArray(objects.map(({ id }) => id))
   const versions = textArray(objects.map(({ location }) => location.version))
+  const buckets = textArray(objects.map(({ location }) => location.bucket))
   const [row] = await asService(database, (tx) =>
     tx.execute<{ count: number }>(
-      sql`select count(*)::float8 as count from storage.objects
-        where id = any(${ids}::uuid[]) and version = any(${versions})`,
+      sql`select count(*)::float8 as count
+        from unnest(${ids}::uuid[], ${versions}, ${buckets}::uuid[]) as s (id, version, bucket)
+        join storage.objects o on o.id = s.id and o.version = s.version and o.bytes_bucket = s.bucket`,
     ),
   )
   return row?.count ?? 0

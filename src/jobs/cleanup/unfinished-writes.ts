@@ -1,5 +1,5 @@
 import type { Unfinished } from '../../backend/backend.ts'
-import { beingWritten, bucketUid, knownBuckets, unnamedVersions } from '../../database/queries/drift.ts'
+import { beingWritten, bucketUid, knownBuckets, unnamed } from '../../database/queries/drift.ts'
 import type { CleanupPass } from './pass.ts'
 
 /** How many are asked about at once. */
@@ -51,15 +51,15 @@ async function leftBehind({ options: { database } }: CleanupPass, page: Unfinish
   const locations = page.flatMap(({ location }) => location ?? [])
   const versions = locations.map(({ version }) => version)
   const uploading = await beingWritten(database, versions)
-  const unnamed = await unnamedVersions(database, versions)
+  const unnamedPlaces = new Set(await unnamed(database, locations))
   // Those of a bucket that this database never had may be another server's.
   const known = await knownBuckets(database, [...new Set(locations.map(({ bucket }) => bucket))])
   const tooOld = Date.now() - LONGEST_MOVE_MS
   return page.filter((write) => {
-    if (write.location === null) return true
-    const { bucket, version } = write.location
-    if (uploading.has(version) || !known.has(bucket)) return false
-    return unnamed.has(version) || write.isPart || write.startedAt.getTime() < tooOld
+    const { location } = write
+    if (location === null) return true
+    if (uploading.has(location.version) || !known.has(location.bucket)) return false
+    return unnamedPlaces.has(location) || write.isPart || write.startedAt.getTime() < tooOld
   })
 }
 

@@ -1,12 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Stored } from '../../backend/backend.ts'
-import {
-  bucketUid,
-  isPast,
-  knownBuckets,
-  transactionHorizon,
-  unnamedVersions,
-} from '../../database/queries/drift.ts'
+import { bucketUid, isPast, knownBuckets, transactionHorizon, unnamed } from '../../database/queries/drift.ts'
 import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { CleanupPass } from './pass.ts'
 
@@ -77,14 +71,15 @@ async function judge(
   const { database, graceMs, batch } = pass.options
   const newest = Date.now() - graceMs
   const old = page.filter((stored) => stored.modifiedAt.getTime() <= newest)
-  const versions = old.map((stored) => stored.location.version)
-  const unnamed = versions.length > 0 ? await unnamedVersions(database, versions) : new Set<string>()
-  for (const { location } of page) {
-    const count = counts.get(location.bucket) ?? { files: 0, unnamed: 0 }
-    counts.set(location.bucket, count)
-    count.files++
-    if (!unnamed.has(location.version)) continue
-    count.unnamed++
+  const locations = old.map((stored) => stored.location)
+  const countOf = ({ bucket }: Location) => {
+    const count = counts.get(bucket) ?? { files: 0, unnamed: 0 }
+    counts.set(bucket, count)
+    return count
+  }
+  for (const { location } of page) countOf(location).files++
+  for (const location of await unnamed(database, locations)) {
+    countOf(location).unnamed++
     if (suspects.length < batch) suspects.push(location)
   }
 }
@@ -139,9 +134,5 @@ async function stillUnnamed(pass: CleanupPass, suspects: Location[]): Promise<Lo
     }
     await delay(100, undefined, { signal })
   }
-  const unnamed = await unnamedVersions(
-    database,
-    suspects.map((at) => at.version),
-  )
-  return suspects.filter((at) => unnamed.has(at.version))
+  return unnamed(database, suspects)
 }

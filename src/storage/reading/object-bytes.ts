@@ -64,7 +64,7 @@ async function openBytes(
     reportCorrupted(options, object)
     return new StorageError('CorruptedBytes')
   }
-  if (size <= SMALL_OBJECT) {
+  if (given || size <= SMALL_OBJECT) {
     const bytes = given ?? (await backend.readWhole(location, size))
     const comparison = expected === null ? null : compareWith(expected)
     comparison?.update(bytes)

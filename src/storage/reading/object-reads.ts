@@ -106,7 +106,8 @@ export class ObjectReads {
 
   /**
    * Finds an object and works with its bytes. If they are gone, the row may just have been replaced: then the new
-   * row has others. Busy writers can do so several times in a row; each time there is another version.
+   * row has others. Busy writers can do so several times in a row; each time there is another version. Or the bytes have
+   * gone to another place (`strongroom inline`).
    */
   async whileReplaced<T>(find: () => Promise<Found>, work: (found: Found) => Promise<T>): Promise<T> {
     let found = await find()
@@ -115,16 +116,21 @@ export class ObjectReads {
         return await work(found)
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
-        const { version } = found.object
+        const before = found.object
         found = await find()
         const { object } = found
-        if (object.version !== version) continue
+        if (!hasSameBytes(object, before)) continue
         this.#options.logger.error(
-          { bucket: object.bucket, path: object.name, version },
+          { bucket: object.bucket, path: object.name, version: object.version },
           'drift: a row has no bytes, or not as many as it says',
         )
         throw error
       }
     }
   }
+}
+
+/** Whether both name the same version, in the same place. */
+function hasSameBytes(one: StoredObject, other: StoredObject): boolean {
+  return one.version === other.version && one.location?.bucket === other.location?.bucket
 }

@@ -33,6 +33,11 @@ export function mayBeInline(inlineSize: number, { declaredSize, requestLength }:
   return declaredSize === null ? requestLength <= inlineSize + FORM_OVERHEAD : declaredSize <= inlineSize
 }
 
+/** Whether so many bytes are kept in the database. Null, of a row that plain SQL made, is few. */
+export function fitsDatabase(inlineSize: number, size: number | null): boolean {
+  return inlineSize > 0 && (size ?? 0) <= inlineSize
+}
+
 /** Whether a body is read first that a backend is to have. A store far away has it while it comes. */
 export function isSmall(backend: { isLocal: boolean }, { requestLength }: UploadBody): boolean {
   return requestLength !== null && requestLength <= SMALL_BODY && backend.isLocal
@@ -56,7 +61,7 @@ export async function storeSmall(parts: SmallUploadParts, caller: Caller, arriva
   }
   const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
   const complete = { ...request, ...late }
-  if (inlineSize > 0 && written.size <= inlineSize) {
+  if (fitsDatabase(inlineSize, written.size)) {
     try {
       bucket = await letIn(parts, bucket, complete, written.size)
       body.admit()

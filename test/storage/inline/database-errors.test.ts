@@ -115,6 +115,21 @@ describe.each(MISHAPS)('a database that %s, asked for the bytes of an object,', 
   })
 })
 
+it('bytes that have come with their row are not asked for again, however many', async () => {
+  const bytes = 'x'.repeat(300_000)
+  const [row] = await server.admin`
+    update storage.objects set metadata = metadata || '{"size": 300000}',
+      checksum = encode(sha256(${Buffer.from(bytes)}), 'hex')
+    where bucket_id = ${bucket} returning version`
+  await server.admin`update storage.inline_bytes set bytes = ${Buffer.from(bytes)} where version = ${row?.version}`
+  proxy.arm(0)
+  const whole = await server.request('GET', `/object/${bucket}/a`)
+  expect(await whole.text()).toBe(bytes)
+  const part = await server.request('GET', `/object/${bucket}/a`, { headers: { range: 'bytes=299999-' } })
+  expect([part.status, await part.text()]).toEqual([206, 'x'])
+  expect(proxy.roundTrips.filter((about) => /read_inline_bytes/.test(about))).toEqual([])
+})
+
 it('bytes that the database itself calls damaged are so, and the scrub goes on behind them', async () => {
   await server.request('PUT', `/object/${bucket}/b`, { body: 'healthy too' })
   let struck = 0

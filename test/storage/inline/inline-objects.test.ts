@@ -231,6 +231,18 @@ describe('bytes up to STORAGE_INLINE_SIZE', () => {
     expect((await copy('none'))[0]).toBe(404)
     await settle()
   })
+
+  it('are copied to where the setting says by now, also over themselves', async () => {
+    await put('source', 'copied')
+    for (const destinationKey of ['fresh', 'source']) {
+      const body = { bucketId: bucket, sourceKey: 'source', destinationKey }
+      const copied = await other.request('POST', '/storage/v1/object/copy', { body, headers: upserting })
+      expect(copied.ok).toBe(true)
+      expect(await stored(destinationKey)).toMatchObject({ isInline: false, bytes: null })
+      expect(await get(destinationKey)).toEqual([200, 'copied'])
+    }
+    await settle()
+  })
 })
 
 describe('who may not write', () => {
