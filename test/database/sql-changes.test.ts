@@ -157,6 +157,40 @@ describe('bytes that SQL makes superfluous', () => {
     expect(await removals()).toEqual([version])
   })
 
+  it('go by what each is, when one statement deletes all kinds of rows', async () => {
+    const [file, shared, moved] = [await upload('file'), await upload('shared'), await upload('moved')]
+    await server.createBucket(`${bucket}-2`)
+    await server.admin`update storage.objects set bucket_id = ${`${bucket}-2`} where version = ${moved}`
+    const inside = [randomUUID(), randomUUID(), randomUUID()] as const
+    const [small, both, kept] = inside
+    await server.admin`insert into storage.inline_bytes (version, bytes) select v, '' from unnest(${inside}::uuid[]) v`
+    await server.admin`
+      insert into storage.objects (bucket_id, name, version, bytes_bucket) values
+        (${bucket}, 'small', ${small}, storage.inline_bucket()), (${bucket}, 'both', ${both}, storage.inline_bucket()),
+        (${bucket}, 'both again', ${both}, null), (${bucket}, 'kept', ${kept}, storage.inline_bucket()),
+        (${`${bucket}-2`}, 'kept', ${kept}, storage.inline_bucket()), (${`${bucket}-2`}, 'shared', ${shared}, null),
+        (${bucket}, 'none', null, null), (${bucket}, 'other', 'v1', null)`
+    const [copied] = await server.admin`
+      insert into storage.objects (bucket_id, name, version) values (${bucket}, 'copied', ${file}) returning bytes_bucket`
+    expect(copied?.bytes_bucket).toBe(null)
+    const hashed = [file, shared, small, kept]
+    await server.admin`
+      insert into storage.version_parts (version, parts) select v, '[]' from unnest(${hashed}::uuid[]) v`
+    await server.admin`update storage.objects set checksum = null where bucket_id = ${bucket}`
+    await server.admin`delete from storage.objects where bucket_id = ${bucket} or name = 'moved'`
+    const left = (rows: { version: string }[]) => rows.map(({ version }) => version).sort()
+    expect(left(await server.admin`select version from storage.inline_bytes`)).toEqual([kept])
+    const parts = server.admin<{ version: string }[]>`select version from storage.version_parts`
+    expect(left(await parts)).toEqual([kept, shared].sort())
+    const uid = await bucketUid(bucket)
+    const listed = await server.admin<{ version: string }[]>`
+      select version from storage.removals where bucket_uid = ${uid}`
+    expect(left(listed)).toEqual([file, moved].sort())
+    expect(await removals()).toEqual([file, moved].sort())
+    await server.admin`delete from storage.objects where bucket_id = ${`${bucket}-2`}`
+    await server.admin`delete from storage.removals`
+  })
+
   it('stay when the statement is rolled back', async () => {
     await upload('a')
     await server.admin

@@ -163,3 +163,45 @@ it('a truncation deletes every object', async () => {
   await until(() => reader.events().length === 2, 'both are heard of')
   expect(reader.heard().toSorted()).toEqual(['object.deleted a', 'object.deleted b'])
 })
+
+it('a statement that deletes many leaves one event for each, in its order, and none for what a trigger keeps', async () => {
+  await server.admin`
+    insert into storage.objects (bucket_id, name, version)
+    select ${bucket}, 'many/' || i, i from generate_series(1, 100) i`
+  await server.admin.unsafe(`
+    create function public.keeps_seven() returns trigger language plpgsql as
+      $$ begin return case when old.name <> 'many/7' then old end; end $$;
+    create trigger keeps_seven before delete on storage.objects for each row execute function public.keeps_seven()`)
+  const gone = await server.admin<{ name: string }[]>`
+    with gone as (delete from storage.objects where bucket_id = ${bucket} returning name) select name from gone`
+  await server.admin`drop function public.keeps_seven() cascade`
+  const events = await server.admin<{ name: string; version: string; policy: string }[]>`
+    select name, version, bucket_policy as policy from storage.events
+    where bucket_id = ${bucket} and type = 'storage.object.deleted' order by id`
+  expect(gone).toHaveLength(99)
+  expect(gone).not.toContainEqual({ name: 'many/7' })
+  expect(events).toEqual(gone.map(({ name }) => ({ name, version: name.slice(5), policy: 'private' })))
+})
+
+it('what goes with another row is deleted too: by a reference, and by a trigger', async () => {
+  await server.admin.unsafe(`
+    insert into storage.objects (bucket_id, name) values ('${bucket}', 'by reference'), ('${bucket}', 'by trigger'), ('${bucket}', 'first');
+    create table public.users (id int primary key);
+    alter table storage.objects add column of_user int references public.users on delete cascade;
+    insert into public.users values (1);
+    update storage.objects set of_user = 1 where name = 'by reference';
+    create function public.deletes_another() returns trigger language plpgsql as $$ begin
+      delete from storage.objects where bucket_id = old.bucket_id and name = 'by trigger';
+      return null;
+    end $$;
+    create trigger deletes_another after delete on storage.objects for each row
+      when (old.name = 'first') execute function public.deletes_another()`)
+  await server.admin`delete from public.users`
+  await server.admin`delete from storage.objects where bucket_id = ${bucket} and name = 'first'`
+  await server.admin.unsafe(`
+    drop function public.deletes_another() cascade; alter table storage.objects drop column of_user;
+    drop table public.users`)
+  const events = await server.admin<{ name: string }[]>`
+    select name from storage.events where bucket_id = ${bucket} and type = 'storage.object.deleted'`
+  expect(events.map(({ name }) => name).toSorted()).toEqual(['by reference', 'by trigger', 'first'])
+})
