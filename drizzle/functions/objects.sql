@@ -200,6 +200,50 @@ begin
   role_set := set_config('role', storage.role_of(context), true);
 end $$;
 
+-- Deletes what the caller's policies let him see and delete, of these names, all in one call: each row is told of, as
+-- 'deleted'; then those of the names that are there all the same, as 'there': none of them, those that are 'seen' by the
+-- caller, or 'all'; and last, as 'removal', which versions outside the database this has made superfluous.
+create or replace function storage.delete_objects(bucket text, names text[], looking text, context text) returns table (
+  outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
+  created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
+) language plpgsql as $$
+declare
+  role_set text;
+  began timestamptz;
+  gone integer;
+begin
+  began := storage.act_as(context);
+  if cardinality(names) = 1 then
+    -- As the next one, whose plan for an array is made anew each time.
+    return query
+      delete from storage.objects o where o.bucket_id = bucket and o.name = names[1]
+      returning 'deleted', o.id, o.name, o.version, o.bytes_bucket, o.owner, o.owner_id,
+        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata;
+  else
+    return query
+      delete from storage.objects o where o.bucket_id = bucket and o.name = any (names)
+      returning 'deleted', o.id, o.name, o.version, o.bytes_bucket, o.owner, o.owner_id,
+        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata;
+  end if;
+  get diagnostics gone = row_count;
+  if gone < cardinality(names) and looking <> 'none' then
+    if looking = 'all' then
+      role_set := set_config('role', 'service_role', true);
+    end if;
+    return query
+      select 'there', o.id, o.name, o.version, o.bytes_bucket, null::uuid, null, null::timestamptz, null::timestamptz,
+        null::timestamptz, null::jsonb, null::jsonb
+      from storage.objects o where o.bucket_id = bucket and o.name = any (names);
+  end if;
+  role_set := set_config('role', 'service_role', true);
+  return query
+    select 'removal', null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
+      null::timestamptz, null::timestamptz, null::jsonb, null::jsonb
+    from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+  -- What triggers do at the end of the transaction they do as the caller.
+  role_set := set_config('role', storage.role_of(context), true);
+end $$;
+
 -- A mark is about one version's bytes: another version begins without it. And it is no change of the object, nor is a hash
 -- that is noted later than its bytes, nor that the bytes have gone to another place.
 create or replace function storage.touch_updated_at() returns trigger
@@ -227,7 +271,8 @@ revoke execute on function
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
-  )
+  ),
+  storage.delete_objects(text, text[], text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
@@ -236,5 +281,6 @@ grant execute on function
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
-  )
+  ),
+  storage.delete_objects(text, text[], text, text)
 to service_role, strongroom_server;

@@ -1,17 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { Backend } from '../backend/backend.ts'
-import { asCaller, becomeService } from '../database/as-caller.ts'
+import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { BucketSettings } from '../database/queries/buckets.ts'
-import { ownRemovals } from '../database/queries/listed-versions.ts'
-import {
-  beginUpload,
-  type DeletedRow,
-  deleteObjects,
-  findObjectId,
-  type ReadTarget,
-  updateTags,
-} from '../database/queries/objects.ts'
+import { type DeletedRow, deleteObjects } from '../database/queries/delete-objects.ts'
+import { beginUpload, findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
@@ -21,7 +14,7 @@ import { checkFits } from './buckets/bucket-rules.ts'
 import { storeInlineCopy } from './inline/inline-copy.ts'
 import { withInvalidation } from './object/changes.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
-import { type StoredObject, validatorsOf } from './object/stored-object.ts'
+import type { StoredObject } from './object/stored-object.ts'
 import {
   type DownloadTarget,
   type Found,
@@ -37,7 +30,6 @@ import {
   type SmallUploadParts,
   storeSmall,
 } from './uploads/small-upload.ts'
-import { deleteUnlessKept, type Kept } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -45,6 +37,7 @@ import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
+import { deleteOne, deleteUnlessKept, type Kept } from './writing/removal.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 
@@ -182,19 +175,7 @@ export class FileStorage {
    */
   async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<void> {
     const name = this.#parseName(sentName)
-    const commit = () =>
-      unlessDenied((deniedOrGone) =>
-        asCaller(this.#database, caller, async (tx) => {
-          const [row] = await deleteObjects(tx, bucket, [name])
-          if (row) {
-            demand(condition, validatorsOf({ ...row, updatedAt: row.updatedAt ?? new Date(0) }))
-            return ownRemovals(tx)
-          }
-          if (this.#options.tellsOfHidden) await becomeService(tx)
-          return deniedOrGone(await findObjectId(tx, bucket, name))
-        }),
-      )
-    const removals = await withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+    const removals = await deleteOne(this.#options, caller, bucket, name, condition)
     await removeBytes(this.#options, removals)
   }
 
@@ -204,14 +185,10 @@ export class FileStorage {
     const deleted: DeletedRow[] = []
     for (let start = 0; start < wanted.length; start += DELETE_BATCH) {
       const batch = wanted.slice(start, start + DELETE_BATCH)
-      const commit = () =>
-        asCaller(this.#database, caller, async (tx) => {
-          const rows = await deleteObjects(tx, bucket, batch)
-          return { rows, removals: await ownRemovals(tx) }
-        })
-      const { rows, removals } = await withInvalidation(this.#options, [{ bucket, names: batch }], commit)
-      await removeBytes(this.#options, removals)
-      deleted.push(...rows)
+      const commit = () => deleteObjects(this.#database, caller, bucket, batch, 'none')
+      const done = await withInvalidation(this.#options, [{ bucket, names: batch }], commit)
+      await removeBytes(this.#options, done.removals)
+      deleted.push(...done.deleted)
     }
     return deleted
   }

@@ -32,7 +32,8 @@ function fault(what: string, mishap: Mishap, cut: Cut = 'end'): Fault {
     about: (step) => proxy.roundTrips[step - 1] ?? 'no step',
     status: mishap.kind === 'error' ? 507 : 503,
     leavesDoubt: (about) =>
-      /^commit$|put_object/.test(about) && (mishap.kind === 'after' || mishap.kind === 'behind'),
+      /^commit$|put_object|delete_objects/.test(about) &&
+      (mishap.kind === 'after' || mishap.kind === 'behind'),
     // When a small upload loses its commit, nobody knows whether its bytes may go.
     leavesOnlyListed: mishap.kind === 'error',
     // A new connection has prepared nothing yet, so that each statement takes two round trips.

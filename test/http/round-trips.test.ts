@@ -1,17 +1,17 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
-import { startTestServer, type TestServer } from '../support/server.ts'
+import { type S3TestServer, startS3Server } from '../support/s3-protocol.ts'
 
 const USER = '4f9c1d7e-0000-4000-8000-000000000001'
 
 let proxy: PostgresProxy
-let server: TestServer
+let server: S3TestServer
 let token: string
 beforeAll(async () => {
   proxy = await openPostgresProxy()
   // One connection, so that each statement is prepared there by the second time.
   const env = { STORAGE_DATABASE_POOL: '1' }
-  server = await startTestServer(env, { databaseUrl: (name) => proxy.url(name) })
+  server = await startS3Server(env, { databaseUrl: (name) => proxy.url(name) })
   token = await server.token(USER)
   await server.createBucket('open', { policy: 'public' })
   await server.createBucket('users', { policy: 'authenticated' })
@@ -28,7 +28,7 @@ const BACKGROUND = /order_events|still_public|changed_names|webhook|^listen|even
 let count = 0
 const fresh = () => `file-${++count}`
 
-async function send(method: string, path: string, init: Parameters<TestServer['request']>[2] = {}) {
+async function send(method: string, path: string, init: Parameters<S3TestServer['request']>[2] = {}) {
   const response = await server.request(method, `/storage/v1${path}`, { token, ...init })
   const body = await response.text()
   expect(response.status, body).toBeLessThan(300)
@@ -167,15 +167,23 @@ describe('what a request costs in statements', () => {
     )
   })
 
-  it('a delete: one transaction, and the note that the bytes are gone if they were not in the database', async () => {
-    const paths = { small: [] as string[], large: [] as string[] }
+  it('a delete: one, also by S3, and the note that the bytes are gone if they were not in the database', async () => {
+    const paths = { small: [] as string[], large: [] as string[], byS3: [] as string[] }
     for (let made = 0; made < 30; made++) {
       paths.small.push(await upload(`users/${fresh()}`))
+      paths.byS3.push(await upload(`users/${fresh()}`))
       paths.large.push(await upload(`users/${fresh()}`, 'x'.repeat(20_000)))
     }
-    const transaction = ['begin', 'act_as', 'delete', 'own_removals', 'commit']
-    await costs(() => send('DELETE', `/object/${paths.small.pop()}`), transaction)
-    await costs(() => send('DELETE', `/object/${paths.large.pop()}`), [...transaction, 'strike_removals'])
+    await costs(() => send('DELETE', `/object/${paths.small.pop()}`), ['delete_objects'])
+    await costs(() => send('DELETE', `/object/${paths.large.pop()}`), ['delete_objects', 'strike_removals'])
+    await costs(() => server.send('DELETE', `/${paths.byS3.pop()}`), ['delete_objects'])
+  })
+
+  it('a delete of many: one for each 500 of them', async () => {
+    const names = Array.from({ length: 1000 }, (_, index) => `many-${index}`)
+    for (const name of ['many-0', 'many-999']) await upload(`users/${name}`)
+    const removeAll = () => send('DELETE', '/object/users', { body: { prefixes: names } })
+    await costs(removeAll, ['delete_objects', 'delete_objects'])
   })
 
   it('a public object that was just read: none', async () => {

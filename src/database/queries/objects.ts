@@ -315,14 +315,18 @@ export async function updateTags(
   return rows.length > 0
 }
 
-/** Deletes what the policies let the caller see and delete, of these names; returns those rows. */
-export function deleteObjects(tx: Transaction, bucketId: string, names: string[]): Promise<DeletedRow[]> {
-  return tx
-    .delete(objects)
-    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
-    .returning(ALL_COLUMNS)
-    .prepare('delete_objects')
-    .execute()
+/** Deletes an object, if the policies let the caller see and delete it; returns its row. */
+export async function deleteObject(
+  tx: Transaction,
+  object: { bucketId: string; name: string },
+): Promise<Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'> | null> {
+  const [row] = await tx.delete(objects).where(named(object)).returning({
+    id: objects.id,
+    version: objects.version,
+    metadata: objects.metadata,
+    updatedAt: objects.updatedAt,
+  })
+  return row ? { ...row, updatedAt: row.updatedAt ?? new Date(0) } : null
 }
 
 /** The database's clock, which is the one that `created_at` is set by. */
@@ -376,19 +380,6 @@ const VISIBLE_NAMES = new Statement<
   { name: string; bucket_uid: string }
 >('select * from storage.visible_names_as(:bucketId, :names::text[], :context)')
 
-/** The ids of such rows by their names, as far as the transaction's role sees. */
-export async function findObjectIds(
-  tx: Transaction,
-  bucketId: string,
-  names: string[],
-): Promise<Map<string, string>> {
-  const rows = await tx
-    .select({ id: objects.id, name: objects.name })
-    .from(objects)
-    .where(and(eq(objects.bucketId, bucketId), sql`${objects.name} = any (${textArray(names)})`))
-  return new Map(rows.map(({ id, name }) => [name ?? '', id]))
-}
-
 /** The id of such a row, as far as the transaction's role sees; null when there is none. */
 export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
   const [row] = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
@@ -401,33 +392,4 @@ function named(object: { bucketId: string; name: string }) {
 
 function asJson(value: UserMetadata | null): string | null {
   return value === null ? null : JSON.stringify(value)
-}
-
-const ALL_COLUMNS = {
-  id: objects.id,
-  bucketId: objects.bucketId,
-  name: objects.name,
-  owner: objects.owner,
-  ownerId: objects.ownerId,
-  version: objects.version,
-  createdAt: objects.createdAt,
-  updatedAt: objects.updatedAt,
-  lastAccessedAt: objects.lastAccessedAt,
-  metadata: objects.metadata,
-  userMetadata: objects.userMetadata,
-}
-
-/** A row as list answers of deletes show it (wire §3.8). */
-export interface DeletedRow {
-  id: string
-  bucketId: string | null
-  name: string | null
-  owner: string | null
-  ownerId: string | null
-  version: string | null
-  createdAt: Date | null
-  updatedAt: Date | null
-  lastAccessedAt: Date | null
-  metadata: SystemMetadata | null
-  userMetadata: UserMetadata | null
 }

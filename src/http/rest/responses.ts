@@ -1,4 +1,4 @@
-import type { DeletedRow } from '../../database/queries/objects.ts'
+import type { DeletedRow } from '../../database/queries/delete-objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'

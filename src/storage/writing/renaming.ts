@@ -5,7 +5,7 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { type CurrentObject, findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
-import { deleteObjects, findObjectId, renameObject } from '../../database/queries/objects.ts'
+import { deleteObject, findObjectId, renameObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
@@ -115,9 +115,8 @@ async function giveWay(
   // Of two that cross each other, both take the same one first, and neither waits for what the other one has.
   if (isBefore(target, source)) await lockCurrent(tx, target)
   if (!(await lockCurrent(tx, source))) return false
-  const { bucketId, name } = target
-  const [row] = await deleteObjects(tx, bucketId, [name])
-  demand(condition, row ? validatorsOf({ ...row, updatedAt: row.updatedAt ?? new Date(0) }) : null)
+  const row = await deleteObject(tx, target)
+  demand(condition, row && validatorsOf(row))
   return true
 }
 

@@ -117,7 +117,7 @@ function move(to: 'the same bucket' | 'another bucket'): Operation {
 
 function remove(count: number, size: number): Operation {
   return {
-    what: count === 1 ? 'a delete' : `a delete of ${count} objects`,
+    what: count === 1 ? `a delete of a ${KINDS[size]} object` : `a delete of ${count} ${KINDS[size]} objects`,
     round: (server, id) => {
       const names = Array.from({ length: count }, (_, n) => `${n}.txt`)
       const kept = `${id}/kept`
@@ -157,6 +157,8 @@ export const OPERATIONS: Operation[] = [
   move('the same bucket'),
   move('another bucket'),
   remove(1, SMALL),
+  remove(1, MEDIUM),
+  remove(3, SMALL),
   remove(3, MEDIUM),
   ...(isFull ? [upload('PUT', SMALL, false), upload('POST', LARGE, false, true)] : []),
 ]
