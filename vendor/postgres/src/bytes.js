@@ -57,8 +57,21 @@ const b = Object.assign(reset, messages, {
     b.i = buffer.length
     return b
   },
+  // Ours: room for so many bytes at once, and not again and again.
+  room(x) {
+    fit(x)
+    return b
+  },
   end(at = 1) {
     buffer.writeUInt32BE(b.i - at, at)
+    return b.taken()
+  },
+  // Ours: the message with another one behind it, without a copy of both.
+  endWith(x) {
+    buffer.writeUInt32BE(b.i - 1, 1)
+    return b.bytes(x).taken()
+  },
+  taken() {
     const out = buffer.subarray(0, b.i)
     b.i = 0
     buffer = Buffer.allocUnsafe(size)

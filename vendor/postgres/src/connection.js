@@ -59,6 +59,11 @@ function isBinary(x, type) {
   return type === BYTEA && x instanceof Uint8Array
 }
 
+// In bytes, of what they take in a message. Texts may take more, which is found when they are written.
+function sizeAbout(parameters) {
+  return parameters.reduce((sum, x) => sum + 8 + (x?.length ?? 0), 128)
+}
+
 // With memory of its own: not the whole of what came with it is kept.
 function copyOf(x) {
   const copy = Buffer.allocUnsafeSlow(x.length)
@@ -232,12 +237,10 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
     // What a statement returns is known from its second time on.
     const { columns } = q.statement
     q.binary = Array.isArray(columns) && columns.some(x => x.type === BYTEA)
-    return Buffer.concat([
-      Bind(q.parameters, q.statement.types, q.statement.name, q.cursorName, q.binary, columns),
-      q.cursorFn
-        ? Execute('', q.cursorRows)
-        : ExecuteUnnamed
-    ])
+    const execute = q.cursorFn
+      ? Execute('', q.cursorRows)
+      : ExecuteUnnamed
+    return Bind(execute, q.parameters, q.statement.types, q.statement.name, q.cursorName, q.binary, columns)
   }
 
   function unnamed(q) {
@@ -271,7 +274,8 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
   }
 
   function write(x, fn) {
-    chunk = chunk ? Buffer.concat([chunk, x]) : Buffer.from(x)
+    // Ours: without a copy, since no message is changed once it is made.
+    chunk = chunk ? Buffer.concat([chunk, x]) : x
     if (fn || chunk.length >= WRITE_AT_ONCE)
       return nextWrite(fn)
     nextWriteTimer === null && (nextWriteTimer = setImmediate(nextWrite))
@@ -988,11 +992,12 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
   }
 
   /* Messages */
-  function Bind(parameters, types, statement = '', portal = '', binary = false, columns = null) {
+  // Ours: with what executes it behind it.
+  function Bind(execute, parameters, types, statement = '', portal = '', binary = false, columns = null) {
     let prev
       , type
 
-    b().B().str(portal + b.N).str(statement + b.N)
+    b().B().room(sizeAbout(parameters) + execute.length).str(portal + b.N).str(statement + b.N)
 
     parameters.some((x, i) => isBinary(x, types[i]))
       ? parameters.forEach((x, i) => b.i16(isBinary(x, types[i]) ? 1 : 0), b.i16(parameters.length))
@@ -1020,7 +1025,7 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
       ? columns.forEach(x => b.i16(x.type === BYTEA ? 1 : 0), b.i16(columns.length))
       : b.i16(0)
 
-    return b.end()
+    return b.endWith(execute)
   }
 
   function Parse(str, parameters, types, name = '') {
