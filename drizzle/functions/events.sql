@@ -16,31 +16,28 @@ create or replace function storage.emit_object_event() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
-  rules record;
-  old_rules record;
 begin
-  select b.policy, b.owner_id into rules from storage.buckets b where b.id = new.bucket_id;
-  old_rules := rules;
-  if has_moved and old.bucket_id is distinct from new.bucket_id then
-    select b.policy, b.owner_id into old_rules from storage.buckets b where b.id = old.bucket_id;
-  end if;
+  -- One statement, with the rules of both buckets: each upload waits for it.
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
     object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
     operation, bucket_policy, bucket_owner_id, old_version,
     old_bucket_id, old_name, old_owner_id, old_bucket_policy, old_bucket_owner_id
-  ) values (
+  )
+  select
     case tg_op when 'INSERT' then 'storage.object.created' else 'storage.object.updated' end,
     new.bucket_id, new.name, new.version,
     storage.size_of(new.metadata), new.metadata ->> 'mimetype', new.checksum, new.owner_id,
     new.id, new.owner, new.metadata, storage.unless_large(new.user_metadata),
     new.created_at, new.updated_at, new.last_accessed_at,
-    storage.trusted_setting('storage.operation'), rules.policy, rules.owner_id,
+    storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
     case when tg_op = 'UPDATE' then old.version end,
     case when has_moved then old.bucket_id end, case when has_moved then old.name end,
     case when has_moved then old.owner_id end,
-    case when has_moved then old_rules.policy end, case when has_moved then old_rules.owner_id end
-  );
+    former.policy, former.owner_id
+  from (select) as this
+  left join storage.buckets b on b.id = new.bucket_id
+  left join storage.buckets former on has_moved and former.id = old.bucket_id;
   return null;
 end $$;
 

@@ -45,7 +45,7 @@ begin
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   -- Plain SQL may have given a row any version.
-  if bytes_bucket = storage.inline_bucket() and bytes_unless <> version
+  if bytes_unless is not null and bytes_bucket = storage.inline_bucket() and bytes_unless <> version
     and version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
   then
     role_before := current_setting('role');
