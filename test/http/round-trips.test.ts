@@ -97,6 +97,11 @@ describe('what a request costs in statements', () => {
     await costs(() => upload(`users/${fresh()}`), ['put_object'])
     const path = await upload('users/again')
     await costs(() => upload(path, 'other', { 'x-upsert': 'true' }), ['put_object'])
+    // A file that it replaces is noted as gone.
+    const files: string[] = []
+    for (let made = 0; made < 30; made++) files.push(await upload(`users/${fresh()}`, 'x'.repeat(20_000)))
+    const overFile = () => upload(files.pop() ?? '', 'small', { 'x-upsert': 'true' })
+    await costs(overFile, ['put_object', 'strike_removals'])
   })
 
   it('a small upload under a condition: one transaction more than it takes to foretell it', async () => {
