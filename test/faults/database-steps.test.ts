@@ -31,9 +31,14 @@ function fault(what: string, mishap: Mishap, cut: Cut = 'end'): Fault {
     },
     about: (step) => proxy.roundTrips[step - 1] ?? 'no step',
     status: mishap.kind === 'error' ? 507 : 503,
-    leavesDoubt: (about) =>
-      /^commit$|put_object|delete_objects/.test(about) &&
-      (mishap.kind === 'after' || mishap.kind === 'behind'),
+    leavesDoubt: (step) => {
+      if (mishap.kind === 'error') return false
+      const trips = proxy.roundTrips.slice(0, step)
+      const struck = trips.pop() ?? ''
+      if (/^commit$|put_object|delete_objects/.test(struck)) return mishap.kind !== 'before'
+      // What the server asks of its own accord goes behind a call that is one statement, before that is answered.
+      return trips.some((about) => /put_object|delete_objects/.test(about))
+    },
     // When a small upload loses its commit, nobody knows whether its bytes may go.
     leavesOnlyListed: mishap.kind === 'error',
     // A new connection has prepared nothing yet, so that each statement takes two round trips.

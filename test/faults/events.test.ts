@@ -91,18 +91,16 @@ it(
     const messages = nats && (await listenToNats(nats))
     let count = 0
     for (let round = 0; round < ROUNDS; round++) {
-      let isOver = false
+      const enough = acknowledged.size + 5 + random.below(60)
       const writers = Array.from({ length: WRITERS }, async () => {
-        while (!isOver) {
+        while (acknowledged.size < enough) {
           const body = `${round} ${count++}`
           const stored = await servers.request('PUT', `/object/box/${count % 5}`, { body }).catch(() => null)
           if (stored?.ok) acknowledged.add(createHash('sha256').update(JSON.stringify(body)).digest('hex'))
         }
+        // Those of the other writers are under way.
+        server.signal('SIGKILL')
       })
-      const enough = acknowledged.size + 5 + random.below(60)
-      await until(() => acknowledged.size >= enough, 'some uploads are acknowledged')
-      server.signal('SIGKILL')
-      isOver = true
       await Promise.all([server.ended, ...writers])
       server = await servers.start()
     }

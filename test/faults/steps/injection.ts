@@ -18,7 +18,7 @@ export interface Fault {
   /** The status of an operation that failed for it. */
   status: number
   /** Whether an operation that was answered with a failure may have been carried out, when it was this step. */
-  leavesDoubt(about: string): boolean
+  leavesDoubt(step: number): boolean
   /** Whether a file that it leaves behind is on a list: removed without a search of the disk. */
   leavesOnlyListed: boolean
   /** Brings about the same state of affairs before each operation. */
@@ -66,6 +66,7 @@ export async function failAtEachStep(
     const text = await response.text()
     const { hasStruck } = fault
     const about = fault.about(step)
+    const doubt = fault.leavesDoubt(step)
     fault.disarm()
     await until(isBack, 'the server works again')
 
@@ -79,7 +80,7 @@ export async function failAtEachStep(
     } else {
       expect([where, hasStruck, response.status]).toEqual([where, true, fault.status])
       if (response.status === 503) expect([where, response.headers.has('retry-after')]).toEqual([where, true])
-      const isDone = fault.leavesDoubt(about) && isSame(now, round.after)
+      const isDone = doubt && isSame(now, round.after)
       if (!isDone) {
         expect([where, now]).toEqual([where, round.before])
         const again = await round.run()
