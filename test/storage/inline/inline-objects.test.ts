@@ -403,6 +403,46 @@ describe("a user's trigger", () => {
     })
     await settle()
   })
+
+  it('that waits for the end of a deletion does so, too: of one, of many, under a condition', async () => {
+    for (const name of ['a', 'b']) await put(name)
+    const body = `begin raise exception '% %', current_user, auth.uid(); end`
+    await withTrigger(body, 'after delete', async () => {
+      const deletions: [string, Init][] = [
+        [`${bucket}/a`, {}],
+        [`${bucket}/a`, { headers: { 'if-match': '*' } }],
+        [bucket, { body: { prefixes: ['a', 'b', 'absent'] } }],
+      ]
+      for (const [path, init] of deletions) {
+        const response = await server.request('DELETE', `/storage/v1/object/${path}`, { token, ...init })
+        expect([response.status, await response.json()]).toMatchObject([
+          400,
+          { message: `authenticated ${USER}` },
+        ])
+      }
+    })
+    for (const name of ['a', 'b']) expect(await get(name)).toEqual([200, `the bytes of ${name}`])
+    await settle()
+  })
+
+  it('that keeps one of many keeps its bytes, and what the caller may not delete stays as well', async () => {
+    for (const name of ['a', 'b', 'kept']) await put(name)
+    const body = `begin return case when old.name <> 'kept' then old end; end`
+    const others = await server.request('POST', `/storage/v1/object/${bucket}/others`, { body: 'others' })
+    expect(others.ok).toBe(true)
+    await withTrigger(body, 'before delete', async () => {
+      const prefixes = ['a', 'others', 'kept', 'b', 'a']
+      const [status, text] = await send('DELETE', bucket, { body: { prefixes } })
+      const names = (JSON.parse(text) as { name: string }[]).map(({ name }) => name)
+      expect([status, names.toSorted()]).toEqual([200, ['a', 'b']])
+      for (const name of ['kept', 'others']) {
+        expect(await send('DELETE', `${bucket}/${name}`)).toEqual([403, 'AccessDenied'])
+      }
+    })
+    expect(await get('kept')).toEqual([200, 'the bytes of kept'])
+    expect(await get('others')).toEqual([200, 'others'])
+    await settle()
+  })
 })
 
 describe('what is damaged by hand', () => {
