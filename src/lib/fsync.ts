@@ -2,17 +2,20 @@ import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { limitConcurrency } from './concurrency.ts'
 
-/** Flushes an open file to the disk. */
-export function flushFile(file: FileHandle): Promise<void> {
+/** Flushes an open file to the disk. @param onBegin is told when the flush begins: what is done from then on may be left out */
+export function flushFile(file: FileHandle, onBegin?: () => void): Promise<void> {
   turns ??= limitConcurrency(Math.max(1, poolThreads() - 1))
-  return turns(() => file.sync())
+  return turns(() => {
+    onBegin?.()
+    return file.sync()
+  })
 }
 
-/** Flushes the file at `path`, or the names in the folder there, to the disk. */
-export async function flushPath(path: string): Promise<void> {
+/** Flushes the file at `path`, or the names in the folder there, to the disk. @param onBegin as `flushFile` */
+export async function flushPath(path: string, onBegin?: () => void): Promise<void> {
   const file = await open(path, 'r')
   try {
-    await flushFile(file)
+    await flushFile(file, onBegin)
   } catch (error) {
     if (!hasNoFlush(error)) throw error
   } finally {

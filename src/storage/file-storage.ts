@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Backend } from '../backend/backend.ts'
 import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
@@ -9,6 +8,7 @@ import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { INLINE_BUCKET, isInline } from '../model/location.ts'
+import { newVersion } from '../model/version.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
 import { storeInlineCopy } from './inline/inline-copy.ts'
@@ -114,7 +114,7 @@ export class FileStorage {
   /** Steps 3 to 7 for a stream. */
   async #storeStream(caller: Caller, { request, bucket }: Arrival): Promise<Stored> {
     // 3. The policies allow the write; the version is on the list of those being written.
-    const at = { bucket: bucket.uid, version: randomUUID() }
+    const at = { bucket: bucket.uid, version: newVersion() }
     await beginWrite(this.#database, caller, intendedWrite(caller, request), at, request.condition)
     return whileListed(this.#options, at, async () => {
       request.body.admit()
@@ -312,7 +312,7 @@ export class FileStorage {
     if (source.isCorrupted) throw new StorageError('CorruptedBytes')
     // Bytes in the database are copied there, unless they are too many by now.
     const isForDatabase = isInline(location) && fitsDatabase(this.#options.inlineSize, source.size)
-    const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: randomUUID() }
+    const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: newVersion() }
     const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
 
     // 2. The bucket takes such an object.

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, link, open, opendir, rmdir, stat, unlink, utimes } from 'node:fs/promises'
+import { settleBoth } from '../../lib/concurrency.ts'
 import { flushFile, flushPath } from '../../lib/fsync.ts'
 import { StorageError } from '../../model/errors.ts'
 import { errno, fromErrno, mapped } from '../file-errors.ts'
@@ -23,9 +24,12 @@ export class Files {
     return this.orRemove(path, async () => {
       try {
         const result = await fill(file)
-        // Not fdatasync: for a new file it saves nothing, and the cleanup relies on the file's time.
-        await this.flush(file)
-        await mapped(Promise.all([file.close(), this.folders.flushName(path)]))
+        const keep = async () => {
+          // Not fdatasync: for a new file it saves nothing, and the cleanup relies on the file's time.
+          await this.flush(file)
+          await mapped(file.close())
+        }
+        await settleBoth(keep(), mapped(this.folders.flushName(path)))
         return result
       } finally {
         await file.close().catch(ignore) // nothing, if it is closed

@@ -1,8 +1,9 @@
 import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { flushPath, flushPathSync } from '../../lib/fsync.ts'
+import { flushPathSync } from '../../lib/fsync.ts'
 import { errno } from '../file-errors.ts'
+import { SharedFlushes } from './shared-flushes.ts'
 
 /** Where the files are in a data folder, absolute. */
 export function objectsFolder(dataDir: string): string {
@@ -21,6 +22,7 @@ export class Folders {
   readonly #fsync: boolean
   /** Folders whose own name has been flushed, so that a further file in them costs one flush, not three. */
   readonly #flushed = new Set<string>()
+  readonly #flushes = new SharedFlushes()
 
   /** Makes `objects/` in `root`. Nothing makes it again later: see LocalBackend. */
   constructor(root: string, fsync: boolean) {
@@ -54,10 +56,10 @@ export class Folders {
   /** Makes the name of the new file at `path` durable, with those of its folders unless they are. */
   async flushName(path: string): Promise<void> {
     if (!this.#fsync) return
-    await flushPath(dirname(path))
+    await this.#flushes.flush(dirname(path))
     for (const folder of this.#above(path)) {
       if (this.#flushed.has(folder)) continue
-      await flushPath(dirname(folder))
+      await this.#flushes.flush(dirname(folder))
       // To forget all of them costs each one flush more, which is cheaper than keeping an order.
       if (this.#flushed.size >= MAX_FLUSHED) this.#flushed.clear()
       this.#flushed.add(folder)

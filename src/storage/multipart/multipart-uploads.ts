@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
@@ -20,6 +20,7 @@ import type { TakenUpload } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
+import { newVersion } from '../../model/version.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { Invalidate } from '../object/changes.ts'
@@ -113,7 +114,7 @@ export class MultipartUploads {
     checkFits(bucket, name, { contentType, size: null }, maxFileSize)
     const content = { ...request.content, contentType }
     const write = writeOf(caller, { bucketId: request.bucket, name, content })
-    const at = { bucket: bucket.uid, version: randomUUID() }
+    const at = { bucket: bucket.uid, version: newVersion() }
     const id = makeUploadId(at.version, now())
     const begun = { id, write, at, content, share: request.share }
     await inUploadWords(beginMultipartUpload(this.#database, caller, begun, unfinished))

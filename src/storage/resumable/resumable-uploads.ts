@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
 import { beginUpload } from '../../database/queries/objects.ts'
@@ -14,6 +13,7 @@ import {
 } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import { newVersion } from '../../model/version.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import { guessContentType } from '../object/content-type.ts'
 import { type NameRules, parseObjectName } from '../object/object-name.ts'
@@ -121,7 +121,7 @@ export class ResumableUploads {
     const { condition } = content
     const database = this.#database
     if (condition) await inUploadWords(foretold(database, caller, write, condition))
-    const at = { bucket: bucket.uid, version: randomUUID() }
+    const at = { bucket: bucket.uid, version: newVersion() }
     const begun = { write, at, isSigned, length, uploadMetadata, content, share, largest }
     const { lifetimeMs, unfinished } = this.#options
     const beginning = beginResumableUpload(database, caller, begun, { lifetimeMs, ...unfinished })

@@ -7,6 +7,7 @@ import { writeInlineBytes } from '../../database/queries/inline-bytes.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode } from '../../model/errors.ts'
 import { INLINE_BUCKET } from '../../model/location.ts'
+import { newVersion } from '../../model/version.ts'
 import { storeInline } from '../inline/inline-upload.ts'
 import { abortUpload, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
 import { beginWrite, type ListedWriteParts, whileListed } from '../writing/listed-write.ts'
@@ -74,7 +75,7 @@ export async function storeSmall(parts: SmallUploadParts, caller: Caller, arriva
   }
   const settings = await letIn(parts, isForDatabase ? undefined : bucket, complete, written.size)
   body.admit()
-  const at = { bucket: settings.uid, version: randomUUID() }
+  const at = { bucket: settings.uid, version: newVersion() }
   const write = () => backend.write(at, bytes, { maxBytes: written.size, sha256: written.sha256 })
   const object = uploadedObject(caller, complete, at, written, now())
   if (!backend.isLocal) {

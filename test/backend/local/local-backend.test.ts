@@ -27,6 +27,7 @@ import { LocalBackend } from '../../../src/backend/local/local-backend.ts'
 import type { Location } from '../../../src/model/location.ts'
 import { isFull } from '../../faults/size.ts'
 import { injectFileFaults } from '../../support/file-faults.ts'
+import { until } from '../../support/wait.ts'
 import { describeBackend, newLocation, stream } from '../contract.ts'
 import { describeAppend } from '../contract-append.ts'
 import { describeParts } from '../contract-parts.ts'
@@ -188,6 +189,36 @@ describe('LocalBackend', () => {
       const to = neighbour()
       await backend.write(at, Buffer.from('x'), limit)
       expect(await flushedBy(() => backend.copy(at, to), to)).toEqual([shardOf(to)])
+    })
+
+    it('a folder once for all who have come before that begins, and again for who comes after', async () => {
+      await backend.write(neighbour(), Buffer.from('x'), limit)
+      const probe = await openFile(root, 'r')
+      await probe.close()
+      const original = Object.getPrototypeOf(probe).sync
+      const begun: (() => void)[] = []
+      let files = 0
+      vi.spyOn(Object.getPrototypeOf(probe), 'sync').mockImplementation(async function (this: FileHandle) {
+        const isShard = readlinkSync(`/proc/self/fd/${this.fd}`).endsWith(shardOf(at))
+        if (isShard) await new Promise<void>((resolve) => begun.push(resolve))
+        else files++
+        await Reflect.apply(original, this, [])
+      })
+      const done: string[] = []
+      const write = (name: string) =>
+        backend.write(neighbour(), Buffer.from('x'), limit).then(() => done.push(name))
+      const first = write('first')
+      await until(() => begun.length === 1, 'the flush for the first begins')
+      const others = ['second', 'third'].map(write)
+      await until(() => files === 3, 'all have come')
+      begun[0]?.()
+      await first
+      await until(() => begun.length === 2, 'a flush for the others begins')
+      expect(done).toEqual(['first'])
+      begun[1]?.()
+      await Promise.all(others)
+      vi.restoreAllMocks()
+      expect(begun).toHaveLength(2)
     })
 
     it('three files at once at most, so that a thread is left for those who read', async () => {

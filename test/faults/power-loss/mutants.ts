@@ -29,7 +29,7 @@ export const MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
   {
     omits: 'the name of a file',
     file: 'backend/local/folders.js',
-    find: 'await flushPath(dirname(path));\n        for',
+    find: 'await this.#flushes.flush(dirname(path));\n        for',
     replace: 'for',
   },
   {
@@ -53,8 +53,8 @@ export const MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
   {
     omits: 'the names of a new file',
     file: 'backend/local/files.js',
-    find: 'Promise.all([file.close(), this.folders.flushName(path)])',
-    replace: 'file.close()',
+    find: 'settleBoth(keep(), mapped(this.folders.flushName(path)))',
+    replace: 'keep()',
   },
   {
     omits: 'the bytes of a copy',
