@@ -125,14 +125,16 @@ end $$;
 
 -- Stores an object whose bytes are given, all in one call: under the caller's policies the row is made, or by `upsert`
 -- replaced, as insertObject and upsertObject do (src/database/queries/objects.ts), and fails as there; then its bytes are
--- put into storage.inline_bytes, so that who may not write makes nobody write them.
+-- put into storage.inline_bytes, so that who may not write makes nobody write them. Bytes that are null are a file already,
+-- under the bucket; then it fails with SR001 when there has been a sweep after `known_sweep`, which may have taken the file for
+-- one that nothing will ever name.
 --
 -- Without an id: the bucket is not, or not any more, as the server knows it, and nothing was done. Its settings are told, if
 -- there is one.
 create or replace function storage.put_object(
   bucket text, known_uid uuid, known_mark text,
   object text, new_id uuid, new_version uuid, new_owner uuid, new_owner_id text, new_metadata jsonb,
-  new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, upsert boolean, context text,
+  new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, known_sweep bigint, upsert boolean, context text,
   out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
   out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
   out removed_versions uuid[], out removed_buckets uuid[]
@@ -140,6 +142,7 @@ create or replace function storage.put_object(
 declare
   role_set text;
   began timestamptz;
+  place constant uuid := case when new_bytes is null then known_uid else storage.inline_bucket() end;
 begin
   role_set := set_config('role', 'service_role', true);
   select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types)
@@ -153,7 +156,7 @@ begin
   if upsert then
     insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
       user_metadata, checksum, tags)
-    values (new_id, bucket, object, new_version, storage.inline_bucket(), new_owner, new_owner_id, new_metadata,
+    values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
       new_user_metadata, new_checksum, new_tags)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
@@ -170,7 +173,7 @@ begin
     -- Asks for nothing back, since that would need a SELECT policy.
     insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
       user_metadata, checksum, tags)
-    values (new_id, bucket, object, new_version, storage.inline_bucket(), new_owner, new_owner_id, new_metadata,
+    values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
       new_user_metadata, new_checksum, new_tags);
   end if;
   if not found then
@@ -186,10 +189,18 @@ begin
 
   -- The row keeps its bucket from being deleted, so that what is seen of that after it holds until the commit.
   role_set := set_config('role', 'service_role', true);
-  insert into storage.inline_bytes (version, bytes)
-  select new_version, new_bytes from storage.buckets b where b.id = bucket and b.uid = known_uid;
+  if new_bytes is null then
+    perform from storage.buckets b where b.id = bucket and b.uid = known_uid;
+  else
+    insert into storage.inline_bytes (version, bytes)
+    select new_version, new_bytes from storage.buckets b where b.id = bucket and b.uid = known_uid;
+  end if;
   if not found then
     raise exception 'the bucket was deleted and made anew' using errcode = 'SR004';
+  end if;
+  -- Asked when the row is made: a sweep that begins later waits for this transaction.
+  if new_bytes is null and known_sweep is distinct from storage.last_sweep() then
+    raise exception 'a sweep has begun since the file was made' using errcode = 'SR001';
   end if;
   -- A created row replaces nothing.
   if not created then
@@ -270,7 +281,7 @@ revoke execute on function
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
-    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
   storage.delete_objects(text, text[], text, text)
 from public, anon, authenticated, service_role;
@@ -280,7 +291,7 @@ grant execute on function
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.put_object(
-    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
   storage.delete_objects(text, text[], text, text)
 to service_role, strongroom_server;

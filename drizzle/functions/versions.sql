@@ -139,6 +139,18 @@ create or replace function storage.own_removals() returns table (version uuid, b
   select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned()
 $$;
 
+-- Sweeps of the bytes that nothing names are counted, so that whoever makes the row of a file that was there before his
+-- transaction knows whether one has begun since (decision 0055). A sequence is read as it is now, whatever the snapshot.
+create or replace function storage.last_sweep() returns bigint
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select s.last_value from storage.sweeps s
+$$;
+
+create or replace function storage.begin_sweep() returns bigint
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select nextval('storage.sweeps')
+$$;
+
 -- Says that these versions are still being written.
 create or replace function storage.beat_uploads(versions uuid[]) returns void
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -168,12 +180,16 @@ grant execute on function
 to anon, authenticated, service_role;
 
 revoke execute on function
+  storage.last_sweep(),
+  storage.begin_sweep(),
   storage.beat_uploads(uuid[]),
   storage.strike_removals(uuid[]),
   storage.strike_upload(uuid)
 from public, anon, authenticated, service_role;
 
 grant execute on function
+  storage.last_sweep(),
+  storage.begin_sweep(),
   storage.beat_uploads(uuid[]),
   storage.strike_removals(uuid[]),
   storage.strike_upload(uuid)

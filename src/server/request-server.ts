@@ -38,6 +38,8 @@ import { ObjectLists } from '../storage/object-lists.ts'
 import { HotObjects, type Peers } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import { UploadLocks } from '../storage/resumable/upload-locks.ts'
+import { KnownSweep } from '../storage/uploads/known-sweep.ts'
+import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import { type Keys, signingSecrets } from './keys.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
@@ -216,6 +218,8 @@ function buildServices(parts: ServiceParts): Services {
     tellsOfHidden,
     inlineSize,
     knownBuckets,
+    knownSweep: new KnownSweep(database),
+    recentlyAllowed: new RecentlyAllowed(),
   })
   const { uploads, bytes } = config.limits.unfinished
   const unfinished = (lifetimeMs: number) => ({

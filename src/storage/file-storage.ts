@@ -87,22 +87,24 @@ export class FileStorage {
    *   PreconditionFailed, TooManyUploads, StorageFull, BackendUnavailable, UploadExpired, Aborted when the body breaks
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
-    const { inlineSize, knownBuckets } = this.#options
+    const { inlineSize, knownBuckets, recentlyAllowed } = this.#options
     const { body } = sent
     try {
       // 1. The name is legal, the bucket exists. 2. Type and size fit, before a byte is read.
       const request = { ...sent, name: this.#parseName(sent.name) }
       const { bucketUid, condition } = request
       const isForDatabase = mayBeInline(inlineSize, body)
-      const known = isForDatabase && !condition ? knownBuckets.get(request.bucket) : undefined
-      const isMeant = bucketUid === undefined || known?.uid === bucketUid
-      const bucket = await letIn(this.#options, isMeant ? known : undefined, request, body.declaredSize)
+      const isSmallFile = !isForDatabase && isSmall(this.#backend, body)
+      const known = condition ? undefined : knownBuckets.get(request.bucket)
+      const isMeant = known && (bucketUid === undefined || known.uid === bucketUid)
+      const isOfUse = isMeant && (isForDatabase || (isSmallFile && recentlyAllowed.has(caller, known.uid)))
+      const bucket = await letIn(this.#options, isOfUse ? known : undefined, request, body.declaredSize)
 
       // A condition that is false now is told before the body is sent.
       if (condition) await foretold(this.#database, caller, intendedWrite(caller, request), condition)
 
-      if (isForDatabase || isSmall(this.#backend, body)) {
-        return await storeSmall(this.#options, caller, { request, bucket })
+      if (isForDatabase || isSmallFile) {
+        return await storeSmall(this.#options, caller, { request, bucket, isRemembered: bucket === known })
       }
       return await this.#storeStream(caller, { request, bucket })
     } catch (error) {

@@ -62,6 +62,9 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ["update storage.s3_multipart_uploads_parts set etag = ''"],
     ['delete from storage.s3_multipart_uploads_parts'],
     ['select * from storage.version_parts'],
+    ['select * from storage.sweeps'],
+    ["select nextval('storage.sweeps')"],
+    ['select storage.begin_sweep()'],
     ['select * from storage.inline_bytes'],
     ["insert into storage.inline_bytes (version, bytes) values (gen_random_uuid(), '')"],
     ['update storage.inline_bytes set bytes = bytes'],
@@ -73,7 +76,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.list_inline_bytes(null, 1)'],
     ["select * from storage.read_object('policy', 'hidden', 'a', '', '')"],
     [
-      "select * from storage.put_object('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', true, '')",
+      "select * from storage.put_object('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', null, true, '')",
     ],
     ['select storage.find_multipart_upload(gen_random_uuid(), 1)'],
     ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0, 0)"],

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { type S3TestServer, startS3Server } from '../support/s3-protocol.ts'
@@ -141,27 +142,31 @@ describe('what a request costs in statements', () => {
     ])
   })
 
-  it('an upload that is too large for the database: the settings of its bucket, and one transaction', async () => {
-    const body = 'x'.repeat(20_000)
-    await costs(
-      () => upload(`users/${fresh()}`, body),
-      ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'],
-    )
+  const LARGER = 'x'.repeat(20_000)
+
+  it('an upload that is too large for the database: one, when the one before it was allowed', async () => {
+    await costs(() => upload(`users/${fresh()}`, LARGER), ['put_object'])
   })
 
-  it('an overwrite by one: the same, and what becomes of the bytes before', async () => {
-    const body = 'x'.repeat(20_000)
-    const path = await upload('users/large-again', body)
-    const overwrite = () => upload(path, body, { 'x-upsert': 'true' })
-    await costs(overwrite, [
-      'bucket_settings',
-      'begin',
-      'act_as',
-      'insert',
-      'own_removals',
-      'commit',
-      'strike_removals',
-    ])
+  it('an overwrite by one: the same, and the note that the bytes before are gone', async () => {
+    const path = await upload('users/large-again', LARGER)
+    await costs(() => upload(path, LARGER, { 'x-upsert': 'true' }), ['put_object', 'strike_removals'])
+  })
+
+  it('the first one, of somebody or in a bucket: the settings of its bucket, and one transaction', async () => {
+    const anew = async () => {
+      const token = await server.token(randomUUID())
+      await send('POST', `/object/users/${fresh()}`, { token, body: LARGER })
+    }
+    await costs(anew, ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'])
+  })
+
+  it('one under a condition: one transaction more than it takes to foretell it', async () => {
+    await upload('users/larger-judged', LARGER)
+    const judged = () => upload('users/larger-judged', LARGER, { 'x-upsert': 'true', 'if-match': '*' })
+    const judging = ['begin', 'act_as', 'select']
+    const transaction = [...judging, 'insert', 'own_removals', 'commit', 'strike_removals']
+    await costs(judged, ['bucket_settings', ...judging, 'commit', ...transaction])
   })
 
   it('a large upload: the policies are asked before, then one transaction', async () => {

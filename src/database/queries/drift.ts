@@ -5,6 +5,7 @@ import type { QuarantineReason } from '../../model/metadata.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
 
 /**
  * The questions of the cleanup and the scrub (design §6). The server itself asks them, past RLS; none of them holds
@@ -104,6 +105,22 @@ export async function isPast(database: Database, horizon: string): Promise<boole
     sql`select pg_snapshot_xmin(pg_current_snapshot()) >= ${horizon}::xid8 as past`,
   )
   return row?.past ?? false
+}
+
+/** The number of the last sweep of unnamed bytes. */
+export async function lastSweep(database: Database): Promise<string> {
+  const [row] = await database.run(LAST_SWEEP, {})
+  return row?.number ?? ''
+}
+
+const LAST_SWEEP = new Statement<object, { number: string }>('select storage.last_sweep()::text as number')
+
+/**
+ * Counts one more sweep, before a transaction horizon is asked for: whoever has written a file without a transaction hears of
+ * it when he makes its row, unless his transaction has begun before that.
+ */
+export async function beginSweep(database: Database): Promise<void> {
+  await ask(database, sql`select storage.begin_sweep()`)
 }
 
 /** Those of these places that no row, no upload and no removal names. */

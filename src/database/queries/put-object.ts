@@ -7,10 +7,13 @@ import { Statement } from '../connection/statement.ts'
 import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
 import { type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
 
-/** An object that is stored with its bytes. */
+/** An object that is stored with its bytes, or after them. */
 export interface Put {
   object: NewObject
-  bytes: Uint8Array
+  /** Null when they are in a file already, under the bucket. */
+  bytes: Uint8Array | null
+  /** Which sweep was the last one, as far as was known, before there was a file (`lastSweep`). */
+  sweep?: string
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The settings by which it was let in. */
@@ -23,22 +26,23 @@ export type PutOutcome =
   | { saved: null; bucket: KnownSettings | null }
 
 /**
- * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database: as `insertObject` or
+ * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database, unless they are a file: as `insertObject` or
  * `upsertObject` under the caller's policies, in one round trip.
  *
- * @throws ResourceAlreadyExists, AccessDenied, BucketReference, SkippedByTrigger, and NoSuchBucket when the bucket was made
- *   anew at this moment
+ * @throws ResourceAlreadyExists, AccessDenied, BucketReference, SkippedByTrigger, NoSuchBucket when the bucket was made anew at
+ *   this moment, and UploadExpired when a sweep has begun since, which may remove the file
  */
 export async function putObject(
   database: Database,
   caller: Caller,
-  { object, bytes, upsert, bucket }: Put,
+  { object, bytes, sweep, upsert, bucket }: Put,
 ): Promise<PutOutcome> {
   const [row] = await database.run(PUT, {
     ...rowValues(crypto.randomUUID(), object),
     knownUid: bucket.uid,
     knownMark: bucket.mark,
     bytes,
+    sweep: sweep ?? null,
     upsert,
     context: callerContext(caller),
   })
@@ -58,7 +62,8 @@ export async function putObject(
 interface PutValues extends RowValues {
   knownUid: string
   knownMark: string
-  bytes: Uint8Array
+  bytes: Uint8Array | null
+  sweep: string | null
   upsert: boolean
   context: string
 }
@@ -76,5 +81,5 @@ interface PutRow extends MarkedColumns {
 
 const PUT = new Statement<PutValues, PutRow>(
   `select * from storage.put_object(:bucketId, :knownUid, :knownMark, :name, :id, :version, :owner, :ownerId,
-    :metadata, :userMetadata, :checksum, :tags, :bytes, :upsert, :context)`,
+    :metadata, :userMetadata, :checksum, :tags, :bytes, :sweep, :upsert, :context)`,
 )

@@ -1,6 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Stored } from '../../backend/backend.ts'
-import { bucketUid, isPast, knownBuckets, transactionHorizon, unnamed } from '../../database/queries/drift.ts'
+import {
+  beginSweep,
+  bucketUid,
+  isPast,
+  knownBuckets,
+  transactionHorizon,
+  unnamed,
+} from '../../database/queries/drift.ts'
 import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { CleanupPass } from './pass.ts'
 
@@ -117,11 +124,13 @@ async function withoutRunaways(
 /**
  * The writer of a small body makes its row before its file, in one transaction that nobody sees until it has
  * committed. Each that could have made one of these files has begun before now; once they have ended, what is not
- * named will never be.
+ * named will never be. Or he makes the file first, and his row does not come about if a sweep has begun since: after
+ * `beginSweep`, only the rows that were made before it can still appear (decision 0055).
  */
 async function stillUnnamed(pass: CleanupPass, suspects: Location[]): Promise<Location[]> {
   if (suspects.length === 0) return []
   const { database, signal, logger } = pass.options
+  await beginSweep(database)
   const horizon = await transactionHorizon(database)
   const giveUpAt = Date.now() + HORIZON_LIMIT_MS
   while (!(await isPast(database, horizon))) {

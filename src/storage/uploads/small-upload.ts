@@ -15,8 +15,11 @@ import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
 import { readSmallBody } from '../writing/small-body.ts'
 import type { UploadBody } from '../writing/upload-request.ts'
 import { type Arrival, type ArrivalParts, checkUploadFits, letIn } from './arrival.ts'
+import { type FileUploadParts, storeFileFirst } from './file-upload.ts'
+import type { RecentlyAllowed } from './recently-allowed.ts'
 
-export interface SmallUploadParts extends CommitParts, ListedWriteParts, ArrivalParts {
+export interface SmallUploadParts extends CommitParts, ListedWriteParts, ArrivalParts, FileUploadParts {
+  recentlyAllowed: RecentlyAllowed
   /** Objects of up to so many bytes are kept in the database (decision 0052); 0 for none. */
   inlineSize: number
   now: () => Date
@@ -44,19 +47,45 @@ export function isSmall(backend: { isLocal: boolean }, { requestLength }: Upload
   return requestLength !== null && requestLength <= SMALL_BODY && backend.isLocal
 }
 
-/** Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A denial costs no file. */
-export async function storeSmall(parts: SmallUploadParts, caller: Caller, arrival: Arrival): Promise<Stored> {
+/**
+ * Steps 3 to 7 for a small body, read first: row under RLS, bytes, commit. A stranger's denial costs no file.
+ *
+ * @param isRemembered whether the settings of the bucket may be out of date
+ */
+export async function storeSmall(
+  parts: SmallUploadParts,
+  caller: Caller,
+  arrival: Arrival & { isRemembered: boolean },
+): Promise<Stored> {
+  const { recentlyAllowed } = parts
+  const { uid } = arrival.bucket
+  try {
+    const stored = await storeRead(parts, caller, arrival)
+    recentlyAllowed.note(caller, uid)
+    return stored
+  } catch (error) {
+    recentlyAllowed.forget(caller, uid)
+    throw error
+  }
+}
+
+async function storeRead(
+  parts: SmallUploadParts,
+  caller: Caller,
+  arrival: Arrival & { isRemembered: boolean },
+): Promise<Stored> {
   const { backend, database, inlineSize, now } = parts
   const { request } = arrival
+  let { isRemembered } = arrival
   const { body, condition } = request
-  const isForDatabase = mayBeInline(inlineSize, body)
-  const maxBytes = isForDatabase ? body.requestLength : checkUploadFits(parts, arrival, null)
+  const maxBytes = isRemembered ? body.requestLength : checkUploadFits(parts, arrival, null)
   let { bucket } = arrival
   let isAsked = false
   const askPolicies = () => beginWrite(database, caller, intendedWrite(caller, request), null, condition)
   const ask = async () => {
     // What is remembered of the bucket refuses nothing: that there is none, say, is told before its policies are asked.
     bucket = await letIn(parts, undefined, request, body.declaredSize)
+    isRemembered = false
     await askPolicies()
     isAsked = true
   }
@@ -73,8 +102,17 @@ export async function storeSmall(parts: SmallUploadParts, caller: Caller, arriva
       throw error
     }
   }
-  const settings = await letIn(parts, isForDatabase ? undefined : bucket, complete, written.size)
+  const isFileFirst = backend.isLocal && !condition && parts.recentlyAllowed.has(caller, bucket.uid)
+  const settings = await letIn(
+    parts,
+    isRemembered && !isFileFirst ? undefined : bucket,
+    complete,
+    written.size,
+  )
   body.admit()
+  if (isFileFirst) {
+    return storeFileFirst(parts, caller, { request: complete, bucket: settings }, bytes, written)
+  }
   const at = { bucket: settings.uid, version: newVersion() }
   const write = () => backend.write(at, bytes, { maxBytes: written.size, sha256: written.sha256 })
   const object = uploadedObject(caller, complete, at, written, now())

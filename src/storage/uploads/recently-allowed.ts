@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { Identity } from '../../model/caller.ts'
+
+/** How long it is taken for likely that what was allowed will be allowed again. In milliseconds. */
+const RECENT_MS = 60_000
+
+/** How many are remembered. An entry is some 200 bytes. */
+const MOST = 10_000
+
+/**
+ * Whose last upload to which bucket was allowed, a moment ago. It lets nobody write: the policies decide about each object.
+ * But for them the bytes may be written before that is known, since it will probably not be in vain; for strangers never.
+ */
+export class RecentlyAllowed {
+  readonly #uploads = new LRUCache<string, true>({ max: MOST, ttl: RECENT_MS })
+
+  /** @param bucket its UUID */
+  has(caller: Identity, bucket: string): boolean {
+    return this.#uploads.has(keyOf(caller, bucket))
+  }
+
+  note(caller: Identity, bucket: string): void {
+    this.#uploads.set(keyOf(caller, bucket), true)
+  }
+
+  /** After any failure: the next one has to prove himself again. */
+  forget(caller: Identity, bucket: string): void {
+    this.#uploads.delete(keyOf(caller, bucket))
+  }
+}
+
+function keyOf({ role, subject, claims }: Identity, bucket: string): string {
+  return `${bucket} ${role} ${subject ?? ''} ${digestOf(claims)}`
+}
+
+/** The claims of a token are one object for as long as it is remembered, and asked for with each request. */
+const digests = new WeakMap<object, string>()
+
+function digestOf(claims: Identity['claims']): string {
+  let digest = digests.get(claims)
+  if (digest === undefined) {
+    digest = createHash('sha256').update(JSON.stringify(claims)).digest('base64')
+    digests.set(claims, digest)
+  }
+  return digest
+}
