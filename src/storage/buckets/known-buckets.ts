@@ -56,7 +56,7 @@ export class KnownBuckets {
 }
 
 /** What an entry takes of memory, about. */
-function bytesOf({ allowedMimeTypes }: KnownSettings, id: string): number {
-  const texts = [id, ...(allowedMimeTypes ?? [])]
+function bytesOf({ allowedMimeTypes, mark }: KnownSettings, id: string): number {
+  const texts = [id, mark, ...(allowedMimeTypes ?? [])]
   return texts.reduce((bytes, text) => bytes + TEXT_BYTES + 2 * text.length, ENTRY_BYTES)
 }
