@@ -120,6 +120,15 @@ const RULES: [string, Rule][] = [
   ]),
   ['a trigger that waits and raises', deferred(`raise '% %', current_user, auth.uid()`)],
   ['a trigger that waits and notes who it is', deferred(`${NOTE}; return null`)],
+  [
+    'a trigger of deletes that waits and notes who it is',
+    {
+      sql: `
+        create function public.rule() returns trigger language plpgsql as $$ begin ${NOTE}; return null; end $$;
+        create constraint trigger users_rule after delete on storage.objects deferrable initially deferred for each row
+          execute function public.rule()`,
+    },
+  ],
   ['a trigger that notes who it is', trigger('before insert or update', `${NOTE}; return new`)],
   [
     'a trigger for each statement',
