@@ -8,6 +8,8 @@ create table storage.part_claims (
 --> statement-breakpoint
 alter table storage.part_claims enable row level security;
 --> statement-breakpoint
+revoke all on storage.part_claims from public, anon, authenticated;
+--> statement-breakpoint
 grant all on storage.part_claims to service_role;
 --> statement-breakpoint
 -- `notes` are what the backend has noted for all parts of an upload. Of those that were begun before, numbers may be used
