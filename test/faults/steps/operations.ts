@@ -16,6 +16,8 @@ export interface Round {
 
 export interface Operation {
   what: string
+  /** Whether the database does all of it at once: bytes that are in it leave nothing to be done before or after. */
+  isOneCall: boolean
   round(server: TestServer, id: string): Round
 }
 
@@ -51,6 +53,7 @@ function upload(method: 'POST' | 'PUT', size: number, over: boolean, isChunked =
   const kind = isChunked ? 'chunked' : KINDS[size]
   return {
     what: `a ${kind} upload ${over ? 'over an object' : 'to a new name'}`,
+    isOneCall: size === SMALL && !isChunked,
     round: (server, id) => {
       const path = `${id}/a.txt`
       const [old, fresh] = [content(`${id} old`, size), content(`${id} new`, size)]
@@ -71,6 +74,7 @@ function upload(method: 'POST' | 'PUT', size: number, over: boolean, isChunked =
 function copy(size: number, over: boolean): Operation {
   return {
     what: `a copy ${over ? 'over an object' : 'to a new name'} in another bucket`,
+    isOneCall: false,
     round: (server, id) => {
       const other = `${id}-to`
       const [from, to] = [`${id}/from`, `${other}/to`]
@@ -96,6 +100,7 @@ function copy(size: number, over: boolean): Operation {
 function move(to: 'the same bucket' | 'another bucket'): Operation {
   return {
     what: `a move within ${to}`.replace('within another', 'to another'),
+    isOneCall: false,
     round: (server, id) => {
       const bucket = to === 'the same bucket' ? id : `${id}-to`
       const bytes = content(id, SMALL)
@@ -118,6 +123,7 @@ function move(to: 'the same bucket' | 'another bucket'): Operation {
 function remove(count: number, size: number): Operation {
   return {
     what: count === 1 ? `a delete of a ${KINDS[size]} object` : `a delete of ${count} ${KINDS[size]} objects`,
+    isOneCall: size === SMALL,
     round: (server, id) => {
       const names = Array.from({ length: count }, (_, n) => `${n}.txt`)
       const kept = `${id}/kept`
