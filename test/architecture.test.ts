@@ -45,9 +45,9 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/jobs': [
     ['schedules.ts'],
-    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts'],
-    ['cleanup', 'object-move.ts', 'schedule.ts'],
-    ['throttle.ts'],
+    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts'],
+    ['cleanup', 'object-move.ts', 'schedule.ts', 'failures.ts'],
+    ['throttle.ts', 'turns.ts'],
   ],
   'src/storage': [
     ['links'],

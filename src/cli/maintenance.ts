@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import { openBackends, openExisting } from '../backend/open.ts'
+import type { ResumableBackend } from '../backend/resumable-backend.ts'
 import { type Config, readConfig } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import { connectBeside } from '../database/opening/connect.ts'
@@ -27,12 +28,15 @@ export interface Maintenance<Opened = Backend> {
  * @throws EmbeddedPostgresError, MigrationError, BackendUnavailable
  */
 export function maintain(work: (parts: Maintenance) => Promise<void>): Promise<void> {
-  // With a previous backend, the first server may not have made the present one yet.
-  const open = (config: Config) =>
-    config.backendPrevious === undefined ? openExisting(config.backend, config) : openBackends(config)
-  return maintainWith(open, ({ backend, ...parts }) =>
+  return maintainWith(openOutside, ({ backend, ...parts }) =>
     work({ ...parts, backend: new InlineBackend(backend, parts.database) }),
   )
+}
+
+/** Opens the backend of the settings, without the bytes that are in the database. @throws BackendUnavailable */
+export function openOutside(config: Config): Promise<ResumableBackend> {
+  // With a previous backend, the first server may not have made the present one yet.
+  return config.backendPrevious === undefined ? openExisting(config.backend, config) : openBackends(config)
 }
 
 /** The same with a backend of the command's own choice, or several. */

@@ -19,6 +19,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
   ['scrub', async () => (await import('./scrub.ts')).registerScrub],
   ['where', async () => (await import('./where.ts')).registerWhere],
+  ['inline', async () => (await import('./inline.ts')).registerInline],
   ['migrate-backend', async () => (await import('./migrate-backend.ts')).registerMigrateBackend],
 ])
 

@@ -12,7 +12,9 @@ import {
 } from '../database/queries/backend-moves.ts'
 import { type ObjectToCheck, objectsAfter } from '../database/queries/drift.ts'
 import { forEachConcurrent } from '../lib/concurrency.ts'
+import { type Failures, noFailures, noteFailure } from './failures.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'
+import { MOVE_TURN } from './turns.ts'
 
 export interface BackendMoveOptions {
   database: Database
@@ -50,12 +52,6 @@ export interface MoveReport {
   failures: Failures
 }
 
-export interface Failures {
-  count: number
-  /** The first of them. */
-  named: { bucketId: string; name: string; why: string }[]
-}
-
 /** What a run reports, as far as it has come. */
 type Tally = Pick<MoveReport, 'copied' | 'copiedBytes' | 'inTarget'>
 
@@ -70,14 +66,8 @@ interface Pass {
   failures: Failures
 }
 
-/** All servers know it by this name, so that one of them moves at a time. */
-const TURN = 'backend-move'
-
 /** How many rows are read at once. The position is kept after each page. */
 const PAGE = 200
-
-/** How many failures the report names. */
-const NAMED = 1000
 
 /** After so many passes in a row that found no less than the one before, there is no end in sight. */
 const MOST_STALLS = 3
@@ -105,7 +95,7 @@ export class BackendMove {
    */
   async run(request: MoveRequest): Promise<MoveReport | null> {
     const { database, source, target, direction } = this.options
-    return database.exclusively(TURN, async (lost) => {
+    return database.exclusively(MOVE_TURN, async (lost) => {
       await checkReadable(source)
       await target.check()
       const signal = AbortSignal.any([request.signal, lost])
@@ -115,7 +105,7 @@ export class BackendMove {
       let foundBefore = Number.POSITIVE_INFINITY
       for (let stalls = 0, number = 1; ; number++) {
         const isWhole = state.position === null
-        const failures: Failures = { count: 0, named: [] }
+        const failures = noFailures()
         const pass: Pass = { number, tally, inTarget: state.done, found: 0, failures }
         await this.#goThrough(state, pass, { ...request, signal })
         const { found } = pass
@@ -149,7 +139,7 @@ export class BackendMove {
     setMaxListeners(0, signal) // each object that is being copied listens
     let underWay = 0 // bytes of large objects
     for (let isLast = false; !isLast && !signal.aborted; ) {
-      const page = await objectsAfter(database, undefined, state.position, PAGE, 'backend')
+      const page = await objectsAfter(database, undefined, state.position, PAGE, { place: 'backend' })
       const { done, doneBytes } = state
       const copied: ObjectToCheck[] = []
       await forEachConcurrent(request.parallel, page, async (seen) => {
@@ -178,12 +168,7 @@ export class BackendMove {
           state.copiedBytes += object.size ?? 0
           pass.tally.copied++
           pass.tally.copiedBytes += object.size ?? 0
-        } else if (typeof outcome === 'object') {
-          const { named } = pass.failures
-          pass.failures.count++
-          if (named.length < NAMED)
-            named.push({ bucketId: object.bucketId, name: object.name, why: outcome.why })
-        }
+        } else if (typeof outcome === 'object') noteFailure(pass.failures, object, outcome.why)
         show()
       })
       await this.#removeUnnamed(copied)

@@ -18,6 +18,7 @@ import {
 } from './cleanup/pass.ts'
 import { abandonUnfinishedWrites } from './cleanup/unfinished-writes.ts'
 import { removeUnnamedBytes } from './cleanup/unnamed-bytes.ts'
+import { CLEANUP_TURN } from './turns.ts'
 
 export interface OrphanCleanupOptions extends CleanupSettings {
   database: Database
@@ -38,9 +39,6 @@ export interface CleanupRequest {
   waitMs?: number
   onProgress?: (step: string, done: number) => void
 }
-
-/** All servers know it by this name, so that one of them cleans up at a time. */
-const TURN = 'cleanup'
 
 /** For a client that asks for its upload a day after it has ended. */
 const ENDED_UPLOADS_KEPT_MS = 86_400_000
@@ -91,7 +89,7 @@ export class OrphanCleanup {
       logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')
       return pass.report
     }
-    return database.exclusively(TURN, work, waiting)
+    return database.exclusively(CLEANUP_TURN, work, waiting)
   }
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
@@ -27,13 +28,14 @@ export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
    * Runs `work` while this process has the turn of that name, on a connection of its own that is not of the pool.
    * Returns null when another session has the turn, at once or after `waiting`.
    *
-   * The turn is lost with its connection, so `work` must be safe beside another's; it is told by the signal.
+   * The turn is lost with its connection, so `work` must be safe beside another's; it is told by the signal. What it
+   * asks by `sql` is asked by that very connection, and is not done once the turn is lost.
    *
    * @throws DatabaseUnavailable, the reason of `waiting.signal`
    */
   exclusively<T>(
     turn: string,
-    work: (lost: AbortSignal) => Promise<T>,
+    work: (lost: AbortSignal, sql: postgres.Sql) => Promise<T>,
     waiting?: TurnWaiting,
   ): Promise<T | null>
   /**
@@ -147,7 +149,7 @@ export function openDatabase(
           await delay(TURN_RETRY_MS)
           waiting?.signal?.throwIfAborted()
         }
-        return await work(session.lost)
+        return await work(session.lost, session.sql)
       } finally {
         await session.close()
       }

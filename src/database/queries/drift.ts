@@ -182,6 +182,8 @@ export interface ObjectToCheck {
   bucketId: string
   name: string
   location: Location
+  /** The UUID of its bucket. */
+  bucketUid: string
   /** In bytes; null for rows that plain SQL made without one. */
   size: number | null
   /** SHA-256, 64 lower-case hexadecimal digits, or null. */
@@ -200,19 +202,48 @@ export function isIn(place: Place): SQL {
   return place === 'database' ? isInline : sql`not ${isInline}`
 }
 
+/** Some of the objects alone. */
+export interface Which {
+  place?: Place
+  /** In bytes; a row that plain SQL made without a size is none then. */
+  maxSize?: number
+}
+
+function isWhich({ place, maxSize }: Which): SQL {
+  const isSmall = maxSize === undefined ? sql`true` : sql`${SIZE} <= ${maxSize}`
+  return place ? sql`${isIn(place)} and ${isSmall}` : isSmall
+}
+
+/** In bytes; null for rows that plain SQL made without one, which may hold anything there. */
+const SIZE = sql`case when jsonb_typeof(metadata -> 'size') = 'number' then (metadata ->> 'size')::numeric end`
+
+/** How many objects with bytes of ours there are, and how many bytes they have. */
+export async function countObjects(
+  database: Database,
+  scope: Scope,
+  which: Which,
+): Promise<{ count: number; bytes: number }> {
+  const [row] = await ask<{ count: number; bytes: number }>(
+    database,
+    sql`select count(*)::float8 as count, coalesce(sum(${SIZE}), 0)::float8 as bytes from storage.objects
+      where ${inScope(sql`bucket_id`, scope)} and version ~ ${UUID.source} and ${isWhich(which)}`,
+  )
+  return row ?? { count: 0, bytes: 0 }
+}
+
 /** Objects with bytes of ours, by id, from after the given one. */
 export async function objectsAfter(
   database: Database,
   scope: Scope,
   after: string | null,
   limit: number,
-  place?: Place,
+  which: Which = {},
 ): Promise<ObjectToCheck[]> {
   const rows = await ask<CheckRow>(
     database,
     sql`select ${CHECK_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
       where ${after === null ? sql`true` : sql`o.id > ${after}`} and ${inScope(sql`o.bucket_id`, scope)}
-        and o.version ~ ${UUID.source} and ${place ? isIn(place) : sql`true`}
+        and o.version ~ ${UUID.source} and ${isWhich(which)}
       order by o.id limit ${limit}`,
   )
   return rows.map(asObjectToCheck)
@@ -330,6 +361,7 @@ interface CheckRow extends Record<string, unknown> {
   name: string
   version: string
   bytes_bucket: string
+  bucket_uid: string
   size: number | string | null
   checksum: string | null
   quarantine_reason: QuarantineReason | null
@@ -337,6 +369,7 @@ interface CheckRow extends Record<string, unknown> {
 }
 
 const CHECK_COLUMNS = sql`o.id, o.bucket_id, o.name, o.version, coalesce(o.bytes_bucket, b.uid) as bytes_bucket,
+  b.uid as bucket_uid,
   case when jsonb_typeof(o.metadata -> 'size') = 'number' then o.metadata -> 'size' end as size,
   o.checksum, o.quarantine_reason,
   case when ${isIn('database')} then exists (
@@ -349,6 +382,7 @@ function asObjectToCheck(row: CheckRow): ObjectToCheck {
     bucketId: row.bucket_id,
     name: row.name,
     location: { bucket: row.bytes_bucket, version: row.version },
+    bucketUid: row.bucket_uid,
     size: row.size === null ? null : Number(row.size),
     checksum: row.checksum,
     quarantineReason: row.quarantine_reason,

@@ -1,0 +1,8 @@
+/*
+ * What only one process does at a time. All servers know these by their names (decision 0025).
+ */
+
+export const CLEANUP_TURN = 'cleanup'
+
+/** Of whatever brings the bytes of objects to another place. */
+export const MOVE_TURN = 'backend-move'
