@@ -13,8 +13,7 @@ import { isFull } from './support/size.ts'
 const PLACES = 3
 /** Of four times as many attackers as there are places. */
 const ROUNDS = isFull ? 5 : 2
-/** Too much to be read first. With more it would be longer before it counts as slow. */
-const LARGE = Buffer.alloc(300_000, 'x')
+const LARGE = Buffer.alloc(900_000, 'x')
 const CHUNKED = 'Transfer-Encoding: chunked'
 const PIECE = 'Content-Type: application/offset+octet-stream'
 
@@ -72,7 +71,7 @@ const BEGINNINGS: Beginning[] = [
     'POST',
     '/object/box/mine',
     [MULTIPART, 'Content-Length: 2000000'],
-    form(file(LARGE)).subarray(0, 290_000),
+    form(file(LARGE)).subarray(0, 700_000),
   ],
   [
     'a resumable upload',
@@ -169,7 +168,7 @@ describe('who may upload, but dribbles', () => {
     const sending = (async () => {
       while (!isOver) {
         await fast.send(LARGE)
-        await delay(100) // a pace: 3 MB in a second
+        await delay(100) // a pace: 9 MB in a second
       }
     })()
     sending.catch(() => {}) // it is awaited in the end
