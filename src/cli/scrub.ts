@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { quarantined } from '../database/queries/drift.ts'
+import { quarantined } from '../database/queries/objects-to-check.ts'
 import type { ScrubState } from '../database/queries/scrubs.ts'
 import { Scrub } from '../jobs/scrub.ts'
 import { printable } from '../lib/printable.ts'

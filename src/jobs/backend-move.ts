@@ -10,7 +10,7 @@ import {
   namedVersions,
   saveMove,
 } from '../database/queries/backend-moves.ts'
-import { type ObjectToCheck, objectsAfter } from '../database/queries/drift.ts'
+import { type ObjectToCheck, objectsAfter } from '../database/queries/objects-to-check.ts'
 import { forEachConcurrent } from '../lib/concurrency.ts'
 import { type Failures, noFailures, noteFailure } from './failures.ts'
 import { checkReadable, ObjectMove } from './object-move.ts'

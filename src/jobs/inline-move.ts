@@ -3,17 +3,16 @@ import type { Logger } from 'pino'
 import type postgres from '#postgres'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
+import { bucketUid, unnamed } from '../database/queries/drift.ts'
+import { moveBytesIn, moveBytesOut } from '../database/queries/inline-moves.ts'
 import {
-  bucketUid,
   countObjects,
   findObjectToCheck,
   type ObjectToCheck,
   objectsAfter,
   setQuarantine,
-  unnamed,
   type Which,
-} from '../database/queries/drift.ts'
-import { moveBytesIn, moveBytesOut } from '../database/queries/inline-moves.ts'
+} from '../database/queries/objects-to-check.ts'
 import { forEachConcurrent } from '../lib/concurrency.ts'
 import { StorageError } from '../model/errors.ts'
 import { isInline, type Location } from '../model/location.ts'

@@ -8,7 +8,7 @@ import {
   type ObjectToCheck,
   releaseMissing,
   setQuarantine,
-} from '../database/queries/drift.ts'
+} from '../database/queries/objects-to-check.ts'
 import { StorageError } from '../model/errors.ts'
 import { isInline } from '../model/location.ts'
 import { compareWith, type ExpectedBytes, expectedBytes } from '../storage/reading/expected-bytes.ts'

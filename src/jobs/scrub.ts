@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
-import { bucketUid, type ObjectToCheck, objectsAfter, setQuarantine } from '../database/queries/drift.ts'
+import { bucketUid } from '../database/queries/drift.ts'
+import { type ObjectToCheck, objectsAfter, setQuarantine } from '../database/queries/objects-to-check.ts'
 import {
   beginScrub,
   findScrub,

@@ -3,7 +3,7 @@ import { UUID } from '../../lib/uuid.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
-import { isIn } from './drift.ts'
+import { isIn, SIZE } from './objects-to-check.ts'
 
 /** From which backend to which, by their names in the settings. */
 export interface Direction {
@@ -52,8 +52,7 @@ export async function beginPass(
   await asService(database, (tx) =>
     tx.execute(sql`
       insert into storage.moves (source, target, total, total_bytes)
-      select ${source}, ${target}, count(*), coalesce(sum(
-          case when jsonb_typeof(metadata -> 'size') = 'number' then (metadata ->> 'size')::numeric end), 0)
+      select ${source}, ${target}, count(*), coalesce(sum(${SIZE}), 0)
       from storage.objects where version ~ ${UUID.source} and ${isIn('backend')}
       on conflict (source, target) do update set position = null, total = excluded.total,
         total_bytes = excluded.total_bytes, done = 0, done_bytes = 0, finished_at = null${isFirst ? anew : sql``}`),

@@ -5,7 +5,7 @@ import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
-import { isIn, type Place } from './drift.ts'
+import { isIn, type Place } from './objects-to-check.ts'
 
 /**
  * Objects whose bytes a server of ours has written: it says in each row which bytes, and where, unless it has made them of

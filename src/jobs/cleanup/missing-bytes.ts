@@ -1,11 +1,11 @@
+import { databaseNow } from '../../database/queries/drift.ts'
 import {
-  databaseNow,
   deleteMissing,
   longMissing,
   type ObjectToCheck,
   objectsAfter,
   setQuarantine,
-} from '../../database/queries/drift.ts'
+} from '../../database/queries/objects-to-check.ts'
 import { forEachConcurrent } from '../../lib/concurrency.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import type { CleanupPass } from './pass.ts'

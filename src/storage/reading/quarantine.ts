@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
-import { setQuarantine } from '../../database/queries/drift.ts'
+import { setQuarantine } from '../../database/queries/objects-to-check.ts'
 import type { StoredObject } from '../object/stored-object.ts'
 
 export interface Reporting {
