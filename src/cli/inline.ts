@@ -1,9 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { ConfigError } from '../config/config.ts'
 import { InlineMove, type InlineMoveReport, type InlineMoveState, type Way } from '../jobs/inline-move.ts'
-import { printable } from '../lib/printable.ts'
 import { maintainWith, openOutside, TURN_WAIT_MS } from './maintenance.ts'
-import { Progress } from './progress.ts'
+import { failureLines, runMove } from './move-run.ts'
 
 export function registerInline(program: Command): void {
   program
@@ -43,30 +42,18 @@ async function inline({
 }: InlineCommandOptions) {
   if (isIn === isOut) throw new ConfigError(['use either --in or --out'])
   const way = isIn ? 'in' : 'out'
-  const progress = new Progress()
   await maintainWith(openOutside, async ({ config, backend, signal, ...parts }) => {
     const { inlineSize } = config
     if (isIn && inlineSize === 0) {
       throw new ConfigError(['STORAGE_INLINE_SIZE is 0, so that no object is for the database'])
     }
-    let hasBegun = false
-    const onProgress = (state: InlineMoveState) => {
-      hasBegun = true
-      progress.show(summary(state), state.total === 0 ? 1 : state.moved / state.total)
-    }
-    const report = await new InlineMove({ ...parts, backend, inlineSize })
-      .run(way, { bucket, dryRun, rate, signal, waitMs: TURN_WAIT_MS, onProgress })
-      .catch((error: unknown) => {
-        progress.clear()
-        if (hasBegun) process.stdout.write('The move has stopped. The next run goes on there.\n')
-        throw error
-      })
-    progress.clear()
-    if (report === null) {
-      process.stdout.write('Another process is moving objects at this moment; nothing was done.\n')
-      process.exitCode = 1
-      return
-    }
+    const move = new InlineMove({ ...parts, backend, inlineSize })
+    const report = await runMove((show) => {
+      const onProgress = (state: InlineMoveState) =>
+        show(summary(state), state.total === 0 ? 1 : state.moved / state.total)
+      return move.run(way, { bucket, dryRun, rate, signal, waitMs: TURN_WAIT_MS, onProgress })
+    })
+    if (report === null) return
     if (dryRun) {
       process.stdout.write(
         `Dry run, nothing was changed. It would move ${objects(report.total, report.totalBytes)} ${TO[way]}.\n`,
@@ -92,12 +79,7 @@ function summary({ moved, total, movedBytes }: InlineMoveState): string {
 
 function describe({ moved, movedBytes, left, failures, ending }: InlineMoveReport, way: Way): string {
   const lines = [`${objects(moved, movedBytes)} ${moved === 1 ? 'was' : 'were'} moved ${TO[way]}.`]
-  for (const { bucketId, name, why } of failures.named) {
-    lines.push(`Not moved, ${why}: ${printable(`${bucketId}/${name}`)}`)
-  }
-  if (failures.count > failures.named.length) {
-    lines.push(`Not moved either: ${count(failures.count - failures.named.length)} more.`)
-  }
+  lines.push(...failureLines(failures))
   const others = Math.max(0, left - failures.count)
   if (ending === 'interrupted') lines.push(`Interrupted: ${count(left)} are left. The next run goes on.`)
   else if (ending === 'cleaning') {

@@ -5,9 +5,8 @@ import { type BackendKind, type Config, ConfigError } from '../config/config.ts'
 import { BACKENDS } from '../config/table.ts'
 import type { MoveState } from '../database/queries/backend-moves.ts'
 import { BackendMove, type MoveReport } from '../jobs/backend-move.ts'
-import { printable } from '../lib/printable.ts'
 import { maintainWith } from './maintenance.ts'
-import { Progress } from './progress.ts'
+import { failureLines, runMove } from './move-run.ts'
 
 export function registerMigrateBackend(program: Command): void {
   program
@@ -36,7 +35,6 @@ interface MigrateBackendOptions {
 /** Copies the bytes of all objects from one backend to another, or until Ctrl-C, and tells what to do next. */
 async function migrateBackend({ from, to, parallel }: MigrateBackendOptions): Promise<void> {
   if (from === to) throw new ConfigError(['--from and --to must be different backends'])
-  const progress = new Progress()
   const open = (config: Config) => openBoth(from, to, config)
   await maintainWith(open, async ({ config, database, backend: { source, target }, logger, signal }) => {
     const direction = { source: from, target: to }
@@ -48,22 +46,12 @@ async function migrateBackend({ from, to, parallel }: MigrateBackendOptions): Pr
       direction,
       logger,
     })
-    let hasBegun = false
-    const onProgress = (state: MoveState, pass: number) => {
-      hasBegun = true
-      progress.show(`${pass > 1 ? 'once more: ' : ''}${summary(state)}`, share(state))
-    }
-    const report = await move.run({ parallel, signal, onProgress }).catch((error: unknown) => {
-      progress.clear()
-      if (hasBegun) process.stdout.write('The move has stopped. The next run goes on there.\n')
-      throw error
+    const report = await runMove((show) => {
+      const onProgress = (state: MoveState, pass: number) =>
+        show(`${pass > 1 ? 'once more: ' : ''}${summary(state)}`, share(state))
+      return move.run({ parallel, signal, onProgress })
     })
-    progress.clear()
-    if (report === null) {
-      process.stdout.write('Another process is moving objects at this moment; nothing was done.\n')
-      process.exitCode = 1
-      return
-    }
+    if (report === null) return
     process.stdout.write(describe(report, { from, to, now: config.backend }))
     if (report.ending !== 'complete' || report.failures.count > 0) process.exitCode = 1
   })
@@ -111,12 +99,7 @@ function describe(
     lines.push(
       `${run}, ${there}; ${count(inTarget)} of ${count(inTarget + failures.count)} are in ${to} now.`,
     )
-  for (const { bucketId, name, why } of failures.named) {
-    lines.push(`Not moved, ${why}: ${printable(`${bucketId}/${name}`)}`)
-  }
-  if (failures.count > failures.named.length) {
-    lines.push(`Not moved either: ${count(failures.count - failures.named.length)} more.`)
-  }
+  lines.push(...failureLines(failures))
   if (ending === 'interrupted') {
     lines.push(`Interrupted: ${count(inTarget)} of ${count(all)} objects are in ${to}. The next run goes on.`)
   } else if (ending === 'busy') {
