@@ -95,9 +95,8 @@ export class FileStorage {
       const { bucketUid, condition } = request
       const isForDatabase = mayBeInline(inlineSize, body)
       const isSmallFile = !isForDatabase && isSmall(this.#backend, body)
-      const known = condition ? undefined : knownBuckets.get(request.bucket)
-      const isMeant = known && (bucketUid === undefined || known.uid === bucketUid)
-      const isOfUse = isMeant && (isForDatabase || (isSmallFile && recentlyAllowed.has(caller, known.uid)))
+      const known = condition ? undefined : knownBuckets.get(request.bucket, bucketUid)
+      const isOfUse = known && (isForDatabase || (isSmallFile && recentlyAllowed.has(caller, known.uid)))
       const bucket = await letIn(this.#options, isOfUse ? known : undefined, request, body.declaredSize)
 
       // A condition that is false now is told before the body is sent.

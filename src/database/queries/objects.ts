@@ -242,7 +242,7 @@ export function rowValues(id: string, object: NewObject) {
 
 export type RowValues = ReturnType<typeof rowValues>
 
-function asSaved(row: UpsertedRow): Saved {
+export function asSaved(row: UpsertedRow): Saved {
   return {
     id: row.id,
     ownerId: row.owner_id,

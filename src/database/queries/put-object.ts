@@ -2,10 +2,9 @@ import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { dateOr1970 } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
-import { type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
+import { asSaved, type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
 
 /** An object that is stored with its bytes, or after them. */
 export interface Put {
@@ -26,11 +25,11 @@ export type PutOutcome =
   | { saved: null; bucket: KnownSettings | null }
 
 /**
- * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database, unless they are a file: as `insertObject` or
- * `upsertObject` under the caller's policies, in one round trip.
+ * Makes a row, or by `upsert` replaces the one of that name, and puts the bytes into the database, unless they are a file:
+ * as `insertObject` or `upsertObject` under the caller's policies, in one round trip.
  *
- * @throws ResourceAlreadyExists, AccessDenied, BucketReference, SkippedByTrigger, NoSuchBucket when the bucket was made anew at
- *   this moment, and UploadExpired when a sweep has begun since, which may remove the file
+ * @throws ResourceAlreadyExists, AccessDenied, BucketReference, SkippedByTrigger, NoSuchBucket when the bucket was made anew
+ *   at this moment, and UploadExpired when a sweep has begun since, which may remove the file
  */
 export async function putObject(
   database: Database,
@@ -47,13 +46,7 @@ export async function putObject(
     context: callerContext(caller),
   })
   if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : knownSettings(row.uid, row) }
-  const saved: Saved = {
-    id: row.id,
-    ownerId: row.owner_id,
-    created: row.created === true,
-    createdAt: dateOr1970(row.created_at),
-    updatedAt: dateOr1970(row.updated_at),
-  }
+  const saved = asSaved({ ...row, id: row.id, created: row.created === true })
   const buckets = row.removed_buckets ?? []
   const removals = (row.removed_versions ?? []).map((version, i) => ({ bucket: buckets[i] ?? '', version }))
   return { saved, removals }

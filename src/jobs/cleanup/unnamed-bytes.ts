@@ -27,8 +27,8 @@ interface BucketCount {
 
 /**
  * Sweeps the backend for bytes that no row, no upload and no removal names: those of small uploads whose server
- * died before the commit, and files that a power failure brought back; in the database those that a restore has left. In memory are one page and what will be
- * removed, which is one pass' batch at most.
+ * died before the commit, and files that a power failure brought back; in the database those that a restore has left. In
+ * memory are one page and what will be removed, which is one pass' batch at most.
  */
 export async function removeUnnamedBytes(pass: CleanupPass): Promise<void> {
   const { database, backend, scope } = pass.options

@@ -25,34 +25,37 @@ export class KnownBuckets {
     this.#database = database
   }
 
-  /** As far as is known. */
-  get(id: string): KnownSettings | undefined {
-    return this.#settings.get(id)
-  }
-
-  /** As they are now; null when there is no such bucket. */
-  async ask(id: string): Promise<KnownSettings | null> {
-    return this.heard(id, await findBucketSettings(this.#database, id))
-  }
-
   /**
-   * The same for whoever needs one.
+   * As far as is known.
    *
    * @param uid of the bucket that is meant, or undefined for any of that name
-   * @throws NoSuchBucket
    */
+  get(id: string, uid?: string): KnownSettings | undefined {
+    const known = this.#settings.get(id)
+    return known && isMeant(known, uid) ? known : undefined
+  }
+
+  /** As they are now. @param uid as of `get` @throws NoSuchBucket */
   async find(id: string, uid?: string): Promise<KnownSettings> {
-    const bucket = await this.ask(id)
-    if (!bucket || (uid !== undefined && bucket.uid !== uid)) throw new StorageError('NoSuchBucket')
-    return bucket
+    return this.told(id, await findBucketSettings(this.#database, id), uid)
+  }
+
+  /** Takes what was told of a bucket for whoever needs one. @param uid as of `get` @throws NoSuchBucket */
+  told(id: string, settings: KnownSettings | null, uid: string | undefined): KnownSettings {
+    this.heard(id, settings)
+    if (!settings || !isMeant(settings, uid)) throw new StorageError('NoSuchBucket')
+    return settings
   }
 
   /** Remembers what was told of a bucket. */
-  heard(id: string, settings: KnownSettings | null): KnownSettings | null {
+  heard(id: string, settings: KnownSettings | null): void {
     if (settings) this.#settings.set(id, settings)
     else this.#settings.delete(id)
-    return settings
   }
+}
+
+function isMeant(bucket: KnownSettings, uid: string | undefined): boolean {
+  return uid === undefined || bucket.uid === uid
 }
 
 /** What an entry takes of memory, about. */

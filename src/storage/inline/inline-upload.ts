@@ -40,10 +40,8 @@ export function storeInline(
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const outcome = await putObject(parts.database, caller, { object, bytes, upsert, bucket })
       if (outcome.saved) return [outcome.saved, outcome.removals]
-      const now = parts.knownBuckets.heard(object.bucketId, outcome.bucket)
-      if (!now || (bucketUid !== undefined && now.uid !== bucketUid)) throw new StorageError('NoSuchBucket')
-      check(now)
-      bucket = now
+      bucket = parts.knownBuckets.told(object.bucketId, outcome.bucket, bucketUid)
+      check(bucket)
     }
     throw new StorageError('TransactionConflict')
   })

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Location } from '../../model/location.ts'
 import type { StoredObject } from '../object/stored-object.ts'
+import { nameKey } from './row-cache.ts'
 
 /** Versions that were read once lately. A second read makes one worth its place; a single look at many does not. */
 const SEEN_ONCE = 20_000
@@ -50,11 +51,6 @@ export class ByteCache {
 /** With its bucket: a row that plain SQL made may name the version of an object in another one. */
 function keyOf({ bucket, version }: Location): string {
   return `${bucket}/${version}`
-}
-
-/** A legal name holds no line break. */
-function nameKey(bucket: string, name: string): string {
-  return `${bucket}\n${name}`
 }
 
 /** What an entry takes besides its bytes, about. */

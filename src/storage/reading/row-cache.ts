@@ -40,7 +40,7 @@ export class RowCache {
     const now = performance.now()
     this.#askedAt = now
     if (now < this.#freshUntil && Date.now() < this.#freshUntilDate)
-      return this.#rows.get(keyOf(bucket, name))
+      return this.#rows.get(nameKey(bucket, name))
     this.#onAsked?.()
     return undefined
   }
@@ -51,7 +51,7 @@ export class RowCache {
     name: string,
     find: () => Promise<Found>,
   ): Promise<Found> {
-    const key = keyOf(bucket, name)
+    const key = nameKey(bucket, name)
     const reading: Reading = { isOvertaken: false }
     const beside = this.#reading.get(key) ?? new Set()
     this.#reading.set(key, beside.add(reading))
@@ -68,13 +68,13 @@ export class RowCache {
   }
 
   drop(bucket: string, name: string): void {
-    const key = keyOf(bucket, name)
+    const key = nameKey(bucket, name)
     this.#rows.delete(key)
     for (const reading of this.#reading.get(key) ?? []) reading.isOvertaken = true
   }
 
   dropBucket(bucket: string): void {
-    const first = keyOf(bucket, '')
+    const first = nameKey(bucket, '')
     for (const key of this.#rows.keys()) if (key.startsWith(first)) this.#rows.delete(key)
     for (const [key, readings] of this.#reading) {
       if (key.startsWith(first)) for (const reading of readings) reading.isOvertaken = true
@@ -117,8 +117,8 @@ export class RowCache {
   }
 }
 
-/** A legal name holds no line break. */
-function keyOf(bucket: string, name: string): string {
+/** By what an object is found in memory. A legal name holds no line break. */
+export function nameKey(bucket: string, name: string): string {
   return `${bucket}\n${name}`
 }
 

@@ -54,10 +54,8 @@ export async function storeFileFirst(
     } catch (error) {
       await abortUpload(parts, at, error, { wasListed: false })
       if (error instanceof OtherSettings) {
-        const now = knownBuckets.heard(request.bucket, error.bucket)
-        if (!now || (bucketUid !== undefined && now.uid !== bucketUid)) throw new StorageError('NoSuchBucket')
-        checkUploadFits(parts, { request, bucket: now }, written.size)
-        bucket = now
+        bucket = knownBuckets.told(request.bucket, error.bucket, bucketUid)
+        checkUploadFits(parts, { request, bucket }, written.size)
       } else if (hasCode(error, 'UploadExpired')) {
         knownSweep.forget()
       } else {
