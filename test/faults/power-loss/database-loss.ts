@@ -43,24 +43,18 @@ interface DatabaseRecord {
 /**
  * Takes from the cluster what was not flushed, latest first, while nobody uses it. A file's flush makes its own names durable
  * as well: that is what ext4, XFS and btrfs do, and what PostgreSQL trusts in.
- *
- * @returns how many changes were undone
  */
-export function loseUnflushed(cluster: string, journal: string, loss: DatabaseLoss): number {
+export function loseUnflushed(cluster: string, journal: string, loss: DatabaseLoss): void {
   const files = new Files(cluster, loss)
   const flushed = new Set<bigint>()
-  let undone = 0
   for (const record of readRecords(journal).reverse()) {
     if (record.kind === 'A') break
     if (record.kind === 'F') flushed.add(record.inode)
     if (flushed.has(record.inode) || (record.folder !== 0n && flushed.has(record.folder))) continue
     if (record.kind === 'B') files.restore(record)
-    else if (!loss.keepsName()) files.rename(record)
-    else continue
-    undone++
+    else if (!loss.keepsName()) files.restoreName(record)
   }
   files.cutToLength()
-  return undone
 }
 
 function readRecords(journal: string): DatabaseRecord[] {
@@ -144,7 +138,7 @@ class Files {
     return runs
   }
 
-  rename({ kind, inode, payload }: DatabaseRecord): void {
+  restoreName({ kind, inode, payload }: DatabaseRecord): void {
     const [first = '', second = '', third = ''] = payload.toString().split('\0')
     if (kind === 'C') {
       if (this.#paths.get(inode) !== first) return

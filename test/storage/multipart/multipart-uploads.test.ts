@@ -15,6 +15,7 @@ import {
   md5,
   named,
   openSite,
+  overriding,
   part,
   SERVICE,
   type Site,
@@ -27,17 +28,11 @@ let beforeAssembly: () => Promise<void> = async () => {}
 let afterAssembly: () => Promise<void> = async () => {}
 
 const disturbed = (backend: ResumableBackend): ResumableBackend =>
-  new Proxy(backend, {
-    get: (target, name) => {
-      if (name === 'assemble') {
-        return async (...given: Parameters<ResumableBackend['assemble']>) => {
-          await beforeAssembly()
-          await target.assemble(...given)
-          await afterAssembly()
-        }
-      }
-      const value = Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
+  overriding(backend, {
+    assemble: async (...given) => {
+      await beforeAssembly()
+      await backend.assemble(...given)
+      await afterAssembly()
     },
   })
 
@@ -48,10 +43,7 @@ let bucket: string
 let uid: string
 beforeAll(async () => {
   site = await openSite(disturbed)
-  const [first, second] = site.servers
-  if (!first || !second) throw new Error('there are two servers')
-  here = first
-  there = second
+  ;({ here, there } = site)
 })
 afterAll(() => site.close())
 beforeEach(async () => {

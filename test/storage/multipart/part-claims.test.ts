@@ -10,6 +10,7 @@ import {
   MIB,
   named,
   openSite,
+  overriding,
   part,
   SERVICE,
   type Site,
@@ -21,17 +22,11 @@ let meet: (claim: NumberClaim | undefined) => unknown
 
 /** One that wants a claim of each part. */
 const claiming = (backend: ResumableBackend): ResumableBackend =>
-  new Proxy(backend, {
-    get: (target, name) => {
-      if (name === 'wantsClaim') return () => true
-      if (name === 'writePart') {
-        return async (...given: Parameters<ResumableBackend['writePart']>) => {
-          await meet(given[3].claim)
-          return target.writePart(...given)
-        }
-      }
-      const value = Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
+  overriding(backend, {
+    wantsClaim: () => true,
+    writePart: async (...given) => {
+      await meet(given[3].claim)
+      return backend.writePart(...given)
     },
   })
 
@@ -41,10 +36,7 @@ let there: UploadServer
 let bucket: string
 beforeAll(async () => {
   site = await openSite(claiming)
-  const [first, second] = site.servers
-  if (!first || !second) throw new Error('there are two servers')
-  here = first
-  there = second
+  ;({ here, there } = site)
 })
 afterAll(() => site.close())
 beforeEach(async () => {

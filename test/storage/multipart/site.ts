@@ -25,10 +25,11 @@ export const MIB = 1024 * 1024
 /** What one share may have here, and how long an upload stays. */
 export const BOUNDS = { lifetimeMs: 3_600_000, idleMs: 3_600_000, uploads: 5, bytes: 60 * MIB }
 
-/** Several servers over one database and one folder. */
+/** Two servers over one database and one folder. */
 export interface Site extends TestDatabase {
   backend: ResumableBackend
-  servers: UploadServer[]
+  here: UploadServer
+  there: UploadServer
   /** A bucket of its own for a test. */
   bucket(settings?: { fileSizeLimit?: number; policy?: string }): Promise<{ id: string; uid: string }>
   close(): Promise<void>
@@ -58,16 +59,28 @@ export class UploadServer {
   }
 }
 
+/** A backend of which some methods are others. */
+export function overriding(backend: ResumableBackend, methods: Partial<ResumableBackend>): ResumableBackend {
+  return new Proxy(backend, {
+    get: (target, name) => {
+      const value = Reflect.get(name in methods ? methods : target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
 /** @param wrap what the servers have for a backend */
 export async function openSite(wrap = (backend: ResumableBackend) => backend): Promise<Site> {
   const test = await createTestDatabase()
   const root = await mkdtemp(join(tmpdir(), 'strongroom-parts-'))
   const backend = new LocalBackend({ root, fsync: false })
-  const servers = [1, 2].map(() => new UploadServer(test.connect(), wrap(backend)))
+  const newServer = () => new UploadServer(test.connect(), wrap(backend))
+  const [here, there] = [newServer(), newServer()]
   return {
     ...test,
     backend,
-    servers,
+    here,
+    there,
     bucket: async ({
       fileSizeLimit = null,
       policy = 'private',
@@ -82,7 +95,7 @@ export async function openSite(wrap = (backend: ResumableBackend) => backend): P
       return { id, uid: String(row?.uid) }
     },
     close: async () => {
-      for (const { session, database } of servers) {
+      for (const { session, database } of [here, there]) {
         await session.close()
         await database.close()
       }
