@@ -1,11 +1,14 @@
+import { stat } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { HeldClock } from '../support/held-clock.ts'
 import { file, form, MULTIPART } from '../support/multipart.ts'
 import { chunk, RawConnection, rawRequest } from '../support/raw-http.ts'
-import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
+import { startTestServer, type TestServer } from '../support/server.ts'
+import { openFiles } from '../support/stored-files.ts'
 import { expectNoDrift } from '../support/traces.ts'
 import { TusRequests } from '../support/tus-requests.ts'
-import { until } from '../support/wait.ts'
+import { until, within } from '../support/wait.ts'
 import { besideInnocent } from './support/innocent.ts'
 import { isFull } from './support/size.ts'
 
@@ -17,12 +20,23 @@ const LARGE = Buffer.alloc(900_000, 'x')
 const CHUNKED = 'Transfer-Encoding: chunked'
 const PIECE = 'Content-Type: application/offset+octet-stream'
 
+/** A client is watched for so long before it is slow, in milliseconds. */
+const JUDGED_AFTER_MS = 5000
+/** Less than so many bytes of a body that has come are not in its file. */
+const BATCH = 512 * 1024
+
+let clock: HeldClock
 let server: TestServer
 let open: RawConnection[] = []
 
 beforeAll(async () => {
-  // One call of the database would be so quick that its upload takes, again and again, the place of one that has just begun.
-  server = await startTestServer({ ...IN_FILES, STORAGE_MAX_UPLOADS: String(PLACES) })
+  clock = new HeldClock()
+  server = await startTestServer({
+    STORAGE_MAX_UPLOADS: String(PLACES),
+    // Nobody is ended but by giving way.
+    STORAGE_IDLE_TIMEOUT: '1h',
+    STORAGE_REQUEST_TIMEOUT: '1h',
+  })
   await server.createBucket('box')
 })
 
@@ -32,7 +46,10 @@ afterEach(async () => {
   await expectNoDrift(server)
 })
 
-afterAll(() => server.close())
+afterAll(async () => {
+  await server.close()
+  clock.restore()
+})
 
 const authOf = (token: string) => `Authorization: Bearer ${token}`
 const base64 = (text: string) => Buffer.from(text).toString('base64')
@@ -129,53 +146,63 @@ describe('who may not upload', () => {
 })
 
 describe('who may upload, but dribbles', () => {
+  beforeAll(() => clock.hold())
+
   const put = () => server.request('PUT', '/object/box/next', { body: 'next' })
 
-  /** Begins as many as there are places, until they have them all. One by one, the first may be slow before the last begins. */
-  async function dribble([what, method, target, headers, sent]: Beginning): Promise<void> {
-    for (let count = 0; (await put()).status !== 503; count += PLACES) {
-      const begun = Array.from({ length: PLACES }, (_, index) => {
-        const own = `mine-${count + index}`
-        const lines = headers.map((line) => line.replace(base64('mine'), base64(own)))
-        return begin(server.keys.serviceKey, [what, method, target.replace(/mine$/, own), lines, sent])
-      })
-      await Promise.all(begun)
+  /**
+   * Begins as many as there are places, and one more: that one is refused tells that the others have them all.
+   *
+   * @returns these, and what the first of them hears that is ended
+   */
+  async function takeAll([what, method, target, headers, sent]: Beginning) {
+    const beginning = async (own: string) => {
+      const lines = headers.map((line) => line.replace(base64('mine'), base64(own)))
+      return begin(server.keys.serviceKey, [what, method, target.replace(/mine$/, own), lines, sent])
     }
+    const begun = await Promise.all(
+      Array.from({ length: PLACES + 1 }, (_, index) => beginning(`mine-${index}`)),
+    )
+    const answers = begun.map(async (connection) => {
+      const { status } = await connection.response()
+      return { connection, status }
+    })
+    const refused = await within(Promise.race(answers), 'all places are taken')
+    expect(refused.status).toBe(503)
+    const ended = Promise.race(answers.filter((_, index) => begun[index] !== refused.connection))
+    ended.catch(() => {}) // they are aborted when the test is over
+    return { holders: begun.filter((connection) => connection !== refused.connection), ended }
   }
 
-  it.each(BEGINNINGS.filter(([what]) => !/first byte|small form/.test(what)))(
-    'gives way when all places are taken: %s',
-    async (...beginning) => {
-      await dribble(beginning)
-      await until(async () => (await put()).ok, 'one has given way')
-      expect(await (await server.request('GET', '/object/box/next')).text()).toBe('next')
-    },
-  )
+  /** Time passes, with or without bytes. */
+  const oneHasGivenWay = async () => {
+    clock.pass(JUDGED_AFTER_MS)
+    return (await put()).ok
+  }
 
-  it('does not give way when it is fast enough', async () => {
+  it.each(BEGINNINGS)('gives way when all places are taken: %s', async (...beginning) => {
+    const { ended } = await takeAll(beginning)
+    clock.pass(JUDGED_AFTER_MS - 1)
+    expect((await put()).status, 'too early to call anybody slow').toBe(503)
+    await until(oneHasGivenWay, 'one has given way')
+    expect(await (await server.request('GET', '/object/box/next')).text()).toBe('next')
+    const { status } = await within(ended, 'it hears of it')
+    expect(status).toBe(beginning[2].startsWith('/upload/') ? 503 : 408)
+  })
+
+  it('does not give way when it is fast enough, but when it stalls', async () => {
     const headers = ['Content-Length: 1000000000']
-    const fast = await begin(server.keys.serviceKey, ['', 'PUT', '/object/box/fast', headers, LARGE])
-    await until(async () => {
-      const [row] = await server.admin`select count(*)::int as n from storage.uploads`
-      return row?.n === 1
-    }, 'it has its place')
-    let status = 0
-    const answered = fast.response().then((response) => {
-      status = response.status
-    })
-    answered.catch(() => {})
-    let isOver = false
-    const sending = (async () => {
-      while (!isOver) {
-        await fast.send(LARGE)
-        await delay(100) // a pace: 9 MB in a second
-      }
-    })()
-    sending.catch(() => {}) // it is awaited in the end
-    if (BEGINNINGS[0]) await dribble(BEGINNINGS[0])
-    await until(async () => (await put()).ok, 'another gives way')
-    isOver = true
-    await sending
-    expect(status).toBe(0)
+    const { holders } = await takeAll(['', 'PUT', '/object/box/mine', headers, LARGE])
+    const haveWritten = async (bytes: number) => {
+      const files = await openFiles(server)
+      const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size))
+      return sizes.filter((size) => size > bytes - BATCH).length === PLACES
+    }
+    for (let sent = 2 * LARGE.length; sent <= 4 * LARGE.length; sent += LARGE.length) {
+      await Promise.all(holders.map((holder) => holder.send(LARGE)))
+      await until(() => haveWritten(sent), 'the server has read what was sent')
+      expect(await oneHasGivenWay()).toBe(false)
+    }
+    await until(oneHasGivenWay, 'one has given way')
   })
 })
