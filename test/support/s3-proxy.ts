@@ -29,6 +29,8 @@ export interface ProxiedRequest {
   /** As sent, percent-encoded, such as `/bucket/key`. */
   readonly path: string
   readonly query: URLSearchParams
+  /** Whether the store sees anything of it. */
+  isPassedOn: boolean
   /** What the client was answered; null if nothing (yet). */
   status: number | null
   /** Of the body: what has gone on to the store. */
@@ -126,6 +128,7 @@ function exchange(
   }
   const { method, url, headers } = client
   // A connection of its own, so that none is used that the store has left.
+  record.isPassedOn = true
   const toStore = request(endpoint, { method, path: url, headers, agent: false })
   answer.once('close', () => toStore.destroy())
   toStore.on('error', lose)
@@ -168,7 +171,15 @@ function exchange(
 
 function describe({ method = '', url = '' }: IncomingMessage): ProxiedRequest {
   const { pathname, searchParams } = new URL(url, 'http://store')
-  return { method, path: pathname, query: searchParams, status: null, requestBytes: 0, responseBytes: 0 }
+  return {
+    method,
+    path: pathname,
+    query: searchParams,
+    isPassedOn: false,
+    status: null,
+    requestBytes: 0,
+    responseBytes: 0,
+  }
 }
 
 /** The byte of this body at which something goes wrong. */

@@ -3,11 +3,20 @@ import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { describe, inject } from 'vitest'
 import type { S3Access } from './radosgw.ts'
 
-/** Runs `suite` with the run's S3 server; skips it, by its name, where there is none. */
-export function describeWithS3(name: string, suite: (s3: S3Access) => void): void {
-  const s3 = inject('s3')
-  if (s3) describe(name, () => suite(s3))
-  else describe.skip(`${name} (needs radosgw)`, () => suite(NOWHERE))
+/**
+ * Runs `suite` with the run's S3 server; skips it, by its name, where there is none. `concurrent` lets several of its tests
+ * run at once: they share nothing.
+ */
+export const describeWithS3 = Object.assign(suiteWithS3(describe), {
+  concurrent: suiteWithS3(describe.concurrent),
+})
+
+function suiteWithS3(define: typeof describe | typeof describe.concurrent) {
+  return (name: string, suite: (s3: S3Access) => void): void => {
+    const s3 = inject('s3')
+    if (s3) define(name, () => suite(s3))
+    else define.skip(`${name} (needs radosgw)`, () => suite(NOWHERE))
+  }
 }
 
 const NOWHERE: S3Access = { endpoint: 'http://127.0.0.1:9', accessKey: '', secretKey: '', region: '' }
