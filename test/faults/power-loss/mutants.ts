@@ -4,8 +4,6 @@ import type { Mutant } from '../mutant.ts'
 export interface UnflushedMutant extends Mutant {
   /** Where the disk must not be able to link, so that a copy is one of bytes. */
   copiesBytes?: boolean
-  /** Whether it has to start without a data folder, because what it does not flush is made once. */
-  startsAnew?: boolean
   /** Whether the bytes must be elsewhere, since the folder of the files flushes the same name at each start. */
   keepsNoFiles?: boolean
   /** Whether it shows where small bytes are kept in PostgreSQL. */
@@ -86,28 +84,24 @@ export const MUTANTS: [UnflushedMutant, ...UnflushedMutant[]] = [
     file: 'backend/local/folders.js',
     find: 'flushPathSync(dirname(folder));',
     replace: '',
-    startsAnew: true,
   },
   {
     omits: 'the bytes of keys.json',
     file: 'server/keys.js',
     find: 'flush: true',
     replace: 'flush: false',
-    startsAnew: true,
   },
   {
     omits: 'the name of the data folder',
     file: 'server/keys.js',
     find: 'await flushPath(dirname(folder));',
     replace: '',
-    startsAnew: true,
   },
   {
     omits: "the name of PostgreSQL's folder",
     file: 'database/embedded/atomic-folder.js',
     find: 'await flushPath(dirname(path));',
     replace: '',
-    startsAnew: true,
     keepsNoFiles: true,
   },
 ]
