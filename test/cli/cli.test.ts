@@ -24,7 +24,8 @@ function expectOneLine(stderr: string, pattern: RegExp): void {
   expect(stderr).not.toMatch(/\n {4}at |\.js:\d/)
 }
 
-describe('strongroom', () => {
+// What neither finds nor leaves anything runs at once.
+describe.concurrent('strongroom', () => {
   it('--help says what it is, which commands there are, and where to begin', async () => {
     const { code, stdout, stderr } = await run(['--help'])
     expect([code, stderr]).toEqual([0, ''])
@@ -102,8 +103,8 @@ describe('strongroom', () => {
 
 describe('strongroom keys', () => {
   it('refuses where no server was ever started, and makes nothing', async () => {
-    for (const args of [['keys'], ['keys', '--secrets'], ['keys', '--role', 'anon']]) {
-      const { code, stdout, stderr } = await run(args)
+    const ways = [['keys'], ['keys', '--secrets'], ['keys', '--role', 'anon']]
+    for (const { code, stdout, stderr } of await Promise.all(ways.map((args) => run(args)))) {
       expect([code, stdout]).toEqual([1, ''])
       expectOneLine(stderr, /There are no keys in .*storage-data: run this where the server was started/)
     }
@@ -120,13 +121,14 @@ describe('strongroom keys', () => {
     expect(keys).toEqual({ anonKey, serviceKey, s3 })
   })
 
-  it('prints the secrets only when they are asked for', async () => {
-    const secret = JSON.parse((await run(['keys', '--secrets'])).stdout)
+  it.concurrent('prints the secrets only when they are asked for', async () => {
+    const [asked, unasked] = await Promise.all([run(['keys', '--secrets']), run(['keys'])])
+    const secret = JSON.parse(asked.stdout)
     expect(Object.keys(secret).sort()).toEqual(['anonKey', 'jwtSecret', 's3', 'serviceKey', 'signingSecret'])
-    expect((await run(['keys'])).stdout).not.toContain(secret.jwtSecret)
+    expect(unasked.stdout).not.toContain(secret.jwtSecret)
   })
 
-  it('mints a token of a role, for a subject, for a time', async () => {
+  it.concurrent('mints a token of a role, for a subject, for a time', async () => {
     const { jwtSecret } = JSON.parse((await run(['keys', '--secrets'])).stdout)
     const { code, stdout } = await run([
       'keys',
@@ -143,7 +145,7 @@ describe('strongroom keys', () => {
     expect(Number(payload.exp) - Number(payload.iat)).toBe(900)
   })
 
-  it('mints with the secret and for the roles of the environment', async () => {
+  it.concurrent('mints with the secret and for the roles of the environment', async () => {
     const env = { STORAGE_JWT_SECRET: SECRET, STORAGE_JWT_ROLES: 'editor' }
     const { stdout } = await run(['keys', '--role', 'editor'], env)
     const { payload } = await jwtVerify(stdout.trim(), new TextEncoder().encode(SECRET))
@@ -151,7 +153,7 @@ describe('strongroom keys', () => {
     expect(payload).not.toHaveProperty('exp')
   })
 
-  it('says in one line what is wrong with a damaged file', async () => {
+  it.concurrent('says in one line what is wrong with a damaged file', async () => {
     const folder = await newFolder()
     await writeFile(join(folder, 'keys.json'), '{')
     const { code, stderr } = await run(['keys'], { STORAGE_DATA_DIR: folder })
@@ -161,7 +163,7 @@ describe('strongroom keys', () => {
   })
 })
 
-describe('the .env file of the working folder', () => {
+describe.concurrent('the .env file of the working folder', () => {
   let folder: string
   beforeAll(async () => {
     folder = await newFolder()
@@ -190,7 +192,7 @@ describe('the .env file of the working folder', () => {
   })
 })
 
-describe('strongroom migrate', () => {
+describe.concurrent('strongroom migrate', () => {
   let cluster: Cluster
   beforeAll(() => {
     cluster = openCluster()
@@ -257,8 +259,8 @@ describe('strongroom migrate', () => {
   ])('says in one line that %s, without the password', async (_, url, pattern) => {
     const env =
       url === undefined ? at('no_such_database', inject('postgres').superuser) : { DATABASE_URL: url }
-    for (const command of ['migrate', 'serve']) {
-      const { code, stdout, stderr } = await run([command], { ...env, STORAGE_PORT: '0' })
+    const commands = ['migrate', 'serve'].map((command) => run([command], { ...env, STORAGE_PORT: '0' }))
+    for (const { code, stdout, stderr } of await Promise.all(commands)) {
       expect([code, stdout]).toEqual([1, ''])
       expectOneLine(stderr, pattern)
       expect(stderr).not.toContain('hunter2')

@@ -83,7 +83,7 @@ describe('strongroom credentials', () => {
     expect((await run(['list'], next)).stdout).toMatch(/\| current +\|/)
   })
 
-  it.each<[args: string[], message: RegExp]>([
+  it.concurrent.each<[args: string[], message: RegExp]>([
     [['create'], /required option '--role <role>' not specified/],
     [
       ['create', '--role', 'postgres'],
@@ -102,7 +102,7 @@ describe('strongroom credentials', () => {
     expect(stderr).toMatch(message)
   })
 
-  it('says where it must be run when there is no secret to seal with', async () => {
+  it.concurrent('says where it must be run when there is no secret to seal with', async () => {
     const elsewhere = await newFolder()
     const { code, stderr } = await strongroom(['credentials', 'list'], { cwd: elsewhere })
     await removeFolder(elsewhere, [])

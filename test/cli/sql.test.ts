@@ -32,7 +32,7 @@ describe('strongroom sql', () => {
   })
   afterAll(() => removeFolder(cwd, [server]))
 
-  it('runs a file beside a running server, as who may make policies, and prints a table', async () => {
+  it.concurrent('runs a file beside a running server, as who may make policies, and prints a table', async () => {
     await writeFile(join(cwd, 'policies.sql'), POLICY)
     const { code, stdout, stderr } = await sql('policies.sql')
     expect([code, stderr]).toEqual([0, ''])
@@ -57,7 +57,7 @@ describe('strongroom sql', () => {
     ])
   })
 
-  it('keeps nothing of a script of which one statement fails, and says which, where and why', async () => {
+  it.concurrent('keeps nothing of a script of which one statement fails, and says which, where and why', async () => {
     await writeFile(
       join(cwd, 'bad.sql'),
       'create table public.half (a int);\n\nselect 1,\n  nowhere from half;\n',
@@ -72,7 +72,7 @@ Nothing was changed.
     expect(await rows("select to_regclass('public.half') as half")).toEqual([{ half: null }])
   })
 
-  it('names the statement when PostgreSQL tells no position, with its detail', async () => {
+  it.concurrent('names the statement when PostgreSQL tells no position, with its detail', async () => {
     await writeFile(
       join(cwd, 'twice.sql'),
       'create table public.t (a int primary key);\ninsert into t values (1), (1)',
@@ -82,7 +82,7 @@ Nothing was changed.
     expect(stderr).toContain('Detail: Key (a)=(1) already exists.')
   })
 
-  it('keeps what was done before an error if it is told to, or if the script commits itself', async () => {
+  it.concurrent('keeps what was done before an error if it is told to, or if the script commits itself', async () => {
     const failing = "select 'x'::int"
     const own = await sql('-c', `begin; create table public.own (); commit; ${failing}`)
     const each = await sql('--no-transaction', '-c', `create table public.each (); ${failing}`)
@@ -95,14 +95,14 @@ Nothing was changed.
     expect(await rows(tables)).toEqual([{ own: true, each: true }])
   })
 
-  it('runs what refuses a transaction, alone or with the option, and names that', async () => {
+  it.concurrent('runs what refuses a transaction, alone or with the option, and names that', async () => {
     expect(await sql('-c', 'vacuum')).toMatchObject({ code: 0, stdout: 'VACUUM\n' })
     const refused = await sql('-c', 'vacuum; vacuum')
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('--no-transaction')])
     expect((await sql('--no-transaction', '-c', 'vacuum; vacuum')).code).toBe(0)
   })
 
-  it('passes on what the database has to say besides, and escapes what could break a terminal', async () => {
+  it.concurrent('passes on what the database has to say besides, and escapes what could break a terminal', async () => {
     const { stdout, stderr } = await sql(
       '-c',
       "do $$ begin raise notice 'hello'; end $$; select e'a\\n\\x1b[1m' as b",
@@ -111,7 +111,7 @@ Nothing was changed.
     expect(stdout).toContain('a\\n\\u001b[1m')
   })
 
-  it.each([
+  it.concurrent.each([
     ['\\d', 'Commands of psql'],
     ['copy pg_class to stdout', 'needs psql'],
     ['create temp table c (a int); copy c from stdin; select 1', 'needs psql'],
@@ -122,7 +122,7 @@ Nothing was changed.
     expect(stderr).not.toMatch(/\n {4}at /)
   })
 
-  it('advises the owner where ownership is missing, and not where a policy refuses', async () => {
+  it.concurrent('advises the owner where ownership is missing, and not where a policy refuses', async () => {
     const { stderr } = await sql(
       '-c',
       "set local role anon; insert into storage.buckets (id, name) values ('a', 'a')",
@@ -131,7 +131,7 @@ Nothing was changed.
     expect(stderr).not.toContain('Hint')
   })
 
-  it('says that there is no such file, and takes no file beside --command', async () => {
+  it.concurrent('says that there is no such file, and takes no file beside --command', async () => {
     expect((await sql('nowhere.sql')).stderr).toBe('strongroom: There is no file nowhere.sql\n')
     expect((await sql('nowhere.sql', '-c', 'select 1')).stderr).toContain('in place of a file')
   })
