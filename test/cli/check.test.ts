@@ -9,16 +9,16 @@ const SECRETS = {
   STORAGE_SIGNING_SECRET: 'the URL secret of the environment, long enough',
 }
 
-let folder: string
-beforeAll(async () => {
-  folder = await newFolder()
-})
-afterAll(() => removeFolder(folder, []))
+// Each of the three has a folder of its own, and none waits for what another one waits for.
+describe.concurrent('strongroom check, before the first start', () => {
+  let folder: string
+  const run = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: folder, env })
+  beforeAll(async () => {
+    folder = await newFolder()
+  })
+  afterAll(() => removeFolder(folder, []))
 
-const run = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: folder, env })
-
-describe('strongroom check, before the first start', () => {
-  it('says what will be made, and that no server was ever started there, makes nothing, and fails not', async () => {
+  it.sequential('says what will be made, and that no server was ever started there, makes nothing, and fails not', async () => {
     const ended = await run()
     expect(ended).toMatchObject({
       code: 0,
@@ -34,13 +34,13 @@ describe('strongroom check, before the first start', () => {
     expect(await readdir(folder)).toEqual([])
   })
 
-  it('names STORAGE_DATA_DIR when no folder can be there', async () => {
+  it.sequential('names STORAGE_DATA_DIR when no folder can be there', async () => {
     await writeFile(join(folder, 'file'), '')
     const ended = await run({ STORAGE_DATA_DIR: join(folder, 'file', 'data') })
     expectFailure(ended, 'data folder', /is not a folder; STORAGE_DATA_DIR names another/)
   })
 
-  it('says that several servers need the same secrets, unless those are set', async () => {
+  it.sequential('says that several servers need the same secrets, unless those are set', async () => {
     const shared = {
       DATABASE_URL: 'postgres://user:hunter2@127.0.0.1:1/db',
       STORAGE_BACKEND: 's3',
@@ -49,11 +49,11 @@ describe('strongroom check, before the first start', () => {
       STORAGE_S3_ACCESS_KEY: 'key',
       STORAGE_S3_SECRET_KEY: 'hunter2',
     }
-    const [without, withOne, withBoth] = [
-      await run(shared),
-      await run({ ...shared, STORAGE_JWT_SECRET: SECRETS.STORAGE_JWT_SECRET }),
-      await run({ ...shared, ...SECRETS }),
-    ]
+    const [without, withOne, withBoth] = await Promise.all([
+      run(shared),
+      run({ ...shared, STORAGE_JWT_SECRET: SECRETS.STORAGE_JWT_SECRET }),
+      run({ ...shared, ...SECRETS }),
+    ])
     expect(told(without).secrets).toEqual([
       'warning',
       expect.stringMatching(/STORAGE_JWT_SECRET, STORAGE_SIGNING_SECRET; .* set it to the same on each$/),
@@ -70,7 +70,7 @@ describe('strongroom check, before the first start', () => {
 })
 
 // In one folder and in this order: beside a running server, after it was killed, and with its files away.
-describe('strongroom check, where a server has run', () => {
+describe.concurrent('strongroom check, where a server has run', () => {
   let place: string
   let server: Command
   const there = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: place, env })
@@ -90,7 +90,7 @@ describe('strongroom check, where a server has run', () => {
     expect(states).toEqual(all.split(',').map((about) => [about, 'ok']))
   }
 
-  it('finds all well beside the running server, and leaves nothing behind', async () => {
+  it.sequential('finds all well beside the running server, and leaves nothing behind', async () => {
     const before = await readdir(join(place, 'storage-data'))
     const ended = await there()
     expectAllWell(ended)
@@ -99,7 +99,7 @@ describe('strongroom check, where a server has run', () => {
     expect(await readdir(objects())).toEqual([])
   })
 
-  it('starts the database when no server runs, and stops it again', async () => {
+  it.sequential('starts the database when no server runs, and stops it again', async () => {
     server.signal('SIGKILL')
     await server.ended
     const ended = await there()
@@ -108,7 +108,7 @@ describe('strongroom check, where a server has run', () => {
     expect(server.postgres).toBeUndefined()
   })
 
-  it.each(['check', 'cleanup', 'scrub'])(
+  it.sequential.each(['check', 'cleanup', 'scrub'])(
     '%s stops it again though nobody reads on, quietly',
     async (name) => {
       const command = new Command([name], { cwd: place, env: { STORAGE_LOG_LEVEL: 'warn' } })
@@ -118,21 +118,22 @@ describe('strongroom check, where a server has run', () => {
     },
   )
 
-  it('asks for the disk of the files when their folder is gone, and does not make it anew', async () => {
+  it.sequential('asks for the disk of the files when their folder is gone, and does not make it anew', async () => {
     await rename(objects(), `${objects()}.away`)
     expectFailure(await there(), 'files', /is its disk mounted, and STORAGE_DATA_DIR right\?$/)
     expect(await readdir(join(place, 'storage-data'))).not.toContain('objects')
     await rename(`${objects()}.away`, objects())
   })
 
-  it('says that the keys are damaged', async () => {
+  it.sequential('says that the keys are damaged', async () => {
     await writeFile(join(place, 'storage-data', 'keys.json'), '{')
     expectFailure(await there(), 'secrets', /keys\.json is damaged\. Restore it from a backup/)
   })
 })
 
-describe('strongroom check, with files from before', () => {
+describe.concurrent('strongroom check, with files from before', () => {
   it('looks at the backend of STORAGE_BACKEND_PREVIOUS too', async () => {
+    const folder = await newFolder()
     await mkdir(join(folder, 'storage-data', 'objects'), { recursive: true })
     const env = {
       STORAGE_BACKEND: 's3',
@@ -142,7 +143,8 @@ describe('strongroom check, with files from before', () => {
       STORAGE_S3_ACCESS_KEY: 'key',
       STORAGE_S3_SECRET_KEY: 'secret',
     }
-    const ended = await run(env)
+    const ended = await strongroom(['check'], { cwd: folder, env })
+    await removeFolder(folder, [])
     expectFailure(
       ended,
       'store',

@@ -9,7 +9,7 @@ import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { IN_FILES } from '../support/server.ts'
 
-// In one folder and in this order: beside a running server, after it was killed, and with none.
+// In one folder and in this order: beside a running server, and after it was killed.
 let folder: string
 let server: Command
 let url: string
@@ -108,15 +108,16 @@ describe('beside a running server', () => {
   })
 
   it('both say that there is no such bucket', async () => {
-    for (const command of ['cleanup', 'scrub']) {
-      const { code, stderr } = await run(command, '--bucket', 'nope')
+    const commands = ['cleanup', 'scrub'].map((command) => run(command, '--bucket', 'nope'))
+    for (const { code, stderr } of await Promise.all(commands)) {
       expect([code, stderr]).toEqual([1, 'strongroom: Bucket not found\n'])
     }
   })
 })
 
 describe('without a server', () => {
-  it('cleanup works on what a killed one has left, and leaves nothing running', async () => {
+  // It waits for the killed one to come back. Of those beside it none gets as far as the database.
+  it.concurrent('cleanup works on what a killed one has left, and leaves nothing running', async () => {
     server.signal('SIGKILL')
     await server.ended
     await plantOrphan()
@@ -126,40 +127,21 @@ describe('without a server', () => {
     expect(server.postgres).toBeUndefined()
   })
 
-  it.each(['cleanup', 'scrub'])('%s in an empty folder says where it should be run', async (command) => {
-    const empty = await newFolder()
-    try {
-      const { code, stderr } = await strongroom([command], { cwd: empty, env })
-      expect(stderr).toMatch(/^strongroom: There are no files in .*: run this where the server was started/)
-      expect([code, await readdir(empty)]).toEqual([1, []])
-    } finally {
-      await removeFolder(empty, [])
-    }
-  })
-
-  it.each([['cleanup'], ['scrub'], ['migrate-backend', '--from', 's3', '--to', 'local']])(
-    '%s says why the store cannot be used, and where it is set',
-    async (...command) => {
-      const away = {
-        STORAGE_BACKEND: 's3',
-        STORAGE_S3_BUCKET: 'none',
-        STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9',
-        STORAGE_S3_ACCESS_KEY: 'an-access-key',
-        STORAGE_S3_SECRET_KEY: 'a-secret-key',
-        STORAGE_S3_ATTEMPTS: '1',
-        STORAGE_LOG_LEVEL: 'silent',
-        NODE_NO_WARNINGS: '1',
+  it.concurrent.each(['cleanup', 'scrub'])(
+    '%s in an empty folder says where it should be run',
+    async (command) => {
+      const empty = await newFolder()
+      try {
+        const { code, stderr } = await strongroom([command], { cwd: empty, env })
+        expect(stderr).toMatch(/^strongroom: There are no files in .*: run this where the server was started/)
+        expect([code, await readdir(empty)]).toEqual([1, []])
+      } finally {
+        await removeFolder(empty, [])
       }
-      expect(await strongroom(command, { cwd: folder, env: away })).toMatchObject({
-        code: 1,
-        stdout: '',
-        stderr:
-          'strongroom: The file store is not available; try again soon: Nothing answers at http://127.0.0.1:9: is the store running, and STORAGE_S3_ENDPOINT right?\n',
-      })
     },
   )
 
-  it('migrate-backend says what it lacks', async () => {
+  it.concurrent('migrate-backend says what it lacks', async () => {
     const s3 = { STORAGE_S3_BUCKET: 'none', STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', NODE_NO_WARNINGS: '1' }
     const migrate = async (args: string, more = {}, cwd = folder) => {
       const { code, stderr } = await strongroom(['migrate-backend', ...args.split(' ')], {
@@ -185,9 +167,31 @@ describe('without a server', () => {
     }
   })
 
-  it('scrub refuses a rate that is none', async () => {
+  it.concurrent('scrub refuses a rate that is none', async () => {
     const { code, stderr } = await run('scrub', '--rate', 'fast')
     expect(stderr).toContain('Use a size such as 100MB')
     expect(code).toBe(1)
   })
+
+  it.each([['cleanup'], ['scrub'], ['migrate-backend', '--from', 's3', '--to', 'local']])(
+    '%s says why the store cannot be used, and where it is set',
+    async (...command) => {
+      const away = {
+        STORAGE_BACKEND: 's3',
+        STORAGE_S3_BUCKET: 'none',
+        STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9',
+        STORAGE_S3_ACCESS_KEY: 'an-access-key',
+        STORAGE_S3_SECRET_KEY: 'a-secret-key',
+        STORAGE_S3_ATTEMPTS: '1',
+        STORAGE_LOG_LEVEL: 'silent',
+        NODE_NO_WARNINGS: '1',
+      }
+      expect(await strongroom(command, { cwd: folder, env: away })).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr:
+          'strongroom: The file store is not available; try again soon: Nothing answers at http://127.0.0.1:9: is the store running, and STORAGE_S3_ENDPOINT right?\n',
+      })
+    },
+  )
 })
