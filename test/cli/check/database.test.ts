@@ -27,7 +27,8 @@ async function lookAt(url: string) {
   return found
 }
 
-describe('strongroom check, with a DATABASE_URL', () => {
+// At once, and first what waits longest: for what never answers.
+describe.concurrent('strongroom check, with a DATABASE_URL', () => {
   let cluster: Cluster
   beforeAll(() => {
     cluster = openCluster()
@@ -40,6 +41,15 @@ describe('strongroom check, with a DATABASE_URL', () => {
     return { DATABASE_URL: `postgres:///${database}`, PGHOST: host, PGPORT: String(port), PGUSER: login }
   }
   const migrated = () => cluster.newDatabase(`template ${inject('postgres').template}`)
+
+  it.each<[how: string, treat: (socket: Socket) => void, says: RegExp]>([
+    ['never answers', () => {}, /^Nothing answers at 127\.0\.0\.1:\d+ in time: .*firewall/],
+    ['ends connections', (socket) => socket.destroy(), /is it PostgreSQL, and does it want TLS/],
+  ])('ends, and says so, when something is there that %s', async (_, treat, says) => {
+    await withListener(treat, async (port) => {
+      expectFailure(await run({ DATABASE_URL: `postgres://user@127.0.0.1:${port}/db` }), 'database', says)
+    })
+  })
 
   it('does not migrate, and says who may', async () => {
     const [name, login] = [await cluster.newDatabase(), await cluster.newLogin()]
@@ -115,15 +125,6 @@ describe('strongroom check, with a DATABASE_URL', () => {
     const found = await lookAt(url)
     expect(found).toEqual([failure('database', says)])
     expect(JSON.stringify(found)).not.toContain('hunter2')
-  })
-
-  it.each<[how: string, treat: (socket: Socket) => void, says: RegExp]>([
-    ['ends connections', (socket) => socket.destroy(), /is it PostgreSQL, and does it want TLS/],
-    ['never answers', () => {}, /^Nothing answers at 127\.0\.0\.1:\d+ in time: .*firewall/],
-  ])('ends, and says so, when something is there that %s', async (_, treat, says) => {
-    await withListener(treat, async (port) => {
-      expectFailure(await run({ DATABASE_URL: `postgres://user@127.0.0.1:${port}/db` }), 'database', says)
-    })
   })
 })
 
