@@ -29,14 +29,16 @@ function lookAt(env: Record<string, string>) {
   return gather(checkStore(settings))
 }
 
-describeWithS3('strongroom check, with an S3 store', (s3) => {
+// Each looks at a store of its own where it matters what is in it: most of the time they wait for a command.
+describeWithS3.concurrent('strongroom check, with an S3 store', (s3) => {
   let good: Record<string, string>
   beforeAll(async () => {
     good = await s3Env(s3)
   })
 
   it('finds all well where it is, and leaves nothing in the bucket', async () => {
-    const ended = await run({ ...good, STORAGE_S3_PREFIX: 'some/where' })
+    const env = await s3Env(s3)
+    const ended = await run({ ...env, STORAGE_S3_PREFIX: 'some/where' })
     expect(ended.code).toBe(0)
     const store = Object.entries(told(ended)).filter(([about]) => about.startsWith('store'))
     expect(store.map(([about, [state]]) => `${about} ${state}`)).toEqual([
@@ -48,7 +50,7 @@ describeWithS3('strongroom check, with an S3 store', (s3) => {
       'store: read ok',
       'store: delete ok',
     ])
-    const { STORAGE_S3_BUCKET: Bucket = '', STORAGE_S3_ENDPOINT = '' } = good
+    const { STORAGE_S3_BUCKET: Bucket = '', STORAGE_S3_ENDPOINT = '' } = env
     for (const word of [Bucket, STORAGE_S3_ENDPOINT, 'us-east-1', 'some/where/']) {
       expect(told(ended).store?.[1]).toContain(word)
     }
