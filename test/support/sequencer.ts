@@ -4,7 +4,6 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const LONG = [
   'test/backend/s3/faults.s3.test.ts',
   'test/backend/s3/s3-backend.s3.test.ts',
-  'test/backend/s3/answers.s3.test.ts',
   'test/cli/migrate-backend.s3.test.ts',
   'test/faults/database-outage.test.ts',
   'test/faults/database-steps.test.ts',

@@ -35,13 +35,9 @@ describeWithS3('a store that answers oddly', (s3) => {
     await rm(spoolDir, { recursive: true })
   })
 
-  /** @param patience for a store that does answer in the end, though a busy machine makes it slow */
-  function open(endpoint: string, patience = '400ms'): S3Backend {
-    const hasty = {
-      STORAGE_S3_ATTEMPTS: '2',
-      STORAGE_S3_TIMEOUT: patience,
-      STORAGE_S3_CONNECT_TIMEOUT: patience,
-    }
+  function open(endpoint: string): S3Backend {
+    // Short, but long enough for a store that does answer in the end, though a busy machine makes it slow.
+    const hasty = { STORAGE_S3_ATTEMPTS: '2', STORAGE_S3_TIMEOUT: '3s', STORAGE_S3_CONNECT_TIMEOUT: '3s' }
     const { s3: settings } = readConfig({ ...env, ...hasty, STORAGE_S3_ENDPOINT: endpoint })
     if (!settings) throw new Error('there are no settings for S3')
     backend = new S3Backend({ ...settings, spoolDir })
@@ -87,30 +83,15 @@ describeWithS3('a store that answers oddly', (s3) => {
     }
   })
 
-  it('and falls silent in the middle of an error or a list keeps nobody waiting for ever', async () => {
-    open(proxy.endpoint)
-    const silence = proxy.fail({ at: { responseBytes: 10 }, what: 'stall' })
-    const list = async () => {
-      for await (const stored of backend.list()) expect(stored).toBeUndefined()
-    }
-    const [read, listed] = await Promise.allSettled([backend.read(newLocation()), list()])
-    silence.stop()
-    expect([read, listed]).toMatchObject([
-      { status: 'rejected', reason: { code: 'BackendUnavailable' } },
-      { status: 'rejected', reason: { code: 'BackendUnavailable' } },
-    ])
-    expect(silence.count).toBeGreaterThanOrEqual(2)
-  })
-
   it('and falls silent in the middle of a check is asked for the rest', async () => {
-    open(proxy.endpoint, '3s')
+    open(proxy.endpoint)
     const silence = proxy.fail({ at: { responseBytes: 10 }, what: 'stall' }, { times: 1, when: isGet })
     await backend.check()
     expect(silence.count).toBe(1)
   })
 
   it('and gives nothing back to the check keeps nothing of it', async () => {
-    open(proxy.endpoint, '3s')
+    open(proxy.endpoint)
     const injected = proxy.fail({ at: 'before', what: 'cut' }, { when: isGet })
     await expect(backend.check()).rejects.toMatchObject({ code: 'BackendUnavailable' })
     injected.stop()

@@ -95,7 +95,23 @@ describeWithS3.concurrent('a store that fails', (s3) => {
     return { proxy, settings, backend, write, isIntact, unfinished, mayBeLost }
   }
 
-  // This one and the next take longest, so they begin first.
+  // What takes longest begins first.
+  it('keeps nobody waiting for ever when it falls silent in the middle of an error or a list', async (test) => {
+    const few = { attempts: 2, timeoutMs: 400, connectTimeoutMs: 400 }
+    const { proxy, backend } = await openStore(test, few)
+    const silence = proxy.fail({ at: { responseBytes: 10 }, what: 'stall' })
+    const list = async () => {
+      for await (const stored of backend.list()) expect(stored).toBeUndefined()
+    }
+    const [read, listed] = await Promise.allSettled([backend.read(newLocation()), list()])
+    silence.stop()
+    expect([read, listed]).toMatchObject([
+      { status: 'rejected', reason: { code: 'BackendUnavailable' } },
+      { status: 'rejected', reason: { code: 'BackendUnavailable' } },
+    ])
+    expect(silence.count).toBeGreaterThanOrEqual(2)
+  })
+
   it('takes an upload over a line that needs longer than its timeout, but is never silent for so long', async (test) => {
     const { proxy, settings, isIntact } = await openStore(test)
     const line = await slowLine(proxy.endpoint, 2 * MiB)
