@@ -20,5 +20,5 @@ export function heldBytes(): number {
   return heapUsed + external
 }
 
-/** So often is it worth to look, in chunks of 64 KiB. */
-export const CHUNKS_PER_LOOK = 128
+/** So often is it worth to look, which takes long, in chunks of 64 KiB: a few times until `LARGE_GROWTH` has passed. */
+export const CHUNKS_PER_LOOK = 256

@@ -20,9 +20,9 @@ export class Random {
   }
 
   bytes(length: number): Buffer {
-    const bytes = Buffer.alloc(length)
-    for (let at = 0; at < length; at++) bytes[at] = this.below(256)
-    return bytes
+    const words = new Uint32Array(Math.ceil(length / 4))
+    for (let at = 0; at < words.length; at++) words[at] = this.below(2 ** 32)
+    return Buffer.from(words.buffer, 0, length)
   }
 }
 
