@@ -8,9 +8,11 @@ const REST_PER_WORK = 4
 export class WorkThrottle {
   #since = performance.now()
 
+  constructor(private readonly restPerWork = REST_PER_WORK) {}
+
   /** Call between pieces of work: waits in proportion to what the last piece took. */
   async rest(): Promise<void> {
-    await delay(REST_PER_WORK * (performance.now() - this.#since))
+    await delay(this.restPerWork * (performance.now() - this.#since))
     this.#since = performance.now()
   }
 }

@@ -8,8 +8,8 @@ import { type CleanupRequest, OrphanCleanup } from '../../src/jobs/orphan-cleanu
 import { InlineBackend } from '../../src/storage/inline/inline-backend.ts'
 import type { TestServer } from './server.ts'
 
-/** Nothing is too young, and no bucket is too small to be repaired: what most tests are not about. */
-const EAGER = { graceMs: 0, batch: 1000, maxShare: 1, eventsKeptMs: 7 * 86_400_000 }
+/** Nothing is too young, no bucket is too small to be repaired, and nobody is to be spared: what most tests are not about. */
+const EAGER = { graceMs: 0, batch: 1000, maxShare: 1, restPerWork: 0, eventsKeptMs: 7 * 86_400_000 }
 
 /** One pass of the cleanup over what a test server has, as another server beside it would make. */
 export async function cleanUp(

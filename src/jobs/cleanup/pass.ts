@@ -43,6 +43,8 @@ export interface CleanupSettings {
   batch: number
   /** The largest part of a bucket that a pass may take for lost, from 0 to 1; with more it stops and says so. */
   maxShare: number
+  /** How many times as long as it works a pass rests; what requests hardly notice when left out. */
+  restPerWork?: number
 }
 
 export interface PassOptions extends CleanupSettings {
@@ -60,10 +62,11 @@ export interface PassOptions extends CleanupSettings {
 /** One run of the cleanup: what it may do, and what it has done so far. */
 export class CleanupPass {
   readonly report: CleanupReport
-  readonly #throttle = new WorkThrottle()
+  readonly #throttle: WorkThrottle
   #left: number
 
   constructor(readonly options: PassOptions) {
+    this.#throttle = new WorkThrottle(options.restPerWork)
     this.#left = options.batch
     this.report = {
       dryRun: options.dryRun,
