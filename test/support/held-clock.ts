@@ -28,6 +28,16 @@ export class HeldClock {
     this.#heldAt = undefined
   }
 
+  /** Holds it for so long as `work` takes. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.hold()
+    try {
+      return await work()
+    } finally {
+      this.release()
+    }
+  }
+
   /** It is the machine's again: for when nothing runs any more that has looked at it. */
   restore(): void {
     this.#spy.mockRestore()

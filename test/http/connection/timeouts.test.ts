@@ -1,9 +1,10 @@
 import { readdir, readlink } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { HeldClock } from '../../support/held-clock.ts'
 import { file, form, MULTIPART } from '../../support/multipart.ts'
-import { chunk, RawConnection, rawRequest } from '../../support/raw-http.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { chunk, RawConnection, type RawResponse, rawRequest } from '../../support/raw-http.ts'
+import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
 import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
 import { until } from '../../support/wait.ts'
 
@@ -48,7 +49,7 @@ function loginTo({ keys }: TestServer): string {
   return `Authorization: Bearer ${keys.serviceKey}`
 }
 
-async function connect({ url } = server): Promise<RawConnection> {
+async function connect({ url }: Served = server): Promise<RawConnection> {
   const connection = await RawConnection.open(url)
   open.push(connection)
   return connection
@@ -68,14 +69,6 @@ async function dribble<T>(connection: RawConnection, byte: string | Buffer, answ
   return ended
 }
 
-/** What another client sends is stored, at the latest when the machine has time for it. */
-async function expectStored(name: string, body: string): Promise<void> {
-  const put = () => server.request('PUT', `/object/box/${name}`, { body })
-  // So short a limit may end a connection between its first byte and ours.
-  const isStored = async () => (await put().catch(() => undefined))?.ok === true
-  await until(isStored, `there is a place for ${name}`)
-}
-
 describe('a request whose headers do not come in time', () => {
   it('is answered 408 while they dribble, and the connection ends', async () => {
     const connection = await connect()
@@ -92,7 +85,9 @@ describe('a request whose headers do not come in time', () => {
 })
 
 const PUT = '/object/box/never.bin'
-const BEGINNINGS: [what: string, method: string, target: string, headers: string[], sent: Buffer][] = [
+type Beginning = [what: string, method: string, target: string, headers: string[], sent: Buffer]
+
+const UPLOADS: Beginning[] = [
   ['a large raw body', 'PUT', PUT, ['Content-Length: 2000000'], LARGE],
   ['a large raw body before its first byte', 'PUT', PUT, ['Content-Length: 2000000'], Buffer.alloc(0)],
   ['a small raw body', 'PUT', PUT, ['Content-Length: 2000'], LARGE.subarray(0, 10)],
@@ -104,6 +99,9 @@ const BEGINNINGS: [what: string, method: string, target: string, headers: string
     [MULTIPART, 'Content-Length: 2000000'],
     form(file(LARGE)).subarray(0, 700_000),
   ],
+]
+/** These are no uploads, or not yet. */
+const OTHERS: Beginning[] = [
   ['a form before its file', 'POST', PUT, [MULTIPART, 'Content-Length: 2000000'], Buffer.from('--')],
   [
     'a JSON body',
@@ -114,27 +112,75 @@ const BEGINNINGS: [what: string, method: string, target: string, headers: string
   ],
 ]
 
-describe.each(BEGINNINGS)('%s', (_what, method, target, headers, sent) => {
-  it('that stalls is answered 408, and leaves nothing', async () => {
-    await expectNothingWritten(server, async () => {
-      const connection = await connect()
-      await connection.send(rawRequest(method, target, [auth, ...headers]), sent)
-      const response = await connection.response()
-      expect([response.status, response.json()]).toEqual([408, TOO_LATE])
-      await connection.rest()
+describe('bodies of all kinds at once', () => {
+  /** Each has a place, and nobody else. */
+  let full: Served
+  let clock: HeldClock
+  beforeAll(async () => {
+    clock = new HeldClock()
+    full = await server.beside({
+      STORAGE_MAX_REQUESTS: String(UPLOADS.length + OTHERS.length),
+      STORAGE_MAX_UPLOADS: String(UPLOADS.length),
     })
-    await expectStored('next.txt', 'next')
+  })
+  afterAll(async () => {
+    await full.close()
+    clock.restore()
   })
 
-  it('that dribbles is answered 408, and leaves nothing', async () => {
-    await expectNothingWritten(server, async () => {
-      const connection = await connect()
+  /** Says that each is refused as too late, once its beginning has come. @param hear waits for the answer */
+  async function expectTooLate(
+    hear: (connection: RawConnection, headers: string[]) => Promise<RawResponse>,
+  ): Promise<void> {
+    const all = [...UPLOADS, ...OTHERS]
+    const answers = all.map(async ([what, method, target, headers, sent]) => {
+      const connection = await connect(full)
       await connection.send(rawRequest(method, target, [auth, ...headers]), sent)
-      const byte = headers.includes(CHUNKED) ? chunk('x') : ' '
-      const response = await dribble(connection, byte, connection.response())
-      expect([response.status, response.json()]).toEqual([408, TOO_LATE])
+      const response = await hear(connection, headers)
+      return [what, response.status, response.json()]
     })
-    await expectStored('next.txt', 'next')
+    expect(await Promise.all(answers)).toEqual(all.map(([what]) => [what, 408, TOO_LATE]))
+  }
+
+  /** Says that there is a place for as many as before. Nobody is late meanwhile, nor slow enough to give way. */
+  async function expectAllPlaces(): Promise<void> {
+    const asking = (method: string, target: string, length: string) =>
+      rawRequest(method, target, [auth, length, 'Content-Type: application/json', 'Expect: 100-continue'])
+    const upload = asking('PUT', PUT, 'Content-Length: 2000000')
+    const json = asking('POST', '/object/move', 'Content-Length: 900')
+    const areAllWelcome = async () => {
+      const begun = [...UPLOADS.map(() => upload), ...OTHERS.map(() => json)].map(async (request) => {
+        const connection = await connect(full)
+        await connection.send(request)
+        return connection
+      })
+      // It is told to go on once it has its place. So short a limit may end a connection before.
+      const told = begun.map(async (connection) => (await (await connection).response()).status)
+      const statuses = await Promise.all(told.map((status) => status.catch(() => 0)))
+      for (const connection of begun) (await connection).abort()
+      return statuses.every((status) => status === 100)
+    }
+    await clock.during(() => until(areAllWelcome, 'all places are free again'))
+  }
+
+  it('that stall are answered 408, and leave nothing', async () => {
+    await expectNothingWritten(server, () =>
+      expectTooLate(async (connection) => {
+        const response = await connection.response()
+        await connection.rest() // the connection ends, too
+        return response
+      }),
+    )
+    await expectAllPlaces()
+  })
+
+  it('that dribble are answered 408, and leave nothing', async () => {
+    await expectNothingWritten(server, () =>
+      expectTooLate((connection, headers) =>
+        dribble(connection, headers.includes(CHUNKED) ? chunk('x') : ' ', connection.response()),
+      ),
+    )
+    await expectAllPlaces()
   })
 })
 
