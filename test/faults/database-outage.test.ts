@@ -1,15 +1,25 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Database, openDatabase } from '../../src/database/connection/client.ts'
 import { type OwnPostgres, startOwnPostgres } from '../support/own-postgres.ts'
-import { type Mishap, openPostgresProxy } from '../support/postgres-proxy.ts'
+import { type Mishap, openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
+import { ONE_CALL } from './one-call.ts'
 import { Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 import { underLoad } from './under-load.ts'
 
 const ROUNDS = isFull ? 5 : 1
+
+/** Answers that say so before the database comes back. */
+const REFUSALS = isFull ? 10 : 4
+
+/** Of these round trips one in so many is cut. */
+const ONE_OF = { commit: 2, call: 5, other: 40 }
+/** Commits whose answer is lost, and as many calls that are a transaction of their own. */
+const ENOUGH = isFull ? 25 : 2
+
 const tally = new Tally('database outage')
 let postgres: OwnPostgres
 let server: TestServer
@@ -145,7 +155,7 @@ describe.each(OUTAGES)('a database that %s', (_what, begin) => {
     for (let round = 0; round < ROUNDS; round++) {
       await underLoad(server, `outage-${++count}`, tally, async (load) => {
         restore = await begin()
-        await load.answers(503, 10)
+        await load.answers(503, REFUSALS)
         await becomes(BAD)
         expect((await server.request('GET', '/health/live')).status).toBe(200)
         await restore()
@@ -171,7 +181,7 @@ describe('a database that has become read-only (25006)', () => {
     for (let round = 0; round < ROUNDS; round++) {
       await underLoad(server, `outage-${++count}`, tally, async (load) => {
         await setReadOnly(true)
-        await load.answers(503, 10)
+        await load.answers(503, REFUSALS)
         expect(await (await server.request('GET', '/object/still/here')).text()).toBe('bytes')
         const refused = await server.request('PUT', '/object/still/here', { body: 'other' })
         expect([refused.status, refused.headers.has('retry-after'), await refused.json()]).toEqual([
@@ -186,36 +196,39 @@ describe('a database that has become read-only (25006)', () => {
 })
 
 describe('connections that are cut at random moments, in the middle of commits too', () => {
+  let proxy: PostgresProxy
+  let behind: TestServer
+  beforeAll(async () => {
+    proxy = await openPostgresProxy(postgres.place)
+    behind = await startTestServer({}, { postgres: postgres.place, databaseUrl: (name) => proxy.url(name) })
+  })
+  afterAll(async () => {
+    await behind?.close()
+    await proxy?.close()
+  })
+
   it.each(['end', 'reset'] as const)(
     '(%s) lose nothing that was acknowledged',
     { timeout: 120_000 },
     async (cut) => {
-      const proxy = await openPostgresProxy(postgres.place)
-      const behind = await startTestServer(
-        {},
-        { postgres: postgres.place, databaseUrl: (name) => proxy.url(name) },
-      )
-      try {
-        for (let round = 0; round < ROUNDS; round++) {
-          await underLoad(behind, `outage-${++count}`, tally, async (load) => {
-            const random = new Random(load.seed)
-            const kinds: Mishap['kind'][] = ['before', 'after', 'behind']
-            let commitsCut = 0
-            proxy.arm(0, undefined, cut)
-            proxy.decide = (about) => {
-              if (random.below(about === 'commit' ? 5 : 40) > 0) return undefined
-              const kind = kinds[random.below(kinds.length)] ?? 'after'
-              if (about === 'commit' && kind === 'after') commitsCut++
-              return kind === 'error' ? undefined : { kind }
-            }
-            await until(() => commitsCut >= (isFull ? 25 : 6), 'commits were cut')
+      for (let round = 0; round < ROUNDS; round++) {
+        await underLoad(behind, `outage-${++count}`, tally, async (load) => {
+          const random = new Random(load.seed)
+          const kinds: Mishap['kind'][] = ['before', 'after', 'behind']
+          const unanswered = { commit: 0, call: 0, other: 0 }
+          proxy.arm(0, undefined, cut)
+          proxy.decide = (about) => {
+            const what = about === 'commit' ? 'commit' : ONE_CALL.test(about) ? 'call' : 'other'
+            if (random.below(ONE_OF[what]) > 0) return undefined
+            const kind = kinds[random.below(kinds.length)] ?? 'after'
+            if (kind === 'after') unanswered[what]++
+            return kind === 'error' ? undefined : { kind }
+          }
+          const isEnough = () => unanswered.commit >= ENOUGH && unanswered.call >= ENOUGH
+          await until(isEnough, 'commits were cut').finally(() => {
             proxy.decide = undefined
           })
-        }
-      } finally {
-        proxy.decide = undefined
-        await behind.close()
-        await proxy.close()
+        })
       }
     },
   )

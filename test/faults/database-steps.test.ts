@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cut, type Mishap, openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
+import { ONE_CALL } from './one-call.ts'
 import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
 import { Tally } from './tally.ts'
@@ -35,9 +36,9 @@ function fault(what: string, mishap: Mishap, cut: Cut = 'end'): Fault {
       if (mishap.kind === 'error') return false
       const trips = proxy.roundTrips
       const struck = trips[step - 1] ?? ''
-      if (/^commit$|put_object|delete_objects/.test(struck)) return mishap.kind !== 'before'
+      if (struck === 'commit' || ONE_CALL.test(struck)) return mishap.kind !== 'before'
       // What the server asks of its own accord shares the connection with a call that is one statement, before or behind it.
-      return trips.some((about) => /put_object|delete_objects/.test(about))
+      return trips.some((about) => ONE_CALL.test(about))
     },
     // When a small upload loses its commit, nobody knows whether its bytes may go.
     leavesOnlyListed: mishap.kind === 'error',

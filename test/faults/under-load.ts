@@ -7,6 +7,10 @@ import { newSeed } from './random.ts'
 import { isFull } from './size.ts'
 import type { Tally } from './tally.ts'
 
+const CLIENTS = isFull ? 8 : 3
+/** Writes that have succeeded before it is taken away, and that do so once it is back. */
+const [BEFORE, AFTERWARDS] = isFull ? [10, 30] : [5, 10]
+
 /**
  * Lets clients work in a new bucket while `strike` takes something away and gives it back, and checks all they were
  * told: nothing that was acknowledged is lost, and a cleanup leaves no drift.
@@ -19,11 +23,11 @@ export async function underLoad(
 ): Promise<void> {
   await server.createBucket(bucket)
   const load = new Load(server, bucket, newSeed())
-  load.start(isFull ? 8 : 4)
+  load.start(CLIENTS)
   try {
-    await load.succeeds()
+    await load.succeeds(BEFORE)
     await strike(load)
-    await load.succeeds(30)
+    await load.succeeds(AFTERWARDS)
   } finally {
     await load.stop()
   }
