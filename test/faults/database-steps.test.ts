@@ -2,11 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cut, type Mishap, openPostgresProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { ONE_CALL } from './one-call.ts'
-import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
+import { Aftermath, type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
 import { Tally } from './tally.ts'
 
 const tally = new Tally('failure at each round trip to the database')
+const aftermath = new Aftermath(tally)
 let proxy: PostgresProxy
 let server: TestServer
 
@@ -65,9 +66,13 @@ describe.each(OPERATIONS.map((operation, index) => [operation.what, operation, i
       { timeout: 120_000 },
       async (what, choose) => {
         const prefix = `${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
-        const steps = await failAtEachStep(server, operation, `db-${prefix}`, choose, tally)
+        const steps = await failAtEachStep(server, operation, `db-${prefix}`, choose, aftermath)
         expect(steps).toBeGreaterThanOrEqual(operation.isOneCall ? 1 : 4)
       },
     )
   },
+)
+
+it('of all that, a cleanup leaves what was acknowledged, and nothing else', { timeout: 600_000 }, () =>
+  aftermath.settle(server),
 )

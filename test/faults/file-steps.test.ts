@@ -5,11 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type FileFaults, type FileMishap, injectFileFaults } from '../support/file-faults.ts'
 import { IN_FILES, startTestServer, type TestServer } from '../support/server.ts'
 import { isFull } from './size.ts'
-import { type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
+import { Aftermath, type Fault, failAtEachStep, roundsOf } from './steps/injection.ts'
 import { OPERATIONS } from './steps/operations.ts'
 import { Tally } from './tally.ts'
 
 const tally = new Tally('failure at each call to the file system')
+const aftermath = new Aftermath(tally)
 let dataDir: string
 let files: FileFaults
 let server: TestServer
@@ -67,7 +68,7 @@ describe.each(WITH_FILES.map((operation, index) => [operation.what, operation, i
       { timeout: 120_000 },
       async (what, choose) => {
         const prefix = `file-${index}-${FAULTS.findIndex((one) => one.what === what) + 1}`
-        const steps = await failAtEachStep(server, operation, prefix, choose, tally)
+        const steps = await failAtEachStep(server, operation, prefix, choose, aftermath)
         expect(steps).toBeGreaterThanOrEqual(operation.what.startsWith('a delete of a ') ? 1 : 3)
       },
     )
@@ -78,6 +79,10 @@ it('a move needs no disk', async () => {
   for (const operation of OPERATIONS.filter((one) => !WITH_FILES.includes(one))) {
     const one = fault('the disk has died', { code: 'EIO', kind: 'lasting' })
     const prefix = `move-${OPERATIONS.indexOf(operation)}`
-    expect(await failAtEachStep(server, operation, prefix, () => one, tally)).toBe(0)
+    expect(await failAtEachStep(server, operation, prefix, () => one, aftermath)).toBe(0)
   }
 })
+
+it('of all that, a cleanup leaves what was acknowledged, and nothing else', { timeout: 600_000 }, () =>
+  aftermath.settle(server),
+)

@@ -42,6 +42,7 @@ export function roundsOf(faults: Fault[], index: number): [what: string, choose:
  * and the same operation succeeds once the fault is gone.
  *
  * @param choose which of several faults step n gets
+ * @param aftermath what is to be looked at behind all operations
  * @returns how many steps there were
  */
 export async function failAtEachStep(
@@ -49,10 +50,9 @@ export async function failAtEachStep(
   operation: Operation,
   prefix: string,
   choose: (step: number) => Fault,
-  tally: Tally,
+  aftermath: Aftermath,
 ): Promise<number> {
-  const outcomes: [where: string, expected: State][] = []
-  const careful = new Set<string>()
+  const { tally } = aftermath
   const isBack = () => server.request('GET', '/bucket').then((response) => response.ok)
   for (let step = 1; ; step++) {
     const fault = choose(step)
@@ -88,34 +88,53 @@ export async function failAtEachStep(
         tally.acknowledged++
       }
     }
-    outcomes.push([where, round.after])
-    if (fault.leavesOnlyListed) careful.add(`${prefix}-${step}`)
-    if (!hasStruck) break
+    aftermath.add(`${prefix}-${step}`, { where, expected: round.after, fault })
+    if (!hasStruck) return step - 1
   }
-
-  await expectOnlyListed(server, careful)
-  await cleanUp(server)
-  const drift = await findDrift(server)
-  tally.leaked += driftCount(drift)
-  expect(drift).toEqual(NO_DRIFT)
-  for (const [where, expected] of outcomes) {
-    const now = await look(server, Object.keys(expected))
-    if (!isSame(now, expected)) tally.lost++
-    expect([`after the cleanup: ${where}`, now]).toEqual([`after the cleanup: ${where}`, expected])
-  }
-  return outcomes.length - 1
 }
 
-/** Says that what these rounds have left of bytes without a row stands on a list. */
-async function expectOnlyListed(server: TestServer, rounds: Set<string>): Promise<void> {
-  const { filesWithoutRow, pending } = await findDrift(server)
-  const buckets = await server.admin<{ id: string; uid: string }[]>`select id, uid from storage.buckets`
-  const roundOf = new Map(buckets.map(({ id, uid }) => [uid, id.replace(/-to$/, '')]))
-  const unlisted = filesWithoutRow.filter((file) => {
-    const [bucket = '', , version = ''] = file.split('/')
-    return rounds.has(roundOf.get(bucket) ?? '') && !pending.includes(version)
-  })
-  expect(unlisted).toEqual([])
+interface Outcome {
+  where: string
+  expected: State
+  fault: Fault
+}
+
+/** What all rounds have left. Looked at once, since a cleanup goes through everything. */
+export class Aftermath {
+  /** By the bucket that the round began in. */
+  readonly #outcomes = new Map<string, Outcome>()
+
+  constructor(readonly tally: Tally) {}
+
+  add(bucket: string, outcome: Outcome): void {
+    this.#outcomes.set(bucket, outcome)
+  }
+
+  /** Says that a cleanup leaves nothing over, has not had to search for it where it should not, and took nothing else. */
+  async settle(server: TestServer): Promise<void> {
+    await this.#expectOnlyListed(server)
+    await cleanUp(server)
+    const drift = await findDrift(server)
+    this.tally.leaked += driftCount(drift)
+    expect(drift).toEqual(NO_DRIFT)
+    for (const { where, expected } of this.#outcomes.values()) {
+      const now = await look(server, Object.keys(expected))
+      if (!isSame(now, expected)) this.tally.lost++
+      expect([`after the cleanup: ${where}`, now]).toEqual([`after the cleanup: ${where}`, expected])
+    }
+  }
+
+  /** Says that what careful rounds have left of bytes without a row stands on a list. */
+  async #expectOnlyListed(server: TestServer): Promise<void> {
+    const { filesWithoutRow, pending } = await findDrift(server)
+    const buckets = await server.admin<{ id: string; uid: string }[]>`select id, uid from storage.buckets`
+    const roundOf = new Map(buckets.map(({ id, uid }) => [uid, this.#outcomes.get(id.replace(/-to$/, ''))]))
+    const unlisted = filesWithoutRow.filter((file) => {
+      const [bucket = '', , version = ''] = file.split('/')
+      return roundOf.get(bucket)?.fault.leavesOnlyListed && !pending.includes(version)
+    })
+    expect(unlisted).toEqual([])
+  }
 }
 
 /** What a client reads. */
