@@ -25,15 +25,26 @@ export interface Fault {
   settle?(): void
 }
 
+/** Which fault step n gets; undefined where it is passed over. */
+type Choice = (step: number) => Fault | undefined
+
 /**
  * Which faults an operation meets, round by round. In full size each of them at every step; in reduced size one round, in
  * which each step has one of them, another one in each operation.
  *
  * @param index of the operation
+ * @param isTried whether a step has one in reduced size
  */
-export function roundsOf(faults: Fault[], index: number): [what: string, choose: (step: number) => Fault][] {
+export function roundsOf(
+  faults: Fault[],
+  index: number,
+  isTried: (step: number) => boolean = () => true,
+): [what: string, choose: Choice][] {
   if (isFull) return faults.map((one) => [one.what, () => one])
-  return [['one fault after the other', (step) => faults[(step + index) % faults.length] as Fault]]
+  let next = index
+  return [
+    ['one fault after the other', (step) => (isTried(step) ? faults[next++ % faults.length] : undefined)],
+  ]
 }
 
 /**
@@ -41,21 +52,22 @@ export function roundsOf(faults: Fault[], index: number): [what: string, choose:
  * step. Each time the client must be told the truth: a success is there, whole; a failure has left what was before,
  * and the same operation succeeds once the fault is gone.
  *
- * @param choose which of several faults step n gets
  * @param aftermath what is to be looked at behind all operations
- * @returns how many steps there were
+ * @returns how many steps have had their fault
  */
 export async function failAtEachStep(
   server: TestServer,
   operation: Operation,
   prefix: string,
-  choose: (step: number) => Fault,
+  choose: Choice,
   aftermath: Aftermath,
 ): Promise<number> {
   const { tally } = aftermath
+  let struck = 0
   const isBack = () => server.request('GET', '/bucket').then((response) => response.ok)
   for (let step = 1; ; step++) {
     const fault = choose(step)
+    if (fault === undefined) continue
     const round = operation.round(server, `${prefix}-${step}`)
     fault.settle?.()
     await until(isBack, 'the server works')
@@ -89,7 +101,8 @@ export async function failAtEachStep(
       }
     }
     aftermath.add(`${prefix}-${step}`, { where, expected: round.after, fault })
-    if (!hasStruck) return step - 1
+    if (!hasStruck) return struck
+    struck++
   }
 }
 
