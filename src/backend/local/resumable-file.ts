@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
+import { settleBoth } from '../../lib/concurrency.ts'
 import { flushFile } from '../../lib/fsync.ts'
 import { hasCode } from '../../model/errors.ts'
 import { CHECKPOINT_MS, type Drained, drainSome } from '../drain.ts'
@@ -73,9 +74,8 @@ export async function appendToFile(
     })
   try {
     const drained = await pour()
-    await checkpoint
+    await settleBoth(flush(), Promise.resolve(checkpoint)) // the disk works on both at once
     if (failure) throw failure.reason
-    await flush()
     return drained
   } finally {
     await checkpoint // nothing of ours writes or tells any more
