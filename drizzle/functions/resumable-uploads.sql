@@ -89,7 +89,8 @@ create or replace function storage.find_resumable_upload(upload uuid) returns ta
 $$;
 
 -- The same for the one who goes on with it; and fails as the write itself would, if the policies do not allow the
--- object any more. They are not asked about an upload that is somebody else's, or has ended.
+-- object any more. They are not asked about an upload that is somebody else's, or has ended. `upsert` counts for one that
+-- does not say it itself.
 create or replace function storage.ask_resumable_upload(
   upload uuid, bucket text, object text, signed boolean, owner uuid, upsert boolean,
   context text
@@ -115,7 +116,7 @@ begin
       bucket, object, owner, owner_id,
       jsonb_build_object('mimetype', content -> 'contentType')
         || jsonb_strip_nulls(jsonb_build_object('contentLength', upload_length)),
-      content -> 'userMetadata', upsert
+      content -> 'userMetadata', coalesce((content ->> 'upsert')::boolean, upsert)
     );
   end if;
 end $$;

@@ -158,9 +158,7 @@ const ASK = new Statement<
   UploadAddress & { isSigned: boolean; upsert: boolean; owner: string | null; context: string },
   FoundRow
 >(`
-  select * from storage.ask_resumable_upload(:version, :bucket, :name, :isSigned, :owner,
-    coalesce((select (content ->> 'upsert')::boolean from storage.find_resumable_upload(:version)), :upsert),
-    :context)`)
+  select * from storage.ask_resumable_upload(:version, :bucket, :name, :isSigned, :owner, :upsert, :context)`)
 
 function asResumableUpload(id: string, row: FoundRow): ResumableUpload {
   return {
