@@ -13,10 +13,12 @@ import {
 } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import { newVersion } from '../../model/version.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import { guessContentType } from '../object/content-type.ts'
 import { type NameRules, parseObjectName } from '../object/object-name.ts'
+import { RecentlyAllowed } from '../uploads/recently-allowed.ts'
 import { inUploadWords } from '../writing/commit.ts'
 import { asConditionSays, foretold } from '../writing/conditional-write.ts'
 import { intendedWrite } from '../writing/new-object.ts'
@@ -74,6 +76,8 @@ export class ResumableUploads {
   readonly #options: ResumableUploadsOptions
   readonly #database: Database
   readonly #chunks: UploadChunks
+  /** Who was allowed to go on with which version, and the UUID of its bucket. */
+  readonly #recent = new RecentlyAllowed<string>()
 
   constructor(options: ResumableUploadsOptions) {
     this.#options = options
@@ -128,11 +132,15 @@ export class ResumableUploads {
     const expiresAt = await inUploadWords(asConditionSays(beginning, { database, caller, write, condition }))
     const { version } = at
     if (!chunk && length !== 0) {
+      this.#recent.note(caller, version, at.bucket)
       return { version, offset: 0, length, uploadMetadata, expiresAt, isFinished: false }
     }
     try {
       const upload = await this.#find(uploader, { bucket: request.bucket, name, version })
-      return { version, ...(await this.#append(upload, uploader, chunk)) }
+      chunk?.admit()
+      const status = await this.#append(at, uploader, Promise.resolve(upload), chunk)
+      this.#recent.note(caller, version, at.bucket)
+      return { version, ...status }
     } catch (error) {
       await this.#abandon(at.version, uploader) // the client never hears where it is
       throw error
@@ -148,9 +156,30 @@ export class ResumableUploads {
    *   the body breaks: both keep what has come
    */
   async append(uploader: Uploader, address: UploadAddress, chunk: Chunk): Promise<ToldStatus> {
-    const upload = await this.#ask(uploader, address)
-    if (upload.state === 'finished') throw new StorageError('UploadFinished')
-    return this.#append(upload, uploader, chunk)
+    const { caller } = uploader
+    const { version } = address
+    const denied = new AbortController()
+    const asking = this.#ask(uploader, address).then((upload) => {
+      if (upload.state === 'finished') throw new StorageError('UploadFinished')
+      return upload
+    })
+    asking.catch((error: unknown) => denied.abort(error))
+    try {
+      // Whoever was allowed to a moment ago has his turn, and his bytes are written, while that is asked again. For a
+      // stranger nothing is written; and he would end the request of another.
+      const known = this.#recent.get(caller, version)
+      const bucket = known ?? (await asking).at.bucket
+      chunk.admit()
+      const gone = AbortSignal.any([uploader.gone, denied.signal])
+      const isTrusted = known !== undefined
+      const status = await this.#append({ bucket, version }, { ...uploader, gone, isTrusted }, asking, chunk)
+      this.#recent.note(caller, version, bucket)
+      return status
+    } catch (error) {
+      this.#recent.forget(caller, version)
+      await asking // what the policies say comes first
+      throw error
+    }
   }
 
   /** How far an upload is. Ends a request that still works on it. @throws as `append` */
@@ -164,7 +193,7 @@ export class ResumableUploads {
       await release()
     }
     if (upload.state === 'finished' || upload.progress.offset !== upload.length) return statusOf(upload)
-    return this.#append(upload, uploader, undefined)
+    return this.#append(upload.at, uploader, Promise.resolve(upload), undefined)
   }
 
   /** Ends an upload, and removes what there is of it. @throws as `append`; InvalidRequest when it is finished */
@@ -178,7 +207,7 @@ export class ResumableUploads {
     })
     const finished = () => new StorageError('InvalidRequest', { message: 'The upload is finished' })
     if (upload.state === 'finished') throw finished()
-    await this.#holding(upload, uploader, (taken) => this.#chunks.discard(upload.at, taken)).catch(
+    await this.#holding(upload.at, uploader, (taken) => this.#chunks.discard(upload.at, taken)).catch(
       (error: unknown) => {
         throw hasCode(error, 'UploadFinished') ? finished() : error
       },
@@ -214,15 +243,22 @@ export class ResumableUploads {
     await inUploadWords(foretold(this.#database, caller, write, condition))
   }
 
-  /** Adds a chunk, or only makes the object when all bytes are here. */
-  async #append(upload: ResumableUpload, uploader: Uploader, chunk: Chunk | undefined): Promise<ToldStatus> {
-    chunk?.admit()
-    const { caller, bucketUid } = uploader
-    const upsert = upload.content.upsert ?? uploader.upsert
-    const state = await this.#holding(upload, uploader, (taken, signal) =>
-      this.#chunks.append(upload, taken, { caller, upsert, bucketUid, chunk, signal }),
+  /**
+   * Adds a chunk, or only makes the object when all bytes are here.
+   *
+   * @param asking for the upload, and the policies; until they have allowed it, nothing that is written counts
+   */
+  async #append(
+    at: Location,
+    uploader: Uploader & { isTrusted?: boolean },
+    asking: Promise<ResumableUpload>,
+    chunk: Chunk | undefined,
+  ): Promise<ToldStatus> {
+    const { caller, isTrusted = false, upsert, bucketUid } = uploader
+    const state = await this.#holding(at, uploader, (taken, signal) =>
+      this.#chunks.append(at, taken, { caller, asking, isTrusted, upsert, bucketUid, chunk, signal }),
     )
-    return { ...state, uploadMetadata: upload.uploadMetadata }
+    return { ...state, uploadMetadata: (await asking).uploadMetadata }
   }
 
   /** Removes an upload that nobody can go on with. What fails is left to its expiry. */
@@ -231,7 +267,7 @@ export class ResumableUploads {
       const upload = await findResumableUpload(this.#database, version)
       if (upload?.state !== 'open') return
       const alone = { ...uploader, gone: new AbortController().signal } // the client may well be gone
-      await this.#holding(upload, alone, (taken) => this.#chunks.discard(upload.at, taken))
+      await this.#holding(upload.at, alone, (taken) => this.#chunks.discard(upload.at, taken))
     } catch (error) {
       this.#options.logger.warn({ err: error, version }, 'a failed upload is left to the cleanup')
     }
@@ -239,7 +275,7 @@ export class ResumableUploads {
 
   /** Works on an upload alone. */
   async #holding<T>(
-    { at: { version } }: ResumableUpload,
+    { version }: Location,
     uploader: Uploader,
     work: (taken: TakenUpload, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {

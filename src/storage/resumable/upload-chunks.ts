@@ -56,9 +56,14 @@ export interface Checksum {
 
 export interface ChunkRequest {
   caller: Caller
+  /** Says what the upload is, once the policies have allowed to go on with it; fails as they do, and nothing is kept then. */
+  asking: Promise<ResumableUpload>
+  /** Whether bytes may be written before that is known. */
+  isTrusted: boolean
+  /** Whether an object of that name may be replaced, if the upload does not say. */
   upsert: boolean
   /** The only bucket that the object may appear in; undefined means whichever has the name. */
-  bucketUid: string | undefined
+  bucketUid?: string | undefined
   /** Without one, only the object is made when all bytes are here. */
   chunk: Chunk | undefined
   /** Ends the chunk where it is. */
@@ -71,6 +76,8 @@ interface Receiving {
   maxBytes: number
   /** Of all that is before the chunk. */
   before: RunningHash | undefined
+  /** Fails when nothing of the chunk is to be kept. */
+  allowed: Promise<unknown>
   /** Notes how far the upload is. */
   note(progress: Progress): Promise<void>
   /** Notes that it is where it was before the chunk. */
@@ -101,25 +108,25 @@ export class UploadChunks {
   /**
    * Adds a chunk; makes the object when all bytes are here.
    *
-   * @throws OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing of the chunk
-   *   is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
+   * @throws what `asking` throws, OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing
+   *   of the chunk is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
    *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists, PreconditionFailed when the object
    *   cannot be made
    */
   async append(
-    upload: ResumableUpload,
+    at: Location,
     taken: TakenUpload,
-    { caller, upsert, bucketUid, chunk, signal }: ChunkRequest,
+    { caller, asking, isTrusted, upsert, bucketUid, chunk, signal }: ChunkRequest,
   ): Promise<UploadStatus> {
-    const { version } = upload.at
+    const { version } = at
     const { attempt, progress: start } = taken
     const before = this.#hashes.take(version, start.offset, attempt)
     let progress = start
-    let { expiresAt } = upload
+    let expiresAt: Date | undefined
     try {
       if (chunk && chunk.offset !== start.offset) throw new StorageError('OffsetConflict')
       const length = knownLength(taken, chunk)
-      const limit = this.#limit(upload, length)
+      const allowed = asking.then((upload) => ({ upload, limit: this.#limit(upload, length) }))
       const note = async (next: Progress, declared = length) => {
         // Without its lock a request has no say any more.
         if (hasCode(signal.reason, 'DatabaseUnavailable')) throw signal.reason
@@ -127,20 +134,22 @@ export class UploadChunks {
         progress = next
       }
       let hash = before
+      if (!isTrusted) await allowed
       if (chunk) {
-        const maxBytes = (length ?? limit) - start.offset
+        const maxBytes = (length ?? (await allowed).limit) - start.offset
         const received = await this.#receive(
-          upload.at,
+          at,
           { ...taken, length },
-          { chunk, maxBytes, before, note, undo: () => note(start, taken.length), signal },
+          { chunk, maxBytes, before, allowed, note, undo: () => note(start, taken.length), signal },
         )
         hash = received.hash
         if (hash) this.#hashes.keep(version, hash, attempt)
         if (received.cut) throw received.cut
       }
       const isFinished = progress.offset === length
+      const { upload } = await allowed
       if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
-      return { offset: progress.offset, length, expiresAt, isFinished }
+      return { offset: progress.offset, length, expiresAt: expiresAt ?? upload.expiresAt, isFinished }
     } catch (error) {
       // Nothing of the chunk is kept: the next one begins where this one did.
       if (before && progress.offset === start.offset) this.#hashes.keep(version, before, attempt)
@@ -158,10 +167,15 @@ export class UploadChunks {
   async #receive(
     at: Location,
     { progress, length }: TakenUpload,
-    { chunk, maxBytes, before, note, undo, signal }: Receiving,
+    { chunk, maxBytes, before, allowed, note, undo, signal }: Receiving,
   ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
     const { body, size, checksum } = chunk
-    if (size !== null && size > maxBytes) throw new StorageError('EntityTooLarge')
+    const refused = new AbortController()
+    allowed.catch((reason: unknown) => refused.abort(reason))
+    if (size !== null && size > maxBytes) {
+      await allowed
+      throw new StorageError('EntityTooLarge')
+    }
     const hash = before?.hash.copy()
     let hashed = progress.offset
     const sum = checksum && createHash(checksum.algorithm)
@@ -172,7 +186,7 @@ export class UploadChunks {
         this.#options.backend.append(at, progress, body, {
           maxBytes,
           size: length,
-          signal,
+          signal: AbortSignal.any([signal, refused.signal]),
           tap: (bytes) => {
             hashed += bytes.length
             hash?.update(bytes)
@@ -180,6 +194,7 @@ export class UploadChunks {
           },
           onProgress: async (next) => {
             reached = next
+            await allowed
             // What has not been compared must not be kept, after a crash either.
             if (!sum) await note(next)
           },
@@ -187,13 +202,19 @@ export class UploadChunks {
       )
       reached = appended.progress
       cut = appended.cut
+      await allowed
       if (checksum && cut) throw cut
       if (checksum && sum && !sum.digest().equals(checksum.digest)) throw new StorageError('ChecksumMismatch')
     } catch (error) {
+      const isRefused = await allowed.then(
+        () => false,
+        () => true,
+      )
       // When it is too long, nobody knows which of its bytes were meant.
-      if (sum || hasCode(error, 'EntityTooLarge')) {
+      if (isRefused || sum || hasCode(error, 'EntityTooLarge')) {
         await this.#goBack(at, { from: reached, to: progress }, { undo, signal })
       }
+      await allowed // why it is refused comes first
       throw error
     }
     await note(reached)
@@ -220,16 +241,17 @@ export class UploadChunks {
 
   /** From all the bytes to the row, as any upload. */
   async #finish(
-    upload: ResumableUpload,
+    { at, bucketId, name, content }: ResumableUpload,
     progress: Progress,
     hash: RunningHash | undefined,
-    { caller, upsert, bucketUid }: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'>,
+    request: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'>,
   ): Promise<void> {
-    const { at, bucketId, name, content } = upload
+    const { caller, bucketUid } = request
+    const upsert = content.upsert ?? request.upsert
     const size = progress.offset
     await unlessLost(this.#options.logger, at, () => this.#options.backend.complete(at, progress))
     const sha256 = hash ? hash.hash.copy().digest('hex') : await this.#hashWhole(at, size)
-    const request = {
+    const uploaded = {
       bucket: bucketId,
       name,
       upsert,
@@ -239,7 +261,7 @@ export class UploadChunks {
       robotsTag: undefined,
       userMetadata: content.userMetadata,
     }
-    const object = uploadedObject(caller, request, at, { size, sha256 }, this.#options.now())
+    const object = uploadedObject(caller, uploaded, at, { size, sha256 }, this.#options.now())
     await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
     this.#hashes.forget(at.version)
   }

@@ -9,29 +9,36 @@ const RECENT_MS = 60_000
 const MOST = 10_000
 
 /**
- * Whose last upload to which bucket was allowed, a moment ago. It lets nobody write: the policies decide about each object.
- * But for them the bytes may be written before that is known, since it will probably not be in vain; for strangers never.
+ * Whose last upload to which bucket was allowed, or last chunk of which upload, a moment ago. It lets nobody write: the
+ * policies decide about each. But for them the bytes may be written before that is known, since it will probably not be in
+ * vain; for strangers never.
  */
-export class RecentlyAllowed {
-  readonly #uploads = new LRUCache<string, true>({ max: MOST, ttl: RECENT_MS })
+export class RecentlyAllowed<Known extends string | true = true> {
+  readonly #uploads = new LRUCache<string, Known>({ max: MOST, ttl: RECENT_MS })
 
-  /** @param bucket its UUID */
-  has(caller: Identity, bucket: string): boolean {
-    return this.#uploads.has(keyOf(caller, bucket))
+  /** @param place the UUID of a bucket, or of an upload in chunks */
+  has(caller: Identity, place: string): boolean {
+    return this.#uploads.has(keyOf(caller, place))
   }
 
-  note(caller: Identity, bucket: string): void {
-    this.#uploads.set(keyOf(caller, bucket), true)
+  /** What was noted; undefined for a stranger. */
+  get(caller: Identity, place: string): Known | undefined {
+    return this.#uploads.get(keyOf(caller, place))
+  }
+
+  /** @param known what the next one may rely on */
+  note(caller: Identity, place: string, known: Known): void {
+    this.#uploads.set(keyOf(caller, place), known)
   }
 
   /** After any failure: the next one has to prove himself again. */
-  forget(caller: Identity, bucket: string): void {
-    this.#uploads.delete(keyOf(caller, bucket))
+  forget(caller: Identity, place: string): void {
+    this.#uploads.delete(keyOf(caller, place))
   }
 }
 
-function keyOf({ role, subject, claims }: Identity, bucket: string): string {
-  return `${bucket} ${role} ${subject ?? ''} ${digestOf(claims)}`
+function keyOf({ role, subject, claims }: Identity, place: string): string {
+  return `${place} ${role} ${subject ?? ''} ${digestOf(claims)}`
 }
 
 /** The claims of a token are one object for as long as it is remembered, and asked for with each request. */

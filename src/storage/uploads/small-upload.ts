@@ -61,7 +61,7 @@ export async function storeSmall(
   const { uid } = arrival.bucket
   try {
     const stored = await storeRead(parts, caller, arrival)
-    recentlyAllowed.note(caller, uid)
+    recentlyAllowed.note(caller, uid, true)
     return stored
   } catch (error) {
     recentlyAllowed.forget(caller, uid)
