@@ -21,7 +21,7 @@ export interface EventStreamOptions {
   keepAliveMs: number
 }
 
-/** What a reader may leave unread before it is dropped; it comes back and reads on at its own pace. In bytes. */
+/** Who has left more unread when there is news is dropped; it comes back and reads on at its own pace. In bytes. */
 const MAX_UNREAD = 1024 * 1024
 
 /** Events of a replay that are read at once. */
@@ -66,13 +66,13 @@ export class EventStream implements Subscriber {
   }
 
   deliver(events: StorageEvent[]): void {
-    this.#send(events)
     this.#dropIfSlow()
+    this.#send(events)
   }
 
   miss(gap: Gap): void {
-    this.#sendGap(gap)
     this.#dropIfSlow()
+    this.#sendGap(gap)
   }
 
   /**
@@ -156,6 +156,7 @@ export class EventStream implements Subscriber {
     this.#write(gapBytes(gap))
   }
 
+  /** Before there is more for it: how much comes at once says nothing about its reader. */
   #dropIfSlow(): void {
     if (this.#outgoing.writableLength > MAX_UNREAD) this.#cutOff('too slow a reader')
   }

@@ -49,6 +49,17 @@ it('a reader who does not keep up is cut off, while others hear all, and reads o
   for (const reader of [other, returned]) reader.close()
 })
 
+it('who reads is not cut off by events that are more at once than anybody may leave unread', async () => {
+  const bucket = `b-${randomUUID()}`
+  await server.createBucket(bucket)
+  const reader = await openEvents(server, { query: `?bucket=${bucket}` })
+  await server.admin`
+    insert into storage.objects (bucket_id, name, metadata)
+    select ${bucket}, n, jsonb_build_object('mimetype', repeat('x', 20000)) from generate_series(1, 400) n`
+  await reader.hears(400)
+  reader.close()
+})
+
 it('who reads is not cut off, though far more goes by than all together may leave unread', async () => {
   const small = await startTestServer({ STORAGE_MAX_UNREAD: '4MB' })
   const events = 2000 // each told in three forms of a kilobyte and more
