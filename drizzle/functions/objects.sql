@@ -44,15 +44,19 @@ begin
         user_metadata, checksum, created_at, updated_at, quarantine_reason, tags
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
-  -- Plain SQL may have given a row any version.
-  if bytes_unless is not null and bytes_bucket = storage.inline_bucket() and bytes_unless <> version
-    and version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-  then
-    role_before := current_setting('role');
-    role_set := set_config('role', 'service_role', true);
-    select i.bytes into bytes from storage.inline_bytes i where i.version = read_object.version::uuid;
-    -- What triggers do at the end of the transaction, if a policy writes, they do as whoever reads.
-    role_set := set_config('role', role_before, true);
+  -- A condition costs something with each call: who has the bytes, or wants none, needs the first one alone.
+  if bytes_unless <> version then
+    if bytes_bucket = storage.inline_bucket() then
+      role_before := current_setting('role');
+      role_set := set_config('role', 'service_role', true);
+      select i.bytes into bytes from storage.inline_bytes i
+        -- Plain SQL may have given a row any version.
+        where i.version = case
+          when read_object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+          then read_object.version::uuid end;
+      -- What triggers do at the end of the transaction, if a policy writes, they do as whoever reads.
+      role_set := set_config('role', role_before, true);
+    end if;
   end if;
   return next;
 end $$;

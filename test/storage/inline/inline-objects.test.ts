@@ -174,6 +174,7 @@ describe('bytes up to STORAGE_INLINE_SIZE', () => {
     await server.admin`set storage.allow_delete_query = 'true'`
     await server.admin`update storage.objects set version = 'none' where bucket_id = ${bucket} and name = 'd'`
     expect(await orphans()).toEqual([])
+    expect(await get('d')).toEqual([404, 'NoSuchKey'])
     await server.admin`delete from storage.objects where bucket_id = ${bucket} and name in ('d', 'e')`
     await settle()
     expect((await server.request('POST', `/storage/v1/bucket/${bucket}/empty`)).ok).toBe(true)
