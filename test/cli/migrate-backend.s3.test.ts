@@ -102,6 +102,9 @@ describeWithS3('strongroom migrate-backend', (s3) => {
       { when: (request) => request.method === method && ++seen > count },
     )
   }
+  /** How many requests have brought bytes to the store, through the proxy. */
+  const brought = () =>
+    proxy.requests.filter(({ method, status }) => method === 'PUT' && status === 200).length
   const cleanup = (settings: Record<string, string>) =>
     strongroom(['cleanup'], { cwd: folder, env: { ...env, ...settings } })
 
@@ -129,16 +132,16 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const throughProxy = { ...toStore, STORAGE_S3_ENDPOINT: proxy.endpoint }
     const kill = stallAfter(40, 'PUT')
     const killed = migrate('local', 's3', throughProxy, '--parallel', '2')
-    await until(async () => (await inStore()).size >= 20, 'the store has some objects')
+    await until(() => brought() >= 20, 'the store has some objects')
     killed.signal('SIGKILL')
     await killed.ended
     kill.stop()
-    const before = (await inStore()).size
-    expect(before).toBeLessThan(ALL)
+    expect((await inStore()).size).toBeLessThan(ALL)
 
+    const before = brought()
     const interrupt = stallAfter(40, 'PUT')
     const interrupted = migrate('local', 's3', throughProxy, '--parallel', '2')
-    await until(async () => (await inStore()).size >= before + 20, 'the store has some more')
+    await until(() => brought() >= before + 20, 'the store has some more')
     interrupted.signal('SIGINT')
     interrupt.stop()
     proxy.cut() // what has stalled is tried again
@@ -231,7 +234,8 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     expect(partly.code).toBe(1)
   })
 
-  it('says that the store has no such bucket', async () => {
+  // These two change nothing.
+  it.concurrent('says that the store has no such bucket', async () => {
     const { code, stdout, stderr } = await migrate('local', 's3', { STORAGE_S3_BUCKET: 'no-such-bucket' })
       .ended
     expect([code, stdout]).toEqual([1, ''])
@@ -240,7 +244,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     )
   })
 
-  it('says that the store cannot be reached, and goes on when it can', async () => {
+  it.concurrent('says that the store cannot be reached, and goes on when it can', async () => {
     const away = { STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9', STORAGE_S3_ATTEMPTS: '1' }
     const { code, stdout, stderr } = await migrate('local', 's3', away).ended
     expect([code, stdout]).toEqual([1, ''])
