@@ -238,7 +238,7 @@ export function describeParts(
     })
 
     describe('a claim of its number', () => {
-      const large = 5 * MiB
+      const large = partSize
       let claims: NumberClaims
       beforeEach(() => {
         claims = new NumberClaims()
