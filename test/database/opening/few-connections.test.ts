@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Database, openDatabase } from '../../../src/database/connection/client.ts'
 import { describeShortage, roomIn, whyLittleRoom, whyNoRoom } from '../../../src/database/connection/room.ts'
+import { type Cluster, openCluster } from '../../support/blank-database.ts'
 import { told } from '../../support/check-results.ts'
 import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import { openEvents } from '../../support/event-stream.ts'
 import { exercise } from '../../support/exercise.ts'
 import { type OwnPostgres, startOwnPostgres } from '../../support/own-postgres.ts'
-import { type ProviderPostgres, startProviderPostgres } from '../../support/provider-postgres.ts'
 import { type Served, serveOn, startTestServer, type TestServer } from '../../support/server.ts'
 import { TusRequests } from '../../support/tus-requests.ts'
 import { until } from '../../support/wait.ts'
@@ -19,43 +19,48 @@ const PATIENT = { STORAGE_LIST_TIMEOUT: '1m', STORAGE_DATABASE_TIMEOUT: '2m' }
 
 /** Fewer connections than the settings want, as small plans have. */
 describe('a database that allows few connections', () => {
-  let provider: ProviderPostgres
+  let cluster: Cluster
+  let login: string
+  let url: string
   let folder: string
-  const url = (login: string) => provider.url('files', login)
   beforeAll(async () => {
     folder = await newFolder()
-    provider = await startProviderPostgres(18)
-    await provider.newLogin('owner', 'createrole')
-    await provider.newLogin('small')
-    await provider.admin`create database files owner owner`
-    const server = await serveOn(url('owner'))
+    cluster = openCluster()
+    login = await cluster.newLogin()
+    await cluster.root.sql`grant strongroom_server to ${cluster.root.sql(login)}`
+    const { host, port, database } = cluster.address(
+      await cluster.newDatabase(`template ${inject('postgres').template}`),
+    )
+    url = `postgres://${login}@/${database}?host=${encodeURIComponent(host)}&port=${port}`
+    const server = await serveOn(url)
     expect(server.logs.filter((line) => line.level >= 40)).toEqual([]) // it has no limit
     await server.close()
-    await provider.admin`grant strongroom_server to small`
   })
   afterAll(async () => {
-    await provider?.stop()
+    await cluster?.close()
     await removeFolder(folder, [])
   })
 
+  const allow = (connections: number) =>
+    cluster.root.sql.unsafe(`alter role ${login} connection limit ${connections}`)
   async function limit(connections: number): Promise<void> {
-    await provider.admin.unsafe(`alter role small connection limit ${connections}`)
+    await allow(connections)
     await until(async () => (await sessions()) === 0, 'the last server has gone')
   }
   async function sessions(): Promise<number> {
-    const [row] = await provider.admin`
-      select count(*)::int as count from pg_stat_activity where usename = 'small'`
+    const [row] = await cluster.root.sql`
+      select count(*)::int as count from pg_stat_activity where usename = ${login}`
     return row?.count
   }
   const check = () =>
-    strongroom(['check'], { cwd: folder, env: { DATABASE_URL: url('small'), STORAGE_DATA_DIR: folder } })
+    strongroom(['check'], { cwd: folder, env: { DATABASE_URL: url, STORAGE_DATA_DIR: folder } })
 
   it('is served by those, with a warning that has the number', async () => {
     await limit(6)
     const says =
       /^PostgreSQL allows 6 connections \(connection limit of the login\), and STORAGE_DATABASE_POOL=10 wants 16: .* Raise that limit$/
     expect(told(await check())['database room']).toEqual(['warning', expect.stringMatching(says)])
-    const server = await serveOn({ DATABASE_URL: url('small'), ...PATIENT })
+    const server = await serveOn({ DATABASE_URL: url, ...PATIENT })
     try {
       expect(server.logs.filter((line) => line.level >= 40)).toMatchObject([
         { level: 40, allowed: 6, wanted: 10, pool: 1, msg: expect.stringMatching(says) },
@@ -71,7 +76,7 @@ describe('a database that allows few connections', () => {
   it('is served by four at the least, who do all that a server does', async () => {
     await limit(4)
     const often = { STORAGE_CLEANUP_INTERVAL: '500ms', STORAGE_CLEANUP_GRACE: '1m' }
-    const server = await serveOn({ DATABASE_URL: url('small'), ...PATIENT, ...often })
+    const server = await serveOn({ DATABASE_URL: url, ...PATIENT, ...often })
     const passes = () => server.logs.filter(({ msg }) => msg === 'the cleanup has made a pass').length
     try {
       await server.request('POST', '/storage/v1/bucket', { body: { name: 'heard' } })
@@ -97,10 +102,10 @@ describe('a database that allows few connections', () => {
     await limit(3)
     const says =
       /^PostgreSQL allows 3 connections \(connection limit of the login\), and a server needs at least 4: /
-    await expect(serveOn(url('small'))).rejects.toThrow(says)
+    await expect(serveOn(url)).rejects.toThrow(says)
     expect(told(await check())['database room']).toEqual(['failed', expect.stringMatching(says)])
     mkdirSync(join(folder, 'objects'))
-    const env = { DATABASE_URL: url('small'), STORAGE_DATA_DIR: folder }
+    const env = { DATABASE_URL: url, STORAGE_DATA_DIR: folder }
     const cleanup = await strongroom(['cleanup', '--dry-run'], { cwd: folder, env })
     expect([cleanup.code, cleanup.stderr]).toEqual([0, expect.not.stringContaining('"level":40')])
   })
@@ -117,10 +122,10 @@ describe('a database that allows few connections', () => {
 
   it('may be so while it is served: requests wait for the connections there are', async () => {
     await limit(-1)
-    const server = await serveOn({ DATABASE_URL: url('small'), ...PATIENT })
+    const server = await serveOn({ DATABASE_URL: url, ...PATIENT })
     try {
       await until(async () => (await sessions()) >= 3, 'it has what it cannot be without')
-      await provider.admin.unsafe('alter role small connection limit 1')
+      await allow(1)
       const before = await sessions()
       expect(await crowd(server)).toEqual([])
       expect(await sessions()).toBe(before)
@@ -130,7 +135,7 @@ describe('a database that allows few connections', () => {
       })
       expect(await crowd(server)).toEqual([])
 
-      await provider.admin.unsafe('alter role small connection limit -1')
+      await allow(-1)
       await until(async () => {
         expect(await crowd(server)).toEqual([])
         return (await sessions()) > before + 3
@@ -195,7 +200,7 @@ describe('connections that others take away', () => {
       while (!isOver) failures.push(...(await crowd(server)))
     }
     const loads = [load(), load()]
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 3; round++) {
       const taken = await takeAll(postgres)
       await Promise.all(taken.map((client) => client.close()))
     }
