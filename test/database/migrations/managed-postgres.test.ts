@@ -10,9 +10,9 @@ import { MAJORS } from '../../support/postgres-majors.ts'
 import { type ProviderPostgres, startProviderPostgres } from '../../support/provider-postgres.ts'
 import { type Served, serveOn } from '../../support/server.ts'
 
-/** A PostgreSQL as a provider gives it: to logins that are no superusers, in a cluster that others use, too. */
-describe.each(MAJORS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
-  describe.skipIf(!isHere)('without its superuser', () => {
+/** A PostgreSQL as a provider gives it: to logins that are no superusers, in a cluster that others use, too. All at once. */
+describe.concurrent.each(MAJORS)('a PostgreSQL $major of a provider’s$needs', ({ major, isHere }) => {
+  describe.skipIf(!isHere)('without its superuser', { sequential: true }, () => {
     let provider: ProviderPostgres
     const url = (database: string, login?: string) => provider.url(database, login)
     beforeAll(async () => {
