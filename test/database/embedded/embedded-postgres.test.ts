@@ -141,8 +141,8 @@ describe('the next start', () => {
 describe('the binaries', () => {
   it('run where they are if they have their library links', async () => {
     const cacheDir = newFolder('cache')
-    const server = await start(newFolder('postgres'), { overrides: { cacheDir } })
-    expect(await notes(server, 'select 1')).toHaveLength(1)
+    const server = await start(newCluster(), { overrides: { cacheDir } })
+    expect(await notes(server)).toEqual(['first'])
     expect(existsSync(cacheDir)).toBe(false)
   })
 
@@ -152,8 +152,8 @@ describe('the binaries', () => {
     mkdirSync(cacheDir)
     chmodSync(cacheDir, 0o755)
     const installed = readdirSync(join(packageDir, 'native/lib'))
-    const server = await start(newFolder('postgres'), { overrides: { packageDir, cacheDir } })
-    expect(await notes(server, 'select 1')).toHaveLength(1)
+    const server = await start(newCluster(), { overrides: { packageDir, cacheDir } })
+    expect(await notes(server)).toEqual(['first'])
     expect(readdirSync(join(packageDir, 'native/lib'))).toEqual(installed)
     expect(readdirSync(cacheDir)).toEqual([copyName(packageDir)])
   })
