@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { asSuperuser } from '../support/superuser.ts'
 import { until } from '../support/wait.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
@@ -137,12 +138,16 @@ Nothing was changed.
   })
 
   it('is ended by Ctrl-C, and its statement with it', async () => {
-    const asleep = "select count(*)::int as count from pg_stat_activity where query like 'select pg_sleep%'"
+    const asleep = () =>
+      asSuperuser(
+        join(cwd, 'storage-data'),
+        (sql) => sql`select from pg_stat_activity where query like 'select pg_sleep%'`,
+      )
     const command = new Command(['sql', '-c', 'select pg_sleep(600)'], { cwd })
-    await until(async () => (await rows(asleep))[0].count === 1, 'it sleeps')
+    await until(async () => (await asleep()).length === 1, 'it sleeps')
     command.signal('SIGINT')
     expect(await command.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('57014') })
-    expect(await rows(asleep)).toEqual([{ count: 0 }])
+    expect(await asleep()).toHaveLength(0)
   })
 
   it('starts the database if no server runs, and stops it afterwards', async () => {

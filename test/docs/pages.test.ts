@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { Script } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readConfig, SETTINGS } from '../../src/config/config.ts'
+import { forEachConcurrent } from '../../src/lib/concurrency.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { isInstalled } from '../support/installed.ts'
 import { nginxConfig } from '../support/nginx.ts'
@@ -54,10 +55,14 @@ describe('a block', () => {
 
   it('that is not run names no command, option, script or service that is not there, nor does the text', async () => {
     const unknown: Record<string, string[]> = {}
-    for (const { page, text } of [...ofKind('sh'), ...PAGES.flatMap(inlineCommands)]) {
-      const words = await unknownWords(text)
-      if (words.length > 0) unknown[`${page}: ${text}`] = words
-    }
+    await forEachConcurrent(
+      4,
+      [...ofKind('sh'), ...PAGES.flatMap(inlineCommands)],
+      async ({ page, text }) => {
+        const words = await unknownWords(text)
+        if (words.length > 0) unknown[`${page}: ${text}`] = words
+      },
+    )
     expect(unknown).toEqual({})
   })
 
