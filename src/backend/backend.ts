@@ -116,7 +116,16 @@ export interface Backend {
   close(): Promise<void>
 }
 
-export interface WriteOptions {
+/** Who gives a backend a stream may have use for the memory of its chunks. */
+export interface ChunkReader {
+  /**
+   * Is given chunks of the stream, in its order, that the backend needs no more, and may free them or write over them.
+   * A backend that needs them for longer, or does not notice, gives none back.
+   */
+  giveBack?: ((chunks: Uint8Array[]) => void) | undefined
+}
+
+export interface WriteOptions extends ChunkReader {
   /** Largest length accepted, in bytes. */
   maxBytes: number
   /**

@@ -62,6 +62,7 @@ export class MemoryBackend implements ResumableBackend {
           batchBytes: this.#batchSize.bytes,
           write: async (batch) => {
             this.#add(held, batch)
+            options.giveBack?.(batch)
             if (performance.now() - toldAt < CHECKPOINT_MS) return
             toldAt = performance.now()
             await options.onProgress({ offset: held.size, notes: null })
@@ -196,7 +197,7 @@ export class MemoryBackend implements ResumableBackend {
   /** Takes a whole body, which counts from its first byte. @param keep is given it at the end */
   async #gather(
     body: Readable | Uint8Array,
-    { maxBytes, sha256 }: WriteOptions,
+    { maxBytes, sha256, giveBack }: WriteOptions,
     keep: (held: Held) => void,
   ): Promise<Written> {
     const held: Held = { pieces: [], size: 0, modifiedAt: new Date() }
@@ -213,7 +214,10 @@ export class MemoryBackend implements ResumableBackend {
             maxBytes,
             batchBytes: this.#batchSize.bytes,
             tap: (chunk) => hash.update(chunk),
-            write: async (batch) => this.#add(held, batch),
+            write: async (batch) => {
+              this.#add(held, batch)
+              giveBack?.(batch)
+            },
           }),
         )
       }

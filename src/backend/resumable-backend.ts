@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Location } from '../model/location.ts'
-import type { Backend, Written } from './backend.ts'
+import type { Backend, ChunkReader, Written } from './backend.ts'
 
 /**
  * A backend that also takes versions which do not come as one body: in chunks, one after the other, or in parts, in any
@@ -110,7 +110,7 @@ export interface Progress {
 /** Before the first chunk. */
 export const NOTHING_YET: Progress = { offset: 0, notes: null }
 
-export interface AppendOptions {
+export interface AppendOptions extends ChunkReader {
   /** Largest length of this chunk, in bytes. */
   maxBytes: number
   /** Length of the whole version, in bytes, or null while nobody knows it: with the chunk that reaches it all is here. */
@@ -132,7 +132,7 @@ export interface Appended {
 /** As of a multipart upload of S3 (wire §6). */
 export const MAX_PART_NUMBER = 10_000
 
-export interface PartOptions {
+export interface PartOptions extends ChunkReader {
   /** Length of this part, in bytes. Whoever gives a body of fewer sees to it that it breaks. */
   size: number
   /** The MD5 of the bytes in hexadecimal digits, once all have been read, for a store that tells its own; if anybody computes it. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
+import { freeMemory } from './free-memory.ts'
 
 /*
  * MD5 takes about half as long as all else that is done with a large body, and Node computes it where it is called. Here
@@ -182,6 +183,11 @@ export class ThreadedMd5 {
   #id = 0
   #gathered: Uint8Array[] = []
   #gatheredBytes = 0
+  /** Needed by nobody but this. */
+  #givenBack: Uint8Array[] = []
+  /** Up to where those are gone, and up to where all is copied, in bytes of the body. */
+  #freedBytes = 0
+  #copiedBytes = 0
   #hasEnded = false
   #failure: Error | undefined
   #onRoom = () => {}
@@ -205,6 +211,18 @@ export class ThreadedMd5 {
     this.#gatheredBytes += chunk.length
     this.#onRoom = onRoom
     return this.#sendBatches()
+  }
+
+  /** The next chunks are needed by nobody else any more: they are freed once they are copied. */
+  giveBack(chunks: Uint8Array[]): void {
+    this.#givenBack.push(...chunks)
+    let count = 0
+    for (const { length } of this.#givenBack) {
+      if (this.#freedBytes + length > this.#copiedBytes) break
+      this.#freedBytes += length
+      count += 1
+    }
+    freeMemory(this.#givenBack.splice(0, count))
   }
 
   /** Of all, computed from the first call on. @throws as the thread has ended */
@@ -232,6 +250,7 @@ export class ThreadedMd5 {
   forget(): void {
     this.#owner.leave(this)
     this.#gathered = []
+    this.#givenBack = []
     this.#gatheredBytes = 0
     this.#thread?.leave(this.#id, this)
   }
@@ -293,6 +312,7 @@ export class ThreadedMd5 {
     }
     this.#gathered = this.#gathered.slice(taken)
     this.#gatheredBytes -= length
+    this.#copiedBytes += length
     return length
   }
 }

@@ -122,7 +122,8 @@ export class FileStorage {
 
       // 4. The bytes go under a version that no row names yet, so nobody can see them.
       const maxBytes = checkUploadFits(this.#options, { request, bucket }, null)
-      const written = await this.#backend.write(at, request.body.stream, { maxBytes })
+      const { stream, giveBack } = request.body
+      const written = await this.#backend.write(at, stream, { maxBytes, giveBack })
       const complete = { ...request, ...(await request.body.late(written)) }
       checkUploadFits(this.#options, { request: complete, bucket }, written.size)
 

@@ -15,7 +15,7 @@ import {
 import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
 import { until } from '../support/wait.ts'
-import { newLocation, stream } from './contract.ts'
+import { newLocation, stream, writeOver } from './contract.ts'
 import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
 
 const MiB = 1024 * 1024
@@ -82,7 +82,12 @@ export function describeAppend(
     const add = async (from: Progress, bytes: Buffer, size: number | null = null, to = at) => {
       const seen: Uint8Array[] = []
       const tap = (chunk: Uint8Array) => void seen.push(Buffer.from(chunk))
-      const { progress, cut } = await append(from, stream(bytes, 60_013), { size, tap }, to)
+      const { progress, cut } = await append(
+        from,
+        stream(Buffer.from(bytes), 60_013),
+        { size, tap, giveBack: writeOver },
+        to,
+      )
       expect(cut).toBeNull()
       expect(Buffer.concat(seen).equals(bytes)).toBe(true)
       expect(progress.offset).toBe(from.offset + bytes.length)

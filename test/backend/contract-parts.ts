@@ -11,7 +11,7 @@ import {
 } from '../../src/backend/resumable-backend.ts'
 import type { Location } from '../../src/model/location.ts'
 import { newSeed, Random } from '../faults/random.ts'
-import { newLocation, stream } from './contract.ts'
+import { newLocation, stream, writeOver } from './contract.ts'
 import { CHUNKS_PER_LOOK, heldBytes, LARGE, LARGE_GROWTH } from './large.ts'
 import { NumberClaims } from './number-claims.ts'
 
@@ -60,9 +60,10 @@ export function describeParts(
     const someBytes = (length: number) => random.bytes(length)
 
     const write = async (number: number, bytes: Buffer, to = at, by = backend, claim?: NumberClaim) => {
-      const part = await by.writePart(to, number, number % 2 ? stream(bytes, 60_013) : bytes, {
+      const part = await by.writePart(to, number, number % 2 ? stream(Buffer.from(bytes), 60_013) : bytes, {
         size: bytes.length,
         claim,
+        giveBack: writeOver,
       })
       expect(part).toMatchObject({ number, size: bytes.length, sha256: sha256(bytes) })
       return kept(part)

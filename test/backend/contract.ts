@@ -92,6 +92,20 @@ export function describeBackend(
         expect(bytes.equals(await read())).toBe(true)
       })
 
+      it('needs no chunk any more that it has given back, in the order of the stream', async () => {
+        const bytes = randomBytes(3 * MiB)
+        const chunks = [...slices(Buffer.from(bytes), 60_013)]
+        const givenBack: Uint8Array[] = []
+        const giveBack = (some: Uint8Array[]) => {
+          givenBack.push(...some)
+          writeOver(some)
+        }
+        const written = await backend.write(at, Readable.from(chunks), { maxBytes: 3 * MiB, giveBack })
+        expect(written).toEqual({ size: bytes.length, sha256: sha256(bytes) })
+        expect(bytes.equals(await read())).toBe(true)
+        expect(givenBack.every((chunk, index) => chunk === chunks[index])).toBe(true)
+      })
+
       it('takes the hash of one piece from a caller who knows it', async () => {
         const bytes = randomBytes(1000)
         const known = sha256(bytes)
@@ -582,6 +596,11 @@ export function newLocation(bucket: string = randomUUID()): Location {
 }
 
 /** `bytes` as a stream with chunks of `chunkBytes`. */
+/** As whoever has use for the memory of chunks that were given back. */
+export function writeOver(chunks: Uint8Array[]): void {
+  for (const chunk of chunks) chunk.fill(0xff)
+}
+
 export function stream(bytes: Uint8Array, chunkBytes: number): Readable {
   return Readable.from(slices(bytes, chunkBytes))
 }

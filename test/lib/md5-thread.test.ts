@@ -86,6 +86,23 @@ describe('Md5Thread', () => {
     expect((await md5.digest()).toString('hex')).toBe(expected(BYTES.subarray(0, MOST_IN_FLIGHT + BATCH)))
   })
 
+  it('needs the chunks that it is given until it has copied them', async () => {
+    const md5 = thread.begin()
+    const chunks = Array.from(
+      { length: 32 },
+      (_, n) => new Uint8Array(BYTES.subarray(n * 65_536, (n + 1) * 65_536)),
+    )
+    let size = 0
+    for (const chunk of chunks) {
+      size += chunk.length
+      md5.update(chunk, () => {})
+      md5.giveBack([chunk])
+    }
+    const digest = md5.digest()
+    expect(chunks.map(({ length }) => length)).toEqual(Array(32).fill(0)) // their memory is freed
+    expect((await digest).toString('hex')).toBe(expected(BYTES.subarray(0, size)))
+  })
+
   it('has the digest once, whoever asks for it', async () => {
     const md5 = thread.begin()
     await feed(md5, BYTES.subarray(0, 2 * BATCH), 65_536)

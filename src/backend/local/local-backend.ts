@@ -290,7 +290,7 @@ export class LocalBackend implements ResumableBackend {
 
   /** Makes the file at `path` of a body, durable; or leaves nothing. */
   #writeNew(path: string, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
-    const { maxBytes } = options
+    const { maxBytes, giveBack } = options
     if (body instanceof Uint8Array) {
       if (body.length > maxBytes) throw new StorageError('EntityTooLarge')
       return this.#files.create(path, async (file) => {
@@ -311,6 +311,7 @@ export class LocalBackend implements ResumableBackend {
           tap: (chunk) => hash.update(chunk),
           write: async (batch) => {
             length = await writeAll(file, batch, length)
+            giveBack?.(batch)
           },
         })
         return { size, sha256: hash.digest('hex') }

@@ -51,11 +51,11 @@ export class PartFiles {
     at: Location,
     number: number,
     body: Readable | Uint8Array,
-    { size }: PartOptions,
+    { size, giveBack }: PartOptions,
   ): Promise<Part> {
     checkPartNumber(number)
     const id = randomUUID()
-    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes: size })
+    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes: size, giveBack })
     return { number, ...written, notes: id }
   }
 

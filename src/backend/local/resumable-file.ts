@@ -3,11 +3,12 @@ import type { Readable } from 'node:stream'
 import { settleBoth } from '../../lib/concurrency.ts'
 import { flushFile } from '../../lib/fsync.ts'
 import { hasCode } from '../../model/errors.ts'
+import type { ChunkReader } from '../backend.ts'
 import { CHECKPOINT_MS, type Drained, drainSome } from '../drain.ts'
 import { mapped } from '../file-errors.ts'
 import { writeAll } from './files.ts'
 
-export interface AppendToFileOptions {
+export interface AppendToFileOptions extends ChunkReader {
   /** Largest length of the chunk, in bytes. */
   maxBytes: number
   batchBytes(): number
@@ -35,7 +36,7 @@ export async function appendToFile(
   file: FileHandle,
   start: number,
   body: Readable,
-  { maxBytes, batchBytes, signal, tap, onDurable, fsync }: AppendToFileOptions,
+  { maxBytes, batchBytes, signal, tap, giveBack, onDurable, fsync }: AppendToFileOptions,
 ): Promise<Drained> {
   let length = start
   let checkpoint: Promise<void> | undefined
@@ -53,6 +54,7 @@ export async function appendToFile(
   const write = async (batch: Uint8Array[]) => {
     if (failure) throw failure.reason
     length = await writeAll(file, batch, length)
+    giveBack?.(batch)
     if (failure || checkpoint) return
     const isDueToTell = performance.now() - last >= TOLD_AFTER_MS
     if (!isDueToTell && length - begun < AHEAD_BYTES) return

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { freeMemory } from '../../lib/free-memory.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { UploadContent } from '../../storage/writing/upload-request.ts'
 import { parseRobotsTag } from './robots-tag.ts'
@@ -31,6 +32,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
     body: {
       stream: incoming,
+      giveBack: freeMemory,
       hasArrived: () => incoming.complete,
       admit,
       declaredSize: length,

@@ -63,6 +63,11 @@ export class RunningBodyDigests {
     return this.#passing.watch(stream, length, thread)
   }
 
+  /** The chunks of the body are needed by nobody else any more: their memory is freed. */
+  giveBack(chunks: Uint8Array[]): void {
+    this.#passing.giveBack(chunks)
+  }
+
   /** What is left of the body need not be looked at, and what was seen is forgotten. */
   leave(): void {
     this.#passing.leave()

@@ -28,6 +28,7 @@ export function readBody(
   const { length, trailers } = body
   return {
     stream: digests.watch(body, request.md5Thread),
+    giveBack: (chunks) => digests.giveBack(chunks),
     hasArrived: () => incoming.complete,
     admit,
     declaredSize: length,

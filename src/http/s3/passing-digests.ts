@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Written } from '../../backend/backend.ts'
+import { freeMemory } from '../../lib/free-memory.ts'
 import type { Md5Thread, ThreadedMd5 } from '../../lib/md5-thread.ts'
 import { beginChecksum, type Checksum, type ChecksumAlgorithm, md5Etag } from '../../model/checksums.ts'
 import { type Look, PacedBody } from './paced-body.ts'
@@ -26,6 +27,7 @@ export class PassingDigests {
   #digestMd5: () => Buffer | Promise<Buffer> = () => createHash('md5').digest() // of no bytes
   #md5: Promise<Buffer> | undefined
   #leave = () => {}
+  #giveBack: (chunks: Uint8Array[]) => void = freeMemory
 
   constructor(algorithm: ChecksumAlgorithm | undefined) {
     this.#algorithm = algorithm
@@ -56,6 +58,7 @@ export class PassingDigests {
 
   #pace(stream: Readable, md5: ThreadedMd5): Readable {
     this.#digestMd5 = () => md5.digest()
+    this.#giveBack = (chunks) => md5.giveBack(chunks)
     const look: Look = (chunk, onRoom) => {
       this.#checksum?.update(chunk)
       return md5.update(chunk, onRoom)
@@ -67,6 +70,11 @@ export class PassingDigests {
       md5.forget()
     }
     return paced
+  }
+
+  /** The next chunks are needed by nobody else any more, who has made them neither: their memory is freed. */
+  giveBack(chunks: Uint8Array[]): void {
+    this.#giveBack(chunks)
   }
 
   /** What is left need not be looked at, and what was seen is forgotten. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { freeMemory } from '../../lib/free-memory.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ToldStatus } from '../../storage/resumable/resumable-uploads.ts'
 import type { Checksum, Chunk } from '../../storage/resumable/upload-chunks.ts'
@@ -77,7 +78,8 @@ export function chunkIn(
   offset: number,
   length: number | null,
 ): Omit<Chunk, 'admit'> {
-  return { body: incoming, size: declaredLength(incoming), offset, length, checksum: checksumIn(incoming) }
+  const checksum = checksumIn(incoming)
+  return { body: incoming, giveBack: freeMemory, size: declaredLength(incoming), offset, length, checksum }
 }
 
 /** When an upload ends: it has, or it will if nothing more comes. */

@@ -40,7 +40,7 @@ export interface SentPart {
 }
 
 /** What comes late is how S3 clients know the part: its ETag, at least. */
-export interface PartBody extends Pick<UploadBody, 'stream' | 'admit' | 'discard' | 'late'> {
+export interface PartBody extends Pick<UploadBody, 'stream' | 'giveBack' | 'admit' | 'discard' | 'late'> {
   /** Of all the bytes, once they have passed. */
   md5(): Promise<Buffer>
 }
@@ -102,7 +102,8 @@ export class PartArrivals {
     try {
       body.admit()
       const md5 = async () => (await body.md5()).toString('hex')
-      const part = await this.#options.backend.writePart(at, number, body.stream, { size, md5, claim })
+      const { stream, giveBack } = body
+      const part = await this.#options.backend.writePart(at, number, stream, { size, md5, claim, giveBack })
       return await this.#keep(at, part, body, maxBytes)
     } catch (error) {
       body.discard()

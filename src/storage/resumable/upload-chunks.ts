@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
+import type { ChunkReader } from '../../backend/backend.ts'
 import type { Progress, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import {
@@ -34,7 +35,7 @@ export interface UploadChunksOptions {
   now: () => Date
 }
 
-export interface Chunk {
+export interface Chunk extends ChunkReader {
   body: Readable
   /** Length of the body in bytes, or null for a chunked one. */
   size: number | null
@@ -169,7 +170,7 @@ export class UploadChunks {
     { progress, length }: TakenUpload,
     { chunk, maxBytes, before, allowed, note, undo, signal }: Receiving,
   ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
-    const { body, size, checksum } = chunk
+    const { body, size, checksum, giveBack } = chunk
     const refused = new AbortController()
     allowed.catch((reason: unknown) => refused.abort(reason))
     if (size !== null && size > maxBytes) {
@@ -187,6 +188,7 @@ export class UploadChunks {
           maxBytes,
           size: length,
           signal: AbortSignal.any([signal, refused.signal]),
+          giveBack,
           tap: (bytes) => {
             hashed += bytes.length
             hash?.update(bytes)

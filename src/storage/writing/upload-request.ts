@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { Written } from '../../backend/backend.ts'
+import type { ChunkReader, Written } from '../../backend/backend.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import type { S3Metadata } from '../object/s3-metadata.ts'
@@ -33,7 +33,7 @@ export interface UploadRequest {
 /** What a request's body and headers say about its object; bucket, name and upsert stand elsewhere in it. */
 export type UploadContent = Omit<UploadRequest, 'bucket' | 'bucketUid' | 'name' | 'upsert'>
 
-export interface UploadBody {
+export interface UploadBody extends ChunkReader {
   /** The object's bytes. */
   stream: Readable
   /** Whether all of the request is here, so that reading it waits for nobody. */
