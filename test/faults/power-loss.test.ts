@@ -36,7 +36,7 @@ beforeAll(async () => {
 })
 afterAll(() => machine?.close())
 
-describe('when the power fails amid uploads, overwrites, copies, moves, deletes and multipart uploads', () => {
+describe('when the power fails amid uploads, overwrites, copies, moves, deletes, multipart uploads and `inline`', () => {
   const total = new Tally('power loss')
   let writers: Writer[] = []
 
@@ -54,12 +54,19 @@ describe('when the power fails amid uploads, overwrites, copies, moves, deletes 
   }, async () => {
     for (let round = 1; round <= ROUNDS; round++) {
       const diesAt = 100 + random.below(LATEST_MOMENT)
-      await machine.boot({ diesAt, canLink: round % 3 !== 0, keepsInline: random.below(2) === 0 })
+      const canLink = round % 3 !== 0
+      await machine.boot({ diesAt, canLink, keepsInline: random.below(2) === 0 })
       if (round > 1) await settle()
-      const problems = (await Promise.all(writers.map((writer) => writer.work()))).flat()
+      const untilPowerFails = async () => {
+        const problems = await Promise.all(writers.map((writer) => writer.work()))
+        await machine.dies()
+        await machine.losePower(round % 2 === 1 ? EVERYTHING : anything(random))
+        return problems.flat()
+      }
+      // In half of them, with either loss, bytes go to and fro between files and the database meanwhile.
+      const moving = round % 4 >= 2 ? machine.moveInline({ canLink }) : []
+      const problems = (await Promise.all([untilPowerFails(), moving])).flat()
       expect(problems, `round ${round} with FAULTS_SEED=${seed}`).toEqual([])
-      await machine.dies()
-      await machine.losePower(round % 2 === 1 ? EVERYTHING : anything(random))
       total.rounds++
     }
     await machine.boot()
