@@ -4,9 +4,8 @@ import type { WebhookValues } from '../../config/webhook-fields.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { listWebhooks } from '../../database/queries/webhooks.ts'
-import { connector } from '../../events/webhooks/connector.ts'
+import type { ConnectorOptions } from '../../events/webhooks/connector.ts'
 import { HostLookup } from '../../events/webhooks/host-lookup.ts'
-import { connectionTrouble } from '../../events/webhooks/sender.ts'
 import { countKeys } from '../../http/auth/remote-keys.ts'
 import { printable } from '../../lib/printable.ts'
 import type { CheckResult } from '../../model/check-result.ts'
@@ -76,8 +75,11 @@ async function* checkWebhooks(
   const known = database ? await asService(database, listWebhooks) : []
   // Those of the settings get into the database at the start of a server.
   const ofRoutes = known.filter(({ source }) => source === 'api')
+  const webhooks = [...ofSettings, ...ofRoutes]
+  if (webhooks.length === 0) return
+  const { connectionTrouble } = await import('../../events/webhooks/sender.ts') // loaded when it is used
   const hosts = new HostLookup()
-  for (const { url, allowPrivate } of [...ofSettings, ...ofRoutes]) {
+  for (const { url, allowPrivate } of webhooks) {
     const { origin } = new URL(url) // receivers have secrets in their paths
     const failure = await connect(new URL(url), { hosts, allowPrivate, timeoutMs: ANSWER_LIMIT_MS }).then(
       () => undefined,
@@ -90,7 +92,8 @@ async function* checkWebhooks(
 }
 
 /** Connects as for an event, with TLS where there is to be, and ends the connection. */
-function connect(url: URL, options: Parameters<typeof connector>[0]): Promise<void> {
+async function connect(url: URL, options: ConnectorOptions): Promise<void> {
+  const { connector } = await import('../../events/webhooks/connector.ts') // loaded when it is used
   const { protocol, hostname, port } = url
   const to = {
     protocol,
