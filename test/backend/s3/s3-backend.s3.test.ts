@@ -24,9 +24,14 @@ beforeAll(async () => {
 afterAll(() => rm(spoolDir, { recursive: true }))
 
 describeWithS3('an S3 store', (s3) => {
+  let store: Record<string, string>
+  beforeAll(async () => {
+    store = await s3Env(s3)
+  })
+
   let opened: S3Settings
   const open = async (env: Record<string, string> = {}, copyAtOnce?: number) => {
-    const { s3: settings } = readConfig({ ...(await s3Env(s3)), ...env })
+    const { s3: settings } = readConfig({ ...store, ...env })
     if (!settings) throw new Error('there are no settings for S3')
     opened = settings
     return new S3Backend({ ...settings, spoolDir, ...(copyAtOnce !== undefined && { copyAtOnce }) })
@@ -41,24 +46,27 @@ describeWithS3('an S3 store', (s3) => {
 
   // As it comes it has less to go wrong than below, and the server's tests with a store have it so.
   // A store lists a thousand at once: these are three pages.
-  if (isFull) describeBackend('S3Backend', () => open(), { manyEntries: 2010, leaveCheck })
+  if (isFull) {
+    const openBucket = async () => open({ STORAGE_S3_BUCKET: await newStoreBucket(s3) })
+    describeBackend('S3Backend', openBucket, { manyEntries: 2010, leaveCheck })
+  }
 
   const smallParts = {
-    STORAGE_S3_PREFIX: 'some/where',
     STORAGE_S3_PART_SIZE: '5242880',
     // One part in memory, one on its way out; all others in files.
     STORAGE_S3_BUFFER: '10485760',
     STORAGE_S3_REQUEST_CHECKSUM: 'when_supported',
   }
-  describeBackend(
-    'S3Backend with a prefix, checksums, small parts and little memory',
-    () => open(smallParts, 5 * MiB),
-    { manyEntries: 1010, leaveCheck },
-  )
+  /** Below a prefix of its own, where nothing is, whatever the other tests have left in the bucket. */
   const openStore = async () => {
-    const env = { ...smallParts, STORAGE_S3_BUCKET: await newStoreBucket(s3) }
+    const env = { ...smallParts, STORAGE_S3_PREFIX: `some/where/${randomUUID()}` }
     return () => open(env, 5 * MiB)
   }
+  describeBackend(
+    'S3Backend with a prefix, checksums, small parts and little memory',
+    async () => (await openStore())(),
+    { manyEntries: 1010, leaveCheck },
+  )
   describeAppend('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
   describeParts('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
 
@@ -69,7 +77,8 @@ describeWithS3('an S3 store', (s3) => {
     let backend: S3Backend
     beforeEach(async () => {
       Bucket = await newStoreBucket(s3)
-      backend = await open({ ...smallParts, STORAGE_S3_BUCKET: Bucket }, 5 * MiB)
+      const env = { ...smallParts, STORAGE_S3_PREFIX: 'some/where', STORAGE_S3_BUCKET: Bucket }
+      backend = await open(env, 5 * MiB)
     })
     afterEach(() => backend.close())
     afterAll(() => client.destroy())
