@@ -7,8 +7,11 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads'
  * that is given back at once is not counted, and is still in the processor's cache when the next chunk gets it.
  */
 
-/** Nobody is at its other end. Made when it is first needed. */
-let nowhere: MessagePort | undefined
+/**
+ * Nobody is at its other end. Made beforehand, as a port is closed by the event loop: until then it would keep what it is
+ * given.
+ */
+const nowhere = closedPort()
 
 /**
  * Gives back the memory of chunks that nobody needs any more, who then are empty. One that has only a part of its buffer is
@@ -23,7 +26,6 @@ export function freeMemory(chunks: Uint8Array[]): void {
   if (whole.length === 0) return
   // What is transferred to a port that is closed is gone (HTML, "Message port post message steps"); `ArrayBuffer.transfer`
   // is not known to Node 20.
-  nowhere ??= closedPort()
   nowhere.postMessage(null, whole)
 }
 

@@ -159,7 +159,8 @@ describe('LocalBackend, of a version that arrives in chunks,', () => {
         expect(flushed).toEqual(expect.arrayContaining([shard(), join('objects', at.bucket), 'objects']))
       })
       expect(told.length).toBeGreaterThan(0)
-      expect([flushed.at(-1), progress.progress.offset]).toEqual([3 * MiB, 3 * MiB])
+      expect(progress.progress.offset).toBe(3 * MiB)
+      expect(flushed).toContain(3 * MiB) // not as the last one: another flush may end behind it
     })
 
     it('that bytes which nobody wants are gone', async () => {

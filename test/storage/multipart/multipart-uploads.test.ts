@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { ResumableBackend } from '../../../src/backend/resumable-backend.ts'
 import { deferred } from '../../../src/lib/deferred.ts'
 import type { UploadPlace } from '../../../src/storage/multipart/multipart-uploads.ts'
-
+import { until } from '../../support/wait.ts'
 import {
   BOUNDS,
   begin,
@@ -480,6 +480,8 @@ describe('who may', () => {
     const ids: string[] = []
     for (const name of ['b', 'a/1', 'a/2', 'c', 'c']) {
       ids.push((await begin(here, id, name, { caller: me })).uploadId)
+      const begun = Date.now()
+      await until(() => Date.now() > begun, 'the next one is younger by its id')
     }
     await begin(here, id, 'd', { caller: callerOf('authenticated', 'stranger') })
     const all = { bucketId: id, prefix: '', delimiter: '', after: { name: '', id: null }, limit: 10 }
