@@ -146,7 +146,12 @@ export async function openEmbedded(
   const migrations = await migrate(asSuperuser, logger)
   const admin = openDatabase(asSuperuser, { connections: 1 })
   try {
-    if (migrations > 0) await admin.sql.unsafe(PUBLIC_PRIVILEGES)
+    if (migrations > 0) {
+      await admin.sql.unsafe(PUBLIC_PRIVILEGES)
+      // Until the next one PostgreSQL may not start again after a power failure: of a table that is not logged, the files
+      // that recovery goes by need not be on the disk where their neighbours are ("could not create file …: File exists").
+      await admin.sql.unsafe('set statement_timeout = 0; checkpoint')
+    }
     // Reached through its socket alone, whose folder only the server's user may enter: no password needed.
     await admin.sql`alter role ${admin.sql(SERVER_ROLE)} login`
     await admin.sql`alter role ${admin.sql(SERVER_ROLE)} set log_min_messages = 'log'`
