@@ -220,3 +220,10 @@ export async function exchange(
     connection.abort()
   }
 }
+
+/** Whether all of these, which have sent a request with `Expect: 100-continue`, are told to go on. One that has ended is not. */
+export async function areAllWelcome(begun: Promise<RawConnection>[]): Promise<boolean> {
+  const told = begun.map(async (connection) => (await (await connection).response()).status)
+  const statuses = await Promise.all(told.map((status) => status.catch(() => 0)))
+  return statuses.every((status) => status === 100)
+}

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { HeldClock } from '../../support/held-clock.ts'
 import { file, form, MULTIPART } from '../../support/multipart.ts'
-import { chunk, RawConnection, type RawResponse, rawRequest } from '../../support/raw-http.ts'
+import { areAllWelcome, chunk, RawConnection, type RawResponse, rawRequest } from '../../support/raw-http.ts'
 import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
 import { expectNoDrift, expectNothingWritten } from '../../support/traces.ts'
 import { until } from '../../support/wait.ts'
@@ -148,19 +148,18 @@ describe('bodies of all kinds at once', () => {
       rawRequest(method, target, [auth, length, 'Content-Type: application/json', 'Expect: 100-continue'])
     const upload = asking('PUT', PUT, 'Content-Length: 2000000')
     const json = asking('POST', '/object/move', 'Content-Length: 900')
-    const areAllWelcome = async () => {
+    const haveAllPlaces = async () => {
       const begun = [...UPLOADS.map(() => upload), ...OTHERS.map(() => json)].map(async (request) => {
         const connection = await connect(full)
         await connection.send(request)
         return connection
       })
-      // It is told to go on once it has its place. So short a limit may end a connection before.
-      const told = begun.map(async (connection) => (await (await connection).response()).status)
-      const statuses = await Promise.all(told.map((status) => status.catch(() => 0)))
+      // Who has a place is told to go on. So short a limit may end a connection before.
+      const areWelcome = await areAllWelcome(begun)
       for (const connection of begun) (await connection).abort()
-      return statuses.every((status) => status === 100)
+      return areWelcome
     }
-    await clock.during(() => until(areAllWelcome, 'all places are free again'))
+    await clock.during(() => until(haveAllPlaces, 'all places are free again'))
   }
 
   it('that stall are answered 408, and leave nothing', async () => {

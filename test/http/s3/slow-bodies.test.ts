@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { HeldClock } from '../../support/held-clock.ts'
-import { RawConnection, rawRequest } from '../../support/raw-http.ts'
+import { areAllWelcome, RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { type ChunkOptions, chunkedBody, signRequest, UNSIGNED } from '../../support/s3-signer.ts'
 import type { Served } from '../../support/server.ts'
@@ -156,19 +156,18 @@ describe('bodies of all kinds at once', () => {
 
   /** Says that there is a place for as many as before. Nobody is late meanwhile, nor slow enough to give way. */
   async function expectAllPlaces(): Promise<void> {
-    const areAllWelcome = async () => {
+    const haveAllPlaces = async () => {
       const beginnings = [...UPLOADS.map(() => plain(2_000_000, Buffer.alloc(0))), list(Buffer.alloc(0))]
       const begun = beginnings.map(({ headers, ...beginning }) =>
         begin(full, { ...beginning, headers: { ...headers, expect: '100-continue' } }),
       )
-      // It is told to go on once it has its place. So short a limit may end a connection before.
-      const told = begun.map(async (connection) => (await (await connection).response()).status)
-      const statuses = await Promise.all(told.map((status) => status.catch(() => 0)))
+      // Who has a place is told to go on. So short a limit may end a connection before.
+      const areWelcome = await areAllWelcome(begun)
       const isServed = await isInnocentServed()
       for (const connection of begun) (await connection).abort()
-      return isServed && statuses.every((status) => status === 100)
+      return isServed && areWelcome
     }
-    await clock.during(() => until(areAllWelcome, 'all places are free again'))
+    await clock.during(() => until(haveAllPlaces, 'all places are free again'))
   }
 
   it('that stall are answered 408 in XML, and leave nothing', async () => {
