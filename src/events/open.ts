@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { ServingSession } from '../database/queries/serving-session.ts'
+import type { NatsSink, NatsSinkOptions } from './nats/nats-sink.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
 import { Subscriptions } from './subscribers/subscriptions.ts'
@@ -38,9 +39,7 @@ export async function openEvents(parts: {
 
   const sinks: RunningSink[] = []
   const { nats: settings } = config
-  // Loaded when it is used.
-  const nats =
-    settings && new (await import('./nats/nats-sink.ts')).NatsSink({ settings, database, outbox, logger })
+  const nats = settings && (await openNatsSink({ settings, database, outbox, logger }))
   return {
     outbox,
     subscriptions,
@@ -55,6 +54,12 @@ export async function openEvents(parts: {
       await Promise.all([webhookSinks.close(), ...sinks.map((sink) => sink.stop())])
     },
   }
+}
+
+/** NATS's own code is loaded when it is used. */
+async function openNatsSink(options: NatsSinkOptions): Promise<NatsSink> {
+  const { NatsSink } = await import('./nats/nats-sink.ts')
+  return NatsSink.open(options)
 }
 
 function hostOf(publicUrl: string | undefined): string {

@@ -112,7 +112,8 @@ it(
     const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as EventJson))
     const published = () => ofObjects(messages ?? [])
     for (const list of messages ? [delivered, published] : [delivered]) {
-      await until(() => once(list()).length >= heard.length, 'all of it is heard of everywhere')
+      const isAllThere = () => once(list()).length >= heard.length
+      await until(isAllThere, `all of it is ${list === delivered ? 'delivered' : 'published'} as well`)
       // Some of it may come twice. For each object it is in order.
       expect(byObject(once(list()))).toEqual(byObject(heard))
     }

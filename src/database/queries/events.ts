@@ -194,6 +194,19 @@ export async function sinkPosition(database: Database, name: string, newest: num
   return Number(row?.position)
 }
 
+/**
+ * Gives a new sink its place: what happens from now on is its, whenever it first comes to work. A database that can only be
+ * read will do for one that has its place.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function enrolSink(database: Database, name: string): Promise<void> {
+  const [known] = await asService(database, (tx) =>
+    tx.execute(sql`select from storage.event_sinks where name = ${name}`),
+  )
+  if (known === undefined) await sinkPosition(database, name, await orderEvents(database))
+}
+
 /** Moves a sink on, unless another server has. Returns whether it did. */
 export async function advanceSink(
   database: Database,

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { NatsSettings } from '../../config/nats.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { advanceSink, type StorageEvent, sinkPosition } from '../../database/queries/events.ts'
+import { advanceSink, enrolSink, type StorageEvent, sinkPosition } from '../../database/queries/events.ts'
 import { eventJson, messageId, placesOf } from '../event.ts'
 import type { Outbox } from '../outbox.ts'
 import type { Sink } from '../sink.ts'
@@ -30,14 +30,23 @@ export class NatsSink implements Sink {
   readonly #options: NatsSinkOptions
   #isFailing = false
 
-  constructor(options: NatsSinkOptions) {
+  private constructor(options: NatsSinkOptions) {
     this.#options = options
+  }
+
+  /**
+   * With its place, so that it gets what happens from now on, whenever NATS can be reached.
+   *
+   * @throws DatabaseUnavailable
+   */
+  static async open(options: NatsSinkOptions): Promise<NatsSink> {
+    const sink = new NatsSink(options)
+    await enrolSink(options.database, sink.name)
+    return sink
   }
 
   /** @throws DatabaseUnavailable */
   async work(signal: AbortSignal): Promise<void> {
-    // Before NATS is asked for: a new sink has its place from now on, whenever NATS can be reached.
-    await this.#position()
     while (!signal.aborted) {
       const failure = await this.#feed(signal)
       if (signal.aborted) return

@@ -1,12 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  describeWithNats,
-  hear,
-  type NatsServer,
-  natsPosition,
-  startNats,
-  startPublishing,
-} from '../../support/nats.ts'
+import { endTurn, takeTurn } from '../../../src/database/connection/turns.ts'
+import { describeWithNats, hear, type NatsServer, startNats, startPublishing } from '../../support/nats.ts'
 import { type Served, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
@@ -111,6 +105,30 @@ describeWithNats('a subscriber of NATS', () => {
     }
   })
 
+  it('hears what happens from the start on, also when the server comes to send it late', async () => {
+    const server = await startTestServer()
+    const session = await server.database.openSession()
+    let late: Served | undefined
+    try {
+      expect(await takeTurn(session.sql, 'sink nats')).toBe(true)
+      const heard = await hear(await nats.client(), 'late.object.>')
+      await server.createBucket('b')
+      late = await server.beside({
+        STORAGE_NATS_URL: `nats://${nats.host}`,
+        STORAGE_NATS_PREFIX: 'late',
+      })
+      expect((await late.request('POST', '/object/b/first', { body: 'x' })).status).toBe(201)
+      await endTurn(session.sql, 'sink nats')
+      expect((await late.request('POST', '/object/b/second', { body: 'x' })).status).toBe(201)
+      await until(() => heard.some(({ event }) => event.path === 'second'), 'the second one is heard')
+      expect(heard.map(({ event }) => event.path)).toEqual(['first', 'second'])
+    } finally {
+      await session.close()
+      await late?.close()
+      await server.close()
+    }
+  })
+
   it('hears each event once from two servers, also after the one that sends is stopped', async () => {
     const server = await startTestServer()
     const env = { STORAGE_NATS_URL: `nats://${nats.host}`, STORAGE_NATS_PREFIX: 'two' }
@@ -123,7 +141,8 @@ describeWithNats('a subscriber of NATS', () => {
       }
       const sender = await server.beside(env)
       running.push(sender)
-      await until(async () => (await natsPosition(server)) !== null, 'the first one sends')
+      const turns = () => server.admin`select from strongroom.turns where name = 'sink nats'`
+      await until(async () => (await turns()).length > 0, 'the first one sends')
       const heir = await server.beside(env)
       running.push(heir)
 
