@@ -59,6 +59,14 @@ export interface Backend {
   directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null>
 
   /**
+   * The path of a file on this machine that has exactly the bytes at `at`, so that a backup can link it; null when there is
+   * none, as for what lies in a store or in several files. Nobody may write to it.
+   *
+   * @throws BackendUnavailable
+   */
+  file(at: Location): Promise<string | null>
+
+  /**
    * Gives `to` its own copy of the bytes at `from`, sharing storage where the store can, durable before
    * it resolves. Removing either leaves the other. All or nothing.
    *

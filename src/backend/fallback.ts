@@ -86,6 +86,10 @@ export class FallbackBackend implements ResumableBackend {
     return this.#whereTheyAre((backend) => backend.directUrl(at, size, headers))
   }
 
+  async file(at: Location): Promise<string | null> {
+    return (await this.#current.file(at)) ?? this.#previous.file(at)
+  }
+
   copy(from: Location, to: Location): Promise<void> {
     return this.#whereTheyAre((backend) =>
       backend === this.#current ? backend.copy(from, to) : this.#copyAcross(from, to),

@@ -148,6 +148,10 @@ export class MemoryBackend implements ResumableBackend {
     return null
   }
 
+  async file(): Promise<null> {
+    return null
+  }
+
   async copy(from: Location, to: Location): Promise<void> {
     const { pieces, size } = this.#expect(from)
     const name = nameOf(to)

@@ -1,5 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
@@ -447,6 +448,16 @@ export function describeBackend(
       it('tell that nothing is there', async () => {
         expect(await backend.size(at)).toBeNull()
         expect(await backend.exists(at)).toBe(false)
+      })
+    })
+
+    describe('file', () => {
+      it('names a file of exactly these bytes, or none', async () => {
+        const bytes = randomBytes(1234)
+        await write(bytes)
+        const path = await backend.file(at)
+        expect(path === null || (await readFile(path)).equals(bytes)).toBe(true)
+        expect(await backend.file(newLocation())).toBeNull()
       })
     })
 

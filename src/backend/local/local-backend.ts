@@ -198,6 +198,12 @@ export class LocalBackend implements ResumableBackend {
     return null
   }
 
+  async file(at: Location): Promise<string | null> {
+    const path = this.#path(at)
+    const found = await this.#files.ifThere(() => lstat(path))
+    return found?.isFile() ? path : null
+  }
+
   async copy(from: Location, to: Location): Promise<void> {
     const source = this.#path(from)
     const target = this.#path(to)

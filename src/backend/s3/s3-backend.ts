@@ -137,6 +137,10 @@ export class S3Backend implements ResumableBackend {
     )
   }
 
+  async file(): Promise<null> {
+    return null
+  }
+
   async directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null> {
     if (!this.#direct || size < this.#direct.minSize) return null
     if (!Object.values(headers).every((value) => PRINTABLE.test(value))) return null

@@ -66,6 +66,10 @@ export class DatabaseBackend implements Backend {
     return null
   }
 
+  async file(): Promise<null> {
+    return null
+  }
+
   async copy(from: Location, to: Location): Promise<void> {
     await copyInlineBytes(this.#database, from.version, to.version)
   }

@@ -52,6 +52,10 @@ export class InlineBackend implements ResumableBackend {
     return this.#holderOf(at).directUrl(at, size, headers)
   }
 
+  file(at: Location): Promise<string | null> {
+    return this.#holderOf(at).file(at)
+  }
+
   async copy(from: Location, to: Location): Promise<void> {
     const [source, target] = [this.#holderOf(from), this.#holderOf(to)]
     if (source === target) return source.copy(from, to)
