@@ -45,7 +45,7 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/jobs': [
     ['schedules.ts'],
-    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts'],
+    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts', 'backup'],
     ['cleanup', 'object-move.ts', 'schedule.ts', 'failures.ts'],
     ['throttle.ts', 'turns.ts'],
   ],
