@@ -68,6 +68,7 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/database': [
     ['opening'],
+    ['dump'],
     ['migrations', 'embedded'],
     ['queries'],
     ['as-caller.ts'],

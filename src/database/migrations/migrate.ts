@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import type { Logger } from 'pino'
 import type postgres from '#postgres'
@@ -18,9 +17,9 @@ import {
 } from './function-files.ts'
 import { findObstacle } from './obstacles.ts'
 import { makeRoles, SERVER_ROLE, whatToRun } from './roles.ts'
+import { FOLDER } from './schema-version.ts'
 import { letServiceIn } from './service-role.ts'
 
-const FOLDER = fileURLToPath(new URL('../../../drizzle', import.meta.url))
 /** PostgreSQL 15, as `server_version_num` has it. */
 export const OLDEST_POSTGRES = 150_000
 
