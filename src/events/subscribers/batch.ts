@@ -9,8 +9,12 @@ export interface Subscriber {
   readonly claimant: Claimant | null
   /** Whether this is one of the events asked for. Says nothing of rights. */
   wants(event: StorageEvent): boolean
-  /** Gets what may be heard, in order. Must not wait: who is too slow is to be dropped. */
-  deliver(events: StorageEvent[]): void
+  /**
+   * Gets what may be heard, in order. Must not wait: who is too slow is to be dropped.
+   *
+   * @param batch where all are that are handed out at once: the same object for all subscribers, and for `miss`
+   */
+  deliver(events: StorageEvent[], batch: Gap): void
   /** Hears that some of these he could have heard, and will not. Must not wait. */
   miss(gap: Gap): void
 }
@@ -138,7 +142,7 @@ export class Batch {
     if (!this.#isSubscribed(subscriber) || claimant === null) return true
     if (claimant !== group.claimant && keyOf(claimant) !== group.key) return false
     const heard = visible.filter((event) => event.position > after && subscriber.wants(event))
-    if (heard.length > 0) subscriber.deliver(heard)
+    if (heard.length > 0) subscriber.deliver(heard, this.#gap)
     const isHis = (event: StorageEvent) =>
       event.position > after && formsOf(event).some((form) => subscriber.wants(form))
     if (unasked.some(isHis)) subscriber.miss(this.#gap)

@@ -22,7 +22,8 @@ export interface ChannelOptions {
   identify(token: string | null): Promise<Identity>
   /** Takes a subscriber's place for somebody. Returns what gives it back. @throws TooManySubscribers, TooManyOfOneCaller */
   enter(identity: Identity): () => void
-  /** Sends a frame, or drops the connection when its reader is too slow. */
+  /** Before what is told of a batch: drops the connection when its reader is too slow. */
+  beginNews(batch: Gap): void
   send(frame: Buffer): void
   /** The token has expired. */
   onExpired(channel: Channel): void
@@ -141,8 +142,9 @@ export class Channel implements Subscriber {
     return this.#hearsByName(event) || this.#groups.some((group) => matchingIds(group, event).length > 0)
   }
 
-  deliver(events: StorageEvent[]): void {
-    const { version, frames, send } = this.#options
+  deliver(events: StorageEvent[], batch: Gap): void {
+    const { version, frames, send, beginNews } = this.#options
+    beginNews(batch)
     const { topic, filter } = this.topic
     const to = { version, topic }
     for (const event of events) {
@@ -159,7 +161,8 @@ export class Channel implements Subscriber {
 
   /** In each way in which this channel would have heard an event. */
   miss(gap: Gap): void {
-    const { version, send } = this.#options
+    const { version, send, beginNews } = this.#options
+    beginNews(gap)
     const { topic, name, filter } = this.topic
     const tell = (event: string, payload: object) =>
       send(encode(version, { joinRef: null, ref: null, topic, event, payload }))

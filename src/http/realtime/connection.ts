@@ -12,10 +12,10 @@ import { Channel, type ChannelOptions, readJoin } from './channel.ts'
 import type { EventFrames } from './event-frames.ts'
 import { FramePace } from './frame-pace.ts'
 import { MalformedFrame, type Message, readBinary, readText, type Version } from './frames.ts'
-import { Outlet } from './outlet.ts'
+import { Outlet, type OutletLimits } from './outlet.ts'
 import type { SharedFilters } from './shared-filters.ts'
 
-export interface ConnectionLimits {
+export interface ConnectionLimits extends OutletLimits {
   /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (wire §10.1). */
   idleMs: number
   channels: number
@@ -23,12 +23,6 @@ export interface ConnectionLimits {
   comparisons: number
   /** What joins and tokens take that are kept, or not finished yet. In bytes, as estimated when they come. */
   memoryBytes: number
-  /**
-   * A reader with more than this before him is dropped, in bytes. Far more than a full batch of events takes on a
-   * channel, about 1 MB, so that only who does not keep up gets there; frames are shared, so that a crowd of slow
-   * readers does not take so much memory each.
-   */
-  bufferedBytes: number
 }
 
 export interface ConnectionOptions {
@@ -96,7 +90,7 @@ export class Connection {
     this.#outlet = new Outlet(socket, {
       version,
       unread: listeners.unread,
-      bufferedBytes: limits.bufferedBytes,
+      limits,
       onBehind: (reason) => this.#cutOff(reason),
     })
     this.#channelOptions = {
@@ -105,6 +99,7 @@ export class Connection {
       frames,
       enter: (identity) => listeners.subscribers.acquire(shareOf(identity, address)),
       identify: (token) => this.#identify(token),
+      beginNews: (batch) => this.#outlet.beginNews(batch),
       send: (frame) => this.#outlet.sendFrame(frame),
       onExpired: (channel) => this.#end(channel, 'Token has expired: send a fresh one in time'),
     }

@@ -19,6 +19,7 @@ export const REALTIME_LIMITS: ConnectionLimits = {
   memoryBytes: 1024 * 1024,
   idleMs: 75_000,
   bufferedBytes: 8 * 1024 * 1024,
+  burstBytes: 64 * 1024 * 1024,
 }
 
 export interface RealtimeOptions {

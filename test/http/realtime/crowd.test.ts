@@ -127,6 +127,27 @@ it('a listener that reads nothing is dropped, and the others hear all', async ()
   expect(other.code).toBeUndefined()
 })
 
+const BURSTS: [what: string, burstBytes: number, code: number | undefined][] = [
+  ['is not dropped for what comes at once', REALTIME_LIMITS.burstBytes, undefined],
+  ['is dropped when that is more than all its channels may have', 8 * 1024 * 1024, 1006],
+]
+it.each(BURSTS)('a listener that reads %s', async (_what, burstBytes, code) => {
+  await limit({ bufferedBytes: 1024 * 1024, burstBytes })
+  const reader = await clients.raw()
+  // Each of them is handed the same batch, the later ones while the reader has much before it.
+  const topics = ['realtime:1', 'realtime:2', 'realtime:3']
+  const heavy = { config: { postgres_changes: [{ event: '*', schema: 'storage', table: 'objects' }] } }
+  for (const topic of topics) await reader.join(topic, heavy)
+  await server.admin`
+    insert into storage.objects (bucket_id, name, user_metadata)
+    select ${bucket}, n, jsonb_build_object('text', repeat('x', 60000)) from generate_series(1, 300) n`
+  const heard = (topic: string) =>
+    reader.frames.filter((frame) => frame.topic === topic && frame.event === 'postgres_changes').length
+  const hasAll = () => topics.every((topic) => heard(topic) === 300)
+  await until(() => reader.code !== undefined || hasAll(), 'it hears all, or is dropped')
+  expect(reader.code).toBe(code)
+})
+
 it('a client without a heartbeat is closed, and one with a heartbeat is not', async () => {
   await limit({ idleMs: 500 })
   const [silent, alive] = await Promise.all([clients.raw(), clients.raw()])
