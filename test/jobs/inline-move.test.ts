@@ -309,6 +309,34 @@ describe('bytes that a killed run has left in both places', () => {
     await expectNoDrift(server)
   })
 
+  // What a power failure brings back is on no list.
+  it.each(['unnamedBytes', 'removal'])(
+    'go from a bucket that their object has left, by %s',
+    async (repair) => {
+      await put('a', 'both', other)
+      const [row] =
+        await server.admin`select version, bytes_bucket from storage.objects where bucket_id = ${bucket}`
+      const left = { bucket: row?.bytes_bucket, version: row?.version }
+      const destinationBucket = `${bucket}-2`
+      await server.createBucket(destinationBucket)
+      const body = { bucketId: bucket, sourceKey: 'a', destinationBucket, destinationKey: 'a' }
+      expect((await server.request('POST', '/object/move', { body })).ok).toBe(true)
+      bucket = destinationBucket
+      const backend = newBackend()
+      const stuck = intercepted(backend, async (method) => {
+        if (method === 'remove') throw new Error('killed')
+      })
+      expect(await move('in', {}, { backend: stuck })).toMatchObject({ moved: 1 })
+      if (repair === 'unnamedBytes') await server.admin`delete from storage.removals`
+      expect(await move('out')).toMatchObject({ moved: 1 })
+      expect(await backend.exists(left)).toBe(true)
+      expect(repairsOf(await cleanUp(server))).toEqual({ [repair]: 1 })
+      expect(await backend.exists(left)).toBe(false)
+      expect(await get('a')).toEqual([200, 'both'])
+      await expectNoDrift(server)
+    },
+  )
+
   it('are written anew when they are others', async () => {
     await put('a', 'whole')
     const [row] = await server.admin`

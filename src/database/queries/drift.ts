@@ -138,14 +138,16 @@ export async function unnamed<At extends Location>(database: Database, places: A
 }
 
 /**
- * Whether a row names these bytes. One whose bytes are in the database names none outside, and the other way round:
- * `strongroom inline` may have been killed between the copy and the change of the row. Outside, a row keeps its version
- * wherever that is.
+ * Whether a row names these bytes. One names its version where it says, and nowhere else: `strongroom inline` brings bytes out
+ * into the folder of the bucket where their object is by then, and in another one they may be back after a power failure, or
+ * have been left by a run that was killed. Where a row says nothing, such as one copied with SQL, it keeps its version outside
+ * the database wherever that is.
  */
 function isNamed(version: SQL, bucket: SQL): SQL {
   return sql`exists (
     select from storage.objects o
-    where o.version = ${version}::text and (o.bytes_bucket is not distinct from ${INLINE_BUCKET}) = (${bucket} = ${INLINE_BUCKET})
+    where o.version = ${version}::text
+      and (o.bytes_bucket = ${bucket} or (o.bytes_bucket is null and ${bucket} <> ${INLINE_BUCKET}))
   )`
 }
 

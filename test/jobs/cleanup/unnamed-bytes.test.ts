@@ -119,6 +119,25 @@ describe('the sweep', () => {
     expect(await (await server.request('GET', `/object/${target}/b.txt`)).text()).toBe('a.txt')
   })
 
+  it('keeps what a row names: where it says, or wherever it is while it says nothing', async () => {
+    await upload('a.txt')
+    const file = await fileOf(server, bucket, 'a.txt')
+    const version = String(file.split('/').at(-1))
+    const other = `b-${randomUUID()}`
+    await server.createBucket(other)
+    // Somebody has brought the row to another bucket with SQL, and has still to say where its bytes are.
+    await server.admin`
+      insert into storage.objects (bucket_id, name, version, metadata)
+      select ${other}, name, version, metadata from storage.objects where bucket_id = ${bucket}`
+    await server.admin`delete from storage.objects where bucket_id = ${bucket}`
+    expect(repairsOf(await cleanUp(server))).toEqual({ missing: 1 })
+    await server.admin`update storage.objects set bytes_bucket = ${uid} where bucket_id = ${other}`
+    const elsewhere = await plantFile(server, await uidOf(server, other), { version })
+    expect(repairsOf(await cleanUp(server))).toEqual({ unnamedBytes: 1, released: 1 })
+    expect([await isThere(file), await isThere(elsewhere)]).toEqual([true, false])
+    expect(await (await server.request('GET', `/object/${other}/a.txt`)).text()).toBe('a.txt')
+  })
+
   it('never takes the bytes of a small upload whose transaction is still open', async () => {
     // Holds the upload's transaction open after its bytes are written: the trigger waits at the commit.
     const lock = 4711
