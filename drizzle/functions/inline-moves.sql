@@ -21,7 +21,7 @@ begin
 end $$;
 
 -- Bytes that are in the backend, under the uid `home`, are kept here, and rows name them here. Returns null when no row names
--- them there, or else whether they may be removed there; then they are on the list.
+-- them there, or else whether they may be removed there; then they are on the list, as they are while a backup needs them.
 create or replace function storage.move_bytes_in(moved uuid, home uuid, moved_bytes bytea) returns boolean
   language plpgsql volatile as $$
 begin
@@ -41,7 +41,7 @@ begin
   end if;
   insert into storage.removals as r (version, bucket_uid) values (moved, home)
   on conflict (version) do update set bucket_uid = excluded.bucket_uid;
-  return true;
+  return not exists (select from storage.backup_holds);
 end $$;
 
 revoke execute on function

@@ -208,8 +208,10 @@ begin
   end if;
   -- A created row replaces nothing.
   if not created then
+    -- As `own_removals`, whose call takes longer.
     select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
-    from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+    from storage.removals r
+    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
   end if;
   -- What triggers do at the end of the transaction they do as the caller.
   role_set := set_config('role', storage.role_of(context), true);
@@ -254,7 +256,8 @@ begin
   return query
     select 'removal', null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
       null::timestamptz, null::timestamptz, null::jsonb, null::jsonb
-    from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+    from storage.removals r
+    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
   -- What triggers do at the end of the transaction they do as the caller.
   role_set := set_config('role', storage.role_of(context), true);
 end $$;

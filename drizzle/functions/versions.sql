@@ -129,14 +129,19 @@ begin
   if is_in_parts then
     perform storage.keep_version_parts(upload);
   end if;
+  -- As `own_removals`, whose call takes longer.
   return query
-    select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+    select r.version, r.bucket_uid from storage.removals r
+    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
 end $$;
 
--- What the transaction has put on the list of removals, where it only takes rows away.
+-- What the transaction has put on the list of removals, to be removed once it has committed: nothing while a backup needs
+-- what rows have named, which stays on the list then. A hold that this does not see yet waits for the transaction's end
+-- (src/database/queries/backup-holds.ts): it has written by now, and each call looks anew, whatever the statement around it.
 create or replace function storage.own_removals() returns table (version uuid, bucket_uid uuid)
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-  select r.version, r.bucket_uid from storage.removals r where r.transaction = pg_current_xact_id_if_assigned()
+  select r.version, r.bucket_uid from storage.removals r
+  where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds)
 $$;
 
 -- Sweeps of the bytes that nothing names are counted, so that whoever makes the row of a file that was there before his

@@ -7,8 +7,8 @@ import {
   type Direction,
   findMove,
   type MoveState,
-  namedVersions,
   saveMove,
+  unnamedVersions,
 } from '../database/queries/backend-moves.ts'
 import { type ObjectToCheck, objectsAfter } from '../database/queries/objects-to-check.ts'
 import { forEachConcurrent } from '../lib/concurrency.ts'
@@ -182,17 +182,17 @@ export class BackendMove {
 
   /**
    * Removes copies of versions that have been deleted or replaced meanwhile: the server may have removed their bytes
-   * before the copy was there. Those of a run that is killed before this are left to the cleanup.
+   * before the copy was there. Those of a run that is killed before this, or beside a backup, are left to the cleanup.
    */
   async #removeUnnamed(copied: ObjectToCheck[]): Promise<void> {
     if (copied.length === 0) return
     const { database, target } = this.options
-    const named = await namedVersions(
+    const unnamed = await unnamedVersions(
       database,
       copied.map(({ location }) => location.version),
     )
     for (const { location } of copied) {
-      if (!named.has(location.version)) await target.remove(location)
+      if (unnamed.has(location.version)) await target.remove(location)
     }
   }
 }

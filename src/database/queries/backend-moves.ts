@@ -3,6 +3,7 @@ import { UUID } from '../../lib/uuid.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
+import { ask } from './drift.ts'
 import { isIn, SIZE } from './objects-to-check.ts'
 
 /** From which backend to which, by their names in the settings. */
@@ -75,6 +76,20 @@ export async function saveMove(
         finished_at = ${state.isFinished ? sql`now()` : sql`null`}
       where source = ${source} and target = ${target}`),
   )
+}
+
+/**
+ * Which of these versions no row names whose bytes are in the backend; none while a backup holds what rows have named. One look:
+ * a hold that comes after it is for what rows name after it.
+ */
+export async function unnamedVersions(database: Database, versions: string[]): Promise<Set<string>> {
+  const rows = await ask<{ version: string }>(
+    database,
+    sql`select v.version from unnest(${textArray(versions)}) v (version)
+      where not exists (select from storage.objects where version = v.version and ${isIn('backend')})
+        and not exists (select from storage.backup_holds)`,
+  )
+  return new Set(rows.map(({ version }) => version))
 }
 
 /** Which of these versions a row names whose bytes are in the backend. */

@@ -59,7 +59,7 @@ export interface DueRemoval extends Location {
   createdAt: string
 }
 
-/** Removals that have waited for `graceMs`, oldest first, from after the given one. */
+/** Removals that have waited for `graceMs`, oldest first, from after the given one; none while a backup holds them. */
 export function dueRemovals(
   database: Database,
   graceMs: number,
@@ -73,7 +73,7 @@ export function dueRemovals(
     sql`select r.version, r.bucket_uid as bucket, r.created_at::text as "createdAt",
         ${isNamed(sql`r.version`, sql`r.bucket_uid`)} as "isNamed"
       from storage.removals r
-      where r.created_at <= ${longAgo(graceMs)}
+      where r.created_at <= ${longAgo(graceMs)} and not exists (select from storage.backup_holds)
         and ${scope === undefined ? sql`true` : sql`r.bucket_uid = ${bucket}`}
         and ${after ? sql`(r.created_at, r.version) > (${after.createdAt}::timestamptz, ${after.version}::uuid)` : sql`true`}
       order by r.created_at, r.version limit ${limit}`,

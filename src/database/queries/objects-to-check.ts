@@ -2,8 +2,10 @@ import { type SQL, sql } from 'drizzle-orm'
 import { UUID } from '../../lib/uuid.ts'
 import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { QuarantineReason } from '../../model/metadata.ts'
+import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { ask, inScope, longAgo, type Scope } from './drift.ts'
+import { ownRemovals } from './listed-versions.ts'
 
 /**
  * Objects whose bytes are looked at, moved, or missed: by the cleanup, the scrub and the moves (design §6). Asked as the
@@ -152,17 +154,16 @@ export async function releaseMissing(
   return rows.length > 0
 }
 
-/** Deletes an object that is still marked as missing. Returns whether it did. */
-export async function deleteMissing(
+/** Deletes an object that is still marked as missing. Returns what may be removed for it; null when it did not. */
+export function deleteMissing(
   database: Database,
   object: { id: string; location: Location },
-): Promise<boolean> {
-  const rows = await ask(
-    database,
-    sql`delete from storage.objects
-      where ${isStill(object)} and quarantine_reason = 'missing' returning id`,
-  )
-  return rows.length > 0
+): Promise<Location[] | null> {
+  return asService(database, async (tx) => {
+    const rows = await tx.execute(sql`delete from storage.objects
+      where ${isStill(object)} and quarantine_reason = 'missing' returning id`)
+    return rows.length > 0 ? ownRemovals(tx) : null
+  })
 }
 
 /** A row without a bytes_bucket has its bytes where its bucket's are. */

@@ -92,11 +92,12 @@ async function deleteLongMissing(pass: CleanupPass, bucket: string, markedBefore
     let deleted = 0
     for (const object of page) {
       if (await backend.exists(object.location)) continue // it came back this instant; the next pass releases it
-      if (!dryRun && !(await deleteMissing(database, object))) continue
+      const removals = dryRun ? [] : await deleteMissing(database, object)
+      if (removals === null) continue
       pass.repaired('deleted', about(object))
       deleted++
       // There is nothing to remove; this takes the version off the list, where the deletion has put it.
-      if (!dryRun) await removeBytes(pass.options, [object.location])
+      await removeBytes(pass.options, removals)
     }
     if (page.length < PAGE || deleted === 0 || dryRun) return
     done += page.length

@@ -1,0 +1,52 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { releaseHold } from '../../database/queries/backup-holds.ts'
+import { type DueRemoval, dueRemovals } from '../../database/queries/drift.ts'
+import { removeBytes } from '../../storage/writing/byte-removal.ts'
+import { CLEANUP_TURN } from '../turns.ts'
+
+interface Parts {
+  database: Database
+  backend: Backend
+  logger: Logger
+}
+
+/** How many removals are carried out at once. */
+const PAGE = 200
+
+/** How long a cleanup at work may keep these from their turn, in milliseconds. It does the same itself. */
+const TURN_WAIT_MS = 2000
+
+/**
+ * Ends a hold, and removes at once what has come onto the list meanwhile, unless another hold is there. What is left of it the
+ * cleanup removes: once the hold has ended this fails no more.
+ *
+ * @throws DatabaseUnavailable when the hold could not be ended
+ */
+export async function endHold(parts: Parts, name: string, signal: AbortSignal): Promise<void> {
+  const { database, logger } = parts
+  await releaseHold(database, name)
+  try {
+    // In the cleanup's turn, as all that looks at the list: a move of bytes may be bringing them back (`strongroom inline`).
+    await database.exclusively(CLEANUP_TURN, (lost) => carryOut(parts, AbortSignal.any([signal, lost])), {
+      limitMs: TURN_WAIT_MS,
+      signal,
+    })
+  } catch (error) {
+    logger.warn({ err: error }, 'bytes that a backup has held could not be removed; the cleanup will do it')
+  }
+}
+
+async function carryOut(parts: Parts, signal: AbortSignal): Promise<void> {
+  let last: DueRemoval | undefined
+  do {
+    const page: DueRemoval[] = await dueRemovals(parts.database, 0, undefined, last, PAGE)
+    last = page.at(-1)
+    // One that a row names all the same is for the cleanup to strike off.
+    await removeBytes(
+      parts,
+      page.filter(({ isNamed }) => !isNamed),
+    )
+  } while (last !== undefined && !signal.aborted)
+}
