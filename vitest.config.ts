@@ -11,7 +11,7 @@ const ON_S3 = 'test/**/*.s3.test.ts'
 /** What rests on RLS and roles, once more on each PostgreSQL. */
 const ON_EACH = [
   'test/database/bucket-policies.test.ts',
-  'test/database/dump/snapshot.test.ts',
+  'test/database/dump/{load,snapshot}.test.ts',
   'test/database/queries/events.test.ts',
   'test/database/connection/pipelined-reads.test.ts',
   'test/database/queries/listing.test.ts',

@@ -263,10 +263,14 @@ begin
 end $$;
 
 -- A mark is about one version's bytes: another version begins without it. And it is no change of the object, nor is a hash
--- that is noted later than its bytes, nor that the bytes have gone to another place.
+-- that is noted later than its bytes, nor that the bytes have gone to another place. What the service restores was changed when
+-- it says.
 create or replace function storage.touch_updated_at() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  if current_user = 'service_role' and current_setting('storage.restoring', true) = 'true' then
+    return new;
+  end if;
   if new.version is distinct from old.version then
     new.quarantine_reason := null;
     new.quarantined_at := null;
