@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type BackupSettings, backupContradictions, backupSettings } from './backup.ts'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
 import { largestS3Object, type S3Settings, s3Contradictions, s3Settings } from './s3.ts'
 import { type S3ProtocolSettings, s3ProtocolContradictions, s3ProtocolSettings } from './s3-protocol.ts'
@@ -6,13 +7,15 @@ import { placeValues, settingsIn, type ValuesOf } from './setting.ts'
 import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
 
 /** Everything the environment can say, read once. What is not said here is as the table has it. */
-export interface Config extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'nats' | 'compat'> {
+export interface Config
+  extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'nats' | 'backup' | 'compat'> {
   maxSignedExpiryMs: number
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
   s3Protocol: S3ProtocolSettings
   /** Present when STORAGE_NATS_URL is. */
   nats: NatsSettings | undefined
+  backup: BackupSettings
   /** Whether the wire is exactly Supabase's. */
   supabaseCompat: boolean
 }
@@ -63,6 +66,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     s3: s3Settings(values.s3),
     s3Protocol: s3ProtocolSettings(values.s3Protocol),
     nats: natsSettings(values.nats),
+    backup: backupSettings(values.backup, values.dataDir),
     supabaseCompat: compat === 'supabase',
   }
 }
@@ -87,6 +91,7 @@ function contradictions(values: Omit<Values, 'compat'>): string[] {
     ...s3Contradictions(values.s3),
     ...s3ProtocolContradictions(values.s3Protocol, values.port),
     ...natsContradictions(values.nats),
+    ...backupContradictions(values.backup, values.databaseUrl),
   )
   if (values.s3.redirect && values.verifyReads) {
     problems.push('STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true')

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { BACKUP_TABLE } from './backup.ts'
 import {
   byteSize,
   byteSizeOrZero,
@@ -198,6 +199,7 @@ export const SETTINGS_TABLE = {
       help: 'how long events are kept for those who were away',
     }),
   },
+  backup: BACKUP_TABLE,
   scrubIntervalMs: setting('STORAGE_SCRUB_INTERVAL', duration, {
     preset: '30d',
     help: 'in which every object is read and hashed again once; `0s` never',

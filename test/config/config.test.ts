@@ -1,11 +1,13 @@
 import { availableParallelism } from 'node:os'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { nextTime } from '../../src/config/backup.ts'
 import { type Config, ConfigError, readConfig } from '../../src/config/config.ts'
 import type { NatsSettings } from '../../src/config/nats.ts'
 import type { S3Settings } from '../../src/config/s3.ts'
 
 const SECRET = 'a secret of at least 32 characters'
+const AGE_KEY = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p'
 const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }
 
 function problems(env: Record<string, string>): string[] {
@@ -83,6 +85,15 @@ describe('a setting', () => {
       },
       webhooks: { webhooks: [], timeoutMs: 10_000, attempts: 10, backOffMs: 5000 },
       scrubIntervalMs: 2_592_000_000,
+      backup: {
+        enabled: true,
+        target: 'storage-data/backups',
+        retentionDays: 30,
+        schedule: undefined,
+        log: false,
+        passphrase: undefined,
+        recipient: undefined,
+      },
       nats: undefined,
       logLevel: 'info',
     } satisfies Config)
@@ -138,6 +149,16 @@ describe('a setting', () => {
     ['STORAGE_CLEANUP_MAX_SHARE', '1', 1, (c) => c.cleanup.maxShare],
     ['STORAGE_CLEANUP_MAX_SHARE', '0.25', 0.25, (c) => c.cleanup.maxShare],
     ['STORAGE_SCRUB_INTERVAL', '7d', 604_800_000, (c) => c.scrubIntervalMs],
+    ['STORAGE_BACKUP_ENABLED', 'false', false, (c) => c.backup.enabled],
+    ['STORAGE_BACKUP_TARGET', '/mnt/backups', '/mnt/backups', (c) => c.backup.target],
+    ['STORAGE_BACKUP_TARGET', 's3://backups/here', 's3://backups/here', (c) => c.backup.target],
+    ['STORAGE_BACKUP_RETENTION_DAYS', '7', 7, (c) => c.backup.retentionDays],
+    ['STORAGE_BACKUP_RETENTION_DAYS', '0', null, (c) => c.backup.retentionDays],
+    ['STORAGE_BACKUP_SCHEDULE', '*/15 3 * * MON', '*/15 3 * * MON', (c) => c.backup.schedule],
+    ['STORAGE_BACKUP_SCHEDULE', '@daily', '@daily', (c) => c.backup.schedule],
+    ['STORAGE_BACKUP_LOG', 'true', true, (c) => c.backup.log],
+    ['STORAGE_BACKUP_PASSPHRASE', 'correct horse', 'correct horse', (c) => c.backup.passphrase],
+    ['STORAGE_BACKUP_RECIPIENT', AGE_KEY, AGE_KEY, (c) => c.backup.recipient],
     ['STORAGE_WEBHOOK_TIMEOUT', '3s', 3000, (c) => c.webhooks.timeoutMs],
     ['STORAGE_WEBHOOK_ATTEMPTS', '3', 3, (c) => c.webhooks.attempts],
     ['STORAGE_WEBHOOK_BACKOFF', '20ms', 20, (c) => c.webhooks.backOffMs],
@@ -173,6 +194,45 @@ describe('a setting', () => {
 
   it('is only read from what is ours: other variables may be anything', () => {
     expect(readConfig({ PATH: '/bin', PORT: 'x', STORAGEX: 'x', HOST: undefined })).toEqual(readConfig({}))
+  })
+})
+
+describe('a setting of backups', () => {
+  it.each([
+    ['STORAGE_BACKUP_SCHEDULE', 'daily'],
+    ['STORAGE_BACKUP_SCHEDULE', '61 3 * * *'],
+    ['STORAGE_BACKUP_SCHEDULE', '* * * * * *'],
+    ['STORAGE_BACKUP_SCHEDULE', '0 0 31 2 *'],
+    ['STORAGE_BACKUP_SCHEDULE', '0 3 * *'],
+  ])('is refused: %s=%s', (name, text) => {
+    expect(problems({ [name]: text })).toEqual([
+      `${name} must be a cron expression that comes true, such as 0 3 * * *`,
+    ])
+  })
+
+  it.each<[string, Record<string, string>]>([
+    [
+      'STORAGE_BACKUP_RETENTION_DAYS must be a whole number from 0 to 36500',
+      { STORAGE_BACKUP_RETENTION_DAYS: '-1' },
+    ],
+    ['STORAGE_BACKUP_PASSPHRASE must have at least 12 characters', { STORAGE_BACKUP_PASSPHRASE: 'hunter2' }],
+    [
+      'STORAGE_BACKUP_RECIPIENT must be a public key of age: age1…',
+      { STORAGE_BACKUP_RECIPIENT: 'AGE-SECRET-KEY-1' },
+    ],
+    [
+      'STORAGE_BACKUP_PASSPHRASE and STORAGE_BACKUP_RECIPIENT: only one can be',
+      { STORAGE_BACKUP_PASSPHRASE: 'correct horse', STORAGE_BACKUP_RECIPIENT: AGE_KEY },
+    ],
+    [
+      'STORAGE_BACKUP_LOG archives the log of the built-in PostgreSQL: there is none with DATABASE_URL',
+      { STORAGE_BACKUP_LOG: 'true', DATABASE_URL: 'postgres://db/x' },
+    ],
+  ])('is refused: %s', (problem, env) => expect(problems(env)).toEqual([problem]))
+
+  it('is read in UTC, wherever the server is', () => {
+    expect(nextTime('0 3 * * *', new Date('2026-03-29T00:30:00Z'))).toEqual(new Date('2026-03-29T03:00:00Z'))
+    expect(nextTime('0 3 * * *', new Date('2026-03-29T03:00:00Z'))).toEqual(new Date('2026-03-30T03:00:00Z'))
   })
 })
 
