@@ -591,6 +591,7 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
 
     query = results = errorResponse = null
     result = new Result()
+    rows = 0 // Ours: it may have failed behind some
     connectTimer.cancel()
 
     if (initial) {
