@@ -56,7 +56,7 @@ const FLOORS: Record<string, Floors> = {
     ['resumable'],
     ['uploads'],
     ['inline'],
-    ['buckets', 'credentials'],
+    ['buckets', 'credentials', 'backups'],
     ['writing', 'reading'],
     ['object'],
   ],

@@ -1,4 +1,5 @@
 import type { Events } from '../events/open.ts'
+import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
@@ -23,6 +24,7 @@ export interface Services {
   tokens: TokenVerifier
   /** Access keys of S3 clients. */
   credentials: Credentials
+  backups: Backups
   /** The database roles that a token may name, and an access key. */
   roles: string[]
   events: Events

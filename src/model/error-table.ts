@@ -33,6 +33,7 @@ export const ERROR_TABLE = {
   },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
   NoSuchCredential: { status: 404, message: 'There is no such access key' },
+  NoSuchBackup: { status: 404, message: 'There is no such backup' },
   NoSuchDeadLetter: { status: 404, message: 'There is no such dead letter' },
   NoSuchRoute: {
     status: 404,
@@ -309,6 +310,10 @@ export const ERROR_TABLE = {
     message: 'The policies or triggers of the database keep it as it is',
     wireCode: 'AccessDenied',
   },
+  BackupRunning: { status: 409, message: 'A backup or a restore is under way already' },
+  BackupInUse: { status: 409, message: 'Another backup builds on this one, or it is being restored' },
+  BackupIncomplete: { status: 409, message: 'Only a backup that was completed can be restored' },
+  FeatureNotEnabled: { status: 409, message: 'This is not enabled here' },
   WebhookFromSettings: {
     status: 409,
     message: 'This webhook comes from STORAGE_WEBHOOKS; change it there',

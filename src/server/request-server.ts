@@ -26,6 +26,7 @@ import { tusSurface } from '../http/tus/surface.ts'
 import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
+import { Backups } from '../storage/backups/backups.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
 import { Credentials } from '../storage/credentials/credentials.ts'
@@ -265,6 +266,7 @@ function buildServices(parts: ServiceParts): Services {
     multipart,
     tokens,
     credentials: new Credentials({ database, seal: new SecretSeal(secrets) }),
+    backups: new Backups({ database, settings: config.backup }),
     roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
     events,
     keepAliveMs: config.eventsKeepAliveMs,

@@ -205,6 +205,17 @@ export async function bucketHasObjects(tx: Transaction, id: string): Promise<boo
   return rows.length > 0
 }
 
+/** Those of these ids that no bucket has. */
+export async function missingBuckets(tx: Transaction, ids: string[]): Promise<string[]> {
+  if (ids.length === 0) return []
+  const rows = await tx
+    .select({ id: buckets.id })
+    .from(buckets)
+    .where(sql`${buckets.id} = any (${textArray(ids)})`)
+  const there = new Set(rows.map(({ id }) => id))
+  return ids.filter((id) => !there.has(id))
+}
+
 export interface BucketStats {
   fileCount: number
   /** In bytes. */
