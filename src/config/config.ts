@@ -1,7 +1,14 @@
 import { z } from 'zod'
 import { type BackupSettings, backupContradictions, backupSettings } from './backup.ts'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
-import { largestS3Object, type S3Settings, s3Contradictions, s3Settings } from './s3.ts'
+import {
+  largestS3Object,
+  type S3Access,
+  type S3Settings,
+  s3Access,
+  s3Contradictions,
+  s3Settings,
+} from './s3.ts'
 import { type S3ProtocolSettings, s3ProtocolContradictions, s3ProtocolSettings } from './s3-protocol.ts'
 import { placeValues, settingsIn, type ValuesOf } from './setting.ts'
 import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
@@ -12,6 +19,8 @@ export interface Config
   maxSignedExpiryMs: number
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
+  /** There without a bucket, too. */
+  s3Access: S3Access
   s3Protocol: S3ProtocolSettings
   /** Present when STORAGE_NATS_URL is. */
   nats: NatsSettings | undefined
@@ -64,6 +73,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     ...values,
     maxSignedExpiryMs: values.maxSignedExpiryMs ?? (compat ? 10 : 1) * YEAR_MS,
     s3: s3Settings(values.s3),
+    s3Access: s3Access(values.s3),
     s3Protocol: s3ProtocolSettings(values.s3Protocol),
     nats: natsSettings(values.nats),
     backup: backupSettings(values.backup, values.dataDir),

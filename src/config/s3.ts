@@ -14,6 +14,9 @@ export interface S3Settings extends Omit<Values, Derived> {
   redirect: { minSize: number; publicEndpoint: string | undefined } | undefined
 }
 
+/** How stores are talked to: that of the objects, and those of backups, which have buckets and prefixes of their own. */
+export type S3Access = Omit<S3Settings, 'bucket' | 'prefix'>
+
 /** What is another thing here than in the table. */
 type Derived =
   | 'bucket'
@@ -146,12 +149,16 @@ export function largestS3Object({ partSize }: Values): number {
 }
 
 export function s3Settings(values: Values): S3Settings | undefined {
-  const { bucket, accessKey, secretKey, redirect, redirectMinSize, publicEndpoint, ...rest } = values
-  if (bucket === undefined) return undefined
+  const { bucket, prefix } = values
+  return bucket === undefined ? undefined : { ...s3Access(values), bucket, prefix }
+}
+
+export function s3Access(values: Values): S3Access {
+  const { bucket: _, prefix: __, ...ofAll } = values
+  const { accessKey, secretKey, redirect, redirectMinSize, publicEndpoint, ...rest } = ofAll
   const isAmazon = values.endpoint === undefined
   return {
     ...rest,
-    bucket,
     credentials: accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
     forcePathStyle: values.forcePathStyle ?? !isAmazon,
     requestChecksum: values.requestChecksum ?? (isAmazon ? 'when_supported' : 'when_required'),

@@ -17,16 +17,16 @@ export function objectsFolder(dataDir: string): string {
  * same is true of each new folder above it. Errors are the file system's own.
  */
 export class Folders {
-  /** `<root>/objects`, absolute. */
-  readonly top: string
   readonly #fsync: boolean
   /** Folders whose own name has been flushed, so that a further file in them costs one flush, not three. */
   readonly #flushed = new Set<string>()
   readonly #flushes = new SharedFlushes()
 
-  /** Makes `objects/` in `root`. Nothing makes it again later: see LocalBackend. */
-  constructor(root: string, fsync: boolean) {
-    this.top = objectsFolder(root)
+  /** @param top absolute. Made here, and nothing makes it again later: see LocalBackend */
+  constructor(
+    readonly top: string,
+    fsync: boolean,
+  ) {
     this.#fsync = fsync
     const firstMade = mkdirSync(this.top, { recursive: true, mode: 0o700 })
     if (!fsync) return

@@ -22,7 +22,7 @@ import type {
 import { CheckFiles } from './check-files.ts'
 import { FileStream } from './file-stream.ts'
 import { Files, orMissing, writeAll } from './files.ts'
-import { Folders } from './folders.ts'
+import { Folders, objectsFolder } from './folders.ts'
 import { isFolder, JoinedFiles } from './joined-files.ts'
 import { PartFiles } from './part-files.ts'
 import { appendToFile } from './resumable-file.ts'
@@ -73,7 +73,7 @@ export class LocalBackend implements ResumableBackend {
   constructor({ root, fsync, mostCopied }: LocalBackendOptions) {
     this.#fsync = fsync
     try {
-      this.#folders = new Folders(root, fsync)
+      this.#folders = new Folders(objectsFolder(root), fsync)
     } catch (error) {
       throw unusable(error)
     }

@@ -28,6 +28,21 @@ export async function* listKeys(
   } while (ContinuationToken !== undefined)
 }
 
+/** What stands between `prefix` and the next slash, of all keys where one follows. */
+export async function listFolders(store: Store, prefix: string): Promise<string[]> {
+  const names: string[] = []
+  let ContinuationToken: string | undefined
+  do {
+    const input = { Bucket: store.bucket, Prefix: prefix, Delimiter: '/', ContinuationToken }
+    const page = await store.send(new ListObjectsV2Command(input))
+    for (const { Prefix } of page.CommonPrefixes ?? []) {
+      if (Prefix !== undefined) names.push(Prefix.slice(prefix.length, -1))
+    }
+    ContinuationToken = page.IsTruncated ? page.NextContinuationToken : undefined
+  } while (ContinuationToken !== undefined)
+  return names
+}
+
 /** A multipart upload, of a version or of a part of one; or of a check, and of no location. */
 export interface ListedUpload {
   location: Location | null
@@ -36,21 +51,32 @@ export interface ListedUpload {
   startedAt: Date
 }
 
+/** What the store tells of a multipart upload. */
+type StoreUpload = Omit<ListedUpload, 'location'>
+
 /** Our multipart uploads that were neither completed nor aborted, of keys that begin with `prefix`. */
 export async function* listUploads(
   store: Store,
   keys: ObjectKeys,
   prefix: string,
 ): AsyncGenerator<ListedUpload> {
+  for await (const upload of listAllUploads(store, prefix)) {
+    const { key } = upload
+    const location = keys.location(key) ?? keys.incompletePart(key)?.location ?? null
+    const isOurs = location !== null || keys.check(key) !== null
+    if (isOurs) yield { ...upload, location }
+  }
+}
+
+/** All multipart uploads that were neither completed nor aborted, of keys that begin with `prefix`. */
+export async function* listAllUploads(store: Store, prefix: string): AsyncGenerator<StoreUpload> {
   let next: { KeyMarker: string; UploadIdMarker: string | undefined } | undefined
   do {
     const input = { Bucket: store.bucket, Prefix: prefix, ...next }
     const page = await store.send(new ListMultipartUploadsCommand(input))
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       if (Key === undefined || UploadId === undefined || !Initiated) continue
-      const location = keys.location(Key) ?? keys.incompletePart(Key)?.location ?? null
-      const isOurs = location !== null || keys.check(Key) !== null
-      if (isOurs) yield { location, key: Key, id: UploadId, startedAt: Initiated }
+      yield { key: Key, id: UploadId, startedAt: Initiated }
     }
     const { NextKeyMarker: KeyMarker, NextUploadIdMarker: UploadIdMarker } = page
     next = page.IsTruncated && KeyMarker !== undefined ? { KeyMarker, UploadIdMarker } : undefined

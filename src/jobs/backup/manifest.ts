@@ -106,6 +106,7 @@ export async function readManifest(target: BackupTarget, id: string): Promise<Ma
 /** Makes the backup be there: all else is in the target by now. @throws StorageFull, TargetUnavailable */
 export async function writeManifest(target: BackupTarget, manifest: Manifest): Promise<void> {
   const checked = manifestSchema.parse(manifest) // what could not be read again must not be written
+  await target.flush?.()
   await target.write(manifestPath(manifest.id), Buffer.from(`${JSON.stringify(checked, null, 2)}\n`))
 }
 

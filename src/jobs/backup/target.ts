@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
 
 /** What was written: of the bytes that were given, before any encryption. */
@@ -36,12 +37,15 @@ export interface BackupTarget {
   write(path: string, body: Readable | Uint8Array): Promise<WrittenFile>
 
   /**
-   * Makes the file at `source`, which never changes again, the one at `path` without reading it, durable as `write` does.
-   * The caller has compared its content, or does so now.
+   * Makes the file at `source`, which never changes again, the one at `path` without reading it; what is at `path` stays.
+   * The caller has compared its content, or does so now. Durable after the next `flush`.
    *
    * @returns false when this target cannot: it is to be written then
    */
   link?(path: string, source: string): Promise<boolean>
+
+  /** Resolves once all that was linked before would survive a crash; `writeManifest` sees to it. */
+  flush?(): Promise<void>
 
   /** The stream must be consumed or destroyed. @throws MissingBackupFile; WrongKey and DamagedBackup, by the stream too */
   read(path: string): Promise<Readable>
@@ -61,17 +65,31 @@ export interface BackupTarget {
   /** Everything below a prefix, with what killed writes have left there. The empty one is refused. */
   removeAll(prefix: string): Promise<void>
 
+  /** What killed writes have left below a prefix, in which nobody may be writing. */
+  removeUnfinished(prefix: string): Promise<void>
+
   /** Whether it can be written now. @throws StorageFull, TargetUnavailable */
   check(): Promise<void>
 
   close(): Promise<void>
 }
 
+/** A target itself, as it is before anything is known of it. */
+export interface TargetPlace extends BackupTarget {
+  /** Whether nothing at all is there, of ours or of anybody. A place that is missing is empty. */
+  isEmpty(): Promise<boolean>
+}
+
 /** One name in a path. */
 const NAME = /^[\w+-][\w.+-]{0,199}$/
 
-/** What a write that is under way has in its name. */
+/** What the name of a file ends with until it is whole; a few random digits follow. */
 export const UNFINISHED = '.new-'
+
+/** A file's name while it is written. */
+export function unfinishedName(path: string): string {
+  return `${path}${UNFINISHED}${randomBytes(8).toString('hex')}`
+}
 
 /**
  * Paths are ours or PostgreSQL's, so that anything else is a mistake: each name has only letters, digits, and `_ . + -`, and

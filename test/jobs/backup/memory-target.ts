@@ -47,6 +47,7 @@ export class MemoryTarget implements BackupTarget {
     for await (const { path } of this.list(prefix)) this.files.delete(path)
   }
 
+  async removeUnfinished() {}
   async check() {}
   async close() {}
 }

@@ -17,6 +17,8 @@ export interface MultipartUploadOptions {
   metadata: Record<string, string>
   /** How many parts are sent at once. */
   parallel: number
+  /** Whether an object that is there already is replaced; otherwise it is a bug. */
+  replaces?: boolean
 }
 
 /** Where a part belongs. */
@@ -101,8 +103,8 @@ export class MultipartUpload {
   }
 
   async #createNow(): Promise<string> {
-    const { store, key, metadata } = this.#options
-    await refuseExisting(store, key)
+    const { store, key, metadata, replaces = false } = this.#options
+    if (!replaces) await refuseExisting(store, key)
     return createUpload(store, key, { ...metadata, write: this.#writeId })
   }
 }

@@ -18,6 +18,8 @@ export interface ObjectWriterOptions {
   batchSize: BatchSize
   /** How many parts of one object are sent at once. */
   parallel: number
+  /** Whether an object that is there already is replaced; otherwise it is a bug. */
+  replaces?: boolean
 }
 
 /** Writes objects: with one PUT what fits into one part, the rest as multipart uploads. */
@@ -32,7 +34,8 @@ export class ObjectWriter {
   async write(key: string, bytes: Uint8Array, { maxBytes, sha256: known }: WriteOptions): Promise<Written> {
     if (bytes.length > maxBytes) throw new StorageError('EntityTooLarge')
     const sha256 = known ?? createHash('sha256').update(bytes).digest('hex')
-    await this.#options.sender.put(key, bytes, { sha256 })
+    const { sender, replaces = false } = this.#options
+    await sender.put(key, bytes, { sha256, replaces })
     return { size: bytes.length, sha256 }
   }
 
@@ -40,9 +43,9 @@ export class ObjectWriter {
   async writeStream(key: string, body: Readable, options: WriteOptions): Promise<Written> {
     body.on('error', () => {}) // it may break before `drain` listens, which then finds it broken
     const { maxBytes, sha256 } = options
-    const { store, sender, buffers, batchSize, parallel } = this.#options
+    const { store, sender, buffers, batchSize, parallel, replaces = false } = this.#options
     const metadata: Record<string, string> = sha256 === undefined ? {} : { sha256 }
-    const upload = new MultipartUpload({ store, key, metadata, parallel })
+    const upload = new MultipartUpload({ store, key, metadata, parallel, replaces })
     const cutter = new PartCutter(buffers, (part) =>
       upload.add(
         (target, signal) => sender.part(part, target, signal),
@@ -64,7 +67,7 @@ export class ObjectWriter {
         await cutter.sendRest()
         await upload.complete()
       } else {
-        await sender.put(key, await cutter.rest(), { sha256: written.sha256 })
+        await sender.put(key, await cutter.rest(), { sha256: written.sha256, replaces })
       }
       return written
     } catch (error) {

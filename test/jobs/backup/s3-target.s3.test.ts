@@ -1,0 +1,115 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import {
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { readConfig } from '../../../src/config/config.ts'
+import { openTarget } from '../../../src/jobs/backup/open-target.ts'
+import type { BackupTarget } from '../../../src/jobs/backup/target.ts'
+import { describeWithS3, newStoreBucket, s3Client } from '../../support/s3.ts'
+import { describeTarget, pathsOf, textOf } from './target-contract.ts'
+
+describeWithS3('an s3:// target', (s3) => {
+  let folder: string
+  let bucket: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'strongroom-backup-s3-'))
+    bucket = await newStoreBucket(s3)
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+
+  const configWith = (more: Record<string, string> = {}) =>
+    readConfig({
+      STORAGE_DATA_DIR: folder,
+      STORAGE_S3_ENDPOINT: s3.endpoint,
+      STORAGE_S3_REGION: s3.region,
+      STORAGE_S3_ACCESS_KEY: s3.accessKey,
+      STORAGE_S3_SECRET_KEY: s3.secretKey,
+      ...more,
+    })
+  const open = (prefix: string, more?: Record<string, string>): Promise<BackupTarget> =>
+    openTarget(`s3://${bucket}/${prefix}`, configWith(more), { forWriting: true })
+
+  describeTarget(() => open('contract'))
+
+  it('takes files of many parts, as often as they come', async () => {
+    const target = await open('parts')
+    const bytes = randomBytes(17_000_000)
+    const body = () =>
+      Readable.from([bytes.subarray(0, 9_000_000), bytes.subarray(9_000_000)], { objectMode: false })
+    await target.write('id/large', body())
+    await target.write('id/large', body())
+    expect(bytes.equals(await buffer(await target.read('id/large')))).toBe(true)
+    expect(await target.exists('id/large')).toBe(bytes.length)
+    expect(await readdir(join(folder, 'spool'))).toEqual([])
+    await target.close()
+  })
+
+  it('ends the uploads that killed backups have left, and no others', async () => {
+    const target = await open('killed')
+    const client = s3Client(s3)
+    for (const key of ['killed/id/bytes/aa/x', 'killed/other/x', 'elsewhere/x']) {
+      await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: key }))
+    }
+    await target.removeAll('id/')
+    const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket }))
+    expect(Uploads.map(({ Key }) => Key).sort()).toEqual(['elsewhere/x', 'killed/other/x'])
+    client.destroy()
+    await target.close()
+  })
+
+  it('is listed and removed over more than a page', async () => {
+    const target = await open('pages')
+    const paths = Array.from({ length: 1050 }, (_, index) => `id/${index}`)
+    for (let at = 0; at < paths.length; at += 50) {
+      await Promise.all(paths.slice(at, at + 50).map((path) => target.write(path, Buffer.from('x'))))
+    }
+    expect(await pathsOf(target, 'id/')).toHaveLength(1050)
+    await target.removeAll('id/')
+    expect(await pathsOf(target, '')).toEqual(['strongroom-backups.json'])
+    await target.close()
+  })
+
+  it('is opened again, and is none where others have files', async () => {
+    const made = await open('again')
+    await made.write('id/file', Buffer.from('x'))
+    await made.close()
+    const again = await openTarget(`s3://${bucket}/again/`, configWith())
+    expect(await textOf(again, 'id/file')).toBe('x')
+    await again.close()
+
+    const client = s3Client(s3)
+    await client.send(new PutObjectCommand({ Bucket: bucket, Key: 'others/photo.jpg', Body: 'x' }))
+    client.destroy()
+    await expect(open('others')).rejects.toMatchObject({
+      fault: 'UnusableTarget',
+      message: expect.stringContaining(`s3://${bucket}/others has other files than backups in it`),
+    })
+  })
+
+  it('is not where the objects are', async () => {
+    const objects = { STORAGE_S3_BUCKET: bucket, STORAGE_S3_PREFIX: 'objects/' }
+    for (const prefix of ['', 'objects', 'objects/tails', 'objects/00000000-0000-4000-8000-000000000000/x']) {
+      await expect(open(prefix, objects)).rejects.toMatchObject({ fault: 'UnusableTarget' })
+    }
+    await (await open('beside-objects', objects)).close()
+  })
+
+  it('says by its name what is wrong with the store', async () => {
+    await expect(openTarget('s3://no-such-bucket-here/x', configWith())).rejects.toMatchObject({
+      fault: 'TargetUnavailable',
+      message: 's3://no-such-bucket-here/x cannot be used: the store has no such bucket: make it first',
+    })
+    const stranger = configWith({ STORAGE_S3_SECRET_KEY: 'not-the-secret-of-this-key' })
+    await expect(openTarget(`s3://${bucket}/x`, stranger)).rejects.toMatchObject({
+      fault: 'TargetUnavailable',
+    })
+  })
+})
