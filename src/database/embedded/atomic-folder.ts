@@ -9,7 +9,7 @@ import { isAlive } from './postmaster.ts'
  * another server starts at the same time, stays as it is.
  */
 export async function makeFolder(path: string, fill: (unfinished: string) => Promise<void>): Promise<void> {
-  await removeLeftovers(path)
+  await removeLeftovers(`${path}.new-`)
   const unfinished = `${path}.new-${process.pid}`
   await mkdir(unfinished, { mode: 0o700 })
   try {
@@ -29,13 +29,23 @@ export async function makeSharedFolder(path: string): Promise<void> {
   if (made !== undefined) await chmod(path, 0o755)
 }
 
-/** One with our own number is an earlier process's: in a container every start may get the same. */
-async function removeLeftovers(path: string): Promise<void> {
-  const prefix = `${basename(path)}.new-`
-  for (const name of await readdir(dirname(path))) {
-    const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length)) : 0
+/**
+ * Removes the folders of processes that were killed. One with our own number is an earlier process's: in a container every
+ * start may get the same.
+ *
+ * @param stem what their names begin with, before the number of their process
+ * @param prepare ends what still works in one
+ */
+export async function removeLeftovers(
+  stem: string,
+  prepare: (leftover: string) => Promise<void> = async () => {},
+): Promise<void> {
+  for (const name of await readdir(dirname(stem))) {
+    const pid = name.startsWith(basename(stem)) ? Number(name.slice(basename(stem).length)) : 0
     if (pid > 0 && (pid === process.pid || !isAlive(pid))) {
-      await rm(join(dirname(path), name), { recursive: true, force: true })
+      const leftover = join(dirname(stem), name)
+      await prepare(leftover)
+      await rm(leftover, { recursive: true, force: true })
     }
   }
 }

@@ -197,7 +197,8 @@ async function makePrivate(folder: string, account: Account): Promise<void> {
   if ((mode & 0o7777) !== 0o700) await chmod(folder, 0o700)
 }
 
-async function giveTo(path: string, account: Account): Promise<void> {
+/** Makes all that is at `path` another user's. */
+export async function giveTo(path: string, account: Account): Promise<void> {
   const found = await lstat(path)
   if (found.isDirectory()) {
     for (const name of await readdir(path)) await giveTo(join(path, name), account)

@@ -31,7 +31,7 @@ import { findPackage, prepareRuntime } from './postgres-runtime.ts'
 import { POLL_MS, readPostmasterFile, stopPostmaster, waitUntil } from './postmaster.ts'
 import { keepLogShort } from './server-log.ts'
 import { socketFolder } from './socket-folder.ts'
-import { accountFor, isRoot } from './system-account.ts'
+import { type Account, accountFor, isRoot } from './system-account.ts'
 
 export interface EmbeddedOptions {
   /** Folder of the cluster, normally <dataDir>/postgres. Becomes a link when PostgreSQL's user cannot go there. */
@@ -72,7 +72,7 @@ const DEFAULTS = {
   log_timezone: 'UTC',
 }
 
-const PORT = 5432 // only the name of the socket
+export const PORT = 5432 // only the name of the socket
 const START_LIMIT_MS = 60_000
 const LONGEST_BACKOFF_MS = 10_000
 const EXIT_NOTICE_LIMIT_MS = 10_000
@@ -113,37 +113,25 @@ export async function findRunning(clusterDir: string): Promise<EmbeddedPostgres[
 }
 
 async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
-  const { logger, settings = {}, overrides = {} } = options
-  const clusterDir = resolve(options.clusterDir)
+  const { logger, settings = {} } = options
 
-  // 1. Who runs it, and where its files are.
-  const account = await accountFor(clusterDir)
-  const folder = await placeCluster(clusterDir, account, overrides.libraryDir ?? SYSTEM_LIBRARY)
-  if (dirname(folder) !== dirname(clusterDir)) {
-    logger.info({ clusterDir, folder }, `The database of ${clusterDir} is kept in ${folder}`)
-  }
+  // 1. Who runs it, where its files are, and the programs.
+  const { account, folder, native, major } = await findGround(options)
 
-  // 2. The binaries, where that user can run them.
+  // 2. A cluster of the same version.
   if (!existsSync(join(folder, 'PG_VERSION'))) {
     logger.info({ folder }, 'making the database, which takes some seconds, once')
   }
-  const from = await findPackage(overrides.packageDir)
-  const cacheDir = overrides.cacheDir ?? (isRoot() ? SYSTEM_CACHE : dirname(clusterDir))
-  const native = await prepareRuntime(from, account, cacheDir, (copy) =>
-    logger.info({ copy }, 'copying PostgreSQL to where it can be run, once'),
-  )
-
-  // 3. A cluster of the same version.
   const fsync = settings.fsync !== 'off'
-  await ensureCluster(folder, { account, native, major: from.major, fsync })
+  await ensureCluster(folder, { account, native, major, fsync })
 
-  // 4. Nobody else's.
+  // 3. Nobody else's.
   const orphan = await takeOver(folder)
   if (orphan !== undefined) {
     logger.warn({ postgres: orphan }, 'Stopped the PostgreSQL that a killed server left')
   }
 
-  // 5. Ours, and kept running.
+  // 4. Ours, and kept running.
   const host = await socketFolder(folder, PORT, account)
   const launchOptions: LaunchOptions = {
     account,
@@ -152,15 +140,52 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
     settings: {
       ...DEFAULTS,
       ...settings,
-      listen_addresses: '',
-      port: String(PORT),
-      unix_socket_directories: `"${host.replaceAll('"', '""')}"`, // a list: commas and blanks need the quotes
-      unix_socket_permissions: '0700',
+      ...onSocketAlone(host),
     },
   }
   const server = new SupervisedPostgres(host, launchOptions, logger, options.onLost)
   await server.start()
   return server
+}
+
+/** Settings of a PostgreSQL that can be reached through its socket in the folder `host` alone. */
+export function onSocketAlone(host: string): Record<string, string> {
+  return {
+    listen_addresses: '',
+    port: String(PORT),
+    unix_socket_directories: `"${host.replaceAll('"', '""')}"`, // a list: commas and blanks need the quotes
+    unix_socket_permissions: '0700',
+  }
+}
+
+/** What a PostgreSQL needs to run for a cluster. */
+export interface Ground {
+  account: Account
+  /** The cluster's real path, which need not exist yet. */
+  folder: string
+  /** Folder that holds `bin/postgres`, which the account can run. */
+  native: string
+  /** The major version of those programs. */
+  major: string
+}
+
+/** @throws EmbeddedPostgresError when one of them cannot be had */
+export async function findGround(
+  options: Pick<EmbeddedOptions, 'clusterDir' | 'logger' | 'overrides'>,
+): Promise<Ground> {
+  const { logger, overrides = {} } = options
+  const clusterDir = resolve(options.clusterDir)
+  const account = await accountFor(clusterDir)
+  const folder = await placeCluster(clusterDir, account, overrides.libraryDir ?? SYSTEM_LIBRARY)
+  if (dirname(folder) !== dirname(clusterDir)) {
+    logger.info({ clusterDir, folder }, `The database of ${clusterDir} is kept in ${folder}`)
+  }
+  const from = await findPackage(overrides.packageDir)
+  const cacheDir = overrides.cacheDir ?? (isRoot() ? SYSTEM_CACHE : dirname(clusterDir))
+  const native = await prepareRuntime(from, account, cacheDir, (copy) =>
+    logger.info({ copy }, 'copying PostgreSQL to where it can be run, once'),
+  )
+  return { account, folder, native, major: from.major }
 }
 
 class SupervisedPostgres implements EmbeddedPostgres {
