@@ -51,8 +51,11 @@ const LEFT_OUT = new Set([
   'server.log.1',
 ])
 
-/** Of PostgreSQL's caches and temporary files, in any folder; and the lock beside its socket. */
-const LEFT_OUT_BEGINNINGS = ['pgsql_tmp', 'pg_internal.init', '.s.PGSQL.']
+/** Of PostgreSQL's caches and temporary files, in any folder. */
+const LEFT_OUT_BEGINNINGS = ['pgsql_tmp', 'pg_internal.init']
+
+/** What PostgreSQL calls its files, but its socket. What somebody else has left there is not the database's. */
+const NAME = /^\w[\w.-]*$/
 
 /** Where the tables of a database are. */
 const DATABASE_FOLDER = /^base\/\d+$/
@@ -86,7 +89,7 @@ async function list(
     const { name } = entry
     const path = inside === '' ? name : `${inside}/${name}`
     if (LEFT_OUT.has(path) || leftOut.has(path) || path === CONTROL_FILE || isUnlogged(name)) continue
-    if (LEFT_OUT_BEGINNINGS.some((beginning) => name.startsWith(beginning))) continue
+    if (!NAME.test(name) || LEFT_OUT_BEGINNINGS.some((beginning) => name.startsWith(beginning))) continue
     // An operator may have put a folder such as pg_wal on another disk.
     const status = await (entry.isSymbolicLink() ? stat : lstat)(join(root, path)).catch(whenGone(undefined))
     if (status?.isDirectory()) {

@@ -11,6 +11,7 @@ import {
   realpathSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -124,6 +125,7 @@ describe('a copy of a running database', () => {
 
   it('says what it is', async () => {
     const server = await start(newCluster())
+    writeFileSync(join(clusterOf(server), 'notes of the operator'), 'not a database')
     const backup = newFolder('backup')
     const progress: [number, number][] = []
     const copy = await copyTo(backup, server, { onProgress: (...now) => progress.push(now) })
@@ -133,7 +135,7 @@ describe('a copy of a running database', () => {
     const positions = [copy.startLsn, copy.endLsn, copy.restorePointLsn].map(parsePosition)
     expect(positions).toEqual([...positions].sort((a, b) => (a < b ? -1 : 1)))
     expect(copy.directories).toEqual(expect.arrayContaining(['base', 'pg_wal', 'pg_wal/archive_status']))
-    for (const left of ['postmaster.pid', 'server.log']) {
+    for (const left of ['postmaster.pid', 'server.log', 'notes of the operator']) {
       expect(existsSync(join(backup, 'database', left))).toBe(false)
     }
     expect(progress.at(-1)).toEqual([copy.bytes, copy.bytes])
