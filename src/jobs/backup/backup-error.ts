@@ -12,7 +12,7 @@ export type BackupFault =
   | 'NewerFormat'
   /** It is encrypted, and not for the key that is at hand. */
   | 'WrongKey'
-  /** Another backup has its bytes in it. */
+  /** Another backup has bytes in it, or may have. */
   | 'BackupInUse'
 
 /** The message is a sentence for the operator. Callers compare `fault`. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { UUID } from '../../lib/uuid.ts'
@@ -59,7 +60,10 @@ const manifestSchema = z.object({
   sha256: z.object({ files: sha256, bytes: sha256 }),
 })
 
-/** What is said of a whole backup. A backup without one is not there: it is written last. */
+/**
+ * What is said of a whole backup. A backup without one is not there: it is written last. In the file its own `checksum` follows,
+ * which `jq 'del(.checksum)' manifest.json | sha256sum` computes too.
+ */
 export type Manifest = z.infer<typeof manifestSchema>
 
 /** Far more than a bucket's name for each of ten thousand buckets, in bytes. */
@@ -77,12 +81,14 @@ export async function readManifest(target: BackupTarget, id: string): Promise<Ma
   if (!UUID.test(id)) throw noSuchBackup(target, id)
   const path = manifestPath(id)
   const about = `The manifest of backup ${id} in ${target.name}`
+  let json: string
   let written: unknown
   try {
     const size = await target.exists(path)
     if (size === null) throw noSuchBackup(target, id)
     if (size > MAX_BYTES) throw new BackupError('DamagedBackup', `${about} is too large to be one`)
-    written = JSON.parse(await text(await target.read(path)))
+    json = await text(await target.read(path))
+    written = JSON.parse(json)
   } catch (error) {
     if (hasFault(error, 'MissingBackupFile')) throw noSuchBackup(target, id)
     if (!(error instanceof SyntaxError)) throw error
@@ -97,9 +103,9 @@ export async function readManifest(target: BackupTarget, id: string): Promise<Ma
     )
   }
   const { data, error } = manifestSchema.safeParse(written)
-  if (data?.id === id) return data
   const issue = error?.issues[0]
-  const reason = issue ? `${issue.path.join('.')}: ${issue.message}` : 'it is of another backup'
+  if (data?.id === id && json === withChecksum(written as object)) return data
+  const reason = issue ? `${issue.path.join('.')}: ${issue.message}` : 'it is not as it was written'
   throw new BackupError('DamagedBackup', `${about} is damaged (${reason})`)
 }
 
@@ -107,7 +113,18 @@ export async function readManifest(target: BackupTarget, id: string): Promise<Ma
 export async function writeManifest(target: BackupTarget, manifest: Manifest): Promise<void> {
   const checked = manifestSchema.parse(manifest) // what could not be read again must not be written
   await target.flush?.()
-  await target.write(manifestPath(manifest.id), Buffer.from(`${JSON.stringify(checked, null, 2)}\n`))
+  await target.write(manifestPath(manifest.id), Buffer.from(withChecksum(checked)))
+}
+
+/** A manifest as it stands in its file. @param fields may have a checksum, which is computed anew */
+function withChecksum(fields: object): string {
+  const { checksum: _, ...rest } = fields as { checksum?: unknown }
+  const checksum = createHash('sha256').update(asText(rest)).digest('hex')
+  return asText({ ...rest, checksum })
+}
+
+function asText(fields: object): string {
+  return `${JSON.stringify(fields, null, 2)}\n`
 }
 
 function noSuchBackup(target: BackupTarget, id: string): BackupError {

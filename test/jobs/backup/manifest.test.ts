@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import {
   type Manifest,
@@ -36,7 +37,8 @@ describe('a manifest', () => {
 
   it.each([
     ['without a field', ({ moment: _, ...rest }: Manifest) => rest, /moment/],
-    ['of another backup', (manifest: Manifest) => ({ ...manifest, id: uuidV7() }), /of another backup/],
+    ['of another backup', (manifest: Manifest) => ({ ...manifest, id: uuidV7() }), /not as it was written/],
+    ['without its checksum', (manifest: Manifest) => manifest, /not as it was written/],
     [
       'with a hash that is none',
       (m: Manifest) => ({ ...m, sha256: { ...m.sha256, files: 'x' } }),
@@ -48,6 +50,32 @@ describe('a manifest', () => {
       fault: 'DamagedBackup',
       message: expect.stringMatching(message),
     })
+  })
+
+  it('is damaged when any of its bytes is another', async () => {
+    const target = new MemoryTarget()
+    const manifest = newManifest({ description: 'before the move' })
+    await writeManifest(target, manifest)
+    const path = manifestPath(manifest.id)
+    const whole = target.files.get(path) ?? Buffer.alloc(0)
+    for (let at = 0; at < whole.length; at++) {
+      const flipped = Buffer.from(whole)
+      flipped[at] = (flipped[at] ?? 0) ^ 1
+      target.files.set(path, flipped)
+      await expect(readManifest(target, manifest.id), `byte ${at}`).rejects.toMatchObject({
+        fault: expect.stringMatching(/^(DamagedBackup|NewerFormat)$/),
+      })
+    }
+  })
+
+  it("has a checksum that a person's tools compute", async () => {
+    const target = new MemoryTarget()
+    const manifest = newManifest({ buckets: ['ä', 'b'] })
+    await writeManifest(target, manifest)
+    const written = target.files.get(manifestPath(manifest.id))?.toString() ?? ''
+    const { checksum, ...rest } = JSON.parse(written)
+    const text = `${JSON.stringify(rest, null, 2)}\n` // as jq 'del(.checksum)' has it
+    expect(checksum).toBe(createHash('sha256').update(text).digest('hex'))
   })
 
   it.each([uuidV7(), '../etc', 'latest', ''])('of %j, which is no backup, is not there', async (id) => {
