@@ -2,6 +2,8 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
+import type { BackupDeeds } from './backup/job-run.ts'
+import { BackupRunner } from './backup/runner.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
@@ -14,11 +16,14 @@ export function startSchedules({
   config,
   backend,
   database,
+  backups,
   logger,
 }: {
   config: Config
   backend: Backend
   database: Database
+  /** How backups are made; without it there are none. */
+  backups?: BackupDeeds
   logger: Logger
 }): Schedule[] {
   const schedules: Schedule[] = []
@@ -38,6 +43,11 @@ export function startSchedules({
     const scrub = new Scrub({ database, backend, logger })
     const step = (signal: AbortSignal) => scrub.step(scrubIntervalMs, signal)
     schedules.push(schedule('scrub', step, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  }
+  if (backups && config.backup.enabled) {
+    const runner = new BackupRunner({ database, deeds: backups, settings: config.backup, logger })
+    const step = (signal: AbortSignal) => runner.step(signal)
+    schedules.push(schedule('backups', step, { firstAfterMs: 1000, afterFailureMs: 10_000, logger }))
   }
   return schedules
 }

@@ -6,3 +6,6 @@ export const CLEANUP_TURN = 'cleanup'
 
 /** Of whatever brings the bytes of objects to another place. */
 export const MOVE_TURN = 'backend-move'
+
+/** Of whoever makes a backup, restores one, or removes one. */
+export const BACKUP_TURN = 'backup'

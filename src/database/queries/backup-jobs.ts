@@ -93,6 +93,20 @@ export async function insertJob(tx: Transaction, job: NewBackupJob): Promise<Bac
   }
 }
 
+/** Lets nobody else ask for one until the end of the transaction. */
+export async function lockJobs(tx: Transaction): Promise<void> {
+  await tx.execute(sql`lock table storage.backup_jobs in share row exclusive mode`)
+}
+
+/** Whether a full backup of all buckets was completed in that target within so many days, and is there still. */
+export async function hasFullSince(tx: Transaction, target: string, days: number): Promise<boolean> {
+  const rows = await tx.execute(sql`
+    select id from storage.backup_jobs
+    where kind = 'backup' and type = 'full' and status = 'completed' and deleted_at is null and buckets is null
+      and target = ${target} and created_at > now() - ${days} * interval '1 day' limit 1`)
+  return rows.length > 0
+}
+
 /** When a schedule was last heeded, by this server or another; null when it never was. */
 export async function lastScheduled(tx: Transaction): Promise<Date | null> {
   const [row] = await tx.execute<{ last: string | null }>(

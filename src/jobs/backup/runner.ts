@@ -1,0 +1,171 @@
+import { type BackupSettings, nextTime } from '../../config/backup.ts'
+import { asService } from '../../database/as-caller.ts'
+import {
+  type BackupJob,
+  findWork,
+  hasFullSince,
+  insertJob,
+  lastScheduled,
+  lockJobs,
+  type NewBackupJob,
+  noteRemoved,
+  removableBackups,
+  takePendingJob,
+  trimJobs,
+} from '../../database/queries/backup-jobs.ts'
+import { uuidV7 } from '../../lib/uuid.ts'
+import { hasCode } from '../../model/errors.ts'
+import { BACKUP_TURN } from '../turns.ts'
+import { buryDeadJobs, type JobRunOptions, runJob } from './job-run.ts'
+
+export interface BackupRunnerOptions extends Omit<JobRunOptions, 'retentionDays'> {
+  settings: Pick<BackupSettings, 'target' | 'retentionDays' | 'schedule'>
+  /** The clock of the schedule. */
+  now?: () => Date
+}
+
+/** How often a server looks for something to do, in milliseconds. */
+const LOOK_MS = 1000
+
+/** How often it tries to get the turn where what there is may be another's, or can wait. In milliseconds. */
+const RETRY_MS = 10_000
+
+/** After so long a backup that could not be removed is tried again. In milliseconds. */
+const REMOVE_AGAIN_MS = 600_000
+
+/** How many backups are removed at a time. */
+const REMOVED_AT_ONCE = 100
+
+/** A scheduled backup is a full one after so many days: what builds on one keeps it from expiring. */
+const FULL_EVERY_DAYS = 7
+
+/** For so long one can see what has become of a job that has left nothing. */
+const JOBS_KEPT_DAYS = 90
+
+/**
+ * Does what is asked for in `storage.backup_jobs`, makes backups when the schedule says so, and removes those that are deleted or
+ * expired. Runs in every server; one of them has the turn (decision 0058).
+ *
+ * Killed at any moment it leaves a row that says that it is under way. Whoever has the turn next, within `RETRY_MS`, knows that
+ * it is not.
+ */
+export class BackupRunner {
+  readonly #options: BackupRunnerOptions
+  readonly #now: () => Date
+  /** When the schedule wants the next one: undefined before the first look, null when never again. */
+  #dueAt: Date | null | undefined
+  #tryAt = 0
+  #removeAt = 0
+
+  constructor(options: BackupRunnerOptions) {
+    this.#options = options
+    this.#now = options.now ?? (() => new Date())
+  }
+
+  /** Looks once, and does what there is to do. @returns how long to wait for the next look, in milliseconds */
+  async step(signal: AbortSignal): Promise<number> {
+    const { database } = this.#options
+    await this.#heedSchedule()
+    const work = await findWork(database)
+    const now = performance.now()
+    const canWait = work.isUnderWay || (work.isRemovable && now >= this.#removeAt)
+    if (!work.isPending && !(canWait && now >= this.#tryAt)) return LOOK_MS
+    this.#tryAt = now + RETRY_MS
+    await database.exclusively(BACKUP_TURN, (lost) => this.#work(AbortSignal.any([signal, lost])))
+    return LOOK_MS
+  }
+
+  /** With the turn. */
+  async #work(signal: AbortSignal): Promise<void> {
+    const { database, settings } = this.#options
+    await buryDeadJobs(this.#options)
+    const job = await takePendingJob(database)
+    if (job) await runJob({ ...this.#options, retentionDays: settings.retentionDays }, job, signal)
+    if (signal.aborted) return
+    await this.#remove(signal)
+    await trimJobs(database, JOBS_KEPT_DAYS)
+  }
+
+  async #remove(signal: AbortSignal): Promise<void> {
+    const { database, deeds, logger } = this.#options
+    for (const job of await removableBackups(database, REMOVED_AT_ONCE)) {
+      if (signal.aborted) return
+      try {
+        if (job.kind === 'backup') await deeds.remove(job, signal)
+        await noteRemoved(database, job.id)
+        if (job.kind === 'backup') logger.info({ backup: job.id, target: job.target }, 'a backup was removed')
+      } catch (error) {
+        if (signal.aborted) return
+        logger.error({ err: error, backup: job.id }, 'a backup could not be removed; it will be tried again')
+        this.#removeAt = performance.now() + REMOVE_AGAIN_MS
+      }
+    }
+  }
+
+  /** Asks for a backup when it is time. A time that was missed is made up for once, however many they were. */
+  async #heedSchedule(): Promise<void> {
+    const { database, settings, logger } = this.#options
+    const { schedule } = settings
+    if (schedule === undefined) return
+    const now = this.#now()
+    if (this.#dueAt === undefined) {
+      const last = await asService(database, lastScheduled)
+      this.#dueAt = nextTime(schedule, last ?? now)
+    }
+    const dueAt = this.#dueAt
+    if (dueAt === null || now < dueAt) return
+    try {
+      await asService(database, async (tx) => {
+        // Another server may have heard the same bell.
+        await lockJobs(tx)
+        const last = await lastScheduled(tx)
+        if (last !== null && last >= dueAt) return
+        const isFullDue = !(await hasFullSince(tx, settings.target, FULL_EVERY_DAYS))
+        const job = scheduledJob(settings.target, isFullDue ? 'full' : 'incremental')
+        await insertJob(tx, { ...job, scheduledFor: now })
+      })
+    } catch (error) {
+      if (!hasCode(error, 'BackupRunning')) throw error
+      logger.warn({ dueAt }, 'a scheduled backup is left out: another one, or a restore, is under way')
+    }
+    this.#dueAt = nextTime(schedule, now)
+  }
+}
+
+/**
+ * Does a job here and now, for a command. Null when a server, or another command, has the turn.
+ *
+ * @returns the job, and whether it has come to its end
+ * @throws BackupRunning when one is to be done
+ */
+export async function runNow(
+  options: JobRunOptions,
+  wanted: NewBackupJob,
+  signal: AbortSignal,
+): Promise<{ job: BackupJob; isDone: boolean } | null> {
+  const { database } = options
+  return database.exclusively(BACKUP_TURN, async (lost) => {
+    await buryDeadJobs(options)
+    await asService(database, (tx) => insertJob(tx, wanted))
+    const job = await takePendingJob(database)
+    if (job === null) throw new Error('a job that was put there is not there')
+    return { job, isDone: await runJob(options, job, AbortSignal.any([signal, lost])) }
+  })
+}
+
+function scheduledJob(target: string, type: 'full' | 'incremental'): NewBackupJob {
+  return {
+    id: uuidV7(),
+    kind: 'backup',
+    type,
+    target,
+    parent: null,
+    description: '',
+    buckets: null,
+    includeVersions: true,
+    includeTrash: false,
+    request: {},
+    retentionDays: null,
+    createdBy: 'schedule',
+  }
+}
