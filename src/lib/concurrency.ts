@@ -41,6 +41,28 @@ export async function forEachConcurrent<T>(
   for (const result of workers) if (result.status === 'rejected') throw result.reason
 }
 
+/** The same for items that come one by one: no more of them are asked for than are worked on. The rest is let go of. */
+export async function forEachAsItComes<T>(
+  concurrency: number,
+  items: AsyncIterable<T>,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const rest = items[Symbol.asyncIterator]()
+  let hasFailed = false
+  const worker = async () => {
+    try {
+      for (let next = await rest.next(); !next.done && !hasFailed; next = await rest.next())
+        await work(next.value)
+    } catch (error) {
+      hasFailed = true
+      throw error
+    }
+  }
+  const workers = await Promise.allSettled(Array.from({ length: concurrency }, worker))
+  if (hasFailed) await rest.return?.()
+  for (const result of workers) if (result.status === 'rejected') throw result.reason
+}
+
 /**
  * `Promise.all`, but when one fails the others are waited for all the same: in a transaction, what is still under way
  * must not outlive it.
