@@ -15,11 +15,12 @@ beforeEach(() => {
 })
 afterEach(() => thread.close())
 
-/** Reads a long body to its end, and says how often its MD5 has been asked for by then. */
-async function readToTheEnd(digests: PassingDigests) {
+/** Reads a long body to its end, and says how often its MD5 has been asked for by then. @param failure its answer */
+async function readToTheEnd(digests: PassingDigests, failure?: Error) {
   const md5 = thread.begin()
   vi.spyOn(thread, 'begin').mockReturnValue(md5)
   const asked = vi.spyOn(md5, 'digest')
+  if (failure) asked.mockImplementation(() => Promise.reject(failure))
   const chunks = [LONG.subarray(0, 70_000), LONG.subarray(70_000, 1_500_000), LONG.subarray(1_500_000)]
   const read = await buffer(digests.watch(Readable.from(chunks), LONG.length, thread))
   expect(read.equals(LONG)).toBe(true)
@@ -35,8 +36,7 @@ describe('PassingDigests', () => {
 
   it('tells of a failure then to who asks, and to nobody else', async () => {
     const digests = new PassingDigests(undefined)
-    await readToTheEnd(digests)
-    await thread.close()
+    await readToTheEnd(digests, new Error('The thread has ended'))
     await expect(digests.digest({ sha256: '' })).rejects.toThrow('has ended')
   })
 
