@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Cron } from 'croner'
 import { z } from 'zod'
 import { flag, integer } from './fields.ts'
@@ -6,7 +6,7 @@ import { setting, type ValuesOf } from './setting.ts'
 
 /** Backups that servers make. */
 export interface BackupSettings extends Omit<Values, 'target'> {
-  /** A folder, or an s3:// URL. */
+  /** An absolute path, which means the same wherever a command is run; or an s3:// URL. */
   target: string
 }
 
@@ -34,7 +34,7 @@ export const BACKUP_TABLE = {
   }),
   target: setting('STORAGE_BACKUP_TARGET', z.string(), {
     shown: '`backups/` of the data folder',
-    help: 'where backups lie: a folder, better on another disk, or `s3://bucket/prefix`',
+    help: 'where backups lie: a folder, better on another disk, or `s3://bucket/prefix`; the same for all servers of a database',
     example: '/mnt/backups',
   }),
   /** Null is for ever. */
@@ -76,7 +76,8 @@ export function backupContradictions(values: Values, databaseUrl: string | undef
 }
 
 export function backupSettings(values: Values, dataDir: string): BackupSettings {
-  return { ...values, target: values.target ?? join(dataDir, 'backups') }
+  const { target = join(dataDir, 'backups') } = values
+  return { ...values, target: /^s3:/i.test(target) ? target : resolve(target) }
 }
 
 /** The first time of a cron expression after another one; null when there is none any more. */

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { nextTime } from '../../src/config/backup.ts'
@@ -102,7 +103,7 @@ describe('a setting', () => {
       scrubIntervalMs: 2_592_000_000,
       backup: {
         enabled: true,
-        target: 'storage-data/backups',
+        target: resolve('storage-data/backups'),
         retentionDays: 30,
         schedule: undefined,
         log: false,
