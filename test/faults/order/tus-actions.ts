@@ -66,6 +66,7 @@ async function inChunks(target: Target, bytes: Buffer, done: Told): Promise<Told
   if (!isDone(made, 201)) return NOT_ASKED // without its address nobody goes on with it
   const path = new URL(String(made.headers.location)).pathname.replace(/^\/storage\/v1/, '')
   let offset = 0
+  let mayBeFinished = false
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const end = offset === 0 ? bytes.length >> 1 : bytes.length
     session.turn()
@@ -76,9 +77,12 @@ async function inChunks(target: Target, bytes: Buffer, done: Told): Promise<Told
       if (offset === bytes.length) return done
       continue
     }
+    mayBeFinished ||= sent === undefined && end === bytes.length
     session.turn()
     const asked = await session.rest('HEAD', path, { headers: VERSION })
     if (asked?.headers['tus-complete'] === '1') return done
+    // A finished one is told while its object is what it has made: by now that may be another.
+    if (asked?.status === 410 && mayBeFinished) return undefined
     if (asked?.status === 200) offset = Number(asked.headers['upload-offset'])
     else if (asked) throw new StrangeAnswer(asked)
     // Its bytes are all there, and its object is not: that is for who has sent the last of them.
