@@ -2,6 +2,7 @@ import postgres from '#postgres'
 import { limitAnswers } from './answer-limit.ts'
 import { openUrl } from './database-url.ts'
 import type { Endpoint } from './place.ts'
+import { isOutOfRole } from './postgres-error.ts'
 import { VALUE_TYPES } from './row-values.ts'
 
 /** A statement that takes longer is one that nobody waits for any more (wire §7.5). */
@@ -38,6 +39,7 @@ export function connectTo(
       ? name // others are refused, or dropped without a word
       : { ...name, statement_timeout: statementTimeoutMs, TimeZone: 'UTC', [DIRECT_SETTING]: 'true' },
     onnotice: () => {},
+    isspent: isOutOfRole,
     types: VALUE_TYPES as Record<string, never>, // whose helpers on the client nobody uses
     // A named statement belongs to a session, and would be left in somebody else's.
     ...(isPooler && { prepare: false }),

@@ -101,6 +101,17 @@ export function sqlState(error: unknown): string | undefined {
   return cause instanceof postgres.PostgresError ? cause.code : undefined
 }
 
+/**
+ * Whether a session is in another role than its login's, by what a statement of ours has met there: it may not call the very
+ * function that it calls. A user's policy or trigger has set one for longer than its transaction, as by
+ * `set_config('role', …, false)`.
+ */
+export function isOutOfRole({ code, routine, message }: postgres.PostgresError, statement: string): boolean {
+  if (code !== '42501' || routine !== 'aclcheck_error') return false
+  const called = /\bstorage\.(\w+)\(/.exec(statement)?.[1]
+  return called !== undefined && message.includes(called) // in whatever language
+}
+
 /** Whether PostgreSQL could not read a value that was sent to it. */
 function isOfParameter({ where }: postgres.PostgresError): boolean {
   return /^(?:unnamed portal|portal ".*") parameter /.test(where ?? '')

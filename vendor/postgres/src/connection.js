@@ -85,6 +85,7 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
     onnotice,
     onnotify,
     onparameter,
+    isspent,
     max_pipeline,
     keep_alive,
     backoff,
@@ -858,6 +859,7 @@ function Connection(options, queues = {}, { onopen = noop, onend = noop, onclose
     if (query) {
       (query.cursorFn || query.describeFirst) && write(Sync)
       errorResponse = Errors.postgres(parseError(x))
+      isspent && isspent(errorResponse, query.string) && end() // Ours
     } else {
       const refusal = Errors.postgres(parseError(x))
       initial && refusal.code === '53300' && onrefused(connection, initial, refusal)

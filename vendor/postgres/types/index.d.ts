@@ -123,6 +123,10 @@ interface BaseOptions<T extends Record<string, postgres.PostgresType>> {
    * Ours. PostgreSQL has no place for another connection, and its first query waits for those there are
    */
   onrefused: (error: postgres.PostgresError) => void;
+  /**
+   * Ours. Whether a session in which a statement has failed so is of no more use: it ends behind what is under way on it
+   */
+  isspent: (error: postgres.PostgresError, statement: string) => boolean;
   backoff: boolean | ((attemptNum: number) => number);
   max_lifetime: number | null;
   keep_alive: number | null;
