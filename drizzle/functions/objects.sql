@@ -208,10 +208,15 @@ begin
   end if;
   -- A created row replaces nothing.
   if not created then
-    -- As `own_removals`, whose call takes longer.
     select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
-    from storage.removals r
-    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
+    from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+    -- As `own_removals`. Most have replaced nothing outside the database, and need not look for holds.
+    if removed_versions is not null then
+      if exists (select from storage.backup_holds) then
+        removed_versions := null;
+        removed_buckets := null;
+      end if;
+    end if;
   end if;
   -- What triggers do at the end of the transaction they do as the caller.
   role_set := set_config('role', storage.role_of(context), true);
@@ -228,6 +233,8 @@ declare
   role_set text;
   began timestamptz;
   gone integer;
+  removed_versions uuid[];
+  removed_buckets uuid[];
 begin
   began := storage.act_as(context);
   if cardinality(names) = 1 then
@@ -253,11 +260,16 @@ begin
       from storage.objects o where o.bucket_id = bucket and o.name = any (names);
   end if;
   role_set := set_config('role', 'service_role', true);
-  return query
-    select 'removal', null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
-      null::timestamptz, null::timestamptz, null::jsonb, null::jsonb
-    from storage.removals r
-    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
+  -- As in `put_object`.
+  select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
+  from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+  if removed_versions is not null then
+    return query
+      select 'removal', null::uuid, null, u.version::text, u.bucket_uid, null::uuid, null, null::timestamptz,
+        null::timestamptz, null::timestamptz, null::jsonb, null::jsonb
+      from unnest(removed_versions, removed_buckets) u (version, bucket_uid)
+      where not exists (select from storage.backup_holds);
+  end if;
   -- What triggers do at the end of the transaction they do as the caller.
   role_set := set_config('role', storage.role_of(context), true);
 end $$;

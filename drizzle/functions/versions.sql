@@ -117,6 +117,8 @@ create or replace function storage.finish_upload(upload uuid) returns table (ver
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   is_in_parts boolean;
+  versions uuid[];
+  buckets uuid[];
 begin
   delete from storage.uploads u where u.version = upload;
   if not found then
@@ -129,10 +131,13 @@ begin
   if is_in_parts then
     perform storage.keep_version_parts(upload);
   end if;
-  -- As `own_removals`, whose call takes longer.
-  return query
-    select r.version, r.bucket_uid from storage.removals r
-    where r.transaction = pg_current_xact_id_if_assigned() and not exists (select from storage.backup_holds);
+  -- As `own_removals`; who has replaced nothing need not look for holds.
+  select array_agg(r.version), array_agg(r.bucket_uid) into versions, buckets
+  from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
+  if versions is not null then
+    return query
+      select u.* from unnest(versions, buckets) u where not exists (select from storage.backup_holds);
+  end if;
 end $$;
 
 -- What the transaction has put on the list of removals, to be removed once it has committed: nothing while a backup needs
