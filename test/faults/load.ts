@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Served } from '../support/server.ts'
 import { until } from '../support/wait.ts'
+import { Possibilities } from './possibilities.ts'
 import { Random } from './random.ts'
 import { isFull } from './size.ts'
 
@@ -14,15 +15,12 @@ const PAUSE_MS = isFull ? 20 : 60
 /** The same of one that was served: in reduced size it does not rush, which would keep the processor from the other tests. */
 const PACE_MS = isFull ? 0 : 10
 
-/** What may be at a path: SHA-256s, or null for nothing. */
-type Possible = Set<string | null>
-
 /**
  * Clients that upload, overwrite, delete and read all the time, each on names of its own, and keep a log of what
  * they were told. An acknowledged operation leaves one possibility for its name; one that failed adds another.
  */
 export class Load {
-  readonly possible = new Map<string, Possible>()
+  readonly possible = new Possibilities()
   /** How many answers there were of each status. */
   readonly statuses = new Map<number, number>()
   /** How many downloads ended before their last byte, as they must when the rest cannot be had. */
@@ -83,36 +81,29 @@ export class Load {
     const random = new Random(this.seed + client)
     while (!this.#isStopping) {
       const path = `${this.bucket}/${client}-${random.below(NAMES)}`
-      const possible = this.possible.get(path) ?? new Set([null])
-      this.possible.set(path, possible)
       const kind = random.below(10)
-      if (kind === 0) await this.#delete(path, possible)
-      else if (kind <= 2) await this.#read(path, possible)
-      else
-        await this.#upload(
-          path,
-          possible,
-          random.bytes(random.below(8) === 0 ? 300_000 : 1 + random.below(5000)),
-        )
+      if (kind === 0) await this.#delete(path)
+      else if (kind <= 2) await this.#read(path)
+      else await this.#upload(path, random.bytes(random.below(8) === 0 ? 300_000 : 1 + random.below(5000)))
     }
   }
 
-  async #upload(path: string, possible: Possible, body: Buffer): Promise<void> {
+  async #upload(path: string, body: Buffer): Promise<void> {
     const hash = sha256(body)
-    possible.add(hash)
+    this.possible.may(path, [hash])
     const { status } = await this.#ask('PUT', path, body)
-    if (status === 200 || status === 201) this.#succeeded(possible, hash)
+    if (status === 200 || status === 201) this.#succeeded(path, hash)
   }
 
-  async #delete(path: string, possible: Possible): Promise<void> {
-    const before = new Set(possible)
-    possible.add(null)
+  async #delete(path: string): Promise<void> {
+    const before = this.possible.at(path)
+    this.possible.may(path, [null])
     const { status } = await this.#ask('DELETE', path)
-    if (status === 204) this.#succeeded(possible, null)
+    if (status === 204) this.#succeeded(path, null)
     if (status === 404 && !before.has(null)) this.strange.push(`DELETE ${path}: 404, though it was there`)
   }
 
-  async #read(path: string, possible: Possible): Promise<void> {
+  async #read(path: string): Promise<void> {
     const answer = await this.#ask('GET', path).catch(() => undefined)
     if (!answer) {
       this.brokenOff++
@@ -120,16 +111,15 @@ export class Load {
     }
     const { status, bytes } = answer
     const found = status === 404 ? null : sha256(bytes)
-    if ((status === 200 || status === 404) && !possible.has(found)) {
+    if ((status === 200 || status === 404) && !this.possible.at(path).has(found)) {
       this.strange.push(`GET ${path}: ${status}, not what was stored`)
     }
   }
 
-  #succeeded(possible: Possible, now: string | null): void {
+  #succeeded(path: string, now: string | null): void {
     this.acknowledged++
     this.#successes++
-    possible.clear()
-    possible.add(now)
+    this.possible.is(path, [now])
   }
 
   async #ask(method: string, path: string, body?: Buffer): Promise<{ status: number; bytes: Uint8Array }> {
