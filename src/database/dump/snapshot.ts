@@ -25,7 +25,7 @@ export interface Snapshot {
   /** How many rows there are. */
   count(table: string): Promise<number>
   /**
-   * The rows of a table of `tables`, each as a line of JSON without its end, sorted by primary key, texts byte by byte.
+   * The rows of a table of `tables`, each as a line of JSON without its end, sorted by primary key, objects by version, texts byte by byte.
    * Values are exact: numbers as PostgreSQL has them, times with microseconds, `bytea` in hexadecimal. Generated columns are
    * left out, since another database makes them by its own collation.
    */
@@ -150,7 +150,7 @@ const EXACTLY = `set local timezone = 'UTC'; set local extra_float_digits = 1; s
 
 interface Columns {
   columns: string[]
-  /** Of the primary key, in its order. */
+  /** By what its rows are sorted: the primary key, mostly. */
   key: { name: string; isText: boolean }[]
 }
 
@@ -173,12 +173,13 @@ async function findColumns(
     from pg_class c where c.relnamespace = 'storage'::regnamespace and c.relkind in ('r', 'p')`
   const found = new Map(rows.map(({ table, columns, key }) => [table, { columns, key }]))
   const result = new Map<string, Columns>()
-  for (const { name, backup, move, secrets = [], local = [] } of TABLES) {
+  for (const { name, backup, move, secrets = [], local = [], sortedBy = [] } of TABLES) {
     const columns = found.get(name)
     const goes = purpose === 'move' ? move : backup === true || (backup && purpose === 'backup with keys')
     if (!columns || !goes) continue
     const without = new Set([...local, ...(purpose === 'backup' ? secrets : [])])
-    result.set(name, { ...columns, columns: columns.columns.filter((column) => !without.has(column)) })
+    const key = [...sortedBy.map((column) => ({ name: column, isText: true })), ...columns.key]
+    result.set(name, { columns: columns.columns.filter((column) => !without.has(column)), key })
   }
   return result
 }

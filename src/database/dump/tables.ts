@@ -11,6 +11,8 @@ export interface CarriedTable {
   move: boolean
   /** Columns with secrets in them, which only a backup with keys and a move have. */
   secrets?: string[]
+  /** Text columns by which its rows are sorted before the primary key, for who reads another list beside them. */
+  sortedBy?: string[]
   /** Columns that mean something in the one cluster alone, and begin anew elsewhere. */
   local?: string[]
 }
@@ -20,7 +22,7 @@ export const TABLES: CarriedTable[] = [
   { name: 'buckets', backup: true, move: true },
   // Before the objects, which are told apart by whether their bytes are here.
   { name: 'inline_bytes', backup: true, move: true },
-  { name: 'objects', backup: true, move: true },
+  { name: 'objects', backup: true, move: true, sortedBy: ['version'] },
   // The ETags of objects that came in parts.
   { name: 'version_parts', backup: true, move: true },
   // By which the cleanup knows which bytes in a data folder or store are this database's to remove.

@@ -12,6 +12,8 @@ export type BackupFault =
   | 'NewerFormat'
   /** It is encrypted, and not for the key that is at hand. */
   | 'WrongKey'
+  /** Somebody took it for dead, and went on without it. */
+  | 'Interrupted'
   /** Another backup has bytes in it, or may have. */
   | 'BackupInUse'
 

@@ -1,0 +1,21 @@
+import { sql } from 'drizzle-orm'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+
+/**
+ * Takes out of a restored database what was under way at its moment, and has no bytes in a backup: unfinished uploads, and
+ * bytes that were to be removed. Backups that ran then do not run here.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function forgetUnfinished(database: Database): Promise<void> {
+  await asService(database, async (tx) => {
+    await tx.execute(sql`delete from storage.s3_multipart_uploads`)
+    await tx.execute(sql`delete from storage.resumable_uploads`)
+    await tx.execute(sql`delete from storage.uploads`)
+    await tx.execute(sql`delete from storage.removals`) // what the deletes before have put there, too
+    await tx.execute(sql`delete from storage.backup_holds`)
+    await tx.execute(sql`update storage.backup_jobs set status = 'failed', error = 'the database was restored meanwhile'
+      where status in ('pending', 'running', 'restoring')`)
+  })
+}

@@ -1,0 +1,107 @@
+import { sql } from 'drizzle-orm'
+import type { Location } from '../../model/location.ts'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { ask } from './drift.ts'
+import { writeInlineBytes } from './inline-bytes.ts'
+import { finishUpload, ownRemovals } from './listed-versions.ts'
+
+/** What a restore puts back into a database that is at work: rows as they were, with bytes of their own. */
+
+export interface RestoredObject {
+  /** The row as a backup has it, as JSON. */
+  row: string
+  bucketId: string
+  name: string
+  /** Where its bytes are now, or will be. */
+  at: Location
+  /** SHA-256, 64 lower-case hexadecimal digits. */
+  checksum: string
+  /** Those that go into the database with the row; null when they are at their place already. */
+  bytes: Uint8Array | null
+  /** Whether an object of that name may be replaced. */
+  replaces: boolean
+}
+
+/** Which version each of these names has now. */
+export async function currentVersions(
+  database: Database,
+  bucketId: string,
+  names: string[],
+): Promise<Map<string, string | null>> {
+  const rows = await ask<{ name: string; version: string | null }>(
+    database,
+    sql`select name, version from storage.objects
+      where bucket_id = ${bucketId} and name in (select jsonb_array_elements_text(${JSON.stringify(names)}::jsonb))`,
+  )
+  return new Map(rows.map(({ name, version }) => [name, version]))
+}
+
+/** Lists a version as one that is being written: a killed restore leaves nothing that the cleanup does not find. */
+export async function beginRestoring(
+  database: Database,
+  at: Location,
+  object: { bucketId: string; name: string },
+) {
+  await ask(
+    database,
+    sql`insert into storage.uploads (version, bucket_uid, bucket_id, name)
+      values (${at.version}, ${at.bucket}, ${object.bucketId}, ${object.name})`,
+  )
+}
+
+/**
+ * Makes the row, with its id, owner and times, unless its name is taken and may not be replaced. An id that another object
+ * has by now, as one that was moved, is not taken from that.
+ *
+ * @returns what it has made superfluous; null when the name is taken
+ * @throws UploadExpired; BucketReference when there is no such bucket
+ */
+export function restoreObject(database: Database, object: RestoredObject): Promise<Location[] | null> {
+  const { row, bucketId, name, at, checksum, bytes, replaces } = object
+  return asService(database, async (tx) => {
+    if (replaces)
+      await tx.execute(sql`delete from storage.objects where bucket_id = ${bucketId} and name = ${name}`)
+    const made = await tx.execute(sql`
+      insert into storage.objects (
+        id, bucket_id, name, owner, owner_id, created_at, updated_at, last_accessed_at, metadata, user_metadata, tags,
+        version, bytes_bucket, checksum
+      )
+      select case when exists (select from storage.objects o where o.id = r.id) then gen_random_uuid() else r.id end,
+        ${bucketId}, ${name}, r.owner, r.owner_id, r.created_at, r.updated_at, r.last_accessed_at, r.metadata,
+        r.user_metadata, coalesce(r.tags, '{}'), ${at.version}, ${at.bucket}, ${checksum}
+      from jsonb_populate_record(null::storage.objects, ${row}::jsonb) r
+      on conflict (bucket_id, name) do nothing returning id`)
+    if (made.length === 0) return null
+    if (bytes === null) return finishUpload(tx, at.version)
+    await writeInlineBytes(tx, at.version, bytes)
+    return ownRemovals(tx)
+  })
+}
+
+/** The buckets' uids, of those that are there. */
+export async function bucketUids(database: Database, ids: string[]): Promise<Map<string, string>> {
+  const rows = await ask<{ id: string; uid: string }>(
+    database,
+    sql`select id, uid from storage.buckets where id in (select jsonb_array_elements_text(${JSON.stringify(ids)}::jsonb))`,
+  )
+  return new Map(rows.map(({ id, uid }) => [id, uid]))
+}
+
+/** Makes a bucket as it was, or, under another id, one with its settings. One that is there stays as it is. */
+export async function restoreBucket(database: Database, row: string, id: string): Promise<void> {
+  await ask(
+    database,
+    sql`insert into storage.buckets (
+        id, name, owner, owner_id, public, policy, file_size_limit, allowed_mime_types, avif_autodetection, type,
+        versioning_status, created_at, updated_at, uid
+      )
+      select ${id}, case when r.id = ${id} then r.name else ${id} end, r.owner, r.owner_id, r.public, r.policy,
+        r.file_size_limit, r.allowed_mime_types, r.avif_autodetection, r.type, r.versioning_status, r.created_at,
+        r.updated_at,
+        case when r.id <> ${id} or exists (select from storage.buckets b where b.uid = r.uid) then gen_random_uuid()
+          else r.uid end
+      from jsonb_populate_record(null::storage.buckets, ${row}::jsonb) r
+      on conflict do nothing`,
+  )
+}

@@ -1,0 +1,129 @@
+import { existsSync } from 'node:fs'
+import { realpath } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import type { Config } from '../../config/config.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { EmbeddedPostgresError } from '../../database/embedded/embedded-error.ts'
+import { findRunning } from '../../database/embedded/embedded-postgres.ts'
+import type { BackupCounts, BackupJob } from '../../database/queries/backup-jobs.ts'
+import type { Failures } from '../failures.ts'
+import { hasFault } from './backup-error.ts'
+import { deleteBackup } from './backups.ts'
+import type { BackupDeeds, JobRun } from './job-run.ts'
+import { type Manifest, readManifest } from './manifest.ts'
+import { openTarget } from './open-target.ts'
+import { type RestoreReport, type RestoreRequest, restoreObjects } from './restore-objects.ts'
+import { type BackupParts, runBackup } from './run.ts'
+import type { BackupTarget } from './target.ts'
+
+export interface DeedsOptions {
+  config: Config
+  database: Database
+  backend: Backend
+  logger: Logger
+  /** Who runs a command hears what a job's row has no room for. */
+  onBackup?: (manifest: Manifest, failures: Failures) => void
+  onRestore?: (report: RestoreReport) => void
+  /** @param progress from 0 to 1 */
+  onProgress?: (progress: number) => void
+}
+
+/** What a restore of `storage.backup_jobs` was asked for. */
+type Asked = Pick<RestoreRequest, 'mode' | 'prefix' | 'intoBucket' | 'dryRun'>
+
+/** Backups and restores of this server's data, in the targets that jobs name. */
+export class Deeds implements BackupDeeds {
+  constructor(private readonly options: DeedsOptions) {}
+
+  async backup({ job, signal, note }: JobRun): Promise<BackupCounts> {
+    const { config, database, backend, logger, onBackup, onProgress } = this.options
+    const dataDir = resolve(config.dataDir)
+    const target = await openTarget(job.target, config, { forWriting: true })
+    try {
+      const parts: BackupParts = {
+        database,
+        backend,
+        target,
+        cluster: config.databaseUrl === undefined ? await findCluster(dataDir) : null,
+        scratchDir: dataDir,
+        logger,
+      }
+      const { manifest, failures } = await runBackup(parts, {
+        id: job.id,
+        job: job.id,
+        parent: job.parent === null ? null : await findParent(target, job.parent),
+        buckets: job.buckets,
+        ...(job.request.withKeys === true && { keysFile: join(dataDir, 'keys.json') }),
+        ...(job.description !== '' && { description: job.description }),
+        signal,
+        onProgress: (progress, counts) => {
+          note(progress, counts)
+          onProgress?.(progress)
+        },
+      })
+      onBackup?.(manifest, failures)
+      const { objects, bytes } = manifest.totals
+      return { objectCount: objects, totalBytes: bytes, damaged: failures.count }
+    } finally {
+      await target.close()
+    }
+  }
+
+  async restore({ job, signal, note }: JobRun): Promise<BackupCounts> {
+    const { config, database, backend, logger, onRestore } = this.options
+    const target = await openTarget(job.target, config)
+    try {
+      const manifest = await readManifest(target, job.parent ?? '')
+      const request: RestoreRequest = {
+        ...(job.request as unknown as Asked),
+        manifest,
+        buckets: job.buckets,
+        signal,
+        onProgress: (done, report) => note(done / Math.max(1, manifest.totals.objects), countsOf(report)),
+      }
+      const parts = { database, backend, target, inlineSize: config.inlineSize, logger }
+      const report = await restoreObjects(parts, request)
+      onRestore?.(report)
+      return countsOf(report)
+    } finally {
+      await target.close()
+    }
+  }
+
+  async remove({ id, target: name }: BackupJob): Promise<void> {
+    const target = await openTarget(name, this.options.config)
+    try {
+      await deleteBackup(target, id)
+    } catch (error) {
+      if (!hasFault(error, 'NoSuchBackup')) throw error
+      await target.removeAll(`${id}/`) // one that has failed
+    } finally {
+      await target.close()
+    }
+  }
+}
+
+function countsOf({ created, replaced, bytes, failures }: RestoreReport): BackupCounts {
+  return { objectCount: created + replaced, totalBytes: bytes, damaged: failures.count }
+}
+
+/** Where the embedded PostgreSQL is, which runs, as its database is open; null where an embedder has given another one. */
+async function findCluster(dataDir: string): Promise<BackupParts['cluster']> {
+  const clusterDir = join(dataDir, 'postgres')
+  if (!existsSync(clusterDir)) return null
+  const address = await findRunning(clusterDir)
+  if (address === undefined) throw new EmbeddedPostgresError('The built-in PostgreSQL does not run')
+  return { address, folder: await realpath(clusterDir) }
+}
+
+/** Null when somebody has taken it away: it is a full backup then. */
+async function findParent(target: BackupTarget, id: string): Promise<Manifest | null> {
+  try {
+    return await readManifest(target, id)
+  } catch (error) {
+    if (hasFault(error, 'NoSuchBackup')) return null
+    throw error
+  }
+}

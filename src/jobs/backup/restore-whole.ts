@@ -1,0 +1,189 @@
+import { existsSync } from 'node:fs'
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buffer, text } from 'node:stream/consumers'
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { load, refuseNewer } from '../../database/dump/load.ts'
+import { openSnapshot } from '../../database/dump/snapshot.ts'
+import { type CarriedTable, TABLES } from '../../database/dump/tables.ts'
+import { type CopiedFile, recoverCluster } from '../../database/embedded/recovery.ts'
+import type { OwnerSession } from '../../database/opening/owner-session.ts'
+import { hasBuckets } from '../../database/queries/buckets.ts'
+import { forgetUnfinished } from '../../database/queries/restored-database.ts'
+import { flushPath } from '../../lib/fsync.ts'
+import { BackupError } from './backup-error.ts'
+import { readBytesEntries, readFileEntries } from './entries.ts'
+import { readLines } from './lines.ts'
+import { type Manifest, readManifest } from './manifest.ts'
+import { type Placed, placeBytes } from './placing.ts'
+import { markRestoring, unmarkRestoring } from './restoring-mark.ts'
+import { DATABASE_FOLDERS, DEFINITIONS } from './run.ts'
+import { StoredBytes } from './stored-bytes.ts'
+import type { BackupTarget } from './target.ts'
+
+export interface WholeRestoreOptions {
+  target: BackupTarget
+  /** Of the backup. */
+  id: string
+  /** Becomes the data folder; made where it is missing. */
+  dataDir: string
+  /** Whether the rows go into a PostgreSQL of the operator's, and not into the built-in one. */
+  isOwnDatabase: boolean
+  /** Opens the database of the settings, migrated. */
+  openDatabase(): Promise<Database>
+  /** Connects as the owner of the tables, beside the open database. */
+  openOwner(): Promise<OwnerSession>
+  /** Opens the place of the bytes, with those in the database. */
+  openBackend(database: Database): Promise<Backend>
+  logger: Logger
+  signal: AbortSignal
+  onProgress?: (what: 'database' | 'bytes', done: number, total: number) => void
+}
+
+export interface WholeRestoreReport extends Placed {
+  manifest: Manifest
+  /** Whether the server's keys were in the backup, and are in the data folder now. */
+  hasKeys: boolean
+}
+
+/**
+ * Makes an empty place what a backup shows: database, bytes, and, if it has them, keys. A run that was interrupted goes on
+ * with the next; until one has come to its end, no server starts there.
+ *
+ * @throws BackupError, EmbeddedPostgresError, StorageFull, BackendUnavailable, the signal's reason
+ */
+export async function restoreWhole(options: WholeRestoreOptions): Promise<WholeRestoreReport> {
+  const { target, id, dataDir, signal } = options
+  const manifest = await readManifest(target, id)
+  if (manifest.buckets !== null) {
+    throw new BackupError(
+      'UnusableTarget',
+      `Backup ${id} is of some buckets only: start a server, and restore it there (strongroom restore --mode missing)`,
+    )
+  }
+  await markRestoring(dataDir, { target: target.name, backup: id })
+  const isPhysical = !options.isOwnDatabase && manifest.database.restore_point !== undefined
+  if (isPhysical && !existsSync(join(dataDir, 'postgres'))) await recover(options, manifest)
+  const database = await options.openDatabase()
+  try {
+    if (!isPhysical && !(await hasBuckets(database))) await loadRows(options, manifest)
+    await forgetUnfinished(database)
+    const placed = await place(options, manifest, database, isPhysical)
+    const hasKeys = manifest.with_keys && (await writeKeys(options))
+    signal.throwIfAborted()
+    await unmarkRestoring(dataDir)
+    return { manifest, hasKeys, ...placed }
+  } finally {
+    await database.close()
+  }
+}
+
+/** Makes the built-in database of its copy, up to the moment of the backup. */
+async function recover(options: WholeRestoreOptions, { id, database, totals }: Manifest): Promise<void> {
+  const { target, dataDir, logger, signal, onProgress } = options
+  const folders = await text(await target.read(`${id}/${DATABASE_FOLDERS}`))
+  let done = 0
+  async function* files(): AsyncGenerator<CopiedFile> {
+    for await (const { path, in: owner = id } of readFileEntries(target, id)) {
+      onProgress?.('database', done++, totals.files)
+      if (!path.startsWith('database/')) continue
+      yield { path: path.slice('database/'.length), open: () => target.read(`${owner}/${path}`) }
+    }
+  }
+  await recoverCluster({
+    clusterDir: join(dataDir, 'postgres'),
+    files: files(),
+    directories: folders.split('\n').filter((path) => path !== ''),
+    segment: async (name) => {
+      const path = `${id}/wal/${name}`
+      return (await target.exists(path)) === null ? null : target.read(path)
+    },
+    target: { restorePoint: database.restore_point ?? '' },
+    logger,
+    signal,
+  })
+}
+
+/** Puts the rows into an empty database, and what users have added to it; all or nothing. */
+async function loadRows({ target, id, openOwner, onProgress }: WholeRestoreOptions, manifest: Manifest) {
+  refuseNewer(manifest.schema)
+  const { sql, close } = await openOwner()
+  let done = 0
+  try {
+    await load(sql, { isServed: false }, async (load) => {
+      for (const table of TABLES) {
+        if (!isRestored(table, manifest)) continue
+        const lines = linesOf(target, `${id}/rows/${table.name}.ndjson`)
+        await load.rows(
+          table.name,
+          counted(lines, () => onProgress?.('database', done++, manifest.totals.objects)),
+          'keep',
+        )
+      }
+      for await (const script of textOf(target, `${id}/${DEFINITIONS}`)) await load.sql.unsafe(script)
+    })
+  } finally {
+    await close()
+  }
+}
+
+/** Bytes follow by themselves. What has lost its secrets is of no use. */
+function isRestored({ name, backup, secrets }: CarriedTable, { with_keys: hasKeys }: Manifest): boolean {
+  if (name === 'inline_bytes' || backup === false) return false
+  return hasKeys || (backup === true && secrets === undefined)
+}
+
+async function* counted<T>(list: AsyncIterable<T>, count: () => void): AsyncGenerator<T> {
+  for await (const one of list) {
+    count()
+    yield one
+  }
+}
+
+/** A file, if it is there. */
+async function* textOf(target: BackupTarget, path: string): AsyncGenerator<string> {
+  if ((await target.exists(path)) !== null) yield await text(await target.read(path))
+}
+
+async function* linesOf(target: BackupTarget, path: string): AsyncGenerator<string> {
+  if ((await target.exists(path)) !== null) yield* readLines(await target.read(path), path)
+}
+
+async function place(
+  options: WholeRestoreOptions,
+  { id, totals }: Manifest,
+  database: Database,
+  hasInlineBytes: boolean,
+): Promise<Placed> {
+  const { target, signal, onProgress } = options
+  const backend = await options.openBackend(database)
+  const stored = new StoredBytes(target, id)
+  const snapshot = await openSnapshot(database, { for: 'backup' })
+  try {
+    return await placeBytes({
+      versions: snapshot.versions(),
+      backend,
+      entries: readBytesEntries(target, id),
+      stored,
+      hasInlineBytes,
+      signal,
+      onProgress: (done) => onProgress?.('bytes', done, totals.objects),
+    })
+  } finally {
+    await snapshot.close()
+    await stored.close()
+    await backend.close()
+  }
+}
+
+/** Keys that are there are kept: the restore was interrupted after it had brought them. */
+async function writeKeys({ target, id, dataDir }: WholeRestoreOptions): Promise<boolean> {
+  const path = join(dataDir, 'keys.json')
+  const keys = await buffer(await target.read(`${id}/keys.json`))
+  await writeFile(`${path}.new`, keys, { mode: 0o600, flush: true })
+  await rename(`${path}.new`, path)
+  await flushPath(dataDir)
+  return true
+}

@@ -1,0 +1,89 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bytesPath } from '../../../src/jobs/backup/entries.ts'
+import { fileOf } from '../../support/cleanup.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
+
+interface Job {
+  id: string
+  status: string
+  error: string | null
+  object_count: number
+}
+
+describe('a server', () => {
+  let target: string
+  let server: TestServer
+  const large = randomBytes(40_000)
+  beforeAll(async () => {
+    target = await mkdtemp(join(tmpdir(), 'strongroom-backups-'))
+    server = await startTestServer({ STORAGE_BACKUP_TARGET: target })
+    await server.createBucket('box')
+    await server.request('PUT', '/object/box/small', { body: 'few bytes' })
+    await server.request('PUT', '/object/box/large', { body: large as unknown as string })
+  })
+  afterAll(async () => {
+    await server?.close()
+    await rm(target, { recursive: true, force: true })
+  })
+
+  const ask = async (method: string, path: string, body?: object) => {
+    const response = await server.request(method, `/storage/v1/backup${path}`, { ...(body && { body }) })
+    return { status: response.status, json: (await response.json().catch(() => null)) as Job }
+  }
+  const ended = async ({ id }: Job) => {
+    let job: Job | undefined
+    await until(async () => {
+      job = (await ask('GET', `/${id}`)).json
+      return !['pending', 'running', 'restoring'].includes(job.status)
+    }, 'the job has come to its end')
+    return job
+  }
+  const content = async (name: string) => {
+    const response = await server.request('GET', `/object/box/${name}`)
+    return response.status === 200 ? Buffer.from(await response.arrayBuffer()) : response.status
+  }
+
+  it('makes the backup that it is asked for, links files where it can, and brings it back', async () => {
+    const made = await ask('POST', '', { type: 'full' })
+    expect(made).toMatchObject({ status: 202, json: { status: 'pending' } })
+    const { id } = made.json
+    expect(await ended(made.json)).toMatchObject({ status: 'completed', error: null, object_count: 2 })
+    const [row] = await server.admin`select checksum from storage.objects where name = 'large'`
+    const [live, kept] = await Promise.all([
+      stat(await fileOf(server, 'box', 'large')),
+      stat(join(target, id, bytesPath(row?.checksum))),
+    ])
+    expect(kept.ino).toBe(live.ino)
+
+    await server.request('DELETE', '/object/box/large')
+    await server.request('PUT', '/object/box/small', { body: 'newer' })
+    const missing = await ask('POST', `/${id}/restore`, { mode: 'missing' })
+    expect(await ended(missing.json)).toMatchObject({ status: 'restored', object_count: 1 })
+    expect([await content('large'), await content('small')]).toEqual([large, Buffer.from('newer')])
+    const replace = await ask('POST', `/${id}/restore`, { mode: 'replace' })
+    await ended(replace.json)
+    expect(await content('small')).toEqual(Buffer.from('few bytes'))
+
+    expect((await ask('DELETE', `/${id}`)).status).toBe(204)
+    await until(async () => !(await readdir(target)).includes(id), 'the backup is gone from its target')
+  })
+
+  it('builds an incremental one on the newest, and says of one that fails why', async () => {
+    const first = (await ask('POST', '', { type: 'full' })).json
+    await ended(first)
+    const second = (await ask('POST', '', { type: 'incremental' })).json
+    expect(await ended(second)).toMatchObject({ status: 'completed', type: 'incremental', parent: first.id })
+    await rm(join(target, 'strongroom-backups.json'))
+    const third = (await ask('POST', '', { type: 'full' })).json
+    expect(await ended(third)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('other files'),
+    })
+    expect(await server.admin`select from storage.backup_holds`).toEqual([])
+  })
+})
