@@ -1,6 +1,8 @@
 import { ConfigError } from '../config/config.ts'
+import { DumpError } from '../database/dump/dump-error.ts'
 import { EmbeddedPostgresError } from '../database/embedded/embedded-error.ts'
 import { MigrationError } from '../database/migrations/migrate.ts'
+import { BackupError } from '../jobs/backup/backup-error.ts'
 import { StorageError } from '../model/errors.ts'
 import { systemReason } from '../model/system-reason.ts'
 import { KeysError } from '../server/keys.ts'
@@ -15,6 +17,8 @@ export function explain(error: unknown): string {
   if (
     error instanceof EmbeddedPostgresError ||
     error instanceof MigrationError ||
+    error instanceof DumpError ||
+    error instanceof BackupError ||
     error instanceof KeysError ||
     error instanceof SqlError
   ) {

@@ -18,6 +18,8 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['sql', async () => (await import('./sql.ts')).registerSql],
   ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
   ['scrub', async () => (await import('./scrub.ts')).registerScrub],
+  ['backup', async () => (await import('./backup.ts')).registerBackup],
+  ['restore', async () => (await import('./restore.ts')).registerRestore],
   ['where', async () => (await import('./where.ts')).registerWhere],
   ['inline', async () => (await import('./inline.ts')).registerInline],
   ['migrate-backend', async () => (await import('./migrate-backend.ts')).registerMigrateBackend],

@@ -8,6 +8,8 @@ import { demandOf, QUESTIONS_AT_ONCE } from '../database/connection/room.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
 import { hasBuckets } from '../database/queries/buckets.ts'
 import { tryToListen } from '../http/http-server.ts'
+import { Deeds } from '../jobs/backup/deeds.ts'
+import { refuseUnfinishedRestore } from '../jobs/backup/restoring-mark.ts'
 import { startSchedules } from '../jobs/schedules.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
@@ -49,6 +51,7 @@ export async function startServer({
   await tryToListen(config)
   const s3Port = await findS3Port(config, logger)
   const dataDir = resolve(config.dataDir)
+  await refuseUnfinishedRestore(dataDir)
   const keys = await loadKeys(dataDir, givenSecrets(config))
   const isAlone = config.workers === 1
   const database =
@@ -75,7 +78,13 @@ export async function startServer({
       : await startWorkers({ config, assignment: { keys, s3Port, database: database.place }, logger })
 
     // 3. What it does by itself.
-    const schedules = startSchedules({ config, backend, database, logger })
+    const schedules = startSchedules({
+      config,
+      backend,
+      database,
+      backups: new Deeds({ config, database, backend, logger }),
+      logger,
+    })
     tryBackend(backend, logger)
     return {
       url: requestServer.url,

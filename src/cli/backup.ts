@@ -1,0 +1,157 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { ConfigError, readConfig } from '../config/config.ts'
+import { asService } from '../database/as-caller.ts'
+import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
+import { BackupError } from '../jobs/backup/backup-error.ts'
+import { listBackups } from '../jobs/backup/backups.ts'
+import { Deeds } from '../jobs/backup/deeds.ts'
+import type { Manifest } from '../jobs/backup/manifest.ts'
+import { openTarget } from '../jobs/backup/open-target.ts'
+import { runNow } from '../jobs/backup/runner.ts'
+import type { Failures } from '../jobs/failures.ts'
+import { uuidV7 } from '../lib/uuid.ts'
+import { maintain } from './maintenance.ts'
+import { failureLines } from './move-run.ts'
+import { Progress } from './progress.ts'
+
+export function registerBackup(program: Command): void {
+  const backup = program.command('backup').description('make backups, while servers run, and look after them')
+  backup
+    .command('create')
+    .description('make a backup: all rows of this moment, and exactly the bytes that they name')
+    .option('--to <target>', 'a folder, or s3://bucket/prefix; STORAGE_BACKUP_TARGET without it')
+    .option('--incremental', 'only what the newest backup of the target has not')
+    .option('--bucket <id...>', 'only these buckets, without the database itself')
+    .option(
+      '--with-keys',
+      'also keys.json and other secrets: whoever has the backup can act as the server then',
+    )
+    .option('--description <text>', 'what it is for', '')
+    .option('--json', 'print the manifest')
+    .action(create)
+  backup
+    .command('list')
+    .description('list the backups of a target, the newest first')
+    .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
+    .option('--json', 'print a manifest in each line')
+    .action(list)
+}
+
+interface CreateOptions {
+  to?: string
+  incremental?: boolean
+  bucket?: string[]
+  withKeys?: boolean
+  description: string
+  json?: boolean
+}
+
+/** Makes a backup here and now, beside servers or without one. */
+async function create(options: CreateOptions): Promise<void> {
+  const {
+    to,
+    incremental = false,
+    bucket: buckets = null,
+    withKeys = false,
+    description,
+    json = false,
+  } = options
+  const progress = new Progress()
+  await maintain(async ({ config, database, backend, logger, signal }) => {
+    const target = absolute(to ?? config.backup.target)
+    let made: { manifest: Manifest; failures: Failures } | undefined
+    const onBackup = (manifest: Manifest, failures: Failures) => {
+      made = { manifest, failures }
+    }
+    const deeds = new Deeds({ config, database, backend, logger, onBackup, onProgress: show })
+    const wanted: NewBackupJob = {
+      id: uuidV7(),
+      kind: 'backup',
+      type: incremental ? 'incremental' : 'full',
+      target,
+      parent: null,
+      description,
+      buckets,
+      includeVersions: true,
+      includeTrash: false,
+      request: withKeys ? { withKeys } : {},
+      retentionDays: null,
+      createdBy: 'command',
+    }
+    const parts = { database, deeds, retentionDays: config.backup.retentionDays, logger }
+    const run = await runNow(parts, wanted, signal).finally(() => progress.clear())
+    if (run === null)
+      throw new ConfigError(['another backup or a restore is under way: try again when it has ended'])
+    if (!made) {
+      const failed = await asService(database, (tx) => findJob(tx, wanted.id))
+      throw new BackupError('Interrupted', failed?.error ?? 'The backup has failed: the log says why')
+    }
+    process.stdout.write(
+      json ? `${JSON.stringify(made.manifest)}\n` : describe(made.manifest, made.failures, target),
+    )
+    if (made.failures.count > 0) process.exitCode = 1
+  })
+
+  function show(share: number): void {
+    progress.show(`backup: ${Math.floor(share * 100)} %`, share)
+  }
+}
+
+interface ListOptions {
+  from?: string
+  json?: boolean
+}
+
+async function list({ from, json = false }: ListOptions): Promise<void> {
+  const config = readConfig(process.env)
+  const target = await openTarget(from ?? config.backup.target, config)
+  try {
+    let count = 0
+    const onUnreadable = ({ error }: { error: Error }) =>
+      void process.stderr.write(`strongroom: ${error.message}\n`)
+    for await (const manifest of listBackups(target, onUnreadable)) {
+      count++
+      process.stdout.write(json ? `${JSON.stringify(manifest)}\n` : `${line(manifest)}\n`)
+    }
+    if (count === 0 && !json) process.stdout.write(`There are no backups in ${target.name}.\n`)
+  } finally {
+    await target.close()
+  }
+}
+
+/** A folder may be named from elsewhere later, by a server. */
+function absolute(target: string): string {
+  return /^s3:/i.test(target) ? target : resolve(target)
+}
+
+const number = (n: number) => n.toLocaleString('en')
+const megabytes = (bytes: number) => `${(bytes / 1e6).toLocaleString('en', { maximumFractionDigits: 1 })} MB`
+
+function line({ id, type, moment, totals, buckets, with_keys, damaged, description }: Manifest): string {
+  const about = [
+    `${number(totals.objects)} objects`,
+    `${megabytes(totals.bytes)} (${megabytes(totals.new_bytes)} new)`,
+    ...(buckets ? [`of ${buckets.length} buckets`] : []),
+    ...(with_keys ? ['with keys'] : []),
+    ...(damaged > 0 ? [`${number(damaged)} objects damaged`] : []),
+    ...(description ? [description] : []),
+  ]
+  return `${id}  ${moment.slice(0, 19)}Z  ${type.padEnd(11)}  ${about.join(', ')}`
+}
+
+function describe(manifest: Manifest, failures: Failures, target: string): string {
+  const lines = [
+    `Backup ${manifest.id} is in ${target}:`,
+    line(manifest),
+    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not in it')),
+  ]
+  if (manifest.with_keys) lines.push('It has the secrets of the server: keep it as you keep those.')
+  else lines.push('It has no secrets: keep keys.json elsewhere, or the settings that have them.')
+  if (manifest.database.kind === 'own') {
+    lines.push(
+      'Of the database it has the schema storage alone. What else is there, you back up yourself (pg_dump).',
+    )
+  }
+  return `${lines.join('\n')}\n`
+}

@@ -1,0 +1,175 @@
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import { openBackends } from '../backend/open.ts'
+import { type Config, ConfigError, readConfig } from '../config/config.ts'
+import { connectDatabase } from '../database/opening/connect.ts'
+import { openOwnerSession } from '../database/opening/owner-session.ts'
+import { listBackups } from '../jobs/backup/backups.ts'
+import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
+import { openTarget } from '../jobs/backup/open-target.ts'
+import { type RestoreReport, restoreObjects } from '../jobs/backup/restore-objects.ts'
+import { restoreWhole, type WholeRestoreReport } from '../jobs/backup/restore-whole.ts'
+import type { BackupTarget } from '../jobs/backup/target.ts'
+import { createLogger } from '../server/log.ts'
+import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { readIdentity } from './backup-identity.ts'
+import { invocation } from './invocation.ts'
+import { maintain } from './maintenance.ts'
+import { failureLines } from './move-run.ts'
+import { Progress } from './progress.ts'
+
+export function registerRestore(program: Command): void {
+  program
+    .command('restore [id]')
+    .description('make an empty place what a backup shows, or put single objects back')
+    .option('--from <target>', 'where the backup lies; STORAGE_BACKUP_TARGET without it')
+    .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'into a store that is at work: objects that are missing, or also those that are others by now',
+      ).choices(['missing', 'replace']),
+    )
+    .option('--bucket <id...>', 'only these buckets, with --mode')
+    .option('--prefix <prefix>', 'only objects whose names begin so, with --mode', '')
+    .option('--into-bucket <id>', 'into this bucket instead, with --mode and one --bucket')
+    .option('--dry-run', 'only count, with --mode')
+    .addHelpText(
+      'after',
+      `
+Without an id it is the newest backup of the target. Without --mode, STORAGE_DATA_DIR must be empty or not there, and becomes
+a data folder: start the server then. An interrupted restore goes on when it is run again.
+
+With --mode it may run beside servers. Nothing is deleted, and what is put back has its id, owner and times.`,
+    )
+    .action(restore)
+}
+
+interface RestoreOptions {
+  from?: string
+  /** A file. */
+  identity?: string
+  mode?: 'missing' | 'replace'
+  bucket?: string[]
+  prefix: string
+  intoBucket?: string
+  dryRun?: boolean
+}
+
+async function restore(id: string | undefined, options: RestoreOptions): Promise<void> {
+  if (options.mode === undefined) return restoreAll(id, options)
+  if (options.intoBucket !== undefined && options.bucket?.length !== 1) {
+    throw new ConfigError(['--into-bucket is for the objects of one --bucket'])
+  }
+  return restoreSome(id, options, options.mode)
+}
+
+async function restoreAll(id: string | undefined, options: RestoreOptions): Promise<void> {
+  const single = options.bucket ?? options.intoBucket ?? options.dryRun ?? (options.prefix || undefined)
+  if (single !== undefined)
+    throw new ConfigError(['--bucket, --prefix, --into-bucket and --dry-run go with --mode'])
+  const config = readConfig(process.env)
+  const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, { stream: process.stderr })
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const dataDir = resolve(config.dataDir)
+  const { databaseUrl, databaseDirectUrl } = config
+  const place = { databaseUrl, databaseDirectUrl, dataDir, logger, onLost: () => interrupted.abort() }
+  const target = await openFrom(options, config)
+  const progress = new Progress()
+  try {
+    const { signal } = interrupted
+    const report = await restoreWhole({
+      target,
+      id: (await find(target, id)).id,
+      dataDir,
+      isOwnDatabase: databaseUrl !== undefined,
+      openDatabase: () => connectDatabase({ ...place, connections: 10 }),
+      openOwner: () => openOwnerSession(place, () => {}),
+      openBackend: async (database) => new InlineBackend(await openBackends(config), database),
+      logger,
+      signal,
+      onProgress: (what, done, total) =>
+        progress.show(`${what}: ${count(done)} of ${count(total)}`, total === 0 ? 1 : done / total),
+    })
+    progress.clear()
+    process.stdout.write(describeWhole(report, dataDir))
+    if (report.failures.count > 0) process.exitCode = 1
+  } catch (error) {
+    progress.clear()
+    if (!interrupted.signal.aborted) throw error
+    process.stdout.write('Interrupted: run the same again, and it goes on.\n')
+    process.exitCode = 1
+  } finally {
+    await target.close()
+  }
+}
+
+async function restoreSome(
+  id: string | undefined,
+  options: RestoreOptions,
+  mode: 'missing' | 'replace',
+): Promise<void> {
+  const { bucket: buckets = null, prefix, intoBucket = null, dryRun = false } = options
+  const progress = new Progress()
+  await maintain(async ({ config, database, backend, logger, signal }) => {
+    const target = await openFrom(options, config)
+    try {
+      const manifest = await find(target, id)
+      const parts = { database, backend, target, inlineSize: config.inlineSize, logger }
+      const request = { manifest, mode, buckets, prefix, intoBucket, dryRun, signal }
+      const total = manifest.totals.objects
+      const onProgress = (done: number) =>
+        progress.show(`${count(done)} of ${count(total)} objects`, done / total)
+      const report = await restoreObjects(parts, { ...request, onProgress }).finally(() => progress.clear())
+      process.stdout.write(describeSome(report, dryRun))
+      if (report.failures.count > 0) process.exitCode = 1
+    } finally {
+      await target.close()
+    }
+  })
+}
+
+async function openFrom({ from, identity }: RestoreOptions, config: Config): Promise<BackupTarget> {
+  return openTarget(from ?? config.backup.target, config, { identity: await readIdentity(identity) })
+}
+
+async function find(target: BackupTarget, id: string | undefined): Promise<Manifest> {
+  if (id !== undefined) return readManifest(target, id)
+  for await (const manifest of listBackups(target)) if (manifest.buckets === null) return manifest
+  throw new ConfigError([`There is no whole backup in ${target.name}`])
+}
+
+const count = (n: number) => n.toLocaleString('en')
+const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
+
+function describeWhole(
+  { manifest, versions, bytes, hasKeys, failures }: WholeRestoreReport,
+  dataDir: string,
+): string {
+  const { id, moment, totals, with_keys: hadKeys, database } = manifest
+  const lines = [
+    `Restored backup ${id} of ${moment} to ${dataDir}: ${count(totals.objects)} objects; ` +
+      `the bytes of ${count(versions)} versions, ${megabytes(bytes)}, are in their places.`,
+    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not restored')),
+  ]
+  if (database.kind === 'own')
+    lines.push('What is outside of the schema storage is not in it: restore that from your own backup.')
+  if (hadKeys && hasKeys)
+    lines.push('The keys are those of the backup: tokens and signed URLs from before are valid.')
+  else
+    lines.push(
+      'The backup has no keys: the first start makes new ones, unless the settings have the old secrets.',
+    )
+  lines.push(`Start it: ${invocation()} serve`)
+  return `${lines.join('\n')}\n`
+}
+
+function describeSome({ created, replaced, kept, bytes, failures }: RestoreReport, dryRun: boolean): string {
+  const would = dryRun ? 'Dry run, nothing was changed. It would be: ' : ''
+  const lines = [
+    `${would}${count(created)} objects created, ${count(replaced)} replaced, ${megabytes(bytes)}; ${count(kept)} kept as they are.`,
+    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not restored')),
+  ]
+  return `${lines.join('\n')}\n`
+}
