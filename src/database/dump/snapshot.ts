@@ -1,13 +1,13 @@
 import type postgres from '#postgres'
 import { UUID } from '../../lib/uuid.ts'
-import { StorageError } from '../../model/errors.ts'
 import { INLINE_BUCKET } from '../../model/location.ts'
 import type { Database } from '../connection/client.ts'
-import { fromPostgres, inOurErrors } from '../connection/postgres-error.ts'
+import { fromPostgres } from '../connection/postgres-error.ts'
 import type { Session } from '../connection/session.ts'
 import { schemaVersion } from '../migrations/schema-version.ts'
 import { findServiceRights, whatBinds } from '../migrations/service-role.ts'
 import { DumpError } from './dump-error.ts'
+import { asked, EXACTLY, readLines, readRows, type TableShape } from './rows.ts'
 import { TABLES } from './tables.ts'
 
 /** All rows of one moment, however long it takes to read them. Nobody waits for it, and it waits for nobody. */
@@ -22,6 +22,8 @@ export interface Snapshot {
   readonly postgres: string
   /** The tables that go along, in an order in which their rows can be written. */
   readonly tables: string[]
+  /** What is read of a table of `tables`. */
+  shape(table: string): TableShape
   /** How many rows there are. */
   count(table: string): Promise<number>
   /**
@@ -65,10 +67,6 @@ export interface SnapshotOptions {
   for: 'backup' | 'backup with keys' | 'move'
 }
 
-/** What is fetched at once, in characters and in rows: memory is bounded, whatever the rows are like. */
-const BATCH_LENGTH = 2 ** 21
-const BATCH_ROWS = 2000
-
 /** Versions whose bytes are asked for at once: of 16 KiB they are 2 MB. */
 const BYTES_AT_ONCE = 128
 
@@ -99,27 +97,28 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
     const settings = `${EXACTLY}; set local row_security = ${bypasses ? 'off' : 'on'}`
     const noLimit = about.number >= 170_000 ? '; set local transaction_timeout = 0' : ''
     await sql.unsafe(`${settings}${noLimit}; set local role service_role`)
-    const columns = await findColumns(sql, options.for)
-    const tableOf = (name: string) => {
-      const found = columns.get(name)
+    const tables = await findTables(sql, options.for)
+    const shape = (name: string) => {
+      const found = tables.get(name)
       if (!found) throw new Error(`no table ${name} in this snapshot`)
-      return { name, ...found }
+      return found
     }
     return {
       moment: about.moment,
       schema,
       functionsRevision: about.functionsRevision ?? 0,
       postgres: String(about.postgres).split(' ')[0] ?? '',
-      tables: [...columns.keys()],
+      shape,
+      tables: [...tables.keys()],
       count: async (name) => {
         const [row] = await asked(
           session,
           sql<{ count: number }[]>`
-          select count(*)::float8 as count from storage.${sql(tableOf(name).name)}`,
+          select count(*)::float8 as count from storage.${sql(shape(name).name)}`,
         )
         return row?.count ?? 0
       },
-      rows: (name) => readLines(session, selectLines(tableOf(name))),
+      rows: (name) => readLines(session, shape(name)),
       versions: () => readVersions(session),
       inlineBytes: (versions) => readInlineBytes(session, versions),
       close: session.close,
@@ -145,22 +144,13 @@ const BEGIN = `
   set local statement_timeout = 0;
   set local idle_in_transaction_session_timeout = 0`
 
-/** How values are written, whatever the database's own settings are. */
-const EXACTLY = `set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'`
-
-interface Columns {
-  columns: string[]
-  /** By what its rows are sorted: the primary key, mostly. */
-  key: { name: string; isText: boolean }[]
-}
-
 /** Of the tables that are there and go along, in the order of TABLES. */
-async function findColumns(
+async function findTables(
   sql: postgres.Sql,
   purpose: SnapshotOptions['for'],
-): Promise<Map<string, Columns>> {
-  const rows = await sql<(Columns & { table: string })[]>`
-    select c.relname as table,
+): Promise<Map<string, TableShape>> {
+  const rows = await sql<TableShape[]>`
+    select c.relname as name,
       array(
         select a.attname::text from pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attname
@@ -171,58 +161,18 @@ async function findColumns(
         where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.number
       ) as key
     from pg_class c where c.relnamespace = 'storage'::regnamespace and c.relkind in ('r', 'p')`
-  const found = new Map(rows.map(({ table, columns, key }) => [table, { columns, key }]))
-  const result = new Map<string, Columns>()
+  const found = new Map(rows.map((table) => [table.name, table]))
+  const result = new Map<string, TableShape>()
   for (const { name, backup, move, secrets = [], local = [], sortedBy = [] } of TABLES) {
-    const columns = found.get(name)
+    const table = found.get(name)
     const goes = purpose === 'move' ? move : backup === true || (backup && purpose === 'backup with keys')
-    if (!columns || !goes) continue
+    if (!table || !goes) continue
     const without = new Set([...local, ...(purpose === 'backup' ? secrets : [])])
-    const key = [...sortedBy.map((column) => ({ name: column, isText: true })), ...columns.key]
-    result.set(name, { columns: columns.columns.filter((column) => !without.has(column)), key })
+    const key = [...sortedBy.map((column) => ({ name: column, isText: true })), ...table.key]
+    result.set(name, { name, columns: table.columns.filter((column) => !without.has(column)), key })
   }
   return result
 }
-
-/** Columns by name, whatever the order in which a table has got them. */
-function selectLines({ name, columns, key }: Columns & { name: string }): string {
-  const order = key.map((column) => `${quote(column.name)}${column.isText ? ' collate "C"' : ''}`)
-  return `select row_to_json(r)::text as line
-    from (select ${columns.map(quote).join(', ')} from storage.${quote(name)} order by ${order.join(', ')}) r`
-}
-
-async function* readLines(session: Session, query: string): AsyncIterable<string> {
-  for await (const row of readRows<{ line: string }>(session, query, ({ line }) => line.length))
-    yield row.line
-}
-
-/**
- * The rows of a query by a cursor, which leaves the session free for others. How many are fetched at once depends on how long
- * the last ones were.
- */
-async function* readRows<Row extends object>(
-  session: Session,
-  query: string,
-  lengthOf: (row: Row) => number,
-): AsyncIterable<Row> {
-  const { sql } = session
-  const cursor = quote(`read ${nextCursor++}`)
-  await asked(session, sql.unsafe(`declare ${cursor} no scroll cursor for ${query}`))
-  try {
-    for (let limit = 100; ; ) {
-      const rows = await asked(session, sql.unsafe<Row[]>(`fetch ${limit} from ${cursor}`))
-      yield* rows
-      if (rows.length < limit) return
-      const length = rows.reduce((sum, row) => sum + lengthOf(row), 1)
-      limit = Math.min(BATCH_ROWS, Math.max(1, Math.floor((BATCH_LENGTH * rows.length) / length)))
-    }
-  } finally {
-    // In a session that is lost, or a transaction that has failed, it is gone.
-    await sql.unsafe(`close ${cursor}`).catch(() => {})
-  }
-}
-
-let nextCursor = 1
 
 /** One version may be named by several rows, where somebody has copied them with SQL. */
 const VERSIONS = `
@@ -262,23 +212,4 @@ async function* readInlineBytes(
     if (wanted.push(version) === BYTES_AT_ONCE) yield* await find()
   }
   if (wanted.length > 0) yield* await find()
-}
-
-/**
- * Awaits a query of the session. The driver would ask another one, without the snapshot, once this is lost.
- *
- * @throws StorageError
- */
-async function asked<T>({ lost }: Session, query: PromiseLike<T>): Promise<T> {
-  const refuseLost = () => {
-    if (lost.aborted) throw new StorageError('DatabaseUnavailable')
-  }
-  refuseLost()
-  const answer = await inOurErrors(query)
-  refuseLost()
-  return answer
-}
-
-function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

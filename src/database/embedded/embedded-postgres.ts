@@ -26,6 +26,7 @@ import {
   takeOver,
   takeOwnerLock,
 } from './folder-owner.ts'
+import { finishSwap, refuseMoved } from './next-cluster.ts'
 import { type LaunchOptions, launch, type PostgresProcess } from './postgres-process.ts'
 import { findPackage, prepareRuntime } from './postgres-runtime.ts'
 import { POLL_MS, readPostmasterFile, stopPostmaster, waitUntil } from './postmaster.ts'
@@ -118,7 +119,8 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   // 1. Who runs it, where its files are, and the programs.
   const { account, folder, native, major } = await findGround(options)
 
-  // 2. A cluster of the same version.
+  // 2. A cluster of the same version, in which the rows are.
+  await refuseMoved(folder)
   if (!existsSync(join(folder, 'PG_VERSION'))) {
     logger.info({ folder }, 'making the database, which takes some seconds, once')
   }
@@ -176,6 +178,7 @@ export async function findGround(
   const { logger, overrides = {} } = options
   const clusterDir = resolve(options.clusterDir)
   const account = await accountFor(clusterDir)
+  await finishSwap(clusterDir)
   const folder = await placeCluster(clusterDir, account, overrides.libraryDir ?? SYSTEM_LIBRARY)
   if (dirname(folder) !== dirname(clusterDir)) {
     logger.info({ clusterDir, folder }, `The database of ${clusterDir} is kept in ${folder}`)

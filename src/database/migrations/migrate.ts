@@ -17,7 +17,7 @@ import {
 } from './function-files.ts'
 import { findObstacle } from './obstacles.ts'
 import { makeRoles, SERVER_ROLE, whatToRun } from './roles.ts'
-import { FOLDER } from './schema-version.ts'
+import { FOLDER, migrationOf } from './schema-version.ts'
 import { letServiceIn } from './service-role.ts'
 
 /** PostgreSQL 15, as `server_version_num` has it. */
@@ -43,6 +43,11 @@ export class MigrationError extends Error {
 export interface MigrateOptions {
   /** Where the migrations are. Ours when left out. */
   folder?: string
+  /**
+   * The last migration to make, such as `0036_sweeps`, and no functions: tables of before, for rows of before. The rest is
+   * for another call.
+   */
+  through?: string
   /** Hears which files of functions were run in a database whose tables were up to date. */
   onFunctions?: (names: string[]) => void
 }
@@ -59,7 +64,7 @@ export interface MigrateOptions {
 export async function migrate(
   at: DatabaseAddress | Endpoint,
   logger: Logger,
-  { folder = FOLDER, onFunctions }: MigrateOptions = {},
+  { folder = FOLDER, through, onFunctions }: MigrateOptions = {},
 ): Promise<number> {
   const endpoint = typeof at === 'object' && 'address' in at ? at : directly(at).sessions
   // One session: the turn belongs to it, and the work is done in it.
@@ -67,21 +72,22 @@ export async function migrate(
   try {
     session = await openSession(endpoint)
     const { sql } = session
-    if (isNothing(await findPending(sql, folder))) {
+    const find = async () => until(await findPending(sql, folder), through, folder)
+    if (isNothing(await find())) {
       await openTables(sql)
       return 0
     }
     await sql`set statement_timeout = 0`
     await waitForTurn(sql, logger)
     // Another server may have done it while this one waited.
-    const pending = await findPending(sql, folder)
+    const pending = await find()
     if (isNothing(pending)) return 0
     const obstacle = await whyNotMigrated(sql, pending)
     if (obstacle !== undefined) throw new MigrationError(`The database cannot be migrated: ${obstacle}`)
     const { migrations } = pending
     logger.info(inLog(pending), 'migrating the database')
     await makeRoles(sql)
-    await sql.begin((tx) => bringUpToDate(tx, migrations, folder))
+    await sql.begin((tx) => bringUpToDate(tx, pending, folder))
     logger.info(inLog(pending), 'the database was migrated')
     if (migrations.length === 0) onFunctions?.(pending.functions.map((file) => file.name))
     await openTables(sql)
@@ -96,7 +102,7 @@ export async function migrate(
 /** Makes the migrations, and runs what has changed of the functions. */
 async function bringUpToDate(
   tx: postgres.TransactionSql,
-  migrations: MigrationMeta[],
+  { migrations, isPart }: Pending,
   folder: string,
 ): Promise<void> {
   if (migrations.length > 0) {
@@ -110,6 +116,7 @@ async function bringUpToDate(
     for (const statement of statements) await tx.unsafe(statement)
     await tx`insert into ${tx(TABLE.schema)}.${tx(TABLE.name)} (hash, created_at) values (${hash}, ${folderMillis})`
   }
+  if (isPart) return
   const functions = readFunctionFiles(folder)
   await runFunctionFiles(tx, await findChangedFiles(tx, functions), functions.revision)
 }
@@ -163,6 +170,16 @@ export interface Pending {
   migrations: MigrationMeta[]
   /** Files of functions to run; not known, and empty, as long as there are migrations. */
   functions: FunctionFile[]
+  /** Whether there is more to be done than this. */
+  isPart?: boolean
+}
+
+/** That of it which comes up to a migration; all without one, and where that is the last. */
+function until(pending: Pending, through: string | undefined, folder: string): Pending {
+  const last = through === undefined ? undefined : migrationOf(through, folder)
+  const migrations = pending.migrations.filter(({ folderMillis }) => folderMillis <= (last ?? folderMillis))
+  if (migrations.length === pending.migrations.length) return pending
+  return { migrations, functions: [], isPart: true }
 }
 
 export function isNothing({ migrations, functions }: Pending): boolean {

@@ -24,6 +24,11 @@ export function migrationOf(version: string, folder = FOLDER): number | undefine
   return readJournal(folder).find(({ tag }) => tag === version)?.when
 }
 
+/** What the tables are like once this build has migrated them. */
+export function newestSchema(folder = FOLDER): string {
+  return readJournal(folder).at(-1)?.tag ?? ''
+}
+
 function readJournal(folder: string): Journal['entries'] {
   const journal: Journal = JSON.parse(readFileSync(join(folder, 'meta/_journal.json'), 'utf8'))
   return journal.entries

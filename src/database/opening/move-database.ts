@@ -1,0 +1,170 @@
+import { existsSync } from 'node:fs'
+import { realpath } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { Logger } from 'pino'
+import type postgres from '#postgres'
+import { type Database, openDatabase } from '../connection/client.ts'
+import { connectTo } from '../connection/connection.ts'
+import type { Endpoint } from '../connection/place.ts'
+import { type CopyReport, copyDatabase, type DatabaseCopy } from '../dump/copy-database.ts'
+import { DumpError } from '../dump/dump-error.ts'
+import { type EmbeddedPostgres, startEmbedded } from '../embedded/embedded-postgres.ts'
+import { markMoved, movedTo, nextCluster, swapIn } from '../embedded/next-cluster.ts'
+import { migrate } from '../migrations/migrate.ts'
+import { newestSchema } from '../migrations/schema-version.ts'
+import { openEmbedded } from './connect.ts'
+import { findPlace } from './find-place.ts'
+
+export interface DatabaseMove extends Pick<DatabaseCopy, 'writeDefinitions' | 'onProgress' | 'signal'> {
+  /** DATABASE_URL and STORAGE_DATABASE_DIRECT_URL, if it is there; else it is the embedded one. */
+  databaseUrl: string | undefined
+  databaseDirectUrl: string | undefined
+  /** Where the embedded one is, in `postgres/`. */
+  dataDir: string
+  /** A URL, or the embedded one. */
+  to: string
+  /** The package of the PostgreSQL that the embedded cluster was made by, when that is of another major version. */
+  packageDir?: string | undefined
+  logger: Logger
+}
+
+export interface MoveReport extends CopyReport {
+  /** Where the former cluster is, if it was an embedded one. */
+  former: string | undefined
+}
+
+export const EMBEDDED = 'embedded'
+
+/**
+ * Moves all that a database has of ours into a new one, while no server runs: from the embedded one to a PostgreSQL of the
+ * operator's own, back, or from one major version of the embedded one to the next. The old one stays as it was; an embedded
+ * one has a mark then, by which no server goes on with it by mistake.
+ *
+ * @throws DumpError, EmbeddedPostgresError, MigrationError, StorageError
+ */
+export async function moveDatabase(options: DatabaseMove): Promise<MoveReport> {
+  const place = resolve(options.dataDir, 'postgres')
+  const folder = existsSync(place) ? await realpath(place) : place
+  const source = await openSource(options, place)
+  const target = options.to === EMBEDDED ? new EmbeddedTarget(folder, options) : new UrlTarget(options)
+  let report: CopyReport
+  try {
+    await target.refuseTaken(options.databaseUrl !== undefined)
+    report = await copyDatabase({
+      ...options,
+      source: source.database,
+      openTarget: (schema) => target.open(schema),
+    })
+    await target.finish()
+  } finally {
+    await target.close()
+    await source.close()
+  }
+  if (options.to === EMBEDDED) return { ...report, former: await swapIn(folder) }
+  if (options.databaseUrl !== undefined) return { ...report, former: undefined }
+  await markMoved(folder, 'another PostgreSQL')
+  return { ...report, former: folder }
+}
+
+/** Not migrated: it stays as it is. */
+async function openSource(
+  { databaseUrl, databaseDirectUrl, packageDir, logger }: DatabaseMove,
+  clusterDir: string,
+): Promise<{ database: Database; close(): Promise<void> }> {
+  if (databaseUrl !== undefined) {
+    const database = openDatabase(await findPlace(databaseUrl, databaseDirectUrl), { connections: 1 })
+    return { database, close: () => database.close() }
+  }
+  if (!existsSync(clusterDir))
+    throw new DumpError(`There is no database in ${clusterDir} that could be moved`)
+  const embedded = await startEmbedded({
+    clusterDir,
+    logger,
+    ...(packageDir && { overrides: { packageDir } }),
+  })
+  const database = openDatabase({ ...embedded.connection, username: embedded.superuser }, { connections: 1 })
+  const close = async () => {
+    await database.close()
+    await embedded.stop()
+  }
+  return { database, close }
+}
+
+interface Target {
+  /** @throws DumpError when something is there already */
+  refuseTaken(isFromUrl: boolean): Promise<void>
+  open(schema: string): Promise<postgres.Sql>
+  /** Makes what is not there yet of a newer schema than that of the rows. */
+  finish(): Promise<void>
+  close(): Promise<void>
+}
+
+class UrlTarget implements Target {
+  readonly #options: DatabaseMove
+  #sessions: Endpoint | undefined
+  #sql: postgres.Sql | undefined
+
+  constructor(options: DatabaseMove) {
+    this.#options = options
+  }
+
+  async refuseTaken(): Promise<void> {
+    this.#sessions = (await findPlace(this.#options.to, undefined)).sessions
+  }
+
+  async open(schema: string): Promise<postgres.Sql> {
+    const sessions = this.#sessions as Endpoint // refuseTaken came first
+    await migrate(sessions, this.#options.logger, { through: schema })
+    this.#sql = connectTo(sessions, { max: 1, statementTimeoutMs: 0 })
+    return this.#sql
+  }
+
+  async finish(): Promise<void> {
+    await migrate(this.#sessions as Endpoint, this.#options.logger)
+  }
+
+  async close(): Promise<void> {
+    await this.#sql?.end({ timeout: 1 })
+  }
+}
+
+/** Beside the cluster that is there, whose place it takes in the end. */
+class EmbeddedTarget implements Target {
+  readonly #folder: string
+  readonly #logger: Logger
+  #embedded: EmbeddedPostgres | undefined
+  #sql: postgres.Sql | undefined
+
+  constructor(folder: string, { logger }: DatabaseMove) {
+    this.#folder = folder
+    this.#logger = logger
+  }
+
+  async refuseTaken(isFromUrl: boolean): Promise<void> {
+    if (!isFromUrl || !existsSync(this.#folder) || (await movedTo(this.#folder)) !== undefined) return
+    throw new DumpError(
+      `There is a database in ${this.#folder} already: move that folder away first, or set another STORAGE_DATA_DIR`,
+    )
+  }
+
+  async open(schema: string): Promise<postgres.Sql> {
+    this.#embedded = await startEmbedded({ clusterDir: nextCluster(this.#folder), logger: this.#logger })
+    const { connection, superuser } = this.#embedded
+    const endpoint = { address: { ...connection, username: superuser }, isPooler: false }
+    if (schema === newestSchema()) await this.finish()
+    else await migrate(endpoint, this.#logger, { through: schema })
+    this.#sql = connectTo(endpoint, { max: 1, statementTimeoutMs: 0 })
+    return this.#sql
+  }
+
+  async finish(): Promise<void> {
+    const { connection, superuser } = this.#embedded as EmbeddedPostgres // opened
+    const opened = await openEmbedded(connection, superuser, { connections: 1 }, this.#logger)
+    await opened.close()
+  }
+
+  async close(): Promise<void> {
+    await this.#sql?.end({ timeout: 1 })
+    await this.#embedded?.stop()
+  }
+}
