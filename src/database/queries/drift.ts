@@ -59,13 +59,18 @@ export interface DueRemoval extends Location {
   createdAt: string
 }
 
-/** Removals that have waited for `graceMs`, oldest first, from after the given one; none while a backup holds them. */
+/**
+ * Removals that have waited for `graceMs`, oldest first, from after the given one; none while a backup holds them.
+ *
+ * @param holder by the name of his hold, which does not keep them from himself
+ */
 export function dueRemovals(
   database: Database,
   graceMs: number,
   scope: Scope,
   after: DueRemoval | undefined,
   limit: number,
+  holder = '',
 ) {
   const bucket = sql`(select b.uid from storage.buckets b where b.id = ${scope ?? ''})`
   return ask<DueRemoval>(
@@ -73,7 +78,7 @@ export function dueRemovals(
     sql`select r.version, r.bucket_uid as bucket, r.created_at::text as "createdAt",
         ${isNamed(sql`r.version`, sql`r.bucket_uid`)} as "isNamed"
       from storage.removals r
-      where r.created_at <= ${longAgo(graceMs)} and not exists (select from storage.backup_holds)
+      where r.created_at <= ${longAgo(graceMs)} and not exists (select from storage.backup_holds h where h.name <> ${holder})
         and ${scope === undefined ? sql`true` : sql`r.bucket_uid = ${bucket}`}
         and ${after ? sql`(r.created_at, r.version) > (${after.createdAt}::timestamptz, ${after.version}::uuid)` : sql`true`}
       order by r.created_at, r.version limit ${limit}`,

@@ -1,0 +1,164 @@
+/**
+ * The log in a target, beside the backups (decision 0060):
+ *
+ *     log/state.json             what of it is there, see LogStatus
+ *     log/wal/<segment>.gz       PostgreSQL's write-ahead log, and its histories
+ *     log/versions-<time>.ndjson the bytes that came up: lines as those of bytes.ndjson, in the order of events
+ *     log/bytes/<2>/<sha256>     bytes of versions, as in a backup
+ *
+ * A segment comes after the list of all versions that its transactions have made, and a list after its bytes. So whatever
+ * second the log reaches has its bytes, in the log or in the backup that it goes on from.
+ */
+
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip, createGzip } from 'node:zlib'
+import { z } from 'zod'
+import { BackupError, hasFault } from './backup-error.ts'
+import { type BytesEntry, bytesPath } from './entries.ts'
+import { readLines } from './lines.ts'
+import type { BackupTarget } from './target.ts'
+
+/** As if it were the id of a backup. */
+export const LOG = 'log'
+
+const STATUS = 'log/state.json'
+
+const position = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/)
+
+const statusSchema = z.object({
+  /** Of the database whose log it is. */
+  system_identifier: z.string(),
+  timeline: z.number().int().positive(),
+  /** From here on it has no gap. */
+  since: position,
+  /** What comes next. */
+  next: position,
+  /** All that was committed by then is there. */
+  until: z.iso.datetime().nullable(),
+})
+
+export type LogStatus = z.infer<typeof statusSchema>
+
+/** Null when there is no log. @throws DamagedBackup, TargetUnavailable */
+export async function readLogStatus(target: BackupTarget): Promise<LogStatus | null> {
+  try {
+    const status = statusSchema.safeParse(JSON.parse(await text(await target.read(STATUS)))).data
+    if (status) return status
+  } catch (error) {
+    if (hasFault(error, 'MissingBackupFile')) return null
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  throw new BackupError('DamagedBackup', `${STATUS} in ${target.name} is damaged`)
+}
+
+/** @throws StorageFull, TargetUnavailable */
+export async function writeLogStatus(target: BackupTarget, status: LogStatus): Promise<void> {
+  await target.write(STATUS, Buffer.from(`${JSON.stringify(status, null, 2)}\n`))
+}
+
+/**
+ * Writes a segment or a history, unless it is there: whoever was killed begins again with it.
+ *
+ * @throws UnusableTarget when another one is there by its name; StorageFull, TargetUnavailable, the stream's own error
+ */
+export async function writeSegment(target: BackupTarget, name: string, content: Buffer): Promise<void> {
+  const path = segmentPath(name)
+  if ((await target.exists(path)) !== null) {
+    const known = await readAll(await readSegment(target, name))
+    if (known?.equals(content)) return
+    throw new BackupError(
+      'UnusableTarget',
+      `${path} in ${target.name} is of another database that was this one before it was restored: give the log another target, or remove ${LOG}/ there`,
+    )
+  }
+  const packed = createGzip({ level: 1 })
+  packed.end(content)
+  await target.write(path, packed)
+}
+
+/** Null when it is not there. @throws DamagedBackup, TargetUnavailable, by the stream too */
+export async function readSegment(target: BackupTarget, name: string): Promise<Readable | null> {
+  const path = segmentPath(name)
+  if ((await target.exists(path)) === null) return null
+  const unpacked = createGunzip()
+  // Its failure is the stream's.
+  pipeline(await target.read(path), unpacked).catch(() => {})
+  return unpacked
+}
+
+async function readAll(stream: Readable | null): Promise<Buffer | null> {
+  return stream && Buffer.concat(await stream.toArray())
+}
+
+/** @throws StorageFull, TargetUnavailable */
+export async function writeVersions(target: BackupTarget, time: Date, entries: BytesEntry[]): Promise<void> {
+  const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`)
+  await target.write(`${LOG}/versions-${stamp(time)}.ndjson`, Readable.from(lines, { objectMode: false }))
+}
+
+/**
+ * What the log has of versions, in no order, and some of them again.
+ *
+ * @param after only lists that were written after this
+ */
+export async function* readVersions(target: BackupTarget, after: Date): AsyncGenerator<BytesEntry> {
+  for (const path of await versionLists(target)) {
+    if (timeOf(path) <= after) continue
+    for await (const line of readLines(await target.read(path), path)) yield { ...JSON.parse(line), in: LOG }
+  }
+}
+
+/** Removes what no backup that began at `oldest`, or later, needs to be gone on from. @param from the begin of its log */
+export async function trimLog(
+  target: BackupTarget,
+  { oldest, from }: { oldest: Date; from: string },
+): Promise<void> {
+  for await (const { path } of target.list(`${LOG}/wal/`)) {
+    const name = path.slice(`${LOG}/wal/`.length).replace(/\.gz$/, '')
+    // By its number: on whichever timeline it is, it lies before.
+    if (name.length === 24 && name.slice(8) < from.slice(8)) await target.remove(path)
+  }
+  const lists = await versionLists(target)
+  const old = lists.filter((path) => timeOf(path) < oldest).slice(0, LISTS_AT_ONCE)
+  const hashes = new Set<string>()
+  for (const path of old) for await (const entry of entriesOf(target, path)) hashes.add(entry.sha256)
+  for (const path of lists) {
+    if (hashes.size === 0) break
+    if (old.includes(path)) continue
+    for await (const entry of entriesOf(target, path)) hashes.delete(entry.sha256)
+  }
+  // The lists go last: else nobody would know of bytes that are left.
+  for (const sha256 of hashes) await target.remove(`${LOG}/${bytesPath(sha256)}`)
+  for (const path of old) await target.remove(path)
+}
+
+/** Each is of a minute, or so: their hashes are in memory. */
+const LISTS_AT_ONCE = 500
+
+function segmentPath(name: string): string {
+  return `${LOG}/wal/${name}.gz`
+}
+
+async function* entriesOf(target: BackupTarget, path: string): AsyncGenerator<BytesEntry> {
+  for await (const line of readLines(await target.read(path), path)) yield JSON.parse(line) as BytesEntry
+}
+
+/** Sorted by time. */
+async function versionLists(target: BackupTarget): Promise<string[]> {
+  const paths: string[] = []
+  for await (const { path } of target.list(`${LOG}/`)) if (LIST.test(path)) paths.push(path)
+  return paths.sort()
+}
+
+const LIST = /^log\/versions-(\d{15})\.ndjson$/
+
+/** Milliseconds, so that names sort. */
+function stamp(time: Date): string {
+  return String(time.getTime()).padStart(15, '0')
+}
+
+function timeOf(path: string): Date {
+  return new Date(Number(LIST.exec(path)?.[1]))
+}

@@ -1,0 +1,367 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { openSnapshot, type VersionRow } from '../../database/dump/snapshot.ts'
+import type { SocketAddress } from '../../database/embedded/folder-owner.ts'
+import { KeptLog, type LogState } from '../../database/embedded/kept-log.ts'
+import { parsePosition } from '../../database/embedded/log-segments.ts'
+import { holdRemovals, isHeld } from '../../database/queries/backup-holds.ts'
+import { type DueRemoval, dueRemovals } from '../../database/queries/drift.ts'
+import {
+  advanceSink,
+  oldestPosition,
+  orderEvents,
+  readEvents,
+  type StorageEvent,
+  sinkPosition,
+} from '../../database/queries/events.ts'
+import { placesOf } from '../../database/queries/logged-versions.ts'
+import { forEachConcurrent } from '../../lib/concurrency.ts'
+import { UUID } from '../../lib/uuid.ts'
+import { removeBytes } from '../../storage/writing/byte-removal.ts'
+import { CLEANUP_TURN } from '../turns.ts'
+import { BackupError } from './backup-error.ts'
+import type { BytesEntry } from './entries.ts'
+import { endHold } from './held-removals.ts'
+import { type LogStatus, readLogStatus, writeLogStatus, writeSegment, writeVersions } from './log-folder.ts'
+import type { BackupTarget } from './target.ts'
+
+export interface LogFollowerOptions {
+  database: Database
+  backend: Backend
+  /** The embedded PostgreSQL. */
+  cluster: { address: SocketAddress; folder: string }
+  openTarget(): Promise<BackupTarget>
+  /** Brings the bytes of a version into the log, and says what they are; null when they are missing or damaged. */
+  copyBytes(target: BackupTarget, row: VersionRow, signal: AbortSignal): Promise<BytesEntry | null>
+  logger: Logger
+  /** How often a segment ends that transactions have written to, in milliseconds: what is newer may be lost with the disk. */
+  switchMs?: number
+  /** After so long a transaction that has its time of commit is in the log, and everybody sees what it did. In milliseconds. */
+  settleMs?: number
+}
+
+/** By this the follower holds removals, and has its place among the events. */
+export const LOG_HOLD = 'log'
+const SINK = 'backup-log'
+
+const EVENTS_AT_ONCE = 500
+const COPIES = 4
+const REMOVALS_AT_ONCE = 500
+
+/** A round does no more, so that its list stays short. */
+const MOST_VERSIONS = 20_000
+const MOST_SEGMENTS = 64
+const MOST_REMOVALS = 10_000
+
+/** So many segments behind, of 16 MiB each, are worth a warning. */
+const FAR_BEHIND = 16
+
+/**
+ * Brings the log of the embedded PostgreSQL, and the bytes of the versions that it names, into the target, so that every second
+ * of it can be restored (decision 0060). While it is on, bytes that rows have named are removed by it alone, once they are
+ * in the log.
+ *
+ * Killed at any line, it begins again with what PostgreSQL still keeps, and with the events after its place.
+ */
+export class LogFollower {
+  readonly #switchMs: number
+  readonly #settleMs: number
+  #following: Following | undefined
+  #switched = { at: Number.NEGATIVE_INFINITY, transactions: '' }
+  #listedAt = 0
+  #notedAt = Number.NEGATIVE_INFINITY
+  #isBehind = false
+
+  constructor(private readonly options: LogFollowerOptions) {
+    this.#switchMs = options.switchMs ?? 60_000
+    this.#settleMs = options.settleMs ?? 10_000
+  }
+
+  /**
+   * What there is to do now. The first call begins to follow. Returns whether there is more.
+   *
+   * @throws UnusableTarget, StorageFull, TargetUnavailable, DatabaseUnavailable, the signal's reason
+   */
+  async round(signal: AbortSignal): Promise<boolean> {
+    const following = await this.#follow(signal)
+    try {
+      return await this.#round(following, signal)
+    } catch (error) {
+      await this.close() // the next round looks anew at what is there
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    const following = this.#following
+    this.#following = undefined
+    await following?.log.close()
+    await following?.target.close()
+  }
+
+  async #follow(signal: AbortSignal): Promise<Following> {
+    if (this.#following?.log.lost.aborted) await this.close()
+    if (this.#following) return this.#following
+    const { database, cluster, openTarget } = this.options
+    const target = await openTarget()
+    let log: KeptLog | undefined
+    try {
+      log = await KeptLog.open(cluster.address, cluster.folder)
+      const known = await readLogStatus(target)
+      if (known !== null && known.system_identifier !== log.systemIdentifier) {
+        throw new BackupError(
+          'UnusableTarget',
+          `${target.name} has the log of another database: give this one another target`,
+        )
+      }
+      // Bytes stay from here on, then events are listened to, then the log is kept: what it has is of events that are heard.
+      if (!(await isHeld(database, LOG_HOLD))) {
+        await holdRemovals(database, { name: LOG_HOLD, job: null }, { signal })
+      }
+      const position = await sinkPosition(database, SINK, await orderEvents(database))
+      const isNew = await log.keep()
+      const { from, timeline } = await log.look()
+      const hasGap = isNew || known === null || isBefore(known.next, from)
+      const begun = { system_identifier: log.systemIdentifier, since: from, next: from, until: null }
+      const status = hasGap ? { ...begun, timeline } : { ...known, timeline }
+      this.#following = { target, log, status, position, read: position, versions: [], looks: [] }
+      return this.#following
+    } catch (error) {
+      await log?.close()
+      await target.close()
+      throw error
+    }
+  }
+
+  async #round(following: Following, signal: AbortSignal): Promise<boolean> {
+    const { log, looks, versions } = following
+
+    // 1. Where the log is. What transactions have written does not wait for a segment to fill.
+    const look = await log.look()
+    looks.push(look)
+    const switched = this.#switched
+    if (performance.now() - switched.at >= this.#switchMs && look.transactions !== switched.transactions) {
+      await log.switch()
+      this.#switched = { at: performance.now(), transactions: look.transactions }
+    }
+
+    // 2. What is to be removed by now: it has come up, and gone, in events that are read next at the latest.
+    const removals = await this.#findRemovals()
+
+    // 3. The bytes of what has come up.
+    const hasAll = await this.#copyVersions(following, signal)
+
+    // 4. The log as far as it was complete a while ago: what happened in it has been seen by now. The list of versions first.
+    const settled = looks.findLast(({ time }) => look.time.getTime() - time.getTime() >= this.#settleMs)
+    const complete = hasAll && settled ? log.segments({ ...settled, from: look.from }) : []
+    const segments = complete.slice(0, MOST_SEGMENTS)
+    if (segments.length > 0 || !hasAll) await this.#writeList(following)
+    for (const { name, end } of segments) {
+      signal.throwIfAborted()
+      await this.#move(following, name, end)
+    }
+    await this.#noteStatus(following, look, segments.length > 0)
+    this.#tell(log.segments(look).length - segments.length)
+
+    // 5. What nobody needs any more.
+    if (versions.length === 0 && removals.size > 0) await this.#carryOut(removals, signal)
+    return !hasAll || segments.length < complete.length
+  }
+
+  /** Returns whether all that has happened was seen. */
+  async #copyVersions(following: Following, signal: AbortSignal): Promise<boolean> {
+    const { database } = this.options
+    const newest = await orderEvents(database)
+    if ((await oldestPosition(database)) > following.read + 1) {
+      // Nobody has listened for longer than events are kept.
+      await this.#copyAll(following, signal)
+      following.read = newest
+    }
+    while (following.read < newest && following.versions.length < MOST_VERSIONS) {
+      signal.throwIfAborted()
+      const events = await readEvents(database, following.read, EVENTS_AT_ONCE)
+      await this.#copy(following, await this.#rowsOf(events), signal)
+      following.read = events.at(-1)?.position ?? newest
+    }
+    return following.read >= newest
+  }
+
+  /** The versions that have come up by events, and have bytes outside the database. */
+  async #rowsOf(events: StorageEvent[]): Promise<VersionRow[]> {
+    const made = new Map<string, StorageEvent>()
+    for (const event of events) {
+      const { type, version, oldVersion } = event
+      if (type === 'storage.object.deleted' || version === null || version === oldVersion) continue
+      if (UUID.test(version)) made.set(version, event) // plain SQL may write anything there
+    }
+    if (made.size === 0) return []
+    const places = await placesOf(this.options.database, [...made.keys()])
+    return places.map(({ version, bucket }) => {
+      const event = made.get(version)
+      const { checksum = null, size = null } = event ?? {}
+      return { version, bucket, checksum, size, isInline: false, object: `${event?.bucket}/${event?.path}` }
+    })
+  }
+
+  async #copyAll(following: Following, signal: AbortSignal): Promise<void> {
+    const snapshot = await openSnapshot(this.options.database, { for: 'backup' })
+    try {
+      let page: VersionRow[] = []
+      for await (const row of snapshot.versions()) {
+        if (row.isInline || page.push(row) < EVENTS_AT_ONCE) continue
+        await this.#copy(following, page, signal)
+        page = []
+        if (following.versions.length >= MOST_VERSIONS) await this.#writeList(following)
+      }
+      await this.#copy(following, page, signal)
+    } finally {
+      await snapshot.close()
+    }
+  }
+
+  async #copy({ target, versions }: Following, rows: VersionRow[], signal: AbortSignal): Promise<void> {
+    const { copyBytes, logger } = this.options
+    await forEachConcurrent(COPIES, rows, async (row) => {
+      const entry = await copyBytes(target, row, signal)
+      if (entry) versions.push(entry)
+      else if (row.object !== null) {
+        const about = { version: row.version, object: row.object }
+        logger.error(about, 'bytes of an object are missing or damaged: the log does not have them')
+      }
+    })
+  }
+
+  /** Makes what was read, and copied, be known. */
+  async #writeList(following: Following): Promise<void> {
+    const { target, versions, position, read } = following
+    if (versions.length > 0) {
+      const listedAt = Math.max(Date.now(), this.#listedAt + 1)
+      await writeVersions(target, new Date(listedAt), versions)
+      this.#listedAt = listedAt
+      versions.length = 0
+    }
+    if (read === position) return
+    if (!(await advanceSink(this.options.database, SINK, position, read))) {
+      throw new Error('another server follows the log, too')
+    }
+    following.position = read
+  }
+
+  async #move({ target, log, status }: Following, segment: string, end: string): Promise<void> {
+    for (const name of [...(await log.histories()), segment]) {
+      await writeSegment(target, name, await log.read(name))
+    }
+    // Should it be lost here, it is written again, and found to be there.
+    status.next = end
+    await log.release(end)
+  }
+
+  /**
+   * Until when all that was committed is in the log: by then what had a time of commit `settleMs` ago was written, and what was
+   * written is in a segment that is there; or no transaction has ended since.
+   */
+  async #noteStatus(following: Following, look: LogState, hasMoved: boolean): Promise<void> {
+    const { target, status, looks } = following
+    const isThere = ({ to }: LogState) => isBefore(to, status.next)
+    const last = looks.findLast(isThere)
+    const covered = last?.transactions === look.transactions ? look : last
+    if (covered) {
+      const until = new Date(covered.time.getTime() - this.#settleMs).toISOString()
+      if (until > (status.until ?? '')) status.until = until
+    }
+    // Of those that say the same of the log, the last one says most.
+    const isOld = ({ time }: LogState) => look.time.getTime() - time.getTime() >= this.#settleMs
+    following.looks = looks.filter((one, index) => {
+      const next = looks[index + 1]
+      if (isThere(one)) return one === last
+      return next === undefined || !isOld(next) || next.to !== one.to
+    })
+    if (!hasMoved && performance.now() - this.#notedAt < this.#switchMs) return
+    await writeLogStatus(target, status)
+    this.#notedAt = performance.now()
+  }
+
+  async #findRemovals(): Promise<Set<string>> {
+    const found = new Set<string>()
+    for await (const { version } of this.#due()) if (found.add(version).size >= MOST_REMOVALS) break
+    return found
+  }
+
+  /** In the cleanup's turn, as all that looks at the list. Should somebody else have it, the next round does it. */
+  async #carryOut(removals: Set<string>, signal: AbortSignal): Promise<void> {
+    const { database } = this.options
+    await database.exclusively(CLEANUP_TURN, async (lost) => {
+      const page: DueRemoval[] = []
+      const remove = () => removeBytes(this.options, page.splice(0))
+      for await (const removal of this.#due()) {
+        if (signal.aborted || lost.aborted) return
+        if (removals.has(removal.version) && page.push(removal) >= REMOVALS_AT_ONCE) await remove()
+      }
+      await remove()
+    })
+  }
+
+  /** None while a backup holds them, too. One that a row names all the same is for the cleanup to strike off. */
+  async *#due(): AsyncGenerator<DueRemoval> {
+    let last: DueRemoval | undefined
+    do {
+      const { database } = this.options
+      const page: DueRemoval[] = await dueRemovals(database, 0, undefined, last, REMOVALS_AT_ONCE, LOG_HOLD)
+      last = page.at(-1)
+      yield* page.filter(({ isNamed }) => !isNamed)
+    } while (last !== undefined)
+  }
+
+  /** One line when it falls behind, and one when it has caught up. */
+  #tell(segments: number): void {
+    const { logger } = this.options
+    if (segments > FAR_BEHIND && !this.#isBehind) {
+      logger.warn(
+        { segments },
+        'the log grows faster than it is archived, and fills the disk of the database',
+      )
+    }
+    if (segments <= 1 && this.#isBehind) logger.info('the log is archived as far as it goes')
+    this.#isBehind = segments > FAR_BEHIND || (this.#isBehind && segments > 1)
+  }
+}
+
+/** What is known while the log is followed. */
+interface Following {
+  target: BackupTarget
+  log: KeptLog
+  status: LogStatus
+  /** The place among the events that PostgreSQL knows of. */
+  position: number
+  /** The last event whose bytes are in the log. */
+  read: number
+  /** Those that are on no list yet. */
+  versions: BytesEntry[]
+  /** The last ones, in order. */
+  looks: LogState[]
+}
+
+function isBefore(position: string, other: string): boolean {
+  return parsePosition(position) < parsePosition(other)
+}
+
+/**
+ * Ends what a follower has left behind, where the log is not wanted any more: nothing is kept, and removals are carried out as
+ * ever.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function forgetLog(
+  parts: Pick<LogFollowerOptions, 'database' | 'backend' | 'cluster' | 'logger'>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!(await isHeld(parts.database, LOG_HOLD))) return
+  const log = await KeptLog.open(parts.cluster.address, parts.cluster.folder)
+  try {
+    await log.forget()
+  } finally {
+    await log.close()
+  }
+  await endHold(parts, LOG_HOLD, signal)
+}

@@ -1,0 +1,86 @@
+import type { GiveSegment } from '../../database/embedded/asked-segments.ts'
+import { parsePosition } from '../../database/embedded/log-segments.ts'
+import type { RecoveryTarget } from '../../database/embedded/recovery.ts'
+import { BackupError } from './backup-error.ts'
+import { listBackups } from './backups.ts'
+import { type BytesEntry, mergeByVersion, readBytesEntries } from './entries.ts'
+import { readLogStatus, readSegment, readVersions } from './log-folder.ts'
+import type { Manifest } from './manifest.ts'
+import type { BackupTarget } from './target.ts'
+
+/** From what the database of some second is made. */
+export interface PointInTime {
+  /** The newest backup from before. Its copy of the database is what the log goes on from. */
+  backup: Manifest
+  /** For `recoverCluster`. */
+  target: RecoveryTarget
+  segment: GiveSegment
+  /** Where the bytes are of all versions that may be named then: those of the backup, and of the log. Sorted by version. */
+  entries(): AsyncIterable<BytesEntry>
+}
+
+/** Clocks of the servers that write to one target may be apart so far, in milliseconds. */
+const CLOCKS_APART_MS = 3_600_000
+
+/**
+ * Finds what brings back the state of a second.
+ *
+ * @throws NoSuchBackup when the target has no log, or no backup from before; DamagedBackup, TargetUnavailable
+ */
+export async function findPointInTime(target: BackupTarget, time: Date): Promise<PointInTime> {
+  const status = await readLogStatus(target)
+  if (status === null) {
+    throw new BackupError(
+      'NoSuchBackup',
+      `${target.name} has no log, without which only the moments of backups can be restored: STORAGE_BACKUP_LOG was not on`,
+    )
+  }
+  const backup = await newestBefore(target, time, status.system_identifier)
+  const { id, database } = backup
+  const hasNoGap = parsePosition(status.since) <= parsePosition(database.start_lsn ?? '0/0')
+  const isComplete = hasNoGap && status.until !== null && time.getTime() <= Date.parse(status.until)
+  return {
+    backup,
+    target: { time, isComplete },
+    segment: async (name) => {
+      const path = `${id}/wal/${name}`
+      const archived = await readSegment(target, name)
+      return archived ?? ((await target.exists(path)) === null ? null : await target.read(path))
+    },
+    entries: () => entriesOf(target, backup),
+  }
+}
+
+async function newestBefore(target: BackupTarget, time: Date, systemIdentifier: string): Promise<Manifest> {
+  let oldest: string | undefined
+  for await (const backup of listBackups(target)) {
+    const { database, moment } = backup
+    if (database.restore_point === undefined || database.system_identifier !== systemIdentifier) continue
+    if (Date.parse(moment) <= time.getTime()) return backup
+    oldest = moment
+  }
+  const reach = oldest === undefined ? 'there is none with a database' : `the oldest is of ${oldest}`
+  throw new BackupError(
+    'NoSuchBackup',
+    `${target.name} has no backup from before ${time.toISOString()} that the log could go on from: ${reach}`,
+  )
+}
+
+async function* entriesOf(target: BackupTarget, backup: Manifest): AsyncGenerator<BytesEntry> {
+  const after = new Date(Date.parse(backup.created_at) - CLOCKS_APART_MS)
+  const logged: BytesEntry[] = []
+  // What has come up since the backup: far less than what is in it.
+  for await (const entry of readVersions(target, after)) logged.push(entry)
+  logged.sort((a, b) => (a.version < b.version ? -1 : a.version > b.version ? 1 : 0))
+  for await (const { a, b } of mergeByVersion(readBytesEntries(target, backup.id), once(logged))) {
+    const entry = a ?? b
+    if (entry) yield entry
+  }
+}
+
+/** Each version once, of a sorted list. */
+async function* once(entries: BytesEntry[]): AsyncGenerator<BytesEntry> {
+  for (const [index, entry] of entries.entries()) {
+    if (entries[index + 1]?.version !== entry.version) yield entry
+  }
+}
