@@ -1,6 +1,7 @@
 /**
- * How many bytes of a body are gathered before they are written, or put into a part. Larger batches gain nothing; about
- * twice as much of a body is in memory. Many bodies at once gather less each.
+ * How many bytes of a body are gathered before they are written, or put into a part. Half as many cost a seventh more of what
+ * writing takes of the processor, twice as many gain nothing; about twice as much of a body is in memory. Many bodies at once
+ * gather less each.
  */
 export class BatchSize {
   #streams = 0
@@ -20,7 +21,7 @@ export class BatchSize {
 }
 
 /** In bytes. */
-const BATCH = 512 * 1024
+const BATCH = 1024 * 1024
 
 /** What all bodies together may gather, in bytes. */
 const GATHERED = 16 * 1024 * 1024

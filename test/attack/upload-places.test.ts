@@ -23,7 +23,7 @@ const PIECE = 'Content-Type: application/offset+octet-stream'
 /** A client is watched for so long before it is slow, in milliseconds. */
 const JUDGED_AFTER_MS = 5000
 /** Less than so many bytes of a body that has come are not in its file. */
-const BATCH = 512 * 1024
+const BATCH = 1024 * 1024
 
 let clock: HeldClock
 let server: TestServer

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import { dirname, join } from 'node:path'
 import { argument, tell } from './child.ts'
 
-const BATCH = 512 * 1024
+const BATCH = 1024 * 1024
 
 const { port, folder } = argument<{ port: number; folder: string }>()
 let count = 0
