@@ -44,7 +44,7 @@ export const BACKUP_TABLE = {
     { preset: '30', help: 'after so many days a backup expires, unless another one builds on it; `0` never' },
   ),
   schedule: setting('STORAGE_BACKUP_SCHEDULE', cron, {
-    help: 'when servers make one by themselves, as a cron expression of UTC; one of several servers does it',
+    help: 'when servers make one by themselves, as a cron expression of UTC: a full one each week, else what has changed; one of several servers does it',
     example: '0 3 * * *',
   }),
   log: setting('STORAGE_BACKUP_LOG', flag, {
