@@ -2,6 +2,7 @@ import { type BackupSettings, nextTime } from '../../config/backup.ts'
 import { asService } from '../../database/as-caller.ts'
 import {
   type BackupJob,
+  type BackupWork,
   findWork,
   hasFullSince,
   insertJob,
@@ -65,14 +66,25 @@ export class BackupRunner {
   /** Looks once, and does what there is to do. @returns how long to wait for the next look, in milliseconds */
   async step(signal: AbortSignal): Promise<number> {
     const { database } = this.#options
-    await this.#heedSchedule()
-    const work = await findWork(database)
+    const work = await this.#look()
+    if (work === null) return RETRY_MS
     const now = performance.now()
     const canWait = work.isUnderWay || (work.isRemovable && now >= this.#removeAt)
     if (!work.isPending && !(canWait && now >= this.#tryAt)) return LOOK_MS
     this.#tryAt = now + RETRY_MS
     await database.exclusively(BACKUP_TURN, (lost) => this.#work(AbortSignal.any([signal, lost])))
     return LOOK_MS
+  }
+
+  /** Null while the database cannot be asked, of which others tell. */
+  async #look(): Promise<BackupWork | null> {
+    try {
+      await this.#heedSchedule()
+      return await findWork(this.#options.database)
+    } catch (error) {
+      if (!hasCode(error, 'DatabaseUnavailable')) throw error
+      return null
+    }
   }
 
   /** With the turn. */

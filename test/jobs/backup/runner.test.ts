@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { asService } from '../../../src/database/as-caller.ts'
+import { openDatabase } from '../../../src/database/connection/client.ts'
 import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds.ts'
 import {
   type BackupJob,
@@ -200,6 +201,19 @@ describe('a job', () => {
     })
     await asked()
     await expect(runNow(options, job(), NEVER)).rejects.toMatchObject({ code: 'BackupRunning' })
+  })
+})
+
+describe('a database that is away', () => {
+  it('makes the runner wait, and nothing else', async () => {
+    const database = openDatabase(
+      { host: '127.0.0.1', port: 1, database: 'none', username: 'none' },
+      { connections: 1 },
+    )
+    const settings = { target: '/t', retentionDays: 30, schedule: '0 3 * * *' }
+    const runner = new BackupRunner({ database, deeds: NOTHING, logger: pino({ level: 'silent' }), settings })
+    expect(await runner.step(NEVER)).toBeGreaterThan(await runnerOf().step(NEVER))
+    await database.close()
   })
 })
 
