@@ -11,6 +11,7 @@ import { openTarget } from '../jobs/backup/open-target.ts'
 import { runNow } from '../jobs/backup/runner.ts'
 import type { Failures } from '../jobs/failures.ts'
 import { uuidV7 } from '../lib/uuid.ts'
+import { registerVerify } from './backup-verify.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
 import { Progress } from './progress.ts'
@@ -36,6 +37,7 @@ export function registerBackup(program: Command): void {
     .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
     .option('--json', 'print a manifest in each line')
     .action(list)
+  registerVerify(backup)
 }
 
 interface CreateOptions {

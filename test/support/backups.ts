@@ -10,13 +10,14 @@ import {
 } from '../../src/jobs/backup/restore-objects.ts'
 import { type BackupReport, type BackupRequest, runBackup } from '../../src/jobs/backup/run.ts'
 import type { BackupTarget } from '../../src/jobs/backup/target.ts'
+import { verifyBackup } from '../../src/jobs/backup/verify.ts'
 import { uuidV7 } from '../../src/lib/uuid.ts'
 import { InlineBackend } from '../../src/storage/inline/inline-backend.ts'
 import type { TestServer } from './server.ts'
 
 const logger = pino({ level: 'silent' })
 
-/** A backup of what a test server has, without its cluster, as a server or a command beside it makes one. */
+/** A backup of what a test server has, without its cluster, as a server or a command beside it makes one. It is verified. */
 export async function backUp(
   server: TestServer,
   target: BackupTarget,
@@ -25,7 +26,7 @@ export async function backUp(
   const { database } = server
   const backend = new InlineBackend(await openBackends(server.config), database)
   try {
-    return await runBackup(
+    const report = await runBackup(
       { database, backend, target, cluster: null, scratchDir: tmpdir(), logger },
       {
         id: uuidV7(),
@@ -36,6 +37,10 @@ export async function backUp(
         ...request,
       },
     )
+    const { signal } = new AbortController()
+    const { findings } = await verifyBackup(target, report.manifest.id, { signal })
+    if (findings.length > 0) throw new Error(`The backup is not whole: ${JSON.stringify(findings)}`)
+    return report
   } finally {
     await backend.close()
   }
