@@ -22,6 +22,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['restore', async () => (await import('./restore.ts')).registerRestore],
   ['where', async () => (await import('./where.ts')).registerWhere],
   ['inline', async () => (await import('./inline.ts')).registerInline],
+  ['rollback', async () => (await import('./rollback.ts')).registerRollback],
   ['move-database', async () => (await import('./move-database.ts')).registerMoveDatabase],
   ['migrate-backend', async () => (await import('./migrate-backend.ts')).registerMigrateBackend],
 ])

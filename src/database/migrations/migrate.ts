@@ -17,7 +17,7 @@ import {
 } from './function-files.ts'
 import { findObstacle } from './obstacles.ts'
 import { makeRoles, SERVER_ROLE, whatToRun } from './roles.ts'
-import { FOLDER, migrationOf } from './schema-version.ts'
+import { FOLDER, migrationOf, newestSchema, schemaVersion } from './schema-version.ts'
 import { letServiceIn } from './service-role.ts'
 
 /** PostgreSQL 15, as `server_version_num` has it. */
@@ -85,6 +85,12 @@ export async function migrate(
     const obstacle = await whyNotMigrated(sql, pending)
     if (obstacle !== undefined) throw new MigrationError(`The database cannot be migrated: ${obstacle}`)
     const { migrations } = pending
+    if (pending.from !== undefined && typeof endpoint.address === 'string') {
+      logger.warn(
+        { from: pending.from },
+        'only a backup of yours brings back how the database is before this migration',
+      )
+    }
     logger.info(inLog(pending), 'migrating the database')
     await makeRoles(sql)
     await sql.begin((tx) => bringUpToDate(tx, pending, folder))
@@ -172,6 +178,8 @@ export interface Pending {
   functions: FunctionFile[]
   /** Whether there is more to be done than this. */
   isPart?: boolean
+  /** What the tables are like that are there, such as `0036_sweeps`; undefined when there are none. */
+  from?: string | undefined
 }
 
 /** That of it which comes up to a migration; all without one, and where that is the last. */
@@ -222,11 +230,22 @@ export async function findPending(sql: Database['sql'], folder = FOLDER): Promis
   }
   const [last] = await sql<{ created_at: string }[]>`
     select created_at from ${sql(TABLE.schema)}.${sql(TABLE.name)} order by created_at desc limit 1`
-  const later = migrations.filter((migration) => migration.folderMillis > Number(last?.created_at ?? 0))
-  if (later.length > 0) return { migrations: later, functions: [] }
+  const lastMade = Number(last?.created_at ?? 0)
+  if (lastMade > (migrations.at(-1)?.folderMillis ?? 0)) throw new MigrationError(whyTooNew(folder))
+  const later = migrations.filter((migration) => migration.folderMillis > lastMade)
+  if (later.length > 0) return { migrations: later, functions: [], from: schemaVersion(lastMade, folder) }
   // Who may not look has no part in this, and is told so by whoever looks at logins.
   const functions = table.knowsFunctions ? await findChangedFiles(sql, readFunctionFiles(folder)) : []
   return { migrations: [], functions }
+}
+
+/** It may have what this build would not see, or break: what it says of itself is all that is known. */
+function whyTooNew(folder: string): string {
+  return (
+    `The database is of a newer Strongroom than this one, which knows its tables up to ${newestSchema(folder)}: start that version ` +
+    'or a newer one. The built-in database goes back by `strongroom rollback`, while nobody has written since it was upgraded; ' +
+    'another one by the backup from before'
+  )
 }
 
 function asMigrationError(thrown: unknown, address: DatabaseAddress): unknown {

@@ -21,6 +21,7 @@ import { MigrationError, migrate } from '../migrations/migrate.ts'
 import { SERVER_ROLE } from '../migrations/roles.ts'
 import { findServiceRights, whatBinds } from '../migrations/service-role.ts'
 import { explainPooler, findPlace } from './find-place.ts'
+import { keepBeforeUpgrade, settleUpgrade } from './upgrade.ts'
 
 export interface ConnectOptions {
   /** Another PostgreSQL than the embedded one. */
@@ -64,14 +65,19 @@ export async function connectDatabase(options: ConnectOptions): Promise<Database
     await checkLogin(database, logger)
     return database
   }
-  const embedded = await startEmbedded({
-    clusterDir: join(options.dataDir, 'postgres'),
-    logger,
-    settings: { max_connections: String(Math.max(MAX_CONNECTIONS, options.connectionsOfAll ?? 0)) },
-    onLost: options.onLost,
-  })
+  const clusterDir = join(options.dataDir, 'postgres')
+  const start = () =>
+    startEmbedded({
+      clusterDir,
+      logger,
+      settings: { max_connections: String(Math.max(MAX_CONNECTIONS, options.connectionsOfAll ?? 0)) },
+      onLost: options.onLost,
+    })
+  let embedded = await start()
   try {
+    if (await keepBeforeUpgrade(embedded, clusterDir, logger)) embedded = await start()
     const database = await openEmbedded(embedded.connection, embedded.superuser, options, logger)
+    await settleUpgrade(embedded, clusterDir, logger)
     return {
       ...database,
       close: async () => {
