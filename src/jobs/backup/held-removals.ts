@@ -20,7 +20,7 @@ const TURN_WAIT_MS = 2000
 
 /**
  * Ends a hold, and removes at once what has come onto the list meanwhile, unless another hold is there. What is left of it the
- * cleanup removes: once the hold has ended this fails no more.
+ * cleanup removes, as what an overwrite that has still seen the hold commits behind this. Once the hold has ended this fails no more.
  *
  * @throws DatabaseUnavailable when the hold could not be ended
  */

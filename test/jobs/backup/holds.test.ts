@@ -186,7 +186,9 @@ describe('bytes that a row has named', () => {
       stopping.abort()
       await Promise.all(writers)
     }
-    await until(async () => (await removals()) === 0, 'what was replaced is gone')
+    // An overwrite that has seen the last hold, and committed behind its end, has left its removal to the cleanup.
+    await cleanUp(server)
+    expect(await removals()).toBe(0)
     expect((await server.storedFiles()).sort()).toEqual(await namedFiles())
   })
 })
