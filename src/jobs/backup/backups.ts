@@ -68,23 +68,28 @@ export async function deleteBackup(target: BackupTarget, id: string): Promise<vo
   await target.removeAll(`${id}/`)
 }
 
+/** What somebody knows of a backup who may have made it. */
+export type Fate = 'under way' | 'ended' | 'unknown'
+
 /**
- * Removes what backups have left that were killed: folders without a manifest in which nothing has changed for a day.
+ * Removes what backups have left that were killed: folders without a manifest. Where nobody knows of one, it stays until nothing
+ * has changed in it for a day.
  *
- * @param isOwned whether a backup is known and under way, or will go on
  * @returns the ids of those that are gone
  * @throws TargetUnavailable
  */
 export async function removeAbandoned(
   target: BackupTarget,
-  isOwned: (id: string) => boolean | Promise<boolean>,
+  fateOf: (id: string) => Promise<Fate>,
   now = new Date(),
 ): Promise<string[]> {
   const removed: string[] = []
   for (const id of await backupFolders(target)) {
-    if ((await target.exists(manifestPath(id))) !== null || (await isOwned(id))) continue
+    if ((await target.exists(manifestPath(id))) !== null) continue
+    const fate = await fateOf(id)
+    if (fate === 'under way') continue
     // Another server that uses this target may know of it.
-    if (await hasChangedSince(target, id, now.getTime() - ABANDONED_MS)) continue
+    if (fate === 'unknown' && (await hasChangedSince(target, id, now.getTime() - ABANDONED_MS))) continue
     await target.removeAll(`${id}/`)
     removed.push(id)
   }

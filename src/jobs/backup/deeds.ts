@@ -4,13 +4,14 @@ import { join, resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Config } from '../../config/config.ts'
+import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { EmbeddedPostgresError } from '../../database/embedded/embedded-error.ts'
 import { findRunning } from '../../database/embedded/embedded-postgres.ts'
-import type { BackupCounts, BackupJob } from '../../database/queries/backup-jobs.ts'
+import { type BackupCounts, type BackupJob, findJob } from '../../database/queries/backup-jobs.ts'
 import type { Failures } from '../failures.ts'
 import { hasFault } from './backup-error.ts'
-import { deleteBackup } from './backups.ts'
+import { deleteBackup, type Fate, removeAbandoned } from './backups.ts'
 import type { BackupDeeds, JobRun } from './job-run.ts'
 import { type Manifest, readManifest } from './manifest.ts'
 import { openTarget } from './open-target.ts'
@@ -42,6 +43,7 @@ export class Deeds implements BackupDeeds {
     const dataDir = resolve(config.dataDir)
     const target = await openTarget(job.target, config, { forWriting: true })
     try {
+      await this.#removeAbandoned(target)
       const parts: BackupParts = {
         database,
         backend,
@@ -103,7 +105,25 @@ export class Deeds implements BackupDeeds {
       await target.close()
     }
   }
+
+  /** Room that killed backups take is not missed by the next one. */
+  async #removeAbandoned(target: BackupTarget): Promise<void> {
+    const { database, logger } = this.options
+    const fateOf = async (id: string): Promise<Fate> => {
+      const job = await asService(database, (tx) => findJob(tx, id))
+      if (job === null) return 'unknown'
+      return UNDER_WAY.has(job.status) ? 'under way' : 'ended'
+    }
+    try {
+      const removed = await removeAbandoned(target, fateOf)
+      if (removed.length > 0) logger.info({ backups: removed }, 'what killed backups have left was removed')
+    } catch (err) {
+      logger.warn({ err }, 'what killed backups have left could not be removed')
+    }
+  }
 }
+
+const UNDER_WAY = new Set(['pending', 'running', 'restoring'])
 
 function countsOf({ created, replaced, bytes, failures }: RestoreReport): BackupCounts {
   return { objectCount: created + replaced, totalBytes: bytes, damaged: failures.count }

@@ -1,5 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { backupChain, deleteBackup, listBackups, removeAbandoned } from '../../../src/jobs/backup/backups.ts'
+import {
+  backupChain,
+  deleteBackup,
+  type Fate,
+  listBackups,
+  removeAbandoned,
+} from '../../../src/jobs/backup/backups.ts'
 import { type Manifest, manifestPath, writeManifest } from '../../../src/jobs/backup/manifest.ts'
 import { uuidV7 } from '../../../src/lib/uuid.ts'
 import { MemoryTarget } from './memory-target.ts'
@@ -127,13 +133,14 @@ describe('a backup is deleted', () => {
 
 it('what killed backups have left is removed, but not of one that is under way', async () => {
   const whole = await makeBackup()
+  const ended = uuidV7(new Date(clock + DAY_MS))
   const [killed, owned, young] = [
     uuidV7(new Date(clock)),
     uuidV7(new Date(clock)),
     uuidV7(new Date(clock + DAY_MS)),
   ]
   const touched = uuidV7(new Date(clock))
-  for (const id of [killed, owned, young, touched])
+  for (const id of [killed, owned, young, touched, ended])
     await target.write(`${id}/rows/objects.ndjson`, Buffer.from('x'))
   await target.write('log/wal/1', Buffer.from('x'))
   const list = target.list.bind(target)
@@ -145,7 +152,14 @@ it('what killed backups have left is removed, but not of one that is under way',
   }
 
   const now = new Date(clock + 1.5 * DAY_MS)
-  expect(await removeAbandoned(target, (id) => id === owned, now)).toEqual([killed])
+  const fates = new Map<string, Fate>([
+    [owned, 'under way'],
+    [ended, 'ended'],
+  ])
+  expect(await removeAbandoned(target, async (id) => fates.get(id) ?? 'unknown', now)).toEqual([
+    ended,
+    killed,
+  ])
 
   expect((await target.folders()).sort()).toEqual([whole.id, owned, young, touched, 'log'].sort())
 })

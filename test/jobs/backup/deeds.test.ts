@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bytesPath } from '../../../src/jobs/backup/entries.ts'
+import { uuidV7 } from '../../../src/lib/uuid.ts'
 import { fileOf } from '../../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
@@ -71,6 +72,19 @@ describe('a server', () => {
 
     expect((await ask('DELETE', `/${id}`)).status).toBe(204)
     await until(async () => !(await readdir(target)).includes(id), 'the backup is gone from its target')
+  })
+
+  it('removes what a killed one has left, and leaves alone what may be of another server', async () => {
+    const killed = (await ask('POST', '', { type: 'full' })).json
+    await ended(killed)
+    await rm(join(target, killed.id, 'manifest.json'))
+    const others = uuidV7()
+    await mkdir(join(target, others))
+    await writeFile(join(target, others, 'files.ndjson.new-0123456789abcdef'), '')
+    await ended((await ask('POST', '', { type: 'full' })).json)
+    const left = await readdir(target)
+    expect(left).not.toContain(killed.id)
+    expect(left).toContain(others)
   })
 
   it('builds an incremental one on the newest, and says of one that fails why', async () => {
