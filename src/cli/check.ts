@@ -89,13 +89,13 @@ async function* checkParts(config: Config, opened: OpenedForCheck): AsyncGenerat
 }
 
 async function* checkDatabaseOf(
-  { databaseUrl, databaseDirectUrl, databasePool, workers }: Config,
+  config: Config,
   dataDir: string,
   opened: OpenedForCheck,
 ): AsyncGenerator<CheckResult> {
+  const { databaseUrl, databaseDirectUrl } = config
   if (databaseUrl !== undefined) {
-    const demand = demandOf(databasePool, workers)
-    const check = checkDatabase(databaseUrl, databaseDirectUrl, demand, opened)
+    const check = checkDatabase(databaseUrl, databaseDirectUrl, demandOf(config), opened)
     yield* withinTime(check, ANSWER_LIMIT_MS, 'database', 'DATABASE_URL')
     return
   }

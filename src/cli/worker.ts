@@ -57,6 +57,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
   })
   const database = openDatabase(assignment.database, {
     connections: config.databasePool,
+    spareConnections: config.databaseSpare,
     timeoutMs: config.limits.databaseMs,
     questionMs: config.limits.listMs,
     onShortage: warnOfShortage(logger),

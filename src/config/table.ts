@@ -76,6 +76,10 @@ export const SETTINGS_TABLE = {
     preset: '10',
     help: 'most database connections of each process (see [Several processes](several-servers.md#several-processes))',
   }),
+  databaseSpare: setting('STORAGE_DATABASE_SPARE', integer(0, 1000), {
+    preset: '14',
+    help: 'most that it opens besides as long as commits wait for a slow disk; `0` for none',
+  }),
   jwt: {
     secret: setting('STORAGE_JWT_SECRET', secret, {
       shown: 'made at first start',

@@ -63,7 +63,8 @@ export async function startServer({
       timeoutMs: config.limits.databaseMs,
       questionMs: config.limits.listMs,
       connections: isAlone ? config.databasePool : SCHEDULES_POOL,
-      demand: demandOf(config.databasePool, config.workers),
+      spareConnections: isAlone ? config.databaseSpare : 0,
+      demand: demandOf(config),
       connectionsOfAll: connectionsOfAll(config),
       logger,
       onLost: onFatal,
@@ -113,8 +114,8 @@ const SESSIONS = 1
 const OTHER_CONNECTIONS = 30
 
 /** What the embedded database has to have room for. */
-function connectionsOfAll({ workers, databasePool }: Config): number {
-  return workers * (databasePool + QUESTIONS_AT_ONCE + SESSIONS) + OTHER_CONNECTIONS
+function connectionsOfAll({ workers, databasePool, databaseSpare }: Config): number {
+  return workers * (databasePool + databaseSpare + QUESTIONS_AT_ONCE + SESSIONS) + OTHER_CONNECTIONS
 }
 
 /**

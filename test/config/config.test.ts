@@ -33,6 +33,7 @@ describe('a setting', () => {
       databaseDirectUrl: undefined,
       workers: 1,
       databasePool: 10,
+      databaseSpare: 14,
       jwt: {
         secret: undefined,
         jwks: undefined,
@@ -132,6 +133,7 @@ describe('a setting', () => {
     ['DATABASE_URL', 'postgres://u:p@db:5432/x', 'postgres://u:p@db:5432/x', (c) => c.databaseUrl],
     ['DATABASE_URL', 'postgresql://db/x', 'postgresql://db/x', (c) => c.databaseUrl],
     ['STORAGE_DATABASE_POOL', '1', 1, (c) => c.databasePool],
+    ['STORAGE_DATABASE_SPARE', '0', 0, (c) => c.databaseSpare],
     ['STORAGE_JWT_SECRET', SECRET, SECRET, (c) => c.jwt.secret],
     ['STORAGE_JWKS', JSON.stringify(JWKS), JWKS, (c) => c.jwt.jwks],
     ['STORAGE_JWKS_URL', 'https://auth.example/jwks', 'https://auth.example/jwks', (c) => c.jwt.jwksUrl],
@@ -476,6 +478,7 @@ describe('a bad value', () => {
     ['STORAGE_WORKERS', 'all', 'must be auto or a whole number'],
     ['STORAGE_DATABASE_POOL', '0', 'must be a whole number from 1 to 1000'],
     ['STORAGE_DATABASE_POOL', 'ten', 'must be a whole number'],
+    ['STORAGE_DATABASE_SPARE', '-1', 'must be a whole number from 0 to 1000'],
     ['STORAGE_JWT_SECRET', 'hunter2', 'must have at least 32 characters'],
     ['STORAGE_JWKS', '{"keys":[]}', 'must be a JSON Web Key Set'],
     ['STORAGE_JWKS', '{"keys":["hunter2"]}', 'must be a JSON Web Key Set'],

@@ -18,6 +18,7 @@ export interface TestDatabase {
 /** A migrated database of one's own. @param postgres another than the run's own PostgreSQL */
 export async function createTestDatabase({
   connections = 5,
+  spareConnections = 0,
   postgres = inject('postgres'),
 } = {}): Promise<TestDatabase> {
   const { host, port, superuser, template, owner = superuser, login = 'strongroom_server' } = postgres
@@ -26,7 +27,8 @@ export async function createTestDatabase({
   // The template's files are copied as they are, which takes a third less time than page by page through the log.
   await root.sql`
     create database ${root.sql(name)} template ${root.sql(template)} owner ${root.sql(owner)} strategy file_copy`
-  const connect = () => openDatabase({ host, port, database: name, username: login }, { connections })
+  const connect = () =>
+    openDatabase({ host, port, database: name, username: login }, { connections, spareConnections })
   const database = connect()
   const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
   return {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
+import { Commits } from './commits.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
 import { PipelinedReads } from './pipelined-reads.ts'
@@ -22,6 +23,8 @@ export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
   place: DatabasePlace
   /** Runs a statement that finds one row by its key, behind others of its kind. @throws StorageError */
   read: Pool['run']
+  /** Runs a statement that stores something, on more connections where commits wait for a slow disk. @throws StorageError */
+  commit: Pool['run']
   /** For lists and statistics, which may have much to read. */
   questions: Questions
   /**
@@ -63,12 +66,17 @@ export interface TurnWaiting {
 /** Connections that pipelined reads have for themselves, at most; they begin with half of what a pool has beyond four. */
 const FOR_READS = 4
 
+/** A spare connection that nothing was asked for so long is closed: others may want its place. In seconds. */
+const SPARE_IDLE_S = 60
+
 /** How often a session that waits asks for its turn. In milliseconds. */
 const TURN_RETRY_MS = 50
 
 export interface DatabaseOptions {
   /** Most connections, without sessions and those for questions. Fewer where the place has no more room. */
   connections: number
+  /** Most connections that are opened besides where commits wait for a slow disk; none when left out. */
+  spareConnections?: number
   /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
@@ -88,10 +96,9 @@ const SETTLED_MS = 1000
 const REMINDER_MS = 600_000
 
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
-export function openDatabase(
-  at: DatabaseAddress | DatabasePlace,
-  { connections: wanted, timeoutMs, questionMs = DEFAULT_QUESTION_MS, onShortage, onPooler }: DatabaseOptions,
-): Database {
+export function openDatabase(at: DatabaseAddress | DatabasePlace, options: DatabaseOptions): Database {
+  const { connections: wanted, spareConnections = 0, timeoutMs, questionMs = DEFAULT_QUESTION_MS } = options
+  const { onShortage, onPooler } = options
   const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
   const { isPooler } = place.transactions
   const connections = Math.min(wanted, place.room?.pool ?? wanted)
@@ -99,16 +106,25 @@ export function openDatabase(
     onShortage?.({ has: pool.sql.countOpen() + reads.countOpen(), wanted: connections, reason }),
   )
   const connect = (options: ConnectionOptions) => {
-    const given = { ...options, onrefused, ...(timeoutMs !== undefined && { timeoutMs }) }
+    const given = { onrefused, ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
     const sql = connectTo(place.transactions, given)
     return isPooler ? selfContained(sql, given) : sql
   }
   // What pipelined reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.
   const forReads = isPooler ? 0 : Math.min(FOR_READS, Math.max(0, Math.floor((connections - 4) / 2)))
-  const pool = new Pool(connect({ max: connections - forReads }))
+  const forWrites = connections - forReads
+  const pool = new Pool(connect({ max: forWrites }))
   const reads = new PipelinedReads(
     Array.from({ length: forReads }, () => new SingleConnection(connect)),
     pool.sql,
+  )
+  // A pooler has connections of its own, which commits share.
+  const forCommits = isPooler ? 0 : Math.min(spareConnections, place.room?.spare ?? spareConnections)
+  const spareOptions = { idle_timeout: SPARE_IDLE_S, onrefused: () => {} } // nobody is to hear of what is not needed
+  const commits = new Commits(
+    pool,
+    forWrites,
+    Array.from({ length: forCommits }, () => new SingleConnection(connect, spareOptions)),
   )
   const questions = new Questions(
     Array.from(
@@ -137,6 +153,7 @@ export function openDatabase(
     sql: pool.sql,
     run: pool.run.bind(pool),
     transaction: pool.transaction.bind(pool),
+    commit: commits.run.bind(commits),
     read: (statement, values) => inOurErrors(reads.query((sql) => statement.send(sql, values))),
     questions,
     openSession: open,
@@ -161,6 +178,7 @@ export function openDatabase(
       await Promise.all([
         pool.close({ timeout: 5 }),
         reads.close({ timeout: 5 }),
+        commits.close({ timeout: 5 }),
         questions.close({ timeout: 5 }),
       ])
     },

@@ -1,22 +1,26 @@
 import type postgres from '#postgres'
 
-/** Connections of a process: those of the pool, and those for questions. */
+/** Connections of a process: those of the pool, those for questions, and spare ones that it can do without. */
 export interface Room {
   pool: number
   questions: number
+  spare: number
 }
 
 /** What the processes of a server want. */
 export interface Demand {
   /** Connections of the pool of each. */
   pool: number
+  /** Connections that each opens besides where commits wait for a slow disk. */
+  spare: number
   /** How many they are. */
   processes: number
 }
 
-/** @param workers as STORAGE_WORKERS: when there are several, the first process has connections, too */
-export function demandOf(pool: number, workers: number): Demand {
-  return { pool, processes: workers === 1 ? 1 : 1 + workers }
+/** By the settings. When there are several workers, the first process has connections, too. */
+export function demandOf(settings: { databasePool: number; databaseSpare: number; workers: number }): Demand {
+  const { databasePool: pool, databaseSpare: spare, workers } = settings
+  return { pool, spare, processes: workers === 1 ? 1 : 1 + workers }
 }
 
 /** What PostgreSQL allows the login. */
@@ -60,11 +64,19 @@ export async function findAllowance(sql: postgres.Sql): Promise<Allowance> {
   return allowance
 }
 
-/** What each process has of that. With less than is wanted, requests wait for those there are. */
-export function roomIn({ connections }: Allowance, { pool, processes }: Demand): Room {
+/**
+ * What each process has of that. With less than is wanted, requests wait for those there are. There are no spare ones
+ * but in the half that a server takes at most, since others want some, too.
+ */
+export function roomIn({ connections }: Allowance, { pool, spare, processes }: Demand): Room {
   const each = Math.floor(connections / processes)
   const room = atLeastOne(Math.min(pool, each - SESSIONS - QUESTIONS_AT_ONCE))
-  return { pool: room, questions: atLeastOne(Math.min(QUESTIONS_AT_ONCE, each - SESSIONS - room)) }
+  const half = Math.floor(connections / 2 / processes)
+  return {
+    pool: room,
+    questions: atLeastOne(Math.min(QUESTIONS_AT_ONCE, each - SESSIONS - room)),
+    spare: Math.max(0, Math.min(spare, half - SESSIONS - QUESTIONS_AT_ONCE - room)),
+  }
 }
 
 /** Why no server can do its work with that, and what to do; undefined when it can. */

@@ -32,6 +32,8 @@ export interface ConnectOptions {
   dataDir: string
   /** Largest number of connections. */
   connections: number
+  /** As of `openDatabase`. */
+  spareConnections?: number
   /** How long an answer may take, in milliseconds; any time when left out. */
   timeoutMs?: number
   /** How long the database may work on a question, in milliseconds. */
@@ -190,7 +192,7 @@ async function withRoom(
   const sql = connectTo(place.transactions, { max: 1, fetch_types: false })
   try {
     const allowance = await findAllowance(sql)
-    if (!demand) return { ...place, room: roomIn(allowance, { pool: connections, processes: 1 }) }
+    if (!demand) return { ...place, room: roomIn(allowance, { pool: connections, spare: 0, processes: 1 }) }
     const obstacle = whyNoRoom(allowance, demand)
     if (obstacle !== undefined) throw new MigrationError(obstacle)
     const room = roomIn(allowance, demand)

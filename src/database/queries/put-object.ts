@@ -36,7 +36,7 @@ export async function putObject(
   caller: Caller,
   { object, bytes, sweep, upsert, bucket }: Put,
 ): Promise<PutOutcome> {
-  const [row] = await database.run(PUT, {
+  const [row] = await database.commit(PUT, {
     ...rowValues(crypto.randomUUID(), object),
     knownUid: bucket.uid,
     knownMark: bucket.mark,

@@ -22,7 +22,7 @@ const run = (env: Record<string, string> = {}) => strongroom(['check'], { cwd: f
 /** What the command has to tell of a database that it is not let into. */
 async function lookAt(url: string) {
   const opened: OpenedForCheck = { closers: [] }
-  const found = await gather(checkDatabase(url, undefined, { pool: 10, processes: 1 }, opened))
+  const found = await gather(checkDatabase(url, undefined, { pool: 10, spare: 0, processes: 1 }, opened))
   for (const close of opened.closers) await close()
   return found
 }

@@ -99,7 +99,7 @@ async function tablesResult(database: string): Promise<CheckResult | undefined> 
   const opened: OpenedForCheck = { closers: [] }
   const found: CheckResult[] = []
   const url = `postgres://${superuser}@/${database}?host=${encodeURIComponent(host)}&port=${port}`
-  for await (const result of checkDatabase(url, undefined, { pool: 10, processes: 1 }, opened))
+  for await (const result of checkDatabase(url, undefined, { pool: 10, spare: 0, processes: 1 }, opened))
     found.push(result)
   for (const close of opened.closers) await close()
   return found.find((result) => result.about === 'database tables')

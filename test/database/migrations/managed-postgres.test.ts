@@ -213,7 +213,7 @@ async function told(url: string): Promise<Record<string, [CheckResult['state'], 
   for await (const { about, state, says } of checkDatabase(
     url,
     undefined,
-    { pool: 10, processes: 1 },
+    { pool: 10, spare: 0, processes: 1 },
     opened,
   ))
     results[about] = [state, says]

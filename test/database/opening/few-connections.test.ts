@@ -275,19 +275,23 @@ async function takeAll({ place: { host, port, superuser } }: OwnPostgres): Promi
 describe('the room of each process', () => {
   const login = (connections: number) => ({ connections, by: 'connection limit of the login' })
 
-  it.each<[allowed: number, wanted: number, processes: number, pool: number, questions: number]>([
-    [100, 10, 1, 10, 4],
-    [16, 10, 1, 10, 4],
-    [15, 10, 1, 9, 4],
-    [7, 10, 1, 1, 4],
-    [5, 10, 1, 1, 2],
-    [4, 10, 1, 1, 1],
-    [40, 10, 3, 7, 4],
+  it.each<[allowed: number, processes: number, pool: number, questions: number, spare: number]>([
+    [100, 1, 10, 4, 14],
+    [50, 1, 10, 4, 9],
+    [16, 1, 10, 4, 0],
+    [15, 1, 9, 4, 0],
+    [7, 1, 1, 4, 0],
+    [5, 1, 1, 2, 0],
+    [4, 1, 1, 1, 0],
+    [40, 3, 7, 4, 0],
+    [97, 5, 10, 4, 0],
+    [120, 3, 10, 4, 4],
   ])(
-    'where %i are allowed, and %i wanted by each of %i, is a pool of %i and %i for questions',
+    'where %i are allowed to %i that want ten each, is a pool of %i, %i for questions, and %i to spare',
     (...numbers) => {
-      const [connections, wanted, processes, pool, questions] = numbers
-      expect(roomIn(login(connections), { pool: wanted, processes })).toEqual({ pool, questions })
+      const [connections, processes, pool, questions, spare] = numbers
+      const room = roomIn(login(connections), { pool: 10, spare: 14, processes })
+      expect(room).toEqual({ pool, questions, spare })
     },
   )
 
@@ -298,18 +302,18 @@ describe('the room of each process', () => {
   })
 
   it('is too little with less than four for each', () => {
-    expect(whyNoRoom(login(12), { pool: 10, processes: 3 })).toBeUndefined()
-    expect(whyNoRoom(login(11), { pool: 10, processes: 3 })).toMatch(
+    expect(whyNoRoom(login(12), { pool: 10, spare: 14, processes: 3 })).toBeUndefined()
+    expect(whyNoRoom(login(11), { pool: 10, spare: 14, processes: 3 })).toMatch(
       / and 3 processes \(STORAGE_WORKERS\) need at least 12: /,
     )
   })
 
   it('is told of unless all is wanted that there is, with what fits', () => {
-    expect(whyLittleRoom(login(48), { pool: 10, processes: 3 })).toBeUndefined()
-    expect(whyLittleRoom(login(47), { pool: 10, processes: 3 })).toMatch(
+    expect(whyLittleRoom(login(48), { pool: 10, spare: 14, processes: 3 })).toBeUndefined()
+    expect(whyLittleRoom(login(47), { pool: 10, spare: 14, processes: 3 })).toMatch(
       / wants 48: .*, or set STORAGE_DATABASE_POOL=9$/,
     )
-    expect(whyLittleRoom(login(5), { pool: 1, processes: 1 })).toMatch(
+    expect(whyLittleRoom(login(5), { pool: 1, spare: 14, processes: 1 })).toMatch(
       / a pool of 1, and 2 for lists, .* Raise that limit$/,
     )
   })
