@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { z } from 'zod'
 import { openBackends } from '../backend/open.ts'
 import { type Config, ConfigError, readConfig } from '../config/config.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
@@ -7,6 +8,7 @@ import { openOwnerSession } from '../database/opening/owner-session.ts'
 import { listBackups } from '../jobs/backup/backups.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
 import { openTarget } from '../jobs/backup/open-target.ts'
+import { findPointInTime } from '../jobs/backup/point-in-time.ts'
 import { type RestoreReport, restoreObjects } from '../jobs/backup/restore-objects.ts'
 import { restoreWhole, type WholeRestoreReport } from '../jobs/backup/restore-whole.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
@@ -24,6 +26,7 @@ export function registerRestore(program: Command): void {
     .description('make an empty place what a backup shows, or put single objects back')
     .option('--from <target>', 'where the backup lies; STORAGE_BACKUP_TARGET without it')
     .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
+    .option('--at <time>', 'as it was at this time, such as 2026-11-28T10:15:00Z (STORAGE_BACKUP_LOG)')
     .addOption(
       new Option(
         '--mode <mode>',
@@ -47,6 +50,8 @@ With --mode it may run beside servers. Nothing is deleted, and what is put back 
 
 interface RestoreOptions {
   from?: string
+  /** RFC 3339. */
+  at?: string
   /** A file. */
   identity?: string
   mode?: 'missing' | 'replace'
@@ -58,6 +63,8 @@ interface RestoreOptions {
 
 async function restore(id: string | undefined, options: RestoreOptions): Promise<void> {
   if (options.mode === undefined) return restoreAll(id, options)
+  if (options.at !== undefined)
+    throw new ConfigError(['--at is for a whole data folder, and does not go with --mode'])
   if (options.intoBucket !== undefined && options.bucket?.length !== 1) {
     throw new ConfigError(['--into-bucket is for the objects of one --bucket'])
   }
@@ -68,6 +75,7 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
   const single = options.bucket ?? options.intoBucket ?? options.dryRun ?? (options.prefix || undefined)
   if (single !== undefined)
     throw new ConfigError(['--bucket, --prefix, --into-bucket and --dry-run go with --mode'])
+  const at = readTime(id, options.at)
   const config = readConfig(process.env)
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, { stream: process.stderr })
   const interrupted = new AbortController()
@@ -79,9 +87,11 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
   const progress = new Progress()
   try {
     const { signal } = interrupted
+    const point = at && (await findPointInTime(target, at))
     const report = await restoreWhole({
       target,
-      id: (await find(target, id)).id,
+      id: point ? point.backup.id : (await find(target, id)).id,
+      point,
       dataDir,
       isOwnDatabase: databaseUrl !== undefined,
       openDatabase: () => connectDatabase({ ...place, connections: 10 }),
@@ -93,7 +103,7 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
         progress.show(`${what}: ${count(done)} of ${count(total)}`, total === 0 ? 1 : done / total),
     })
     progress.clear()
-    process.stdout.write(describeWhole(report, dataDir))
+    process.stdout.write(describeWhole(report, dataDir, at))
     if (report.failures.count > 0) process.exitCode = 1
   } catch (error) {
     progress.clear()
@@ -103,6 +113,14 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
   } finally {
     await target.close()
   }
+}
+
+/** @throws ConfigError for what is no time, or where a backup is named, too */
+function readTime(id: string | undefined, text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined
+  if (id !== undefined) throw new ConfigError(['--at finds its backup by itself: leave the id out'])
+  if (z.iso.datetime({ offset: true }).safeParse(text).success) return new Date(text)
+  throw new ConfigError([`--at: ${text} is not a time such as 2026-11-28T10:15:00Z`])
 }
 
 async function restoreSome(
@@ -146,10 +164,13 @@ const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
 function describeWhole(
   { manifest, versions, bytes, hasKeys, failures }: WholeRestoreReport,
   dataDir: string,
+  at: Date | undefined,
 ): string {
   const { id, moment, totals, with_keys: hadKeys, database } = manifest
   const lines = [
-    `Restored backup ${id} of ${moment} to ${dataDir}: ${count(totals.objects)} objects; ` +
+    (at === undefined
+      ? `Restored backup ${id} of ${moment} to ${dataDir}: ${count(totals.objects)} objects; `
+      : `Restored ${at.toISOString()} to ${dataDir}, from backup ${id} of ${moment} and the log since; `) +
       `the bytes of ${count(versions)} versions, ${megabytes(bytes)}, are in their places.`,
     ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not restored')),
   ]

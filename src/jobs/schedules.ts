@@ -3,6 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
+import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
@@ -48,6 +49,9 @@ export function startSchedules({
     const runner = new BackupRunner({ database, deeds: backups, settings: config.backup, logger })
     const step = (signal: AbortSignal) => runner.step(signal)
     schedules.push(schedule('backups', step, { firstAfterMs: 1000, afterFailureMs: 10_000, logger }))
+  }
+  if (backups && config.databaseUrl === undefined) {
+    schedules.push(scheduleLog({ config, database, backend, logger }))
   }
   return schedules
 }

@@ -9,6 +9,9 @@ export const SEGMENT = /^[0-9A-F]{24}$/
 /** Where a timeline has left another one. */
 export const HISTORY = /^[0-9A-F]{8}\.history$/
 
+/** How large each is in our clusters, as initdb has it. In bytes. */
+export const SEGMENT_BYTES = 16 * 1024 * 1024
+
 /** Bytes that the last eight digits of a name, and the offset in a position, count through. */
 const BYTES_OF_A_LOG = 2n ** 32n
 
@@ -33,6 +36,12 @@ export function segmentsBetween(from: string, to: string, timeline: number, segm
     names.push([BigInt(timeline), number / perLog, number % perLog].map(eightDigits).join(''))
   }
   return names
+}
+
+/** The position behind a segment. */
+export function endOf(segment: string, segmentBytes: number): bigint {
+  const [log, number] = [segment.slice(8, 16), segment.slice(16)].map((digits) => BigInt(`0x${digits}`))
+  return (log ?? 0n) * BYTES_OF_A_LOG + ((number ?? 0n) + 1n) * BigInt(segmentBytes)
 }
 
 /** Of a segment or a history, counted from 1. */

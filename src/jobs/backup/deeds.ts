@@ -130,7 +130,7 @@ function countsOf({ created, replaced, bytes, failures }: RestoreReport): Backup
 }
 
 /** Where the embedded PostgreSQL is, which runs, as its database is open; null where an embedder has given another one. */
-async function findCluster(dataDir: string): Promise<BackupParts['cluster']> {
+export async function findCluster(dataDir: string): Promise<BackupParts['cluster']> {
   const clusterDir = join(dataDir, 'postgres')
   if (!existsSync(clusterDir)) return null
   const address = await findRunning(clusterDir)

@@ -15,6 +15,7 @@ import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
 import { z } from 'zod'
+import { endOf, parsePosition, SEGMENT, SEGMENT_BYTES } from '../../database/embedded/log-segments.ts'
 import { BackupError, hasFault } from './backup-error.ts'
 import { type BytesEntry, bytesPath } from './entries.ts'
 import { readLines } from './lines.ts'
@@ -110,15 +111,21 @@ export async function* readVersions(target: BackupTarget, after: Date): AsyncGen
   }
 }
 
-/** Removes what no backup that began at `oldest`, or later, needs to be gone on from. @param from the begin of its log */
+/**
+ * Removes what no backup needs to be gone on from that began at `oldest`, or later.
+ *
+ * @param from the begin of its log
+ * @throws TargetUnavailable, DamagedBackup
+ */
 export async function trimLog(
   target: BackupTarget,
   { oldest, from }: { oldest: Date; from: string },
 ): Promise<void> {
+  const first = parsePosition(from)
   for await (const { path } of target.list(`${LOG}/wal/`)) {
     const name = path.slice(`${LOG}/wal/`.length).replace(/\.gz$/, '')
-    // By its number: on whichever timeline it is, it lies before.
-    if (name.length === 24 && name.slice(8) < from.slice(8)) await target.remove(path)
+    // On whichever timeline it is. Histories stay.
+    if (SEGMENT.test(name) && endOf(name, SEGMENT_BYTES) <= first) await target.remove(path)
   }
   const lists = await versionLists(target)
   const old = lists.filter((path) => timeOf(path) < oldest).slice(0, LISTS_AT_ONCE)

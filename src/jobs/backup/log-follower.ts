@@ -124,6 +124,10 @@ export class LogFollower {
       const { from, timeline } = await log.look()
       const hasGap = isNew || known === null || isBefore(known.next, from)
       const begun = { system_identifier: log.systemIdentifier, since: from, next: from, until: null }
+      if (hasGap) {
+        const says = 'the log of the database is archived: any second from the next backup on can be restored'
+        this.options.logger.info({ target: target.name }, says)
+      }
       const status = hasGap ? { ...begun, timeline } : { ...known, timeline }
       this.#following = { target, log, status, position, read: position, versions: [], looks: [] }
       return this.#following

@@ -10,6 +10,7 @@ import type { BackupTarget } from './target.ts'
 
 /** From what the database of some second is made. */
 export interface PointInTime {
+  time: Date
   /** The newest backup from before. Its copy of the database is what the log goes on from. */
   backup: Manifest
   /** For `recoverCluster`. */
@@ -39,15 +40,21 @@ export async function findPointInTime(target: BackupTarget, time: Date): Promise
   const { id, database } = backup
   const hasNoGap = parsePosition(status.since) <= parsePosition(database.start_lsn ?? '0/0')
   const isComplete = hasNoGap && status.until !== null && time.getTime() <= Date.parse(status.until)
+  const copied = copiedSegments(target, id)
   return {
+    time,
     backup,
     target: { time, isComplete },
-    segment: async (name) => {
-      const path = `${id}/wal/${name}`
-      const archived = await readSegment(target, name)
-      return archived ?? ((await target.exists(path)) === null ? null : await target.read(path))
-    },
+    segment: async (name) => (await readSegment(target, name)) ?? copied(name),
     entries: () => entriesOf(target, backup),
+  }
+}
+
+/** The log that a backup has itself. @param id of the backup */
+export function copiedSegments(target: BackupTarget, id: string): GiveSegment {
+  return async (name) => {
+    const path = `${id}/wal/${name}`
+    return (await target.exists(path)) === null ? null : target.read(path)
   }
 }
 

@@ -18,6 +18,7 @@ import { readBytesEntries, readFileEntries } from './entries.ts'
 import { readLines } from './lines.ts'
 import { type Manifest, readManifest } from './manifest.ts'
 import { type Placed, placeBytes } from './placing.ts'
+import { copiedSegments, type PointInTime } from './point-in-time.ts'
 import { markRestoring, unmarkRestoring } from './restoring-mark.ts'
 import { DATABASE_FOLDERS, DEFINITIONS } from './run.ts'
 import { StoredBytes } from './stored-bytes.ts'
@@ -27,6 +28,8 @@ export interface WholeRestoreOptions {
   target: BackupTarget
   /** Of the backup. */
   id: string
+  /** Some second after it, to which the log goes on from it. */
+  point?: PointInTime | undefined
   /** Becomes the data folder; made where it is missing. */
   dataDir: string
   /** Whether the rows go into a PostgreSQL of the operator's, and not into the built-in one. */
@@ -63,9 +66,14 @@ export async function restoreWhole(options: WholeRestoreOptions): Promise<WholeR
       `Backup ${id} is of some buckets only: start a server, and restore it there (strongroom restore --mode missing)`,
     )
   }
-  await markRestoring(dataDir, { target: target.name, backup: id })
+  const at = options.point?.time.toISOString()
+  if (at !== undefined && options.isOwnDatabase) {
+    throw new BackupError('UnusableTarget', 'A point in time is of the built-in database: unset DATABASE_URL')
+  }
+  await markRestoring(dataDir, { target: target.name, backup: id, ...(at !== undefined && { at }) })
   const isPhysical = !options.isOwnDatabase && manifest.database.restore_point !== undefined
-  if (isPhysical && !existsSync(join(dataDir, 'postgres'))) await recover(options, manifest)
+  // Of one that was killed there may be a link to a folder that is empty yet.
+  if (isPhysical && !existsSync(join(dataDir, 'postgres/PG_VERSION'))) await recover(options, manifest)
   const database = await options.openDatabase()
   try {
     if (!isPhysical && !(await hasBuckets(database))) await loadRows(options, manifest)
@@ -82,7 +90,7 @@ export async function restoreWhole(options: WholeRestoreOptions): Promise<WholeR
 
 /** Makes the built-in database of its copy, up to the moment of the backup. */
 async function recover(options: WholeRestoreOptions, { id, database, totals }: Manifest): Promise<void> {
-  const { target, dataDir, logger, signal, onProgress } = options
+  const { target, dataDir, logger, signal, onProgress, point } = options
   const folders = await text(await target.read(`${id}/${DATABASE_FOLDERS}`))
   let done = 0
   async function* files(): AsyncGenerator<CopiedFile> {
@@ -96,11 +104,8 @@ async function recover(options: WholeRestoreOptions, { id, database, totals }: M
     clusterDir: join(dataDir, 'postgres'),
     files: files(),
     directories: folders.split('\n').filter((path) => path !== ''),
-    segment: async (name) => {
-      const path = `${id}/wal/${name}`
-      return (await target.exists(path)) === null ? null : target.read(path)
-    },
-    target: { restorePoint: database.restore_point ?? '' },
+    segment: point?.segment ?? copiedSegments(target, id),
+    target: point?.target ?? { restorePoint: database.restore_point ?? '' },
     logger,
     signal,
   })
@@ -157,7 +162,7 @@ async function place(
   database: Database,
   hasInlineBytes: boolean,
 ): Promise<Placed> {
-  const { target, signal, onProgress } = options
+  const { target, signal, onProgress, point } = options
   const backend = await options.openBackend(database)
   const stored = new StoredBytes(target, id)
   const snapshot = await openSnapshot(database, { for: 'backup' })
@@ -165,7 +170,7 @@ async function place(
     return await placeBytes({
       versions: snapshot.versions(),
       backend,
-      entries: readBytesEntries(target, id),
+      entries: point?.entries() ?? readBytesEntries(target, id),
       stored,
       hasInlineBytes,
       signal,

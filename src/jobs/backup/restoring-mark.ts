@@ -12,6 +12,8 @@ const schema = z.object({
   /** What is being restored. */
   target: z.string(),
   backup: z.string(),
+  /** The second to which the log goes on from it. */
+  at: z.iso.datetime().optional(),
 })
 
 export type RestoringMark = z.infer<typeof schema>
@@ -28,7 +30,7 @@ export async function markRestoring(dataDir: string, about: RestoringMark): Prom
   await mkdir(dataDir, { recursive: true })
   const found = await findMark(dataDir)
   if (found !== null) {
-    if (found.backup === about.backup) return
+    if (found.backup === about.backup && found.at === about.at) return
     throw new BackupError('UnusableTarget', notEnded(dataDir, found))
   }
   const taken = TAKEN.find((name) => existsSync(join(dataDir, name)))
