@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import * as fs from 'node:fs'
-import { type FileHandle, lstat, open, rename, stat, truncate, unlink } from 'node:fs/promises'
+import { lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
@@ -23,9 +23,9 @@ import { CheckFiles } from './check-files.ts'
 import { FileStream } from './file-stream.ts'
 import { Files, orMissing, writeAll } from './files.ts'
 import { Folders, objectsFolder } from './folders.ts'
+import { GrowingFiles } from './growing-files.ts'
 import { isFolder, JoinedFiles } from './joined-files.ts'
 import { PartFiles } from './part-files.ts'
-import { appendToFile } from './resumable-file.ts'
 import { SendBuffers } from './send-buffers.ts'
 
 export interface LocalBackendOptions {
@@ -65,13 +65,12 @@ export class LocalBackend implements ResumableBackend {
   readonly #joined: JoinedFiles
   readonly #parts: PartFiles
   readonly #checks: CheckFiles
-  readonly #fsync: boolean
+  readonly #growing: GrowingFiles
   readonly #batchSize = new BatchSize()
   readonly #sendBuffers = new SendBuffers()
 
   /** @throws BackendUnavailable when the folder cannot be made */
   constructor({ root, fsync, mostCopied }: LocalBackendOptions) {
-    this.#fsync = fsync
     try {
       this.#folders = new Folders(objectsFolder(root), fsync)
     } catch (error) {
@@ -84,6 +83,7 @@ export class LocalBackend implements ResumableBackend {
       mostCopied,
     })
     this.#checks = new CheckFiles(this.#files)
+    this.#growing = new GrowingFiles(this.#files, fsync)
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
@@ -91,35 +91,23 @@ export class LocalBackend implements ResumableBackend {
     return this.#writeNew(this.#path(at), body, options)
   }
 
-  /** The chunks are one file, which grows at its true place. No notes are needed for that. */
-  async append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
+  append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
     body.on('error', ignore) // as in `#writeNew`
-    const { size, cut } = await this.#batchSize.during(() =>
-      this.#resuming(this.#path(at), from.offset, (file) =>
-        appendToFile(file, from.offset, body, {
-          ...options,
-          batchBytes: this.#batchSize.bytes,
-          onDurable: (length) => options.onProgress({ offset: length, notes: null }),
-          fsync: this.#fsync,
-        }),
-      ),
+    const batchBytes = this.#batchSize.bytes
+    return this.#batchSize.during(() =>
+      this.#growing.append(this.#path(at), from.offset, body, { ...options, batchBytes }),
     )
-    return { progress: { offset: from.offset + size, notes: null }, cut }
   }
 
   async complete(at: Location, { offset }: Progress): Promise<void> {
-    if (offset > 0) {
-      if ((await this.size(at)) !== offset) throw new StorageError('MissingBytes')
-      return
-    }
-    await this.#resuming(this.#path(at), 0, (file) => this.#files.flush(file))
+    const path = this.#path(at)
+    if (offset === 0) return this.#growing.makeEmpty(path)
+    void this.#growing.forget(path)
+    if ((await this.size(at)) !== offset) throw new StorageError('MissingBytes')
   }
 
-  async goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
-    const path = this.#path(at)
-    await this.#files.ifThere(async () => {
-      if ((await stat(path)).size > offset) await truncate(path, offset)
-    })
+  goBack(at: Location, { to: { offset } }: { to: Progress }): Promise<void> {
+    return this.#growing.goBack(this.#path(at), offset)
   }
 
   wantsClaim(): boolean {
@@ -217,6 +205,7 @@ export class LocalBackend implements ResumableBackend {
 
   async remove(at: Location): Promise<void> {
     const path = this.#path(at)
+    void this.#growing.forget(path)
     // Not flushed: if a power failure brings it back, nothing names it and the cleanup finds it.
     const isJoined = await this.#files.ifThere(async () => {
       try {
@@ -286,6 +275,7 @@ export class LocalBackend implements ResumableBackend {
 
   async close(): Promise<void> {
     this.#folders.forget()
+    await this.#growing.close()
   }
 
   /** The only place where a location becomes a path. */
@@ -323,36 +313,6 @@ export class LocalBackend implements ResumableBackend {
         return { size, sha256: hash.digest('hex') }
       }),
     )
-  }
-
-  /** Runs `work` with the file that has `length` bytes of a version, and no more now; made when that is none. */
-  async #resuming<T>(path: string, length: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
-    const file = await this.#openToResume(path, length)
-    try {
-      const result = await work(file)
-      await mapped(file.close())
-      return result
-    } finally {
-      await file.close().catch(ignore) // nothing, if it is closed
-    }
-  }
-
-  async #openToResume(path: string, length: number): Promise<FileHandle> {
-    // Without O_TRUNC: nothing may be lost before it is known that nothing is kept.
-    const flags = fs.constants.O_RDWR | (length === 0 ? fs.constants.O_CREAT : 0)
-    const file = await (length === 0
-      ? mapped(this.#folders.holding(path, () => open(path, flags, 0o600)))
-      : this.#files.ifThere(() => open(path, flags)).then(orMissing))
-    try {
-      const { size } = await mapped(file.stat())
-      if (size < length) throw new StorageError('MissingBytes')
-      if (size > length) await mapped(file.truncate(length))
-      if (length === 0) await mapped(this.#folders.flushName(path))
-      return file
-    } catch (error) {
-      await file.close().catch(ignore)
-      throw error
-    }
   }
 
   /** Writes a draft, a version that nothing names, and gives it its true name once it is durable. */
