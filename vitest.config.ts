@@ -58,6 +58,7 @@ const UNIT = [
   'test/storage/links/url-token.test.ts',
   'test/storage/object/{content-type,list-cursor,object-name}.test.ts',
   'test/storage/reading/row-cache.test.ts',
+  'test/storage/resumable/late-hash.test.ts',
 ]
 
 /** What meddles with the process that it runs in: how files are read and written, and how much memory that takes. */

@@ -255,10 +255,13 @@ export class ResumableUploads {
     chunk: Chunk | undefined,
   ): Promise<ToldStatus> {
     const { caller, isTrusted = false, upsert, bucketUid } = uploader
-    const state = await this.#holding(at, uploader, (taken, signal) =>
-      this.#chunks.append(at, taken, { caller, asking, isTrusted, upsert, bucketUid, chunk, signal }),
-    )
-    return { ...state, uploadMetadata: (await asking).uploadMetadata }
+    const status = await this.#holding(at, uploader, async (taken, signal, leave) => {
+      const request = { caller, asking, isTrusted, upsert, bucketUid, chunk, signal }
+      const { status, left } = await this.#chunks.append(at, taken, request)
+      if (left) leave(left)
+      return status
+    })
+    return { ...status, uploadMetadata: (await asking).uploadMetadata }
   }
 
   /** Removes an upload that nobody can go on with. What fails is left to its expiry. */
@@ -273,18 +276,22 @@ export class ResumableUploads {
     }
   }
 
-  /** Works on an upload alone. */
+  /** Works on an upload alone. @param work may leave it, as it is then, for the next request of this server */
   async #holding<T>(
     { version }: Location,
     uploader: Uploader,
-    work: (taken: TakenUpload, signal: AbortSignal) => Promise<T>,
+    work: (taken: TakenUpload, signal: AbortSignal, leave: (left: TakenUpload) => void) => Promise<T>,
   ): Promise<T> {
     const { locks, lifetimeMs, heartbeats } = this.#options
     const { taken, signal, release } = await locks.acquire(version, lifetimeMs, uploader.gone)
+    let left: TakenUpload | undefined
+    const leave = (next: TakenUpload) => {
+      left = next
+    }
     try {
-      if (taken) return await inUploadWords(heartbeats.during(version, () => work(taken, signal)))
+      if (taken) return await inUploadWords(heartbeats.during(version, () => work(taken, signal, leave)))
     } finally {
-      void release() // the answer need not wait for that
+      void release(left) // the answer need not wait for that
     }
     const ended = await findResumableUpload(this.#database, version)
     throw new StorageError(ended?.state === 'finished' ? 'UploadFinished' : 'UploadGone')

@@ -21,13 +21,14 @@ export class RunningHashes {
   /**
    * The hash of what is before `offset`, to go on with; undefined when not all of it has passed here.
    *
-   * @param attempt counts the requests that have had the version, on all servers. One that is missing here was had
-   *   by another server, which may not know yet that it has lost the version, and still write.
+   * @param attempt counts the requests that have had the version, on all servers; those that had it one after the other from
+   *   one server may share a number. One that is missing here was had by another server, which may not know yet that it has
+   *   lost the version, and still write.
    */
   take(version: string, offset: number, attempt: number): RunningHash | undefined {
-    if (attempt === 1) return { hash: createHash('sha256'), offset: 0 }
+    if (attempt === 1 && offset === 0) return { hash: createHash('sha256'), offset: 0 }
     const known = this.#hashes.get(version)
-    if (known?.offset !== offset || known.attempt !== attempt - 1) return undefined
+    if (known?.offset !== offset || known.attempt < attempt - 1) return undefined
     // A copy: the chunk may be taken back, and the next one begins here again.
     return { hash: known.hash.copy(), offset }
   }

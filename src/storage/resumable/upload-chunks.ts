@@ -18,6 +18,7 @@ import { commitUpload } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { uploadedObject } from '../writing/new-object.ts'
 import { discardUpload } from './discarding.ts'
+import { LateHash, LateRoom } from './late-hash.ts'
 import { unlessLost } from './lost-bytes.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
 import { takenOver } from './upload-locks.ts'
@@ -75,8 +76,8 @@ interface Receiving {
   chunk: Chunk
   /** In bytes. */
   maxBytes: number
-  /** Of all that is before the chunk. */
-  before: RunningHash | undefined
+  /** Of all that is before the chunk, and then of the chunk, too. */
+  late: LateHash | undefined
   /** Fails when nothing of the chunk is to be kept. */
   allowed: Promise<unknown>
   /** Notes how far the upload is. */
@@ -101,6 +102,7 @@ export interface UploadStatus {
 export class UploadChunks {
   readonly #options: UploadChunksOptions
   readonly #hashes = new RunningHashes()
+  readonly #lateRoom = new LateRoom()
 
   constructor(options: UploadChunksOptions) {
     this.#options = options
@@ -109,6 +111,7 @@ export class UploadChunks {
   /**
    * Adds a chunk; makes the object when all bytes are here.
    *
+   * @returns how far the upload is; and, if it may be left here for the next chunk, what that one goes on with
    * @throws what `asking` throws, OffsetConflict, EntityTooLarge, InvalidMimeType, InvalidRequest, ChecksumMismatch: nothing
    *   of the chunk is kept; StorageFull, BackendUnavailable, DatabaseUnavailable, the signal's reason, the body's own error: what has
    *   come is kept, if it can be; NoSuchBucket, AccessDenied, KeyAlreadyExists, PreconditionFailed when the object
@@ -118,10 +121,11 @@ export class UploadChunks {
     at: Location,
     taken: TakenUpload,
     { caller, asking, isTrusted, upsert, bucketUid, chunk, signal }: ChunkRequest,
-  ): Promise<UploadStatus> {
+  ): Promise<{ status: UploadStatus; left: TakenUpload | undefined }> {
     const { version } = at
     const { attempt, progress: start } = taken
     const before = this.#hashes.take(version, start.offset, attempt)
+    const late = chunk && before && new LateHash({ ...chunk, hash: before.hash.copy(), room: this.#lateRoom })
     let progress = start
     let expiresAt: Date | undefined
     try {
@@ -141,7 +145,7 @@ export class UploadChunks {
         const received = await this.#receive(
           at,
           { ...taken, length },
-          { chunk, maxBytes, before, allowed, note, undo: () => note(start, taken.length), signal },
+          { chunk, maxBytes, late, allowed, note, undo: () => note(start, taken.length), signal },
         )
         hash = received.hash
         if (hash) this.#hashes.keep(version, hash, attempt)
@@ -150,11 +154,17 @@ export class UploadChunks {
       const isFinished = progress.offset === length
       const { upload } = await allowed
       if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
-      return { offset: progress.offset, length, expiresAt: expiresAt ?? upload.expiresAt, isFinished }
+      const { offset } = progress
+      const status = { offset, length, expiresAt: expiresAt ?? upload.expiresAt, isFinished }
+      // Whose chunks come here one after the other. Those that come through several servers would wait for each other.
+      const isSettled = start.offset > 0 && before !== undefined && !isFinished
+      return { status, left: isSettled ? { attempt, length, progress } : undefined }
     } catch (error) {
       // Nothing of the chunk is kept: the next one begins where this one did.
       if (before && progress.offset === start.offset) this.#hashes.keep(version, before, attempt)
       throw error
+    } finally {
+      late?.drop()
     }
   }
 
@@ -168,7 +178,7 @@ export class UploadChunks {
   async #receive(
     at: Location,
     { progress, length }: TakenUpload,
-    { chunk, maxBytes, before, allowed, note, undo, signal }: Receiving,
+    { chunk, maxBytes, late, allowed, note, undo, signal }: Receiving,
   ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
     const { body, size, checksum, giveBack } = chunk
     const refused = new AbortController()
@@ -177,8 +187,7 @@ export class UploadChunks {
       await allowed
       throw new StorageError('EntityTooLarge')
     }
-    const hash = before?.hash.copy()
-    let hashed = progress.offset
+    let seen = progress.offset
     const sum = checksum && createHash(checksum.algorithm)
     let reached = progress
     let cut: Error | null
@@ -188,10 +197,10 @@ export class UploadChunks {
           maxBytes,
           size: length,
           signal: AbortSignal.any([signal, refused.signal]),
-          giveBack,
+          giveBack: late ? (chunks) => late.giveBack(chunks) : giveBack,
           tap: (bytes) => {
-            hashed += bytes.length
-            hash?.update(bytes)
+            seen += bytes.length
+            late?.update(bytes)
             sum?.update(bytes)
           },
           onProgress: async (next) => {
@@ -222,7 +231,7 @@ export class UploadChunks {
     await note(reached)
     const { offset } = reached
     // A full disk has not taken all that was hashed.
-    return { hash: hash && hashed === offset ? { hash, offset } : undefined, cut }
+    return { hash: late && seen === offset ? { hash: late.finish(), offset } : undefined, cut }
   }
 
   /** Keeps nothing of a chunk. What it has left in the backend is freed if it can be. */

@@ -9,6 +9,7 @@ import {
 import type { ServingSession } from '../../database/queries/serving-session.ts'
 import { type Lease, tryAcquireUpload } from '../../database/queries/upload-leases.ts'
 import { StorageError } from '../../model/errors.ts'
+import { KEPT_MS, KeptLeases } from './kept-leases.ts'
 
 /** A resumable upload in the hands of one request. */
 export interface UploadLock {
@@ -16,7 +17,13 @@ export interface UploadLock {
   taken: TakenUpload | null
   /** Aborted when the request should end, and keep what has come: another one waits, or the lock is lost. */
   signal: AbortSignal
-  release(): Promise<void>
+  /**
+   * Ends the request's time with the upload.
+   *
+   * @param left how the upload is now, if this server may expect its next request at once: it stays here for a moment then,
+   *   unless somebody waits for it. Nothing of this request may still be under way
+   */
+  release(left?: TakenUpload): Promise<void>
 }
 
 export interface UploadLocksOptions {
@@ -39,12 +46,15 @@ const RETRY_MS = 500
  * One request at a time for each resumable upload, on any number of servers (wire §5.7). A client whose line was
  * cut comes back while its old request still waits for bytes: the new one asks the old one to let go.
  *
- * Requests of one server hand over at once. Those of different servers compete for a lease, and ask each other
- * by a word in the upload's row, for which each holder looks twice a second.
+ * Requests of one server hand over at once, and may find the lease of the one before still here. Those of different servers
+ * compete for a lease, and ask each other by a word in the upload's row, for which each holder looks twice a second.
  */
 export class UploadLocks {
   readonly #options: UploadLocksOptions
   readonly #holders = new Map<string, Holder>()
+  readonly #kept = new KeptLeases()
+  /** Those that another server has asked for, and may come for in a moment: those of this one wait as long. */
+  readonly #yielded = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #isLooking = false
   #isClosing = false
@@ -71,22 +81,24 @@ export class UploadLocks {
       await Promise.race([other.ended, pause(deadline - performance.now(), gone)])
     }
     if (this.#holders.size >= (this.#options.most ?? MOST_LOCKS)) throw new StorageError('TooManyUploads')
+    const kept = this.#kept.take(id)
     const holder = new Holder()
     this.#holders.set(id, holder)
     try {
       const signal = AbortSignal.any([gone, holder.signal])
-      const lease = await this.#compete(id, lifetimeMs, deadline, signal)
+      const lease = kept ?? (await this.#compete(id, lifetimeMs, deadline, signal))
       if (lease.lost.aborted) throw new StorageError('LockTimeout')
       const onLost = () => holder.displace(new StorageError('DatabaseUnavailable'))
       lease.lost.addEventListener('abort', onLost, { once: true })
       if (this.#isClosing) holder.displace(new StorageError('ShuttingDown'))
       this.#timer ??= setInterval(() => void this.#look(), RETRY_MS).unref()
       return {
-        taken: lease.taken,
+        taken: lifetimeMs === null ? null : lease.taken,
         signal: holder.signal,
-        release: async () => {
+        release: async (left) => {
           lease.lost.removeEventListener('abort', onLost)
-          await lease.release()
+          const isKept = left && !holder.signal.aborted && this.#kept.keep(id, lease, left)
+          if (!isKept) await lease.release()
           this.#end(id, holder)
         },
       }
@@ -100,6 +112,7 @@ export class UploadLocks {
   close(): void {
     this.#isClosing = true
     for (const holder of this.#holders.values()) holder.displace(new StorageError('ShuttingDown'))
+    this.#kept.dropAll()
   }
 
   async #compete(
@@ -109,24 +122,34 @@ export class UploadLocks {
     signal: AbortSignal,
   ): Promise<Lease> {
     const { database, session } = this.#options
-    for (;;) {
+    // The other server may only have kept it.
+    for (let waitMs = KEPT_MS; ; waitMs = RETRY_MS) {
+      if (this.#yielded.has(id)) await pause(RETRY_MS + KEPT_MS, signal)
+      if (signal.aborted) throw new StorageError('LockTimeout')
       const lease = await tryAcquireUpload(session, id, lifetimeMs)
       if (lease) return lease
       if (performance.now() >= deadline) throw new StorageError('LockTimeout')
       await wantResumableUpload(database, id)
-      await pause(RETRY_MS, signal)
-      if (signal.aborted) throw new StorageError('LockTimeout')
+      await pause(waitMs, signal)
     }
   }
 
-  /** Whether requests on other servers wait for those here. */
+  /** Whether requests on other servers wait for those here. The clock runs on between requests: chunks may be short. */
   async #look(): Promise<void> {
+    if (this.#holders.size + this.#kept.size === 0) {
+      clearInterval(this.#timer)
+      this.#timer = undefined
+      return
+    }
     if (this.#isLooking) return
     this.#isLooking = true
     const { database, logger } = this.#options
     try {
-      for (const id of await wantedResumableUploads(database, [...this.#holders.keys()])) {
-        this.#holders.get(id)?.displace(takenOver())
+      for (const id of await wantedResumableUploads(database, [
+        ...this.#holders.keys(),
+        ...this.#kept.ids(),
+      ])) {
+        this.#yield(id)
       }
     } catch (error) {
       logger.warn({ err: error }, 'whether resumable uploads are wanted elsewhere could not be asked')
@@ -135,12 +158,17 @@ export class UploadLocks {
     }
   }
 
+  /** To another server, which tries again within `RETRY_MS`: requests that follow each other here would leave it no gap. */
+  #yield(id: string): void {
+    this.#holders.get(id)?.displace(takenOver())
+    this.#kept.drop(id)
+    this.#yielded.add(id)
+    setTimeout(() => this.#yielded.delete(id), RETRY_MS + KEPT_MS).unref()
+  }
+
   #end(id: string, holder: Holder): void {
     this.#holders.delete(id)
     holder.end()
-    if (this.#holders.size > 0) return
-    clearInterval(this.#timer)
-    this.#timer = undefined
   }
 }
 

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import pino from 'pino'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Database } from '../../../src/database/connection/client.ts'
+import type { TakenUpload } from '../../../src/database/queries/resumable-uploads.ts'
 import { ServingSession } from '../../../src/database/queries/serving-session.ts'
 import { UploadLocks } from '../../../src/storage/resumable/upload-locks.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
@@ -128,6 +129,89 @@ describe('a server with as many uploads as it can have', () => {
     await (await successor).release()
     await (await take()).release()
     await second.release()
+  })
+})
+
+describe('an upload that its request has left for the next one', () => {
+  /** A request that leaves it, as it had it. */
+  async function leave(): Promise<TakenUpload> {
+    const { taken, release } = await here.take(id)
+    if (!taken) throw new Error('the upload has ended')
+    const left = { ...taken, length: 300, progress: { offset: 200, notes: 'a note' } }
+    await release(left)
+    return left
+  }
+
+  it('is what the next request of this server gets, without asking the database', async () => {
+    const left = await leave()
+    const asked = vi.spyOn(here.session, 'get')
+    const next = await here.take(id)
+    expect([next.taken, next.signal.aborted, asked.mock.calls.length]).toEqual([left, false, 0])
+    await next.release()
+    expect(await held()).toBe(0)
+    const { taken, release } = await here.take(id)
+    expect(taken).toMatchObject({ attempt: left.attempt + 1, progress: { offset: 0 } }) // as its row says
+    await release()
+  })
+
+  it('is given back when no request comes', async () => {
+    await leave()
+    await until(async () => (await held()) === 0, 'it is given back')
+  })
+
+  it('is taken by a request that only looks, and given back by it', async () => {
+    await leave()
+    const looking = await here.locks.acquire(id, null, new AbortController().signal)
+    expect([looking.taken, await held()]).toEqual([null, 1])
+    await looking.release()
+    expect(await held()).toBe(0)
+  })
+
+  it('is had by another server soon, also while requests follow each other here', async () => {
+    await leave()
+    await (await there.take(id)).release()
+    let isTaken = false
+    const taking = there.take(id).then((lock) => {
+      isTaken = true
+      return lock.release()
+    })
+    let attempts = 0
+    for (; !isTaken; attempts++) {
+      const lock = await here.take(id).catch(() => undefined) // displaced while it waited
+      await test.admin`select pg_sleep(0.005)`
+      await lock?.release(lock.taken ?? undefined)
+    }
+    await taking
+    expect(attempts).toBeGreaterThan(0)
+  })
+
+  it('is given back at once when somebody waits for it, or the server shuts down', async () => {
+    const first = await here.take(id)
+    const next = here.take(id)
+    await until(() => first.signal.aborted, 'somebody waits')
+    await first.release(first.taken ?? undefined)
+    const second = await next
+    expect(second.taken?.attempt).toBe(Number(first.taken?.attempt) + 1)
+    await second.release(second.taken ?? undefined)
+    vi.useFakeTimers({ toFake: ['setTimeout'] }) // or it would be given back by itself
+    try {
+      await leave()
+      expect(await held()).toBe(1)
+      here.locks.close()
+    } finally {
+      vi.useRealTimers()
+    }
+    await until(async () => (await held()) === 0, 'it is given back')
+  })
+
+  it('is not had after the connection to the database was lost', async () => {
+    const another = await here.take(randomUUID())
+    const left = await leave()
+    await test.admin`select pg_terminate_backend(pid) from strongroom.turns`
+    await until(() => another.signal.aborted, 'that is known')
+    const next = await here.take(id)
+    expect(next.taken?.attempt).toBe(left.attempt + 1)
+    await next.release()
   })
 })
 
