@@ -51,9 +51,9 @@ export class LateHash {
     const { hash, size, room } = this.#options
     this.#seen += bytes.length
     const isLate = size !== null && size - this.#seen < LATE_BYTES
-    // What has come before it goes first.
-    if (isLate && room.take(bytes.length)) this.#late.set(bytes, false)
+    if (isLate && !this.#late.has(bytes) && room.take(bytes.length)) this.#late.set(bytes, false)
     else {
+      // What has come before it goes first.
       this.#hashSome(Number.POSITIVE_INFINITY)
       hash.update(bytes)
     }

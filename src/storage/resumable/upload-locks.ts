@@ -88,6 +88,7 @@ export class UploadLocks {
       const signal = AbortSignal.any([gone, holder.signal])
       const lease = kept ?? (await this.#compete(id, lifetimeMs, deadline, signal))
       if (lease.lost.aborted) throw new StorageError('LockTimeout')
+      holder.hasLease = true
       const onLost = () => holder.displace(new StorageError('DatabaseUnavailable'))
       lease.lost.addEventListener('abort', onLost, { once: true })
       if (this.#isClosing) holder.displace(new StorageError('ShuttingDown'))
@@ -145,10 +146,8 @@ export class UploadLocks {
     this.#isLooking = true
     const { database, logger } = this.#options
     try {
-      for (const id of await wantedResumableUploads(database, [
-        ...this.#holders.keys(),
-        ...this.#kept.ids(),
-      ])) {
+      const held = [...this.#holders].flatMap(([id, { hasLease }]) => (hasLease ? [id] : []))
+      for (const id of await wantedResumableUploads(database, [...held, ...this.#kept.ids()])) {
         this.#yield(id)
       }
     } catch (error) {
@@ -160,7 +159,8 @@ export class UploadLocks {
 
   /** To another server, which tries again within `RETRY_MS`: requests that follow each other here would leave it no gap. */
   #yield(id: string): void {
-    this.#holders.get(id)?.displace(takenOver())
+    const holder = this.#holders.get(id)
+    if (holder?.hasLease) holder.displace(takenOver())
     this.#kept.drop(id)
     this.#yielded.add(id)
     setTimeout(() => this.#yielded.delete(id), RETRY_MS + KEPT_MS).unref()
@@ -175,6 +175,8 @@ export class UploadLocks {
 class Holder {
   readonly #displaced = new AbortController()
   readonly ended: Promise<void>
+  /** Else it waits for one, and is itself who wants the upload. */
+  hasLease = false
   end: () => void = () => {}
 
   constructor() {

@@ -58,6 +58,13 @@ describe('the hash of a chunk', () => {
     }
   })
 
+  it('is that of a body that brings the same piece again and again', () => {
+    const piece = Buffer.alloc(1000, 'a')
+    const hash = new LateHash({ hash: createHash('sha256'), size: 3000, room: new LateRoom() })
+    for (let i = 0; i < 3; i++) hash.update(piece)
+    expect(digestOf(hash)).toBe(createHash('sha256').update(Buffer.alloc(3000, 'a')).digest('hex'))
+  })
+
   it('is made of the end while others have their turn, before anybody asks for it', async () => {
     const chunk = new Arriving(new Random(newSeed()), MiB, MiB)
     for (const piece of chunk.pieces) chunk.hash.update(piece)

@@ -88,6 +88,19 @@ describe.each(['the same server', 'another server'])('a request on %s', (where) 
     expect(await held()).toBe(0)
   })
 
+  it('is not displaced by its own wish, while its server looks for those of others', async () => {
+    const looking = await other().take(randomUUID())
+    const first = await here.take(id)
+    const taking = other().take(id)
+    await until(() => first.signal.aborted, 'the first is asked to let go')
+    const wanted = vi.spyOn(other().database, 'run')
+    const looks = () => wanted.mock.calls.filter(([, values]) => 'ids' in values).length
+    await until(() => looks() >= 2, 'it has looked')
+    await first.release()
+    await (await taking).release()
+    await looking.release()
+  })
+
   it('has another upload at once', async () => {
     const first = await here.take(id)
     const second = await other().take(randomUUID())
