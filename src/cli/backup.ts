@@ -4,13 +4,18 @@ import { ConfigError, readConfig } from '../config/config.ts'
 import { asService } from '../database/as-caller.ts'
 import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
 import { BackupError } from '../jobs/backup/backup-error.ts'
-import { listBackups } from '../jobs/backup/backups.ts'
+import { deleteBackup, listBackups, newestWhole } from '../jobs/backup/backups.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
-import type { Manifest } from '../jobs/backup/manifest.ts'
+import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
 import { openTarget } from '../jobs/backup/open-target.ts'
 import { runNow } from '../jobs/backup/runner.ts'
+import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
+import { printable } from '../lib/printable.ts'
 import { uuidV7 } from '../lib/uuid.ts'
+import { createLogger } from '../server/log.ts'
+import { type DrillReport, drill } from './backup-drill.ts'
+import { readIdentity } from './backup-identity.ts'
 import { registerVerify } from './backup-verify.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
@@ -38,6 +43,29 @@ export function registerBackup(program: Command): void {
     .option('--json', 'print a manifest in each line')
     .action(list)
   registerVerify(backup)
+  backup
+    .command('drill [id]')
+    .description(
+      'restore a backup to a temporary folder, start a server on it, and ask that for every object',
+    )
+    .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
+    .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
+    .option(
+      '--folder <folder>',
+      'where there is room for all of it; the folder for temporary files without it',
+    )
+    .option('--json', 'print the report')
+    .action(tryOut)
+  backup
+    .command('delete <id>')
+    .description('delete a backup upon which no other one is made')
+    .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
+    .action(remove)
+  backup.addHelpText(
+    'after',
+    `
+verify and drill take the newest backup without an id. Their exit code is 1 when anything is wrong: both are for a cron job.`,
+  )
 }
 
 interface CreateOptions {
@@ -120,6 +148,66 @@ async function list({ from, json = false }: ListOptions): Promise<void> {
   } finally {
     await target.close()
   }
+}
+
+interface ReadOptions {
+  from?: string
+  /** A file. */
+  identity?: string
+  /** A folder. */
+  folder?: string
+  json?: boolean
+}
+
+async function tryOut(id: string | undefined, options: ReadOptions): Promise<void> {
+  const progress = new Progress()
+  await withBackup(id, options, async (target, manifest, signal) => {
+    const logger = createLogger('error', { stream: process.stderr })
+    const onProgress = (step: string, share: number) => progress.show(step, share)
+    const parts = { target, id: manifest.id, folder: options.folder, logger, signal, onProgress }
+    const report = await drill(parts).finally(() => progress.clear())
+    process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : describeDrill(manifest, report))
+    if (report.answered < report.objects) process.exitCode = 1
+  })
+}
+
+async function remove(id: string, options: ReadOptions): Promise<void> {
+  await withBackup(id, options, async (target) => {
+    await deleteBackup(target, id)
+    process.stdout.write(`Backup ${id} is gone from ${target.name}.\n`)
+  })
+}
+
+/** Opens a target, finds a backup in it, the newest without an id, and works with it until Ctrl-C. */
+async function withBackup(
+  id: string | undefined,
+  { from, identity }: ReadOptions,
+  work: (target: BackupTarget, manifest: Manifest, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const config = readConfig(process.env)
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const target = await openTarget(from ?? config.backup.target, config, {
+    identity: await readIdentity(identity),
+  })
+  try {
+    const manifest = id === undefined ? await newestWhole(target) : await readManifest(target, id)
+    await work(target, manifest, interrupted.signal)
+  } catch (error) {
+    if (!interrupted.signal.aborted) throw error
+    process.stdout.write('Interrupted.\n')
+    process.exitCode = 1
+  } finally {
+    await target.close()
+  }
+}
+
+function describeDrill({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {
+  const lines = [
+    `A server on what backup ${id} restores has answered ${number(answered)} of ${number(objects)} objects rightly, ${megabytes(bytes)}.`,
+    ...wrong.map((object) => `Wrong: ${printable(object)}`),
+  ]
+  return `${lines.join('\n')}\n`
 }
 
 /** A folder may be named from elsewhere later, by a server. */

@@ -5,7 +5,7 @@ import { openBackends } from '../backend/open.ts'
 import { type Config, ConfigError, readConfig } from '../config/config.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
 import { openOwnerSession } from '../database/opening/owner-session.ts'
-import { listBackups } from '../jobs/backup/backups.ts'
+import { newestWhole } from '../jobs/backup/backups.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
 import { openTarget } from '../jobs/backup/open-target.ts'
 import { findPointInTime } from '../jobs/backup/point-in-time.ts'
@@ -152,10 +152,8 @@ async function openFrom({ from, identity }: RestoreOptions, config: Config): Pro
   return openTarget(from ?? config.backup.target, config, { identity: await readIdentity(identity) })
 }
 
-async function find(target: BackupTarget, id: string | undefined): Promise<Manifest> {
-  if (id !== undefined) return readManifest(target, id)
-  for await (const manifest of listBackups(target)) if (manifest.buckets === null) return manifest
-  throw new ConfigError([`There is no whole backup in ${target.name}`])
+function find(target: BackupTarget, id: string | undefined): Promise<Manifest> {
+  return id === undefined ? newestWhole(target) : readManifest(target, id)
 }
 
 const count = (n: number) => n.toLocaleString('en')

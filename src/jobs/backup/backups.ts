@@ -34,6 +34,12 @@ export async function* listBackups(
   }
 }
 
+/** The newest backup that is of all buckets. @throws NoSuchBackup, TargetUnavailable */
+export async function newestWhole(target: BackupTarget): Promise<Manifest> {
+  for await (const manifest of listBackups(target)) if (manifest.buckets === null) return manifest
+  throw new BackupError('NoSuchBackup', `There is no whole backup in ${target.name}`)
+}
+
 /**
  * A backup and those that it was made upon, down to the full one.
  *
