@@ -1,0 +1,147 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import pino from 'pino'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type postgres from '#postgres'
+import { type Database, openDatabase } from '../../../src/database/connection/client.ts'
+import { connectTo } from '../../../src/database/connection/connection.ts'
+import { copyDatabase } from '../../../src/database/dump/copy-database.ts'
+import { migrate } from '../../../src/database/migrations/migrate.ts'
+import { newestSchema } from '../../../src/database/migrations/schema-version.ts'
+import { type Cluster, openCluster } from '../../support/blank-database.ts'
+
+const DRIZZLE = fileURLToPath(new URL('../../../drizzle', import.meta.url))
+const logger = pino({ level: 'silent' })
+
+let cluster: Cluster
+/** The migrations but for the last one. */
+let before: string
+const closing: (() => Promise<void>)[] = []
+
+beforeAll(async () => {
+  cluster = openCluster()
+  before = await mkdtemp(join(tmpdir(), 'strongroom-before-'))
+  await cp(DRIZZLE, before, { recursive: true })
+  const path = join(before, 'meta/_journal.json')
+  const journal = JSON.parse(await readFile(path, 'utf8'))
+  journal.entries.pop()
+  await writeFile(path, JSON.stringify(journal))
+})
+afterAll(async () => {
+  for (const close of closing) await close()
+  await cluster.close()
+  await rm(before, { recursive: true })
+})
+
+/** Nobody else has a session there, as long as it is not used. */
+function open(name: string): Database {
+  const opened = openDatabase(cluster.address(name), { connections: 1 })
+  closing.push(() => opened.close())
+  return opened
+}
+
+async function newSource(folder = DRIZZLE): Promise<string> {
+  const name = await cluster.newDatabase()
+  await migrate(cluster.address(name), logger, { folder })
+  const { sql, close } = openDatabase(cluster.address(name), { connections: 1 })
+  await sql`insert into storage.buckets (id, name) values ('b', 'b')`
+  await sql`insert into storage.objects (bucket_id, name) select 'b', i::text from generate_series(1, 500) i`
+  await close()
+  return name
+}
+
+/** A new database, as `copyDatabase` wants it opened. */
+async function newTarget() {
+  const address = cluster.address(await cluster.newDatabase())
+  const endpoint = { address, isPooler: false }
+  let sql: postgres.Sql | undefined
+  closing.push(async () => void (await sql?.end({ timeout: 5 })))
+  const openTarget = async (schema: string) => {
+    await migrate(endpoint, logger, { through: schema })
+    sql = connectTo(endpoint, { max: 1 })
+    return sql
+  }
+  return { address, openTarget }
+}
+
+const applied = async (sql: postgres.Sql) =>
+  (await sql`select created_at from storage.strongroom_migrations order by 1`).map((row) => row.created_at)
+
+describe('a copy of a database', () => {
+  it('of one migration before has the rows before the last one is made', async () => {
+    const source = open(await newSource(before))
+    const { address, openTarget } = await newTarget()
+    let schema = ''
+    const report = await copyDatabase({
+      source,
+      openTarget: async (wanted) => {
+        schema = wanted
+        return openTarget(wanted)
+      },
+    })
+    expect(schema).toBe(newestSchema(before))
+    expect(report.rows).toContainEqual({ table: 'objects', count: 500 })
+    const target = open(address.database)
+    expect(await applied(target.sql)).toEqual(await applied(source.sql))
+    expect(await migrate(address, logger)).toBe(1)
+    expect(await target.sql`select count(*)::int as count from storage.objects`).toEqual([{ count: 500 }])
+    // What happens from then on is heard of.
+    await target.sql`insert into storage.objects (bucket_id, name) values ('b', 'later')`
+    expect(await target.sql`select from storage.events where name = 'later'`).toHaveLength(1)
+  })
+
+  it('keeps away who would write meanwhile, and lets him go on afterwards', async () => {
+    const name = await newSource()
+    const writer = cluster.address(name)
+    const target = await newTarget()
+    const sql = connectTo(
+      { address: writer, isPooler: false },
+      { max: 1, connection: { application_name: 'psql' } },
+    )
+    closing.push(() => sql.end({ timeout: 5 }))
+    await copyDatabase({
+      source: open(name),
+      openTarget: async (schema) => {
+        await sql`set lock_timeout = 1`
+        await expect(
+          sql`insert into storage.objects (bucket_id, name) values ('b', 'x')`,
+        ).rejects.toMatchObject({
+          code: '55P03',
+        })
+        return target.openTarget(schema)
+      },
+    })
+    await sql`insert into storage.objects (bucket_id, name) values ('b', 'x')`
+  })
+
+  it('is not made while somebody serves, nor into one that has been used', async () => {
+    const name = await newSource()
+    const server = open(name)
+    await server.sql`select 1`
+    await expect(
+      copyDatabase({ source: open(name), openTarget: () => expect.fail('not asked for') }),
+    ).rejects.toThrow(/A Strongroom uses the database \(1 sessions/)
+    await server.close()
+
+    const used = open(await newSource())
+    await expect(copyDatabase({ source: open(name), openTarget: async () => used.sql })).rejects.toThrow(
+      /has rows of its own in storage\.buckets/,
+    )
+  })
+
+  it('is given up when it is told to, and leaves nothing', async () => {
+    const { address, openTarget } = await newTarget()
+    const given = new AbortController()
+    await expect(
+      copyDatabase({
+        source: open(await newSource()),
+        openTarget,
+        onProgress: () => given.abort(),
+        signal: given.signal,
+      }),
+    ).rejects.toThrow(/abort/i)
+    expect(await open(address.database).sql`select from storage.buckets`).toEqual([])
+  })
+})
