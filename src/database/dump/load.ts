@@ -116,20 +116,30 @@ async function writeRows(
   let written = 0
   let batch: string[] = []
   let length = 0
+  let writing: Promise<void> = Promise.resolve()
   const write = async () => {
-    if (batch.length === 0) return
-    insert ??= insertInto(await columnsFor(tx, table, batch[0] as string), onConflict)
-    const rows = await tx.unsafe(insert, [`[${batch.join(',')}]`], { prepare: true })
-    written += rows.count
+    const rows = `[${batch.join(',')}]`
+    const first = batch[0] as string
     batch = []
     length = 0
+    await writing
+    insert ??= insertInto(await columnsFor(tx, table, first), onConflict)
+    // While PostgreSQL does it, the next ones come.
+    writing = tx.unsafe(insert, [rows], { prepare: true }).then(({ count }) => {
+      written += count
+    })
+    writing.catch(() => {}) // told to who waits for it
   }
-  for await (const line of lines) {
-    batch.push(line)
-    length += line.length
-    if (length >= BATCH_LENGTH || batch.length === BATCH_ROWS) await write()
+  try {
+    for await (const line of lines) {
+      batch.push(line)
+      length += line.length
+      if (length >= BATCH_LENGTH || batch.length === BATCH_ROWS) await write()
+    }
+    if (batch.length > 0) await write()
+  } finally {
+    await writing // also when reading has failed: nothing may be under way when the transaction ends
   }
-  await write()
   if (written > 0) await setSequences(tx, table)
   return written
 }

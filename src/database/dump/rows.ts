@@ -49,13 +49,23 @@ export async function* readRows<Row extends object>(
   const { sql } = reader
   const cursor = quote(`read ${nextCursor++}`)
   await asked(reader, sql.unsafe(`declare ${cursor} no scroll cursor for ${query}`))
+  const fetch = (limit: number) => {
+    const coming = asked(reader, sql.unsafe<Row[]>(`fetch ${limit} from ${cursor}`))
+    coming.catch(() => {}) // told to who waits for it, if anybody does
+    return coming
+  }
   try {
-    for (let limit = 100; ; ) {
-      const rows = await asked(reader, sql.unsafe<Row[]>(`fetch ${limit} from ${cursor}`))
-      yield* rows
-      if (rows.length < limit) return
+    let limit = 100
+    let coming = fetch(limit)
+    for (;;) {
+      const rows = await coming
+      const isLast = rows.length < limit
       const length = rows.reduce((sum, row) => sum + lengthOf(row), 1)
       limit = Math.min(BATCH_ROWS, Math.max(1, Math.floor((BATCH_LENGTH * rows.length) / length)))
+      // PostgreSQL makes the next ones while these are worked on.
+      if (!isLast) coming = fetch(limit)
+      yield* rows
+      if (isLast) return
     }
   } finally {
     // In a session that is lost, or a transaction that has failed, it is gone.
