@@ -9,11 +9,12 @@ import {
   ListMultipartUploadsCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { readConfig } from '../../../src/config/config.ts'
 import { openTarget } from '../../../src/jobs/backup/open-target.ts'
 import type { BackupTarget } from '../../../src/jobs/backup/target.ts'
 import { describeWithS3, newStoreBucket, s3Client } from '../../support/s3.ts'
+import { openS3Proxy } from '../../support/s3-proxy.ts'
 import { describeTarget, pathsOf, textOf } from './target-contract.ts'
 
 describeWithS3('an s3:// target', (s3) => {
@@ -49,6 +50,46 @@ describeWithS3('an s3:// target', (s3) => {
     expect(bytes.equals(await buffer(await target.read('id/large')))).toBe(true)
     expect(await target.exists('id/large')).toBe(bytes.length)
     expect(await readdir(join(folder, 'spool'))).toEqual([])
+    await target.close()
+  })
+
+  it('gets through to a store that cuts connections, loses answers and says that it is busy', async () => {
+    const proxy = await openS3Proxy(s3)
+    onTestFinished(() => proxy.close())
+    const settings = { STORAGE_S3_ENDPOINT: proxy.endpoint, STORAGE_S3_PART_SIZE: '5.3MB' }
+    const target = await open('faults', settings)
+    const bytes = randomBytes(12_000_000)
+    const faults = [
+      proxy.fail(
+        { at: 'before', what: 'cut' },
+        { times: 1, when: ({ query }) => query.get('partNumber') === '2' },
+      ),
+      proxy.fail(
+        { at: 'after', what: 'cut' },
+        { times: 1, when: ({ query }) => query.has('uploadId') && !query.has('partNumber') },
+      ),
+      proxy.fail(
+        { at: { responseBytes: 3_000_000 }, what: 'cut' },
+        { times: 2, when: ({ method }) => method === 'GET' },
+      ),
+      proxy.fail(
+        { at: 'after', what: { status: 503, code: 'SlowDown' } },
+        { times: 1, when: ({ method, query }) => method === 'PUT' && query.size <= 1 },
+      ),
+      proxy.fail(
+        { at: 'before', what: { status: 503, code: 'SlowDown' } },
+        { times: 1, when: ({ method }) => method === 'DELETE' },
+      ),
+    ]
+    await target.write('id/large', Readable.from([bytes], { objectMode: false }))
+    await target.write('id/small', Buffer.from('few'))
+    expect(bytes.equals(await buffer(await target.read('id/large')))).toBe(true)
+    expect(await pathsOf(target, 'id/')).toEqual(['id/large', 'id/small'])
+    await target.removeAll('id/')
+    expect(await pathsOf(target, 'id/')).toEqual([])
+    expect(faults.map(({ count }) => count)).toEqual([1, 1, 2, 1, 1])
+    proxy.fail({ at: 'before', what: 'cut' })
+    await expect(target.check()).rejects.toMatchObject({ fault: 'TargetUnavailable' })
     await target.close()
   })
 
