@@ -97,6 +97,7 @@ const OF_DATA_FOLDER = [
   ['files', 'objects'],
   ['parts', 'spool'],
   ['database', 'postgres'],
+  ['before upgrade', 'postgres.before-upgrade'],
 ] as const
 
 const COPY = 'a copy of its programs: it is made again when it is missing'

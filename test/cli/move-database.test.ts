@@ -166,6 +166,14 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
     await server.stop()
   })
 
+  it('says which option it is about when the target cannot be reached', async () => {
+    const { code, stderr } = await place.move(['--to', 'postgres://nobody@127.0.0.1:1/none'], {
+      DATABASE_URL: url,
+    }).ended
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^strongroom: .*--to/)
+  })
+
   it('refuses a target that has been used', async () => {
     const other = new Place(await newFolder())
     try {

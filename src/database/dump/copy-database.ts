@@ -74,7 +74,7 @@ export async function copyDatabase(options: DatabaseCopy): Promise<CopyReport> {
 }
 
 /** So long a session may take to end whose server has ended just now, and how often it is looked for. In milliseconds. */
-const ENDING_MS = 3000
+const ENDING_MS = 10_000
 const LOOK_MS = 50
 
 /** Whoever serves has sessions, whose name is our own. */

@@ -10,7 +10,7 @@ import { type CopyReport, copyDatabase, type DatabaseCopy } from '../dump/copy-d
 import { DumpError } from '../dump/dump-error.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../embedded/embedded-postgres.ts'
 import { markMoved, movedTo, nextCluster, swapIn } from '../embedded/next-cluster.ts'
-import { migrate } from '../migrations/migrate.ts'
+import { MigrationError, migrate } from '../migrations/migrate.ts'
 import { newestSchema } from '../migrations/schema-version.ts'
 import { openEmbedded } from './connect.ts'
 import { findPlace } from './find-place.ts'
@@ -109,22 +109,33 @@ class UrlTarget implements Target {
   }
 
   async refuseTaken(): Promise<void> {
-    this.#sessions = (await findPlace(this.#options.to, undefined)).sessions
+    const place = await aboutTarget(() => findPlace(this.#options.to, undefined))
+    this.#sessions = place.sessions
   }
 
   async open(schema: string): Promise<postgres.Sql> {
     const sessions = this.#sessions as Endpoint // refuseTaken came first
-    await migrate(sessions, this.#options.logger, { through: schema })
+    await aboutTarget(() => migrate(sessions, this.#options.logger, { through: schema }))
     this.#sql = connectTo(sessions, { max: 1, statementTimeoutMs: 0 })
     return this.#sql
   }
 
   async finish(): Promise<void> {
-    await migrate(this.#sessions as Endpoint, this.#options.logger)
+    await aboutTarget(() => migrate(this.#sessions as Endpoint, this.#options.logger))
   }
 
   async close(): Promise<void> {
     await this.#sql?.end({ timeout: 1 })
+  }
+}
+
+/** Says what is wrong of the option that names the target, and not of the setting that such a URL is mostly in. */
+async function aboutTarget<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof MigrationError)) throw error
+    throw new MigrationError(error.message.replaceAll('DATABASE_URL', '--to'), { cause: error })
   }
 }
 
