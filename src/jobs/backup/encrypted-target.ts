@@ -64,8 +64,13 @@ export class EncryptedTarget implements BackupTarget {
       }
     }
     const plain = Readable.toWeb(Readable.from(pieces(), { objectMode: false }))
-    const encrypted = await this.#encrypter.encrypt(plain as globalThis.ReadableStream<Uint8Array>)
-    await this.#place.write(stored, Readable.fromWeb(encrypted as ReadableStream))
+    try {
+      const encrypted = await this.#encrypter.encrypt(plain as globalThis.ReadableStream<Uint8Array>)
+      await this.#place.write(stored, Readable.fromWeb(encrypted as ReadableStream))
+    } catch (error) {
+      body.destroy() // what was never begun to be read nobody else lets go of
+      throw error
+    }
     return { size, sha256: hash.digest('hex') }
   }
 
@@ -83,7 +88,8 @@ export class EncryptedTarget implements BackupTarget {
       const decrypted = await decrypter.decrypt(
         Readable.toWeb(encrypted) as globalThis.ReadableStream<Uint8Array>,
       )
-      return Readable.from(inOurWords(decrypted as ReadableStream<Uint8Array>, fault), { objectMode: false })
+      const plain = inOurWords(decrypted as ReadableStream<Uint8Array>, fault)
+      return Readable.from(plain, { objectMode: false }).once('close', () => encrypted.destroy())
     } catch (error) {
       encrypted.destroy()
       throw fault(error)

@@ -49,6 +49,18 @@ export function describeTarget(open: () => Promise<BackupTarget>): void {
       expect(await pathsOf(target, 'kept/')).toEqual(['kept/file'])
     })
 
+    it('lets go of what is not read to its end, and of a body that it cannot take', async () => {
+      await target.write('left/file', randomBytes(1_000_000))
+      const [unread, begun] = [await target.read('left/file'), await target.read('left/file')]
+      for await (const _ of begun) break
+      unread.destroy()
+      expect([unread.destroyed, begun.destroyed]).toEqual([true, true])
+      await target.write('left/in-the-way', Buffer.from('x'))
+      const body = inPieces(randomBytes(100_000))
+      await target.write('left/in-the-way/file', body).catch(() => {}) // only a folder minds
+      expect(body.destroyed).toBe(true)
+    })
+
     it('says when a file is missing', async () => {
       await expect(target.read('none/file')).rejects.toMatchObject({
         fault: 'MissingBackupFile',
