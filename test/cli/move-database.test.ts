@@ -240,6 +240,7 @@ describe.skipIf(!has17)('a built-in database that PostgreSQL 17 has made', () =>
       expect(JSON.parse((await server.send('POST', '/object/list/old', '{"prefix":""}')).text)).toMatchObject(
         [{ name: 'a' }],
       )
+      expect((await server.send('GET', '/bucket/left')).status).toBe(404)
       await server.stop()
     } finally {
       await place.remove()

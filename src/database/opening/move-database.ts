@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { realpath } from 'node:fs/promises'
+import { realpath, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type postgres from '#postgres'
@@ -159,7 +159,10 @@ class EmbeddedTarget implements Target {
   }
 
   async open(schema: string): Promise<postgres.Sql> {
-    this.#embedded = await startEmbedded({ clusterDir: nextCluster(this.#folder), logger: this.#logger })
+    const clusterDir = nextCluster(this.#folder)
+    const start = () => startEmbedded({ clusterDir, logger: this.#logger })
+    if (existsSync(clusterDir)) await removeLeftover(clusterDir, start)
+    this.#embedded = await start()
     const { connection, superuser } = this.#embedded
     const endpoint = { address: { ...connection, username: superuser }, isPooler: false }
     if (schema === newestSchema()) await this.finish()
@@ -178,4 +181,11 @@ class EmbeddedTarget implements Target {
     await this.#sql?.end({ timeout: 1 })
     await this.#embedded?.stop()
   }
+}
+
+/** What a killed move has left, which may have all rows by then, and a PostgreSQL that runs on. @param start takes it over */
+async function removeLeftover(clusterDir: string, start: () => Promise<EmbeddedPostgres>): Promise<void> {
+  await (await start()).stop()
+  await rm(await realpath(clusterDir), { recursive: true, force: true })
+  await rm(clusterDir, { force: true }) // a link, if it is one
 }
