@@ -357,15 +357,16 @@ function isBefore(position: string, other: string): boolean {
  * @throws DatabaseUnavailable
  */
 export async function forgetLog(
-  parts: Pick<LogFollowerOptions, 'database' | 'backend' | 'cluster' | 'logger'>,
+  parts: Pick<LogFollowerOptions, 'database' | 'backend' | 'logger'> & {
+    findCluster(): Promise<LogFollowerOptions['cluster'] | null>
+  },
   signal: AbortSignal,
 ): Promise<void> {
   if (!(await isHeld(parts.database, LOG_HOLD))) return
-  const log = await KeptLog.open(parts.cluster.address, parts.cluster.folder)
-  try {
-    await log.forget()
-  } finally {
-    await log.close()
+  const cluster = await parts.findCluster()
+  if (cluster !== null) {
+    const log = await KeptLog.open(cluster.address, cluster.folder)
+    await log.forget().finally(() => log.close())
   }
   await endHold(parts, LOG_HOLD, signal)
 }

@@ -47,8 +47,7 @@ const NEVER_MS = Number.POSITIVE_INFINITY
 
 function forgetOnce({ config, ...parts }: LogScheduleOptions): Step {
   return async (signal) => {
-    const cluster = await findCluster(resolve(config.dataDir))
-    if (cluster !== null) await forgetLog({ ...parts, cluster }, signal)
+    await forgetLog({ ...parts, findCluster: () => findCluster(resolve(config.dataDir)) }, signal)
     return NEVER_MS
   }
 }

@@ -51,7 +51,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   await Promise.all(followers.map((follower) => follower.close()))
-  await forgetLog({ ...server, backend, cluster: cluster(), logger }, NEVER)
+  await forgetLog({ ...server, backend, findCluster: async () => cluster(), logger }, NEVER)
   await backend.close()
   await server.close()
 })
@@ -207,7 +207,7 @@ describe('who follows the log', () => {
     expect(await slots()).toHaveLength(1)
     await put('one', 'old')
     await put('one', 'new')
-    await forgetLog({ ...server, backend, cluster: cluster(), logger }, NEVER)
+    await forgetLog({ ...server, backend, findCluster: async () => cluster(), logger }, NEVER)
     expect(await slots()).toEqual([])
     expect(await isHeld(server.database, LOG_HOLD)).toBe(false)
     expect(await server.storedFiles()).toHaveLength(1)
