@@ -364,9 +364,8 @@ export async function forgetLog(
 ): Promise<void> {
   if (!(await isHeld(parts.database, LOG_HOLD))) return
   const cluster = await parts.findCluster()
-  if (cluster !== null) {
-    const log = await KeptLog.open(cluster.address, cluster.folder)
-    await log.forget().finally(() => log.close())
-  }
+  if (cluster === null) return // another's
+  const log = await KeptLog.open(cluster.address, cluster.folder)
+  await log.forget().finally(() => log.close())
   await endHold(parts, LOG_HOLD, signal)
 }

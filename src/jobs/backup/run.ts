@@ -12,6 +12,7 @@ import type { BackupCounts } from '../../database/queries/backup-jobs.ts'
 import { forEachConcurrent } from '../../lib/concurrency.ts'
 import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
+import { ByteThrottle } from '../throttle.ts'
 import { BackupError } from './backup-error.ts'
 import { BYTES, EntryWriter, FILES, type FileEntry } from './entries.ts'
 import { endHold } from './held-removals.ts'
@@ -66,6 +67,9 @@ export const DEFINITIONS = 'sql/definitions.sql'
 /** Versions whose bytes are copied at once, and looked at together. */
 const COPIES = 4
 const PAGE = 256
+
+/** Of the database, in bytes per second. Twice as fast, slow uploads beside it were measured to take some times as long. */
+const COPY_RATE = 100e6
 
 /** How much of the progress comes before the bytes: the database, and the rows. */
 const BEFORE_BYTES = 0.5
@@ -183,8 +187,10 @@ class Run {
 
   async #copyDatabase(cluster: { address: SocketAddress; folder: string }): Promise<OnlineCopy> {
     const { id, signal } = this.request
+    const throttle = new ByteThrottle(COPY_RATE)
     const copy = await copyOnline({
       ...cluster,
+      pace: (bytes) => throttle.spend(bytes),
       restorePoint: `strongroom ${id}`,
       write: (path, content) => this.#write(path, content),
       onProgress: (done, total) => this.#note((BEFORE_BYTES * done) / Math.max(1, total)),
