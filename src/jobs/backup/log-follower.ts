@@ -166,6 +166,8 @@ export class LogFollower {
       await this.#move(following, name, end)
     }
     await this.#noteStatus(following, look, segments.length > 0)
+    // Behind the note: should we be killed in between, segments are written again, and found to be there.
+    if (segments.length > 0) await log.release(following.status.next)
     this.#tell(log.segments(look).length - segments.length)
 
     // 5. What nobody needs any more.
@@ -256,9 +258,7 @@ export class LogFollower {
     for (const name of [...(await log.histories()), segment]) {
       await writeSegment(target, name, await log.read(name))
     }
-    // Should it be lost here, it is written again, and found to be there.
     status.next = end
-    await log.release(end)
   }
 
   /**
