@@ -1,4 +1,5 @@
 import type { Family } from './family.ts'
+import { backup } from './rows/backup.ts'
 import { coldStart } from './rows/cold-start.ts'
 import { events } from './rows/events.ts'
 import { growth } from './rows/growth.ts'
@@ -65,6 +66,7 @@ export const FAMILIES: Record<string, Described> = {
     shows: 'pages of a million by the S3 protocol, the first and one from the middle',
     needsOwnServer: true,
   },
+  backup: { measure: backup, shows: 'what a backup of a million objects costs', needsOwnServer: true },
   memory: { measure: memory, shows: 'peak of a thousand uploads of 10 MiB at once', needsOwnServer: true },
   events: { measure: events, shows: 'how soon listeners hear, and what they cost', needsOwnServer: true },
   'cold-start': { measure: coldStart, shows: 'until the server is ready', needsOwnServer: true },

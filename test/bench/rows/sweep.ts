@@ -1,12 +1,10 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Bench, MIB, smallSeconds } from '../family.ts'
 import { FOR_EVER, requestsPerSecond } from '../load.ts'
+import { makeObjects } from '../many-objects.ts'
 import type { Row } from '../results.ts'
 import { alternate } from '../rounds.ts'
-import { type Strongroom, startStrongroom } from '../strongroom.ts'
+import { startStrongroom } from '../strongroom.ts'
+import { watchPeak } from '../watched-memory.ts'
 
 /** What a pass of the cleanup over very many files costs: those who upload meanwhile, and in memory. */
 export async function sweep(bench: Bench): Promise<Row[]> {
@@ -64,47 +62,5 @@ export async function sweep(bench: Bench): Promise<Row[]> {
     ]
   } finally {
     await server.stop()
-  }
-}
-
-/** Rows by SQL and empty files by hand: through the server it would take an hour. */
-async function makeObjects(server: Strongroom, count: number): Promise<void> {
-  const [bucket] = await server.admin`select uid from storage.buckets where id = 'bench'`
-  const folder = join(server.dataDir, 'objects', String(bucket?.uid))
-  for (let shard = 0; shard < 256; shard++) {
-    mkdirSync(join(folder, shard.toString(16).padStart(2, '0')), { recursive: true, mode: 0o700 })
-  }
-  const PAGE = 50_000
-  for (let made = 0; made < count; made += PAGE) {
-    const rows = await server.admin<{ version: string }[]>`
-      insert into storage.objects (bucket_id, name, version, metadata)
-      select 'bench', 'made/' || ${made}::int + n, gen_random_uuid()::text, '{"size": 0}'
-      from generate_series(1, ${Math.min(PAGE, count - made)}::int) n returning version`
-    for (const { version } of rows) writeFileSync(join(folder, version.slice(0, 2), version), '')
-  }
-  await server.admin.unsafe('vacuum analyze storage.objects')
-}
-
-/** Follows the memory of a process until it ends or is not watched any more. Linux only; 0 elsewhere. */
-function watchPeak(pid: number): { stop(): Promise<number>; wasAlive(): boolean } {
-  let peak = 0
-  let isWatching = true
-  let isAlive = true
-  const watching = (async () => {
-    while (isWatching && isAlive) {
-      const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-      const found = /VmHWM:\s+(\d+) kB/.exec(status)?.[1]
-      if (found !== undefined) peak = Number(found) * 1024
-      else if (process.platform === 'linux') isAlive = false
-      await delay(50)
-    }
-  })()
-  return {
-    stop: async () => {
-      isWatching = false
-      await watching
-      return peak
-    },
-    wasAlive: () => isAlive,
   }
 }

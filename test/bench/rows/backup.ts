@@ -1,0 +1,126 @@
+import { join } from 'node:path'
+import { type Bench, MIB, smallSeconds } from '../family.ts'
+import { FOR_EVER, type Load, MANY_IN_FLIGHT, p99, requestsPerSecond } from '../load.ts'
+import { makeObjects } from '../many-objects.ts'
+import type { Row } from '../results.ts'
+import { alternate } from '../rounds.ts'
+import { type Strongroom, startStrongroom } from '../strongroom.ts'
+import { watchPeak } from '../watched-memory.ts'
+
+const MINUTE_MS = 60_000
+
+/** What a backup of very many objects costs those who upload meanwhile, and one upon which nothing has changed. */
+export async function backup(bench: Bench): Promise<Row[]> {
+  const objects = bench.quick ? 100_000 : 1_000_000
+  const server = await startStrongroom(bench.folder, 'backup')
+  try {
+    await server.createBucket('bench', 'authenticated')
+    bench.say(`making ${objects} objects`)
+    await makeObjects(server, objects)
+    bench.say('one whole backup')
+    const whole = await timed(server, [])
+    bench.say(
+      `${objects} objects in ${Math.round(whole.ms / 1000)} s, ${Math.round(whole.peak / MIB)} MiB at most`,
+    )
+    const unchanged: number[] = []
+    let peak = whole.peak
+    for (let round = 0; round < bench.rounds; round++) {
+      const one = await timed(server, ['--incremental'])
+      unchanged.push(one.ms)
+      peak = Math.max(peak, one.peak)
+    }
+    const rates = await beside(bench, server, 'rate', requestsPerSecond)
+    const times = await beside(bench, server, 'times', p99)
+    return [
+      {
+        work: `4 KiB upload beside a backup of ${objects} objects`,
+        unit: '/s',
+        ours: rates.during,
+        reference: { name: 'without it', figures: rates.alone },
+        budget: { atLeast: 0.85 },
+      },
+      {
+        work: 'the same, p99',
+        unit: 'ms',
+        ours: times.during,
+        reference: { name: 'without it', figures: times.alone },
+        budget: { atMost: 2 },
+      },
+      {
+        work: `incremental backup of ${objects} objects that are as they were`,
+        unit: 'ms',
+        ours: unchanged,
+        budget: { atMost: MINUTE_MS },
+      },
+      { work: 'peak memory of a backup', unit: 'MiB', ours: [peak / MIB], budget: { atMost: 300 } },
+    ]
+  } finally {
+    await server.stop()
+  }
+}
+
+/** One backup, to its end. */
+async function timed(server: Strongroom, more: string[]): Promise<{ ms: number; peak: number }> {
+  const begun = performance.now()
+  const command = await create(server, more)
+  const watched = watchPeak(command.pid)
+  const code = await command.ended
+  const peak = await watched.stop()
+  await command.stop()
+  if (code !== 0) throw new Error(`a backup has failed: see ${server.dataDir}.log`)
+  return { ms: performance.now() - begun, peak }
+}
+
+function create(server: Strongroom, more: string[]) {
+  return server.command(['backup', 'create', '--to', join(server.dataDir, 'backups'), ...more])
+}
+
+/** Small uploads while whole backups are made one after the other, and while none is. */
+async function beside(
+  bench: Bench,
+  server: Strongroom,
+  what: string,
+  measure: (load: Load, folder: string) => Promise<number>,
+): Promise<{ during: number[]; alone: number[] }> {
+  const headers = { authorization: `Bearer ${server.userToken}`, 'content-type': 'text/plain' }
+  const upload = (name: string) => {
+    const url = `${server.url}/storage/v1/object/bench/${what}-${name}/`
+    const lasts = { seconds: 2 * smallSeconds(bench) }
+    const load: Load = { url, method: 'POST', headers, body: 'x'.repeat(4096), numberedTo: FOR_EVER, lasts }
+    return measure({ ...load, inFlight: MANY_IN_FLIGHT }, bench.folder)
+  }
+  const [alone = [], during = []] = await alternate(
+    [
+      { measure: (round) => upload(`alone${round}`) },
+      {
+        measure: async (round) => {
+          const backups = keepMaking(server)
+          const result = await upload(`during${round}`)
+          await backups.stop()
+          return result
+        },
+      },
+    ],
+    bench.rounds,
+  )
+  return { during, alone }
+}
+
+/** Makes backups until it is stopped, which ends the one that is under way. */
+function keepMaking(server: Strongroom): { stop(): Promise<void> } {
+  let command: Awaited<ReturnType<typeof create>> | undefined
+  let isStopping = false
+  const making = (async () => {
+    while (!isStopping) {
+      command = await create(server, [])
+      await command.ended
+    }
+  })()
+  return {
+    stop: async () => {
+      isStopping = true
+      await command?.stop()
+      await making
+    },
+  }
+}
