@@ -42,14 +42,14 @@ describe('MemoryBackend', () => {
   })
 
   it('keeps of a chunk what has found room', async () => {
-    const backend = open()
+    const backend = new MemoryBackend(3 * MiB)
     const at = newLocation()
-    const { progress, cut } = await append(backend, at)
+    const { progress, cut } = await append(backend, at, 5 * MiB)
     expect(cut).toMatchObject(full)
     expect(progress.offset).toBeGreaterThan(0)
     expect(await backend.size(at)).toBe(progress.offset)
     await backend.discard(at)
-    await backend.write(at, randomBytes(MiB), limit)
+    await backend.write(at, randomBytes(3 * MiB), limit)
   })
 
   it('counts nothing twice, and nothing that is gone', async () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { openSnapshot, type Snapshot, type SnapshotOptions } from '../../../src/database/dump/snapshot.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
+import { until } from '../../support/wait.ts'
 
 const INLINE = '00000000-0000-0000-0000-000000000000'
 
@@ -121,9 +122,14 @@ describe('the rows of a snapshot', () => {
     const opened = await snapshot()
     const rows = opened.rows('objects')[Symbol.asyncIterator]()
     await rows.next()
-    await made.admin`
-      select pg_terminate_backend(pid) from pg_stat_activity
-      where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid() and state = 'idle in transaction'`
+    // It may be at work on the next rows yet.
+    await until(async () => {
+      const ended = await made.admin`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid()
+          and state = 'idle in transaction'`
+      return ended.length > 0
+    }, 'the session of the snapshot is ended')
     await expect(opened.count('buckets')).rejects.toMatchObject({ code: 'DatabaseUnavailable' })
     await expect(all(opened.versions())).rejects.toMatchObject({ code: 'DatabaseUnavailable' })
   })
