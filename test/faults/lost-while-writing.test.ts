@@ -31,6 +31,13 @@ afterAll(async () => {
   await rm(dataDir, { recursive: true })
 })
 
+/** Not of what the server does by itself, on connections that it has made anew. */
+function isOfUploads(sent: string): boolean {
+  return !/^listen |storage\.(?:order_events|take_turn|listed_webhooks)|backup_jobs|storage\.webhooks/.test(
+    sent,
+  )
+}
+
 it.each(['end', 'reset'] as const)(
   'an upload that loses its connection (%s) while its bytes are written fails, and the next one is not published by it',
   async (cut) => {
@@ -58,7 +65,7 @@ it.each(['end', 'reset'] as const)(
     // The first upload has now done all that it still does: what it leaves is there.
     await until(() => files.calls.filter((call) => call === 'close').length >= 2, 'the first file is closed')
     await server.admin`select 1`
-    expect(proxy.roundTrips.slice(before)).toEqual([])
+    expect(proxy.roundTrips.slice(before).filter(isOfUploads)).toEqual([])
     writing[1]?.fail(Object.assign(new Error('injected'), { code: 'ENOSPC' }))
     expect((await second).status).toBe(507)
     files.before = undefined

@@ -86,6 +86,8 @@ export async function recoverCluster(options: RecoveryOptions): Promise<void> {
     await flushPath(cluster)
     await takePlace(cluster, ground.folder)
   } catch (error) {
+    // Told to end, PostgreSQL may say in its own words that it has not got what it asked for.
+    options.signal.throwIfAborted()
     if (error instanceof EmbeddedPostgresError || (error as NodeJS.ErrnoException).syscall === undefined)
       throw error
     throw new EmbeddedPostgresError(
