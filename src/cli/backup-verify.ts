@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import { ConfigError, readConfig } from '../config/config.ts'
+import { ConfigError } from '../config/config.ts'
 import { listBackups } from '../jobs/backup/backups.ts'
 import type { Finding } from '../jobs/backup/findings.ts'
-import { openTarget } from '../jobs/backup/open-target.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import { type VerifyProgress, type VerifyReport, verifyBackup } from '../jobs/backup/verify.ts'
 import { printable } from '../lib/printable.ts'
-import { readIdentity } from './backup-identity.ts'
+import { count, megabytes } from './amounts.ts'
+import { type TargetOptions, withTarget } from './backup-target.ts'
 import { Progress } from './progress.ts'
 
 export function registerVerify(backup: Command): void {
@@ -25,39 +25,22 @@ What is missing, changed or too much is named, with the objects that it concerns
     .action(verify)
 }
 
-interface VerifyCommandOptions {
-  from?: string
-  identity?: string
+interface VerifyCommandOptions extends TargetOptions {
   json?: boolean
 }
 
 /** No server and no database is asked: what is in the target is enough. */
-async function verify(
-  id: string | undefined,
-  { from, identity, json = false }: VerifyCommandOptions,
-): Promise<void> {
-  const config = readConfig(process.env)
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+function verify(id: string | undefined, { json = false, ...options }: VerifyCommandOptions): Promise<void> {
   const progress = new Progress()
-  const target = await openTarget(from ?? config.backup.target, config, {
-    identity: await readIdentity(identity),
-  })
-  try {
+  return withTarget(options, async (target, signal) => {
     const chosen = id ?? (await newestIn(target))
     const report = await verifyBackup(target, chosen, {
-      signal: interrupted.signal,
+      signal,
       onProgress: (read) => progress.show(`verify: ${amount(read)}`),
     }).finally(() => progress.clear())
     process.stdout.write(json ? `${JSON.stringify(report)}\n` : describe(chosen, report, target))
     if (report.count > 0) process.exitCode = 1
-  } catch (error) {
-    if (!interrupted.signal.aborted) throw error
-    process.stdout.write('Interrupted.\n')
-    process.exitCode = 1
-  } finally {
-    await target.close()
-  }
+  })
 }
 
 async function newestIn(target: BackupTarget): Promise<string> {
@@ -65,19 +48,17 @@ async function newestIn(target: BackupTarget): Promise<string> {
   throw new ConfigError([`There is no whole backup in ${target.name}`])
 }
 
-const number = (n: number) => n.toLocaleString('en')
-
 function amount({ files, bytes }: VerifyProgress): string {
-  return `${number(files)} files, ${number(Math.round(bytes / 1e6))} MB`
+  return `${count(files)} files, ${megabytes(bytes)}`
 }
 
 function describe(id: string, report: VerifyReport, { name }: BackupTarget): string {
-  const { backups, objects, findings, count, damaged } = report
+  const { backups, objects, findings, count: faults, damaged } = report
   const lines = [...findings.map(line), ...damaged.map((object) => `lost before  ${printable(object)}`)]
-  if (count > findings.length) lines.push(`… and ${number(count - findings.length)} more`)
+  if (faults > findings.length) lines.push(`… and ${count(faults - findings.length)} more`)
   const upon = backups.length > 1 ? ` and the ${backups.length - 1} that it builds on` : ''
-  const result = count === 0 ? 'is whole' : `has ${number(count)} faults`
-  lines.push(`Backup ${id}${upon} in ${name} ${result}: ${number(objects)} objects, ${amount(report)} read.`)
+  const result = faults === 0 ? 'is whole' : `has ${count(faults)} faults`
+  lines.push(`Backup ${id}${upon} in ${name} ${result}: ${count(objects)} objects, ${amount(report)} read.`)
   return `${lines.join('\n')}\n`
 }
 

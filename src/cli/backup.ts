@@ -1,21 +1,19 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { ConfigError, readConfig } from '../config/config.ts'
+import { ConfigError } from '../config/config.ts'
 import { asService } from '../database/as-caller.ts'
 import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
 import { BackupError } from '../jobs/backup/backup-error.ts'
 import { deleteBackup, listBackups, newestWhole } from '../jobs/backup/backups.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
-import { openTarget } from '../jobs/backup/open-target.ts'
 import { runNow } from '../jobs/backup/runner.ts'
-import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
 import { printable } from '../lib/printable.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { createLogger } from '../server/log.ts'
 import { type DrillReport, drill } from './backup-drill.ts'
-import { readIdentity } from './backup-identity.ts'
+import { type TargetOptions, withTarget } from './backup-target.ts'
 import { registerVerify } from './backup-verify.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
@@ -128,15 +126,12 @@ async function create(options: CreateOptions): Promise<void> {
   }
 }
 
-interface ListOptions {
-  from?: string
+interface ListOptions extends TargetOptions {
   json?: boolean
 }
 
-async function list({ from, json = false }: ListOptions): Promise<void> {
-  const config = readConfig(process.env)
-  const target = await openTarget(from ?? config.backup.target, config)
-  try {
+function list({ json = false, ...options }: ListOptions): Promise<void> {
+  return withTarget(options, async (target) => {
     let count = 0
     const onUnreadable = ({ error }: { error: Error }) =>
       void process.stderr.write(`strongroom: ${error.message}\n`)
@@ -145,61 +140,35 @@ async function list({ from, json = false }: ListOptions): Promise<void> {
       process.stdout.write(json ? `${JSON.stringify(manifest)}\n` : `${line(manifest)}\n`)
     }
     if (count === 0 && !json) process.stdout.write(`There are no backups in ${target.name}.\n`)
-  } finally {
-    await target.close()
-  }
+  })
 }
 
-interface ReadOptions {
-  from?: string
-  /** A file. */
-  identity?: string
-  /** A folder. */
+interface DrillCommandOptions extends TargetOptions {
   folder?: string
   json?: boolean
 }
 
-async function tryOut(id: string | undefined, options: ReadOptions): Promise<void> {
+function tryOut(
+  id: string | undefined,
+  { folder, json = false, ...options }: DrillCommandOptions,
+): Promise<void> {
   const progress = new Progress()
-  await withBackup(id, options, async (target, manifest, signal) => {
+  return withTarget(options, async (target, signal) => {
+    const manifest = id === undefined ? await newestWhole(target) : await readManifest(target, id)
     const logger = createLogger('error', { stream: process.stderr })
     const onProgress = (step: string, share: number) => progress.show(step, share)
-    const parts = { target, id: manifest.id, folder: options.folder, logger, signal, onProgress }
+    const parts = { target, id: manifest.id, folder, logger, signal, onProgress }
     const report = await drill(parts).finally(() => progress.clear())
-    process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : describeDrill(manifest, report))
+    process.stdout.write(json ? `${JSON.stringify(report)}\n` : describeDrill(manifest, report))
     if (report.answered < report.objects) process.exitCode = 1
   })
 }
 
-async function remove(id: string, options: ReadOptions): Promise<void> {
-  await withBackup(id, options, async (target) => {
+function remove(id: string, options: TargetOptions): Promise<void> {
+  return withTarget(options, async (target) => {
     await deleteBackup(target, id)
     process.stdout.write(`Backup ${id} is gone from ${target.name}.\n`)
   })
-}
-
-/** Opens a target, finds a backup in it, the newest without an id, and works with it until Ctrl-C. */
-async function withBackup(
-  id: string | undefined,
-  { from, identity }: ReadOptions,
-  work: (target: BackupTarget, manifest: Manifest, signal: AbortSignal) => Promise<void>,
-): Promise<void> {
-  const config = readConfig(process.env)
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
-  const target = await openTarget(from ?? config.backup.target, config, {
-    identity: await readIdentity(identity),
-  })
-  try {
-    const manifest = id === undefined ? await newestWhole(target) : await readManifest(target, id)
-    await work(target, manifest, interrupted.signal)
-  } catch (error) {
-    if (!interrupted.signal.aborted) throw error
-    process.stdout.write('Interrupted.\n')
-    process.exitCode = 1
-  } finally {
-    await target.close()
-  }
 }
 
 function describeDrill({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {
@@ -234,7 +203,7 @@ function describe(manifest: Manifest, failures: Failures, target: string): strin
   const lines = [
     `Backup ${manifest.id} is in ${target}:`,
     line(manifest),
-    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not in it')),
+    ...failureLines(failures, 'Not in it'),
   ]
   if (manifest.with_keys) lines.push('It has the secrets of the server: keep it as you keep those.')
   else lines.push('It has no secrets: keep keys.json elsewhere, or the settings that have them.')

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { ConfigError } from '../config/config.ts'
 import { InlineMove, type InlineMoveReport, type InlineMoveState, type Way } from '../jobs/inline-move.ts'
+import { count } from './amounts.ts'
 import { maintainWith, openOutside, TURN_WAIT_MS } from './maintenance.ts'
 import { failureLines, runMove } from './move-run.ts'
 
@@ -66,8 +67,6 @@ async function inline({
 }
 
 const TO: Record<Way, string> = { in: 'into the database', out: 'out of the database' }
-
-const count = (n: number) => n.toLocaleString('en')
 
 function objects(n: number, bytes: number): string {
   return `${count(n)} ${n === 1 ? 'object' : 'objects'} with ${(bytes / 1e6).toLocaleString('en', { maximumFractionDigits: 1 })} MB`

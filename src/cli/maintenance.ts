@@ -8,6 +8,7 @@ import type { Database } from '../database/connection/client.ts'
 import { connectBeside } from '../database/opening/connect.ts'
 import { createLogger } from '../server/log.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { interruption } from './interruption.ts'
 
 /** How long a command waits for what a server does at the moment, such as a pass of its cleanup. In milliseconds. */
 export const TURN_WAIT_MS = 60_000
@@ -47,8 +48,7 @@ export async function maintainWith<Opened extends { close(): Promise<void> }>(
   const config = readConfig(process.env)
   // On a terminal the command's own report says what happened, so the log has what went wrong alone.
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, { stream: process.stderr })
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const interrupted = interruption()
   const backend = await open(config)
   const database = await connectBeside({
     databaseUrl: config.databaseUrl,

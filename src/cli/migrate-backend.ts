@@ -5,6 +5,7 @@ import { type BackendKind, type Config, ConfigError } from '../config/config.ts'
 import { BACKENDS } from '../config/table.ts'
 import type { MoveState } from '../database/queries/backend-moves.ts'
 import { BackendMove, type MoveReport } from '../jobs/backend-move.ts'
+import { count, megabytes } from './amounts.ts'
 import { maintainWith } from './maintenance.ts'
 import { failureLines, runMove } from './move-run.ts'
 
@@ -70,9 +71,6 @@ async function openBoth(from: BackendKind, to: BackendKind, config: Config): Pro
   const target = await openBackend(to, config)
   return { source, target, close: async () => void (await Promise.all([source.close(), target.close()])) }
 }
-
-const count = (n: number) => n.toLocaleString('en')
-const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
 
 function summary({ done, total, doneBytes, totalBytes }: MoveState): string {
   const left = megabytes(Math.max(0, totalBytes - doneBytes))

@@ -5,6 +5,8 @@ import type { Command } from 'commander'
 import { ConfigError, readConfig } from '../config/config.ts'
 import { EMBEDDED, type MoveReport, moveDatabase } from '../database/opening/move-database.ts'
 import { createLogger } from '../server/log.ts'
+import { count } from './amounts.ts'
+import { interruption } from './interruption.ts'
 import { Progress } from './progress.ts'
 
 export function registerMoveDatabase(program: Command): void {
@@ -34,10 +36,8 @@ async function move({ to, postgres, definitions }: MoveCommandOptions): Promise<
   const config = readConfig(process.env)
   const packageDir = postgres === undefined ? undefined : resolve(postgres)
   refuseNonsense(to, config.databaseUrl, packageDir)
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const interrupted = interruption()
   const progress = new Progress()
-  const count = (n: number) => n.toLocaleString('en')
   try {
     const report = await moveDatabase({
       databaseUrl: config.databaseUrl,
@@ -87,7 +87,6 @@ function describe(
   { rows, carried, left, former }: MoveReport,
   { to, definitions, isFromUrl }: { to: string; definitions: string | undefined; isFromUrl: boolean },
 ): string {
-  const count = (n: number) => n.toLocaleString('en')
   const lines = rows.map(({ table, count: n }) => `${count(n).padStart(12)}  storage.${table}`)
   lines.unshift('Moved, and compared row by row:')
   if (carried.length > 0) lines.push('Of what users have added:', ...carried.map((what) => `  ${what}`))

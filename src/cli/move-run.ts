@@ -31,12 +31,10 @@ export async function runMove<Report>(run: (show: Show) => Promise<Report | null
   return null
 }
 
-/** What a report says of objects that were not moved. */
-export function failureLines({ count, named }: Failures): string[] {
-  const lines = named.map(
-    ({ bucketId, name, why }) => `Not moved, ${why}: ${printable(`${bucketId}/${name}`)}`,
-  )
+/** What a report says of objects that a run could not do. @param what has not become of them */
+export function failureLines({ count, named }: Failures, what = 'Not moved'): string[] {
+  const lines = named.map(({ bucketId, name, why }) => `${what}, ${why}: ${printable(`${bucketId}/${name}`)}`)
   const others = count - named.length
-  if (others > 0) lines.push(`Not moved either: ${others.toLocaleString('en')} more.`)
+  if (others > 0) lines.push(`${what} either: ${others.toLocaleString('en')} more.`)
   return lines
 }

@@ -2,19 +2,20 @@ import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { openBackends } from '../backend/open.ts'
-import { type Config, ConfigError, readConfig } from '../config/config.ts'
+import { ConfigError, readConfig } from '../config/config.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
 import { openOwnerSession } from '../database/opening/owner-session.ts'
 import { newestWhole } from '../jobs/backup/backups.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
-import { openTarget } from '../jobs/backup/open-target.ts'
 import { findPointInTime } from '../jobs/backup/point-in-time.ts'
 import { type RestoreReport, restoreObjects } from '../jobs/backup/restore-objects.ts'
 import { restoreWhole, type WholeRestoreReport } from '../jobs/backup/restore-whole.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import { createLogger } from '../server/log.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
-import { readIdentity } from './backup-identity.ts'
+import { count, megabytes } from './amounts.ts'
+import { openFrom, type TargetOptions } from './backup-target.ts'
+import { interruption } from './interruption.ts'
 import { invocation } from './invocation.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
@@ -48,12 +49,9 @@ With --mode it may run beside servers. Nothing is deleted, and what is put back 
     .action(restore)
 }
 
-interface RestoreOptions {
-  from?: string
+interface RestoreOptions extends TargetOptions {
   /** RFC 3339. */
   at?: string
-  /** A file. */
-  identity?: string
   mode?: 'missing' | 'replace'
   bucket?: string[]
   prefix: string
@@ -78,8 +76,7 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
   const at = readTime(id, options.at)
   const config = readConfig(process.env)
   const logger = createLogger(process.stderr.isTTY ? 'error' : config.logLevel, { stream: process.stderr })
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const interrupted = interruption()
   const dataDir = resolve(config.dataDir)
   const { databaseUrl, databaseDirectUrl } = config
   const place = { databaseUrl, databaseDirectUrl, dataDir, logger, onLost: () => interrupted.abort() }
@@ -148,16 +145,9 @@ async function restoreSome(
   })
 }
 
-async function openFrom({ from, identity }: RestoreOptions, config: Config): Promise<BackupTarget> {
-  return openTarget(from ?? config.backup.target, config, { identity: await readIdentity(identity) })
-}
-
 function find(target: BackupTarget, id: string | undefined): Promise<Manifest> {
   return id === undefined ? newestWhole(target) : readManifest(target, id)
 }
-
-const count = (n: number) => n.toLocaleString('en')
-const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
 
 function describeWhole(
   { manifest, versions, bytes, hasKeys, failures }: WholeRestoreReport,
@@ -170,7 +160,7 @@ function describeWhole(
       ? `Restored backup ${id} of ${moment} to ${dataDir}: ${count(totals.objects)} objects; `
       : `Restored ${at.toISOString()} to ${dataDir}, from backup ${id} of ${moment} and the log since; `) +
       `the bytes of ${count(versions)} versions, ${megabytes(bytes)}, are in their places.`,
-    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not restored')),
+    ...failureLines(failures, 'Not restored'),
   ]
   if (database.kind === 'own')
     lines.push('What is outside of the schema storage is not in it: restore that from your own backup.')
@@ -188,7 +178,7 @@ function describeSome({ created, replaced, kept, bytes, failures }: RestoreRepor
   const would = dryRun ? 'Dry run, nothing was changed. It would be: ' : ''
   const lines = [
     `${would}${count(created)} objects created, ${count(replaced)} replaced, ${megabytes(bytes)}; ${count(kept)} kept as they are.`,
-    ...failureLines(failures).map((line) => line.replace(/^Not moved/, 'Not restored')),
+    ...failureLines(failures, 'Not restored'),
   ]
   return `${lines.join('\n')}\n`
 }

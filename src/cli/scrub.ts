@@ -4,6 +4,7 @@ import type { ScrubState } from '../database/queries/scrubs.ts'
 import { Scrub } from '../jobs/scrub.ts'
 import { printable } from '../lib/printable.ts'
 import { parseByteSize } from '../lib/units.ts'
+import { count, megabytes } from './amounts.ts'
 import { maintain, TURN_WAIT_MS } from './maintenance.ts'
 import { Progress } from './progress.ts'
 
@@ -63,8 +64,7 @@ async function scrub({ bucket, rate, restart = false }: ScrubCommandOptions): Pr
 }
 
 function summary({ checked, total, bytes, corrupted, missing }: ScrubState): string {
-  const count = (n: number) => n.toLocaleString('en')
-  return `${count(checked)} of ${count(total)} objects, ${count(Math.round(bytes / 1e6))} MB; ${corrupted} corrupted, ${missing} missing`
+  return `${count(checked)} of ${count(total)} objects, ${megabytes(bytes)}; ${corrupted} corrupted, ${missing} missing`
 }
 
 function byteSize(text: string): number {

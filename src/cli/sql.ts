@@ -6,6 +6,7 @@ import type postgres from '#postgres'
 import { readConfig } from '../config/config.ts'
 import { openOwnerSession } from '../database/opening/owner-session.ts'
 import { createLogger } from '../server/log.ts'
+import { interruption } from './interruption.ts'
 import { answer } from './sql/answer.ts'
 import { type Script, SqlError, scriptError, statementError } from './sql/sql-error.ts'
 import { ScriptError, type Statement, splitStatements } from './sql/statements.ts'
@@ -46,8 +47,7 @@ async function runSql(file: string | undefined, options: SqlOptions, command: Co
   const script = await read(file, options)
   const statements = split(script)
   const config = readConfig(process.env)
-  const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
+  const interrupted = interruption()
   const session = await openOwnerSession(
     {
       databaseUrl: config.databaseDirectUrl ?? config.databaseUrl,

@@ -75,3 +75,15 @@ describe('strongroom backup verify', () => {
     expect(stderr).toContain(`strongroom: ${sentence} ${at}`)
   })
 })
+
+describe('strongroom backup delete', () => {
+  it('deletes a backup, also one whose manifest is damaged, and none that another is made upon', async () => {
+    const { at, full, last } = await backupIn('deleted')
+    const remove = (id: string) => strongroom(['backup', 'delete', id, '--from', at], { cwd: folder })
+    const needed = await remove(full)
+    expect([needed.code, needed.stderr]).toEqual([1, expect.stringContaining(`is needed by ${last}`)])
+    await appendFile(join(at, last, 'manifest.json'), 'x')
+    expect(await remove(last)).toMatchObject({ code: 0, stdout: `Backup ${last} is gone from ${at}.\n` })
+    expect((await remove(full)).code).toBe(0)
+  })
+})

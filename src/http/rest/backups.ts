@@ -6,21 +6,12 @@ import { requireCaller } from '../auth/caller.ts'
 import type { AppContext, Env } from '../env.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional, textList } from '../message/json-fields.ts'
+import { pageLimit } from '../message/page-limit.ts'
 import { queryOf } from '../message/request-path.ts'
 import type { Services } from '../services.ts'
 
-/** Jobs of one page. */
-const MAX_PAGE = 1000
-
-const LIMIT = `must be a whole number from 1 to ${MAX_PAGE}`
-
 const pageSchema = z.object({
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/, LIMIT)
-    .transform(Number)
-    .refine((n) => n >= 1 && n <= MAX_PAGE, LIMIT)
-    .default(100),
+  limit: pageLimit,
   cursor: z
     .string()
     .toLowerCase()

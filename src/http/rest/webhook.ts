@@ -8,6 +8,7 @@ import { requireCaller } from '../auth/caller.ts'
 import type { AppContext, Env } from '../env.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { fields, flag, integer, optional, textList } from '../message/json-fields.ts'
+import { MAX_PAGE, pageLimit } from '../message/page-limit.ts'
 import { queryOf } from '../message/request-path.ts'
 import type { Services } from '../services.ts'
 
@@ -32,16 +33,8 @@ const updateSchema = changesSchema.refine(
 /** An event's position. */
 const EVENT_ID = /^\d{1,15}$/
 
-/** Dead letters of one page, and of one list to replay. */
-const MAX_PAGE = 1000
-
 const pageSchema = z.object({
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/, `must be a whole number from 1 to ${MAX_PAGE}`)
-    .transform(Number)
-    .refine((n) => n >= 1 && n <= MAX_PAGE, `must be a whole number from 1 to ${MAX_PAGE}`)
-    .default(100),
+  limit: pageLimit,
   after: z.string().regex(EVENT_ID, 'must be the id of an event').transform(Number).default(0),
 })
 

@@ -14,7 +14,7 @@ import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
 import { ByteThrottle } from '../throttle.ts'
 import { BackupError } from './backup-error.ts'
-import { BYTES, EntryWriter, FILES, type FileEntry } from './entries.ts'
+import { BYTES, EntryWriter, FILES, type FileEntry, INLINE_BYTES } from './entries.ts'
 import { endHold } from './held-removals.ts'
 import { LineWriter } from './lines.ts'
 import { FORMAT, type Manifest, writeManifest } from './manifest.ts'
@@ -252,7 +252,7 @@ class Run {
     const wants = ({ object }: VersionRow) =>
       chosen === null || (object !== null && chosen.has(objectPath(object).bucketId))
     const { written, damaged } = await planVersions({ snapshot, target, id, parent, wants, signal }, plan)
-    this.#files.push({ path: 'rows/inline_bytes.ndjson', ...written })
+    this.#files.push({ path: INLINE_BYTES, ...written })
     for (const row of damaged) this.#noteDamaged(row, 'damaged')
   }
 
