@@ -1,4 +1,4 @@
-import pino, { type Logger } from 'pino'
+import pino, { type Logger, type LoggerOptions } from 'pino'
 import { forTerminal } from './terminal-log.ts'
 
 /** What must never be read in a log, wherever it turns up in an object that is logged. */
@@ -32,13 +32,21 @@ export interface LogOptions {
   isShared?: boolean
 }
 
+/** How every line says whose it is: what reads the logs of many services tells them apart by it. */
+const SERVICE = 'file_storage'
+
 /** JSON lines, or lines for a human on a terminal. */
 export function createLogger(
   level: string,
   { stream = process.stdout, isShared = false }: LogOptions = {},
 ): Logger {
-  const base = isShared ? { pid: process.pid } : null
-  const options = { level, base, redact: { paths: REDACTED, censor: '[hidden]' } }
+  const options: LoggerOptions = {
+    level,
+    base: { service: SERVICE, ...(isShared && { pid: process.pid }) },
+    redact: { paths: REDACTED, censor: '[hidden]' },
+    timestamp: isoClock(),
+    formatters: { level: (word) => ({ level: word }) },
+  }
   const { fd } = stream as NodeJS.WriteStream & { fd: number }
   if (!stream.isTTY) {
     if (fd === 2) return pino(options, pino.destination({ dest: fd, sync: true }))
@@ -49,6 +57,21 @@ export function createLogger(
   }
   const terminal = pino.destination({ dest: fd, sync: true })
   return pino(options, { write: (line) => terminal.write(forTerminal(line)) })
+}
+
+/** A line's time as pino wants it, to the millisecond, in UTC (RFC 3339). Of each second only the end is made anew. */
+function isoClock(): () => string {
+  let second = Number.NaN
+  let start = ''
+  return () => {
+    const now = Date.now()
+    const ms = now % 1000
+    if (now - ms !== second) {
+      second = now - ms
+      start = `,"time":"${new Date(second).toISOString().slice(0, -'000Z'.length)}`
+    }
+    return `${start}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z"`
+  }
 }
 
 /** Lets Node's and libraries' warnings go into the log: among its lines on stderr they would be none of JSON. */

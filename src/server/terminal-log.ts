@@ -3,16 +3,16 @@ import { formatByteSize } from '../lib/units.ts'
 
 /** What pino writes, and what ours say besides. */
 interface LogLine {
-  /** In milliseconds since 1970. */
-  time: number
-  level: number
+  /** ISO 8601, in UTC. */
+  time: string
+  level: string
   msg?: string
   err?: { message?: string; stack?: string }
   [field: string]: unknown
 }
 
-/** pino's levels that are worth a word. */
-const WORDS: Record<number, string> = { 40: 'warning: ', 50: 'error: ', 60: 'fatal: ' }
+/** The levels that are worth a word. */
+const WORDS: Record<string, string> = { warn: 'warning: ', error: 'error: ', fatal: 'fatal: ' }
 
 /** Of a message or a line of a stack, in characters. */
 const MOST_SHOWN = 1000
@@ -30,7 +30,7 @@ export function forTerminal(json: string): string {
 }
 
 function request(line: LogLine): string {
-  const { status, method, url, bucket, path, size, role, ms, aborted } = line
+  const { status, method, url, bucket, path, size, role, duration_ms: ms, aborted } = line
   const target = bucket === undefined ? url : [bucket, path].filter((part) => part !== undefined).join('/')
   return [
     status,
@@ -45,7 +45,7 @@ function request(line: LogLine): string {
     .join(' ')
 }
 
-function statement({ time, level, msg = '', err, pid, ...fields }: LogLine): string {
+function statement({ time, level, service, msg = '', err, pid, ...fields }: LogLine): string {
   const isSaid = (value: unknown) => typeof value === 'string' && msg.includes(value)
   const details = Object.entries(fields)
     .filter(([, value]) => !isSaid(value))
@@ -63,7 +63,7 @@ function shown(value: unknown): string {
 }
 
 /** In the time zone of the terminal. */
-function clock(time: number): string {
+function clock(time: string): string {
   const at = new Date(time)
   return [at.getHours(), at.getMinutes(), at.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':')
 }

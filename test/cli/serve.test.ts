@@ -71,6 +71,59 @@ describe('the first start', () => {
     expect(said).toContain('migrating the database')
   })
 
+  it('says of each line when it was, how grave it is and whose; of a request what it was about, and how long it took', async () => {
+    await send(url, 'POST', '/bucket', '{"name":"lines","public":true}')
+    const name = 'a "b"\u2028\u00e9.txt'
+    await send(url, 'PUT', `/object/lines/${encodeURIComponent(name)}`, 'hello')
+    const read = `/object/public/lines/${encodeURIComponent(name)}`
+    for (const expected of [200, 200, 200]) expect((await send(url, 'GET', read)).status).toBe(expected)
+    // What nobody may write: a line of its own, the cursor's place, a link's signature.
+    const signature = 'f'.repeat(64)
+    await send(url, 'GET', `/object/public/lines/${encodeURIComponent('x\n{"level":"fatal"}\u001b[2J')}`)
+    await send(url, 'GET', `/object/public/lines/a.txt%3FX-Amz-Signature%3D${signature}&b=1`)
+    await send(url, 'GET', `/s3/lines/a.txt?X-Amz-Signature=${signature}`)
+    await send(url, 'GET', `/object/public/lines/${'long/'.repeat(1000)}`)
+    const requests = () => server.logs.filter(({ msg }) => msg === 'request')
+    await until(() => requests().length >= 9, 'all of them are in the log')
+
+    for (const line of server.logs) {
+      expect(line).toMatchObject({
+        level: expect.stringMatching(/^(?:info|warn)$/),
+        time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+        service: 'file_storage',
+        msg: expect.any(String),
+      })
+    }
+    const times = server.logs.map(({ time }) => String(time))
+    expect(times).toEqual([...times].sort())
+    expect(Math.abs(Date.parse(times.at(-1) ?? '') - Date.now())).toBeLessThan(3_600_000)
+    const about = { bucket: 'lines', path: name, size: 5, requestId: expect.any(String) }
+    expect(requests().filter(({ path }) => path === name)).toEqual([
+      expect.objectContaining({
+        ...about,
+        operation: 'storage.object.upload_update',
+        role: 'service_role',
+        status: 201,
+      }),
+      ...[1, 2, 3].map(() =>
+        expect.objectContaining({
+          ...about,
+          operation: 'storage.object.get_public',
+          role: 'anon',
+          status: 200,
+        }),
+      ),
+    ])
+    for (const line of requests()) {
+      expect(line.duration_ms).toEqual(expect.any(Number))
+      expect(String(line.path ?? '').length).toBeLessThan(2100)
+    }
+    const lines = server.stdout.trimEnd().split('\n')
+    expect(lines.filter((line) => !line.startsWith('{"level":"'))).toEqual([])
+    expect(server.stdout).not.toContain(signature)
+    expect(server.stdout).not.toContain('\u001b')
+  })
+
   it('keeps keys.json for its owner alone', async () => {
     expect((await stat(join(cwd, 'storage-data', 'keys.json'))).mode & 0o777).toBe(0o600)
   })

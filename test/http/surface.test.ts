@@ -107,7 +107,7 @@ describe('a protocol of its own', () => {
   it('finds out by itself who asks', async () => {
     const { said, id } = await ask('GET', '/toy/who', ['X-Word: sesame'])
     expect(said).toBe('ali')
-    expect(await lineOf(id)).toMatchObject({ operation: 'toy.who', user: 'ali', role: 'authenticated' })
+    expect(await lineOf(id)).toMatchObject({ operation: 'toy.who', user_id: 'ali', role: 'authenticated' })
     const none = await ask('GET', '/toy/who', [`Authorization: Bearer ${server.keys.serviceKey}`])
     expect([none.response.status, none.said]).toEqual([401, `<AuthenticationRequired of ${none.id}>`])
     const wrong = await ask('GET', '/toy/who', ['X-Word: open'])

@@ -1,16 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { forTerminal } from '../../src/server/terminal-log.ts'
 
-const time = new Date(2026, 0, 2, 22, 1, 3).getTime()
-const shown = (fields: object) => forTerminal(JSON.stringify({ level: 30, time, ...fields }))
-const request = (fields: object) => shown({ msg: 'request', status: 200, method: 'GET', ms: 0.4, ...fields })
+const time = new Date(2026, 0, 2, 22, 1, 3).toISOString()
+const shown = (fields: object) =>
+  forTerminal(JSON.stringify({ level: 'info', time, service: 'file_storage', ...fields }))
+const request = (fields: object) =>
+  shown({ msg: 'request', status: 200, method: 'GET', duration_ms: 0.4, ...fields })
 
 describe('a line of the log on a terminal', () => {
   it('is, of a request, what was done to what by whom', () => {
     const upload = { status: 201, method: 'PUT', bucket: 'photos', path: 'cats/tom.txt', size: 13 }
-    expect(request({ ...upload, role: 'service_role', ms: 127.3, requestId: 'r', operation: 'o' })).toBe(
-      '22:01:03 201 PUT photos/cats/tom.txt 13 B service_role 127 ms\n',
-    )
+    expect(
+      request({ ...upload, role: 'service_role', duration_ms: 127.3, requestId: 'r', operation: 'o' }),
+    ).toBe('22:01:03 201 PUT photos/cats/tom.txt 13 B service_role 127 ms\n')
   })
 
   it('has the path where there is no bucket, and leaves out what there is not', () => {
@@ -34,13 +36,13 @@ describe('a line of the log on a terminal', () => {
 
   it('is the sentence and what belongs to it, and a word for what is wrong', () => {
     expect(shown({ msg: 'stopped' })).toBe('22:01:03 stopped\n')
-    expect(shown({ msg: 'it waits', level: 40, by: [1, 2], of: 'x' })).toBe(
+    expect(shown({ msg: 'it waits', level: 'warn', by: [1, 2], of: 'x' })).toBe(
       '22:01:03 warning: it waits (by [1,2], of x)\n',
     )
     expect(shown({ msg: 'it is in /srv/x', folder: '/srv/x', by: 1 })).toBe(
       '22:01:03 it is in /srv/x (by 1)\n',
     )
-    expect(shown({ msg: 'lost', level: 50, err: { message: 'no', stack: 'Error: no\n    at x' } })).toBe(
+    expect(shown({ msg: 'lost', level: 'error', err: { message: 'no', stack: 'Error: no\n    at x' } })).toBe(
       '22:01:03 error: lost\n  Error: no\n      at x\n',
     )
   })

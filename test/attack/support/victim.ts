@@ -91,7 +91,7 @@ export class Victim {
       if (!line.startsWith('{')) return false
       // A path is the client's own: who puts a key into it by mistake has told it to everybody on the way.
       const told = line.replace(/"url":"[^"?]*/, '')
-      return /^\{"level":[56]0/.test(line) || secrets.some((secret) => told.includes(secret))
+      return /^\{"level":"(?:error|fatal)"/.test(line) || secrets.some((secret) => told.includes(secret))
     })
   }
 

@@ -129,17 +129,17 @@ describe('a request', () => {
       const { response, line } = await ask(method, path, { body })
       expect(line).toMatchObject({ ...expected, method, level: 30, msg: 'request' })
       expect(line.status).toBe(response.status)
-      expect(line.ms).toEqual(expect.any(Number))
+      expect(line.duration_ms).toEqual(expect.any(Number))
       expect(line.time).toEqual(expect.any(Number))
       expect(line).not.toHaveProperty('aborted')
-      if (expected.url === undefined) expect(line).toMatchObject({ user: 'user-1', role: 'authenticated' })
+      if (expected.url === undefined) expect(line).toMatchObject({ user_id: 'user-1', role: 'authenticated' })
     },
   )
 
   it('without a user, or by a key that is none, has no user in its line', async () => {
     const service = await ask('GET', '/bucket/docs', { token: OPAQUE })
     expect(service.line).toMatchObject({ role: 'service_role', status: 200 })
-    expect(service.line).not.toHaveProperty('user')
+    expect(service.line).not.toHaveProperty('user_id')
     const refused = await ask('GET', '/bucket/docs', { token: 'garbage' })
     expect(refused.line).toMatchObject({ operation: 'storage.bucket.get', status: 401 })
     expect(refused.line).not.toHaveProperty('role')
@@ -203,7 +203,7 @@ describe('a request whose client goes away', () => {
       status: 499,
       bucket: 'docs',
       path: 'broken.bin',
-      user: 'user-1',
+      user_id: 'user-1',
     })
     expect(others).toEqual([])
     await until(
