@@ -59,12 +59,12 @@ export interface Backend {
   directUrl(at: Location, size: number, headers: ResponseHeaders): Promise<URL | null>
 
   /**
-   * The path of a file on this machine that has exactly the bytes at `at`, so that a backup can link it; null when there is
-   * none, as for what lies in a store or in several files. Nobody may write to it.
+   * A file on this machine that has exactly the bytes at `at`, so that a backup can link it; null when there is none, as for
+   * what lies in a store or in several files. Nobody may write to it.
    *
    * @throws BackendUnavailable
    */
-  file(at: Location): Promise<string | null>
+  file(at: Location): Promise<FileOnDisk | null>
 
   /**
    * Gives `to` its own copy of the bytes at `from`, sharing storage where the store can, durable before
@@ -122,6 +122,12 @@ export interface Backend {
 
   /** Frees what the backend holds. */
   close(): Promise<void>
+}
+
+export interface FileOnDisk {
+  path: string
+  /** In bytes. */
+  size: number
 }
 
 /** Who gives a backend a stream may have use for the memory of its chunks. */

@@ -1,7 +1,15 @@
 import type { Readable } from 'node:stream'
 import { hasCode, StorageError } from '../model/errors.ts'
 import type { Location } from '../model/location.ts'
-import type { ReadOptions, ResponseHeaders, Stored, Unfinished, WriteOptions, Written } from './backend.ts'
+import type {
+  FileOnDisk,
+  ReadOptions,
+  ResponseHeaders,
+  Stored,
+  Unfinished,
+  WriteOptions,
+  Written,
+} from './backend.ts'
 import type {
   Appended,
   AppendOptions,
@@ -86,7 +94,7 @@ export class FallbackBackend implements ResumableBackend {
     return this.#whereTheyAre((backend) => backend.directUrl(at, size, headers))
   }
 
-  async file(at: Location): Promise<string | null> {
+  async file(at: Location): Promise<FileOnDisk | null> {
     return (await this.#current.file(at)) ?? this.#previous.file(at)
   }
 

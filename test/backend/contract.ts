@@ -455,8 +455,9 @@ export function describeBackend(
       it('names a file of exactly these bytes, or none', async () => {
         const bytes = randomBytes(1234)
         await write(bytes)
-        const path = await backend.file(at)
-        expect(path === null || (await readFile(path)).equals(bytes)).toBe(true)
+        const file = await backend.file(at)
+        expect(file === null || (await readFile(file.path)).equals(bytes)).toBe(true)
+        if (file !== null) expect(file.size).toBe(bytes.length)
         expect(await backend.file(newLocation())).toBeNull()
       })
     })

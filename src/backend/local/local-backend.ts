@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
-import type { ReadOptions, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
+import type { FileOnDisk, ReadOptions, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
 import { BatchSize } from '../batch-size.ts'
 import { drain } from '../drain.ts'
 import { errno, fromErrno, mapped, unusable } from '../file-errors.ts'
@@ -186,10 +186,10 @@ export class LocalBackend implements ResumableBackend {
     return null
   }
 
-  async file(at: Location): Promise<string | null> {
+  async file(at: Location): Promise<FileOnDisk | null> {
     const path = this.#path(at)
     const found = await this.#files.ifThere(() => lstat(path))
-    return found?.isFile() ? path : null
+    return found?.isFile() ? { path, size: found.size } : null
   }
 
   async copy(from: Location, to: Location): Promise<void> {

@@ -1,6 +1,9 @@
+import { sql } from 'drizzle-orm'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
+import { textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { ask } from './drift.ts'
 
 /** A part of a version, by which it is verified as long as nobody has hashed the whole. */
 export interface VersionPart {
@@ -19,6 +22,17 @@ export async function findVersionParts(database: Database, version: string): Pro
 const FIND = new Statement<{ version: string }, { parts: VersionPart[] | null }>(
   'select storage.find_version_parts(:version) as parts',
 )
+
+/** The same of many versions, of which those are left out that have none. @throws DatabaseUnavailable */
+export function findPartsOf(
+  database: Database,
+  versions: string[],
+): Promise<{ version: string; parts: VersionPart[] }[]> {
+  return ask(
+    database,
+    sql`select version::text as version, parts from storage.version_parts where version = any (${textArray(versions)}::uuid[])`,
+  )
+}
 
 /** A copy has the same bytes, in the transaction that makes its row. */
 export async function copyVersionParts(tx: Transaction, source: string, target: string): Promise<void> {

@@ -93,11 +93,11 @@ export class FolderTarget implements TargetPlace {
     return { size, sha256: hash.digest('hex') }
   }
 
-  async link(path: string, source: string): Promise<boolean> {
+  async link(path: string, source: string): Promise<'made' | 'there' | null> {
     const to = this.#at(path)
-    const isThere = await this.#inOurWords(this.#linkOrShare(source, to))
-    if (isThere) this.#linked.set(dirname(to), to)
-    return isThere
+    const linked = await this.#inOurWords(this.#linkOrShare(source, to))
+    if (linked !== null) this.#linked.set(dirname(to), to)
+    return linked
   }
 
   async flush(): Promise<void> {
@@ -214,12 +214,12 @@ export class FolderTarget implements TargetPlace {
     }
   }
 
-  async #linkOrShare(source: string, path: string): Promise<boolean> {
+  async #linkOrShare(source: string, path: string): Promise<'made' | 'there' | null> {
     try {
       await this.#folders.holding(path, () => link(source, path))
-      return true
+      return 'made'
     } catch (error) {
-      if (errno(error) === 'EEXIST') return true
+      if (errno(error) === 'EEXIST') return 'there'
       if (!CANNOT_LINK.has(errno(error))) throw error
     }
     // Its own blocks, shared until one of the two changes, where the file system has that.
@@ -228,10 +228,10 @@ export class FolderTarget implements TargetPlace {
       await copyFile(source, unfinished, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
       if (this.#fsync) await flushPath(unfinished)
       await rename(unfinished, path)
-      return true
+      return 'made'
     } catch {
       await unlink(unfinished).catch(ignore)
-      return false
+      return null
     }
   }
 

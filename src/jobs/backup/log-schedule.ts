@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Config } from '../../config/config.ts'
 import type { Database } from '../../database/connection/client.ts'
+import type { VersionRow } from '../../database/dump/snapshot.ts'
 import { type Schedule, schedule } from '../schedule.ts'
 import { listBackups } from './backups.ts'
 import { findCluster } from './deeds.ts'
@@ -61,9 +62,9 @@ function followSteps(options: LogScheduleOptions): { run: Step; close(): Promise
     if (!follower) {
       const cluster = await findCluster(resolve(config.dataDir))
       if (cluster === null) return NEVER_MS // somebody has given another database
-      const copyBytes = async (target: BackupTarget, row: Parameters<VersionBytes['copy']>[0]) => {
-        const copied = await new VersionBytes({ database, backend, target, id: LOG, signal }).copy(row)
-        return 'entry' in copied ? copied.entry : null
+      const copyBytes = async (target: BackupTarget, row: VersionRow) => {
+        const [copied] = await new VersionBytes({ database, backend, target, id: LOG, signal }).copyAll([row])
+        return copied && 'entry' in copied ? copied.entry : null
       }
       follower = new LogFollower({ database, backend, cluster, openTarget: open, copyBytes, logger })
     }

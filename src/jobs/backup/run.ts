@@ -9,7 +9,6 @@ import type { SocketAddress } from '../../database/embedded/folder-owner.ts'
 import { copyOnline, type OnlineCopy } from '../../database/embedded/online-copy.ts'
 import { holdRemovals, isHeld } from '../../database/queries/backup-holds.ts'
 import type { BackupCounts } from '../../database/queries/backup-jobs.ts'
-import { forEachConcurrent } from '../../lib/concurrency.ts'
 import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
 import { ByteThrottle } from '../throttle.ts'
@@ -64,8 +63,7 @@ export const DATABASE_FOLDERS = 'database.folders'
 /** What users have added to the schema, where the database itself is not in the backup. */
 export const DEFINITIONS = 'sql/definitions.sql'
 
-/** Versions whose bytes are copied at once, and looked at together. */
-const COPIES = 4
+/** Versions that are looked at together. */
 const PAGE = 256
 
 /** Of the database, in bytes per second. Twice as fast, slow uploads beside it were measured to take some times as long. */
@@ -267,7 +265,6 @@ class Run {
     const settle = async (page: PlannedVersion[]) => {
       const entries = await this.#entriesOf(page, versions)
       for (const found of entries) {
-        if (!found) continue
         sum.all += found.entry.size
         if (found.isNew) sum.new += found.entry.size
         const behind = list.add(found.entry)
@@ -291,19 +288,17 @@ class Run {
     }
   }
 
-  /** Of each version of a page what is listed of it, in its place; undefined of one that has no bytes. */
+  /** What is listed of the versions of a page, without those that have no bytes. */
   async #entriesOf(page: PlannedVersion[], versions: VersionBytes) {
-    const entries = new Array<Extract<PlannedVersion, { entry: unknown }> | undefined>(page.length)
-    await forEachConcurrent(COPIES, page.entries(), async ([place, planned]) => {
-      if ('entry' in planned) {
-        entries[place] = planned
-        return
-      }
-      const copied = await versions.copy(planned.row)
-      if ('entry' in copied) entries[place] = { ...copied, object: planned.row.object }
-      else this.#noteDamaged(planned.row, copied.why)
+    const copied = await versions.copyAll(page.flatMap((planned) => ('row' in planned ? [planned.row] : [])))
+    let next = 0
+    return page.flatMap((planned) => {
+      if ('entry' in planned) return [planned]
+      const found = copied[next++]
+      if (found && 'entry' in found) return [found]
+      if (found) this.#noteDamaged(planned.row, found.why)
+      return []
     })
-    return entries
   }
 
   /** What no object names any more may have been removed before the backup began. */

@@ -40,9 +40,9 @@ export interface BackupTarget {
    * Makes the file at `source`, which never changes again, the one at `path` without reading it; what is at `path` stays.
    * The caller has compared its content, or does so now. Durable after the next `flush`.
    *
-   * @returns false when this target cannot: it is to be written then
+   * @returns whether it was made, or there before; null when this target cannot: it is to be written then
    */
-  link?(path: string, source: string): Promise<boolean>
+  link?(path: string, source: string): Promise<'made' | 'there' | null>
 
   /** Resolves once all that was linked before would survive a crash; `writeManifest` sees to it. */
   flush?(): Promise<void>

@@ -7,9 +7,7 @@ import type { ScratchLines } from './scratch-lines.ts'
 import type { BackupTarget, WrittenFile } from './target.ts'
 
 /** What is known of a version's bytes when the snapshot ends: where a backup has them, or from where they are to be copied. */
-export type PlannedVersion =
-  | { entry: BytesEntry; isNew: boolean; object: string | null }
-  | { row: VersionRow }
+export type PlannedVersion = { entry: BytesEntry; isNew: boolean } | { row: VersionRow }
 
 export interface PlanOptions {
   snapshot: Snapshot
@@ -53,7 +51,7 @@ export async function planVersions(
           await plan.add(one)
           continue
         }
-        const { version, bucket, checksum, object } = one.row
+        const { version, bucket, checksum } = one.row
         const bytes = found.get(version)?.bytes
         const sha256 = bytes && createHash('sha256').update(bytes).digest('hex')
         if (bytes === undefined || sha256 === undefined || (checksum ?? sha256) !== sha256) {
@@ -62,7 +60,7 @@ export async function planVersions(
         }
         await lines.add(JSON.stringify({ version, sha256, bytes: Buffer.from(bytes).toString('base64') }))
         const entry: BytesEntry = { version, bucket, size: bytes.length, sha256, inline: true }
-        await plan.add({ entry, isNew: true, object })
+        await plan.add({ entry, isNew: true })
       }
       batch = []
     }
@@ -71,7 +69,7 @@ export async function planVersions(
       if (!row || !wants(row)) continue
       if (known && parent && (row.checksum ?? known.sha256) === known.sha256) {
         const entry: BytesEntry = { ...known, bucket: row.bucket, in: known.in ?? parent.id }
-        batch.push({ entry, isNew: false, object: row.object })
+        batch.push({ entry, isNew: false })
       } else batch.push({ row })
       if (batch.length === AT_ONCE) await settle()
     }

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type {
   Backend,
+  FileOnDisk,
   ReadOptions,
   ResponseHeaders,
   Stored,
@@ -52,7 +53,7 @@ export class InlineBackend implements ResumableBackend {
     return this.#holderOf(at).directUrl(at, size, headers)
   }
 
-  file(at: Location): Promise<string | null> {
+  file(at: Location): Promise<FileOnDisk | null> {
     return this.#holderOf(at).file(at)
   }
 

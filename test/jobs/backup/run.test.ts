@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { appendFile, open, rm } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -12,6 +12,8 @@ import { MemoryTarget } from './memory-target.ts'
 
 /** More than goes into the database. */
 const LARGE = 40_000
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
 describe('a backup', () => {
   let server: TestServer
@@ -118,6 +120,21 @@ describe('a backup', () => {
       'missing: its bytes are missing',
     ])
     expect([manifest.damaged, (await bytesOf(manifest.id)).length]).toEqual([3, 1])
+  })
+
+  it('compares what has no hash of its own with the parts of which it was made', async () => {
+    const bytes = randomBytes(LARGE)
+    for (const name of ['whole', 'other']) {
+      await put(name, bytes)
+      const part = { size: LARGE, sha256: sha256(name === 'whole' ? bytes : randomBytes(LARGE)) }
+      await server.admin`
+        insert into storage.version_parts (version, parts)
+        select version::uuid, ${JSON.stringify([part])}::text::jsonb from storage.objects where bucket_id = ${bucket} and name = ${name}`
+    }
+    await server.admin`update storage.objects set checksum = null where bucket_id = ${bucket}`
+    const { manifest, failures } = await backUp(server, target)
+    expect(failures.named.map(({ name, why }) => `${name}: ${why}`)).toEqual(['other: its bytes are damaged'])
+    expect((await bytesOf(manifest.id)).map((entry) => entry.sha256)).toEqual([sha256(bytes)])
   })
 
   it('is of some buckets when that is asked for', async () => {
