@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { chmod, chown, cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -113,13 +113,23 @@ describe('the package that `npm pack` makes', () => {
     await installProduction(app)
 
     expect((await readdir(home)).sort()).toEqual(
-      ['LICENSE', 'README.md', 'dist', 'docs', 'drizzle', 'package.json', 'vendor'].sort(),
+      ['LICENSE', 'README.md', 'deploy', 'dist', 'docs', 'drizzle', 'package.json', 'vendor'].sort(),
     )
     expect((await run('npx', ['strongroom', '--version'], { cwd: app })).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
     const main = join(app, 'node_modules/.bin/strongroom')
     const server = new Command(['serve'], { cwd: app, env: { STORAGE_PORT: '0' }, main })
     started.push(server)
-    expect((await fetch(`${await server.url()}/health`)).status).toBe(200)
+    const url = await server.url()
+    expect((await fetch(`${url}/health`)).status).toBe(200)
+    const { serviceKey } = JSON.parse(await readFile(join(app, 'storage-data/keys.json'), 'utf8'))
+    const ask = (path: string, body?: string) =>
+      fetch(`${url}/storage/v1${path}`, {
+        ...(body !== undefined && { method: 'POST', body }),
+        headers: { authorization: `Bearer ${serviceKey}` },
+      })
+    expect((await ask('/bucket', '{"name":"box"}')).status).toBe(201)
+    expect((await ask('/object/box/a.txt', 'Meow.')).status).toBe(201)
+    expect(await (await ask('/object/box/a.txt')).text()).toBe('Meow.')
     expect(server.logs.at(-1)?.msg).toContain('`npx strongroom keys` prints its keys')
     server.signal('SIGINT')
     expect(await server.ended).toMatchObject({ code: 0, stderr: '' })

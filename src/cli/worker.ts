@@ -6,12 +6,11 @@ import { type DatabaseOptions, openDatabase } from '../database/connection/clien
 import type { MigrationError } from '../database/migrations/migrate.ts'
 import { warnOfShortage } from '../database/opening/connect.ts'
 import { explainPooler, refusePooler } from '../database/opening/find-place.ts'
-import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
 import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
 import { PeerProcesses } from '../server/processes/peers.ts'
-import { CLOSING_LIMIT_MS } from '../server/processes/worker-pool.ts'
+import { closingLimitMs } from '../server/processes/worker-pool.ts'
 import { type Addresses, startRequestServer } from '../server/request-server.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { explain } from './explain.ts'
@@ -82,8 +81,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
     const lost = await Promise.race([told.stop, poolerCame])
     if (!process.connected) logger.error('the server that has started this worker is gone; it ends, too')
     // Nobody is there to kill it when the primary is gone.
-    const limitMs = Math.min(config.shutdownTimeoutMs + CLOSING_LIMIT_MS, LONGEST_TIMER_MS)
-    setTimeout(() => process.exit(1), limitMs).unref()
+    setTimeout(() => process.exit(1), closingLimitMs(config)).unref()
     await requestServer.close()
     await backend.close()
     if (lost) throw lost

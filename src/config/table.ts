@@ -181,6 +181,10 @@ export const SETTINGS_TABLE = {
     preset: '30s',
     help: 'how long a stop waits for running requests',
   }),
+  shutdownDelayMs: setting('STORAGE_SHUTDOWN_DELAY', duration, {
+    preset: '0s',
+    help: 'how long before that `/health/ready` says 503 while requests are still taken, so that a balancer goes elsewhere',
+  }),
   cleanup: {
     intervalMs: setting('STORAGE_CLEANUP_INTERVAL', duration, {
       preset: '1h',

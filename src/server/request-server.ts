@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { ResumableBackend } from '../backend/resumable-backend.ts'
 import type { Config } from '../config/config.ts'
@@ -25,6 +26,7 @@ import { type Surface, Surfaces } from '../http/surface.ts'
 import { tusSurface } from '../http/tus/surface.ts'
 import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
+import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
 import { Backups } from '../storage/backups/backups.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
@@ -56,7 +58,7 @@ export interface Addresses {
 
 /** What answers requests: this process, or several workers (decision 0018). */
 export interface RequestServer extends Addresses {
-  /** Takes no more requests, and finishes the running ones up to the limit of the settings. */
+  /** Says that it is about to, takes no more requests, and finishes the running ones, for as long as the settings say. */
   close(): Promise<void>
 }
 
@@ -139,6 +141,8 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   return {
     ...addresses,
     close: async () => {
+      connections.leave()
+      if (config.shutdownDelayMs > 0) await delay(Math.min(config.shutdownDelayMs, LONGEST_TIMER_MS))
       uploadLocks.close()
       await Promise.all([
         events.close(),

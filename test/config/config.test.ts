@@ -92,6 +92,7 @@ describe('a setting', () => {
         unfinished: { uploads: 1000, bytes: 100_000_000_000 },
         listMs: 5000,
       },
+      shutdownDelayMs: 0,
       shutdownTimeoutMs: 30_000,
       cleanup: {
         intervalMs: 3_600_000,
@@ -196,6 +197,7 @@ describe('a setting', () => {
       (c) => c.corsOrigins,
     ],
     ['STORAGE_CORS_ORIGINS', 'capacitor://localhost', ['capacitor://localhost'], (c) => c.corsOrigins],
+    ['STORAGE_SHUTDOWN_DELAY', '5s', 5000, (c) => c.shutdownDelayMs],
     ['STORAGE_SHUTDOWN_TIMEOUT', '500ms', 500, (c) => c.shutdownTimeoutMs],
     ['STORAGE_SHUTDOWN_TIMEOUT', '2m', 120_000, (c) => c.shutdownTimeoutMs],
     ['STORAGE_LOG_LEVEL', 'silent', 'silent', (c) => c.logLevel],

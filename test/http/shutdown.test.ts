@@ -32,3 +32,25 @@ it('does not wait for connections on which nothing was sent, nor for streams of 
   await Promise.all([gone, reader.ended])
   expect(server.logs.filter((line) => line.level >= 40)).toEqual([])
 })
+
+it('says for STORAGE_SHUTDOWN_DELAY that it is about to stop, and answers meanwhile', async () => {
+  const server = await startTestServer({ STORAGE_SHUTDOWN_DELAY: '5s' })
+  await server.createBucket('open', { public: true })
+  await server.request('PUT', '/object/open/a.txt', { body: 'here' })
+  const ask = (path: string) => fetch(`${server.url}${path}`)
+  expect((await ask('/health/ready')).status).toBe(200)
+  const closed = server.close()
+  const ready = await ask('/health/ready')
+  expect([ready.status, await ready.json()]).toEqual([503, { healthy: false, stopping: true }])
+  expect((await ask('/health')).status).toBe(200)
+  for (const path of ['/object/public/open/a.txt', '/object/public/open/a.txt']) {
+    const answer = await ask(path) // the second one from memory
+    expect([answer.status, answer.headers.get('connection'), await answer.text()]).toEqual([
+      200,
+      'close',
+      'here',
+    ])
+  }
+  await closed
+  await expect(ask('/health/ready')).rejects.toThrow()
+})

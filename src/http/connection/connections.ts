@@ -22,6 +22,7 @@ export class Connections {
   readonly #idle = new Set<Socket>()
   /** Those in the reserve, the longest there first. */
   readonly #surplus = new Set<Socket>()
+  #areLeaving = false
 
   constructor(most: number) {
     this.most = most
@@ -51,7 +52,7 @@ export class Connections {
     const unanswered = this.#open.get(socket)
     if (!unanswered || socket.destroyed) return false
     this.#idle.delete(socket)
-    if (this.isSurplus(socket)) outgoing.shouldKeepAlive = false
+    if (this.#areLeaving || this.isSurplus(socket)) outgoing.shouldKeepAlive = false
     unanswered.add(outgoing)
     outgoing.once('close', () => {
       unanswered.delete(outgoing)
@@ -67,7 +68,7 @@ export class Connections {
    */
   isQuiet(socket: Socket): boolean {
     if (this.#open.get(socket)?.size !== 0 || !socket.writable || socket.writableLength > 0) return false
-    if (this.isSurplus(socket)) return false
+    if (this.#areLeaving || this.isSurplus(socket)) return false
     this.#idle.delete(socket)
     this.#idle.add(socket)
     return true
@@ -81,6 +82,16 @@ export class Connections {
   /** Whether it came when all others were busy, and there are still too many. */
   isSurplus(socket: Socket): boolean {
     return this.#surplus.size > 0 && this.#surplus.has(socket)
+  }
+
+  /** Whether the server is about to stop: a balancer is to send its requests elsewhere. */
+  get areLeaving(): boolean {
+    return this.#areLeaving
+  }
+
+  /** From now on each is closed behind its answer, so that none waits for another request when the server stops. */
+  leave(): void {
+    this.#areLeaving = true
   }
 
   /**

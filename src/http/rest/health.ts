@@ -31,7 +31,10 @@ export function healthRoutes(services: Services) {
       return c.json({ healthy: response.status === 200 })
     })
     .get('/health/live', (c) => c.json({ alive: true }))
-    .get('/health/ready', health)
+    .get('/health/ready', async (c) => {
+      if (!services.connections.areLeaving) return health(c)
+      return c.json({ healthy: false, stopping: true }, 503)
+    })
 }
 
 async function state(check: Promise<void>): Promise<'ok' | 'failing'> {

@@ -10,7 +10,7 @@ import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
 import { WorkerStartError } from './worker-start-error.ts'
 
 export interface WorkerPoolOptions {
-  config: Pick<Config, 'workers' | 'shutdownTimeoutMs'>
+  config: Pick<Config, 'workers' | 'shutdownDelayMs' | 'shutdownTimeoutMs'>
   assignment: Assignment
   logger: Logger
 }
@@ -22,7 +22,12 @@ const STEADY_MS = 10_000
 const [SHORTEST_WAIT_MS, LONGEST_WAIT_MS] = [100, 10_000]
 
 /** How much longer than its requests a worker may take for its end. In milliseconds. */
-export const CLOSING_LIMIT_MS = 10_000
+const CLOSING_MS = 10_000
+
+/** Longest time that a worker may take from the wish to its end. In milliseconds. */
+export function closingLimitMs(config: WorkerPoolOptions['config']): number {
+  return Math.min(config.shutdownDelayMs + config.shutdownTimeoutMs + CLOSING_MS, LONGEST_TIMER_MS)
+}
 
 /**
  * Answers requests in several processes on one port (decision 0018): starts them, resolves once all of them listen, and
@@ -67,7 +72,7 @@ class WorkerPool {
   async close(): Promise<void> {
     this.#closing.abort()
     for (const worker of this.#running) worker.stop()
-    const limitMs = Math.min(this.#options.config.shutdownTimeoutMs + CLOSING_LIMIT_MS, LONGEST_TIMER_MS)
+    const limitMs = closingLimitMs(this.#options.config)
     const limit = setTimeout(() => {
       this.#options.logger.error({ limitMs }, 'workers did not end in time, and are killed')
       this.#kill()
