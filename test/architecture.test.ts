@@ -56,7 +56,7 @@ const FLOORS: Record<string, Floors> = {
     ['resumable'],
     ['uploads'],
     ['inline'],
-    ['buckets', 'credentials', 'backups'],
+    ['buckets', 'credentials', 'backups', 'rates'],
     ['writing', 'reading'],
     ['object'],
   ],

@@ -24,6 +24,10 @@ export const LIMITS_TABLE = {
     preset: '2000',
     help: 'most uploads under way',
   }),
+  uploadShare: setting('STORAGE_MAX_UPLOAD_SHARE', share, {
+    preset: '0.25',
+    help: 'largest part of these for one subject, access key or address; `1` is no bound',
+  }),
   listeners: {
     connections: setting('STORAGE_MAX_LISTENERS', integer(1, 1_000_000), {
       preset: '10000',

@@ -19,6 +19,7 @@ import {
 } from './fields.ts'
 import { LIMITS_TABLE } from './limits.ts'
 import { NATS_TABLE } from './nats.ts'
+import { RATE_LIMITS_TABLE } from './rate-limits.ts'
 import { S3_TABLE } from './s3.ts'
 import { S3_PROTOCOL_TABLE } from './s3-protocol.ts'
 import { setting } from './setting.ts'
@@ -177,6 +178,7 @@ export const SETTINGS_TABLE = {
     help: 'origins that browsers may call from; by commas',
   }),
   limits: LIMITS_TABLE,
+  rateLimits: RATE_LIMITS_TABLE,
   shutdownTimeoutMs: setting('STORAGE_SHUTDOWN_TIMEOUT', duration, {
     preset: '30s',
     help: 'how long a stop waits for running requests',

@@ -7,6 +7,7 @@ import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
+import type { RateLimits } from './auth/rate-limits.ts'
 import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
 import type { Listeners } from './connection/listeners.ts'
@@ -32,6 +33,8 @@ export interface Services {
   keepAliveMs: number
   connections: Connections
   listeners: Listeners
+  /** Undefined where no client has limits. */
+  rates: RateLimits | undefined
   /** Most requests at once. */
   maxRequests: number
   /** Bytes per second that any body brings. */

@@ -29,6 +29,8 @@ export interface Surface {
    * @throws what the surface then tells, such as InvalidToken
    */
   authenticate(request: RequestContext, headers?: IncomingHttpHeaders): Promise<Identity | null>
+  /** Whether a request is proven by a link that may be in anybody's hands by now, so that its signer is not who asks. */
+  isLink?(request: RequestContext): boolean
   /** How an error is said. @param request none when it is the parser that refuses what has come */
   error(error: StorageError, request: RequestContext | undefined): ErrorAnswer
   /** What all its answers carry besides `ALWAYS` and the request's id; errors, refusals and preflights, too. */

@@ -12,6 +12,8 @@ export interface Identity {
   claims: Record<string, unknown>
   /** The raw token, or '' without one. */
   token: string
+  /** The S3 access key that has proven it instead of a token. */
+  accessKey?: string
 }
 
 /** Who asks, and for what: everything PostgreSQL is told about a request (wire §7.5). */

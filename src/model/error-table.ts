@@ -410,6 +410,21 @@ export const ERROR_TABLE = {
     wireCode: 'SlowDown',
     compat: { http: 429 },
   },
+  /** Of one client, while others have room. */
+  TooManyUploadsOfOneClient: {
+    status: 429,
+    message:
+      'One client may not have so many uploads under way; finish some of them first, or try again soon',
+    wireCode: 'SlowDown',
+    compat: { http: 429 },
+    headers: RETRY,
+  },
+  /** Of one client, in a while (decision 0063). */
+  SlowDown: {
+    status: 429,
+    message: 'Too many requests; come back when Retry-After says',
+    compat: { http: 429 },
+  },
   TooManyQuestions: {
     status: 503,
     message: 'Too many lists and statistics are asked for at once; try again soon',

@@ -29,17 +29,27 @@ export class Shares {
   }
 
   /**
+   * @param who null is somebody who may have all of them
+   * @param coming how many he is about to take
+   * @throws the error for excess, if he could not
+   */
+  admitOf(who: string | null, coming = 1): void {
+    if (who !== null && (this.#takenBy.get(who) ?? 0) + coming > this.#limits.each) {
+      throw new StorageError(this.excess)
+    }
+  }
+
+  /**
    * Takes a place, or an amount. Returns what gives it back; a second time that does nothing.
    *
-   * @param who null is somebody who may have all of them
+   * @param who as for `admitOf`
    * @throws the error for full, or for excess
    */
   acquire(who: string | null, amount = 1): () => void {
     this.admit(amount)
-    const own = who === null ? 0 : (this.#takenBy.get(who) ?? 0)
-    if (who !== null && own + amount > this.#limits.each) throw new StorageError(this.excess)
+    this.admitOf(who, amount)
     this.#taken += amount
-    if (who !== null) this.#takenBy.set(who, own + amount)
+    if (who !== null) this.#takenBy.set(who, (this.#takenBy.get(who) ?? 0) + amount)
     let isTaken = true
     return () => {
       if (isTaken) this.#release(who, amount)

@@ -8,6 +8,7 @@ import type { Database } from '../database/connection/client.ts'
 import { ServingSession } from '../database/queries/serving-session.ts'
 import { type Events, openEvents } from '../events/open.ts'
 import { createApp } from '../http/app.ts'
+import { RateLimits } from '../http/auth/rate-limits.ts'
 import { TokenVerifier } from '../http/auth/token-verifier.ts'
 import { Connections } from '../http/connection/connections.ts'
 import { Listeners } from '../http/connection/listeners.ts'
@@ -38,6 +39,7 @@ import { FileStorage } from '../storage/file-storage.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
+import { SharedRates } from '../storage/rates/shared-rates.ts'
 import { HotObjects, type Peers } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import { UploadLocks } from '../storage/resumable/upload-locks.ts'
@@ -95,8 +97,10 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   const { corsOrigins, limits } = config
   const connections = openConnections(limits.connections, logger)
   const listeners = new Listeners(limits.listeners, connections.most, logger)
+  const rates = openRates(parts)
   const services = buildServices({
     ...parts,
+    rates: rates?.limits,
     uploadLocks,
     events,
     tokens,
@@ -111,6 +115,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     corsOrigins,
     trustProxy: config.trustProxy,
     listeners,
+    rates: rates?.limits,
     limits: REALTIME_LIMITS,
   })
   const md5Thread = new Md5Thread()
@@ -152,6 +157,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
         realtime.close(),
       ])
       await md5Thread.close()
+      await rates?.counted.close()
       await outbox.close()
       await session.close()
     },
@@ -187,6 +193,7 @@ function s3Options(
 }
 
 interface ServiceParts extends RequestServerParts {
+  rates: RateLimits | undefined
   uploadLocks: UploadLocks
   events: Events
   tokens: TokenVerifier
@@ -200,6 +207,14 @@ function openConnections(wanted: number, logger: Logger): Connections {
   const notice = whyFewerConnections(most, { wanted, isDefault: wanted === DEFAULT_CONNECTIONS })
   if (notice !== null) logger.warn({}, notice)
   return new Connections(most)
+}
+
+/** Undefined where there are none to keep. */
+function openRates({ config, database, logger }: RequestServerParts) {
+  const { rateLimits: rates, trustProxy } = config
+  if (Object.values(rates).every((rate) => rate === undefined)) return undefined
+  const counted = new SharedRates({ rates, database, logger })
+  return { counted, limits: new RateLimits({ rates, counted, trustProxy }) }
 }
 
 function buildServices(parts: ServiceParts): Services {
@@ -276,12 +291,17 @@ function buildServices(parts: ServiceParts): Services {
     keepAliveMs: config.eventsKeepAliveMs,
     connections,
     listeners,
+    rates: parts.rates,
     maxRequests: config.limits.requests,
     minUploadRate: config.limits.minUploadRate,
     uploads: new YieldingCapacity({
       most: config.limits.uploads,
       minRate: config.limits.minUploadRate,
       full: 'TooManyUploads',
+      each: {
+        most: Math.max(1, Math.floor(config.limits.uploads * config.limits.uploadShare)),
+        excess: 'TooManyUploadsOfOneClient',
+      },
     }),
     checks,
     maxFileSize,

@@ -33,6 +33,7 @@ beforeAll(async () => {
   clock = new HeldClock()
   server = await startTestServer({
     STORAGE_MAX_UPLOADS: String(PLACES),
+    STORAGE_MAX_UPLOAD_SHARE: '1',
     // Nobody is ended but by giving way.
     STORAGE_IDLE_TIMEOUT: '1h',
     STORAGE_REQUEST_TIMEOUT: '1h',

@@ -84,6 +84,7 @@ describe('a setting', () => {
         connections: 20_000,
         requests: 5000,
         uploads: 2000,
+        uploadShare: 0.25,
         requestMs: 60_000,
         idleMs: 120_000,
         minUploadRate: 500,
@@ -114,6 +115,7 @@ describe('a setting', () => {
       },
       nats: undefined,
       logLevel: 'info',
+      rateLimits: { read: undefined, write: undefined, sign: undefined, admin: undefined },
     } satisfies Config)
   })
 
@@ -154,6 +156,11 @@ describe('a setting', () => {
     ['STORAGE_MAX_SIGNED_EXPIRY', '7d', 604_800_000, (c) => c.maxSignedExpiryMs],
     ['STORAGE_MAX_FILE_SIZE', '1', 1, (c) => c.maxFileSize],
     ['STORAGE_MAX_FILE_SIZE', '1.5gb', 1_500_000_000, (c) => c.maxFileSize],
+    ['STORAGE_MAX_UPLOAD_SHARE', '1', 1, (c) => c.limits.uploadShare],
+    ['STORAGE_RATE_LIMIT_READ', '100/10', { requests: 100, windowMs: 10_000 }, (c) => c.rateLimits.read],
+    ['STORAGE_RATE_LIMIT_WRITE', '1/86400', { requests: 1, windowMs: 86_400_000 }, (c) => c.rateLimits.write],
+    ['STORAGE_RATE_LIMIT_SIGN', '1000000/1', { requests: 1e6, windowMs: 1000 }, (c) => c.rateLimits.sign],
+    ['STORAGE_RATE_LIMIT_ADMIN', '5/60', { requests: 5, windowMs: 60_000 }, (c) => c.rateLimits.admin],
     ['STORAGE_MAX_LISTENERS', '5', 5, (c) => c.limits.listeners.connections],
     ['STORAGE_MAX_SUBSCRIBERS', '7', 7, (c) => c.limits.listeners.subscribers],
     ['STORAGE_MAX_LISTENER_SHARE', '1', 1, (c) => c.limits.listeners.share],

@@ -1,14 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Access, Caller, Identity } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import { clientAddress } from '../connection/client-address.ts'
 import type { AppContext } from '../env.ts'
-import { shareOf } from './share-of.ts'
+import type { RateLimits } from './rate-limits.ts'
+import { clientOf } from './share-of.ts'
 
 /** What is told of a caller besides who it is. */
 interface CallerSettings {
   /** Whether signed-in users may create buckets. */
   userBuckets: boolean
+  /** Undefined where there are none. */
+  rates: RateLimits | undefined
 }
 
 /**
@@ -16,7 +18,7 @@ interface CallerSettings {
  *
  * @param missing what to say when there is none; the two differ in Supabase's wire alone
  * @param headers where the token is looked for, if not where it came
- * @throws AuthenticationRequired, TokenRequired, InvalidToken, AccessDenied
+ * @throws AuthenticationRequired, TokenRequired, InvalidToken, AccessDenied, SlowDown
  */
 export async function requireCaller(
   c: AppContext,
@@ -25,14 +27,20 @@ export async function requireCaller(
   missing: 'AuthenticationRequired' | 'TokenRequired' = 'AuthenticationRequired',
   headers?: IncomingHttpHeaders,
 ): Promise<Caller> {
-  const identity = await authenticate(c, operation, headers)
-  if (!identity) throw new StorageError(missing)
-  return callerOf(c, settings, identity, operation)
+  const identity = await authenticate(c, operation, headers).catch((error: unknown) => {
+    settings.rates?.count(c.env, null, operation)
+    throw error
+  })
+  if (identity) return callerOf(c, settings, identity, operation)
+  settings.rates?.count(c.env, null, operation)
+  throw new StorageError(missing)
 }
 
 /**
  * The caller of a route that reads without a token too, and how far the token reaches: no token, or one that
  * does not hold, opens public buckets only (wire §1.4, §3.4).
+ *
+ * @throws SlowDown
  */
 export async function optionalCaller(
   c: AppContext,
@@ -50,15 +58,15 @@ export async function optionalCaller(
 
 /** In whose name a question waits for its turn: a user's, that of where it comes from, or the service's. */
 export function askerOf(c: AppContext, { trustProxy }: { trustProxy: boolean }, caller: Caller): string {
-  return shareOf(caller, clientAddress(c.env.incoming, trustProxy)) ?? 'the service'
+  return clientOf(c.env, caller, trustProxy) ?? 'the service'
 }
 
-/** The caller of a route that asks for no token. */
+/** The caller of a route that asks for no token. @throws SlowDown */
 export function anonymousCaller(c: AppContext, settings: CallerSettings, operation: string): Caller {
   return callerOf(c, settings, ANONYMOUS, operation)
 }
 
-const ANONYMOUS: Identity = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
+export const ANONYMOUS: Identity = { role: 'anon', subject: null, claims: { role: 'anon' }, token: '' }
 
 /** The step that the request's surface knows how to do. */
 function authenticate(
@@ -82,10 +90,10 @@ function varyByCaller(c: AppContext): void {
   outgoing.setHeader('Vary', `${others === undefined ? '' : `${others}, `}Authorization, apikey`)
 }
 
-/** Who asks, and for what, once it is known who. The request's notes have it from here on. */
+/** Who asks, and for what, once it is known who. The request's notes have it from here on. @throws SlowDown */
 export function callerOf(
   c: AppContext,
-  { userBuckets }: CallerSettings,
+  { userBuckets, rates }: CallerSettings,
   identity: Identity,
   operation: string,
 ): Caller {
@@ -94,6 +102,7 @@ export function callerOf(
   notes.operation = operation
   notes.user = identity.subject
   notes.role = identity.role
+  rates?.count(c.env, identity, operation)
   return {
     ...identity,
     operation,

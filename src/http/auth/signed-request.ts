@@ -5,6 +5,7 @@ import { type AppContext, logTarget } from '../env.ts'
 import { sendObject } from '../message/object-response.ts'
 import { decodeSegment, objectTarget } from '../message/request-path.ts'
 import { anonymousCaller } from './caller.ts'
+import type { RateLimits } from './rate-limits.ts'
 
 /** What a request with a signed URL is for, and what its token grants. */
 export interface SignedTarget<Granted> {
@@ -27,7 +28,7 @@ export function hasUrlToken(c: AppContext): boolean {
  */
 export async function sendSigned(
   c: AppContext,
-  services: { urls: SignedUrls; files: FileStorage; userBuckets: boolean },
+  services: { urls: SignedUrls; files: FileStorage; userBuckets: boolean; rates: RateLimits | undefined },
   route: string,
 ): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
 
 /** What a site is given of IPv6, in bytes: its clients choose the rest themselves (RFC 6177 §2). */
 const IPV6_SITE_BYTES = 8
@@ -13,8 +14,22 @@ export function clientAddress({ headers, socket }: IncomingMessage, trustProxy: 
   return networkOf(forwarded.at(-1)) ?? networkOf(socket.remoteAddress) ?? 'unknown'
 }
 
+/** Of those who have asked lately: to read an address takes longer than much of what is done for one. */
+const networks = new LRUCache<string, string>({ max: 10_000 })
+
+/** In characters; all that an address may be written with. */
+const LONGEST_ADDRESS = 64
+
 /** Undefined for what is no address. */
 function networkOf(text = ''): string | undefined {
+  const known = networks.get(text)
+  if (known !== undefined) return known
+  const network = readNetwork(text)
+  if (network !== undefined && text.length <= LONGEST_ADDRESS) networks.set(text, network)
+  return network
+}
+
+function readNetwork(text: string): string | undefined {
   // Some proxies add the port.
   const bare = text.trim().replace(/^\[(.*)\](?::\d+)?$|^([\d.]+):\d+$/, '$1$2')
   if (!ipaddr.isValid(bare)) return undefined

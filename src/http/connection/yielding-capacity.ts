@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { type ErrorCode, StorageError } from '../../model/errors.ts'
+import { Shares } from '../../model/shares.ts'
 import { breakOff, waitsForClient } from './body-pace.ts'
 
 /** How many times the least rate of any body a request has to move when there are more requests than places. */
@@ -17,6 +18,8 @@ export interface YieldingCapacityOptions {
   minRate: number
   /** What is thrown when all are taken. */
   full: ErrorCode
+  /** Places that one client may have, and what is thrown when it has them. */
+  each?: { most: number; excess: ErrorCode }
 }
 
 interface Held {
@@ -24,6 +27,8 @@ interface Held {
   since: number
   /** What it had moved by then, in bytes. */
   before: number
+  /** Gives back the place in its client's share. */
+  leaveShare(): void
 }
 
 /**
@@ -35,6 +40,7 @@ export class YieldingCapacity {
   /** In bytes per second. */
   readonly #fair: number
   readonly #held = new Map<IncomingMessage, Held>()
+  readonly #shares: Shares
   /** Those who are to give way, the slowest first, as of the last look. */
   #dribblers: IncomingMessage[] = []
   #lookedAt = Number.NEGATIVE_INFINITY
@@ -42,39 +48,55 @@ export class YieldingCapacity {
   constructor(options: YieldingCapacityOptions) {
     this.#options = options
     this.#fair = WHEN_FULL * options.minRate
+    const { full, each = { most: options.most, excess: full } } = options
+    // Of all together there are never more than places.
+    this.#shares = new Shares({ most: Number.POSITIVE_INFINITY, each: each.most }, full, each.excess)
   }
 
   /**
    * Runs the work of a request, which says when it needs a place, and gives it back when it is over.
    *
+   * @param client whose share it counts to; null is one who may have all places
    * @param work is given what takes the place, which may be called twice, and throws as `acquire`
-   * @throws the error for full before anything is done for a request that would get no place now
+   * @throws the errors for full and for excess before anything is done for a request that would get no place now
    */
-  async during<T>(incoming: IncomingMessage, work: (admit: () => void) => Promise<T>): Promise<T> {
+  async during<T>(
+    incoming: IncomingMessage,
+    client: string | null,
+    work: (admit: () => void) => Promise<T>,
+  ): Promise<T> {
+    this.#shares.admitOf(client)
     if (this.#held.size >= this.#options.most) this.#slowest()
     try {
-      return await work(() => this.acquire(incoming))
+      return await work(() => this.acquire(incoming, client))
     } finally {
       this.release(incoming)
     }
   }
 
-  /** Takes a place. One request has one, however often it takes it. @throws the error for full */
-  acquire(incoming: IncomingMessage): void {
+  /** Takes a place. One request has one, however often it takes it. @throws the errors for full and for excess */
+  acquire(incoming: IncomingMessage, client: string | null = null): void {
     if (this.#held.has(incoming)) return
+    this.#shares.admitOf(client)
     if (this.#held.size >= this.#options.most) this.#makeRoom()
-    this.#held.set(incoming, { since: performance.now(), before: movedBytes(incoming) })
+    const leaveShare = this.#shares.acquire(client)
+    this.#held.set(incoming, { since: performance.now(), before: movedBytes(incoming), leaveShare })
   }
 
   /** Gives a place back; one that the request has not is a success. */
   release(incoming: IncomingMessage): void {
-    this.#held.delete(incoming)
+    this.#leave(incoming)
     if (this.#dribblers.length > 0 && this.#held.size < this.#options.most / 2) this.#dribblers = []
+  }
+
+  #leave(incoming: IncomingMessage): void {
+    this.#held.get(incoming)?.leaveShare()
+    this.#held.delete(incoming)
   }
 
   #makeRoom(): void {
     const slowest = this.#slowest()
-    this.#held.delete(slowest)
+    this.#leave(slowest)
     if (waitsForClient(slowest)) breakOff(slowest)
     else slowest.socket.destroy()
   }

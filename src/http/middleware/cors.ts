@@ -18,7 +18,7 @@ const REQUEST_HEADERS = [
 /** All that an answer of ours may carry and a page could want to read (wire §1.1). */
 const RESPONSE_HEADERS = [
   'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified',
-  'location, x-request-id, x-robots-tag, retry-after, allow, www-authenticate, date, age',
+  'location, x-request-id, x-robots-tag, retry-after, ratelimit, ratelimit-policy, allow, www-authenticate, date, age',
   'upload-offset, upload-length, upload-defer-length, upload-expires, upload-metadata',
   'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
 ].join(', ')

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import type { Subscriptions } from '../../events/subscribers/subscriptions.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { RateLimits } from '../auth/rate-limits.ts'
 import { shareOf } from '../auth/share-of.ts'
 import type { TokenVerifier } from '../auth/token-verifier.ts'
 import { clientAddress } from '../connection/client-address.ts'
@@ -30,6 +31,8 @@ export interface RealtimeOptions {
   /** Whether a client's address is what a proxy says. */
   trustProxy: boolean
   listeners: Listeners
+  /** Undefined where no client has limits. */
+  rates: RateLimits | undefined
   limits: ConnectionLimits
 }
 
@@ -74,9 +77,13 @@ export class Realtime implements WebSockets {
     this.#arriving++
     try {
       if (this.#isClosing) throw new StorageError('ShuttingDown')
-      const { listeners, corsOrigins, trustProxy } = this.#options
+      const { listeners, corsOrigins, trustProxy, rates } = this.#options
       listeners.connections.admit(this.#arriving)
-      const { identity, version } = await admit(request, corsOrigins)
+      const { identity, version } = await admit(request, corsOrigins).catch((error: unknown) => {
+        rates?.demand(request, null, 'read')
+        throw error
+      })
+      rates?.demand(request, identity, 'read')
       if (this.#isClosing) throw new StorageError('ShuttingDown')
       if (socket.destroyed) return false // nothing would say so again
       const address = clientAddress(incoming, trustProxy)

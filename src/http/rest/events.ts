@@ -4,8 +4,7 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import { EVENT_TYPES } from '../../model/event-types.ts'
 import { requireCaller } from '../auth/caller.ts'
-import { shareOf } from '../auth/share-of.ts'
-import { clientAddress } from '../connection/client-address.ts'
+import { clientOf } from '../auth/share-of.ts'
 import type { AppContext, Env } from '../env.ts'
 import { checkShape } from '../message/json-body.ts'
 import { queryOf } from '../message/request-path.ts'
@@ -44,7 +43,7 @@ export function eventRoutes(services: Services, logger: Logger) {
     if (bucket !== undefined && after === null) await buckets.demand(bucket)
     if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
     const filter = { bucket, prefix, types: type && new Set(type) }
-    const share = shareOf(caller, clientAddress(c.env.incoming, trustProxy))
+    const share = clientOf(c.env, caller, trustProxy)
     await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
     c.env.leave() // subscribers have a limit of their own
     return RESPONSE_ALREADY_SENT

@@ -1,5 +1,7 @@
 import type { FileStorage } from '../../storage/file-storage.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
+import { ANONYMOUS } from '../auth/caller.ts'
+import type { RateLimits } from '../auth/rate-limits.ts'
 import { CONDITIONAL_HEADERS } from '../message/conditionals.ts'
 import { wholeObjectHeaders } from '../message/object-response.ts'
 import { objectTarget } from '../message/request-path.ts'
@@ -14,16 +16,22 @@ const SPECIAL = ['range', 'expect', 'content-length', 'transfer-encoding', ...CO
 /** Hosts in which nothing can be wrong. */
 const PLAIN_HOST = /^[\w.-]+(?::(?:[1-5]\d{0,4}|6[0-4]\d{3}|[6-9]\d{0,3}))?$/
 
+export interface HotGetParts {
+  files: FileStorage
+  cors: Cors
+  rates: RateLimits | undefined
+}
+
 /**
  * The first step of a GET of a public object: if its row and bytes are in memory, they are sent as the route would send
  * them, before routing, which costs more than all the rest of such an answer. Everything else goes on to the app.
  */
 export class HotGet {
-  readonly #parts: { files: FileStorage; cors: Cors }
+  readonly #parts: HotGetParts
   /** By the row that is in memory, so that they go with it. */
   readonly #prepared = new WeakMap<StoredObject, Prepared>()
 
-  constructor(parts: { files: FileStorage; cors: Cors }) {
+  constructor(parts: HotGetParts) {
     this.#parts = parts
   }
 
@@ -43,11 +51,13 @@ export class HotGet {
     const target = legalTarget(path)
     const hit = target && this.#parts.files.inMemory(target.bucket, target.name)
     if (!hit) return false
+    const rate = this.#parts.rates?.judge(exchange, ANONYMOUS, 'read') ?? NO_RATE
+    if (!rate.isAllowed) return false // the route says so
     const { headers, notes } = this.#answerFor(hit.object)
     exchange.notes = notes
     // All at once, and in one list: each header that is set by itself costs as much as ten here.
     const { headers: cors } = this.#parts.cors.answer(incoming)
-    outgoing.writeHead(200, ['X-Request-Id', requestId, ...cors, ...headers]).end(hit.bytes)
+    outgoing.writeHead(200, ['X-Request-Id', requestId, ...rate.headers, ...cors, ...headers]).end(hit.bytes)
     return true
   }
 
@@ -70,6 +80,8 @@ export class HotGet {
     return prepared
   }
 }
+
+const NO_RATE = { isAllowed: true, headers: [] }
 
 /** What the answers with one object have in common. */
 interface Prepared {

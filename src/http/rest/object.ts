@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
+import { clientOf } from '../auth/share-of.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
@@ -57,10 +58,14 @@ export function objectRoutes(services: Services) {
     logTarget(c, target.bucket, target.name)
     const condition = writeCondition(c.env.incoming.headers)
     const { incoming } = c.env
-    const stored = await services.uploads.during(incoming, async (admit) => {
-      const content = await readUploadBody(incoming, admit)
-      return files.upload(caller, { ...content, ...target, upsert, condition })
-    })
+    const stored = await services.uploads.during(
+      incoming,
+      clientOf(c.env, caller, services.trustProxy),
+      async (admit) => {
+        const content = await readUploadBody(incoming, admit)
+        return files.upload(caller, { ...content, ...target, upsert, condition })
+      },
+    )
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
   }
 

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { SignedUrl } from '../../storage/links/signed-urls.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, requireCaller } from '../auth/caller.ts'
+import { clientOf } from '../auth/share-of.ts'
 import { sendSigned, signedTarget } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
@@ -51,8 +52,11 @@ export function signRoutes(services: Services) {
       )
       const condition = writeCondition(c.env.incoming.headers)
       const { incoming } = c.env
-      const stored = await services.uploads.during(incoming, async (admit) =>
-        urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
+      const stored = await services.uploads.during(
+        incoming,
+        clientOf(c.env, caller, services.trustProxy),
+        async (admit) =>
+          urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
       )
       return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
     })

@@ -44,6 +44,9 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   ExpiredToken: 400,
   InvalidToken: 400,
   KeyAlreadyExists: 412,
+  // As with Amazon: by this one even clients that do not look for the word come again.
+  SlowDown: 503,
+  TooManyUploadsOfOneClient: 503,
 }
 
 /** Headers that are another protocol's. */

@@ -5,6 +5,7 @@ import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { nameOfKey } from '../../storage/object/folder-marker.ts'
 import { callerOf, requireCaller } from '../auth/caller.ts'
+import { clientOf } from '../auth/share-of.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
 import { type AppContext, logTarget } from '../env.ts'
 import { answerWith } from '../middleware/error-response.ts'
@@ -83,14 +84,22 @@ export class S3Request {
    * Who has signed the policy of a form, and what it allows (wire §6.8).
    *
    * @param fields by their names in lower case, all of them but the file
-   * @throws as `SignatureVerifier.verifyForm`, `checkPolicy`
+   * @throws SlowDown, and as `SignatureVerifier.verifyForm`, `checkPolicy`
    */
   async formCaller(fields: ReadonlyMap<string, string>): Promise<{ caller: Caller; policy: PostPolicy }> {
     const { signatures, services } = this.#server
     const { operation = '' } = this.c.env.notes
-    const identity = await signatures.verifyForm(fields)
+    const identity = await signatures.verifyForm(fields).catch((error: unknown) => {
+      services.rates?.count(this.c.env, null, operation)
+      throw error
+    })
     const policy = checkPolicy({ fields, bucket: this.bucket }, new Date())
     return { caller: callerOf(this.c, services, identity, operation), policy }
+  }
+
+  /** Whose share of what a process has it counts to. @param caller null before it is known who signed the form */
+  client(caller: Caller | null): string | null {
+    return clientOf(this.c.env, caller, this.services.trustProxy)
   }
 
   /** For the MD5 of long bodies. */

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Logger } from 'pino'
 import type { Md5Thread } from '../../lib/md5-thread.ts'
 import type { Services } from '../services.ts'
@@ -7,6 +8,7 @@ import { s3Error } from './errors.ts'
 import { takeHoistedHeaders } from './hoisted-headers.ts'
 import { s3Routes } from './routes.ts'
 import type { Credentials } from './signature/credentials.ts'
+import { isPresigned } from './signature/query.ts'
 import { rememberPayload } from './signature/verified.ts'
 import { SignatureVerifier } from './signature/verify.ts'
 import { signedAddresses } from './signed-addresses.ts'
@@ -49,7 +51,13 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
       rememberPayload(request, payload)
       return identity
     },
+    // A form's policy is signed beforehand as a URL is.
+    isLink: ({ incoming, target }) => isPresigned(target.query) || isForm(incoming),
     error: s3Error,
     headers: ({ requestId }) => ({ 'x-amz-request-id': requestId }),
   }
+}
+
+function isForm({ headers }: IncomingMessage): boolean {
+  return headers['content-type']?.startsWith('multipart/form-data') === true
 }

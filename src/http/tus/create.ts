@@ -1,15 +1,10 @@
 import { StorageError } from '../../model/errors.ts'
-import { shareOf } from '../auth/share-of.ts'
-import { clientAddress } from '../connection/client-address.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { absoluteUrl } from '../message/public-url.ts'
 import { bringsChunk, chunkIn, createdLength, endHeaders } from './headers.ts'
 import type { TusRequest } from './request.ts'
 import { uploadId } from './upload-id.ts'
 import { parseUploadMetadata } from './upload-metadata.ts'
-
-/** Who has the token of a signed URL may be a stranger to its signer: what he begins is not held against him. */
-const ANYBODY = { role: 'anon', subject: null }
 
 /** POST: begins an upload, perhaps with its first chunk (TUS 1.0, Creation; wire §5.5). */
 export async function createUpload(request: TusRequest): Promise<Response> {
@@ -26,11 +21,12 @@ export async function createUpload(request: TusRequest): Promise<Response> {
   const chunk = bringsChunk(incoming) ? chunkIn(incoming, 0, null) : undefined
   const condition = writeCondition(incoming.headers)
   const remembered = { ...content, ...(condition && { condition }) }
-  const owner = variant.isSigned ? ANYBODY : uploader.caller
-  const share = shareOf(owner, clientAddress(incoming, services.trustProxy))
+  const share = request.share(uploader)
   const upload = { bucket, name, length, uploadMetadata, content: remembered, share }
   const { version, ...status } = await (chunk
-    ? services.uploads.during(incoming, (admit) => resumable.create(uploader, upload, { ...chunk, admit }))
+    ? services.uploads.during(incoming, share, (admit) =>
+        resumable.create(uploader, upload, { ...chunk, admit }),
+      )
     : resumable.create(uploader, upload, undefined))
   return c.body(null, 201, {
     Location: absoluteUrl(c, services, `${variant.path}/${uploadId({ bucket, name, version })}`),

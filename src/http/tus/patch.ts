@@ -12,7 +12,7 @@ export async function appendChunk(request: TusRequest): Promise<Response> {
   const offset = numberIn(incoming, 'upload-offset')
   if (offset === null) throw new StorageError('InvalidRequest', { message: 'Upload-Offset is required' })
   const chunk = chunkIn(incoming, offset, numberIn(incoming, 'upload-length'))
-  const status = await services.uploads.during(incoming, (admit) =>
+  const status = await services.uploads.during(incoming, request.share(uploader), (admit) =>
     services.resumable.append(uploader, address, { ...chunk, admit }),
   )
   return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })

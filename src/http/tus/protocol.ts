@@ -27,6 +27,9 @@ const STATUS: Partial<Record<StorageError['code'], number>> = {
   InvalidSignature: 400,
   // tus-js-client gives up at 408, and goes on by itself after this: what has come is kept.
   RequestTimeout: 503,
+  // And at 429.
+  SlowDown: 503,
+  TooManyUploadsOfOneClient: 503,
 }
 
 const TEXT: Partial<Record<StorageError['code'], string>> = {
@@ -43,9 +46,10 @@ export function tusAnswer(
   isHead: boolean,
 ): ErrorAnswer {
   // At a HEAD that fails otherwise than so, tus-js-client forgets the upload, and begins it anew from its first byte.
-  const isForNow = isHead && error.status > 500
+  const status = STATUS[error.code] ?? error.status
+  const isForNow = isHead && status > 500
   return {
-    status: isForNow ? 423 : (STATUS[error.code] ?? error.status),
+    status: isForNow ? 423 : status,
     headers: {
       ...error.headers,
       // The rest of a chunk that was taken from its request will not be read.

@@ -5,6 +5,7 @@ import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Uploader } from '../../storage/resumable/resumable-uploads.ts'
 import { anonymousCaller, requireCaller } from '../auth/caller.ts'
+import { clientOf } from '../auth/share-of.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import type { Services } from '../services.ts'
 import { checkVersion } from './headers.ts'
@@ -39,6 +40,14 @@ export class TusRequest {
   /** Which upload its URL names. @throws InvalidUploadId, NoSuchUpload */
   address(): UploadAddress {
     return parseUploadId(this.c.req.param('id') ?? '')
+  }
+
+  /**
+   * Whose share an upload counts to. Who has the token of a signed URL may be a stranger to its signer: what he begins is not
+   * held against him.
+   */
+  share({ caller, isSigned }: Uploader): string | null {
+    return clientOf(this.c.env, isSigned ? null : caller, this.services.trustProxy)
   }
 
   /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature */

@@ -15,7 +15,7 @@ export function tusSurface(services: Services, logger: Logger): Surface {
     authenticate: (request, headers = request.incoming.headers) => tokens.identify(headers),
     // Before an upload is looked at, all is said in JSON as everywhere (wire §5.8), but for what is to come back later.
     error: (error, request) =>
-      error.code === 'ServerBusy'
+      error.code === 'ServerBusy' || error.code === 'SlowDown'
         ? tusAnswer(error, request, request?.incoming.method === 'HEAD')
         : jsonError(error, request, supabaseCompat),
     headers: ({ incoming }) => tusHeaders(incoming.method, maxFileSize),

@@ -150,7 +150,7 @@ export class S3Credentials {
     }
     // What a token of the same would say.
     const said = { ...claims, role, ...(subject !== null && { sub: subject }) }
-    return { secret, identity: { role, subject, claims: said, token: '' } }
+    return { secret, identity: { role, subject, claims: said, token: '', accessKey: accessKeyId } }
   }
 
   #warn(accessKeyId: string): void {

@@ -60,6 +60,7 @@ async function limit(
     corsOrigins,
     trustProxy: false,
     listeners: new Listeners({ ...config.limits.listeners, ...listening }, connections.most, logger),
+    rates: undefined,
     limits: { ...REALTIME_LIMITS, ...limits },
   })
   const http = createHttpServer({

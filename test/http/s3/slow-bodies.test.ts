@@ -130,6 +130,7 @@ describe('bodies of all kinds at once', () => {
     full = await server.beside({
       STORAGE_MAX_REQUESTS: String(UPLOADS.length + 2),
       STORAGE_MAX_UPLOADS: String(UPLOADS.length),
+      STORAGE_MAX_UPLOAD_SHARE: '1',
     })
   })
   afterAll(async () => {

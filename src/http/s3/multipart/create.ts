@@ -2,8 +2,6 @@ import type { MultipartContent } from '../../../database/queries/multipart-uploa
 import { isChecksumAlgorithm, typesInParts } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../../storage/object/stored-object.ts'
-import { shareOf } from '../../auth/share-of.ts'
-import { clientAddress } from '../../connection/client-address.ts'
 import { parseAlgorithm } from '../checksum-words.ts'
 import { contentOf } from '../objects/content.ts'
 import { refuseUnsupported } from '../objects/refusals.ts'
@@ -13,7 +11,7 @@ import type { Operation, S3Request } from '../request.ts'
 export const createMultipartUpload: Operation = {
   name: 'storage.s3.upload.create_multipart',
   async handle(request) {
-    const { c, services, bucket, key, name } = request
+    const { services, bucket, key, name } = request
     const caller = await request.caller()
     await refuseUnsupported(request)
     const { contentType, cacheControl, contentEncoding, userMetadata, tags, headers } = contentOf(request)
@@ -30,7 +28,7 @@ export const createMultipartUpload: Operation = {
         ...(tags && { tags }),
         ...(checksum && { checksum }),
       },
-      share: shareOf(caller, clientAddress(c.env.incoming, services.trustProxy)),
+      share: request.client(caller),
     })
     return request.xml(
       'InitiateMultipartUploadResult',

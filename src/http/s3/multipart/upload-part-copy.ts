@@ -32,7 +32,7 @@ export const uploadPartCopy: Operation = {
       const bytes = await streamOf(representation, part)
       try {
         // Its bytes pass through here as those of an upload do.
-        return await services.uploads.during(c.env.incoming, (admit) =>
+        return await services.uploads.during(c.env.incoming, request.client(caller), (admit) =>
           services.multipart.addPart(
             caller,
             placeOf(request),

@@ -18,7 +18,7 @@ export const uploadPart: Operation = {
     const number = partNumberOf(request)
     const { length: size } = request.body()
     if (size === null) throw new StorageError('MissingContentLength')
-    const part = await services.uploads.during(c.env.incoming, (admit) =>
+    const part = await services.uploads.during(c.env.incoming, request.client(caller), (admit) =>
       services.multipart.addPart(caller, placeOf(request), {
         number,
         size,

@@ -41,35 +41,39 @@ export const postObject: Operation = {
   async handle(request) {
     const { c, services, bucket } = request
     const { incoming } = c.env
-    const { fields, key, stored } = await services.uploads.during(incoming, async (admit) => {
-      const form = new UploadForm(incoming, admit, S3_FORM)
-      const { body } = await form.content
-      const { fields } = form
-      try {
-        const { caller, policy } = await request.formCaller(fields)
-        const key = keyIn(form)
-        const name = nameOfKey(key)
-        logTarget(c, bucket, name)
-        const headers = headersIn(fields)
-        refuseUnknownChecksums(fields.keys())
-        await refuseUnsupported(request, headers)
-        const { headers: kept, ...content } = contentIn(headers)
-        const stored = await services.files.upload(caller, {
-          ...content,
-          // The policy's signer decides, by a field: neither the file's own type nor its name is in what was signed.
-          contentType: content.contentType ?? UNKNOWN_TYPE,
-          tags: formTags(fields),
-          bucket,
-          name,
-          upsert: true,
-          body: checkedBody(request, body, fields, policy, kept),
-        })
-        return { fields, key, stored }
-      } catch (error) {
-        body.discard()
-        throw error
-      }
-    })
+    const { fields, key, stored } = await services.uploads.during(
+      incoming,
+      request.client(null),
+      async (admit) => {
+        const form = new UploadForm(incoming, admit, S3_FORM)
+        const { body } = await form.content
+        const { fields } = form
+        try {
+          const { caller, policy } = await request.formCaller(fields)
+          const key = keyIn(form)
+          const name = nameOfKey(key)
+          logTarget(c, bucket, name)
+          const headers = headersIn(fields)
+          refuseUnknownChecksums(fields.keys())
+          await refuseUnsupported(request, headers)
+          const { headers: kept, ...content } = contentIn(headers)
+          const stored = await services.files.upload(caller, {
+            ...content,
+            // The policy's signer decides, by a field: neither the file's own type nor its name is in what was signed.
+            contentType: content.contentType ?? UNKNOWN_TYPE,
+            tags: formTags(fields),
+            bucket,
+            name,
+            upsert: true,
+            body: checkedBody(request, body, fields, policy, kept),
+          })
+          return { fields, key, stored }
+        } catch (error) {
+          body.discard()
+          throw error
+        }
+      },
+    )
     c.env.notes.size = stored.object.size ?? 0
     return answer(request, fields, { key, etag: stored.object.etag })
   },

@@ -15,7 +15,7 @@ export const putObject: Operation = {
     await refuseUnsupported(request)
     const condition = writeConditionOf(request)
     const { headers, ...content } = contentOf(request)
-    const { object } = await services.uploads.during(c.env.incoming, (admit) =>
+    const { object } = await services.uploads.during(c.env.incoming, request.client(caller), (admit) =>
       underCondition(request, caller, condition, () =>
         services.files.upload(caller, {
           ...content,
