@@ -28,7 +28,7 @@ const FLOORS: Record<string, Floors> = {
     ['missing-files.ts', 'processes'],
     ['request-server.ts'],
     ['s3-port.ts'],
-    ['keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
+    ['consul.ts', 'keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
     ['terminal-log.ts'],
   ],
   'src/http': [

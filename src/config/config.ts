@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type BackupSettings, backupContradictions, backupSettings } from './backup.ts'
+import { type ConsulSettings, consulContradictions, consulSettings } from './consul.ts'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
 import {
   largestS3Object,
@@ -15,13 +16,15 @@ import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
 
 /** Everything the environment can say, read once. What is not said here is as the table has it. */
 export interface Config
-  extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'nats' | 'backup' | 'compat'> {
+  extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'consul' | 'nats' | 'backup' | 'compat'> {
   maxSignedExpiryMs: number
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
   /** There without a bucket, too. */
   s3Access: S3Access
   s3Protocol: S3ProtocolSettings
+  /** Present when STORAGE_CONSUL_URL is. */
+  consul: ConsulSettings | undefined
   /** Present when STORAGE_NATS_URL is. */
   nats: NatsSettings | undefined
   backup: BackupSettings
@@ -75,6 +78,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     s3: s3Settings(values.s3),
     s3Access: s3Access(values.s3),
     s3Protocol: s3ProtocolSettings(values.s3Protocol),
+    consul: consulSettings(values.consul),
     nats: natsSettings(values.nats),
     backup: backupSettings(values.backup, values.dataDir),
     supabaseCompat: compat === 'supabase',
@@ -100,6 +104,7 @@ function contradictions(values: Omit<Values, 'compat'>): string[] {
   problems.push(
     ...s3Contradictions(values.s3),
     ...s3ProtocolContradictions(values.s3Protocol, values.port),
+    ...consulContradictions(values.consul),
     ...natsContradictions(values.nats),
     ...backupContradictions(values.backup, values.databaseUrl),
   )

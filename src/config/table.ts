@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { BACKUP_TABLE } from './backup.ts'
+import { CONSUL_TABLE } from './consul.ts'
 import {
   byteSize,
   byteSizeOrZero,
@@ -150,6 +151,7 @@ export const SETTINGS_TABLE = {
     help: 'a stream of events is never silent for longer',
   }),
   webhooks: WEBHOOKS_TABLE,
+  consul: CONSUL_TABLE,
   nats: NATS_TABLE,
   /** For rows and bytes. */
   cacheSize: setting('STORAGE_CACHE_SIZE', byteSizeOrZero, {

@@ -12,6 +12,7 @@ import { Deeds } from '../jobs/backup/deeds.ts'
 import { refuseUnfinishedRestore } from '../jobs/backup/restoring-mark.ts'
 import { startSchedules } from '../jobs/schedules.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { Consul, consulService } from './consul.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { startWorkers } from './processes/worker-pool.ts'
@@ -87,12 +88,17 @@ export async function startServer({
       logger,
     })
     tryBackend(backend, logger)
+    const { consul: settings } = config
+    const consul =
+      settings &&
+      new Consul({ settings, service: consulService(config, settings, requestServer.url), logger })
     return {
       url: requestServer.url,
       s3Url: requestServer.s3Url,
       keys,
       hasBuckets: () => hasBuckets(database),
       close: async () => {
+        await consul?.close()
         await Promise.all([requestServer.close(), ...schedules.map((schedule) => schedule.stop())])
         await backend.close()
         await database.close()

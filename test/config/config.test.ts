@@ -113,6 +113,7 @@ describe('a setting', () => {
         passphrase: undefined,
         recipient: undefined,
       },
+      consul: undefined,
       nats: undefined,
       logLevel: 'info',
       rateLimits: { read: undefined, write: undefined, sign: undefined, admin: undefined },
