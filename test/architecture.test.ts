@@ -36,7 +36,7 @@ const FLOORS: Record<string, Floors> = {
     ['app.ts', 'unparsable.ts', 'upgrade.ts'],
     ['rest', 'tus', 'realtime', 's3'],
     ['services.ts'],
-    ['auth', 'middleware'],
+    ['auth', 'middleware', 'openapi'],
     ['message'],
     ['connection'],
     ['env.ts', 'request-end.ts'],

@@ -174,6 +174,10 @@ export const SETTINGS_TABLE = {
     preset: 'false',
     help: 'signed-in users may create buckets',
   }),
+  documentation: setting('STORAGE_DOCUMENTATION', flag, {
+    preset: 'true',
+    help: '`/documentation` shows what the API is, to anybody; `false`: it is no route',
+  }),
   /** As browsers send them. */
   corsOrigins: setting('STORAGE_CORS_ORIGINS', origins, {
     preset: '*',

@@ -5,6 +5,7 @@ import type { Env } from './env.ts'
 import { answerInLines } from './message/json-lines.ts'
 import { admission } from './middleware/admission.ts'
 import { errorResponse } from './middleware/error-response.ts'
+import { documentationRoutes } from './rest/documentation.ts'
 import type { Services } from './services.ts'
 import type { Surfaces } from './surface.ts'
 
@@ -26,6 +27,7 @@ export function createApp(services: Services, surfaces: Surfaces, logger: Logger
   // Behind the one whose headers a refusal needs, too.
   app.use(admission({ connections, most, minRate }))
   for (const { routes } of surfaces.all) app.route('/', routes)
+  if (services.documentation) app.route('/', documentationRoutes(services, app.routes))
 
   app.notFound((c) => {
     const { method, path } = c.req

@@ -49,6 +49,10 @@ export interface Services {
   /** Largest object, in bytes, whatever its bucket says. */
   maxFileSize: number
   userBuckets: boolean
+  /** Whether the OpenAPI document is served, and its page. */
+  documentation: boolean
+  /** Whether readers may be sent to the store (STORAGE_S3_REDIRECT). */
+  redirects: boolean
   supabaseCompat: boolean
   cors: Cors
   publicUrl: string | undefined

@@ -275,7 +275,7 @@ function buildServices(parts: ServiceParts): Services {
     database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
     backend: atMostOncePerSecond(() => backend.check()),
   }
-  const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy } = config
+  const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
     lists: new ObjectLists({ database, exactFolders: !supabaseCompat }),
@@ -306,6 +306,8 @@ function buildServices(parts: ServiceParts): Services {
     checks,
     maxFileSize,
     userBuckets,
+    documentation,
+    redirects: config.s3?.redirect !== undefined,
     supabaseCompat,
     cors: new Cors(corsOrigins),
     publicUrl,

@@ -79,6 +79,7 @@ describe('a setting', () => {
       },
       supabaseCompat: false,
       userBuckets: false,
+      documentation: true,
       corsOrigins: ['*'],
       limits: {
         connections: 20_000,
@@ -198,6 +199,7 @@ describe('a setting', () => {
     ['STORAGE_S3_PROTOCOL_DOMAIN', 'S3.Example.com', 's3.example.com', (c) => c.s3Protocol.domain],
     ['STORAGE_S3_PROTOCOL_REGION', 'eu-west-1', 'eu-west-1', (c) => c.s3Protocol.region],
     ['STORAGE_USER_BUCKETS', 'true', true, (c) => c.userBuckets],
+    ['STORAGE_DOCUMENTATION', 'false', false, (c) => c.documentation],
     [
       'STORAGE_CORS_ORIGINS',
       'https://App.example/,http://localhost:3000',
@@ -513,6 +515,7 @@ describe('a bad value', () => {
     ['STORAGE_VERIFY_READS', '2', 'must be true or false'],
     ['STORAGE_COMPAT', 'aws', 'must be supabase, or unset'],
     ['STORAGE_USER_BUCKETS', 'on', 'must be true or false'],
+    ['STORAGE_DOCUMENTATION', 'off', 'must be true or false'],
     ['STORAGE_CORS_ORIGINS', 'app.example.com', 'must be * or origins such as https://app.example.com'],
     ['STORAGE_CORS_ORIGINS', 'https://a.example,https://b.example/path', 'must be * or origins'],
     ['STORAGE_SHUTDOWN_TIMEOUT', '30', 'must be a duration such as 30s'],

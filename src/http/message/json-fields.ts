@@ -47,7 +47,7 @@ export function nameList(max: number) {
         context.addIssue({ code: 'custom', message: `must name at most ${max} objects` })
         return z.NEVER
       },
-      z.array(z.string()).min(1, 'must name at least one object'),
+      z.array(z.string()).min(1, 'must name at least one object').meta({ maxItems: max }),
     ),
   )
 }
@@ -71,4 +71,4 @@ function noSuchField(name: string, known: string[]): string {
 }
 
 /** A field that clients send along, and that means nothing here. */
-export const ignored = z.unknown().optional()
+export const ignored = z.unknown().optional().describe('Means nothing here: clients send it along.')

@@ -12,3 +12,4 @@ export const pageLimit = z
   .transform(Number)
   .refine((n) => n >= 1 && n <= MAX_PAGE, SAYS)
   .default(100)
+  .meta({ type: 'integer', minimum: 1, maximum: MAX_PAGE, default: 100 })

@@ -1,76 +1,30 @@
 import { Hono } from 'hono'
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { BucketRow, BucketStats } from '../../database/queries/buckets.ts'
-import { BUCKET_POLICIES } from '../../database/schema.ts'
 import { bucketValidators } from '../../storage/buckets/bucket-rules.ts'
 import type { BucketRequest } from '../../storage/buckets/bucket-storage.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { checkConditions, refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
-import { fields, flag, ignored, optional, textList } from '../message/json-fields.ts'
 import { decodeSegment, queryOf } from '../message/request-path.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import { checkOffset } from './offset.ts'
+import {
+  type BucketSettings,
+  createBucket,
+  createSchema,
+  deleteBucket,
+  emptyBucket,
+  getBucket,
+  getSchema,
+  listBuckets,
+  listSchema,
+  updateBucket,
+  updateSchema,
+} from './operations/bucket.ts'
 import { successList, successResponse } from './responses.ts'
-
-/** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */
-const sizeLimit = z.union(
-  [z.number(), z.string(), z.null()],
-  'must be a number of bytes or a size such as "5MB"',
-)
-
-const settings = {
-  policy: optional(z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`)),
-  public: flag().nullish(),
-  file_size_limit: sizeLimit.optional(),
-  max_file_size: sizeLimit.optional(),
-  allowed_mime_types: textList(z.array(z.string(), 'must be an array of MIME types')).nullish(),
-}
-
-const SETTINGS = Object.keys(settings) as (keyof typeof settings)[]
-
-/** What answers tell of a bucket besides: some clients send it back whole, the C# SDK with nulls. */
-const told = {
-  owner: ignored,
-  created_at: ignored,
-  updated_at: ignored,
-  file_count: ignored,
-  total_size: ignored,
-}
-
-const createSchema = fields({
-  ...settings,
-  ...told,
-  name: z.string('must be a string'),
-  id: optional(z.string('must be a string')),
-  type: optional(z.enum(['STANDARD', 'ANALYTICS'])),
-  versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])),
-})
-
-/** Wire §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
-const updateSchema = fields({ ...settings, ...told, id: ignored, name: ignored, type: ignored }).refine(
-  (body) => SETTINGS.some((name) => body[name] !== undefined),
-  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
-)
-
-const wholeNumber = (min: number) =>
-  z
-    .string()
-    .regex(/^\d{1,15}$/, 'must be a whole number')
-    .transform(Number)
-    .refine((n) => n >= min, `must be at least ${min}`)
-
-const listSchema = z.object({
-  limit: wholeNumber(1).optional(),
-  offset: wholeNumber(0).default(0),
-  sortColumn: z.enum(['id', 'name', 'created_at', 'updated_at']).optional(),
-  sortOrder: z.enum(['asc', 'desc']).default('asc'),
-  search: z.string().max(1000, 'is too long').optional(),
-  stats: z.enum(['true', 'false']).optional(),
-})
-
-const getSchema = listSchema.pick({ stats: true })
 
 /** What Supabase says, whose clients are told before the work is done (wire §2.3). Here it is done by then. */
 const EMPTY_QUEUED = 'Empty bucket has been queued. Completion may take up to an hour.'
@@ -105,61 +59,81 @@ export function bucketRoutes(services: Services) {
   }
 
   return new Hono<Env>()
-    .on('POST', withSlash('/bucket'), async (c) => {
-      const caller = await requireCaller(c, services, 'storage.bucket.create')
-      const body = await readJson(c.env.incoming, createSchema)
-      const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
-      logTarget(c, id)
-      const request = { ...asRequest(body), id, name, type, versioningStatus }
-      await buckets.create(caller, request, writeCondition(c.env.incoming.headers))
-      return successResponse(c, services, { name }, { status: 201 })
-    })
-    .on('GET', withSlash('/bucket'), async (c) => {
-      const caller = await requireCaller(c, services, 'storage.bucket.list')
-      const query = checkShape('querystring', sentQuery(c), listSchema)
-      checkOffset(services, query.offset)
-      const asker = askerOf(c, services, caller)
-      const rows = await buckets.list(caller, asker, {
-        limit: query.limit,
-        offset: query.offset,
-        column: query.sortColumn,
-        order: query.sortOrder,
-        search: query.search,
-      })
-      const stats = await statsOf(asker, rows, query)
-      const showsType = !isOldPythonClient(c.req.header('user-agent'), c.req.header('x-client-info'))
-      const items = rows.map((row) => ({
-        body: { ...bucketJson(row), ...(showsType && { type: row.type }) },
-        fields: ownFields(row, stats?.(row.id)),
-      }))
-      return successList(c, services, items)
-    })
-    .on('GET', withSlash('/bucket/:id'), async (c) => {
-      const caller = await requireCaller(c, services, 'storage.bucket.get')
-      const query = supabaseCompat ? {} : checkShape('querystring', sentQuery(c), getSchema)
-      const row = await buckets.get(caller, bucketId(c))
-      const stats = await statsOf(askerOf(c, services, caller), [row], query)
-      // The tag is of the settings: statistics change without it.
-      if (!stats) {
-        const current = bucketValidators(row)
-        c.header('ETag', current.etag)
-        const ifNoneMatch = c.req.header('if-none-match')
-        if (checkConditions({ ifNoneMatch }, current) === 'not-modified') return c.body(null, 304)
-      }
-      return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats?.(row.id)) })
-    })
-    .on(['PUT', 'PATCH'], withSlash('/bucket/:id'), update)
-    .on('POST', withSlash('/bucket/:id/empty'), async (c) => {
-      const caller = await requireCaller(c, services, 'storage.bucket.empty')
-      refuseCondition(c.env.incoming.headers)
-      await buckets.empty(caller, bucketId(c))
-      return c.json({ message: supabaseCompat ? EMPTY_QUEUED : 'Successfully emptied' })
-    })
-    .on('DELETE', withSlash('/bucket/:id'), async (c) => {
-      const caller = await requireCaller(c, services, 'storage.bucket.delete')
-      await buckets.delete(caller, bucketId(c), writeCondition(c.env.incoming.headers))
-      return c.json({ message: 'Successfully deleted' })
-    })
+    .on(
+      'POST',
+      withSlash('/bucket'),
+      operation(createBucket, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.bucket.create')
+        const body = await readJson(c.env.incoming, createSchema)
+        const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
+        logTarget(c, id)
+        const request = { ...asRequest(body), id, name, type, versioningStatus }
+        await buckets.create(caller, request, writeCondition(c.env.incoming.headers))
+        return successResponse(c, services, { name }, { status: 201 })
+      }),
+    )
+    .on(
+      'GET',
+      withSlash('/bucket'),
+      operation(listBuckets, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.bucket.list')
+        const query = checkShape('querystring', sentQuery(c), listSchema)
+        checkOffset(services, query.offset)
+        const asker = askerOf(c, services, caller)
+        const rows = await buckets.list(caller, asker, {
+          limit: query.limit,
+          offset: query.offset,
+          column: query.sortColumn,
+          order: query.sortOrder,
+          search: query.search,
+        })
+        const stats = await statsOf(asker, rows, query)
+        const showsType = !isOldPythonClient(c.req.header('user-agent'), c.req.header('x-client-info'))
+        const items = rows.map((row) => ({
+          body: { ...bucketJson(row), ...(showsType && { type: row.type }) },
+          fields: ownFields(row, stats?.(row.id)),
+        }))
+        return successList(c, services, items)
+      }),
+    )
+    .on(
+      'GET',
+      withSlash('/bucket/:id'),
+      operation(getBucket, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.bucket.get')
+        const query = supabaseCompat ? {} : checkShape('querystring', sentQuery(c), getSchema)
+        const row = await buckets.get(caller, bucketId(c))
+        const stats = await statsOf(askerOf(c, services, caller), [row], query)
+        // The tag is of the settings: statistics change without it.
+        if (!stats) {
+          const current = bucketValidators(row)
+          c.header('ETag', current.etag)
+          const ifNoneMatch = c.req.header('if-none-match')
+          if (checkConditions({ ifNoneMatch }, current) === 'not-modified') return c.body(null, 304)
+        }
+        return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats?.(row.id)) })
+      }),
+    )
+    .on(['PUT', 'PATCH'], withSlash('/bucket/:id'), operation(updateBucket, update))
+    .on(
+      'POST',
+      withSlash('/bucket/:id/empty'),
+      operation(emptyBucket, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.bucket.empty')
+        refuseCondition(c.env.incoming.headers)
+        await buckets.empty(caller, bucketId(c))
+        return c.json({ message: supabaseCompat ? EMPTY_QUEUED : 'Successfully emptied' })
+      }),
+    )
+    .on(
+      'DELETE',
+      withSlash('/bucket/:id'),
+      operation(deleteBucket, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.bucket.delete')
+        await buckets.delete(caller, bucketId(c), writeCondition(c.env.incoming.headers))
+        return c.json({ message: 'Successfully deleted' })
+      }),
+    )
 }
 
 function sentQuery(c: AppContext): Record<string, string> {
@@ -172,7 +146,7 @@ function bucketId(c: AppContext): string {
   return id
 }
 
-function asRequest(body: Pick<z.infer<typeof createSchema>, keyof typeof settings>): BucketRequest {
+function asRequest(body: Pick<z.infer<typeof createSchema>, keyof BucketSettings>): BucketRequest {
   return {
     policy: body.policy,
     public: body.public === null ? false : body.public,

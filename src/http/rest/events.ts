@@ -2,24 +2,15 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
-import { EVENT_TYPES } from '../../model/event-types.ts'
 import { requireCaller } from '../auth/caller.ts'
 import { clientOf } from '../auth/share-of.ts'
 import type { AppContext, Env } from '../env.ts'
 import { checkShape } from '../message/json-body.ts'
 import { queryOf } from '../message/request-path.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import { EVENT_STREAM_HEADERS, EventStream } from './event-stream.ts'
-
-const querySchema = z.object({
-  bucket: z.string().optional(),
-  prefix: z.string().optional(),
-  type: z
-    .string()
-    .transform((text) => text.split(','))
-    .pipe(z.array(z.enum(EVENT_TYPES, `must be among ${EVENT_TYPES.join(', ')}`)))
-    .optional(),
-})
+import { querySchema, readEvents } from './operations/events.ts'
 
 /** A position; `open` looks whether there is such a one. */
 const idSchema = z
@@ -31,23 +22,26 @@ const idSchema = z
 export function eventRoutes(services: Services, logger: Logger) {
   const { events, buckets, keepAliveMs, listeners, trustProxy } = services
   const options = { ...events, keepAliveMs, listeners, logger }
-  return new Hono<Env>().get('/events', async (c) => {
-    const query = queryOf(c.env)
-    const headers = { ...c.env.incoming.headers }
-    // An EventSource can set no header; where there is one, it wins.
-    headers.apikey ??= query.get('apikey') ?? undefined
-    const caller = await requireCaller(c, services, 'storage.event.read', 'AuthenticationRequired', headers)
-    const { bucket, prefix, type } = checkShape('querystring', Object.fromEntries(query), querySchema)
-    const after = lastEventId(c)
-    // Who comes back may hear that it is gone.
-    if (bucket !== undefined && after === null) await buckets.demand(bucket)
-    if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
-    const filter = { bucket, prefix, types: type && new Set(type) }
-    const share = clientOf(c.env, caller, trustProxy)
-    await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
-    c.env.leave() // subscribers have a limit of their own
-    return RESPONSE_ALREADY_SENT
-  })
+  return new Hono<Env>().get(
+    '/events',
+    operation(readEvents, async (c) => {
+      const query = queryOf(c.env)
+      const headers = { ...c.env.incoming.headers }
+      // An EventSource can set no header; where there is one, it wins.
+      headers.apikey ??= query.get('apikey') ?? undefined
+      const caller = await requireCaller(c, services, 'storage.event.read', 'AuthenticationRequired', headers)
+      const { bucket, prefix, type } = checkShape('querystring', Object.fromEntries(query), querySchema)
+      const after = lastEventId(c)
+      // Who comes back may hear that it is gone.
+      if (bucket !== undefined && after === null) await buckets.demand(bucket)
+      if (c.req.method === 'HEAD') return c.body(null, 200, EVENT_STREAM_HEADERS)
+      const filter = { bucket, prefix, types: type && new Set(type) }
+      const share = clientOf(c.env, caller, trustProxy)
+      await new EventStream(c.env.outgoing, caller, filter, options).open(after, share)
+      c.env.leave() // subscribers have a limit of their own
+      return RESPONSE_ALREADY_SENT
+    }),
+  )
 }
 
 /** What a reader who comes back has had last, or null. @throws InvalidRequest */

@@ -1,7 +1,9 @@
 import { Hono } from 'hono'
 import { requireCaller } from '../auth/caller.ts'
 import type { AppContext, Env } from '../env.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import { getHealth, getLiveness, getReadiness, getStatus, getVersion } from './operations/server.ts'
 
 /** How long a part may take to answer before it counts as failing. In milliseconds. */
 const CHECK_TIMEOUT_MS = 5000
@@ -21,20 +23,35 @@ export function healthRoutes(services: Services) {
   }
 
   return new Hono<Env>()
-    .get('/status', (c) => c.body(null, 200))
-    .get('/version', (c) => c.text(services.version))
-    .get('/health', async (c) => {
-      if (!services.supabaseCompat) return health(c)
-      // The original wants a token and says 200 either way (wire §11).
-      await requireCaller(c, services, 'storage.health', 'TokenRequired')
-      const response = await health(c)
-      return c.json({ healthy: response.status === 200 })
-    })
-    .get('/health/live', (c) => c.json({ alive: true }))
-    .get('/health/ready', async (c) => {
-      if (!services.connections.areLeaving) return health(c)
-      return c.json({ healthy: false, stopping: true }, 503)
-    })
+    .get(
+      '/status',
+      operation(getStatus, (c) => c.body(null, 200)),
+    )
+    .get(
+      '/version',
+      operation(getVersion, (c) => c.text(services.version)),
+    )
+    .get(
+      '/health',
+      operation(getHealth, async (c) => {
+        if (!services.supabaseCompat) return health(c)
+        // The original wants a token and says 200 either way (wire §11).
+        await requireCaller(c, services, 'storage.health', 'TokenRequired')
+        const response = await health(c)
+        return c.json({ healthy: response.status === 200 })
+      }),
+    )
+    .get(
+      '/health/live',
+      operation(getLiveness, (c) => c.json({ alive: true })),
+    )
+    .get(
+      '/health/ready',
+      operation(getReadiness, async (c) => {
+        if (!services.connections.areLeaving) return health(c)
+        return c.json({ healthy: false, stopping: true }, 503)
+      }),
+    )
 }
 
 async function state(check: Promise<void>): Promise<'ok' | 'failing'> {

@@ -3,7 +3,9 @@ import { Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import type { Env } from '../env.ts'
 import { absoluteUrl } from '../message/public-url.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import { getHome } from './operations/server.ts'
 
 /** Where the curious go on from here. */
 const LINKS = ['health', 'status', 'version']
@@ -25,24 +27,28 @@ const POLICY = [
 
 /** What somebody finds who opens the server's address: that it runs, and which version. JSON for those who ask for it. */
 export function homeRoutes(services: Services) {
-  const { version } = services
-  return new Hono<Env>().get('/', (c) => {
-    const links = Object.fromEntries(LINKS.map((name) => [name, absoluteUrl(c, services, `/${name}`)]))
-    c.env.outgoing.appendHeader('Vary', 'Accept') // on Node's response, where that of `cors.ts` is
-    // A proxy may have been told another host by whoever asked: its links are for nobody else.
-    c.header('Cache-Control', 'no-store')
-    const type = accepts(c, {
-      header: 'Accept',
-      supports: ['text/html', 'application/json'],
-      default: 'text/html',
-    })
-    if (type === 'application/json') return c.json({ name: 'Strongroom', version, links })
-    return c.html(page(version, links), 200, {
-      'Content-Security-Policy': POLICY,
-      'X-Content-Type-Options': 'nosniff',
-      'Referrer-Policy': 'no-referrer',
-    })
-  })
+  const { version, documentation } = services
+  const names = documentation ? [...LINKS, 'documentation'] : LINKS
+  return new Hono<Env>().get(
+    '/',
+    operation(getHome, (c) => {
+      const links = Object.fromEntries(names.map((name) => [name, absoluteUrl(c, services, `/${name}`)]))
+      c.env.outgoing.appendHeader('Vary', 'Accept') // on Node's response, where that of `cors.ts` is
+      // A proxy may have been told another host by whoever asked: its links are for nobody else.
+      c.header('Cache-Control', 'no-store')
+      const type = accepts(c, {
+        header: 'Accept',
+        supports: ['text/html', 'application/json'],
+        default: 'text/html',
+      })
+      if (type === 'application/json') return c.json({ name: 'Strongroom', version, links })
+      return c.html(page(version, links), 200, {
+        'Content-Security-Policy': POLICY,
+        'X-Content-Type-Options': 'nosniff',
+        'Referrer-Policy': 'no-referrer',
+      })
+    }),
+  )
 }
 
 function page(version: string, links: Record<string, string>): string {

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
@@ -8,12 +8,29 @@ import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
-import { fields, flag, nameList, optional } from '../message/json-fields.ts'
 import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import {
+  copyObject,
+  copySchema,
+  deleteObject,
+  deleteObjects,
+  deleteSchema,
+  downloadAuthenticated,
+  downloadObject,
+  downloadPublic,
+  infoAuthenticated,
+  infoOfObject,
+  infoPublic,
+  moveObject,
+  moveSchema,
+  updateObject,
+  uploadObject,
+} from './operations/object.ts'
 import {
   infoJson,
   keyOf,
@@ -23,30 +40,6 @@ import {
   successResponse,
   uploadResponse,
 } from './responses.ts'
-
-const key = z.string('must be a string')
-
-const move = {
-  bucketId: key,
-  sourceKey: key,
-  destinationKey: key,
-  destinationBucket: key.nullish(),
-}
-
-const moveSchema = fields(move)
-
-const copySchema = fields({
-  ...move,
-  copyMetadata: optional(flag()),
-  metadata: fields({
-    cacheControl: z.string().nullish(),
-    mimetype: z.string().nullish(),
-    contentEncoding: z.string().nullish(),
-  }).nullish(),
-})
-
-/** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
-const deleteSchema = fields({ prefixes: nameList(10_000) })
 
 export function objectRoutes(services: Services) {
   const { files } = services
@@ -87,93 +80,129 @@ export function objectRoutes(services: Services) {
   return (
     new Hono<Env>()
       // Fixed words win over bucket names (wire §3.2), so they stand first.
-      .get('/object/public/:bucket/:key{.*}', (c) =>
-        download(c, '/object/public/', {
-          caller: anonymousCaller(
-            c,
-            services,
-            isHead(c) ? 'storage.object.info_public' : 'storage.object.get_public',
-          ),
-          access: 'public',
+      .get(
+        '/object/public/:bucket/:key{.*}',
+        operation(downloadPublic, (c) =>
+          download(c, '/object/public/', {
+            caller: anonymousCaller(
+              c,
+              services,
+              isHead(c) ? 'storage.object.info_public' : 'storage.object.get_public',
+            ),
+            access: 'public',
+          }),
+        ),
+      )
+      .get(
+        '/object/authenticated/:bucket/:key{.*}',
+        operation(downloadAuthenticated, async (c) => {
+          const caller = await requireCaller(c, services, downloadOperation(c))
+          return download(c, '/object/authenticated/', { caller, access: 'caller' })
         }),
       )
-      .get('/object/authenticated/:bucket/:key{.*}', async (c) => {
-        const caller = await requireCaller(c, services, downloadOperation(c))
-        return download(c, '/object/authenticated/', { caller, access: 'caller' })
-      })
-      .get('/object/info/public/:bucket/:key{.*}', (c) => {
-        const caller = anonymousCaller(c, services, 'storage.object.info_public')
-        return info(c, '/object/info/public/', { caller, access: 'public' })
-      })
-      .get('/object/info/authenticated/:bucket/:key{.*}', async (c) => {
-        const caller = await requireCaller(c, services, 'object.get_authenticated_info')
-        return info(c, '/object/info/authenticated/', { caller, access: 'caller' })
-      })
-      .get('/object/info/:bucket/:key{.*}', async (c) =>
-        info(c, '/object/info/', await optionalCaller(c, services, 'object.get_authenticated_info')),
+      .get(
+        '/object/info/public/:bucket/:key{.*}',
+        operation(infoPublic, (c) => {
+          const caller = anonymousCaller(c, services, 'storage.object.info_public')
+          return info(c, '/object/info/public/', { caller, access: 'public' })
+        }),
       )
-      .post('/object/move', async (c) => {
-        const caller = await requireCaller(c, services, 'storage.object.move')
-        const body = await readJson(c.env.incoming, moveSchema)
-        const { from, to } = route(body)
-        logTarget(c, from.bucket, from.name)
-        const condition = writeCondition(c.env.incoming.headers)
-        const { ifNoneMatch, ...source } = condition ?? {}
-        // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
-        await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
-        return c.json({ message: 'Successfully moved' })
-      })
-      .post('/object/copy', async (c) => {
-        const caller = await requireCaller(c, services, 'storage.object.copy')
-        const body = await readJson(c.env.incoming, copySchema)
-        const { from, to } = route(body)
-        logTarget(c, from.bucket, from.name)
-        const { object } = await files.copy(caller, {
-          from,
-          to,
-          upsert: c.req.header('x-upsert') === 'true',
-          condition: writeCondition(c.env.incoming.headers),
-          replace:
-            body.copyMetadata === false
-              ? {
-                  contentType: parseContentType(body.metadata?.mimetype ?? undefined),
-                  cacheControl: parsed(body.metadata?.cacheControl, headerValue),
-                  contentEncoding: parsed(body.metadata?.contentEncoding, headerValue),
-                  userMetadata: metadataFromHeader(c.req.header('x-metadata')) ?? null,
-                }
-              : undefined,
-        })
-        return successResponse(
-          c,
-          services,
-          { Id: object.id, Key: keyOf(object), ...storedRowJson(object) },
-          { fields: ownFields(object) },
-        )
-      })
-      .get('/object/:bucket/:key{.*}', async (c) => {
-        if (hasUrlToken(c)) return sendSigned(c, services, '/object/')
-        return download(c, '/object/', await optionalCaller(c, services, downloadOperation(c)))
-      })
-      .post('/object/:bucket/:key{.*}', (c) =>
-        upload(c, 'storage.object.upload', c.req.header('x-upsert') === 'true'),
+      .get(
+        '/object/info/authenticated/:bucket/:key{.*}',
+        operation(infoAuthenticated, async (c) => {
+          const caller = await requireCaller(c, services, 'object.get_authenticated_info')
+          return info(c, '/object/info/authenticated/', { caller, access: 'caller' })
+        }),
       )
-      .put('/object/:bucket/:key{.*}', (c) => upload(c, 'storage.object.upload_update', true))
-      .delete('/object/:bucket', async (c) => {
-        const caller = await requireCaller(c, services, 'storage.object.delete_many')
-        const { bucket } = objectTarget(c.req.path, '/object/')
-        logTarget(c, bucket)
-        refuseCondition(c.env.incoming.headers)
-        const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
-        const rows = await files.removeMany(caller, bucket, prefixes)
-        return c.json(rows.map(rowJson))
-      })
-      .delete('/object/:bucket/:key{.*}', async (c) => {
-        const caller = await requireCaller(c, services, 'storage.object.delete')
-        const { bucket, name } = objectTarget(c.req.path, '/object/')
-        logTarget(c, bucket, name)
-        await files.remove(caller, bucket, name, writeCondition(c.env.incoming.headers))
-        return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
-      })
+      .get(
+        '/object/info/:bucket/:key{.*}',
+        operation(infoOfObject, async (c) =>
+          info(c, '/object/info/', await optionalCaller(c, services, 'object.get_authenticated_info')),
+        ),
+      )
+      .post(
+        '/object/move',
+        operation(moveObject, async (c) => {
+          const caller = await requireCaller(c, services, 'storage.object.move')
+          const body = await readJson(c.env.incoming, moveSchema)
+          const { from, to } = route(body)
+          logTarget(c, from.bucket, from.name)
+          const condition = writeCondition(c.env.incoming.headers)
+          const { ifNoneMatch, ...source } = condition ?? {}
+          // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
+          await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
+          return c.json({ message: 'Successfully moved' })
+        }),
+      )
+      .post(
+        '/object/copy',
+        operation(copyObject, async (c) => {
+          const caller = await requireCaller(c, services, 'storage.object.copy')
+          const body = await readJson(c.env.incoming, copySchema)
+          const { from, to } = route(body)
+          logTarget(c, from.bucket, from.name)
+          const { object } = await files.copy(caller, {
+            from,
+            to,
+            upsert: c.req.header('x-upsert') === 'true',
+            condition: writeCondition(c.env.incoming.headers),
+            replace:
+              body.copyMetadata === false
+                ? {
+                    contentType: parseContentType(body.metadata?.mimetype ?? undefined),
+                    cacheControl: parsed(body.metadata?.cacheControl, headerValue),
+                    contentEncoding: parsed(body.metadata?.contentEncoding, headerValue),
+                    userMetadata: metadataFromHeader(c.req.header('x-metadata')) ?? null,
+                  }
+                : undefined,
+          })
+          return successResponse(
+            c,
+            services,
+            { Id: object.id, Key: keyOf(object), ...storedRowJson(object) },
+            { fields: ownFields(object) },
+          )
+        }),
+      )
+      .get(
+        '/object/:bucket/:key{.*}',
+        operation(downloadObject, async (c) => {
+          if (hasUrlToken(c)) return sendSigned(c, services, '/object/')
+          return download(c, '/object/', await optionalCaller(c, services, downloadOperation(c)))
+        }),
+      )
+      .post(
+        '/object/:bucket/:key{.*}',
+        operation(uploadObject, (c) =>
+          upload(c, 'storage.object.upload', c.req.header('x-upsert') === 'true'),
+        ),
+      )
+      .put(
+        '/object/:bucket/:key{.*}',
+        operation(updateObject, (c) => upload(c, 'storage.object.upload_update', true)),
+      )
+      .delete(
+        '/object/:bucket',
+        operation(deleteObjects, async (c) => {
+          const caller = await requireCaller(c, services, 'storage.object.delete_many')
+          const { bucket } = objectTarget(c.req.path, '/object/')
+          logTarget(c, bucket)
+          refuseCondition(c.env.incoming.headers)
+          const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
+          const rows = await files.removeMany(caller, bucket, prefixes)
+          return c.json(rows.map(rowJson))
+        }),
+      )
+      .delete(
+        '/object/:bucket/:key{.*}',
+        operation(deleteObject, async (c) => {
+          const caller = await requireCaller(c, services, 'storage.object.delete')
+          const { bucket, name } = objectTarget(c.req.path, '/object/')
+          logTarget(c, bucket, name)
+          await files.remove(caller, bucket, name, writeCondition(c.env.incoming.headers))
+          return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
+        }),
+      )
   )
 }
 

@@ -8,88 +8,107 @@ import { sendSigned, signedTarget } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
-import { fields, ignored, integer, nameList } from '../message/json-fields.ts'
 import { absoluteUrl, encodePath } from '../message/public-url.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { metadataFromHeader } from '../message/upload-headers.ts'
+import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import {
+  downloadSigned,
+  signManySchema,
+  signObject,
+  signObjects,
+  signSchema,
+  signUpload,
+  uploadSigned,
+} from './operations/sign.ts'
 import { keyOf, successList, successResponse, uploadResponse } from './responses.ts'
-
-const seconds = integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'))
-/** The SDKs send what they put into the link's query along, and how to transform an image. */
-const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
-const signSchema = fields(signed)
-/** Wire §3.11. */
-const signManySchema = fields({ ...signed, paths: nameList(1000) })
 
 export function signRoutes(services: Services) {
   const { urls } = services
   return new Hono<Env>()
-    .post('/object/upload/sign/:bucket/:key{.*}', async (c) => {
-      const caller = await requireCaller(c, services, 'storage.object.sign_upload_url')
-      const target = objectTarget(c.req.path, '/object/upload/sign/')
-      logTarget(c, target.bucket, target.name)
-      const signed = await urls.signUpload(caller, {
-        ...target,
-        upsert: c.req.header('x-upsert') === 'true',
-        contentType: uploadContentType(c),
-        userMetadata: metadataFromHeader(c.req.header('x-metadata')),
-      })
-      // storage-js appends this to its base and reads the token out of it again.
-      const url = `/object/upload/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}?token=${signed.token}`
-      return successResponse(
-        c,
-        services,
-        { url, token: signed.token },
-        { fields: { signed_url: absoluteUrl(c, services, url), expires_at: signed.expiresAt } },
-      )
-    })
-    .put('/object/upload/sign/:bucket/:key{.*}', async (c) => {
-      const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
-      const { granted: grant } = signedTarget(c, '/object/upload/sign/', (token, bucket, name) =>
-        urls.checkUpload(token, bucket, name),
-      )
-      const condition = writeCondition(c.env.incoming.headers)
-      const { incoming } = c.env
-      const stored = await services.uploads.during(
-        incoming,
-        clientOf(c.env, caller, services.trustProxy),
-        async (admit) =>
-          urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
-      )
-      return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
-    })
-    .get('/object/sign/:bucket/:key{.*}', (c) => sendSigned(c, services, '/object/sign/'))
-    .post('/object/sign/:bucket', async (c) => {
-      const caller = await requireCaller(c, services, 'storage.object.sign_many')
-      const { bucket } = objectTarget(c.req.path, '/object/sign/')
-      logTarget(c, bucket)
-      const { expiresIn, paths } = await readExpiry(c, services, signManySchema, { maxBytes: MAX_BULK_BYTES })
-      const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
-      return successList(
-        c,
-        services,
-        paths.map((path, index) => {
-          const url = signed[index]
-          if (url) {
-            const { signedURL, ...fields } = signedJson(c, services, url)
-            return { body: { path, error: null, signedURL }, fields }
-          }
-          const error = 'Either the object does not exist or you do not have access to it'
-          return { body: { path, error, signedURL: null }, fields: {} }
-        }),
-      )
-    })
-    .post('/object/sign/:bucket/:key{.*}', async (c) => {
-      const caller = await requireCaller(c, services, 'storage.object.sign')
-      const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
-      logTarget(c, bucket, name)
-      const { expiresIn } = await readExpiry(c, services, signSchema)
-      const signed = await urls.signDownload(caller, bucket, name, expiresIn)
-      const { signedURL, ...fields } = signedJson(c, services, signed)
-      return successResponse(c, services, { signedURL }, { fields })
-    })
+    .post(
+      '/object/upload/sign/:bucket/:key{.*}',
+      operation(signUpload, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.sign_upload_url')
+        const target = objectTarget(c.req.path, '/object/upload/sign/')
+        logTarget(c, target.bucket, target.name)
+        const signed = await urls.signUpload(caller, {
+          ...target,
+          upsert: c.req.header('x-upsert') === 'true',
+          contentType: uploadContentType(c),
+          userMetadata: metadataFromHeader(c.req.header('x-metadata')),
+        })
+        // storage-js appends this to its base and reads the token out of it again.
+        const url = `/object/upload/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}?token=${signed.token}`
+        return successResponse(
+          c,
+          services,
+          { url, token: signed.token },
+          { fields: { signed_url: absoluteUrl(c, services, url), expires_at: signed.expiresAt } },
+        )
+      }),
+    )
+    .put(
+      '/object/upload/sign/:bucket/:key{.*}',
+      operation(uploadSigned, async (c) => {
+        const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
+        const { granted: grant } = signedTarget(c, '/object/upload/sign/', (token, bucket, name) =>
+          urls.checkUpload(token, bucket, name),
+        )
+        const condition = writeCondition(c.env.incoming.headers)
+        const { incoming } = c.env
+        const stored = await services.uploads.during(
+          incoming,
+          clientOf(c.env, caller, services.trustProxy),
+          async (admit) =>
+            urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
+        )
+        return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
+      }),
+    )
+    .get(
+      '/object/sign/:bucket/:key{.*}',
+      operation(downloadSigned, (c) => sendSigned(c, services, '/object/sign/')),
+    )
+    .post(
+      '/object/sign/:bucket',
+      operation(signObjects, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.sign_many')
+        const { bucket } = objectTarget(c.req.path, '/object/sign/')
+        logTarget(c, bucket)
+        const { expiresIn, paths } = await readExpiry(c, services, signManySchema, {
+          maxBytes: MAX_BULK_BYTES,
+        })
+        const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
+        return successList(
+          c,
+          services,
+          paths.map((path, index) => {
+            const url = signed[index]
+            if (url) {
+              const { signedURL, ...fields } = signedJson(c, services, url)
+              return { body: { path, error: null, signedURL }, fields }
+            }
+            const error = 'Either the object does not exist or you do not have access to it'
+            return { body: { path, error, signedURL: null }, fields: {} }
+          }),
+        )
+      }),
+    )
+    .post(
+      '/object/sign/:bucket/:key{.*}',
+      operation(signObject, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.sign')
+        const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
+        logTarget(c, bucket, name)
+        const { expiresIn } = await readExpiry(c, services, signSchema)
+        const signed = await urls.signDownload(caller, bucket, name, expiresIn)
+        const { signedURL, ...fields } = signedJson(c, services, signed)
+        return successResponse(c, services, { signedURL }, { fields })
+      }),
+    )
 }
 
 /**

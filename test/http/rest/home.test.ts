@@ -28,7 +28,9 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j the address of the serve
   it.each(['', '/storage/v1'])('has links that lead somewhere, under %j too', async (prefix) => {
     const { text } = await open(server, `${prefix}/`, { headers: BROWSER })
     const links = [...text.matchAll(/href="([^"]*)"/g)].map(([, url]) => String(url))
-    expect(links).toEqual(['health', 'status', 'version'].map((name) => `${server.url}${prefix}/${name}`))
+    expect(links).toEqual(
+      ['health', 'status', 'version', 'documentation'].map((name) => `${server.url}${prefix}/${name}`),
+    )
     for (const link of links) {
       const { status } = await server.request('GET', link.slice(server.url.length))
       expect([link, status]).toEqual([link, 200])

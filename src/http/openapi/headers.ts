@@ -1,0 +1,64 @@
+/** Headers of requests that operations name, and what they mean. */
+export const REQUEST_HEADERS = {
+  'x-upsert': '`true`: an object of that name may be replaced.',
+  'x-metadata': 'Base64 of a JSON object: the user metadata.',
+  'x-robots-tag': 'Checked, stored, and sent with downloads.',
+  'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
+  'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
+  'if-match': 'Entity tags, or `*` (RFC 9110 §13.1.1): else 412.',
+  'if-none-match': 'Entity tags, or `*` (RFC 9110 §13.1.2): 304 for a read, 412 for a write.',
+  'if-modified-since': 'A date (RFC 9110 §13.1.3): 304.',
+  'if-unmodified-since': 'A date (RFC 9110 §13.1.4): else 412.',
+  'if-range': 'An entity tag, or a date: otherwise `Range` means nothing.',
+  range: 'One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-5`.',
+  accept: '`application/json` for JSON.',
+  'last-event-id': 'The last event that was heard: those after it are sent first.',
+  'tus-resumable': '`1.0.0`.',
+  'upload-length': 'Of the whole, in bytes.',
+  'upload-defer-length': '`1`: the length will come with a chunk.',
+  'upload-metadata':
+    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object).',
+  'upload-offset': 'Where the chunk begins, in bytes.',
+  'upload-checksum':
+    '`<algorithm> <base64>`: sha1, sha256 or md5 of the chunk, which is kept only if it is right.',
+  'x-http-method-override': '`HEAD`, `PATCH` or `DELETE`: what is meant.',
+} as const
+export type RequestHeader = keyof typeof REQUEST_HEADERS
+
+/** Without these a request is refused. */
+export const NEEDED_HEADERS = new Set<RequestHeader>([
+  'tus-resumable',
+  'upload-offset',
+  'x-http-method-override',
+])
+
+/** Headers of answers, and what they mean. */
+export const ANSWER_HEADERS = {
+  ETag: 'Strong, with its quotes.',
+  'Last-Modified': 'When the bytes were stored.',
+  'Accept-Ranges': '`bytes`',
+  'Cache-Control': 'As it was stored with the object.',
+  'X-Robots-Tag': 'As it was stored with the object, or `none`.',
+  'Content-Range': 'Which bytes these are.',
+  'Content-Disposition': 'For `?download`.',
+  Location: 'An absolute address.',
+  'Upload-Offset': 'Bytes that are on the disk.',
+  'Upload-Length': 'Of the whole, in bytes; absent while `Upload-Defer-Length: 1`.',
+  'Upload-Metadata': 'As it was said when the upload began.',
+  'Upload-Expires': 'Until when the upload stays if nothing more comes; absent once it is complete.',
+  'Tus-Complete': '`1` once the object is there.',
+  'Tus-Resumable': '`1.0.0`',
+  'Retry-After': 'After so many seconds it may be otherwise.',
+  'WWW-Authenticate': '`Bearer`',
+} as const
+export type AnswerHeader = keyof typeof ANSWER_HEADERS
+
+/** Which of them an answer may lack. */
+export const OPTIONAL_HEADERS = new Set<AnswerHeader>([
+  'Content-Disposition',
+  'Cache-Control',
+  'Upload-Length',
+  'Upload-Metadata',
+  'Upload-Expires',
+  'Tus-Complete',
+])

@@ -1,0 +1,42 @@
+import { z } from 'zod'
+
+// What is in answers again and again.
+
+/** As JSON has a Date. */
+export const time = z.string().meta({ format: 'date-time', example: '2026-11-21T15:04:05.678Z' })
+
+export const uuid = z.string().meta({ format: 'uuid' })
+
+/** A JSON object of somebody else's. */
+export const anyObject = z.record(z.string(), z.unknown())
+
+/** A part of a query that is a number: texts validate it. */
+export function numeric(min: number, max?: number) {
+  return { type: 'integer', minimum: min, ...(max !== undefined && { maximum: max }) }
+}
+
+/**
+ * A shape that has more by default than under STORAGE_COMPAT=supabase, as `successResponse` answers.
+ *
+ * @param name what the document calls it
+ */
+export function shapeOf<Body extends z.ZodRawShape, Own extends z.ZodRawShape>(
+  name: string,
+  body: Body,
+  own: Own,
+): (server: { supabaseCompat: boolean }) => z.ZodObject {
+  const compat = z.strictObject(body).meta({ id: name })
+  const plain = z.strictObject({ ...own, ...body }).meta({ id: name })
+  return ({ supabaseCompat }) => (supabaseCompat ? compat : plain)
+}
+
+/** A page of a list that goes on behind its last entry. */
+export function pageOf(items: z.ZodType, next: z.ZodType) {
+  return z.strictObject({
+    items: z.array(items),
+    next: next.nullable().describe('Where the next page begins; null where there is none.'),
+  })
+}
+
+/** What is answered where there is nothing to tell but that it is done. */
+export const message = z.strictObject({ message: z.string() }).meta({ id: 'Message' })

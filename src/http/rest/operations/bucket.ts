@@ -1,0 +1,186 @@
+import { z } from 'zod'
+import { BUCKET_POLICIES } from '../../../database/schema.ts'
+import { fields, flag, ignored, optional, textList } from '../../message/json-fields.ts'
+import type { Describe, Operation } from '../../openapi/operation.ts'
+import { message, numeric, shapeOf, time } from '../../openapi/shapes.ts'
+
+/** A limit in bytes, or a size such as `"5MB"`; null or 0 is the global limit. */
+const sizeLimit = z
+  .union([z.number(), z.string(), z.null()], 'must be a number of bytes or a size such as "5MB"')
+  .describe('Of one object: bytes, or a size such as `"5MB"`; null and 0 are the global limit.')
+
+const settings = {
+  policy: optional(z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`)).describe(
+    'Who may see the objects, besides what your own policies allow.',
+  ),
+  public: flag().nullish().describe('`true` is the policy `public`, `false` is `private`.'),
+  file_size_limit: sizeLimit.optional(),
+  max_file_size: sizeLimit.optional(),
+  allowed_mime_types: textList(z.array(z.string(), 'must be an array of MIME types'))
+    .nullish()
+    .describe('Such as `image/png` or `image/*`; null and `[]` take everything.'),
+}
+
+export type BucketSettings = typeof settings
+
+const SETTINGS = Object.keys(settings) as (keyof typeof settings)[]
+
+/** What answers tell of a bucket besides: some clients send it back whole, the C# SDK with nulls. */
+const told = {
+  owner: ignored,
+  created_at: ignored,
+  updated_at: ignored,
+  file_count: ignored,
+  total_size: ignored,
+}
+
+export const createSchema = fields({
+  ...settings,
+  ...told,
+  name: z.string('must be a string'),
+  id: optional(z.string('must be a string')).describe('The same as `name`, unless it is to be another.'),
+  type: optional(z.enum(['STANDARD', 'ANALYTICS'])),
+  versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])),
+})
+
+/** Wire §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
+export const updateSchema = fields({
+  ...settings,
+  ...told,
+  id: ignored,
+  name: ignored,
+  type: ignored,
+}).refine(
+  (body) => SETTINGS.some((name) => body[name] !== undefined),
+  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
+)
+
+const wholeNumber = (min: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .refine((n) => n >= min, `must be at least ${min}`)
+
+export const listSchema = z.object({
+  limit: wholeNumber(1).optional().meta(numeric(1)),
+  offset: wholeNumber(0).default(0).meta(numeric(0)),
+  sortColumn: z.enum(['id', 'name', 'created_at', 'updated_at']).optional(),
+  sortOrder: z.enum(['asc', 'desc']).default('asc'),
+  search: z.string().max(1000, 'is too long').optional().describe('A part of the name, in any case.'),
+  stats: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe('`true` counts objects and their bytes; not under STORAGE_COMPAT=supabase.'),
+})
+
+export const getSchema = listSchema.pick({ stats: true })
+
+const base = {
+  id: z.string(),
+  name: z.string(),
+  owner: z.string().describe("The maker's UUID, or empty."),
+  public: z.boolean(),
+  file_size_limit: z.int().nullable(),
+  allowed_mime_types: z.array(z.string()).nullable(),
+  created_at: time,
+  updated_at: time,
+}
+
+const own = {
+  policy: z.enum(BUCKET_POLICIES),
+  max_file_size: z.int().nullable(),
+  file_count: z.int().optional().describe('With `?stats=true`.'),
+  total_size: z.int().optional().describe('In bytes, with `?stats=true`.'),
+}
+
+/** Wire §2.1. */
+const bucket = shapeOf('Bucket', base, own)
+const listedBucket = shapeOf(
+  'ListedBucket',
+  // Not told to Python clients of old.
+  { ...base, type: z.enum(['STANDARD', 'ANALYTICS']).optional() },
+  own,
+)
+const madeBucket = z.strictObject({ name: z.string() })
+
+const bucketOperation = (operation: Omit<Operation, 'tag' | 'path'>): Operation => ({
+  tag: 'Buckets',
+  path: { id: 'The id of a bucket.' },
+  ...operation,
+})
+
+export const createBucket: Describe = ({ supabaseCompat }) =>
+  bucketOperation({
+    id: 'createBucket',
+    summary: 'Makes a bucket',
+    access: 'token',
+    headers: ['if-none-match'],
+    body: { json: createSchema },
+    answers: { [supabaseCompat ? 200 : 201]: { description: 'It is made.', json: madeBucket } },
+    errors: [
+      'InvalidBucketName',
+      'InvalidMimeType',
+      'EntityTooLarge',
+      'AccessDenied',
+      'BucketAlreadyExists',
+      'PreconditionFailed',
+    ],
+  })
+
+export const listBuckets: Describe = (server) =>
+  bucketOperation({
+    id: 'listBuckets',
+    summary: 'Lists buckets',
+    description: 'Those that the policies show.',
+    access: 'token',
+    query: listSchema,
+    answers: { 200: { description: 'The buckets.', json: z.array(listedBucket(server)) } },
+    errors: ['InvalidRequest', ...(server.supabaseCompat ? [] : (['InvalidParameter'] as const))],
+  })
+
+export const getBucket: Describe = (server) =>
+  bucketOperation({
+    id: 'getBucket',
+    summary: 'Tells of a bucket',
+    access: 'token',
+    ...(server.supabaseCompat ? {} : { query: getSchema }),
+    headers: ['if-none-match'],
+    answers: {
+      200: { description: 'The bucket. Its `ETag` is of its settings.', json: bucket(server) },
+      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+    },
+    errors: ['InvalidRequest', 'NoSuchBucket'],
+  })
+
+export const updateBucket: Describe = () =>
+  bucketOperation({
+    id: 'updateBucket',
+    summary: 'Changes settings of a bucket',
+    description: 'At least one. What is left out stays as it is; null clears it.',
+    access: 'token',
+    headers: ['if-match', 'if-unmodified-since'],
+    body: { json: updateSchema },
+    answers: { 200: { description: 'They are changed.', json: message } },
+    errors: ['InvalidMimeType', 'EntityTooLarge', 'NoSuchBucket', 'KeptByRule', 'PreconditionFailed'],
+  })
+
+export const emptyBucket: Describe = () =>
+  bucketOperation({
+    id: 'emptyBucket',
+    summary: 'Deletes all objects of a bucket',
+    description: 'It goes on though the client leaves.',
+    access: 'service',
+    answers: { 200: { description: 'It is empty.', json: message } },
+    errors: ['InvalidRequest', 'NoSuchBucket'],
+  })
+
+export const deleteBucket: Describe = () =>
+  bucketOperation({
+    id: 'deleteBucket',
+    summary: 'Deletes an empty bucket',
+    access: 'token',
+    headers: ['if-match', 'if-unmodified-since'],
+    answers: { 200: { description: 'It is deleted.', json: message } },
+    errors: ['InvalidRequest', 'NoSuchBucket', 'ResourceNotEmpty', 'KeptByRule', 'PreconditionFailed'],
+  })

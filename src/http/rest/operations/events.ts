@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { EVENT_TYPES } from '../../../model/event-types.ts'
+import type { Describe } from '../../openapi/operation.ts'
+import { time } from '../../openapi/shapes.ts'
+
+export const querySchema = z.object({
+  bucket: z.string().optional(),
+  prefix: z.string().optional().describe('What the path begins with.'),
+  type: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(EVENT_TYPES, `must be among ${EVENT_TYPES.join(', ')}`)))
+    .optional()
+    .describe(`By commas: ${EVENT_TYPES.join(', ')}.`),
+})
+
+/** As `eventJson` makes it. */
+export const eventShape = z
+  .strictObject({
+    id: z.int(),
+    type: z.enum(EVENT_TYPES),
+    bucket: z.string(),
+    path: z.string().nullable(),
+    old_bucket: z.string().nullable(),
+    old_path: z.string().nullable(),
+    size: z.int().nullable(),
+    content_type: z.string().nullable(),
+    checksum: z.string().nullable(),
+    version: z.string().nullable(),
+    owner_id: z.string().nullable(),
+    timestamp: time,
+  })
+  .meta({ id: 'Event' })
+
+export const readEvents: Describe = () => ({
+  id: 'readEvents',
+  tag: 'Events',
+  summary: 'Server-sent events, as they happen',
+  description:
+    "Those that the caller's policies show. `data` is JSON, an `Event`; `storage.events.lost` says that some are missing.",
+  access: 'listener',
+  query: querySchema,
+  headers: ['last-event-id'],
+  answers: {
+    200: { description: 'A stream that goes on.', content: { 'text/event-stream': z.string() } },
+  },
+  errors: ['InvalidRequest', 'NoSuchBucket', 'TooManyOfOneCaller'],
+})

@@ -1,0 +1,82 @@
+import { z } from 'zod'
+import { fields, flag, integer, optional } from '../../message/json-fields.ts'
+import type { Describe } from '../../openapi/operation.ts'
+import { anyObject, time, uuid } from '../../openapi/shapes.ts'
+
+const order = z.enum(['asc', 'desc'], 'must be asc or desc')
+const text = z.string('must be a string').max(4096, 'is too long')
+
+/** Wire §3.12. */
+export const MAX_LIST = 1500
+export const DEFAULT_LIST = 100
+export const listSchema = fields({
+  prefix: text.describe('The folder, with or without its slash; empty is the top.'),
+  limit: optional(integer(z.int().min(1))).describe(`At most ${MAX_LIST} are shown; else ${DEFAULT_LIST}.`),
+  offset: optional(integer(z.int().min(0).max(2_000_000_000))),
+  search: text.nullish().describe('What the names begin with, behind the prefix.'),
+  sortBy: fields({
+    column: z.enum(['name', 'updated_at', 'created_at', 'last_accessed_at']).nullish(),
+    order: order.nullish(),
+  }).nullish(),
+})
+
+/** Wire §3.13. */
+export const MAX_PAGE = 1000
+export const pageSchema = fields({
+  prefix: text.nullish().describe('What the names begin with.'),
+  limit: optional(integer(z.int().min(1))).describe(`At most ${MAX_PAGE} are shown, and else, too.`),
+  cursor: z.string().nullish().describe('`nextCursor` of the page before.'),
+  with_delimiter: optional(flag()).describe('Whether folders are shown as one.'),
+  sortBy: fields({
+    column: z.enum(['name', 'updated_at', 'created_at']).nullish(),
+    order: order.nullish(),
+  }).nullish(),
+})
+
+const entry = {
+  name: z.string(),
+  id: uuid.nullable().describe('Null of a folder, as all that follows.'),
+  updated_at: time.nullable(),
+  created_at: time.nullable(),
+  last_accessed_at: time.nullable(),
+  metadata: anyObject
+    .nullable()
+    .describe('What the server knows of the object: size, mimetype, eTag and more.'),
+}
+const listEntry = z.strictObject(entry).meta({ id: 'ListEntry' })
+const pageEntry = z
+  .strictObject({ key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry })
+  .meta({ id: 'PageEntry' })
+
+export const listObjects: Describe = ({ supabaseCompat }) => ({
+  id: 'listObjects',
+  tag: 'Lists',
+  summary: 'Lists one level of a folder',
+  description: 'What the policies show. A bucket that is not there has nothing in it.',
+  access: 'token',
+  body: { json: listSchema },
+  answers: { 200: { description: 'Objects and folders.', json: z.array(listEntry) } },
+  errors: supabaseCompat ? [] : ['InvalidParameter'],
+})
+
+export const listObjectsByCursor: Describe = () => ({
+  id: 'listObjectsByCursor',
+  tag: 'Lists',
+  summary: 'Lists full names from a cursor on',
+  description: 'What the policies show. A bucket that is not there has nothing in it.',
+  access: 'tokenOfV2',
+  body: { json: pageSchema, isOptional: true },
+  answers: {
+    200: {
+      description: 'A page.',
+      json: z.strictObject({
+        hasNext: z.boolean(),
+        nextCursor: z.string().optional(),
+        nextCursorKey: z.string().optional(),
+        folders: z.array(pageEntry),
+        objects: z.array(pageEntry),
+      }),
+    },
+  },
+  errors: ['InvalidParameter'],
+})

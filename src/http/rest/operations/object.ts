@@ -1,0 +1,339 @@
+import { z } from 'zod'
+import type { ErrorCode } from '../../../model/errors.ts'
+import { fields, flag, nameList, optional } from '../../message/json-fields.ts'
+import type { AnswerHeader, RequestHeader } from '../../openapi/headers.ts'
+import type { Answer, Body, Describe, Described, Operation } from '../../openapi/operation.ts'
+import { anyObject, message, shapeOf, time, uuid } from '../../openapi/shapes.ts'
+
+const key = z.string('must be a string')
+
+const move = {
+  bucketId: key,
+  sourceKey: key,
+  destinationKey: key,
+  destinationBucket: key.nullish().describe('The same bucket without it.'),
+}
+
+export const moveSchema = fields(move)
+
+export const copySchema = fields({
+  ...move,
+  copyMetadata: optional(flag()).describe(
+    "`false`: `metadata` and `x-metadata` take the place of the source's.",
+  ),
+  metadata: fields({
+    cacheControl: z.string().nullish(),
+    mimetype: z.string().nullish(),
+    contentEncoding: z.string().nullish(),
+  }).nullish(),
+})
+
+/** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
+export const deleteSchema = fields({ prefixes: nameList(10_000).describe('Exact names.') })
+
+/** As `ownFields` makes them (wire §3.3). */
+const ownShape = {
+  id: uuid,
+  bucket: z.string(),
+  path: z.string(),
+  size: z.int().nullable(),
+  content_type: z.string(),
+  checksum: z.string().nullable().describe('SHA-256, in hexadecimal digits.'),
+  owner_id: z.string().nullable(),
+  metadata: anyObject.nullable().describe("The user's."),
+  created_at: time,
+  updated_at: time,
+}
+
+/** As `rowJson` makes it (wire §3.8). */
+const rowShape = {
+  name: z.string(),
+  bucket_id: z.string(),
+  owner: z.string(),
+  owner_id: z.string(),
+  version: z.string(),
+  id: uuid,
+  created_at: time.nullable(),
+  updated_at: time.nullable(),
+  last_accessed_at: time.nullable(),
+  metadata: anyObject.nullable().describe('What the server knows of the object.'),
+  user_metadata: anyObject.nullable(),
+}
+
+const stored = { Key: z.string().describe('`<bucket>/<name>`') }
+const uploaded = shapeOf('UploadedObject', { Id: uuid, ...stored }, ownShape)
+/** Of a signed upload, whose client learns no more. */
+const signedUploaded = shapeOf('SignedUploadedObject', stored, ownShape)
+const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape }, ownShape)
+const deleted = z.strictObject(rowShape).meta({ id: 'DeletedObject' })
+
+/** As `infoJson` makes it (wire §3.7). */
+const info = shapeOf(
+  'ObjectInfo',
+  {
+    id: uuid,
+    name: z.string(),
+    version: z.string().nullable(),
+    bucket_id: z.string(),
+    size: z.int().nullable(),
+    content_type: z.string().nullable(),
+    cache_control: z.string().nullable(),
+    etag: z.string().nullable(),
+    metadata: anyObject.nullable().describe("The user's."),
+    last_modified: time,
+    created_at: time,
+    content_encoding: z.string().nullable(),
+  },
+  { checksum: z.string().nullable() },
+)
+
+const bytes = z.string().meta({ format: 'binary' })
+
+/** Wire §3.3. */
+export const uploadBody: Body = {
+  bytes: {
+    'multipart/form-data': z.object({
+      file: bytes.describe('The first part that is a file.'),
+      contentType: z.string().optional(),
+      cacheControl: z.string().optional().describe('Seconds, or the whole value.'),
+      contentEncoding: z.string().optional(),
+      metadata: z.string().optional().describe('A JSON object: the user metadata.'),
+    }),
+    'application/octet-stream': bytes.describe('The bytes, with any type but that of a form.'),
+  },
+}
+
+/** What an upload may be refused for, however it comes. */
+export const UPLOAD_ERRORS: ErrorCode[] = [
+  'InvalidRequest',
+  'InvalidRobotsTag',
+  'InvalidHeaderChar',
+  'InvalidMimeType',
+  'EntityTooLarge',
+  'PreconditionFailed',
+  'NoSuchBucket',
+]
+
+export const UPLOAD_HEADERS: RequestHeader[] = [
+  'x-metadata',
+  'x-robots-tag',
+  'cache-control',
+  'content-encoding',
+  'if-match',
+  'if-none-match',
+  'if-unmodified-since',
+]
+
+/** @param canReplace whether it may be an object that is there */
+export function uploadAnswers(server: Described, json: z.ZodType, canReplace: boolean): Operation['answers'] {
+  const answer = (description: string): Answer => ({ description, json })
+  if (server.supabaseCompat) return { 200: answer('It is stored.') }
+  return {
+    201: answer('It is stored.'),
+    ...(canReplace && { 200: answer('It has taken the place of another.') }),
+  }
+}
+
+export function signedUploadShape(server: Described): z.ZodType {
+  return signedUploaded(server)
+}
+
+/** GET and HEAD of an object's bytes (wire §3.5, §3.6, §3.7). */
+export function downloadOf(
+  { redirects }: Described,
+  operation: Pick<Operation, 'id' | 'tag' | 'summary' | 'description' | 'access' | 'errors'> & {
+    headId: string
+  },
+): Operation {
+  const { headId, errors = [], ...rest } = operation
+  const query = z.object({
+    download: z.string().optional().describe('Has it saved, by this name if there is one.'),
+  })
+  return {
+    ...rest,
+    query,
+    headers: ['range', 'if-range', 'if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
+    answers: {
+      200: { description: 'The object.', content: { '*/*': bytes }, headers: OBJECT_HEADERS },
+      206: {
+        description: 'A part of it.',
+        content: { '*/*': bytes },
+        headers: [...OBJECT_HEADERS, 'Content-Range'],
+      },
+      ...(redirects && { 302: { description: 'Where the store has it.', headers: ['Location'] } }),
+      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+    },
+    errors: [
+      'InvalidRequest',
+      'NoSuchBucket',
+      'NoSuchKey',
+      'MissingBytes',
+      'PreconditionFailed',
+      'InvalidRange',
+      'CorruptedBytes',
+      ...errors,
+    ],
+    head: headOf(headId, errors),
+  }
+}
+
+const OBJECT_HEADERS: AnswerHeader[] = [
+  'ETag',
+  'Last-Modified',
+  'Accept-Ranges',
+  'Cache-Control',
+  'X-Robots-Tag',
+  'Content-Disposition',
+]
+
+function headOf(id: string, errors: ErrorCode[] = []): NonNullable<Operation['head']> {
+  return {
+    id,
+    summary: 'The headers of the object, without it',
+    headers: ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
+    answers: {
+      200: { description: 'It is there.', headers: OBJECT_HEADERS },
+      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+    },
+    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'PreconditionFailed', ...errors],
+  }
+}
+
+function infoOf(
+  server: Described,
+  operation: Pick<Operation, 'id' | 'access'> & { headId: string },
+): Operation {
+  const { headId, ...rest } = operation
+  return {
+    ...rest,
+    tag: 'Objects',
+    summary: 'Tells of an object',
+    answers: { 200: { description: 'What is known of it.', json: info(server) } },
+    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey'],
+    head: headOf(headId),
+  }
+}
+
+export const downloadPublic: Describe = (server) =>
+  downloadOf(server, {
+    id: 'downloadPublicObject',
+    headId: 'headPublicObject',
+    tag: 'Objects',
+    summary: 'Downloads from a public bucket',
+    access: 'anybody',
+  })
+
+export const downloadAuthenticated: Describe = (server) =>
+  downloadOf(server, {
+    id: 'downloadAuthenticatedObject',
+    headId: 'headAuthenticatedObject',
+    tag: 'Objects',
+    summary: 'Downloads what the policies show',
+    access: 'token',
+  })
+
+export const downloadObject: Describe = (server) =>
+  downloadOf(server, {
+    id: 'downloadObject',
+    headId: 'headObject',
+    tag: 'Objects',
+    summary: 'Downloads',
+    description:
+      'From a public bucket, what the policies show to a token, or what `?token=` of a signed URL is for. Without any of them it ' +
+      'is 404.',
+    access: 'optionalOrSigned',
+  })
+
+export const infoPublic: Describe = (server) =>
+  infoOf(server, { id: 'publicObjectInfo', headId: 'headPublicObjectInfo', access: 'anybody' })
+
+export const infoAuthenticated: Describe = (server) =>
+  infoOf(server, { id: 'authenticatedObjectInfo', headId: 'headAuthenticatedObjectInfo', access: 'token' })
+
+export const infoOfObject: Describe = (server) =>
+  infoOf(server, { id: 'objectInfo', headId: 'headObjectInfo', access: 'optional' })
+
+export const uploadObject: Describe = (server) => ({
+  id: 'uploadObject',
+  tag: 'Objects',
+  summary: 'Uploads',
+  description: 'Replaces with `x-upsert: true` alone.',
+  access: 'token',
+  headers: ['x-upsert', ...UPLOAD_HEADERS],
+  body: uploadBody,
+  answers: uploadAnswers(server, uploaded(server), false),
+  errors: [...UPLOAD_ERRORS, 'InvalidKey', 'AccessDenied', 'KeyAlreadyExists'],
+})
+
+export const updateObject: Describe = (server) => ({
+  id: 'updateObject',
+  tag: 'Objects',
+  summary: 'Uploads, or replaces',
+  access: 'token',
+  headers: UPLOAD_HEADERS,
+  body: uploadBody,
+  answers: uploadAnswers(server, uploaded(server), true),
+  errors: [...UPLOAD_ERRORS, 'InvalidKey', 'AccessDenied'],
+})
+
+export const moveObject: Describe = () => ({
+  id: 'moveObject',
+  tag: 'Objects',
+  summary: 'Moves, or renames',
+  description: 'Never replaces. The bytes stay where they are.',
+  access: 'token',
+  headers: ['if-match', 'if-none-match', 'if-unmodified-since'],
+  body: { json: moveSchema },
+  answers: { 200: { description: 'It is moved.', json: message } },
+  errors: [
+    'InvalidKey',
+    'NoSuchKey',
+    'NoSuchBucket',
+    'KeptByRule',
+    'PreconditionFailed',
+    'ResourceAlreadyExists',
+  ],
+})
+
+export const copyObject: Describe = (server) => ({
+  id: 'copyObject',
+  tag: 'Objects',
+  summary: 'Copies',
+  access: 'token',
+  headers: ['x-upsert', 'x-metadata', 'if-match', 'if-none-match', 'if-unmodified-since'],
+  body: { json: copySchema },
+  answers: { 200: { description: 'It is copied.', json: copied(server) } },
+  errors: [
+    'InvalidKey',
+    'InvalidMimeType',
+    'InvalidHeaderChar',
+    'EntityTooLarge',
+    'NoSuchKey',
+    'NoSuchBucket',
+    'AccessDenied',
+    'PreconditionFailed',
+    'KeyAlreadyExists',
+  ],
+})
+
+export const deleteObjects: Describe = () => ({
+  id: 'deleteObjects',
+  tag: 'Objects',
+  summary: 'Deletes many',
+  description: 'What is absent, or denied, is left out of the answer.',
+  access: 'token',
+  body: { json: deleteSchema },
+  answers: { 200: { description: 'Those that are deleted.', json: z.array(deleted) } },
+})
+
+export const deleteObject: Describe = ({ supabaseCompat }) => ({
+  id: 'deleteObject',
+  tag: 'Objects',
+  summary: 'Deletes one',
+  access: 'token',
+  headers: ['if-match', 'if-unmodified-since'],
+  answers: supabaseCompat
+    ? { 200: { description: 'It is deleted.', json: message } }
+    : { 204: { description: 'It is deleted.' } },
+  errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
+})

@@ -1,0 +1,40 @@
+import pino from 'pino'
+import { createApp } from '../../../src/http/app.ts'
+import { isWithSlash, type Route } from '../../../src/http/openapi/document.ts'
+import { descriptionOf } from '../../../src/http/openapi/operation.ts'
+import { restSurface } from '../../../src/http/rest/surface.ts'
+import type { Services } from '../../../src/http/services.ts'
+import { Surfaces } from '../../../src/http/surface.ts'
+import { tusSurface } from '../../../src/http/tus/surface.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+
+export interface Documented {
+  server: TestServer
+  services: Services
+  /** All that the document is to tell of: what is not S3's, nor Realtime's. */
+  routes: Route[]
+}
+
+export async function startDocumented(env: Record<string, string> = {}): Promise<Documented> {
+  let services: Services | undefined
+  const surfaces = (ofServer: Services) => {
+    services = ofServer
+    return []
+  }
+  const server = await startTestServer(env, { extensions: { surfaces } })
+  if (!services) throw new Error('the server has no services')
+  const logger = pino({ enabled: false })
+  const { routes } = createApp(
+    services,
+    new Surfaces([tusSurface(services, logger), restSurface(services, logger)], ''),
+    logger,
+  )
+  return { server, services, routes: routes.filter(({ method }) => method !== 'ALL') }
+}
+
+/** Routes that say nothing of themselves, but for those that are another's with a slash. */
+export function undescribed(routes: Route[]): string[] {
+  return routes
+    .filter((route) => !descriptionOf(route.handler) && !isWithSlash(routes, route))
+    .map(({ method, path }) => `${method} ${path}`)
+}
