@@ -51,7 +51,7 @@ const UNIT = [
   'test/http/message/{conditionals,content-disposition,form-framing,object-response,ranges,robots-tag}.test.ts',
   'test/http/realtime/{event-frames,shared-filters}.test.ts',
   'test/jobs/backup/{backups,entries,file-hash,folder-target,manifest,open-target,verify}.test.ts',
-  'test/jobs/schedule.test.ts',
+  'test/jobs/{schedule,throttle}.test.ts',
   'test/server/{keys,node-version,terminal-log}.test.ts',
   'test/storage/buckets/{bucket-rules,known-buckets}.test.ts',
   'test/storage/credentials/secret-seal.test.ts',

@@ -9,6 +9,7 @@ import { Deeds } from '../jobs/backup/deeds.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
 import { runNow } from '../jobs/backup/runner.ts'
 import type { Failures } from '../jobs/failures.ts'
+import { giveWay } from '../lib/low-priority.ts'
 import { printable } from '../lib/printable.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { createLogger } from '../server/log.ts'
@@ -85,6 +86,7 @@ async function create(options: CreateOptions): Promise<void> {
     description,
     json = false,
   } = options
+  giveWay()
   const progress = new Progress()
   await maintain(async ({ config, database, backend, logger, signal }) => {
     const target = absolute(to ?? config.backup.target)

@@ -19,6 +19,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
   ['scrub', async () => (await import('./scrub.ts')).registerScrub],
   ['backup', async () => (await import('./backup.ts')).registerBackup],
+  ['backup-process', async () => (await import('./backup-process.ts')).registerBackupProcess],
   ['restore', async () => (await import('./restore.ts')).registerRestore],
   ['where', async () => (await import('./where.ts')).registerWhere],
   ['inline', async () => (await import('./inline.ts')).registerInline],
@@ -53,8 +54,9 @@ Start here:
   )
 
 program.hook('preAction', (_program, command) => {
-  // A worker has the environment of its server, of which no other file must make something else.
-  if (command.name() !== 'worker' && existsSync('.env')) process.loadEnvFile('.env')
+  // These have the environment of their server, of which no other file must make something else.
+  const isServers = command.name() === 'worker' || command.name() === 'backup-process'
+  if (!isServers && existsSync('.env')) process.loadEnvFile('.env')
 })
 
 const asked = COMMANDS.get(process.argv[2] ?? '')

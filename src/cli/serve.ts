@@ -25,6 +25,7 @@ async function serve(): Promise<void> {
   const server = await startServer({
     config,
     logger,
+    isProgram: true,
     onFatal: (error) => {
       logger.fatal({ err: error }, error.message)
       process.exitCode = 1

@@ -1,3 +1,4 @@
+import { cpus } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -34,3 +35,91 @@ export class ByteThrottle {
 
 /** A shorter wait costs more than it is long; the debt is kept. */
 const SHORTEST_WAIT_MS = 10
+
+/** How much of one processor work gets while others want them all. */
+const SHARE = 0.1
+
+/** So much work is done before the first rest: what is over so soon disturbs nobody for long. In milliseconds of a processor. */
+const AT_ONCE_MS = 1000
+
+/** How long work goes on between two rests, and the longest of these. In milliseconds. */
+const SLICE_MS = 20
+const LONGEST_REST_MS = 1000
+
+/** How a process and its machine are doing. */
+export interface Load {
+  /** For how long this process has had a processor, in milliseconds. */
+  usedMs(): number
+  /** Whether others leave less than a processor, or less than half of the only one. */
+  isBusy(): boolean
+}
+
+/**
+ * Lets work of this process take what the processors have to spare, and only a share of one while others want them. For work
+ * in which a low priority is not enough: PostgreSQL does a part of it, and some systems weigh groups of processes alone.
+ */
+export class SpareTime {
+  readonly #load: Load
+  readonly #freeUntilMs: number
+  #slice: { at: number; usedMs: number }
+  #resting: Promise<void> | undefined
+
+  constructor(load: Load = new MachineLoad()) {
+    this.#load = load
+    this.#slice = this.#now()
+    this.#freeUntilMs = this.#slice.usedMs + AT_ONCE_MS
+  }
+
+  /** Call between small pieces of work: a promise to wait for when it is time for a rest. */
+  rest(): Promise<void> | undefined {
+    if (this.#resting === undefined && performance.now() - this.#slice.at < SLICE_MS) return undefined
+    this.#resting ??= this.#rest().finally(() => {
+      this.#resting = undefined
+    })
+    return this.#resting
+  }
+
+  async #rest(): Promise<void> {
+    const { at, usedMs } = this.#slice
+    const now = this.#now()
+    if (now.usedMs > this.#freeUntilMs && this.#load.isBusy()) {
+      const restMs = (now.usedMs - usedMs) / SHARE - (now.at - at)
+      if (restMs > 0) await delay(Math.min(restMs, LONGEST_REST_MS))
+    }
+    this.#slice = this.#now()
+  }
+
+  #now(): { at: number; usedMs: number } {
+    return { at: performance.now(), usedMs: this.#load.usedMs() }
+  }
+}
+
+/** How often the machine is asked, which costs a millisecond where there are many processors. */
+const LOOK_MS = 500
+
+class MachineLoad implements Load {
+  #last = this.#look()
+  #isBusy = false
+
+  usedMs(): number {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1000
+  }
+
+  isBusy(): boolean {
+    if (performance.now() - this.#last.at < LOOK_MS) return this.#isBusy
+    const { at, usedMs, idleMs } = this.#last
+    this.#last = this.#look()
+    const elapsedMs = this.#last.at - at
+    // What this process takes, others could have.
+    const spare = (this.#last.idleMs - idleMs + this.#last.usedMs - usedMs) / elapsedMs
+    this.#isBusy = spare < Math.min(1, this.#last.processors / 2)
+    return this.#isBusy
+  }
+
+  #look() {
+    const all = cpus()
+    const idleMs = all.reduce((sum, { times }) => sum + times.idle, 0)
+    return { at: performance.now(), usedMs: this.usedMs(), idleMs, processors: all.length }
+  }
+}

@@ -15,6 +15,7 @@ import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { Consul, consulService } from './consul.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { refuseMissingFiles } from './missing-files.ts'
+import { BackupProcesses } from './processes/backup-process.ts'
 import { startWorkers } from './processes/worker-pool.ts'
 import { type Extensions, type RequestServer, startRequestServer } from './request-server.ts'
 import { findS3Port } from './s3-port.ts'
@@ -34,6 +35,8 @@ export interface ServerOptions {
   onFatal(error: Error): void
   /** Another database than the settings say, for tests. Closed with the server. */
   database?: Database
+  /** Whether this is the program `strongroom`, which can start itself once more to make a backup. */
+  isProgram?: boolean
   /** For who embeds the server in a process of his own, and for tests; not with STORAGE_WORKERS. */
   extensions?: Extensions
 }
@@ -45,6 +48,7 @@ export async function startServer({
   config,
   logger,
   onFatal,
+  isProgram = false,
   extensions = {},
   ...given
 }: ServerOptions): Promise<RunningServer> {
@@ -80,11 +84,12 @@ export async function startServer({
       : await startWorkers({ config, assignment: { keys, s3Port, database: database.place }, logger })
 
     // 3. What it does by itself.
+    const deeds = new Deeds({ config, database, backend, logger })
     const schedules = startSchedules({
       config,
       backend,
       database,
-      backups: new Deeds({ config, database, backend, logger }),
+      backups: isProgram ? new BackupProcesses({ deeds, database: database.place, logger }) : deeds,
       logger,
     })
     tryBackend(backend, logger)

@@ -2,8 +2,17 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Strongroom } from './strongroom.ts'
 
-/** Rows by SQL and empty files by hand: through the server it would take an hour. */
-export async function makeObjects(server: Strongroom, count: number): Promise<void> {
+export interface MadeObjects {
+  /** Whether each has bytes of its own, which are its version, and their hash; all are empty, and without one, if not. */
+  haveBytes?: boolean
+}
+
+/** Rows by SQL and files by hand: through the server it would take an hour. */
+export async function makeObjects(
+  server: Strongroom,
+  count: number,
+  { haveBytes = false }: MadeObjects = {},
+): Promise<void> {
   const [bucket] = await server.admin`select uid from storage.buckets where id = 'bench'`
   const folder = join(server.dataDir, 'objects', String(bucket?.uid))
   for (let shard = 0; shard < 256; shard++) {
@@ -12,10 +21,15 @@ export async function makeObjects(server: Strongroom, count: number): Promise<vo
   const PAGE = 50_000
   for (let made = 0; made < count; made += PAGE) {
     const rows = await server.admin<{ version: string }[]>`
-      insert into storage.objects (bucket_id, name, version, metadata)
-      select 'bench', 'made/' || ${made}::int + n, gen_random_uuid()::text, '{"size": 0}'
-      from generate_series(1, ${Math.min(PAGE, count - made)}::int) n returning version`
-    for (const { version } of rows) writeFileSync(join(folder, version.slice(0, 2), version), '')
+      insert into storage.objects (bucket_id, name, version, metadata, checksum)
+      select 'bench', 'made/' || ${made}::int + n, version, jsonb_build_object('size', octet_length(bytes)),
+        case when ${haveBytes} then encode(sha256(bytes::bytea), 'hex') end
+      from generate_series(1, ${Math.min(PAGE, count - made)}::int) n, gen_random_uuid() id,
+        lateral (select id::text, case when ${haveBytes} then id::text else '' end) v (version, bytes)
+      returning version`
+    for (const { version } of rows) {
+      writeFileSync(join(folder, version.slice(0, 2), version), haveBytes ? version : '')
+    }
   }
   await server.admin.unsafe('vacuum analyze storage.objects')
 }

@@ -11,7 +11,7 @@ import { holdRemovals, isHeld } from '../../database/queries/backup-holds.ts'
 import type { BackupCounts } from '../../database/queries/backup-jobs.ts'
 import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
-import { ByteThrottle } from '../throttle.ts'
+import { ByteThrottle, SpareTime } from '../throttle.ts'
 import { BackupError } from './backup-error.ts'
 import { BYTES, EntryWriter, FILES, type FileEntry, INLINE_BYTES } from './entries.ts'
 import { endHold } from './held-removals.ts'
@@ -64,7 +64,7 @@ export const DATABASE_FOLDERS = 'database.folders'
 export const DEFINITIONS = 'sql/definitions.sql'
 
 /** Versions that are looked at together. */
-const PAGE = 256
+const PAGE = 64
 
 /** Of the database, in bytes per second. Twice as fast, slow uploads beside it were measured to take some times as long. */
 const COPY_RATE = 100e6
@@ -104,6 +104,7 @@ class Run {
   /** Of bytes: in the backup, and of these those that no parent has. */
   readonly #sum = { all: 0, new: 0 }
   #objects = 0
+  readonly #spareTime = new SpareTime()
 
   constructor(
     private readonly parts: BackupParts,
@@ -188,7 +189,10 @@ class Run {
     const throttle = new ByteThrottle(COPY_RATE)
     const copy = await copyOnline({
       ...cluster,
-      pace: (bytes) => throttle.spend(bytes),
+      pace: async (bytes) => {
+        await throttle.spend(bytes)
+        await this.#spareTime.rest()
+      },
       restorePoint: `strongroom ${id}`,
       write: (path, content) => this.#write(path, content),
       onProgress: (done, total) => this.#note((BEFORE_BYTES * done) / Math.max(1, total)),
@@ -221,6 +225,8 @@ class Run {
           if (!keep(line)) continue
           const behind = lines.add(line)
           if (behind) await behind
+          const rest = this.#spareTime.rest()
+          if (rest) await rest
           this.request.signal.throwIfAborted()
         }
         const { lines: count, ...written } = await lines.end()
@@ -249,7 +255,10 @@ class Run {
     const chosen = buckets && new Set(buckets)
     const wants = ({ object }: VersionRow) =>
       chosen === null || (object !== null && chosen.has(objectPath(object).bucketId))
-    const { written, damaged } = await planVersions({ snapshot, target, id, parent, wants, signal }, plan)
+    const { written, damaged } = await planVersions(
+      { snapshot, target, id, parent, wants, spareTime: this.#spareTime, signal },
+      plan,
+    )
     this.#files.push({ path: INLINE_BYTES, ...written })
     for (const row of damaged) this.#noteDamaged(row, 'damaged')
   }
@@ -272,6 +281,7 @@ class Run {
       }
       done += page.length
       this.#note(BEFORE_BYTES + ((1 - BEFORE_BYTES) * done) / Math.max(1, plan.length))
+      await this.#spareTime.rest()
     }
     try {
       let page: PlannedVersion[] = []

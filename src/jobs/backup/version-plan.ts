@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { InlineBytes, Snapshot, VersionRow } from '../../database/dump/snapshot.ts'
+import type { SpareTime } from '../throttle.ts'
 import { type BytesEntry, INLINE_BYTES, mergeByVersion, readBytesEntries } from './entries.ts'
 import { LineWriter } from './lines.ts'
 import type { Manifest } from './manifest.ts'
@@ -18,6 +19,7 @@ export interface PlanOptions {
   parent: Manifest | null
   /** Which versions are wanted. */
   wants(row: VersionRow): boolean
+  spareTime: SpareTime
   signal: AbortSignal
 }
 
@@ -32,7 +34,7 @@ const AT_ONCE = 128
  * @throws StorageFull, TargetUnavailable, DatabaseUnavailable, the signal's reason
  */
 export async function planVersions(
-  { snapshot, target, id, parent, wants, signal }: PlanOptions,
+  { snapshot, target, id, parent, wants, spareTime, signal }: PlanOptions,
   plan: ScratchLines<PlannedVersion>,
 ): Promise<{ written: WrittenFile; damaged: VersionRow[] }> {
   const lines = new LineWriter(target, `${id}/${INLINE_BYTES}`)
@@ -63,6 +65,7 @@ export async function planVersions(
         await plan.add({ entry, isNew: true })
       }
       batch = []
+      await spareTime.rest()
     }
     for await (const { a: row, b: known } of mergeByVersion(snapshot.versions(), before)) {
       signal.throwIfAborted()
