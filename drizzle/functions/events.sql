@@ -1,5 +1,5 @@
--- The outbox: what happened to an object or a bucket, written in the transaction in which it happened (design §9), and the
--- order in which it is handed out (decision 0017).
+-- The outbox: what happened to an object, to a bucket, or to all of the server, written in the transaction in which it happened
+-- (design §9), and the order in which it is handed out (decision 0017).
 
 -- In bytes; null for rows that plain SQL made without one, which may hold anything there.
 create or replace function storage.size_of(metadata jsonb) returns bigint language sql immutable as $$
@@ -126,6 +126,32 @@ create or replace trigger strongroom_emit_truncation before truncate on storage.
 create or replace trigger strongroom_emit_truncation before truncate on storage.buckets
   for each statement execute function storage.emit_truncation();
 
+-- As servers write times: ISO 8601 in UTC, with milliseconds.
+create or replace function storage.json_time(moment timestamptz) returns text language sql immutable as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- A backup has come to its end, whoever says so: who made it, or who has found it dead. One that is withdrawn before it was
+-- begun has had none.
+create or replace function storage.emit_backup_event() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into storage.events (type, data) values ('storage.backup.completed', jsonb_build_object(
+    'backup_id', new.id, 'status', new.status, 'type', new.type,
+    'object_count', new.object_count, 'total_bytes', new.total_bytes,
+    'started_at', storage.json_time(new.started_at), 'completed_at', storage.json_time(new.completed_at),
+    'error', new.error
+  ));
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_completed after update of status on storage.backup_jobs
+  for each row when (
+    new.kind = 'backup' and old.status in ('pending', 'running') and new.status in ('completed', 'failed')
+    and new.deleted_at is null
+  )
+  execute function storage.emit_backup_event();
+
 -- The channel of NOTIFY by which servers tell each other of new positions. Anybody may NOTIFY, on a channel whose name he
 -- knows.
 create or replace function storage.events_channel() returns text
@@ -179,12 +205,12 @@ begin
   return newest + added;
 end $$;
 
--- The events after a position, in order. A record is the row of the object, by Supabase's columns and the checksum,
+-- The events after a position, in order. What concerns no bucket has neither bucket nor record. A record is the row of the object, by Supabase's columns and the checksum,
 -- without those that only repeat the name.
 create or replace function storage.read_events(after bigint, most integer) returns table (
   event_position bigint, type text, bucket_id text, name text, old_bucket_id text, old_name text,
   version text, old_version text, size bigint, content_type text, checksum text, owner_id text,
-  created_at timestamptz, operation text, record jsonb
+  created_at timestamptz, operation text, record jsonb, data jsonb
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select o.position, e.type, e.bucket_id, e.name, e.old_bucket_id, e.old_name, e.version, e.old_version, e.size,
     e.content_type, e.checksum, e.owner_id, e.created_at, e.operation,
@@ -192,7 +218,8 @@ create or replace function storage.read_events(after bigint, most integer) retur
       'id', e.object_id, 'bucket_id', e.bucket_id, 'name', e.name, 'owner', e.owner, 'owner_id', e.owner_id,
       'created_at', e.object_created_at, 'updated_at', e.object_updated_at,
       'last_accessed_at', e.object_accessed_at, 'metadata', e.metadata, 'user_metadata', e.user_metadata,
-      'version', e.version, 'checksum', e.checksum) end
+      'version', e.version, 'checksum', e.checksum) end,
+    e.data
   from storage.event_order o join storage.events e on e.id = o.event_id
   where o.position > after order by o.position limit most
 $$;
@@ -235,6 +262,8 @@ revoke execute on function
   storage.emit_deletions(),
   storage.emit_bucket_event(),
   storage.emit_truncation(),
+  storage.emit_backup_event(),
+  storage.json_time(timestamptz),
   storage.size_of(jsonb),
   storage.unless_large(jsonb)
 from public, anon, authenticated, service_role;

@@ -1,166 +1,119 @@
-import { createHash } from 'node:crypto'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import type { Logger } from 'pino'
-import { openBackends } from '../backend/open.ts'
-import { readConfig } from '../config/config.ts'
-import { asService } from '../database/as-caller.ts'
-import type { Database } from '../database/connection/client.ts'
-import { openSnapshot } from '../database/dump/snapshot.ts'
-import { connectBeside, connectDatabase } from '../database/opening/connect.ts'
-import { openOwnerSession } from '../database/opening/owner-session.ts'
-import { deleteWebhook, listWebhooks } from '../database/queries/webhooks.ts'
-import { restoreWhole } from '../jobs/backup/restore-whole.ts'
-import type { BackupTarget } from '../jobs/backup/target.ts'
-import { type RunningServer, startServer } from '../server/start-server.ts'
-import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { type Config, readConfig } from '../config/config.ts'
+import { connectBeside } from '../database/opening/connect.ts'
+import { noteDrill } from '../database/queries/backup-jobs.ts'
+import { newestWhole } from '../jobs/backup/backups.ts'
+import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
+import { printable } from '../lib/printable.ts'
+import { uuidV7 } from '../lib/uuid.ts'
+import { createLogger } from '../server/log.ts'
+import { count, megabytes } from './amounts.ts'
+import { type TargetOptions, withTarget } from './backup-target.ts'
+import { type DrillReport, drill } from './drill.ts'
+import { Progress } from './progress.ts'
 
-export interface DrillOptions {
-  target: BackupTarget
-  /** Of the backup. */
-  id: string
-  /** In which the folder is made that is removed afterwards; the system's folder for temporary files when left out. */
-  folder?: string | undefined
-  logger: Logger
-  signal: AbortSignal
-  /** @param share of the step that is done, from 0 to 1 */
-  onProgress?: (step: string, share: number) => void
+export function registerDrill(backup: Command): void {
+  backup
+    .command('drill [id]')
+    .description(
+      'restore a backup to a temporary folder, start a server on it, and ask that for every object',
+    )
+    .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
+    .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
+    .option(
+      '--folder <folder>',
+      'where there is room for all of it; the folder for temporary files without it',
+    )
+    .option('--json', 'print the report')
+    .action(tryOut)
 }
 
-export interface DrillReport {
-  /** Objects that the restored database has. */
-  objects: number
-  /** Of these, those that a server on it has answered with the bytes that their checksums are of. */
-  answered: number
-  bytes: number
-  /** Objects that were answered otherwise, as `<bucket>/<name>`; the first of them. */
-  wrong: string[]
+interface DrillCommandOptions extends TargetOptions {
+  folder?: string
+  json?: boolean
 }
 
-/** How many wrong objects are named. */
-const MOST_NAMED = 100
-
-/** What a server of a drill is told: nothing of it leaves this machine, and it touches nothing but its folder. */
-const SETTINGS = {
-  STORAGE_HOST: '127.0.0.1',
-  STORAGE_PORT: '0',
-  STORAGE_S3_PROTOCOL_PORT: '0',
-  STORAGE_CLEANUP_INTERVAL: '0s',
-  STORAGE_SCRUB_INTERVAL: '0s',
-  STORAGE_BACKUP_ENABLED: 'false',
-  STORAGE_LOG_LEVEL: 'error',
-}
-
-/**
- * Restores a backup to a folder of its own, starts a server on it, asks that for every object, and removes all of it again.
- *
- * @throws as `restoreWhole`; what starting a server throws; the signal's reason
- */
-export async function drill(options: DrillOptions): Promise<DrillReport> {
-  const parent = await mkdtemp(join(options.folder ?? tmpdir(), 'strongroom-drill-'))
-  await chmod(parent, 0o755) // PostgreSQL's user must get in
-  const dataDir = join(parent, 'storage-data')
-  try {
-    await restoreTo(dataDir, options)
-    return await tryServer(dataDir, options)
-  } finally {
-    await rm(parent, { recursive: true, force: true })
-  }
-}
-
-async function restoreTo(
-  dataDir: string,
-  { target, id, logger, signal, onProgress }: DrillOptions,
+function tryOut(
+  id: string | undefined,
+  { folder, json = false, ...options }: DrillCommandOptions,
 ): Promise<void> {
-  const config = configOf(dataDir)
-  const place = { databaseUrl: undefined, dataDir, logger, onLost: () => {} }
-  await restoreWhole({
-    target,
-    id,
-    dataDir,
-    isOwnDatabase: false,
-    openDatabase: async () => {
-      const database = await connectDatabase({ ...place, connections: 4 })
-      // What they would be told they have been told long ago.
-      await asService(database, async (tx) => {
-        for (const { id } of await listWebhooks(tx)) await deleteWebhook(tx, id)
-      })
-      return database
-    },
-    openOwner: () => openOwnerSession(place, () => {}),
-    openBackend: async (database) => new InlineBackend(await openBackends(config), database),
-    logger,
-    signal,
-    onProgress: (what, done, total) => onProgress?.(`restoring ${what}`, total === 0 ? 1 : done / total),
+  const progress = new Progress()
+  return withTarget(options, async (target, signal) => {
+    const startedAt = new Date()
+    const manifest = id === undefined ? await newestWhole(target) : await readManifest(target, id)
+    const logger = createLogger('error', { stream: process.stderr })
+    const onProgress = (step: string, share: number) => progress.show(step, share)
+    const parts = { target, id: manifest.id, folder, logger, signal, onProgress }
+    const about = { backup: manifest.id, target: target.name, startedAt }
+    let report: DrillReport
+    try {
+      report = await drill(parts).finally(() => progress.clear())
+    } catch (error) {
+      if (!signal.aborted) await note({ ...about, report: NOTHING, error: String(error) })
+      throw error
+    }
+    const wrong = report.objects - report.answered
+    await note({
+      ...about,
+      report,
+      error: wrong === 0 ? null : `${count(wrong)} objects were answered wrongly`,
+    })
+    process.stdout.write(json ? `${JSON.stringify(report)}\n` : describe(manifest, report))
+    if (wrong > 0) process.exitCode = 1
   })
 }
 
-async function tryServer(
-  dataDir: string,
-  { logger, signal, onProgress }: DrillOptions,
-): Promise<DrillReport> {
-  const report: DrillReport = { objects: 0, answered: 0, bytes: 0, wrong: [] }
-  const server = await startServer({ config: configOf(dataDir), logger, onFatal: () => {} })
+const NOTHING: DrillReport = { objects: 0, answered: 0, bytes: 0, wrong: [] }
+
+interface Drilled {
+  /** Its id. */
+  backup: string
+  target: string
+  startedAt: Date
+  report: DrillReport
+  /** Null when all was right. */
+  error: string | null
+}
+
+/** Where servers tell how old the last drill is, if their database is here. It was one, whether that can be noted or not. */
+async function note({ report, ...drilled }: Drilled): Promise<void> {
+  const config = readConfig(process.env)
+  if (!hasDatabase(config)) return
   try {
     const database = await connectBeside({
-      databaseUrl: undefined,
-      dataDir,
+      ...config,
+      dataDir: resolve(config.dataDir),
       connections: 1,
-      logger,
+      logger: createLogger('error', { stream: process.stderr }),
       onLost: () => {},
     })
     try {
-      for await (const { object, checksum, count } of objectsOf(database)) {
-        signal.throwIfAborted()
-        report.objects++
-        onProgress?.('reading', report.objects / count)
-        const found = await ask(server, object)
-        report.bytes += found?.size ?? 0
-        if (found !== null && (checksum === null || found.sha256 === checksum)) report.answered++
-        else if (report.wrong.length < MOST_NAMED) report.wrong.push(object)
-      }
+      await noteDrill(database, {
+        ...drilled,
+        id: uuidV7(drilled.startedAt),
+        objectCount: report.objects,
+        totalBytes: report.bytes,
+        damaged: report.objects - report.answered,
+      })
     } finally {
       await database.close()
     }
-  } finally {
-    await server.close()
-  }
-  return report
-}
-
-async function* objectsOf(
-  database: Database,
-): AsyncGenerator<{ object: string; checksum: string | null; count: number }> {
-  const snapshot = await openSnapshot(database, { for: 'backup' })
-  try {
-    const count = await snapshot.count('objects')
-    for await (const line of snapshot.rows('objects')) {
-      const { bucket_id: bucket, name, checksum, version } = JSON.parse(line)
-      if (version !== null) yield { object: `${bucket}/${name}`, checksum, count }
-    }
-  } finally {
-    await snapshot.close()
+  } catch (error) {
+    process.stderr.write(`strongroom: servers will not tell of this drill: ${String(error)}\n`)
   }
 }
 
-/** What a client gets; null when that is no object. */
-async function ask(
-  { url, keys }: RunningServer,
-  object: string,
-): Promise<{ size: number; sha256: string } | null> {
-  const path = object.split('/').map(encodeURIComponent).join('/')
-  const headers = { authorization: `Bearer ${keys.serviceKey}` }
-  const response = await fetch(`${url}/storage/v1/object/${path}`, { headers })
-  const hash = createHash('sha256')
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    hash.update(chunk)
-    size += chunk.length
-  }
-  return response.status === 200 ? { size, sha256: hash.digest('hex') } : null
+/** A drill may be held on another machine than the server's. */
+function hasDatabase({ databaseUrl, dataDir }: Config): boolean {
+  return databaseUrl !== undefined || existsSync(join(resolve(dataDir), 'postgres'))
 }
 
-function configOf(dataDir: string) {
-  return readConfig({ ...SETTINGS, STORAGE_DATA_DIR: dataDir })
+function describe({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {
+  const lines = [
+    `A server on what backup ${id} restores has answered ${count(answered)} of ${count(objects)} objects rightly, ${megabytes(bytes)}.`,
+    ...wrong.map((object) => `Wrong: ${printable(object)}`),
+  ]
+  return `${lines.join('\n')}\n`
 }

@@ -4,16 +4,15 @@ import { ConfigError } from '../config/config.ts'
 import { asService } from '../database/as-caller.ts'
 import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
 import { BackupError } from '../jobs/backup/backup-error.ts'
-import { deleteBackup, listBackups, newestWhole } from '../jobs/backup/backups.ts'
+import { deleteBackup, listBackups } from '../jobs/backup/backups.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
-import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
+import type { Manifest } from '../jobs/backup/manifest.ts'
 import { runNow } from '../jobs/backup/runner.ts'
 import type { Failures } from '../jobs/failures.ts'
 import { giveWay } from '../lib/low-priority.ts'
-import { printable } from '../lib/printable.ts'
 import { uuidV7 } from '../lib/uuid.ts'
-import { createLogger } from '../server/log.ts'
-import { type DrillReport, drill } from './backup-drill.ts'
+import { count } from './amounts.ts'
+import { registerDrill } from './backup-drill.ts'
 import { type TargetOptions, withTarget } from './backup-target.ts'
 import { registerVerify } from './backup-verify.ts'
 import { maintain } from './maintenance.ts'
@@ -42,19 +41,7 @@ export function registerBackup(program: Command): void {
     .option('--json', 'print a manifest in each line')
     .action(list)
   registerVerify(backup)
-  backup
-    .command('drill [id]')
-    .description(
-      'restore a backup to a temporary folder, start a server on it, and ask that for every object',
-    )
-    .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
-    .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
-    .option(
-      '--folder <folder>',
-      'where there is room for all of it; the folder for temporary files without it',
-    )
-    .option('--json', 'print the report')
-    .action(tryOut)
+  registerDrill(backup)
   backup
     .command('delete <id>')
     .description('delete a backup upon which no other one is made')
@@ -134,35 +121,14 @@ interface ListOptions extends TargetOptions {
 
 function list({ json = false, ...options }: ListOptions): Promise<void> {
   return withTarget(options, async (target) => {
-    let count = 0
+    let found = 0
     const onUnreadable = ({ error }: { error: Error }) =>
       void process.stderr.write(`strongroom: ${error.message}\n`)
     for await (const manifest of listBackups(target, onUnreadable)) {
-      count++
+      found++
       process.stdout.write(json ? `${JSON.stringify(manifest)}\n` : `${line(manifest)}\n`)
     }
-    if (count === 0 && !json) process.stdout.write(`There are no backups in ${target.name}.\n`)
-  })
-}
-
-interface DrillCommandOptions extends TargetOptions {
-  folder?: string
-  json?: boolean
-}
-
-function tryOut(
-  id: string | undefined,
-  { folder, json = false, ...options }: DrillCommandOptions,
-): Promise<void> {
-  const progress = new Progress()
-  return withTarget(options, async (target, signal) => {
-    const manifest = id === undefined ? await newestWhole(target) : await readManifest(target, id)
-    const logger = createLogger('error', { stream: process.stderr })
-    const onProgress = (step: string, share: number) => progress.show(step, share)
-    const parts = { target, id: manifest.id, folder, logger, signal, onProgress }
-    const report = await drill(parts).finally(() => progress.clear())
-    process.stdout.write(json ? `${JSON.stringify(report)}\n` : describeDrill(manifest, report))
-    if (report.answered < report.objects) process.exitCode = 1
+    if (found === 0 && !json) process.stdout.write(`There are no backups in ${target.name}.\n`)
   })
 }
 
@@ -173,29 +139,20 @@ function remove(id: string, options: TargetOptions): Promise<void> {
   })
 }
 
-function describeDrill({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {
-  const lines = [
-    `A server on what backup ${id} restores has answered ${number(answered)} of ${number(objects)} objects rightly, ${megabytes(bytes)}.`,
-    ...wrong.map((object) => `Wrong: ${printable(object)}`),
-  ]
-  return `${lines.join('\n')}\n`
-}
-
 /** A folder may be named from elsewhere later, by a server. */
 function absolute(target: string): string {
   return /^s3:/i.test(target) ? target : resolve(target)
 }
 
-const number = (n: number) => n.toLocaleString('en')
 const megabytes = (bytes: number) => `${(bytes / 1e6).toLocaleString('en', { maximumFractionDigits: 1 })} MB`
 
 function line({ id, type, moment, totals, buckets, with_keys, damaged, description }: Manifest): string {
   const about = [
-    `${number(totals.objects)} objects`,
+    `${count(totals.objects)} objects`,
     `${megabytes(totals.bytes)} (${megabytes(totals.new_bytes)} new)`,
     ...(buckets ? [`of ${buckets.length} buckets`] : []),
     ...(with_keys ? ['with keys'] : []),
-    ...(damaged > 0 ? [`${number(damaged)} objects damaged`] : []),
+    ...(damaged > 0 ? [`${count(damaged)} objects damaged`] : []),
     ...(description ? [description] : []),
   ]
   return `${id}  ${moment.slice(0, 19)}Z  ${type.padEnd(11)}  ${about.join(', ')}`

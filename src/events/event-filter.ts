@@ -4,10 +4,11 @@ import type { EventType } from '../model/event-types.ts'
 /** Which events somebody wants to hear; what is absent does not narrow. */
 export interface EventFilter {
   types?: ReadonlySet<EventType> | undefined
+  /** With one, what concerns no bucket is not wanted. */
   bucket?: string | undefined
-  /** The beginning of the path. With one, events of buckets are not wanted. */
+  /** The beginning of the path. With one, only events of objects are wanted. */
   prefix?: string | undefined
-  /** An object, and all that is below it as a folder. With one, events of buckets are not wanted. */
+  /** An object, and all that is below it as a folder. With one, only events of objects are wanted. */
   folder?: string | undefined
 }
 
@@ -21,7 +22,11 @@ export function matches(filter: EventFilter, event: StorageEvent): boolean {
   )
 }
 
-function isAt({ bucket, prefix, folder }: EventFilter, eventBucket: string, path: string | null): boolean {
+function isAt(
+  { bucket, prefix, folder }: EventFilter,
+  eventBucket: string | null,
+  path: string | null,
+): boolean {
   if (bucket !== undefined && bucket !== eventBucket) return false
   if (prefix !== undefined && !path?.startsWith(prefix)) return false
   return folder === undefined || path === folder || path?.startsWith(`${folder}/`) === true

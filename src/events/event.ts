@@ -4,10 +4,21 @@ import type { Sight, StorageEvent } from '../database/queries/events.ts'
 export const EVENTS_LOST = 'storage.events.lost'
 
 /** An event as every surface sends it. */
-export interface EventJson {
+export type EventJson = PlacedEventJson | AnyEventJson
+
+/** Of what concerns no bucket it is all. */
+interface AnyEventJson {
   /** Its position: it counts up, and can be given as `Last-Event-ID`. */
   id: number
   type: string
+  /** ISO 8601, of the change's transaction. */
+  timestamp: string
+  /** What its type tells besides. */
+  data?: Record<string, unknown>
+}
+
+/** Of an object or a bucket. */
+export interface PlacedEventJson extends AnyEventJson {
   bucket: string
   path: string | null
   old_bucket: string | null
@@ -18,24 +29,25 @@ export interface EventJson {
   checksum: string | null
   version: string | null
   owner_id: string | null
-  /** ISO 8601, of the change's transaction. */
-  timestamp: string
 }
 
 export function eventJson(event: StorageEvent): EventJson {
   return {
     id: event.position,
     type: event.type,
-    bucket: event.bucket,
-    path: event.path,
-    old_bucket: event.oldBucket,
-    old_path: event.oldPath,
-    size: event.size,
-    content_type: event.contentType,
-    checksum: event.checksum,
-    version: event.version,
-    owner_id: event.ownerId,
+    ...(event.bucket !== null && {
+      bucket: event.bucket,
+      path: event.path,
+      old_bucket: event.oldBucket,
+      old_path: event.oldPath,
+      size: event.size,
+      content_type: event.contentType,
+      checksum: event.checksum,
+      version: event.version,
+      owner_id: event.ownerId,
+    }),
     timestamp: event.createdAt.toISOString(),
+    ...(event.data && { data: event.data }),
   }
 }
 
@@ -46,9 +58,10 @@ export function messageId({ position }: StorageEvent): string {
 
 /**
  * Where an event happened. One object's events share a place from each to the next, whatever it is called meanwhile,
- * and so do those of objects that have had the same name.
+ * and so do those of objects that have had the same name. What concerns no bucket waits for nothing.
  */
 export function placesOf({ bucket, path, oldBucket, oldPath }: StorageEvent): string[] {
+  if (bucket === null) return []
   const here = JSON.stringify([bucket, path])
   return oldPath === null ? [here] : [here, JSON.stringify([oldBucket, oldPath])]
 }
@@ -73,7 +86,7 @@ function arrived(event: StorageEvent): StorageEvent {
 /** A move for those who may not know where the object is now: to them it was deleted. */
 function gone(event: StorageEvent): StorageEvent {
   const { record, oldBucket, oldPath } = event
-  const bucket = oldBucket ?? event.bucket
+  const bucket = oldBucket ?? event.bucket ?? ''
   const path = oldPath ?? ''
   return {
     ...event,

@@ -5,5 +5,6 @@ export const EVENT_TYPES = [
   'storage.object.deleted',
   'storage.bucket.created',
   'storage.bucket.deleted',
+  'storage.backup.completed',
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

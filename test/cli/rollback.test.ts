@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pino from 'pino'
@@ -24,18 +24,12 @@ beforeEach(async () => {
   folder = await newFolder()
   dataDir = join(folder, 'storage-data')
   await mkdir(dataDir)
-  const before = join(folder, 'drizzle')
-  await cp(DRIZZLE, before, { recursive: true })
-  const path = join(before, 'meta/_journal.json')
-  const journal = JSON.parse(await readFile(path, 'utf8'))
-  journal.entries.pop()
-  await writeFile(path, JSON.stringify(journal))
-  older = newestSchema(before)
+  const { entries } = JSON.parse(await readFile(join(DRIZZLE, 'meta/_journal.json'), 'utf8'))
+  older = entries.at(-2).tag
   const embedded = await startEmbedded({ clusterDir: join(dataDir, 'postgres'), logger })
-  await migrate({ ...embedded.connection, username: embedded.superuser }, logger, { folder: before })
+  await migrate({ ...embedded.connection, username: embedded.superuser }, logger, { through: older })
   await asSuperuser(dataDir, (sql) => sql`insert into storage.buckets (id, name) values ('before', 'before')`)
   await embedded.stop()
-  await rm(before, { recursive: true })
 })
 afterEach(() => removeFolder(folder, commands.splice(0)))
 

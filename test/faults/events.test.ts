@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { EventJson } from '../../src/events/event.ts'
+import type { PlacedEventJson } from '../../src/events/event.ts'
 import { newWebhookSecret } from '../../src/events/webhooks/signature.ts'
 import { type EventReader, openEvents } from '../support/event-stream.ts'
 import { hasNats, type NatsServer, startNats } from '../support/nats.ts'
@@ -33,27 +33,27 @@ afterAll(async () => {
 })
 
 /** What NATS publishes, from now on. */
-async function listenToNats(at: NatsServer): Promise<EventJson[]> {
+async function listenToNats(at: NatsServer): Promise<PlacedEventJson[]> {
   const client = await at.client()
-  const heard: EventJson[] = []
+  const heard: PlacedEventJson[] = []
   client.subscribe('storage.>', { callback: (_error, message) => void heard.push(message.json()) })
   await client.flush()
   return heard
 }
 
 /** Of what may come more than once, each at its first time. */
-function once(events: EventJson[]): EventJson[] {
+function once(events: PlacedEventJson[]): PlacedEventJson[] {
   return events.filter(({ id }, index) => events.findIndex((other) => other.id === id) === index)
 }
 
 /** A reader that comes back after every loss, and goes on after what it has had. */
 class ReturningReader {
-  readonly #had: EventJson[] = []
+  readonly #had: PlacedEventJson[] = []
   #reader: EventReader | undefined
   #isDone = false
   readonly #running = this.#run()
 
-  get events(): EventJson[] {
+  get events(): PlacedEventJson[] {
     return [...this.#had, ...(this.#reader?.events() ?? [])]
   }
 
@@ -107,9 +107,9 @@ it(
     await servers.request('PUT', '/object/box/end', { body: 'end' })
     await until(() => reader.events.some(({ path }) => path === 'end'), 'the last upload is heard of')
     await reader.stop()
-    const ofObjects = (events: EventJson[]) => events.filter(({ path }) => path !== null)
+    const ofObjects = (events: PlacedEventJson[]) => events.filter(({ path }) => path !== null)
     const heard = ofObjects(reader.events)
-    const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as EventJson))
+    const delivered = () => ofObjects(receiver.taken().map(({ data }) => data as PlacedEventJson))
     const published = () => ofObjects(messages ?? [])
     for (const list of messages ? [delivered, published] : [delivered]) {
       const isAllThere = () => once(list()).length >= heard.length
@@ -132,7 +132,7 @@ it(
 )
 
 /** The checksums that each object has had, in order. */
-function byObject(events: EventJson[]): Record<string, (string | null)[]> {
+function byObject(events: PlacedEventJson[]): Record<string, (string | null)[]> {
   const found: Record<string, (string | null)[]> = {}
   for (const { path, checksum } of events) {
     const list = found[path ?? ''] ?? []

@@ -1,4 +1,4 @@
-import type { EventJson } from '../../src/events/event.ts'
+import type { PlacedEventJson } from '../../src/events/event.ts'
 import { until } from './wait.ts'
 
 /** One block of a stream (WHATWG HTML §9.2.6). */
@@ -16,7 +16,7 @@ export interface EventReader {
   response: Response
   blocks: Block[]
   /** The events among them. */
-  events(): EventJson[]
+  events(): PlacedEventJson[]
   /** Those as `type path`. */
   heard(): string[]
   /** Waits until so many have come, and returns them as `heard` does. */
@@ -48,7 +48,7 @@ export async function openEvents(
   })
   if (!response.ok || !response.body) throw new Error(`${response.status} ${await response.text()}`)
   const blocks: Block[] = []
-  const events: EventJson[] = []
+  const events: PlacedEventJson[] = []
   const read = async (body: ReadableStream<Uint8Array>) => {
     let rest = ''
     for await (const chunk of body.pipeThrough(new TextDecoderStream())) {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { JetStreamManager } from '@nats-io/jetstream'
 import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node'
-import type { EventJson } from '../../src/events/event.ts'
+import type { PlacedEventJson } from '../../src/events/event.ts'
 import { type Daemon, removeAtEnd, startDaemon } from './daemon.ts'
 import { freePort } from './free-port.ts'
 import { describeWith, isInstalled } from './installed.ts'
@@ -113,7 +113,7 @@ export interface Heard {
   subject: string
   /** What a stream drops duplicates by. */
   messageId: string | undefined
-  event: EventJson
+  event: PlacedEventJson
 }
 
 /** What comes to a subscriber from now on. */
@@ -142,9 +142,9 @@ export async function natsPosition({ admin }: Pick<TestServer, 'admin'>): Promis
 }
 
 /** What a stream has, oldest first. */
-export async function contents(streams: JetStreamManager, name: string): Promise<EventJson[]> {
+export async function contents(streams: JetStreamManager, name: string): Promise<PlacedEventJson[]> {
   const { state } = await streams.streams.info(name)
-  const found: EventJson[] = []
+  const found: PlacedEventJson[] = []
   // An empty one begins at 0, where there is no message.
   for (let seq = Math.max(state.first_seq, 1); seq <= state.last_seq; seq++) {
     const message = await streams.streams.getMessage(name, { seq })

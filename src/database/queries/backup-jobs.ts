@@ -8,7 +8,8 @@ import { ask } from './drift.ts'
 
 /**
  * Backups and restores, as rows that a server picks up (decision 0058). At most one of them is to be done, or under way, at a
- * time. Whoever does one has the turn of backups: while nobody has it, none is under way, whatever the rows say.
+ * time. Whoever does one has the turn of backups: while nobody has it, none is under way, whatever the rows say. A drill has a
+ * row, too, once it has ended.
  */
 
 /** `completed`, `failed` and `restored` are ends; a backup that was completed may be `expired` later. */
@@ -37,18 +38,20 @@ export interface BackupJob extends Omit<NewBackupJob, 'scheduledFor'> {
   /** Null is never. */
   expiresAt: Date | null
   error: string | null
+  /** What whoever asked for it should know besides; null when there is nothing. */
+  note: string | null
   createdAt: Date
 }
 
 export interface NewBackupJob {
   /** A UUID of version 7; of a backup, also its name in the target. */
   id: string
-  kind: 'backup' | 'restore'
-  /** Null of a restore. */
+  kind: 'backup' | 'restore' | 'drill'
+  /** Of a backup, else null. */
   type: BackupType | null
   /** The folder or s3:// URL where the backup lies. */
   target: string
-  /** Of an incremental backup, the one that it builds on; of a restore, the one that it brings back. */
+  /** Of an incremental backup, the one that it builds on; of a restore or a drill, the one that it brings back. */
   parent: string | null
   description: string
   /** Ids; null is all. */
@@ -282,12 +285,76 @@ export async function noteRemoved(database: Database, id: string): Promise<void>
   )
 }
 
-/** Forgets what has ended so many days ago and has left nothing in a target. */
+/** Notes that a backup was tried out. @param error null when all that it restored was right */
+export async function noteDrill(
+  database: Database,
+  drill: { id: string; backup: string; target: string; startedAt: Date; error: string | null } & BackupCounts,
+): Promise<void> {
+  const { id, backup, target, startedAt, error, objectCount, totalBytes, damaged } = drill
+  const status: BackupStatus = error === null ? 'completed' : 'failed'
+  await ask(
+    database,
+    sql`insert into storage.backup_jobs (
+        id, kind, status, target, parent, progress, object_count, total_bytes, damaged, started_at, completed_at, error,
+        created_by
+      ) values (
+        ${id}, 'drill', ${status}, ${target}, ${backup}, 1, ${objectCount}, ${totalBytes}, ${damaged},
+        ${startedAt.toISOString()}, now(), ${error}, 'command'
+      )`,
+  )
+}
+
+/** How a backup or a drill went, the last that has come to its end without failing. */
+export interface LastSuccess {
+  completedAt: Date
+  durationSeconds: number
+  objectCount: number
+  totalBytes: number
+}
+
+/**
+ * The last backup of all buckets that was completed, whether it is there still or has expired, and the last drill in which all
+ * was right; null where there has been none. A look at one small table, for whoever watches how old they are.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function lastBackups(
+  database: Database,
+): Promise<{ backup: LastSuccess | null; drill: LastSuccess | null }> {
+  const rows = await ask<
+    Pick<Row, 'kind' | 'object_count' | 'total_bytes'> & { at: string; seconds: number }
+  >(
+    database,
+    sql`select distinct on (kind) kind, completed_at as at, object_count, total_bytes,
+        extract(epoch from completed_at - started_at)::float8 as seconds
+      from storage.backup_jobs
+      where kind in ('backup', 'drill') and status in ('completed', 'expired') and buckets is null
+      order by kind, completed_at desc`,
+  )
+  const last = (kind: BackupJob['kind']): LastSuccess | null => {
+    const row = rows.find((one) => one.kind === kind)
+    if (row === undefined) return null
+    return {
+      completedAt: dateOr1970(row.at),
+      durationSeconds: row.seconds,
+      objectCount: Number(row.object_count),
+      totalBytes: Number(row.total_bytes),
+    }
+  }
+  return { backup: last('backup'), drill: last('drill') }
+}
+
+/** Forgets what has ended so many days ago and has left nothing in a target, but the last of a kind that went well. */
 export async function trimJobs(database: Database, days: number): Promise<void> {
   await ask(
     database,
-    sql`delete from storage.backup_jobs
-      where status in ('failed', 'expired', 'restored') and created_at < now() - ${days} * interval '1 day'`,
+    sql`delete from storage.backup_jobs p
+      where (status in ('failed', 'expired', 'restored') or (kind = 'drill' and status = 'completed'))
+        and created_at < now() - ${days} * interval '1 day'
+        and (status = 'failed' or exists (
+          select from storage.backup_jobs n
+          where n.kind = p.kind and n.id > p.id and n.status in ('completed', 'expired', 'restored')
+        ))`,
   )
 }
 
@@ -308,12 +375,12 @@ const IS_REMOVABLE = sql`(
 
 const COLUMNS =
   sql.raw(`id, kind, type, status, target, parent, description, buckets, include_versions, include_trash, request,
-  retention_days, progress, object_count, total_bytes, damaged, started_at, completed_at, expires_at, error, created_at,
-  created_by`)
+  retention_days, progress, object_count, total_bytes, damaged, started_at, completed_at, expires_at, error, note,
+  created_at, created_by`)
 
 interface Row extends Record<string, unknown> {
   id: string
-  kind: 'backup' | 'restore'
+  kind: BackupJob['kind']
   type: BackupType | null
   status: BackupStatus
   target: string
@@ -332,6 +399,7 @@ interface Row extends Record<string, unknown> {
   completed_at: string | null
   expires_at: string | null
   error: string | null
+  note: string | null
   created_at: string
   created_by: string
 }
@@ -358,6 +426,7 @@ function fromRow(row: Row): BackupJob {
     completedAt: dateOrNull(row.completed_at),
     expiresAt: dateOrNull(row.expires_at),
     error: row.error,
+    note: row.note,
     createdAt: dateOr1970(row.created_at),
     createdBy: row.created_by,
   }

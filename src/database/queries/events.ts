@@ -13,7 +13,8 @@ export interface StorageEvent {
   /** Counts up without gaps. Whoever has had an event has had, or may not have, all that come before it. */
   position: number
   type: EventType
-  bucket: string
+  /** Null for what concerns no bucket: the service alone hears of it. */
+  bucket: string | null
   /** Null for a bucket's events. */
   path: string | null
   /** Where the object was before a move, else null. */
@@ -33,6 +34,8 @@ export interface StorageEvent {
   operation: string | null
   /** The object's row as of then, by its columns; of a deletion the last one. Null for a bucket's events. */
   record: EventRecord | null
+  /** What its type tells besides. */
+  data: Record<string, unknown> | null
 }
 
 /** Columns of `storage.objects`; dates as PostgreSQL writes them in JSON. */
@@ -79,6 +82,7 @@ export async function readEvents(database: Database, after: number, limit: numbe
     createdAt: dateOr1970(row.created_at),
     operation: row.operation,
     record: row.record,
+    data: row.data,
   }))
 }
 
@@ -89,7 +93,7 @@ const READ_EVENTS = new Statement<{ after: number; limit: number }, Row>(
 interface Row {
   event_position: string
   type: EventType
-  bucket_id: string
+  bucket_id: string | null
   name: string | null
   old_bucket_id: string | null
   old_name: string | null
@@ -102,12 +106,14 @@ interface Row {
   created_at: string
   operation: string | null
   record: EventRecord | null
+  data: Record<string, unknown> | null
 }
 
 /** Names that an event is about: where an object is, and where it was before a move. Null for a bucket's events. */
 export interface ChangedNames {
   position: number
-  bucket: string
+  /** Null for what concerns no bucket. */
+  bucket: string | null
   path: string | null
   oldBucket: string | null
   oldPath: string | null

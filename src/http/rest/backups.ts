@@ -104,6 +104,7 @@ function jobJson(job: BackupJob) {
     completed_at: job.completedAt,
     expires_at: job.expiresAt,
     error: job.error,
+    note: job.note,
     created_at: job.createdAt,
     created_by: job.createdBy,
   }

@@ -82,6 +82,7 @@ export class CacheInvalidation {
         return
       }
       for (const { bucket, path, oldBucket, oldPath } of changes) {
+        if (bucket === null) continue
         if (path === null) rowCache.dropBucket(bucket)
         else rowCache.drop(bucket, path)
         if (oldBucket !== null && oldPath !== null) rowCache.drop(oldBucket, oldPath)

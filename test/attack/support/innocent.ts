@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'vitest'
-import type { EventJson } from '../../../src/events/event.ts'
+import type { PlacedEventJson } from '../../../src/events/event.ts'
 import { mintToken } from '../../../src/server/keys.ts'
 import { RawClient } from '../../http/realtime/clients.ts'
 import { type EventReader, openEvents } from '../../support/event-stream.ts'
@@ -178,7 +178,7 @@ class Innocent {
 
   #signalled(): Set<string | null> {
     const told = this.socket.frames.filter(({ event }) => event === 'broadcast')
-    return new Set(told.map(({ payload }) => (payload.payload as EventJson).path))
+    return new Set(told.map(({ payload }) => (payload.payload as PlacedEventJson).path))
   }
 }
 

@@ -95,5 +95,6 @@ function eventAt(position: number, path: string, oldPath: string | null): Storag
     createdAt: new Date(0),
     operation: null,
     record: null,
+    data: null,
   }
 }

@@ -83,6 +83,7 @@ describe('a backup', () => {
         completed_at: null,
         expires_at: null,
         error: null,
+        note: null,
         created_at: expect.any(String),
         created_by: 'service_role',
       },
@@ -177,7 +178,7 @@ describe('the list', () => {
     ['limit=0', 'querystring/limit must be a whole number from 1 to 1000'],
     ['limit=1001', 'querystring/limit must be a whole number from 1 to 1000'],
     ['cursor=x', 'querystring/cursor must be the id of a backup or a restore'],
-    ['kind=all', 'querystring/kind must be backup or restore'],
+    ['kind=all', 'querystring/kind must be backup, restore or drill'],
   ])('refuses ?%s', async (query, message) => {
     expect(await ask('GET', `?${query}`)).toMatchObject({ status: 400, body: { message } })
   })

@@ -5,9 +5,13 @@ import { openDatabase } from '../../../src/database/connection/client.ts'
 import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds.ts'
 import {
   type BackupJob,
+  deleteJob,
   findJob,
   insertJob,
+  lastBackups,
   type NewBackupJob,
+  noteDrill,
+  trimJobs,
 } from '../../../src/database/queries/backup-jobs.ts'
 import { BackupError } from '../../../src/jobs/backup/backup-error.ts'
 import type { BackupDeeds, JobRun } from '../../../src/jobs/backup/job-run.ts'
@@ -201,6 +205,119 @@ describe('a job', () => {
     })
     await asked()
     await expect(runNow(options, job(), NEVER)).rejects.toMatchObject({ code: 'BackupRunning' })
+  })
+})
+
+describe('the end of a backup', () => {
+  const told = async () => {
+    const rows = await test.admin`
+      select data from storage.events where type = 'storage.backup.completed' and bucket_id is null order by id`
+    return rows.map(({ data }) => data)
+  }
+  beforeEach(() => test.admin`delete from storage.events`)
+
+  it('is an event, written in the transaction that says so', async () => {
+    const id = await asked()
+    await runnerOf().step(NEVER)
+    expect(await told()).toEqual([
+      {
+        backup_id: id,
+        status: 'completed',
+        type: 'full',
+        object_count: DONE.objectCount,
+        total_bytes: DONE.totalBytes,
+        started_at: (await found(id))?.startedAt?.toISOString(),
+        completed_at: (await found(id))?.completedAt?.toISOString(),
+        error: null,
+      },
+    ])
+    const [row] = await test.admin`
+      select e.transaction = j.xmin::text::xid8 as together from storage.events e, storage.backup_jobs j where j.id = ${id}`
+    expect(row).toEqual({ together: true })
+  })
+
+  it('is one, too, when it has failed, or whoever made it has died', async () => {
+    const failed = await asked()
+    await runnerOf({ backup: () => Promise.reject(new BackupError('UnusableTarget', 'A cat')) }).step(NEVER)
+    const dead = await given({ status: 'running', started_at: new Date().toISOString() })
+    await runnerOf().step(NEVER)
+    expect(await told()).toMatchObject([
+      { backup_id: failed, status: 'failed', error: 'A cat' },
+      { backup_id: dead, status: 'failed', error: expect.stringContaining('has ended') },
+    ])
+  })
+
+  it('is one when a command has made it', async () => {
+    const wanted = job()
+    const logger = pino({ level: 'silent' })
+    await runNow({ database: test.database, deeds: NOTHING, retentionDays: null, logger }, wanted, NEVER)
+    expect(await told()).toMatchObject([{ backup_id: wanted.id, status: 'completed' }])
+  })
+
+  it('is none of a restore, of one that was withdrawn before it began, and of one that expires later', async () => {
+    await asked({ kind: 'restore', type: null, parent: await given() })
+    await runnerOf().step(NEVER)
+    const id = await asked()
+    await asService(test.database, (tx) => deleteJob(tx, id))
+    await given({ expires_at: new Date(0).toISOString() })
+    await runnerOf().step(NEVER)
+    expect(await told()).toEqual([])
+  })
+})
+
+describe('when the last one went well', () => {
+  const drilled = (backup: string, error: string | null = null) =>
+    noteDrill(test.database, {
+      id: uuidV7(),
+      backup,
+      target: '/t',
+      startedAt: new Date(Date.now() - 2000),
+      error,
+      ...DONE,
+    })
+
+  it('is not known before there was one', async () => {
+    await given({ status: 'failed', completed_at: new Date().toISOString() })
+    expect(await lastBackups(test.database)).toEqual({ backup: null, drill: null })
+  })
+
+  it('is told of the newest backup of all buckets, and of the newest drill, whatever has failed since', async () => {
+    const of = (seconds: number) => new Date(1.7e12 + seconds * 1000).toISOString()
+    await given({ started_at: of(0), completed_at: of(10) })
+    const id = await given({ status: 'expired', started_at: of(20), completed_at: of(50), object_count: 7 })
+    await given({ buckets: ['a'], started_at: of(60), completed_at: of(61) })
+    await given({ status: 'failed', started_at: of(70), completed_at: of(71) })
+    await drilled(id)
+    await drilled(id, 'An object was wrong')
+    const { backup, drill } = await lastBackups(test.database)
+    expect(backup).toEqual({
+      completedAt: new Date(of(50)),
+      durationSeconds: 30,
+      objectCount: 7,
+      totalBytes: 0,
+    })
+    expect(drill).toMatchObject({ objectCount: DONE.objectCount, totalBytes: DONE.totalBytes })
+    expect(drill?.durationSeconds).toBeGreaterThanOrEqual(2)
+  })
+
+  it('is known for as long as nothing newer did, and the rest is forgotten', async () => {
+    const old = {
+      created_at: new Date(Date.now() - 91 * DAY_MS).toISOString(),
+      completed_at: new Date(0).toISOString(),
+    }
+    const drill = { kind: 'drill', type: null, ...old }
+    const first = await given({ status: 'expired', ...old })
+    const last = await given({ status: 'expired', ...old })
+    const failed = await given({ status: 'failed', ...old })
+    const drills = [await given(drill), await given(drill), await given({ ...drill, status: 'failed' })]
+    await trimJobs(test.database, 90)
+    expect([await found(first), await found(failed)]).toEqual([null, null])
+    expect((await found(last))?.status).toBe('expired')
+    expect((await Promise.all(drills.map(found))).map((one) => one?.kind)).toEqual([
+      undefined,
+      'drill',
+      undefined,
+    ])
   })
 })
 

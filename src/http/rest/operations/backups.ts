@@ -14,7 +14,7 @@ export const pageSchema = z.object({
     .nullable()
     .default(null)
     .describe('`next` of the page before.'),
-  kind: z.enum(['backup', 'restore'], 'must be backup or restore').nullable().default(null),
+  kind: z.enum(['backup', 'restore', 'drill'], 'must be backup, restore or drill').nullable().default(null),
 })
 
 /** Buckets that one request names. A name has at most 100 characters, so that many fit into a body. */
@@ -62,11 +62,13 @@ export const restoreSchema = fields({
 const job = z
   .strictObject({
     id: uuid,
-    kind: z.enum(['backup', 'restore']),
-    type: z.enum(['full', 'incremental']).nullable().describe('Null of a restore.'),
+    kind: z.enum(['backup', 'restore', 'drill']),
+    type: z.enum(['full', 'incremental']).nullable().describe('Of a backup, else null.'),
     status: z.enum(['pending', 'running', 'completed', 'failed', 'expired', 'restoring', 'restored']),
     target: z.string(),
-    parent: uuid.nullable().describe('What an incremental backup builds on, or a restore brings back.'),
+    parent: uuid
+      .nullable()
+      .describe('What an incremental backup builds on, or a restore or a drill brings back.'),
     description: z.string(),
     buckets: z.array(z.string()).nullable().describe('Null is all.'),
     include_versions: z.boolean(),
@@ -83,6 +85,7 @@ const job = z
     completed_at: time.nullable(),
     expires_at: time.nullable(),
     error: z.string().nullable(),
+    note: z.string().nullable().describe('What else is to be known of it.'),
     created_at: time,
     created_by: z.string().nullable(),
   })
@@ -107,7 +110,7 @@ export const createBackup: Describe = () =>
 export const listBackups: Describe = () =>
   backupOperation({
     id: 'listBackups',
-    summary: 'Lists backups and restores, the newest first',
+    summary: 'Lists backups, restores and drills, the newest first',
     query: pageSchema,
     answers: { 200: { description: 'A page.', json: pageOf(job, uuid) } },
     errors: ['InvalidRequest'],

@@ -14,23 +14,31 @@ export const querySchema = z.object({
     .describe(`By commas: ${EVENT_TYPES.join(', ')}.`),
 })
 
+const data = z.record(z.string(), z.unknown()).optional().describe('What its type tells besides.')
+
 /** As `eventJson` makes it. */
+const placedEvent = z.strictObject({
+  id: z.int(),
+  type: z.enum(EVENT_TYPES),
+  bucket: z.string(),
+  path: z.string().nullable(),
+  old_bucket: z.string().nullable(),
+  old_path: z.string().nullable(),
+  size: z.int().nullable(),
+  content_type: z.string().nullable(),
+  checksum: z.string().nullable(),
+  version: z.string().nullable(),
+  owner_id: z.string().nullable(),
+  timestamp: time,
+  data,
+})
+
 export const eventShape = z
-  .strictObject({
-    id: z.int(),
-    type: z.enum(EVENT_TYPES),
-    bucket: z.string(),
-    path: z.string().nullable(),
-    old_bucket: z.string().nullable(),
-    old_path: z.string().nullable(),
-    size: z.int().nullable(),
-    content_type: z.string().nullable(),
-    checksum: z.string().nullable(),
-    version: z.string().nullable(),
-    owner_id: z.string().nullable(),
-    timestamp: time,
+  .union([placedEvent, z.strictObject({ id: z.int(), type: z.enum(EVENT_TYPES), timestamp: time, data })])
+  .meta({
+    id: 'Event',
+    description: 'Of what concerns no bucket, such as a backup, without the fields of an object.',
   })
-  .meta({ id: 'Event' })
 
 export const readEvents: Describe = () => ({
   id: 'readEvents',
