@@ -269,6 +269,7 @@ function buildServices(parts: ServiceParts): Services {
     files,
     secrets,
     maxExpirySeconds: Math.floor(config.maxSignedExpiryMs / 1000),
+    checksExpires: !config.supabaseCompat,
     now,
   })
   const checks = {

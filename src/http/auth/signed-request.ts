@@ -32,8 +32,8 @@ export async function sendSigned(
   route: string,
 ): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')
-  const { bucket, name, granted, query } = signedTarget(c, route, (token, bucket, name) =>
-    services.urls.checkDownload(token, bucket, name),
+  const { bucket, name, granted, query } = signedTarget(c, route, (...link) =>
+    services.urls.checkDownload(...link),
   )
   const { exp, bucket_uid: bucketUid } = granted
   return sendObject(c, services, {
@@ -58,14 +58,16 @@ export async function sendSigned(
 export function signedTarget<Granted>(
   c: AppContext,
   route: string,
-  check: (token: string, bucket: string, name: string) => Granted,
+  check: (token: string, bucket: string, name: string, expires: string | undefined) => Granted,
 ): SignedTarget<Granted> {
   const { path, query } = c.env.target
   const whole = `${path}?${query}`
   const mark = whole.lastIndexOf('?token=')
   const hasMark = mark > path.length
   const parameters = hasMark ? whole.slice(mark + 1) : query
-  const token = new URLSearchParams(parameters).get('token')
+  const search = new URLSearchParams(parameters)
+  const token = search.get('token')
+  const expires = search.get('expires') ?? undefined
   if (token === null || token === '') {
     throw new StorageError('InvalidRequest', { message: "querystring must have required property 'token'" })
   }
@@ -73,7 +75,7 @@ export function signedTarget<Granted>(
   const sent = start + (hasMark ? decodeSegment(whole.slice(path.length, mark)) : '')
   const granted = (name: string) => {
     logTarget(c, bucket, name)
-    return { bucket, name, granted: check(token, bucket, name), query: parameters }
+    return { bucket, name, granted: check(token, bucket, name, expires), query: parameters }
   }
   try {
     return granted(sent)

@@ -46,7 +46,12 @@ export function signRoutes(services: Services) {
           c,
           services,
           { url, token: signed.token },
-          { fields: { signed_url: absoluteUrl(c, services, url), expires_at: signed.expiresAt } },
+          {
+            fields: {
+              signed_url: absoluteUrl(c, services, url + expires(signed)),
+              expires_at: signed.expiresAt,
+            },
+          },
         )
       }),
     )
@@ -54,8 +59,8 @@ export function signRoutes(services: Services) {
       '/object/upload/sign/:bucket/:key{.*}',
       operation(uploadSigned, async (c) => {
         const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
-        const { granted: grant } = signedTarget(c, '/object/upload/sign/', (token, bucket, name) =>
-          urls.checkUpload(token, bucket, name),
+        const { granted: grant } = signedTarget(c, '/object/upload/sign/', (...link) =>
+          urls.checkUpload(...link),
         )
         const condition = writeCondition(c.env.incoming.headers)
         const { incoming } = c.env
@@ -120,9 +125,14 @@ function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
   const path = `/object/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}${token}`
   return {
     signedURL: `/object/sign/${signed.bucket}/${signed.name.replace(/[%#]/g, encodeURIComponent)}${token}`,
-    url: absoluteUrl(c, services, path),
+    url: absoluteUrl(c, services, path + expires(signed)),
     expires_at: signed.expiresAt,
   }
+}
+
+/** For who has only the link: until when it works, in seconds since 1970. Another one than the token's is refused. */
+function expires({ expiresAt }: SignedUrl): string {
+  return `&expires=${expiresAt.getTime() / 1000}`
 }
 
 /** The body, with `?expires_in=` standing in for `expiresIn` (wire §3.11). */

@@ -41,6 +41,12 @@ export interface UrlTarget {
   name: string
 }
 
+/** What a link says, beside its token. */
+export interface UrlWanted extends UrlTarget {
+  /** Until when the link says that it works, in seconds since 1970; undefined when it does not. */
+  expires?: string | undefined
+}
+
 export interface UrlGrant extends UrlTarget {
   /** Undefined makes a token as there were before: for the bucket's name alone. */
   bucketUid: string | undefined
@@ -97,9 +103,9 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
  * @param secrets the current one, then those that are still honoured after a rotation
  * @throws InvalidJWT when it is malformed, altered, or signed with no secret of ours
  * @throws ExpiredToken when it is ours and its time is over
- * @throws InvalidSignature when it is for another action or object
+ * @throws InvalidSignature when it is for another action or object, or works until another time than the link says
  */
-export function readUrlToken(token: string, wanted: UrlTarget, secrets: string[], now: Date): UrlClaims {
+export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[], now: Date): UrlClaims {
   // 1. The shape, before anything costs time. 43 characters are the 32 bytes of an HMAC-SHA256.
   if (token.length > MAX_TOKEN_LENGTH) throw new StorageError('InvalidJWT')
   const parts = /^([\w-]+)\.([\w-]+)\.([\w-]{43})$/.exec(token)
@@ -126,6 +132,11 @@ export function readUrlToken(token: string, wanted: UrlTarget, secrets: string[]
     })
   }
   if (claims.url !== urlOf(wanted)) throw new StorageError('InvalidSignature')
+  if (wanted.expires !== undefined && wanted.expires !== String(claims.exp)) {
+    throw new StorageError('InvalidSignature', {
+      message: 'The signed URL works until another time than its expires says',
+    })
+  }
   return claims
 }
 

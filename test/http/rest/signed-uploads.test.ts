@@ -81,7 +81,8 @@ describe('signing an upload', () => {
     expect(signed.status).toBe(200)
     expect(Object.keys(signed).sort()).toEqual(['expires_at', 'signed_url', 'status', 'token', 'url'])
     expect(signed.url).toBe(`/object/upload/sign/${bucket}/new%20file.txt?token=${signed.token}`)
-    expect(signed.signed_url).toBe(`${server.url}/storage/v1${signed.url}`)
+    const expires = Date.parse(signed.expires_at) / 1000
+    expect(signed.signed_url).toBe(`${server.url}/storage/v1${signed.url}&expires=${expires}`)
     const lifetime = Date.parse(signed.expires_at) - Date.now()
     expect(lifetime).toBeGreaterThan(7_190_000)
     expect(lifetime).toBeLessThanOrEqual(7_200_000)

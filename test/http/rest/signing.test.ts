@@ -20,12 +20,44 @@ describe('signing an object', () => {
 
     expect(Object.keys(signed).sort()).toEqual(['expires_at', 'signedURL', 'url'])
     expect(signed.signedURL).toMatch(/^\/object\/sign\/docs\/a\.txt\?token=[\w-]+\.[\w-]+\.[\w-]+$/)
-    expect(signed.url).toBe(`${server.url}${V1}${signed.signedURL}`)
     const end = Date.parse(signed.expires_at)
+    expect(signed.url).toBe(`${server.url}${V1}${signed.signedURL}&expires=${end / 1000}`)
     expect(end - before).toBeGreaterThanOrEqual(60_000)
     expect(end - before).toBeLessThanOrEqual(62_000)
     for (const link of [signed.url, `${V1}${signed.signedURL}`, signed.signedURL]) {
       expect(await open(server, link)).toMatchObject({ status: 200, text: 'docs a.txt' })
+    }
+  })
+
+  it('binds the absolute link to the time that it says, of an upload too', async () => {
+    const { signedURL, url, expires_at } = await sign(server, 'docs/a.txt', 60)
+    const end = Date.parse(expires_at) / 1000
+    for (const other of [end + 1, `0${end}`, `${end}.0`, '', 'never']) {
+      const refused = await open(server, url.replace(/expires=.*/, `expires=${other}`))
+      expect([other, refused.status, JSON.parse(refused.text).error]).toEqual([
+        other,
+        403,
+        'InvalidSignature',
+      ])
+    }
+    expect((await open(server, signedURL)).status).toBe(200)
+    const answer = await server.request('POST', '/object/upload/sign/docs/new.txt', { body: {} })
+    const upload = (await answer.json()) as { signed_url: string }
+    const send = (link: string) => fetch(link, { method: 'PUT', body: 'x' }).then(({ status }) => status)
+    expect(await send(upload.signed_url.replace(/expires=.*/, 'expires=1'))).toBe(403)
+    expect(await send(upload.signed_url)).toBe(201)
+  })
+
+  it('says nothing of it in compat, and asks nothing', async () => {
+    const compat = await startTestServer({ STORAGE_COMPAT: 'supabase' })
+    try {
+      await compat.createBucket('docs')
+      await put(compat, 'docs/a.txt', 'x')
+      const signed = await sign(compat, 'docs/a.txt', 60)
+      expect(Object.keys(signed)).toEqual(['signedURL'])
+      expect((await open(compat, `${signed.signedURL}&expires=1`)).status).toBe(200)
+    } finally {
+      await compat.close()
     }
   })
 
@@ -89,7 +121,10 @@ describe('signing an object', () => {
     ])
     for (const [index, path] of paths.entries()) expect(signed[index]).toMatchObject({ path })
     expect(signed[1]).toEqual({ path: 'absent', signedURL: null, error: expect.stringMatching(/./) })
-    expect(signed[0]).toMatchObject({ error: null, url: `${server.url}${signed[0]?.signedURL}` })
+    expect(signed[0]).toMatchObject({
+      error: null,
+      url: expect.stringContaining(`${server.url}${signed[0]?.signedURL}&expires=`),
+    })
     expect((await open(server, String(signed[0]?.signedURL))).text).toBe('docs deep/a.txt')
     for (const one of await ask(await server.token('stranger'), paths)) expect(one.signedURL).toBeNull()
   })
