@@ -24,7 +24,7 @@ export const SECURITY_SCHEMES = {
     type: 'apiKey',
     in: 'query',
     name: 'token',
-    description: 'The token of a signed URL.',
+    description: 'The token of a signed URL. `expires` beside it has to be its time, by default.',
   },
   uploadToken: {
     type: 'apiKey',
