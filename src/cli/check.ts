@@ -9,6 +9,7 @@ import { checkEmbedded } from '../database/opening/embedded-check.ts'
 import type { CheckResult } from '../model/check-result.ts'
 import { createLogger } from '../server/log.ts'
 import { checkDataFolder } from './check/data-folder.ts'
+import { explainEnv } from './check/explain-env.ts'
 import { checkKeys } from './check/keys.ts'
 import { checkOutside } from './check/outside.ts'
 import { checkSample } from './check/sample.ts'
@@ -18,12 +19,30 @@ export function registerCheck(program: Command): void {
   program
     .command('check')
     .description('tell whether database, files and store can be reached and written, and what is wrong')
+    .option(
+      '--explain-env <file>',
+      'write a file of settings, such as that of another server, as this one wants it',
+    )
+    .option('--with-secrets', 'with that, write secrets, too')
     .addHelpText(
       'after',
       `
 Changes nothing, and may run beside a server. The exit code is 1 if anything has failed.`,
     )
-    .action(check)
+    .action(({ explainEnv: file, withSecrets = false }: CheckOptions) =>
+      file === undefined ? check() : explain(file, withSecrets),
+    )
+}
+
+interface CheckOptions {
+  explainEnv?: string
+  withSecrets?: boolean
+}
+
+function explain(file: string, withSecrets: boolean): void {
+  const { text, isGood } = explainEnv(file, { withSecrets })
+  process.stdout.write(text)
+  if (!isGood) process.exitCode = 1
 }
 
 /** A store or a database that takes longer for one answer is as good as none. In milliseconds. */

@@ -43,7 +43,7 @@ const program = new Command('strongroom')
   .addHelpText(
     'after',
     `
-Settings come from the environment or a .env file in the current folder; all are optional:
+Settings come from the environment, or a file (--env, else .env in this folder); all are optional:
   STORAGE_PORT        where to listen (8209)
   STORAGE_DATA_DIR    where files, the embedded database and keys are kept (./storage-data)
   DATABASE_URL        use this PostgreSQL 15 or newer instead of the embedded one
@@ -53,14 +53,27 @@ Start here:
   strongroom serve    and paste the curl line that it prints`,
   )
 
-program.hook('preAction', (_program, command) => {
+program.hook('preAction', async (_program, command) => {
   // These have the environment of their server, of which no other file must make something else.
-  const isServers = command.name() === 'worker' || command.name() === 'backup-process'
-  if (!isServers && existsSync('.env')) process.loadEnvFile('.env')
+  if (command.name() === 'worker' || command.name() === 'backup-process') return
+  const { env: file } = command.opts<{ env?: string }>()
+  if (file === undefined) {
+    if (existsSync('.env')) process.loadEnvFile('.env')
+    return
+  }
+  const { loadSettings } = await import('./env-file.ts')
+  loadSettings(file)
 })
 
 const asked = COMMANDS.get(process.argv[2] ?? '')
 for (const load of asked ? [asked] : COMMANDS.values()) (await load())(program)
+for (const command of program.commands) readsSettings(command)
+
+function readsSettings(command: Command): void {
+  if (command.commands.length === 0)
+    command.option('--env <file>', 'read settings from this file instead of .env')
+  for (const below of command.commands) readsSettings(below)
+}
 
 // Whoever read this has gone, as `head` does: nobody is told any more, and the work comes to its end in order, so that
 // a database that was started for it is stopped.

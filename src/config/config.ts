@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type BackupSettings, backupContradictions, backupSettings } from './backup.ts'
 import { type ConsulSettings, consulContradictions, consulSettings } from './consul.ts'
+import { backendName, sayUnknown } from './foreign-settings.ts'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
 import {
   largestS3Object,
@@ -63,10 +64,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   )
   const parsed = z.object(schemas).safeParse(given)
-  const problems = parsed.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? []
+  const problems =
+    parsed.error?.issues.map(({ path, message }) => problemOf(path.join('.'), message, given)) ?? []
   for (const name of Object.keys(given)) {
     // A misspelt setting that silently does nothing is worse than a refusal to start.
-    if (name.startsWith('STORAGE_') && !(name in schemas)) problems.push(`${name} is not a setting`)
+    if (name.startsWith('STORAGE_') && !(name in schemas)) problems.push(sayUnknown(name, SETTINGS))
   }
   if (!parsed.success) throw new ConfigError(problems)
   const { compat, ...values } = placeValues(SETTINGS_TABLE, parsed.data)
@@ -83,6 +85,13 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     backup: backupSettings(values.backup, values.dataDir),
     supabaseCompat: compat === 'supabase',
   }
+}
+
+/** With what another server's word for a backend is called here. */
+function problemOf(name: string, message: string, given: Record<string, string | undefined>): string {
+  const isBackend = name === 'STORAGE_BACKEND' || name === 'STORAGE_BACKEND_PREVIOUS'
+  const meant = isBackend ? backendName(given[name] ?? '') : undefined
+  return `${name} ${message}${meant === undefined ? '' : `: what is meant is ${meant} here`}`
 }
 
 /** What is wrong with settings that are each right by themselves. */

@@ -95,7 +95,7 @@ describe.concurrent('strongroom', () => {
       expect(stderr.trimEnd().split('\n').sort()).toEqual([
         'strongroom: STORAGE_JWT_SECRET must have at least 32 characters',
         'strongroom: STORAGE_PORT must be a whole number from 0 to 65535',
-        'strongroom: STORAGE_PROT is not a setting',
+        'strongroom: STORAGE_PROT is not a setting: STORAGE_PORT is',
       ])
     },
   )

@@ -548,9 +548,13 @@ describe('a bad value', () => {
     )
   })
 
-  it.each(['STORAGE_PROT', 'STORAGE_port', 'STORAGE_', 'STORAGE_JWT_SECRETS'])(
-    'is also one for %s, which is no setting: a misspelt one would silently do nothing',
-    (name) => expect(problems({ [name]: '8000' })).toEqual([`${name} is not a setting`]),
+  it.each([
+    ['STORAGE_PROT', ': STORAGE_PORT is'],
+    ['STORAGE_port', ': STORAGE_PORT is'],
+    ['STORAGE_', ''],
+    ['STORAGE_JWT_SECRETS', ': STORAGE_JWT_SECRET is'],
+  ])('is also one for %s, which is no setting: a misspelt one would silently do nothing', (name, meant) =>
+    expect(problems({ [name]: '8000' })).toEqual([`${name} is not a setting${meant}`]),
   )
 })
 
