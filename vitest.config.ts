@@ -41,7 +41,7 @@ const AS_A_CALLER = [
 /** What needs neither a database nor what `npm run build` makes, and takes a moment: `npm run test:quick`. */
 const UNIT = [
   'test/architecture.test.ts',
-  'test/{bench,config,lib,model}/**/*.test.ts',
+  'test/{bench,config,lib,model,telemetry}/**/*.test.ts',
   'test/backend/{drain,local/send-buffers,s3/resumable/assembly-plan}.test.ts',
   'test/cli/sql/statements.test.ts',
   'test/compose/services.test.ts',

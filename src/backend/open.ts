@@ -2,21 +2,26 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { BackendKind, Config } from '../config/config.ts'
 import { StorageError } from '../model/errors.ts'
+import type { BackendTimes } from '../telemetry/metrics/backend-times.ts'
 import { FallbackBackend } from './fallback.ts'
 import { objectsFolder } from './local/folders.ts'
 import { LocalBackend } from './local/local-backend.ts'
+import { MeasuredBackend } from './measured-backend.ts'
 import type { ResumableBackend } from './resumable-backend.ts'
 
 /**
  * What the settings say: one backend, or two as one while bytes are being moved.
  *
+ * @param times where it is noted how long they take, if anywhere
  * @throws BackendUnavailable
  */
-export async function openBackends(config: Config): Promise<ResumableBackend> {
+export async function openBackends(config: Config, times?: BackendTimes): Promise<ResumableBackend> {
   const { backend, backendPrevious } = config
-  if (backendPrevious === undefined) return openBackend(backend, config)
-  const previous = await openExisting(backendPrevious, config)
-  return new FallbackBackend({ current: await openBackend(backend, config), previous })
+  const measured = async (kind: BackendKind, opening: Promise<ResumableBackend>) =>
+    times ? new MeasuredBackend(await opening, kind, times) : opening
+  if (backendPrevious === undefined) return measured(backend, openBackend(backend, config))
+  const previous = await measured(backendPrevious, openExisting(backendPrevious, config))
+  return new FallbackBackend({ current: await measured(backend, openBackend(backend, config)), previous })
 }
 
 /**

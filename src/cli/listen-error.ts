@@ -9,12 +9,15 @@ interface ListenError extends Error {
   hostname?: string
   /** Ours: where the port is set, if not in STORAGE_PORT. */
   setting?: string
+  /** Ours: where the address is set, if not in STORAGE_HOST. */
+  hostSetting?: string
 }
 
 /** Why the server cannot listen where it should, and what to do; undefined for other errors. */
 export function explainListenError(error: unknown): string | undefined {
   if (!isListenError(error)) return undefined
-  const { code, address = error.hostname ?? '', port, setting = 'STORAGE_PORT' } = error
+  const { code, address = error.hostname ?? '', port } = error
+  const { setting = 'STORAGE_PORT', hostSetting = 'STORAGE_HOST' } = error
   const place = `${isIPv6(address) ? `[${address}]` : address}:${port}`
   switch (code) {
     case 'EADDRINUSE':
@@ -24,12 +27,12 @@ export function explainListenError(error: unknown): string | undefined {
     case 'EADDRNOTAVAIL':
     case 'EAFNOSUPPORT':
     case 'EINVAL':
-      return `${address} is no address of this machine. Set STORAGE_HOST to one that is: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for all.`
+      return `${address} is no address of this machine. Set ${hostSetting} to one that is: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for all.`
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return `nobody knows the host ${address}. Set STORAGE_HOST to an address of this machine: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for all.`
+      return `nobody knows the host ${address}. Set ${hostSetting} to an address of this machine: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for all.`
     default:
-      return `it cannot listen on ${place} (${code}): look at STORAGE_HOST and ${setting}.`
+      return `it cannot listen on ${place} (${code}): look at ${hostSetting} and ${setting}.`
   }
 }
 

@@ -68,7 +68,7 @@ async function announce({ server, config, logger }: Announcement): Promise<void>
       ? join(resolve(config.dataDir), 'keys.json')
       : 'signed with STORAGE_JWT_SECRET'
   logger.info(
-    { url: server.url, s3: s3Endpoint(server), keys },
+    { url: server.url, s3: s3Endpoint(server), metrics: server.metricsUrl ?? undefined, keys },
     `Strongroom is listening; \`${invocation()} keys\` prints its keys`,
   )
 }

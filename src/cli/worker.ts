@@ -9,10 +9,12 @@ import { explainPooler, refusePooler } from '../database/opening/find-place.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
 import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
+import { MetricsChannel } from '../server/processes/metrics-channel.ts'
 import { PeerProcesses } from '../server/processes/peers.ts'
 import { closingLimitMs } from '../server/processes/worker-pool.ts'
 import { type Addresses, startRequestServer } from '../server/request-server.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { explain } from './explain.ts'
 
 /** One of the processes of a server, with STORAGE_WORKERS. */
@@ -49,7 +51,8 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return
   const { keys, s3Port } = assignment
-  const { peers } = told
+  const { peers, metricsChannel } = told
+  const metrics = new ProcessMetrics(config.backend)
   let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
   const poolerCame = new Promise<MigrationError>((resolve) => {
     onPooler = (error) => resolve(explainPooler(error, config.databaseDirectUrl))
@@ -66,7 +69,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
     // Both may have changed since the primary has looked.
     await refusePooler(database, config.databaseDirectUrl)
     await refuseMissingFiles(config, database)
-    const backend = new InlineBackend(await openBackends(config), database)
+    const backend = new InlineBackend(await openBackends(config, metrics.backends), database)
     const requestServer = await startRequestServer({
       config,
       keys,
@@ -75,7 +78,10 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
       database,
       logger,
       peers,
+      metrics,
+      scrape: () => metricsChannel.scrape(),
     })
+    metricsChannel.read = () => metrics.read()
     const { url, s3Url } = requestServer
     onListening({ url, s3Url })
     const lost = await Promise.race([told.stop, poolerCame])
@@ -97,6 +103,7 @@ interface Told {
   /** Also when there is no primary any more. */
   stop: Promise<void>
   peers: PeerProcesses
+  metricsChannel: MetricsChannel
 }
 
 function listenToPrimary(): Told {
@@ -107,18 +114,21 @@ function listenToPrimary(): Told {
     assign = resolve
   })
   const peers = new PeerProcesses((message) => void say(message))
+  const metricsChannel = new MetricsChannel((message) => void say(message))
   const stop = new Promise<void>((resolve) => {
     process.once('disconnect', () => {
       peers.disconnected()
+      metricsChannel.disconnected()
       resolve()
     })
     process.on('message', (message: ToWorker) => {
       if (message.type === 'serve') assign(message.assignment)
       else if (message.type === 'stop') resolve()
+      else if (message.type === 'report' || message.type === 'scraped') metricsChannel.hear(message)
       else peers.hear(message)
     })
   })
-  return { assignment, stop, peers }
+  return { assignment, stop, peers, metricsChannel }
 }
 
 /** Resolves once it is on its way, or there is nobody to hear it. */

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type BackupSettings, backupContradictions, backupSettings } from './backup.ts'
 import { type ConsulSettings, consulContradictions, consulSettings } from './consul.ts'
 import { backendName, sayUnknown } from './foreign-settings.ts'
+import { metricsContradictions } from './metrics.ts'
 import { type NatsSettings, natsContradictions, natsSettings } from './nats.ts'
 import {
   largestS3Object,
@@ -114,6 +115,7 @@ function contradictions(values: Omit<Values, 'compat'>): string[] {
     ...s3Contradictions(values.s3),
     ...s3ProtocolContradictions(values.s3Protocol, values.port),
     ...consulContradictions(values.consul),
+    ...metricsContradictions(values.metrics, values.port),
     ...natsContradictions(values.nats),
     ...backupContradictions(values.backup, values.databaseUrl),
   )

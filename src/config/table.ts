@@ -19,6 +19,7 @@ import {
   workers,
 } from './fields.ts'
 import { LIMITS_TABLE } from './limits.ts'
+import { METRICS_TABLE } from './metrics.ts'
 import { NATS_TABLE } from './nats.ts'
 import { RATE_LIMITS_TABLE } from './rate-limits.ts'
 import { S3_TABLE } from './s3.ts'
@@ -220,6 +221,7 @@ export const SETTINGS_TABLE = {
     preset: '30d',
     help: 'in which every object is read and hashed again once; `0s` never',
   }),
+  metrics: METRICS_TABLE,
   logLevel: setting('STORAGE_LOG_LEVEL', z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`), {
     preset: 'info',
     help: 'fatal, error, warn, info, debug, trace or silent',

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { ServingSession } from '../database/queries/serving-session.ts'
+import { DeliveryCounts } from './delivery-counts.ts'
 import type { NatsSink, NatsSinkOptions } from './nats/nats-sink.ts'
 import { Outbox } from './outbox.ts'
 import { type RunningSink, runSink } from './sink.ts'
@@ -15,6 +16,7 @@ export interface Events {
   outbox: Outbox
   subscriptions: Subscriptions
   webhooks: Webhooks
+  deliveries: { webhook: DeliveryCounts; nats: DeliveryCounts }
   /** Begins to hand out. */
   start(): void
   /** Ends it: subscribers leave, and what is on its way to a sink is waited for. The outbox goes on until then. */
@@ -34,16 +36,20 @@ export async function openEvents(parts: {
 
   await syncSettingsWebhooks(database, config.webhooks.webhooks)
   const origin = { region: config.s3?.region ?? '', host: hostOf(config.publicUrl) }
-  const webhookSinks = new WebhookSinks({ ...config.webhooks, database, outbox, logger, origin })
+  const deliveries = { webhook: new DeliveryCounts(), nats: new DeliveryCounts() }
+  const counts = deliveries.webhook
+  const webhookSinks = new WebhookSinks({ ...config.webhooks, database, outbox, logger, origin, counts })
   const webhooks = new Webhooks({ database, outbox, onChange: () => void webhookSinks.refresh() })
 
   const sinks: RunningSink[] = []
   const { nats: settings } = config
-  const nats = settings && (await openNatsSink({ settings, database, outbox, logger }))
+  const nats =
+    settings && (await openNatsSink({ settings, database, outbox, logger, counts: deliveries.nats }))
   return {
     outbox,
     subscriptions,
     webhooks,
+    deliveries,
     start: () => {
       outbox.start()
       webhookSinks.start()

@@ -13,7 +13,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 /** Middleware in order, the routes of all surfaces, and what is no route. */
 export function createApp(services: Services, surfaces: Surfaces, logger: Logger): Hono<Env> {
-  const { cors, connections, maxRequests: most, minUploadRate: minRate, supabaseCompat } = services
+  const { cors, connections, requests, supabaseCompat } = services
   const app = new Hono<Env>({
     // Routes see the path as it was sent, without the public prefix; decoding is theirs. Only the server calls the
     // app, so the bindings are there.
@@ -25,7 +25,7 @@ export function createApp(services: Services, surfaces: Surfaces, logger: Logger
     return cors.middleware(c, next)
   })
   // Behind the one whose headers a refusal needs, too.
-  app.use(admission({ connections, most, minRate }))
+  app.use(admission(connections, requests))
   for (const { routes } of surfaces.all) app.route('/', routes)
   if (services.documentation) app.route('/', documentationRoutes(services, app.routes))
 

@@ -35,10 +35,8 @@ export interface Services {
   listeners: Listeners
   /** Undefined where no client has limits. */
   rates: RateLimits | undefined
-  /** Most requests at once. */
-  maxRequests: number
-  /** Bytes per second that any body brings. */
-  minUploadRate: number
+  /** The places for requests under way. */
+  requests: YieldingCapacity
   /**
    * The places for uploads under way. An upload takes one when its caller's policies have allowed it, before its body is
    * waited for: who may not upload holds none.

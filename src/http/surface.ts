@@ -69,6 +69,10 @@ export interface RequestNotes {
   path?: string
   /** In bytes. */
   size?: number
+  /** Of these, those that are in the answer. */
+  sent?: number
+  /** What has gone wrong. */
+  failure?: Pick<StorageError, 'code' | 'status'>
   user?: string | null
   role?: string
 }

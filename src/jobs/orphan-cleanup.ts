@@ -50,6 +50,10 @@ const ROWS_PER_STEP = 10_000
 export class OrphanCleanup {
   /** What all passes of this process have repaired, dry runs aside. */
   readonly totals: Record<Repair, number> = noRepairs()
+  /** What has become of them, dry runs and parts aside. */
+  readonly counts = { success: 0, error: 0, skipped: 0, failures: 0 }
+  /** What the last whole one has found. */
+  last: { at: Date; held: number; unnamed: number } | null = null
 
   constructor(private readonly options: OrphanCleanupOptions) {}
 
@@ -86,10 +90,24 @@ export class OrphanCleanup {
         await forgetTurns(database.sql)
       }
       if (!dryRun) for (const [repair, count] of pass.counts()) this.totals[repair] += count
+      if (!dryRun && bucket === undefined) this.#note(pass.report)
       logger.info({ ...pass.report, totals: this.totals }, 'the cleanup has made a pass')
       return pass.report
     }
-    return database.exclusively(CLEANUP_TURN, work, waiting)
+    try {
+      const report = await database.exclusively(CLEANUP_TURN, work, waiting)
+      if (report === null) this.counts.skipped++
+      return report
+    } catch (error) {
+      if (!request.signal?.aborted) this.counts.error++
+      throw error
+    }
+  }
+
+  #note({ failures, held, unnamed }: CleanupReport): void {
+    this.counts.success++
+    this.counts.failures += failures
+    this.last = { at: new Date(), held: held.length, unnamed: unnamed ?? this.last?.unnamed ?? 0 }
   }
 }
 

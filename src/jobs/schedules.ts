@@ -2,9 +2,11 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
+import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
 import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
+import { cleanupFamilies } from './cleanup-metrics.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
@@ -18,6 +20,7 @@ export function startSchedules({
   backend,
   database,
   backups,
+  metrics,
   logger,
 }: {
   config: Config
@@ -25,12 +28,16 @@ export function startSchedules({
   database: Database
   /** How backups are made; without it there are none. */
   backups?: BackupDeeds
+  /** Where it is said what they have done. */
+  metrics?: ProcessMetrics
   logger: Logger
 }): Schedule[] {
   const schedules: Schedule[] = []
   const { intervalMs, graceMs } = config.cleanup
-  if (intervalMs > 0) {
-    const cleanup = new OrphanCleanup({ ...config.cleanup, database, backend, logger })
+  const cleanup =
+    intervalMs > 0 ? new OrphanCleanup({ ...config.cleanup, database, backend, logger }) : undefined
+  metrics?.add(() => cleanupFamilies(cleanup, intervalMs))
+  if (cleanup) {
     const pass = async (signal: AbortSignal) => {
       const report = await cleanup.pass({ signal })
       return report?.isFull ? Math.min(SOON_MS, intervalMs) : intervalMs

@@ -14,8 +14,10 @@ import { Connections } from '../http/connection/connections.ts'
 import { Listeners } from '../http/connection/listeners.ts'
 import { YieldingCapacity } from '../http/connection/yielding-capacity.ts'
 import { createHttpServer, drainServer, listen } from '../http/http-server.ts'
+import { metricsSurface } from '../http/metrics/surface.ts'
 import { Cors } from '../http/middleware/cors.ts'
 import { RequestLog } from '../http/middleware/request-log.ts'
+import { requestMetrics } from '../http/middleware/request-metrics.ts'
 import { REALTIME_LIMITS, Realtime } from '../http/realtime/realtime.ts'
 import { realtimeSurface } from '../http/realtime/surface.ts'
 import type { OnRequestEnd } from '../http/request-end.ts'
@@ -46,7 +48,10 @@ import { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
+import type { Scrape } from '../telemetry/metrics/exposition.ts'
+import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { type Keys, signingSecrets } from './keys.ts'
+import { familiesOfRequests } from './metrics/of-requests.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
 import { listenForS3, type S3Port } from './s3-port.ts'
 
@@ -75,6 +80,9 @@ export interface RequestServerParts {
   logger: Logger
   /** Other processes that answer on the same port. */
   peers?: Peers
+  /** Where it is counted what this process does, and how what all processes have counted is told. */
+  metrics: ProcessMetrics
+  scrape: Scrape
   extensions?: Extensions
 }
 
@@ -86,7 +94,7 @@ export interface Extensions {
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startRequestServer(parts: RequestServerParts): Promise<RequestServer> {
-  const { config, keys, database, logger, extensions = {} } = parts
+  const { config, keys, database, logger, metrics, scrape, extensions = {} } = parts
   await database.takeRoom()
   const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
@@ -108,6 +116,9 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
+  const { requests, uploads } = services
+  metrics.add(() => metrics.requests.families())
+  metrics.add(() => familiesOfRequests({ database, events, connections, requests, uploads, hotObjects }))
   const realtime = new Realtime({
     tokens,
     subscriptions,
@@ -126,12 +137,14 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       tusSurface(services, logger),
       realtimeSurface(realtime, services),
       s3Surface(services, forS3, logger),
+      metricsSurface({ scrape, tokens, token: config.metrics.token }),
       restSurface(services, logger),
     ],
     PUBLIC_PREFIX,
   )
   const { fetch } = createApp(services, surfaces, logger)
   const onRequestEnd = [
+    requestMetrics(metrics.requests),
     ...(logger.isLevelEnabled('info') ? [new RequestLog(logger).onRequestEnd] : []),
     ...(extensions.onRequestEnd ? [extensions.onRequestEnd] : []),
   ]
@@ -293,8 +306,11 @@ function buildServices(parts: ServiceParts): Services {
     connections,
     listeners,
     rates: parts.rates,
-    maxRequests: config.limits.requests,
-    minUploadRate: config.limits.minUploadRate,
+    requests: new YieldingCapacity({
+      most: config.limits.requests,
+      minRate: config.limits.minUploadRate,
+      full: 'ServerBusy',
+    }),
     uploads: new YieldingCapacity({
       most: config.limits.uploads,
       minRate: config.limits.minUploadRate,

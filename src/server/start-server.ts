@@ -12,8 +12,13 @@ import { Deeds } from '../jobs/backup/deeds.ts'
 import { refuseUnfinishedRestore } from '../jobs/backup/restoring-mark.ts'
 import { startSchedules } from '../jobs/schedules.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { scraping } from '../telemetry/metrics/exposition.ts'
+import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
+import { WorkerMetrics } from '../telemetry/metrics/worker-metrics.ts'
 import { Consul, consulService } from './consul.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
+import { collectorOfServer } from './metrics/of-server.ts'
+import { openMetricsPort, tryMetricsPort } from './metrics/port.ts'
 import { refuseMissingFiles } from './missing-files.ts'
 import { BackupProcesses } from './processes/backup-process.ts'
 import { startWorkers } from './processes/worker-pool.ts'
@@ -22,6 +27,8 @@ import { findS3Port } from './s3-port.ts'
 
 export interface RunningServer extends RequestServer {
   keys: Keys
+  /** Where metrics have a port of their own; null for nowhere. */
+  metricsUrl: string | null
   /** Whether anybody has made one yet. */
   hasBuckets(): Promise<boolean>
   /** Finishes the running requests, up to the limit of the settings, then stops the database in order. */
@@ -55,6 +62,7 @@ export async function startServer({
   // 1. A place to listen, before anything is made; the keys, and the database, migrated.
   await tryToListen(config)
   const s3Port = await findS3Port(config, logger)
+  await tryMetricsPort(config.metrics)
   const dataDir = resolve(config.dataDir)
   await refuseUnfinishedRestore(dataDir)
   const keys = await loadKeys(dataDir, givenSecrets(config))
@@ -76,12 +84,33 @@ export async function startServer({
     }))
   try {
     await refuseMissingFiles(config, database)
-    const backend = new InlineBackend(await openBackends(config), database)
+    const metrics = new ProcessMetrics(config.backend)
+    const workerMetrics = new WorkerMetrics()
+    metrics.add(collectorOfServer({ config, database }))
+    const scrape = scraping(async () => [await metrics.read(), ...(await workerMetrics.read())])
+    const backend = new InlineBackend(await openBackends(config, metrics.backends), database)
 
     // 2. What answers requests.
     const requestServer = isAlone
-      ? await startRequestServer({ config, keys, s3Port, backend, database, logger, extensions })
-      : await startWorkers({ config, assignment: { keys, s3Port, database: database.place }, logger })
+      ? await startRequestServer({
+          config,
+          keys,
+          s3Port,
+          backend,
+          database,
+          logger,
+          metrics,
+          scrape,
+          extensions,
+        })
+      : await startWorkers({
+          config,
+          assignment: { keys, s3Port, database: database.place },
+          metrics: workerMetrics,
+          scrape,
+          logger,
+        })
+    const metricsPort = await openMetricsPort(config.metrics, scrape, logger)
 
     // 3. What it does by itself.
     const deeds = new Deeds({ config, database, backend, logger })
@@ -90,6 +119,7 @@ export async function startServer({
       backend,
       database,
       backups: isProgram ? new BackupProcesses({ deeds, database: database.place, logger }) : deeds,
+      metrics,
       logger,
     })
     tryBackend(backend, logger)
@@ -100,11 +130,13 @@ export async function startServer({
     return {
       url: requestServer.url,
       s3Url: requestServer.s3Url,
+      metricsUrl: metricsPort?.url ?? null,
       keys,
       hasBuckets: () => hasBuckets(database),
       close: async () => {
         await consul?.close()
         await Promise.all([requestServer.close(), ...schedules.map((schedule) => schedule.stop())])
+        await metricsPort?.close() // who looks why it takes long has that until then
         await backend.close()
         await database.close()
       },

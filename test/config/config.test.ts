@@ -116,6 +116,7 @@ describe('a setting', () => {
       },
       consul: undefined,
       nats: undefined,
+      metrics: { token: undefined, port: undefined, host: '127.0.0.1' },
       logLevel: 'info',
       rateLimits: { read: undefined, write: undefined, sign: undefined, admin: undefined },
     } satisfies Config)

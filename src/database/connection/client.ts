@@ -53,7 +53,15 @@ export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
    * however many others take. Never fails.
    */
   takeRoom(): Promise<void>
+  /** How many connections are open, sessions aside, how many of them are at work, and what waits for one. */
+  load(): DatabaseLoad
   close(): Promise<void>
+}
+
+export interface DatabaseLoad {
+  open: number
+  busy: number
+  waiting: number
 }
 
 /** How to wait for a turn that another session has. Who waits is the next to get it. */
@@ -114,8 +122,14 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
   const forReads = isPooler ? 0 : Math.min(FOR_READS, Math.max(0, Math.floor((connections - 4) / 2)))
   const forWrites = connections - forReads
   const pool = new Pool(connect({ max: forWrites }))
+  const clients = [pool.sql]
+  const single = (options?: ConnectionOptions) => {
+    const connection = new SingleConnection(connect, options)
+    clients.push(connection.sql)
+    return connection
+  }
   const reads = new PipelinedReads(
-    Array.from({ length: forReads }, () => new SingleConnection(connect)),
+    Array.from({ length: forReads }, () => single()),
     pool.sql,
   )
   // A pooler has connections of its own, which commits share.
@@ -124,12 +138,12 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
   const commits = new Commits(
     pool,
     forWrites,
-    Array.from({ length: forCommits }, () => new SingleConnection(connect, spareOptions)),
+    Array.from({ length: forCommits }, () => single(spareOptions)),
   )
   const questions = new Questions(
     Array.from(
       { length: place.room?.questions ?? QUESTIONS_AT_ONCE },
-      () => new QuestionConnection(new SingleConnection(connect, { statementTimeoutMs: questionMs })),
+      () => new QuestionConnection(single({ statementTimeoutMs: questionMs })),
     ),
     questionMs,
   )
@@ -174,6 +188,11 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
     takeRoom: async () => {
       await Promise.all([pool.sql`select 1`.catch(() => {}), questions.takeRoom()])
     },
+    load: () => ({
+      open: sum(clients, (sql) => sql.countOpen()),
+      busy: sum(clients, (sql) => sql.countBusy()),
+      waiting: sum(clients, (sql) => sql.countWaiting()),
+    }),
     close: async () => {
       await Promise.all([
         pool.close({ timeout: 5 }),
@@ -183,6 +202,10 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
       ])
     },
   }
+}
+
+function sum<T>(all: T[], of: (one: T) => number): number {
+  return all.reduce((total, one) => total + of(one), 0)
 }
 
 /** Calls `tell` a moment after the first call, and no more until it is time for a reminder. */

@@ -319,7 +319,7 @@ export interface LastSuccess {
  * @throws DatabaseUnavailable
  */
 export async function lastBackups(
-  database: Database,
+  database: Pick<Database, 'transaction'>,
 ): Promise<{ backup: LastSuccess | null; drill: LastSuccess | null }> {
   const rows = await ask<
     Pick<Row, 'kind' | 'object_count' | 'total_bytes'> & { at: string; seconds: number }

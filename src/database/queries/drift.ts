@@ -220,7 +220,7 @@ function uuids(values: string[]): SQL {
 
 /** One statement in a transaction of its own, as the server itself. */
 export function ask<Row extends Record<string, unknown> | object = object>(
-  database: Database,
+  database: Pick<Database, 'transaction'>,
   query: SQL,
 ): Promise<Row[]> {
   return asService(database, async (tx) => (await tx.execute(query)) as unknown as Row[])

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { NatsSettings } from '../../config/nats.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { advanceSink, enrolSink, type StorageEvent, sinkPosition } from '../../database/queries/events.ts'
+import type { DeliveryCounts } from '../delivery-counts.ts'
 import { eventJson, messageId, placesOf } from '../event.ts'
 import type { Outbox } from '../outbox.ts'
 import type { Sink } from '../sink.ts'
@@ -13,6 +14,7 @@ export interface NatsSinkOptions {
   database: Database
   outbox: Outbox
   logger: Logger
+  counts: DeliveryCounts
 }
 
 /** Events that are read at once. */
@@ -93,7 +95,7 @@ export class NatsSink implements Sink {
     connection: NatsConnection,
     after: number,
   ): Promise<{ reached: number; failure?: unknown }> {
-    const { outbox, logger } = this.#options
+    const { outbox, logger, counts } = this.#options
     const { newest } = outbox
     const events = await outbox.read(after, PAGE)
     const lost = (events[0]?.position ?? newest + 1) - after - 1
@@ -102,6 +104,8 @@ export class NatsSink implements Sink {
     for (const run of runs(events.filter((event) => this.#fits(connection, event)))) {
       const { arrived, failure } = await connection.send(run.map((event) => this.#message(event)))
       reached = run[arrived - 1]?.position ?? reached
+      counts.delivered += arrived
+      counts.failed += run.length - arrived
       if (failure !== undefined) return { reached, failure }
     }
     return { reached: events.at(-1)?.position ?? newest }

@@ -65,6 +65,11 @@ export class Subscriptions {
     options.outbox.onNews(() => this.#start())
   }
 
+  /** How many subscribers there are. */
+  get size(): number {
+    return this.#subscribers.size
+  }
+
   /** Aborted when the server stops. */
   get stopping(): AbortSignal {
     return this.#stopping.signal

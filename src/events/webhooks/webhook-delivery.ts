@@ -7,6 +7,7 @@ import {
   type UnfinishedDelivery,
 } from '../../database/queries/webhook-deliveries.ts'
 import type { WebhookRow } from '../../database/queries/webhooks.ts'
+import type { DeliveryCounts } from '../delivery-counts.ts'
 import { type EventFilter, matches } from '../event-filter.ts'
 import type { Outbox } from '../outbox.ts'
 import { backOff } from './back-off.ts'
@@ -30,6 +31,7 @@ export interface WebhookDeliveryOptions {
   /** The wait after the first failure, in milliseconds. */
   backOffMs: number
   origin: Origin
+  counts: DeliveryCounts
 }
 
 /** Events of one round: so many are sent again at most when a server dies. */
@@ -180,10 +182,12 @@ export class WebhookDelivery {
 
   /** What the answer says of the receiver. */
   #note({ attempts }: Candidate, answer: Answer): void {
-    const { logger } = this.#options
+    const { logger, counts } = this.#options
     const wasOpen = this.#breaker.isOpen
-    if (answer.ok) this.#breaker.succeeded()
-    else this.#breaker.failed({ isNew: attempts === 0, retryAfterMs: answer.retryAfterMs })
+    if (answer.ok) {
+      counts.delivered++
+      this.#breaker.succeeded()
+    } else this.#breaker.failed({ isNew: attempts === 0, retryAfterMs: answer.retryAfterMs })
     const webhook = this.#webhook.id
     if (!wasOpen && this.#breaker.isOpen && !answer.ok) {
       logger.warn({ webhook, status: answer.status }, `a webhook takes nothing: it ${answer.sentence}`)
@@ -195,10 +199,11 @@ export class WebhookDelivery {
     { event, places, attempts: before }: Candidate,
     answer: Answer & { ok: false },
   ): UnfinishedDelivery {
-    const { attempts: most, backOffMs, logger } = this.#options
+    const { attempts: most, backOffMs, logger, counts } = this.#options
     const { status, sentence, retryAfterMs } = answer
     const attempts = before + 1
     const isDead = attempts >= most
+    counts[isDead ? 'dead' : 'failed']++
     if (isDead) {
       const about = { webhook: this.#webhook.id, event: event.position, status, attempts }
       logger.warn(about, `an event is a dead letter: its webhook ${sentence}`)

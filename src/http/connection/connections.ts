@@ -29,6 +29,10 @@ export class Connections {
     this.#reserve = Math.min(most, RESERVE)
   }
 
+  get open(): number {
+    return this.#open.size
+  }
+
   /** Beyond this many the kernel's connections are closed without a word. There is always room for a newcomer. */
   get dropFrom(): number {
     return this.most + this.#reserve + 1

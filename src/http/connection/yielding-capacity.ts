@@ -53,6 +53,11 @@ export class YieldingCapacity {
     this.#shares = new Shares({ most: Number.POSITIVE_INFINITY, each: each.most }, full, each.excess)
   }
 
+  /** How many have a place. */
+  get taken(): number {
+    return this.#held.size
+  }
+
   /**
    * Runs the work of a request, which says when it needs a place, and gives it back when it is over.
    *

@@ -76,6 +76,7 @@ export async function sendRepresentation(
   if (bytes instanceof URL) {
     return c.body(null, 302, { Location: bytes.href, 'Cache-Control': 'no-store' })
   }
+  c.env.notes.sent = Number(headers['Content-Length'])
   if (bytes instanceof Readable) {
     streamOut(c, status, headers, bytes)
     return RESPONSE_ALREADY_SENT

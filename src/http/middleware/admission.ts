@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { StorageError } from '../../model/errors.ts'
 import type { Connections } from '../connection/connections.ts'
-import { YieldingCapacity } from '../connection/yielding-capacity.ts'
+import type { YieldingCapacity } from '../connection/yielding-capacity.ts'
 import type { Env } from '../env.ts'
 
 /**
@@ -11,13 +11,7 @@ import type { Env } from '../env.ts'
  * A request's place is free when its response has gone, or its client has, and its work is over; or when others need it,
  * and its client only dribbles.
  */
-export function admission(options: {
-  connections: Connections
-  most: number
-  minRate: number
-}): MiddlewareHandler<Env> {
-  const { connections, most, minRate } = options
-  const capacity = new YieldingCapacity({ most, minRate, full: 'ServerBusy' })
+export function admission(connections: Connections, capacity: YieldingCapacity): MiddlewareHandler<Env> {
   return async (c, next) => {
     const { incoming, outgoing, surface, target } = c.env
     if (surface.isVital?.(target.path)) return next()

@@ -32,6 +32,7 @@ export function isOurFault({ status, code }: StorageError): boolean {
 /** What was thrown, as an error of ours. What is no StorageError is a fault of ours, and logged whole. */
 export function loggedError(request: RequestContext, thrown: unknown, logger: Logger): StorageError {
   const error = thrown instanceof StorageError ? thrown : new StorageError('InternalError', { cause: thrown })
+  request.notes.failure = error
   if (isOurFault(error)) {
     const { requestId } = request
     logger.error({ err: error.cause ?? error, code: error.code, requestId }, error.message)

@@ -72,7 +72,7 @@ export class HotGet {
           role: 'anon',
           bucket,
           path: name,
-          ...(size !== null && { size }),
+          ...(size !== null && { size, sent: size }),
         },
       }
       this.#prepared.set(object, prepared)

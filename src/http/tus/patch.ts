@@ -15,5 +15,6 @@ export async function appendChunk(request: TusRequest): Promise<Response> {
   const status = await services.uploads.during(incoming, request.share(uploader), (admit) =>
     services.resumable.append(uploader, address, { ...chunk, admit }),
   )
+  c.env.notes.size = status.offset - offset
   return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })
 }

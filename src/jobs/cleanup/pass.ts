@@ -32,6 +32,8 @@ export interface CleanupReport {
   held: HeldBack[]
   /** How many repairs failed; each is logged, and the next pass tries again. */
   failures: number
+  /** Files that nothing named when the pass looked; null when it did not come to that. */
+  unnamed: number | null
   /** Whether the pass ended because it had made as many repairs as one pass may. */
   isFull: boolean
 }
@@ -73,6 +75,7 @@ export class CleanupPass {
       repairs: noRepairs(),
       held: [],
       failures: 0,
+      unnamed: null,
       isFull: false,
     }
   }

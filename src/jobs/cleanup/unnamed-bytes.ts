@@ -52,6 +52,7 @@ export async function removeUnnamedBytes(pass: CleanupPass): Promise<void> {
     if (page.length >= PAGE) await look()
   }
   await look()
+  pass.report.unnamed = [...counts.values()].reduce((sum, { unnamed }) => sum + unnamed, 0)
 
   // 2. Leave alone what looks like a mistake rather than like drift.
   const removable = await withoutRunaways(pass, suspects, counts)

@@ -1,5 +1,6 @@
 import type { DatabasePlace } from '../../database/connection/place.ts'
 import type { Change } from '../../storage/object/changes.ts'
+import type { Family } from '../../telemetry/metrics/catalog.ts'
 import type { Keys } from '../keys.ts'
 import type { Addresses } from '../request-server.ts'
 import type { S3Port } from '../s3-port.ts'
@@ -18,13 +19,16 @@ export interface Assignment {
 
 /**
  * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `invalidated`
- * answers a worker's own `changed`.
+ * answers a worker's own `changed`. `report` asks for what the worker has counted; `scraped` answers its own `scrape`, with
+ * null when that has failed.
  */
 export type ToWorker =
   | { type: 'serve'; assignment: Assignment }
   | { type: 'stop' }
   | { type: 'drop'; id: number; changes: Change[] }
   | { type: 'invalidated'; id: number }
+  | { type: 'report'; id: number }
+  | { type: 'scraped'; id: number; text: string | null }
 
 /**
  * First `ready`, since Node drops what comes before somebody listens. A worker that cannot serve says in a line why, for
@@ -36,3 +40,5 @@ export type FromWorker =
   | { type: 'failed'; reason: string }
   | { type: 'changed'; id: number; changes: Change[] }
   | { type: 'dropped'; id: number }
+  | { type: 'reported'; id: number; families: Family[] }
+  | { type: 'scrape'; id: number }

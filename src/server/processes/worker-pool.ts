@@ -3,6 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from '../../config/config.ts'
 import { LONGEST_TIMER_MS } from '../../lib/units.ts'
+import type { Scrape } from '../../telemetry/metrics/exposition.ts'
+import type { WorkerMetrics } from '../../telemetry/metrics/worker-metrics.ts'
 import type { Addresses, RequestServer } from '../request-server.ts'
 import { InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment } from './messages.ts'
@@ -12,6 +14,10 @@ import { WorkerStartError } from './worker-start-error.ts'
 export interface WorkerPoolOptions {
   config: Pick<Config, 'workers' | 'shutdownDelayMs' | 'shutdownTimeoutMs'>
   assignment: Assignment
+  /** Is told of those that listen, and of those that have ended. */
+  metrics: WorkerMetrics
+  /** What all of them have counted, for the one that is asked. */
+  scrape: Scrape
   logger: Logger
 }
 
@@ -87,21 +93,23 @@ class WorkerPool {
     listens: (at: Addresses) => void,
     fails: (error: WorkerStartError) => void,
   ): Promise<void> {
-    const { logger, assignment } = this.#options
+    const { logger, assignment, metrics, scrape } = this.#options
     const { signal } = this.#closing
     let waitMs = 0
     while (!signal.aborted) {
-      const worker = new WorkerProcess(assignment, this.#bus)
+      const worker = new WorkerProcess(assignment, this.#bus, scrape)
       this.#running.add(worker)
       const addresses = await worker.addresses
       const servesSince = performance.now() // its start may take as long on a busy machine
       if (addresses) {
         logger.info({ worker: worker.pid }, 'a worker listens')
+        metrics.add(worker)
         listens(addresses)
       }
       const end = await worker.ended
       this.#running.delete(worker)
       this.#bus.forget(worker)
+      await metrics.remove(worker)
       if (signal.aborted) return
       if (!this.#hasStarted && !wasInterrupted(end)) return fails(new WorkerStartError(whyNotStarted(end)))
       if (addresses && performance.now() - servesSince > STEADY_MS) waitMs = 0

@@ -1,6 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
 import type { Change } from '../../storage/object/changes.ts'
+import type { Family } from '../../telemetry/metrics/catalog.ts'
+import type { Scrape } from '../../telemetry/metrics/exposition.ts'
+import type { MeasuredWorker } from '../../telemetry/metrics/worker-metrics.ts'
 import type { Addresses } from '../request-server.ts'
 import type { BusMember, InvalidationBus } from './invalidation-bus.ts'
 import type { Assignment, FromWorker, ToWorker } from './messages.ts'
@@ -17,9 +20,12 @@ export interface WorkerEnd {
 const LAST_WORDS_LIMIT_MS = 1000
 
 /** One process that answers requests, from its start to its end, as the primary sees it. */
-export class WorkerProcess implements BusMember {
+export class WorkerProcess implements BusMember, MeasuredWorker {
   readonly #worker: Worker
   readonly #bus: InvalidationBus
+  readonly #scrape: Scrape
+  readonly #reports = new Map<number, (families: Family[]) => void>()
+  #reportCount = 0
   #reason: string | undefined
   #isReady = false
   #isToStop = false
@@ -27,9 +33,13 @@ export class WorkerProcess implements BusMember {
   readonly addresses: Promise<Addresses | undefined>
   readonly ended: Promise<WorkerEnd>
 
-  /** @param bus tells the other workers what this one changes */
-  constructor(assignment: Assignment, bus: InvalidationBus) {
+  /**
+   * @param bus tells the other workers what this one changes
+   * @param scrape what all of them have counted
+   */
+  constructor(assignment: Assignment, bus: InvalidationBus, scrape: Scrape) {
     this.#bus = bus
+    this.#scrape = scrape
     this.#worker = cluster.fork()
     const listening = new Promise<Addresses>((resolve) => {
       this.#worker.on('message', (message: FromWorker) => {
@@ -37,6 +47,8 @@ export class WorkerProcess implements BusMember {
         else if (message.type === 'failed') this.#reason = message.reason
         else if (message.type === 'changed') void this.#passOn(message)
         else if (message.type === 'dropped') this.#bus.dropped(this, message.id)
+        else if (message.type === 'reported') this.#heard(message)
+        else if (message.type === 'scrape') void this.#answerScrape(message.id)
         else this.#begin(assignment)
       })
     })
@@ -58,6 +70,27 @@ export class WorkerProcess implements BusMember {
   /** Lets it drop from its memory what another has changed; it answers `dropped`. */
   drop(id: number, changes: Change[]): void {
     this.#tell({ type: 'drop', id, changes })
+  }
+
+  /** What it has counted. Never resolves when it does not answer. */
+  report(): Promise<Family[]> {
+    const id = ++this.#reportCount
+    // One that has not answered the time before is not waited for any more.
+    this.#reports.clear()
+    return new Promise((resolve) => {
+      this.#reports.set(id, resolve)
+      this.#tell({ type: 'report', id })
+    })
+  }
+
+  #heard({ id, families }: { id: number; families: Family[] }): void {
+    this.#reports.get(id)?.(families)
+    this.#reports.delete(id)
+  }
+
+  async #answerScrape(id: number): Promise<void> {
+    const text = await this.#scrape().catch(() => null)
+    this.#tell({ type: 'scraped', id, text })
   }
 
   async #passOn({ id, changes }: { id: number; changes: Change[] }): Promise<void> {

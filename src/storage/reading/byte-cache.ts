@@ -17,6 +17,10 @@ export class ByteCache {
   /** Where the bytes of these objects were when they were kept. By their buckets and names. */
   readonly #kept = new LRUCache<string, Location>({ max: SEEN_ONCE })
 
+  /** How often bytes were found here, and how often those of a small object had to be read. */
+  hits = 0
+  misses = 0
+
   /** @param maxBytes of memory, at least 1 */
   constructor(maxBytes: number) {
     this.#bytes = new LRUCache({ maxSize: maxBytes, sizeCalculation: (bytes) => bytes.length + ENTRY_BYTES })
@@ -25,7 +29,14 @@ export class ByteCache {
   /** Undefined also when they are not as many as the row says, to which plain SQL may have given any size. */
   get({ location, size }: Pick<StoredObject, 'location' | 'size'>): Uint8Array<ArrayBuffer> | undefined {
     const bytes = location ? this.#bytes.get(keyOf(location)) : undefined
-    return bytes?.length === size ? bytes : undefined
+    if (bytes?.length !== size) return undefined
+    this.hits++
+    return bytes
+  }
+
+  /** Of memory, about. */
+  get bytes(): number {
+    return this.#bytes.calculatedSize
   }
 
   /** The version of this object whose bytes are in here, if any are that were its own. */
@@ -36,6 +47,7 @@ export class ByteCache {
 
   /** Keeps what was just read, the second time; only if it is what was uploaded: from here no disk is asked again. */
   keep({ bucket, name, location, checksum }: StoredObject, bytes: Uint8Array<ArrayBuffer>): void {
+    this.misses++
     if (location === null || checksum === null) return
     const key = keyOf(location)
     if (!this.#seen.has(key)) {

@@ -74,7 +74,9 @@ export class ObjectReads {
     const { rowCache, byteCache } = this.#options
     const object = rowCache?.get(bucket, name)
     const bytes = object && !object.isCorrupted && byteCache?.get(object)
-    return object && bytes ? { object, bytes } : undefined
+    if (!rowCache || !object || !bytes) return undefined
+    rowCache.hits++
+    return { object, bytes }
   }
 
   /**
@@ -93,12 +95,13 @@ export class ObjectReads {
     const sendObject = ({ object, bytes }: Sendable) =>
       send(representationOf(object, this.#options, bytes), object)
     const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
-    if (remembered) {
+    if (rowCache && remembered) {
+      rowCache.hits++
       try {
         return await sendObject({ object: remembered })
       } catch (error) {
         if (!hasCode(error, 'MissingBytes')) throw error
-        rowCache?.drop(bucket, name) // replaced by another server, less than a second ago
+        rowCache.drop(bucket, name) // replaced by another server, less than a second ago
       }
     }
     return this.whileReplaced(() => this.#findAndRemember(caller, target), sendObject)

@@ -21,6 +21,9 @@ interface Reading {
 export class RowCache {
   readonly #rows: LRUCache<string, StoredObject>
   readonly #reading = new Map<string, Set<Reading>>()
+  /** How often somebody was answered by a row from here, which he counts himself; and how often one had to be read. */
+  hits = 0
+  misses = 0
   #freshUntil = Number.NEGATIVE_INFINITY
   /** By the clock on the wall, since the other one stands still while a machine sleeps. */
   #freshUntilDate = Number.NEGATIVE_INFINITY
@@ -45,6 +48,11 @@ export class RowCache {
     return undefined
   }
 
+  /** Of memory, about. */
+  get bytes(): number {
+    return this.#rows.calculatedSize
+  }
+
   /** Reads a row by `find`, and keeps it if anybody may see it and no change has overtaken it. */
   async remember<Found extends { isPublic: boolean; object: StoredObject }>(
     bucket: string,
@@ -57,6 +65,7 @@ export class RowCache {
     this.#reading.set(key, beside.add(reading))
     try {
       const found = await find()
+      if (found.isPublic) this.misses++
       // That a mark is taken away is no event.
       const isToKeep = found.isPublic && !found.object.isCorrupted && !reading.isOvertaken
       if (isToKeep) this.#rows.set(key, found.object)

@@ -79,6 +79,8 @@ function Postgres(a, b) {
     listen,
     begin,
     countOpen,
+    countBusy,
+    countWaiting,
     close,
     end
   })
@@ -399,6 +401,14 @@ function Postgres(a, b) {
 
   function countOpen() {
     return open.length + busy.length + full.length + reserved.length
+  }
+
+  function countBusy() {
+    return countOpen() - open.length
+  }
+
+  function countWaiting() {
+    return queries.length
   }
 
   function mayConnect() {

@@ -751,6 +751,12 @@ declare namespace postgres {
 
     /** Ours. How many connections are open */
     countOpen(): number;
+
+    /** Ours. How many of them have something to do, or are somebody's */
+    countBusy(): number;
+
+    /** Ours. How many queries wait for a connection */
+    countWaiting(): number;
   }
 
   interface TransactionSql<TTypes extends Record<string, unknown> = {}> extends ISql<TTypes>  {

@@ -1,0 +1,66 @@
+import type { Database } from '../../database/connection/client.ts'
+import type { DeliveryCounts } from '../../events/delivery-counts.ts'
+import type { Events } from '../../events/open.ts'
+import type { Connections } from '../../http/connection/connections.ts'
+import type { YieldingCapacity } from '../../http/connection/yielding-capacity.ts'
+import type { HotObjects } from '../../storage/reading/hot-objects.ts'
+import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
+
+export interface AnsweringParts {
+  database: Database
+  events: Events
+  connections: Connections
+  requests: YieldingCapacity
+  uploads: YieldingCapacity
+  hotObjects: HotObjects
+}
+
+/** How a process is that answers requests. */
+export function familiesOfRequests(parts: AnsweringParts): Family[] {
+  const { database, events, connections, requests, uploads, hotObjects } = parts
+  const { open, busy, waiting } = database.load()
+  const caches = [
+    { cache: 'rows', ...countsOf(hotObjects.rowCache) },
+    { cache: 'bytes', ...countsOf(hotObjects.byteCache) },
+  ]
+  return [
+    single('storage_processes', 1),
+    single('storage_requests_in_flight', requests.taken),
+    single('storage_uploads_in_flight', uploads.taken),
+    single('storage_connections', connections.open),
+    single('storage_subscribers', events.subscriptions.size),
+    single('storage_database_connections', open),
+    single('storage_database_connections_in_use', busy),
+    single('storage_database_waiting', waiting),
+    family(
+      'storage_cache_hits_total',
+      caches.map(({ cache, hits }) => ({ labels: { cache }, value: hits })),
+    ),
+    family(
+      'storage_cache_misses_total',
+      caches.map(({ cache, misses }) => ({ labels: { cache }, value: misses })),
+    ),
+    family(
+      'storage_cache_bytes',
+      caches.map(({ cache, bytes }) => ({ labels: { cache }, value: bytes })),
+    ),
+    family(
+      'storage_deliveries_total',
+      Object.entries(events.deliveries).flatMap(([sink, counts]) => deliveriesOf(sink, counts)),
+    ),
+  ]
+}
+
+interface CacheCounts {
+  hits: number
+  misses: number
+  bytes: number
+}
+
+function countsOf(cache: CacheCounts | undefined): CacheCounts {
+  return { hits: cache?.hits ?? 0, misses: cache?.misses ?? 0, bytes: cache?.bytes ?? 0 }
+}
+
+function deliveriesOf(sink: string, counts: DeliveryCounts) {
+  return Object.entries(counts).map(([status, value]) => ({ labels: { sink, status }, value: Number(value) }))
+}
