@@ -256,6 +256,12 @@ export async function failJob(database: Database, id: string, error: string): Pr
   )
 }
 
+/** What is said to be under way: for who has the turn of backups, it has died. */
+export async function jobsUnderWay(database: Database): Promise<BackupJob[]> {
+  const rows = await ask<Row>(database, sql`select ${COLUMNS} from storage.backup_jobs where ${IS_UNDER_WAY}`)
+  return rows.map(fromRow)
+}
+
 /** Only for who has the turn of backups: what is said to be under way has died. @returns their ids */
 export async function failDeadJobs(database: Database): Promise<string[]> {
   const rows = await ask<{ id: string }>(

@@ -66,8 +66,7 @@ export class Deeds implements BackupDeeds {
         },
       })
       onBackup?.(manifest, failures)
-      const { objects, bytes } = manifest.totals
-      return { objectCount: objects, totalBytes: bytes, damaged: failures.count }
+      return contentOf(manifest)
     } finally {
       await target.close()
     }
@@ -91,6 +90,20 @@ export class Deeds implements BackupDeeds {
       return countsOf(report)
     } finally {
       await target.close()
+    }
+  }
+
+  async findWhole({ id, target: name }: BackupJob): Promise<BackupCounts | null> {
+    try {
+      const target = await openTarget(name, this.options.config)
+      return await readManifest(target, id)
+        .then(contentOf)
+        .finally(() => target.close())
+    } catch (err) {
+      if (!hasFault(err, 'NoSuchBackup')) {
+        this.options.logger.warn({ err, backup: id }, 'whether a backup is whole cannot be told')
+      }
+      return null
     }
   }
 
@@ -124,6 +137,10 @@ export class Deeds implements BackupDeeds {
 }
 
 const UNDER_WAY = new Set(['pending', 'running', 'restoring'])
+
+function contentOf({ totals, damaged }: Manifest): BackupCounts {
+  return { objectCount: totals.objects, totalBytes: totals.bytes, damaged }
+}
 
 function countsOf({ created, replaced, bytes, failures }: RestoreReport): BackupCounts {
   return { objectCount: created + replaced, totalBytes: bytes, damaged: failures.count }

@@ -8,6 +8,7 @@ import {
   completeJob,
   failDeadJobs,
   failJob,
+  jobsUnderWay,
   noteProgress,
 } from '../../database/queries/backup-jobs.ts'
 import { StorageError } from '../../model/errors.ts'
@@ -19,6 +20,8 @@ export interface BackupDeeds {
   backup(run: JobRun): Promise<BackupCounts>
   /** Brings `job.parent` back. */
   restore(run: JobRun): Promise<BackupCounts>
+  /** What is in a backup that is whole in its target; null when it is not, or that cannot be told now. */
+  findWhole(job: BackupJob): Promise<BackupCounts | null>
   /** Removes what a backup has in its target. Nothing there is a success. */
   remove(job: BackupJob, signal: AbortSignal): Promise<void>
 }
@@ -75,11 +78,16 @@ export async function runJob(
   }
 }
 
-/** What is said to be under way, while nobody but us has the turn of backups, has died: it ends, and what it holds with it. */
-export async function buryDeadJobs({
-  database,
-  logger,
-}: Pick<JobRunOptions, 'database' | 'logger'>): Promise<void> {
+/**
+ * What is said to be under way, while nobody but us has the turn of backups, has died: it ends, and what it holds with it. A
+ * backup whose manifest was written by then is there for everybody, and is completed.
+ */
+export async function buryDeadJobs({ database, deeds, retentionDays, logger }: JobRunOptions): Promise<void> {
+  for (const job of await jobsUnderWay(database)) {
+    const counts = job.kind === 'backup' ? await deeds.findWhole(job) : null
+    if (counts === null || !(await completeJob(database, job.id, counts, retentionDays))) continue
+    logger.warn({ job: job.id }, 'a backup has come to its end, though whoever made it is no more')
+  }
   const dead = await failDeadJobs(database)
   const holds = await forgetHolds(database)
   for (const job of dead) logger.error({ job }, 'a backup or a restore has failed: whoever did it is no more')

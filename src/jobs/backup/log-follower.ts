@@ -23,7 +23,14 @@ import { CLEANUP_TURN } from '../turns.ts'
 import { BackupError } from './backup-error.ts'
 import type { BytesEntry } from './entries.ts'
 import { endHold } from './held-removals.ts'
-import { type LogStatus, readLogStatus, writeLogStatus, writeSegment, writeVersions } from './log-folder.ts'
+import {
+  LOG,
+  type LogStatus,
+  readLogStatus,
+  writeLogStatus,
+  writeSegment,
+  writeVersions,
+} from './log-folder.ts'
 import type { BackupTarget } from './target.ts'
 
 export interface LogFollowerOptions {
@@ -115,6 +122,8 @@ export class LogFollower {
           `${target.name} has the log of another database: give this one another target`,
         )
       }
+      // It may have been killed while it wrote.
+      await target.removeUnfinished(`${LOG}/`)
       // Bytes stay from here on, then events are listened to, then the log is kept: what it has is of events that are heard.
       if (!(await isHeld(database, LOG_HOLD))) {
         await holdRemovals(database, { name: LOG_HOLD, job: null }, { signal })

@@ -90,9 +90,10 @@ export class BackupRunner {
   /** With the turn. */
   async #work(signal: AbortSignal): Promise<void> {
     const { database, settings } = this.#options
-    await buryDeadJobs(this.#options)
+    const options = { ...this.#options, retentionDays: settings.retentionDays }
+    await buryDeadJobs(options)
     const job = await takePendingJob(database)
-    if (job) await runJob({ ...this.#options, retentionDays: settings.retentionDays }, job, signal)
+    if (job) await runJob(options, job, signal)
     if (signal.aborted) return
     await this.#remove(signal)
     await trimJobs(database, JOBS_KEPT_DAYS)

@@ -87,6 +87,22 @@ describe('a server', () => {
     expect(left).toContain(others)
   })
 
+  it('completes the one whose process was killed behind its manifest, and says that any other has failed', async () => {
+    const { id } = (await ask('POST', '', { type: 'full' })).json
+    const completed = await ended({ id } as Job)
+    const kill = () => server.admin`
+      update storage.backup_jobs set status = 'running', completed_at = null, expires_at = null where id = ${id}`
+    await kill()
+    expect(await ended({ id } as Job)).toMatchObject({
+      status: 'completed',
+      error: null,
+      object_count: completed?.object_count,
+    })
+    await rm(join(target, id, 'manifest.json'))
+    await kill()
+    expect(await ended({ id } as Job)).toMatchObject({ status: 'failed', error: expect.any(String) })
+  })
+
   it('builds an incremental one on the newest, and says of one that fails why', async () => {
     const first = (await ask('POST', '', { type: 'full' })).json
     await ended(first)

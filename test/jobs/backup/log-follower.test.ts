@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -15,12 +15,13 @@ import { copyOnline, type OnlineCopy } from '../../../src/database/embedded/onli
 import { LogTooShortError, recoverCluster } from '../../../src/database/embedded/recovery.ts'
 import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds.ts'
 import { type BytesEntry, bytesPath, EntryWriter } from '../../../src/jobs/backup/entries.ts'
+import { FolderTarget } from '../../../src/jobs/backup/folder-target.ts'
 import { endHold } from '../../../src/jobs/backup/held-removals.ts'
 import { readLogStatus, trimLog, writeSegment } from '../../../src/jobs/backup/log-folder.ts'
 import { forgetLog, LOG_HOLD, LogFollower } from '../../../src/jobs/backup/log-follower.ts'
 import { type Manifest, writeManifest } from '../../../src/jobs/backup/manifest.ts'
 import { findPointInTime } from '../../../src/jobs/backup/point-in-time.ts'
-import type { BackupTarget } from '../../../src/jobs/backup/target.ts'
+import { type BackupTarget, UNFINISHED } from '../../../src/jobs/backup/target.ts'
 import { type OwnPostgres, startOwnPostgres } from '../../support/own-postgres.ts'
 import { IN_FILES, startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
@@ -168,6 +169,21 @@ describe('who follows the log', () => {
     const lists = [...target.files].filter(([path]) => path.startsWith('log/versions-'))
     expect(lists.map(([, lines]) => lines.toString()).join('')).toContain(row?.version)
     await second.end()
+  })
+
+  it('removes what one has left half written that was killed', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'log-follower-test-'))
+    try {
+      const folder = join(root, 'log', 'bytes', 'aa')
+      await mkdir(folder, { recursive: true })
+      await writeFile(join(folder, `aa${UNFINISHED}0123456789abcdef`), 'half')
+      const following = follow(new FolderTarget({ root, name: 'folder', fsync: false }))
+      await following.isUp()
+      await following.end()
+      expect(await readdir(folder)).toEqual([])
+    } finally {
+      await rm(root, { recursive: true })
+    }
   })
 
   it('leaves bytes alone while a backup holds them', async () => {

@@ -39,6 +39,7 @@ afterAll(() => test.drop())
 const NOTHING: BackupDeeds = {
   backup: async () => DONE,
   restore: async () => DONE,
+  findWhole: async () => null,
   remove: async () => {},
 }
 
@@ -344,6 +345,17 @@ describe('a job whose process has died', () => {
     await asked()
     await runnerOf().step(NEVER)
     expect(await statuses()).toEqual(['failed', 'completed'])
+  })
+
+  it('is completed where its backup is whole: it was killed behind its manifest', async () => {
+    const [id, restore] = [await given({ status: 'running' }), uuidV7()]
+    const findWhole = async (job: BackupJob) => (job.id === id ? DONE : null)
+    await runnerOf({ findWhole }).step(NEVER)
+    expect(await found(id)).toMatchObject({ status: 'completed', progress: 1, error: null, ...DONE })
+    expect((await found(id))?.expiresAt).not.toBeNull()
+    await given({ id: restore, kind: 'restore', type: null, status: 'restoring' })
+    await runnerOf({ findWhole: async () => DONE }).step(NEVER)
+    expect((await found(restore))?.status).toBe('failed')
   })
 
   it('is not one that another process is at', async () => {
