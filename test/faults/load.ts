@@ -28,6 +28,7 @@ export class Load {
   /** Answers that no client should get, whatever has failed behind the server. */
   readonly strange: string[] = []
   acknowledged = 0
+  readonly #randoms: Random[] = []
   #isStopping = false
   #running: Promise<unknown> = Promise.resolve()
   /** Answers of success since `mark`. */
@@ -39,7 +40,9 @@ export class Load {
     readonly seed: number,
   ) {}
 
+  /** Begins, or goes on after `stop`. */
   start(clients: number): void {
+    this.#isStopping = false
     this.#running = Promise.all(Array.from({ length: clients }, (_, client) => this.#client(client)))
   }
 
@@ -78,7 +81,8 @@ export class Load {
   }
 
   async #client(client: number): Promise<void> {
-    const random = new Random(this.seed + client)
+    this.#randoms[client] ??= new Random(this.seed + client)
+    const random = this.#randoms[client]
     while (!this.#isStopping) {
       const path = `${this.bucket}/${client}-${random.below(NAMES)}`
       const kind = random.below(10)

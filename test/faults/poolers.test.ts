@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeWithPgbouncer, type Pgbouncer, type PoolMode, startPgbouncer } from '../support/pgbouncer.ts'
-import type { RequestOptions } from '../support/server.ts'
 import { bytesFor, expectStored, MiB, PERSISTENTLY, startUpload, tusOptions } from '../support/tus.ts'
 import { within } from '../support/wait.ts'
 import { Load } from './load.ts'
@@ -42,22 +41,6 @@ describeWithPgbouncer('what was acknowledged is there afterwards', () => {
       await pooler?.remove()
     })
 
-    /** An answer that does not come is one that says nothing. */
-    const request = async (
-      method: string,
-      path: string,
-      { body }: RequestOptions = {},
-    ): Promise<Response> => {
-      const headers = { authorization: `Bearer ${servers.keys.serviceKey}` }
-      try {
-        const response = await fetch(`${servers.url}${path}`, { method, headers, body: body as string })
-        const bytes = await response.arrayBuffer()
-        return new Response(response.status === 204 ? null : bytes, response)
-      } catch {
-        return new Response(null, { status: 503, headers: { 'retry-after': '1' } })
-      }
-    }
-
     it('when the server is killed, and when the pooler is, in the middle of it', {
       timeout: ROUNDS * ROUND_LIMIT_MS,
     }, async () => {
@@ -65,7 +48,7 @@ describeWithPgbouncer('what was acknowledged is there afterwards', () => {
         const bucket = `box-${round}`
         const made = await servers.request('POST', '/bucket', { body: { name: bucket } })
         expect(made.status).toBe(201)
-        const load = new Load({ request }, bucket, newSeed())
+        const load = new Load({ request: servers.requestOnLine }, bucket, newSeed())
         const files = ['large-1', 'large-2'].map((name) => ({ bucket, name }))
         load.start(isFull ? 6 : 3)
         try {

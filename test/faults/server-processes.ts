@@ -59,9 +59,9 @@ export class ServerProcesses {
     return last
   }
 
-  /** Starts one, and leads the line to it. */
-  async start(): Promise<Command> {
-    const command = new Command(['serve'], { cwd: this.folder, env: this.env })
+  /** Starts one, and leads the line to it. @param env of this one, besides that of all */
+  async start(env: Record<string, string> = {}): Promise<Command> {
+    const command = new Command(['serve'], { cwd: this.folder, env: { ...this.env, ...env } })
     this.#commands.push(command)
     this.line.target = await command.url()
     return command
@@ -80,6 +80,29 @@ export class ServerProcesses {
       ...(body && { body: JSON.stringify(body) }),
     })
     return within(answer, `${method} ${path} is answered`)
+  }
+
+  /** As the service, on the line. A body is sent as it is; an answer that does not come is one that says nothing. */
+  requestOnLine = async (
+    method: string,
+    path: string,
+    { body }: { body?: string | object | null } = {},
+  ): Promise<Response> => {
+    const headers = { authorization: `Bearer ${this.keys.serviceKey}` }
+    const ask = async () => {
+      const response = await fetch(`${this.url}${path}`, {
+        method,
+        headers,
+        ...(body && { body: body as string }),
+      })
+      const bytes = await response.arrayBuffer()
+      return new Response(response.status === 204 ? null : bytes, response)
+    }
+    const nothing = new Response(null, { status: 503, headers: { 'retry-after': '1' } })
+    return within(
+      ask().catch(() => nothing),
+      `${method} ${path} is answered`,
+    )
   }
 
   async remove(): Promise<void> {
