@@ -2,6 +2,7 @@ import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 
 type Query = postgres.PendingQuery<postgres.Row[]>
+type Work<T> = (tx: postgres.TransactionSql) => Promise<T>
 
 /** Transactions that nobody waits for any more, but that the driver may still begin. With more, none is begun. */
 const MOST_ABANDONED = 100
@@ -27,7 +28,9 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
     return { onstart: (query) => setTimeout(end, limitMs, query), onend: clearTimeout }
   }
 
-  function limitedBegin<T>(work: (tx: postgres.TransactionSql) => Promise<T>): Promise<T> {
+  /** As the driver's: with or without what stands behind `begin`. */
+  function limitedBegin<T>(...args: [work: Work<T>] | [options: string, work: Work<T>]): Promise<T> {
+    const [options, work] = args.length === 1 ? ['', args[0]] : args
     return new Promise((resolve, reject) => {
       if (abandoned >= MOST_ABANDONED) throw noAnswer()
       let isLate = false
@@ -48,7 +51,7 @@ export function limitAnswers(sql: postgres.Sql, limitMs: number): postgres.Sql {
         if (isLate) abandoned--
       }
       wait()
-      const running = begin(async (tx) => {
+      const running = begin(options, async (tx) => {
         clearTimeout(timer)
         if (isLate) throw noAnswer() // nobody would hear what comes of it
         const { unsafe } = tx

@@ -180,7 +180,8 @@ async function columnsFor(tx: postgres.TransactionSql, table: string, line: stri
 function insertInto({ table, columns, key }: Target, onConflict: OnConflict): string {
   const to = `storage.${quote(table)}`
   const names = columns.map(quote).join(', ')
-  const rows = `json_populate_recordset(null::${to}, $1::json)`
+  // As text, which every session sends as it is: the driver makes JSON of a text that is to be JSON, drizzle's does not.
+  const rows = `json_populate_recordset(null::${to}, $1::text::json)`
   const insert = `insert into ${to} as t (${names}) overriding system value select ${names} from ${rows} r`
   if (onConflict === 'refuse') return insert
   if (onConflict === 'keep') return `${insert} on conflict do nothing`

@@ -65,6 +65,19 @@ it('a connection that comes about when nobody waits for it any more serves whoev
   }
 })
 
+it('a transaction begins as it is asked to, such as one that only reads', async () => {
+  const made = await createTestDatabase()
+  const { sql, close } = openDatabase(proxy.url(made.name), { connections: 1, timeoutMs: 60_000 })
+  try {
+    const mode = (tx: postgres.TransactionSql) =>
+      tx`select current_setting('transaction_read_only') as it`.then(([row]) => row?.it)
+    expect([await sql.begin('read only', mode), await sql.begin(mode)]).toEqual(['on', 'off'])
+  } finally {
+    await close()
+    await made.drop()
+  }
+})
+
 it('connections that are lost in the middle of transactions are forgotten, however many', async () => {
   const limitMs = 1000
   const made = await createTestDatabase()

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
+import postgres from '#postgres'
 import { type Database, openDatabase } from '../../../src/database/connection/client.ts'
 import { load, type OnConflict, refuseNewer } from '../../../src/database/dump/load.ts'
 import { openSnapshot } from '../../../src/database/dump/snapshot.ts'
@@ -25,6 +26,14 @@ function asOwner({ name }: TestDatabase): Database {
   const opened = openDatabase({ host, port, database: name, username: owner }, { connections: 1 })
   onTestFinished(() => opened.close())
   return opened
+}
+
+/** The same as a command has it: a session of the driver's alone. */
+function asOwnerAlone({ name }: TestDatabase): postgres.Sql {
+  const { host, port, superuser, owner = superuser } = inject('postgres')
+  const sql = postgres({ host, port, database: name, username: owner, pass: '', ssl: false, max: 1 })
+  onTestFinished(() => sql.end({ timeout: 1 }))
+  return sql
 }
 
 /** All that a move takes along, table by table. */
@@ -65,7 +74,7 @@ const bucketIn = ({ admin }: TestDatabase, id: string) =>
   admin`insert into storage.buckets (id, name, policy) values (${id}, ${id}, 'public')`
 
 const write = (
-  target: Database,
+  target: Pick<Database, 'sql'>,
   table: string,
   lines: object[],
   { onConflict = 'refuse' as OnConflict, isServed = false } = {},
@@ -108,6 +117,13 @@ describe('rows that go into an empty database', () => {
     const [last] = await source.admin`select max(id) as id from storage.events`
     const [event] = await target.admin`select id from storage.events where bucket_id = 'later'`
     expect(BigInt(event?.id)).toBeGreaterThan(BigInt(last?.id))
+  })
+
+  it('come through a session of the driver alone, as a command has it, as through a pool', async () => {
+    const target = await newTarget()
+    const row = { id: 'alone', name: 'alone', policy: 'private' }
+    expect(await write({ sql: asOwnerAlone(target) }, 'buckets', [row])).toBe(1)
+    expect(await target.admin`select id, name, policy from storage.buckets`).toEqual([row])
   })
 
   it('are all there or none, and triggers fire again', async () => {
