@@ -3,22 +3,25 @@
  *
  *     log/state.json             what of it is there, see LogStatus
  *     log/wal/<segment>.gz       PostgreSQL's write-ahead log, and its histories
- *     log/versions-<time>.ndjson the bytes that came up: lines as those of bytes.ndjson, in the order of events
+ *     log/versions-<time>-<sha256>.ndjson
+ *                                the bytes that came up: lines as those of bytes.ndjson, in the order of events
  *     log/bytes/<2>/<sha256>     bytes of versions, as in a backup
+ *
+ * A flipped byte is found in each: by a checksum, by the name, by gzip's own.
  *
  * A segment comes after the list of all versions that its transactions have made, and a list after its bytes. So whatever
  * second the log reaches has its bytes, in the log or in the backup that it goes on from.
  */
 
+import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
 import { z } from 'zod'
 import { endOf, parsePosition, SEGMENT, SEGMENT_BYTES } from '../../database/embedded/log-segments.ts'
 import { BackupError, hasFault } from './backup-error.ts'
+import { withChecksum } from './checksummed.ts'
 import { type BytesEntry, bytesPath } from './entries.ts'
-import { readLines } from './lines.ts'
 import type { BackupTarget } from './target.ts'
 
 /** As if it were the id of a backup. */
@@ -45,18 +48,20 @@ export type LogStatus = z.infer<typeof statusSchema>
 /** Null when there is no log. @throws DamagedBackup, TargetUnavailable */
 export async function readLogStatus(target: BackupTarget): Promise<LogStatus | null> {
   try {
-    const status = statusSchema.safeParse(JSON.parse(await text(await target.read(STATUS)))).data
-    if (status) return status
+    const json = await text(await target.read(STATUS))
+    const written = JSON.parse(json)
+    const status = statusSchema.safeParse(written).data
+    if (status && json === withChecksum(written)) return status
   } catch (error) {
     if (hasFault(error, 'MissingBackupFile')) return null
     if (!(error instanceof SyntaxError)) throw error
   }
-  throw new BackupError('DamagedBackup', `${STATUS} in ${target.name} is damaged`)
+  throw damaged(target, STATUS)
 }
 
 /** @throws StorageFull, TargetUnavailable */
 export async function writeLogStatus(target: BackupTarget, status: LogStatus): Promise<void> {
-  await target.write(STATUS, Buffer.from(`${JSON.stringify(status, null, 2)}\n`))
+  await target.write(STATUS, Buffer.from(withChecksum(status)))
 }
 
 /**
@@ -83,10 +88,21 @@ export async function writeSegment(target: BackupTarget, name: string, content: 
 export async function readSegment(target: BackupTarget, name: string): Promise<Readable | null> {
   const path = segmentPath(name)
   if ((await target.exists(path)) === null) return null
-  const unpacked = createGunzip()
-  // Its failure is the stream's.
-  pipeline(await target.read(path), unpacked).catch(() => {})
-  return unpacked
+  return Readable.from(unpacked(target, path, await target.read(path)), { objectMode: false })
+}
+
+async function* unpacked(target: BackupTarget, path: string, packed: Readable): AsyncGenerator<Buffer> {
+  const unpacking = createGunzip()
+  packed.on('error', (error) => unpacking.destroy(error))
+  packed.pipe(unpacking)
+  try {
+    yield* unpacking
+  } catch (error) {
+    const isOfGzip = String((error as NodeJS.ErrnoException).code).startsWith('Z_')
+    throw isOfGzip ? damaged(target, path, error) : error
+  } finally {
+    packed.destroy()
+  }
 }
 
 async function readAll(stream: Readable | null): Promise<Buffer | null> {
@@ -95,19 +111,20 @@ async function readAll(stream: Readable | null): Promise<Buffer | null> {
 
 /** @throws StorageFull, TargetUnavailable */
 export async function writeVersions(target: BackupTarget, time: Date, entries: BytesEntry[]): Promise<void> {
-  const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`)
-  await target.write(`${LOG}/versions-${stamp(time)}.ndjson`, Readable.from(lines, { objectMode: false }))
+  const lines = Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
+  await target.write(`${LOG}/versions-${stamp(time)}-${sha256Of(lines)}.ndjson`, lines)
 }
 
 /**
  * What the log has of versions, in no order, and some of them again.
  *
  * @param after only lists that were written after this
+ * @throws DamagedBackup, TargetUnavailable
  */
 export async function* readVersions(target: BackupTarget, after: Date): AsyncGenerator<BytesEntry> {
   for (const path of await versionLists(target)) {
     if (timeOf(path) <= after) continue
-    for await (const line of readLines(await target.read(path), path)) yield { ...JSON.parse(line), in: LOG }
+    for (const entry of await readList(target, path)) yield { ...entry, in: LOG }
   }
 }
 
@@ -130,11 +147,11 @@ export async function trimLog(
   const lists = await versionLists(target)
   const old = lists.filter((path) => timeOf(path) < oldest).slice(0, LISTS_AT_ONCE)
   const hashes = new Set<string>()
-  for (const path of old) for await (const entry of entriesOf(target, path)) hashes.add(entry.sha256)
+  for (const path of old) for (const entry of await readList(target, path)) hashes.add(entry.sha256)
   for (const path of lists) {
     if (hashes.size === 0) break
     if (old.includes(path)) continue
-    for await (const entry of entriesOf(target, path)) hashes.delete(entry.sha256)
+    for (const entry of await readList(target, path)) hashes.delete(entry.sha256)
   }
   // The lists go last: else nobody would know of bytes that are left.
   for (const sha256 of hashes) await target.remove(`${LOG}/${bytesPath(sha256)}`)
@@ -148,8 +165,19 @@ function segmentPath(name: string): string {
   return `${LOG}/wal/${name}.gz`
 }
 
-async function* entriesOf(target: BackupTarget, path: string): AsyncGenerator<BytesEntry> {
-  for await (const line of readLines(await target.read(path), path)) yield JSON.parse(line) as BytesEntry
+/** All of a list: it is of a minute, or so. @throws DamagedBackup, TargetUnavailable */
+async function readList(target: BackupTarget, path: string): Promise<BytesEntry[]> {
+  const lines = await text(await target.read(path))
+  if (LIST.exec(path)?.[2] !== sha256Of(lines)) throw damaged(target, path)
+  return lines.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
+}
+
+function damaged({ name }: BackupTarget, path: string, cause?: unknown): BackupError {
+  return new BackupError('DamagedBackup', `${path} in ${name} is damaged`, { cause })
+}
+
+function sha256Of(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex')
 }
 
 /** Sorted by time. */
@@ -159,7 +187,7 @@ async function versionLists(target: BackupTarget): Promise<string[]> {
   return paths.sort()
 }
 
-const LIST = /^log\/versions-(\d{15})\.ndjson$/
+const LIST = /^log\/versions-(\d{15})-([0-9a-f]{64})\.ndjson$/
 
 /** Milliseconds, so that names sort. */
 function stamp(time: Date): string {

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { UUID } from '../../lib/uuid.ts'
 import { BackupError, hasFault } from './backup-error.ts'
+import { withChecksum } from './checksummed.ts'
 import type { BackupTarget } from './target.ts'
 
 /** The format that this version writes, and the newest that it reads. */
@@ -61,8 +61,7 @@ const manifestSchema = z.object({
 })
 
 /**
- * What is said of a whole backup. A backup without one is not there: it is written last. In the file its own `checksum` follows,
- * which `jq 'del(.checksum)' manifest.json | sha256sum` computes too.
+ * What is said of a whole backup. A backup without one is not there: it is written last. In the file its own `checksum` follows.
  */
 export type Manifest = z.infer<typeof manifestSchema>
 
@@ -114,17 +113,6 @@ export async function writeManifest(target: BackupTarget, manifest: Manifest): P
   const checked = manifestSchema.parse(manifest) // what could not be read again must not be written
   await target.flush?.()
   await target.write(manifestPath(manifest.id), Buffer.from(withChecksum(checked)))
-}
-
-/** A manifest as it stands in its file. @param fields may have a checksum, which is computed anew */
-function withChecksum(fields: object): string {
-  const { checksum: _, ...rest } = fields as { checksum?: unknown }
-  const checksum = createHash('sha256').update(asText(rest)).digest('hex')
-  return asText({ ...rest, checksum })
-}
-
-function asText(fields: object): string {
-  return `${JSON.stringify(fields, null, 2)}\n`
 }
 
 function noSuchBackup(target: BackupTarget, id: string): BackupError {

@@ -17,7 +17,13 @@ import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds
 import { type BytesEntry, bytesPath, EntryWriter } from '../../../src/jobs/backup/entries.ts'
 import { FolderTarget } from '../../../src/jobs/backup/folder-target.ts'
 import { endHold } from '../../../src/jobs/backup/held-removals.ts'
-import { readLogStatus, trimLog, writeSegment } from '../../../src/jobs/backup/log-folder.ts'
+import {
+  type LogStatus,
+  readLogStatus,
+  trimLog,
+  writeLogStatus,
+  writeSegment,
+} from '../../../src/jobs/backup/log-folder.ts'
 import { forgetLog, LOG_HOLD, LogFollower } from '../../../src/jobs/backup/log-follower.ts'
 import { type Manifest, writeManifest } from '../../../src/jobs/backup/manifest.ts'
 import { findPointInTime } from '../../../src/jobs/backup/point-in-time.ts'
@@ -209,8 +215,8 @@ describe('who follows the log', () => {
     await expect(writeSegment(target, name ?? '', Buffer.alloc(100))).rejects.toThrow(
       'is of another database',
     )
-    const status = await readLogStatus(target)
-    target.files.set('log/state.json', Buffer.from(JSON.stringify({ ...status, system_identifier: '1' })))
+    const status = (await readLogStatus(target)) as LogStatus // it was followed
+    await writeLogStatus(target, { ...status, system_identifier: '1' })
     const other = new LogFollower(options(target))
     followers.push(other)
     await expect(other.round(NEVER)).rejects.toThrow('has the log of another database')
