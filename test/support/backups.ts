@@ -8,7 +8,12 @@ import {
   type RestoreRequest,
   restoreObjects,
 } from '../../src/jobs/backup/restore-objects.ts'
-import { type BackupReport, type BackupRequest, runBackup } from '../../src/jobs/backup/run.ts'
+import {
+  type BackupParts,
+  type BackupReport,
+  type BackupRequest,
+  runBackup,
+} from '../../src/jobs/backup/run.ts'
 import type { BackupTarget } from '../../src/jobs/backup/target.ts'
 import { verifyBackup } from '../../src/jobs/backup/verify.ts'
 import { uuidV7 } from '../../src/lib/uuid.ts'
@@ -17,17 +22,18 @@ import type { TestServer } from './server.ts'
 
 const logger = pino({ level: 'silent' })
 
-/** A backup of what a test server has, without its cluster, as a server or a command beside it makes one. It is verified. */
+/** A backup of what a test server has, as a server or a command beside it makes one. It is verified. @param cluster of its PostgreSQL */
 export async function backUp(
   server: TestServer,
   target: BackupTarget,
   request: Partial<BackupRequest> = {},
+  cluster: BackupParts['cluster'] = null,
 ): Promise<BackupReport> {
   const { database } = server
   const backend = new InlineBackend(await openBackends(server.config), database)
   try {
     const report = await runBackup(
-      { database, backend, target, cluster: null, scratchDir: tmpdir(), logger },
+      { database, backend, target, cluster, scratchDir: tmpdir(), logger },
       {
         id: uuidV7(),
         job: null,

@@ -16,6 +16,8 @@ export interface Place {
   env?: Record<string, string>
   /** Another build's `main.js` than the one in `dist/`. */
   main?: string
+  /** As whom it runs; only root may give another one than himself. */
+  user?: { uid: number; gid: number }
 }
 
 export interface Ended {
@@ -47,13 +49,14 @@ export class Command {
   /** Whether all that it has ever said is here. */
   #hasSaidAll = false
 
-  constructor(args: string[], { cwd, env = {}, main = MAIN }: Place) {
+  constructor(args: string[], { cwd, env = {}, main = MAIN, user }: Place) {
     this.#folder = cwd
     const { PATH = '', HOME = '' } = process.env
     this.child = spawn(process.execPath, [main, ...args], {
       cwd,
       env: { PATH, HOME, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...user,
     })
     this.child.stdout?.on('data', (bytes) => {
       this.stdout += bytes
