@@ -9,7 +9,7 @@ import { errorOf, type FromBackupProcess, type ToBackupProcess } from './backup-
 
 export interface BackupProcessesOptions {
   /** What is done in this process all the same. */
-  deeds: Pick<BackupDeeds, 'remove'>
+  deeds: Pick<BackupDeeds, 'findWhole' | 'remove'>
   /** Started, migrated, and the server's to stop. */
   database: DatabasePlace
   logger: Logger
@@ -38,6 +38,10 @@ export class BackupProcesses implements BackupDeeds {
   /** @throws as `backup` */
   restore(run: JobRun): Promise<BackupCounts> {
     return this.#do(run)
+  }
+
+  findWhole(job: BackupJob): Promise<BackupCounts | null> {
+    return this.options.deeds.findWhole(job)
   }
 
   remove(job: BackupJob, signal: AbortSignal): Promise<void> {
