@@ -362,6 +362,11 @@ export const ERROR_TABLE = {
   UploadGone: { status: 410, message: 'The upload has expired or was removed', wireCode: 'NoSuchUpload' },
   UploadFinished: { status: 409, message: 'The upload is finished', wireCode: 'InvalidRequest' },
   OffsetConflict: { status: 409, message: 'Upload-Offset conflict', wireCode: 'InvalidRequest' },
+  /** Of a hash that was declared of all of them. */
+  InvalidChecksum: {
+    status: 400,
+    message: 'The bytes do not have the hash that was declared; nothing was kept',
+  },
   ChecksumMismatch: {
     status: 460,
     message: 'The bytes are not those of Upload-Checksum; they were not kept',

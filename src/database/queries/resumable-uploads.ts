@@ -20,6 +20,8 @@ export interface ResumableContent {
   /** A whole directive, such as `max-age=3600`. */
   cacheControl: string
   userMetadata?: UserMetadata
+  /** That the client says of all the bytes, in hex. */
+  sha256?: string
   /** What must hold of an object that is there already, when the row is made. */
   condition?: WriteCondition
   /** Whether an object of that name may be replaced. Uploads that older servers began do not say. */

@@ -27,6 +27,11 @@ export class FormFields {
     return new Map([...this.#values].map(([name, value]) => [name.toLowerCase(), value]))
   }
 
+  /** The SHA-256 that the file is said to have, in hex. */
+  get contentHash(): string | undefined {
+    return this.#values.get('content_hash')
+  }
+
   /** Those that mean something to us. @throws InvalidMimeType, InvalidHeaderChar, InvalidRequest */
   known(): LateFields {
     const fields = this.#values

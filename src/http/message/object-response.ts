@@ -4,6 +4,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ResponseHeaders } from '../../backend/backend.ts'
 import type { ReadTarget } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
+import { base64OfHex } from '../../model/checksums.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ByteRange } from '../../model/location.ts'
 import type { Validators } from '../../model/write-condition.ts'
@@ -154,6 +155,9 @@ function mayGoDirectly(headers: ObjectHeaders, isConditional: boolean): boolean 
 /** In which nothing is loaded or run. */
 export const SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
+/** A row that plain SQL has made may say anything. */
+const SHA256_DIGITS = 64
+
 export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
@@ -169,6 +173,8 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
   else headers['Cache-Control'] = of.cacheControl
   if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
+  // Of the whole, encoded as it is, whatever part of it is sent (RFC 9530 §3).
+  if (of.checksum?.length === SHA256_DIGITS) headers['Repr-Digest'] = `sha-256=:${base64OfHex(of.checksum)}:`
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {
     headers['Content-Security-Policy'] = SANDBOX

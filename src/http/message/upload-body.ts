@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { freeMemory } from '../../lib/free-memory.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { UploadContent } from '../../storage/writing/upload-request.ts'
+import { DeclaredHashes, hashesInHeaders } from './declared-hashes.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { UploadForm } from './upload-form.ts'
 import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from './upload-headers.ts'
@@ -10,7 +11,7 @@ import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from '
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (wire §3.3).
  *
  * @param admit takes a place for the upload
- * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, and as `UploadForm`
+ * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidChecksum, and as `UploadForm`
  */
 export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
   const { headers } = incoming
@@ -24,6 +25,9 @@ export async function readUploadBody(incoming: IncomingMessage, admit: () => voi
 function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit: () => void): UploadContent {
   const { headers } = incoming
   const length = declaredLength(incoming)
+  const declared = hashesInHeaders(headers)
+  const hashes = declared.length === 0 ? undefined : new DeclaredHashes(declared)
+  hashes?.watch(incoming)
   return {
     contentType: rawContentType(headers['content-type']),
     cacheControl: cacheControlIn(headers['cache-control']),
@@ -38,7 +42,10 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
       declaredSize: length,
       requestLength: length,
       discard: () => {}, // no parser holds the stream: what is left of it is read off behind the answer
-      late: async () => ({}),
+      late: async (written) => {
+        hashes?.verify(written)
+        return {}
+      },
     },
   }
 }

@@ -6,6 +6,7 @@ import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { LateFields, UploadContent } from '../../storage/writing/upload-request.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
+import { DeclaredHashes, hashInHex } from './declared-hashes.ts'
 import { FormFields, MAX_FIELD_BYTES } from './form-fields.ts'
 import { FormFraming } from './form-framing.ts'
 import { declaredLength } from './upload-headers.ts'
@@ -165,10 +166,22 @@ export class UploadForm {
         admit: this.#admit,
         declaredSize: null,
         requestLength: declaredLength(this.#incoming),
-        late: () => this.#late.promise,
+        late: async (written) => {
+          const late = await this.#late.promise
+          this.#declaredHashes().verify(written)
+          return late
+        },
         discard: () => this.#discard(stream),
       },
     })
+  }
+
+  /** Of the file; what headers of HTTP say of the content is of the whole form. @throws InvalidChecksum */
+  #declaredHashes(): DeclaredHashes {
+    return new DeclaredHashes([
+      ...hashInHex(this.#incoming.headers['x-content-sha256']?.toString(), 'x-content-sha256'),
+      ...hashInHex(this.#fields.contentHash, 'content_hash'),
+    ])
   }
 
   #endParsing(): void {

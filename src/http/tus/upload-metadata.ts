@@ -2,6 +2,7 @@ import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
 import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
+import { sha256In } from '../message/declared-hashes.ts'
 import { cacheControlOf, metadataFromJson } from '../message/upload-headers.ts'
 
 /** What the Upload-Metadata of a creation says (wire §5.3). */
@@ -17,7 +18,7 @@ const METADATA_PAIR = /^([!-+\--~]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/
  * Reads the Upload-Metadata header. Unknown keys mean nothing here, and are kept by who keeps the header.
  *
  * @throws InvalidRequest when it is missing, malformed, or names no bucket or object; InvalidMimeType,
- *   InvalidHeaderChar
+ *   InvalidHeaderChar, InvalidChecksum
  */
 export function parseUploadMetadata(header: string | undefined): UploadMetadata {
   if (header === undefined || header.trim() === '') throw malformed('Upload-Metadata is required')
@@ -33,6 +34,7 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
   if (!bucket || !name) throw malformed('Upload-Metadata needs bucketName and objectName')
   const contentType = parseContentType(values.get('contentType'))
   const userMetadata = metadataFromJson(values.get('metadata'))
+  const sha256 = sha256In(values.get('content_hash'), 'content_hash')
   return {
     bucket,
     name,
@@ -40,6 +42,7 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
       contentType,
       cacheControl: cacheControlOf(values.get('cacheControl')) ?? DEFAULT_CACHE_CONTROL,
       ...(userMetadata !== undefined && { userMetadata }),
+      ...(sha256 !== undefined && { sha256 }),
     },
   }
 }

@@ -29,7 +29,7 @@ export function representationOf(
   options: ObjectBytesOptions,
   bytes?: Uint8Array<ArrayBuffer> | null,
 ): Representation {
-  const { etag, lastModified, size, contentType, cacheControl, contentEncoding, robotsTag } = object
+  const { etag, lastModified, size, contentType, cacheControl, contentEncoding, robotsTag, checksum } = object
   return {
     etag,
     lastModified,
@@ -38,6 +38,7 @@ export function representationOf(
     cacheControl,
     contentEncoding,
     robotsTag,
+    checksum,
     open: (part, direct) => openBytes(object, part, direct, options, bytes ?? undefined),
   }
 }

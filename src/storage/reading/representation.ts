@@ -11,6 +11,8 @@ export interface RepresentationMetadata extends Validators {
   cacheControl: string
   contentEncoding: string | null
   robotsTag: string | null
+  /** SHA-256 of all the bytes, in hex; null when unknown. */
+  checksum: string | null
 }
 
 /**

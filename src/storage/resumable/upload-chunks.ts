@@ -153,7 +153,7 @@ export class UploadChunks {
       }
       const isFinished = progress.offset === length
       const { upload } = await allowed
-      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid })
+      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid, attempt })
       const { offset } = progress
       const status = { offset, length, expiresAt: expiresAt ?? upload.expiresAt, isFinished }
       // Whose chunks come here one after the other. Those that come through several servers would wait for each other.
@@ -250,18 +250,23 @@ export class UploadChunks {
     }
   }
 
-  /** From all the bytes to the row, as any upload. */
+  /** From all the bytes to the row, as any upload. @throws InvalidChecksum, and then the upload has ended */
   async #finish(
     { at, bucketId, name, content }: ResumableUpload,
     progress: Progress,
     hash: RunningHash | undefined,
-    request: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'>,
+    request: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'> & Pick<TakenUpload, 'attempt'>,
   ): Promise<void> {
-    const { caller, bucketUid } = request
+    const { caller, bucketUid, attempt } = request
     const upsert = content.upsert ?? request.upsert
     const size = progress.offset
     await unlessLost(this.#options.logger, at, () => this.#options.backend.complete(at, progress))
     const sha256 = hash ? hash.hash.copy().digest('hex') : await this.#hashWhole(at, size)
+    if (content.sha256 !== undefined && content.sha256 !== sha256) {
+      this.#hashes.forget(at.version)
+      await discardUpload(this.#options, at, attempt) // no chunk could mend it
+      throw new StorageError('InvalidChecksum')
+    }
     const uploaded = {
       bucket: bucketId,
       name,

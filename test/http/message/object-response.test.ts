@@ -28,6 +28,7 @@ const derived: Representation = {
   cacheControl: 'max-age=60',
   contentEncoding: null,
   robotsTag: null,
+  checksum: null,
   async open(...wanted) {
     opened.push(wanted)
     const [part] = wanted
