@@ -7,8 +7,8 @@ import { readCompose } from '../support/compose.ts'
 import { ROOT } from '../support/project-texts.ts'
 
 /**
- * What commands name that is not there: subcommands and options of ours, npm's scripts, options of the bench, services of
- * docker-compose.yml. For commands that no test can run as they stand.
+ * What commands name that is not there: subcommands and options of ours, npm's scripts, options of the bench, services and
+ * profiles of docker-compose.yml. For commands that no test can run as they stand.
  */
 export async function unknownWords(commands: string): Promise<string[]> {
   const unknown: string[] = []
@@ -67,8 +67,12 @@ function unknownToNpm(words: string[]): string[] {
 async function unknownToCompose(words: string[]): Promise<string[]> {
   const at = words.indexOf('compose')
   if (at < 1 || words[at - 1] !== 'docker') return []
-  const [command = '', ...rest] = words.slice(at + 1)
   const { services } = await readCompose()
+  const isProfiled = words[at + 1] === '--profile'
+  const profile = isProfiled ? words[at + 2] : undefined
+  const profiles = Object.values(services).flatMap(({ profiles = [] }) => profiles)
+  if (profile !== undefined && !profiles.includes(profile)) return [profile]
+  const [command = '', ...rest] = words.slice(at + (isProfiled ? 3 : 1))
   const named = rest.find((word) => !word.startsWith('-'))
   // `up` without a name is all of them; the others want one.
   if (named === undefined) return command === 'up' ? [] : [command]

@@ -8,11 +8,12 @@ export interface Service {
   depends_on?: string[] | Record<string, { condition: string }>
   volumes?: string[]
   healthcheck?: object
+  configs?: { source: string; target: string }[]
 }
 
 export interface Compose {
   services: Record<string, Service>
-  configs: Record<string, { content: string }>
+  configs: Record<string, { content?: string; file?: string }>
   volumes: Record<string, unknown>
 }
 
