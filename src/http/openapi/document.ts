@@ -34,6 +34,8 @@ Every answer carries \`X-Request-Id\`. An error is JSON with four texts: \`statu
 \`message\` (for people) and \`code\` (for programs). Each operation names those of its own. \`default\` is what the server may
 say of any request, and of its own state.
 
+Where a rate is set, \`RateLimit\` and \`RateLimit-Policy\` tell what is left of it.
+
 A GET is also answered as a HEAD. \`OPTIONS\` of any path is 204, with what browsers want to know.
 
 The S3 protocol, below \`/s3\` and on a port of its own, is XML, and Amazon documents it; what of it is here is in the
@@ -245,6 +247,7 @@ export function errorsOf(operation: Operation, server: Described): ToldError[] {
     ...ACCESS[access].errors,
     ...(body && 'json' in body ? (['InvalidRequest', 'BodyTooLarge'] as const) : []),
     ...(needs === undefined ? (['DatabaseUnavailable'] as const) : []),
+    ...(server.rates && isCounted(operation) ? (['SlowDown'] as const) : []),
     ...(needs === 'nothing' ? [] : (['ServerBusy'] as const)),
     ...errors,
   ])
@@ -252,6 +255,11 @@ export function errorsOf(operation: Operation, server: Described): ToldError[] {
     code,
     answer: inText && !LOGIN_ERRORS.includes(code) ? inText(code) : sayInJson(code, server),
   }))
+}
+
+/** Whether it counts for the limit of whoever asks. */
+function isCounted({ access, needs }: Operation): boolean {
+  return needs === undefined || access !== 'anybody'
 }
 
 function errorsJson(operation: Operation, isHead: boolean, options: DocumentOptions): Json {

@@ -69,6 +69,8 @@ export interface Described {
   roles: string[]
   /** Whether large objects are sent from the store (STORAGE_S3_REDIRECT). */
   redirects: boolean
+  /** Present where clients have limits (STORAGE_RATE_LIMIT_…). */
+  rates: object | undefined
 }
 
 /** Made when somebody wants to know: neither a start nor a request costs more for it. */

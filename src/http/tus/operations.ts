@@ -106,7 +106,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
       id: 'overrideMethod',
       summary: 'What `X-HTTP-Method-Override` says',
       description:
-        'For networks that let no other method through. Answers are those of the method that is meant.',
+        'For networks that let no other method through. Answers are those of the method that is meant; errors of HEAD, too.',
       headers: ['x-http-method-override'],
       answers: {
         200: { description: 'As by HEAD.', headers: ['Tus-Resumable', 'Upload-Offset'] },

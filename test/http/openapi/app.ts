@@ -4,9 +4,9 @@ import { isWithSlash, type Route } from '../../../src/http/openapi/document.ts'
 import { descriptionOf } from '../../../src/http/openapi/operation.ts'
 import { restSurface } from '../../../src/http/rest/surface.ts'
 import type { Services } from '../../../src/http/services.ts'
-import { Surfaces } from '../../../src/http/surface.ts'
+import { type Surface, Surfaces } from '../../../src/http/surface.ts'
 import { tusSurface } from '../../../src/http/tus/surface.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { type Ground, startTestServer, type TestServer } from '../../support/server.ts'
 
 export interface Documented {
   server: TestServer
@@ -15,13 +15,17 @@ export interface Documented {
   routes: Route[]
 }
 
-export async function startDocumented(env: Record<string, string> = {}): Promise<Documented> {
+/** @param others protocols that are spoken there besides */
+export async function startDocumented(
+  env: Record<string, string> = {},
+  { others = [], ...ground }: Omit<Ground, 'extensions'> & { others?: Surface[] } = {},
+): Promise<Documented> {
   let services: Services | undefined
   const surfaces = (ofServer: Services) => {
     services = ofServer
-    return []
+    return others
   }
-  const server = await startTestServer(env, { extensions: { surfaces } })
+  const server = await startTestServer(env, { ...ground, extensions: { surfaces } })
   if (!services) throw new Error('the server has no services')
   const logger = pino({ enabled: false })
   const { routes } = createApp(

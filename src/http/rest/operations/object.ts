@@ -335,5 +335,5 @@ export const deleteObject: Describe = ({ supabaseCompat }) => ({
   answers: supabaseCompat
     ? { 200: { description: 'It is deleted.', json: message } }
     : { 204: { description: 'It is deleted.' } },
-  errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
+  errors: ['InvalidRequest', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
 })

@@ -1,0 +1,576 @@
+import type { ErrorCode } from '../../../src/model/errors.ts'
+import { noSuch, uploadMetadata, type World } from './world.ts'
+
+/** What is sent, without the method and the path, which the document says. */
+export interface Sent {
+  /** Parts of the path, encoded when it is made. */
+  params?: Record<string, string>
+  /** The same, as they are. */
+  raw?: Record<string, string>
+  query?: Record<string, string>
+  headers?: Record<string, string>
+  body?: string | object
+  /** The service key where an operation needs one, unless said; null is none. */
+  token?: string | null
+}
+
+export type Make = (world: World) => Sent | Promise<Sent>
+
+const CHUNK = { 'content-type': 'application/offset+octet-stream', 'upload-offset': '0' }
+const TUS = { 'tus-resumable': '1.0.0' }
+const OCTETS = { 'content-type': 'text/plain' }
+
+const objectIn =
+  (bucket: string, headers: Record<string, string> = {}): Make =>
+  async (world) => ({ params: { bucket, key: await world.object(bucket) }, headers })
+
+/** Of one of the routes that send an object, by who may ask there. */
+function downloads(id: string, headId: string, bucket: string): Record<string, Make> {
+  const head = { [headId]: objectIn(bucket), [`${headId} 304`]: objectIn(bucket, { 'if-none-match': '*' }) }
+  return {
+    [id]: objectIn(bucket),
+    [`${id} 206`]: objectIn(bucket, { range: 'bytes=1-2' }),
+    [`${id} 304`]: objectIn(bucket, { 'if-none-match': '*' }),
+    ...head,
+  }
+}
+
+const linked =
+  (headers: Record<string, string> = {}): Make =>
+  async (world) => {
+    const key = await world.object()
+    return { params: { bucket: 'box', key }, query: { token: world.link('download', key) }, headers }
+  }
+
+const uploading =
+  (make: (world: World) => Promise<string> | string): Make =>
+  async (world) => ({ params: { bucket: 'box', key: await make(world) }, body: 'hello', headers: OCTETS })
+
+/** Of an upload that has begun. */
+const ongoing =
+  (isSigned: boolean, sent: Partial<Sent> = {}): Make =>
+  async (world) => {
+    const { id, signature } = await world.upload({ isSigned })
+    const headers = { ...TUS, ...(isSigned && { 'x-signature': signature }), ...sent.headers }
+    return { ...sent, params: { id }, headers }
+  }
+
+const creating =
+  (isSigned: boolean): Make =>
+  (world) => {
+    const name = world.name()
+    return {
+      headers: {
+        ...TUS,
+        'upload-length': '20',
+        'upload-metadata': uploadMetadata(name),
+        ...(isSigned && { 'x-signature': world.link('upload', name) }),
+      },
+    }
+  }
+
+const resumable = (suffix: string, isSigned: boolean): Record<string, Make> => ({
+  [`createUpload${suffix}`]: creating(isSigned),
+  [`findUpload${suffix}`]: ongoing(isSigned),
+  [`appendToUpload${suffix}`]: ongoing(isSigned, { headers: CHUNK, body: 'hello' }),
+  [`appendToUpload${suffix}ByPut`]: ongoing(isSigned, { headers: CHUNK, body: 'hello' }),
+  [`terminateUpload${suffix}`]: ongoing(isSigned),
+  [`overrideMethod${suffix} 200`]: ongoing(isSigned, { headers: { 'x-http-method-override': 'HEAD' } }),
+  [`overrideMethod${suffix}`]: ongoing(isSigned, {
+    headers: { 'x-http-method-override': 'PATCH', ...CHUNK },
+    body: 'hello',
+  }),
+})
+
+const tagOf = async (world: World, path: string) =>
+  (await world.server.request('GET', path)).headers.get('etag') ?? ''
+
+/** What each operation is sent to be answered as it says: by its id, and the status where it has several. */
+export const GOOD: Record<string, Make> = {
+  getHome: () => ({ headers: { accept: 'application/json' } }),
+  getStatus: () => ({}),
+  getVersion: () => ({}),
+  getHealth: () => ({}),
+  getLiveness: () => ({}),
+  getReadiness: () => ({}),
+  getDocumentation: () => ({}),
+  getDocument: () => ({}),
+  'getDocument 304': async (world) => ({
+    headers: { 'if-none-match': await tagOf(world, '/documentation/json') },
+  }),
+  getDocumentationViewer: () => ({}),
+  'getDocumentationViewer 304': () => ({ headers: { 'if-none-match': '*' } }),
+
+  createBucket: (world) => ({ body: { name: world.name() } }),
+  listBuckets: () => ({ query: { limit: '2', stats: 'true' } }),
+  getBucket: () => ({ params: { id: 'box' } }),
+  'getBucket 304': async (world) => ({
+    params: { id: 'box' },
+    headers: { 'if-none-match': await tagOf(world, '/bucket/box') },
+  }),
+  updateBucket: async (world) => ({ params: { id: await world.bucket() }, body: { public: true } }),
+  updateBucketByPatch: async (world) => ({ params: { id: await world.bucket() }, body: { public: true } }),
+  emptyBucket: async (world) => ({ params: { id: await world.bucket() } }),
+  deleteBucket: async (world) => ({ params: { id: await world.bucket() } }),
+
+  ...downloads('downloadPublicObject', 'headPublicObject', 'open'),
+  ...downloads('downloadAuthenticatedObject', 'headAuthenticatedObject', 'box'),
+  ...downloads('downloadObject', 'headObject', 'box'),
+  publicObjectInfo: objectIn('open'),
+  headPublicObjectInfo: objectIn('open'),
+  'headPublicObjectInfo 304': objectIn('open', { 'if-none-match': '*' }),
+  authenticatedObjectInfo: objectIn('box'),
+  headAuthenticatedObjectInfo: objectIn('box'),
+  'headAuthenticatedObjectInfo 304': objectIn('box', { 'if-none-match': '*' }),
+  objectInfo: objectIn('box'),
+  headObjectInfo: objectIn('box'),
+  'headObjectInfo 304': objectIn('box', { 'if-none-match': '*' }),
+  uploadObject: uploading((world) => world.name()),
+  updateObject: uploading((world) => world.object()),
+  'updateObject 201': uploading((world) => world.name()),
+  moveObject: async (world) => ({
+    body: { bucketId: 'box', sourceKey: await world.object(), destinationKey: world.name() },
+  }),
+  copyObject: async (world) => ({
+    body: { bucketId: 'box', sourceKey: await world.object(), destinationKey: world.name() },
+  }),
+  deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
+  deleteObject: objectIn('box'),
+
+  listObjects: () => ({ params: { bucket: 'box' }, body: { prefix: '', limit: 3 } }),
+  listObjectsByCursor: () => ({ params: { bucket: 'box' }, body: { with_delimiter: true, limit: 3 } }),
+
+  signObject: async (world) => ({
+    params: { bucket: 'box', key: await world.object() },
+    body: { expiresIn: 60 },
+  }),
+  signObjects: async (world) => ({
+    params: { bucket: 'box' },
+    body: { expiresIn: 60, paths: [await world.object(), 'missing'] },
+  }),
+  signUpload: (world) => ({ params: { bucket: 'box', key: world.name() } }),
+  downloadSignedObject: linked(),
+  'downloadSignedObject 206': linked({ range: 'bytes=1-2' }),
+  'downloadSignedObject 304': linked({ 'if-none-match': '*' }),
+  headSignedObject: linked(),
+  'headSignedObject 304': linked({ 'if-none-match': '*' }),
+  uploadSigned: async (world) => {
+    const key = await world.object()
+    const token = world.link('upload', key, { upsert: true })
+    return { params: { bucket: 'box', key }, query: { token }, body: 'hello', headers: OCTETS }
+  },
+  'uploadSigned 201': (world) => {
+    const key = world.name()
+    return {
+      params: { bucket: 'box', key },
+      query: { token: world.link('upload', key) },
+      body: 'hello',
+      headers: OCTETS,
+    }
+  },
+
+  ...resumable('', false),
+  ...resumable('Signed', true),
+
+  readEvents: () => ({ query: { bucket: 'box' } }),
+  listWebhooks: () => ({}),
+  createWebhook: () => ({ body: { url: 'https://example.com/', bucket: 'nobody' } }),
+  getWebhook: async (world) => ({ params: { id: await world.webhook() } }),
+  updateWebhook: async (world) => ({ params: { id: await world.webhook() }, body: { events: [] } }),
+  deleteWebhook: async (world) => ({ params: { id: await world.webhook() } }),
+  listDeadLetters: async (world) => ({ params: { id: (await world.deadLetter()).id } }),
+  replayDeadLetters: async (world) => ({ params: { id: (await world.deadLetter()).id } }),
+  deleteDeadLetter: async (world) => ({ params: { ...(await world.deadLetter()) } }),
+
+  listAccessKeys: async (world) => {
+    await world.accessKey()
+    return { query: { limit: '1' } }
+  },
+  createAccessKey: () => ({ body: { role: 'authenticated', subject: 'somebody' } }),
+  getAccessKey: async (world) => ({ params: { id: await world.accessKey() } }),
+  revokeAccessKey: async (world) => ({ params: { id: await world.accessKey() } }),
+
+  createBackup: async (world) => {
+    await world.backup()
+    return { body: {} }
+  },
+  listBackups: async (world) => {
+    await world.backup()
+    return { query: { limit: '1' } }
+  },
+  getBackup: async (world) => ({ params: { id: await world.backup() } }),
+  deleteBackup: async (world) => ({ params: { id: await world.backup() } }),
+  restoreBackup: async (world) => ({ params: { id: await world.backup() }, body: {} }),
+}
+
+const MALFORMED = '%ff'
+
+/** Makes a request of one that would be answered well. */
+type Spoil = (good: Sent, world: World) => Sent | Promise<Sent>
+
+const withHeaders =
+  (headers: Record<string, string>): Spoil =>
+  (good) => ({ ...good, headers: { ...good.headers, ...headers } })
+
+const withParams =
+  (params: Record<string, string>): Spoil =>
+  (good) => ({ ...good, params: { ...good.params, ...params } })
+
+const withBody =
+  (body: Record<string, unknown>): Spoil =>
+  (good) => ({ ...good, body: { ...(good.body as object), ...body } })
+
+const withQuery =
+  (query: Record<string, string>): Spoil =>
+  (good) => ({ ...good, query: { ...good.query, ...query } })
+
+const asUser: Spoil = async (good, world) => ({ ...good, token: await world.user() })
+
+const without =
+  (...names: string[]): Spoil =>
+  (good) => ({
+    ...good,
+    headers: Object.fromEntries(Object.entries(good.headers ?? {}).filter(([name]) => !names.includes(name))),
+  })
+
+/** An upload that cannot go on. */
+const ended =
+  (end: (upload: Awaited<ReturnType<World['upload']>>) => Promise<Response>, isSigned = false): Spoil =>
+  async (good, world) => {
+    const upload = await world.upload({ isSigned, length: 5 })
+    await end(upload)
+    const headers = { ...good.headers, ...(isSigned && { 'x-signature': upload.signature }) }
+    return { ...good, params: { id: upload.id }, headers }
+  }
+
+const toSmall: Spoil = async (good) => ({
+  ...good,
+  params: { ...good.params, bucket: 'small' },
+  body: 'x'.repeat(20),
+})
+
+const existing: Spoil = async (good, world) => ({
+  ...good,
+  params: { bucket: 'box', key: await world.object() },
+})
+
+/** A link of the same kind for another object, or of long ago. */
+const relinked =
+  (change: (world: World, key: string) => string): Spoil =>
+  (good, world) => ({ ...good, query: { token: change(world, good.params?.key ?? '') } })
+
+/** JSON of so many bytes. */
+function tooLarge(bytes: number): Spoil {
+  return (good) => ({ ...good, body: `{"a":"${'x'.repeat(bytes)}"}` })
+}
+
+/** What brings an error about, wherever it is named. */
+export const BAD: Partial<Record<ErrorCode, Spoil>> = {
+  AuthenticationRequired: (good) => ({ ...good, token: null }),
+  TokenRequired: (good) => ({ ...good, token: null }),
+  InvalidToken: (good) => ({ ...good, token: 'x' }),
+  RoleNotAllowed: asUser,
+  AccessDenied: asUser,
+  KeptByRule: asUser,
+  InvalidRequest: (good) =>
+    typeof good.body === 'object'
+      ? { ...good, body: '{' }
+      : { ...good, raw: { key: MALFORMED, id: MALFORMED } },
+  BodyTooLarge: tooLarge(70_000),
+  NoSuchBucket: withParams({ bucket: 'nowhere', id: 'nowhere' }),
+  NoSuchKey: withParams({ key: 'missing' }),
+  InvalidKey: withParams({ key: 'a\0b' }),
+  InvalidRobotsTag: withHeaders({ 'x-robots-tag': 'anything' }),
+  InvalidHeaderChar: withHeaders({ 'cache-control': 'x'.repeat(1500) }),
+  InvalidMimeType: (good) => ({
+    ...good,
+    params: { ...good.params, bucket: 'small' },
+    headers: { ...good.headers, 'content-type': 'text/css' },
+  }),
+  EntityTooLarge: toSmall,
+  PreconditionFailed: withHeaders({ 'if-match': '"another"' }),
+  InvalidRange: withHeaders({ range: 'bytes=999-' }),
+  MissingBytes: async (good, world) => {
+    const { admin } = world.server
+    const { bucket = '' } = good.params ?? {}
+    const name = world.name()
+    await admin`insert into storage.objects (bucket_id, name) values (${bucket}, ${name})`
+    return {
+      ...good,
+      params: { bucket, key: name },
+      ...(good.query?.token && { query: { token: world.link('download', name, { bucket }) } }),
+    }
+  },
+  CorruptedBytes: async (good, world) => {
+    const { bucket = '', key = '' } = good.params ?? {}
+    await world.server.admin`
+      update storage.objects set quarantine_reason = 'corrupted', quarantined_at = now()
+      where bucket_id = ${bucket} and name = ${key}`
+    return good
+  },
+  KeyAlreadyExists: existing,
+  NoSuchWebhook: withParams({ id: noSuch }),
+  NoSuchDeadLetter: withParams({ event: '999999999' }),
+  NoSuchCredential: withParams({ id: 'SRNOBODY' }),
+  NoSuchBackup: withParams({ id: noSuch }),
+  WebhookFromSettings: async (good, world) => {
+    const webhooks = (await (await world.server.request('GET', '/webhook')).json()) as {
+      id: string
+      source: string
+    }[]
+    return { ...good, params: { id: webhooks.find(({ source }) => source === 'settings')?.id ?? '' } }
+  },
+  UnsupportedTusVersion: without('tus-resumable'),
+  InvalidUploadId: (good) => ({ ...good, params: { id: '!' } }),
+  NoSuchUpload: (good) => ({ ...good, params: { id: Buffer.from(`box/a/${noSuch}`).toString('base64url') } }),
+  UploadGone: ended(({ tus, url }) => tus.terminate(url)),
+  UploadFinished: ended(({ tus, url }) => tus.patch(url, 0, 'hello')),
+  OffsetConflict: withHeaders({ 'upload-offset': '3' }),
+  ChecksumMismatch: withHeaders({ 'upload-checksum': `sha1 ${Buffer.alloc(20).toString('base64')}` }),
+  NotImplemented: withHeaders({ 'upload-concat': 'partial' }),
+  InvalidJWT: withQuery({ token: 'garbage' }),
+  ExpiredToken: relinked((world, key) => world.link('download', key, { ageSeconds: 100 })),
+  InvalidSignature: relinked((world) => world.link('download', 'another')),
+}
+
+const noToken: Spoil = (good) => ({ ...good, query: {} })
+const badQuery = (query: Record<string, string>): Record<string, Spoil> => ({
+  InvalidRequest: withQuery(query),
+})
+const toMove = (body: Record<string, unknown>): Spoil => withBody(body)
+
+const moving: Record<string, Spoil> = {
+  NoSuchKey: toMove({ sourceKey: 'missing' }),
+  NoSuchBucket: toMove({ destinationBucket: 'nowhere' }),
+  InvalidKey: toMove({ destinationKey: 'a\0b' }),
+}
+
+const ofSignature = (): Record<string, Spoil> => {
+  const resign =
+    (make: (world: World) => string): Spoil =>
+    (good, world) => ({ ...good, headers: { ...good.headers, 'x-signature': make(world) } })
+  return {
+    InvalidJWT: resign(() => 'garbage'),
+    InvalidSignature: resign((world) => world.link('upload', 'another')),
+    NoSuchUpload: (good, world) => ({
+      ...good,
+      params: { id: Buffer.from(`box/a/${noSuch}`).toString('base64url') },
+      headers: { ...good.headers, 'x-signature': world.link('upload', 'a') },
+    }),
+    UploadGone: ended(({ tus, url }) => tus.terminate(url), true),
+    UploadFinished: ended(({ tus, url }) => tus.patch(url, 0, 'hello'), true),
+    ExpiredToken: (good, world) => {
+      const name = nameOf(good)
+      return {
+        ...good,
+        headers: { ...good.headers, 'x-signature': world.link('upload', name, { ageSeconds: 100 }) },
+      }
+    },
+    AccessDenied: (good, world) => {
+      const signature = world.link('upload', nameOf(good), { owner: 'another' })
+      return { ...good, headers: { ...good.headers, 'x-signature': signature } }
+    },
+    InvalidRequest: without('x-signature'),
+  }
+}
+
+/** Of which object an upload is. */
+function nameOf({ params, headers }: Sent): string {
+  if (params?.id !== undefined) return Buffer.from(params.id, 'base64url').toString().split('/')[1] ?? ''
+  const [, base64 = ''] = /objectName ([^,]+)/.exec(headers?.['upload-metadata'] ?? '') ?? []
+  return Buffer.from(base64, 'base64').toString()
+}
+
+const ofCreation = (isSigned: boolean): Record<string, Spoil> => {
+  const named =
+    (
+      make: (world: World) => Promise<[bucket: string, name: string]>,
+      more: Record<string, string> = {},
+    ): Spoil =>
+    async (good, world) => {
+      const [bucket, name] = await make(world)
+      const { type, ...headers } = more
+      return {
+        ...good,
+        headers: {
+          ...good.headers,
+          'upload-metadata': uploadMetadata(name, bucket, type === undefined ? {} : { contentType: type }),
+          ...(isSigned && { 'x-signature': world.link('upload', name, { bucket }) }),
+          ...headers,
+        },
+      }
+    }
+  return {
+    NoSuchBucket: named(async (world) => ['nowhere', world.name()]),
+    InvalidKey: named(async () => ['box', 'a\0b']),
+    InvalidMimeType: named(async (world) => ['small', world.name()], {
+      type: 'text/css',
+      'upload-length': '5',
+    }),
+    EntityTooLarge: named(async (world) => ['small', world.name()], { type: 'text/plain' }),
+    KeyAlreadyExists: named(async (world) => ['box', await world.object()]),
+    ...(!isSigned && { InvalidRequest: without('upload-length') }),
+  }
+}
+
+const foreign: Record<string, Spoil> = {
+  AccessDenied: async (good, world) => ({ ...good, token: await world.user('another') }),
+  InvalidRequest: without('upload-offset'),
+}
+
+const endTwice: Spoil = ended(({ tus, url }) => tus.patch(url, 0, 'hello'))
+
+const appending: Record<string, Spoil> = {
+  EntityTooLarge: (good) => ({ ...good, body: 'x'.repeat(30) }),
+}
+
+/** What brings an error about where the way of `BAD` is not the one. */
+export const OWN: Record<string, Record<string, Spoil>> = {
+  createBucket: {
+    InvalidBucketName: withBody({ name: 'a/b' }),
+    InvalidMimeType: withBody({ allowed_mime_types: ['nonsense'] }),
+    EntityTooLarge: withBody({ file_size_limit: '100000GB' }),
+    BucketAlreadyExists: withBody({ name: 'box' }),
+  },
+  listBuckets: { ...badQuery({ limit: 'x' }), InvalidParameter: withQuery({ offset: '100001' }) },
+  ...Object.fromEntries(
+    ['updateBucket', 'updateBucketByPatch'].map((id) => [
+      id,
+      {
+        InvalidMimeType: withBody({ allowed_mime_types: ['nonsense'] }),
+        EntityTooLarge: withBody({ file_size_limit: '100000GB' }),
+      },
+    ]),
+  ),
+  emptyBucket: { InvalidRequest: withHeaders({ 'if-match': '*' }) },
+  deleteBucket: {
+    ResourceNotEmpty: async (good, world) => {
+      const id = await world.bucket()
+      await world.object(id)
+      return { ...good, params: { id } }
+    },
+  },
+  moveObject: {
+    ...moving,
+    ResourceAlreadyExists: async (good, world) =>
+      withBody({ destinationKey: await world.object() })(good, world),
+  },
+  copyObject: {
+    ...moving,
+    InvalidMimeType: withBody({ copyMetadata: false, metadata: { mimetype: 'nonsense' } }),
+    InvalidHeaderChar: withBody({ copyMetadata: false, metadata: { cacheControl: 'é' } }),
+    EntityTooLarge: withBody({ destinationBucket: 'small' }),
+    KeyAlreadyExists: async (good, world) => withBody({ destinationKey: await world.object() })(good, world),
+  },
+  listObjects: { InvalidParameter: withBody({ offset: 100_001 }) },
+  listObjectsByCursor: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
+  signUpload: { InvalidMimeType: withHeaders({ 'content-type': 'nonsense' }) },
+  signObject: { InvalidParameter: withBody({ expiresIn: 999_999_999_999 }) },
+  signObjects: {
+    InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),
+    BodyTooLarge: tooLarge(2_200_000),
+  },
+  deleteObjects: { BodyTooLarge: tooLarge(2_200_000) },
+  downloadSignedObject: {
+    InvalidRequest: noToken,
+    NoSuchBucket: relinkedTo('nowhere'),
+    NoSuchKey: relinkedTo('box'),
+  },
+  headSignedObject: {
+    InvalidRequest: noToken,
+    NoSuchBucket: relinkedTo('nowhere'),
+    NoSuchKey: relinkedTo('box'),
+  },
+  uploadSigned: {
+    InvalidRequest: noToken,
+    ExpiredToken: relinked((world, key) => world.link('upload', key, { ageSeconds: 100 })),
+    NoSuchBucket: uploadTo('nowhere'),
+    InvalidMimeType: async (good, world) =>
+      withHeaders({ 'content-type': 'text/css' })(await uploadTo('small')(good, world), world),
+    EntityTooLarge: async (good, world) => ({
+      ...(await uploadTo('small')(good, world)),
+      body: 'x'.repeat(20),
+    }),
+    KeyAlreadyExists: async (good, world) => {
+      const key = await world.object()
+      return { ...good, params: { bucket: 'box', key }, query: { token: world.link('upload', key) } }
+    },
+  },
+  readEvents: {
+    InvalidRequest: withQuery({ type: 'nonsense' }),
+    NoSuchBucket: withQuery({ bucket: 'nowhere' }),
+  },
+  listDeadLetters: badQuery({ limit: '0' }),
+  listAccessKeys: badQuery({ limit: '0' }),
+  listBackups: badQuery({ limit: '0' }),
+  replayDeadLetters: { InvalidRequest: (good) => ({ ...good, body: '{' }) },
+  createBackup: {
+    NoSuchBucket: withBody({ buckets: ['nowhere'] }),
+    BackupRunning: async (good, world) => {
+      await world.backup({ status: 'running' })
+      return good
+    },
+  },
+  deleteBackup: {
+    BackupRunning: async (good, world) => ({
+      ...good,
+      params: { id: await world.backup({ status: 'running' }) },
+    }),
+    BackupInUse: async (good, world) => {
+      const id = await world.backup()
+      const { admin } = world.server
+      const child = {
+        id: noSuch,
+        kind: 'backup',
+        type: 'incremental',
+        status: 'completed',
+        target: '/t',
+        parent: id,
+      }
+      await admin`insert into storage.backup_jobs ${admin(child)}`
+      return { ...good, params: { id } }
+    },
+  },
+  restoreBackup: {
+    NoSuchBucket: withBody({ buckets: ['box'], into_bucket: 'nowhere' }),
+    BackupRunning: async (good, world) => {
+      const id = await world.backup()
+      const { admin } = world.server
+      await admin`insert into storage.backup_jobs ${admin({ id: noSuch, kind: 'backup', type: 'full', status: 'running', target: '/t' })}`
+      return { ...good, params: { id } }
+    },
+    BackupIncomplete: async (good, world) => ({
+      ...good,
+      params: { id: await world.backup({ status: 'failed' }) },
+    }),
+  },
+  createUpload: {
+    ...ofCreation(false),
+  },
+  createUploadSigned: { ...ofSignature(), ...ofCreation(true) },
+  findUpload: foreign,
+  findUploadSigned: ofSignature(),
+  appendToUpload: { ...foreign, ...appending },
+  appendToUploadByPut: { ...foreign, ...appending },
+  appendToUploadSigned: { ...ofSignature(), ...appending },
+  appendToUploadSignedByPut: { ...ofSignature(), ...appending },
+  terminateUpload: { ...foreign, InvalidRequest: endTwice },
+  terminateUploadSigned: ofSignature(),
+  overrideMethod: foreign,
+  overrideMethodSigned: ofSignature(),
+}
+
+function relinkedTo(bucket: string): Spoil {
+  return (good, world) => ({
+    ...good,
+    params: { bucket, key: 'missing' },
+    query: { token: world.link('download', 'missing', { bucket }) },
+  })
+}
+
+function uploadTo(bucket: string): Spoil {
+  return (good, world) => {
+    const key = world.name()
+    return { ...good, params: { bucket, key }, query: { token: world.link('upload', key, { bucket }) } }
+  }
+}

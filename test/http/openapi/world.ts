@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto'
+import { uuidV7 } from '../../../src/lib/uuid.ts'
+import { signUrlToken, type UrlScope } from '../../../src/storage/links/url-token.ts'
+import type { TestServer } from '../../support/server.ts'
+import { metadataOf, TusRequests } from '../../support/tus-requests.ts'
+
+/** What there is for operations to be tried on, and what makes more of it. */
+export class World {
+  #count = 0
+
+  constructor(readonly server: TestServer) {}
+
+  /** Buckets `box`, `open` (public) and `small`; a user who sees all of them and may change nothing. */
+  static async of(server: TestServer): Promise<World> {
+    await server.createBucket('box')
+    await server.createBucket('open', { public: true })
+    await server.createBucket('small', { file_size_limit: 10, allowed_mime_types: ['text/plain'] })
+    await server.admin.unsafe(`
+      create policy seen on storage.objects for select to authenticated using (true);
+      create policy seen on storage.buckets for select to authenticated using (true)`)
+    return new World(server)
+  }
+
+  /** A name that nothing has yet. */
+  name(): string {
+    return `thing-${++this.#count}`
+  }
+
+  user(subject = 'somebody'): Promise<string> {
+    return this.server.token(subject)
+  }
+
+  async bucket(): Promise<string> {
+    const name = this.name()
+    await this.server.createBucket(name)
+    return name
+  }
+
+  /** Returns the name of a new object of `size` bytes. */
+  async object(bucket = 'box', size = 20): Promise<string> {
+    const name = this.name()
+    await this.#ask('PUT', `/object/${bucket}/${name}`, 'x'.repeat(size), { 'content-type': 'text/plain' })
+    return name
+  }
+
+  /** Of a signed URL. @param ageSeconds how long ago it was made; it works for a minute */
+  link(
+    scope: UrlScope,
+    name: string,
+    {
+      bucket = 'box',
+      ageSeconds = 0,
+      ...more
+    }: { bucket?: string; ageSeconds?: number; owner?: string; upsert?: boolean } = {},
+  ): string {
+    const grant = { scope, bucket, bucketUid: undefined, name, expiresInSeconds: 60, ...more }
+    const { token } = signUrlToken(
+      grant,
+      this.server.keys.signingSecret,
+      new Date(Date.now() - ageSeconds * 1000),
+    )
+    return token
+  }
+
+  async webhook(): Promise<string> {
+    const made = await this.#ask('POST', '/webhook', { url: 'https://example.com/', bucket: 'nobody' })
+    return String(made.id)
+  }
+
+  /** A webhook, and the id of an event that could not be delivered to it. */
+  async deadLetter(): Promise<{ id: string; event: string }> {
+    const { admin } = this.server
+    const id = await this.webhook()
+    const event = { ...NO_EVENT, position: ++this.#count, createdAt: new Date().toISOString() }
+    await admin`
+      insert into storage.webhook_deliveries
+        (webhook_id, position, places, event, state, attempts, next_attempt_at, last_status)
+      values (${id}, ${event.position}, '{a}', ${JSON.stringify(event)}::text::jsonb, 'dead', 3, now(), 500)`
+    return { id, event: String(event.position) }
+  }
+
+  async accessKey(): Promise<string> {
+    const made = await this.#ask('POST', '/credential', { role: 'authenticated' })
+    return String(made.access_key_id)
+  }
+
+  /** A job that is there already. Returns its id. */
+  async backup(columns: Record<string, unknown> = {}): Promise<string> {
+    const { admin } = this.server
+    await admin`delete from storage.backup_jobs`
+    const id = uuidV7(new Date())
+    await admin`insert into storage.backup_jobs ${admin({ id, kind: 'backup', type: 'full', status: 'completed', target: '/t', ...columns })}`
+    return id
+  }
+
+  /** Begins a resumable upload, of a length that is not reached yet. Returns the last part of its URL. */
+  async upload({
+    length = 20,
+    isSigned = false,
+    token,
+  }: {
+    length?: number
+    isSigned?: boolean
+    token?: string
+  } = {}) {
+    const name = this.name()
+    const signature = this.link('upload', name)
+    const tus = new TusRequests(
+      this.server,
+      isSigned
+        ? { token: null, headers: { 'x-signature': signature } }
+        : { ...(token !== undefined && { token }) },
+      `/storage/v1/upload/resumable${isSigned ? '/sign' : ''}`,
+    )
+    const url = await tus.begin(name, length)
+    return { id: url.split('/').at(-1) ?? '', name, signature, url, tus }
+  }
+
+  async #ask(
+    method: string,
+    path: string,
+    body: string | object,
+    headers: Record<string, string> = {},
+  ): Promise<Record<string, unknown>> {
+    const response = await this.server.request(method, `/storage/v1${path}`, { body, headers })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+    return JSON.parse(text)
+  }
+}
+
+export const uploadMetadata = (name: string, bucket = 'box', more: Record<string, string> = {}) =>
+  metadataOf({ bucketName: bucket, objectName: name, ...more })
+
+/** As deliveries keep them. */
+const NO_EVENT = {
+  type: 'storage.object.created',
+  bucket: 'nobody',
+  path: 'a.txt',
+  oldBucket: null,
+  oldPath: null,
+  size: 1,
+  contentType: 'text/plain',
+  checksum: null,
+  version: null,
+  oldVersion: null,
+  ownerId: null,
+  record: null,
+}
+
+export const noSuch = randomUUID()
