@@ -63,6 +63,3 @@ export const ACCESS = {
   uploadToken: { security: [{ uploadToken: [] }], errors: SIGNED },
 } as const satisfies Record<string, Access>
 export type AccessName = keyof typeof ACCESS
-
-/** What is said before anything of a protocol's own is looked at. */
-export const LOGIN_ERRORS: ErrorCode[] = ['AuthenticationRequired', 'TokenRequired', 'InvalidToken']

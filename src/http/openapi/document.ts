@@ -3,7 +3,7 @@ import { ERROR_CODES, type ErrorCode, StorageError } from '../../model/errors.ts
 import { jsonError } from '../message/json-error.ts'
 import { PUBLIC_PREFIX } from '../request-target.ts'
 import type { ErrorAnswer } from '../surface.ts'
-import { ACCESS, LOGIN_ERRORS, SECURITY_SCHEMES } from './access.ts'
+import { ACCESS, SECURITY_SCHEMES } from './access.ts'
 import {
   ANSWER_HEADERS,
   NEEDED_HEADERS,
@@ -242,24 +242,19 @@ export interface ToldError {
 
 /** All that an operation names, in the order of the table. */
 export function errorsOf(operation: Operation, server: Described): ToldError[] {
-  const { access, body, needs, errors = [], inText } = operation
+  const { access, body, needs, errors = [], say } = operation
   const codes = new Set<ErrorCode>([
     ...ACCESS[access].errors,
     ...(body && 'json' in body ? (['InvalidRequest', 'BodyTooLarge'] as const) : []),
     ...(needs === undefined ? (['DatabaseUnavailable'] as const) : []),
-    ...(server.rates && isCounted(operation) ? (['SlowDown'] as const) : []),
+    ...(server.rates && needs === undefined ? (['SlowDown'] as const) : []),
     ...(needs === 'nothing' ? [] : (['ServerBusy'] as const)),
     ...errors,
   ])
   return ERROR_CODES.filter((code) => codes.has(code)).map((code) => ({
     code,
-    answer: inText && !LOGIN_ERRORS.includes(code) ? inText(code) : sayInJson(code, server),
+    answer: say ? say(code) : sayInJson(code, server),
   }))
-}
-
-/** Whether it counts for the limit of whoever asks. */
-function isCounted({ access, needs }: Operation): boolean {
-  return needs === undefined || access !== 'anybody'
 }
 
 function errorsJson(operation: Operation, isHead: boolean, options: DocumentOptions): Json {

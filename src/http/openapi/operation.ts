@@ -30,8 +30,8 @@ export interface Operation {
   answers: Record<number, Answer>
   /** Those that are its own: those of its access, its body and its query are known. */
   errors?: ErrorCode[]
-  /** How errors are said, but those of a login, where that is not in JSON. */
-  inText?: (code: ErrorCode) => ErrorAnswer
+  /** How errors are said, where that is not as REST says them. */
+  say?: (code: ErrorCode) => ErrorAnswer
   /** The same by HEAD, where that tells more than that there would be an answer. */
   head?: Pick<Operation, 'id' | 'summary' | 'description' | 'answers' | 'headers' | 'errors'>
 }

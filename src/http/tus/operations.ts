@@ -1,8 +1,12 @@
 import { z } from 'zod'
 import { type ErrorCode, StorageError } from '../../model/errors.ts'
+import { jsonError } from '../message/json-error.ts'
 import type { Describe, Operation } from '../openapi/operation.ts'
 import { tusAnswer } from './protocol.ts'
 import type { Variant } from './request.ts'
+
+/** Told in JSON, as everywhere: before an upload is looked at (wire §5.8). */
+const OF_LOGIN: ErrorCode[] = ['AuthenticationRequired', 'InvalidToken']
 
 /** What an upload is refused for once it is known which it is. */
 const KNOWN: ErrorCode[] = ['UnsupportedTusVersion', 'InvalidUploadId', 'NoSuchUpload', 'UploadGone']
@@ -11,14 +15,19 @@ const KNOWN: ErrorCode[] = ['UnsupportedTusVersion', 'InvalidUploadId', 'NoSuchU
 export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
   const tus =
     (operation: Omit<Operation, 'id' | 'tag' | 'access'> & { id: string }): Describe =>
-    () => ({
+    ({ supabaseCompat }) => ({
       ...operation,
       id: isSigned ? `${operation.id}Signed` : operation.id,
       tag: 'Resumable uploads',
       access: isSigned ? 'uploadToken' : 'token',
       path: { id: 'The last part of `Location`.' },
       headers: ['tus-resumable', ...(operation.headers ?? [])],
-      inText: (code) => tusAnswer(new StorageError(code), undefined, operation.method === 'HEAD'),
+      say: (code) => {
+        const error = new StorageError(code)
+        return OF_LOGIN.includes(code)
+          ? jsonError(error, undefined, supabaseCompat)
+          : tusAnswer(error, undefined, operation.method === 'HEAD')
+      },
     })
   const bytes: Operation['body'] = {
     bytes: { 'application/offset+octet-stream': z.string().meta({ format: 'binary' }) },

@@ -1,5 +1,6 @@
 import pino from 'pino'
 import { createApp } from '../../../src/http/app.ts'
+import { metricsSurface } from '../../../src/http/metrics/surface.ts'
 import { isWithSlash, type Route } from '../../../src/http/openapi/document.ts'
 import { descriptionOf } from '../../../src/http/openapi/operation.ts'
 import { restSurface } from '../../../src/http/rest/surface.ts'
@@ -7,6 +8,11 @@ import type { Services } from '../../../src/http/services.ts'
 import { type Surface, Surfaces } from '../../../src/http/surface.ts'
 import { tusSurface } from '../../../src/http/tus/surface.ts'
 import { type Ground, startTestServer, type TestServer } from '../../support/server.ts'
+
+/** The protocols of the server, by the functions that make them; the first three are in the document. */
+export const SURFACES = ['metricsSurface', 'tusSurface', 'restSurface', 'realtimeSurface', 's3Surface']
+
+const noMetrics = ({ tokens }: Services) => ({ scrape: async () => '', tokens, token: undefined })
 
 export interface Documented {
   server: TestServer
@@ -30,7 +36,10 @@ export async function startDocumented(
   const logger = pino({ enabled: false })
   const { routes } = createApp(
     services,
-    new Surfaces([tusSurface(services, logger), restSurface(services, logger)], ''),
+    new Surfaces(
+      [metricsSurface(noMetrics(services)), tusSurface(services, logger), restSurface(services, logger)],
+      '',
+    ),
     logger,
   )
   return { server, services, routes: routes.filter(({ method }) => method !== 'ALL') }

@@ -93,6 +93,7 @@ export const GOOD: Record<string, Make> = {
   getHealth: () => ({}),
   getLiveness: () => ({}),
   getReadiness: () => ({}),
+  getMetrics: () => ({}),
   getDocumentation: () => ({}),
   getDocument: () => ({}),
   'getDocument 304': async (world) => ({

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openApiDocument, operationsOf, pathTemplate } from '../../../src/http/openapi/document.ts'
-import { type Documented, startDocumented, undescribed } from './app.ts'
+import { type Documented, SURFACES, startDocumented, undescribed } from './app.ts'
 
 interface Document {
   openapi: string
@@ -61,6 +62,12 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j the OpenAPI document', (
     expect(missing).toEqual([])
     expect(text).not.toContain('#/$defs/')
   })
+})
+
+it('knows all protocols: another is in the document, or says here that it is not', () => {
+  const source = readFileSync(new URL('../../../src/server/request-server.ts', import.meta.url), 'utf8')
+  const made = [...source.matchAll(/\b(\w+Surface)\(/g)].map(([, name]) => String(name))
+  expect([...new Set(made)].sort()).toEqual([...SURFACES].sort())
 })
 
 it('a route that says nothing of itself is found', () => {

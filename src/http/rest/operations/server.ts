@@ -55,7 +55,7 @@ export const getVersion: Describe = () =>
     answers: { 200: { description: 'Such as 1.2.3.', content: { 'text/plain': z.string() } } },
   })
 
-export const getHealth: Describe = ({ supabaseCompat }) => {
+export const getHealth: Describe = ({ supabaseCompat, rates }) => {
   const operation = vital({
     id: 'getHealth',
     summary: 'Whether the database and the store answer',
@@ -63,7 +63,8 @@ export const getHealth: Describe = ({ supabaseCompat }) => {
       ? { 200: { description: 'Whether they do.', json: z.strictObject({ healthy: z.boolean() }) } }
       : healthAnswers,
   })
-  return supabaseCompat ? { ...operation, access: 'tokenOfV2' } : operation
+  if (!supabaseCompat) return operation
+  return { ...operation, access: 'tokenOfV2', errors: rates ? ['SlowDown'] : [] }
 }
 
 export const getLiveness: Describe = () =>
