@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { type Config, readConfig } from '../config/config.ts'
+import { readConfig } from '../config/config.ts'
 import { connectBeside } from '../database/opening/connect.ts'
 import { noteDrill } from '../database/queries/backup-jobs.ts'
 import { newestWhole } from '../jobs/backup/backups.ts'
@@ -10,7 +9,7 @@ import { printable } from '../lib/printable.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { createLogger } from '../server/log.ts'
 import { count, megabytes } from './amounts.ts'
-import { type TargetOptions, withTarget } from './backup-target.ts'
+import { hasDatabase, type TargetOptions, withTarget } from './backup-target.ts'
 import { type DrillReport, drill } from './drill.ts'
 import { Progress } from './progress.ts'
 
@@ -103,11 +102,6 @@ async function note({ report, ...drilled }: Drilled): Promise<void> {
   } catch (error) {
     process.stderr.write(`strongroom: servers will not tell of this drill: ${String(error)}\n`)
   }
-}
-
-/** A drill may be held on another machine than the server's. */
-function hasDatabase({ databaseUrl, dataDir }: Config): boolean {
-  return databaseUrl !== undefined || existsSync(join(resolve(dataDir), 'postgres'))
 }
 
 function describe({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {

@@ -1,5 +1,6 @@
-import { readFile } from 'node:fs/promises'
-import { type Config, ConfigError, readConfig } from '../config/config.ts'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { type Config, readConfig } from '../config/config.ts'
 import { openTarget } from '../jobs/backup/open-target.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import { interruption } from './interruption.ts'
@@ -8,13 +9,13 @@ import { interruption } from './interruption.ts'
 export interface TargetOptions {
   /** Without it that of the settings. */
   from?: string
-  /** A file with the secret key of age. */
+  /** A file with the secret key of age; without it that of the settings. */
   identity?: string
 }
 
-/** @throws as `openTarget`, and ConfigError for an identity that is none */
+/** @throws as `openTarget` */
 export async function openFrom({ from, identity }: TargetOptions, config: Config): Promise<BackupTarget> {
-  return openTarget(from ?? config.backup.target, config, { identity: await readIdentity(identity) })
+  return openTarget(from ?? config.backup.target, config, { identityFile: identity })
 }
 
 /** Opens a target without any server or database, works with it until Ctrl-C, and closes it. @throws as `openFrom` and `work` */
@@ -35,17 +36,7 @@ export async function withTarget(
   }
 }
 
-/**
- * The secret key in a file that `age-keygen` has made.
- *
- * @param path undefined when none was given
- * @throws ConfigError when there is none in it
- */
-async function readIdentity(path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
-  const identity = (await readFile(path, 'utf8'))
-    .split('\n')
-    .find((line) => line.startsWith('AGE-SECRET-KEY-1'))
-  if (identity === undefined) throw new ConfigError([`${path} has no secret key of age (AGE-SECRET-KEY-1…)`])
-  return identity.trim()
+/** Whether the settings name a database that is there: a target may be looked after on another machine than the server's. */
+export function hasDatabase({ databaseUrl, dataDir }: Config): boolean {
+  return databaseUrl !== undefined || existsSync(join(resolve(dataDir), 'postgres'))
 }

@@ -1,19 +1,21 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { ConfigError } from '../config/config.ts'
+import { ConfigError, readConfig } from '../config/config.ts'
 import { asService } from '../database/as-caller.ts'
-import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
+import { findJob, forgetBackup, type NewBackupJob } from '../database/queries/backup-jobs.ts'
 import { BackupError } from '../jobs/backup/backup-error.ts'
 import { deleteBackup, listBackups } from '../jobs/backup/backups.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
 import type { Manifest } from '../jobs/backup/manifest.ts'
 import { runNow } from '../jobs/backup/runner.ts'
+import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
+import { BACKUP_TURN } from '../jobs/turns.ts'
 import { giveWay } from '../lib/low-priority.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { count } from './amounts.ts'
 import { registerDrill } from './backup-drill.ts'
-import { type TargetOptions, withTarget } from './backup-target.ts'
+import { hasDatabase, openFrom, type TargetOptions, withTarget } from './backup-target.ts'
 import { registerVerify } from './backup-verify.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
@@ -98,8 +100,7 @@ async function create(options: CreateOptions): Promise<void> {
     }
     const parts = { database, deeds, retentionDays: config.backup.retentionDays, logger }
     const run = await runNow(parts, wanted, signal).finally(() => progress.clear())
-    if (run === null)
-      throw new ConfigError(['another backup or a restore is under way: try again when it has ended'])
+    if (run === null) throw new ConfigError([UNDER_WAY])
     if (!made) {
       const failed = await asService(database, (tx) => findJob(tx, wanted.id))
       throw new BackupError('Interrupted', failed?.error ?? 'The backup has failed: the log says why')
@@ -132,12 +133,32 @@ function list({ json = false, ...options }: ListOptions): Promise<void> {
   })
 }
 
-function remove(id: string, options: TargetOptions): Promise<void> {
-  return withTarget(options, async (target) => {
-    await deleteBackup(target, id)
-    process.stdout.write(`Backup ${id} is gone from ${target.name}.\n`)
+/** Where there is a database, in the turn of backups: none is made meanwhile that could build on it. */
+async function remove(id: string, options: TargetOptions): Promise<void> {
+  const gone = (target: BackupTarget) => process.stdout.write(`Backup ${id} is gone from ${target.name}.\n`)
+  if (!hasDatabase(readConfig(process.env))) {
+    return withTarget(options, async (target) => {
+      await deleteBackup(target, id)
+      gone(target)
+    })
+  }
+  await maintain(async ({ config, database }) => {
+    const target = await openFrom(options, config)
+    try {
+      const done = await database.exclusively(BACKUP_TURN, async () => {
+        await deleteBackup(target, id)
+        await forgetBackup(database, id)
+        return true
+      })
+      if (done === null) throw new ConfigError([UNDER_WAY])
+      gone(target)
+    } finally {
+      await target.close()
+    }
   })
 }
+
+const UNDER_WAY = 'another backup or a restore is under way: try again when it has ended'
 
 /** A folder may be named from elsewhere later, by a server. */
 function absolute(target: string): string {

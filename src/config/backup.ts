@@ -57,6 +57,10 @@ export const BACKUP_TABLE = {
   recipient: setting('STORAGE_BACKUP_RECIPIENT', recipient, {
     help: 'encrypts backups to a public key of [age](https://age-encryption.org), whose owner alone can restore them',
   }),
+  identity: setting('STORAGE_BACKUP_IDENTITY', z.string().min(1, 'must be the path of a file'), {
+    help: 'a file with the secret key of that, such as `age-keygen` makes; with it servers can read such backups: to make incremental ones, and to restore',
+    example: '/etc/strongroom/backup.key',
+  }),
 }
 
 type Values = ValuesOf<typeof BACKUP_TABLE>
@@ -71,6 +75,9 @@ export function backupContradictions(values: Values, databaseUrl: string | undef
   }
   if (values.passphrase !== undefined && values.recipient !== undefined) {
     problems.push('STORAGE_BACKUP_PASSPHRASE and STORAGE_BACKUP_RECIPIENT: only one can be')
+  }
+  if (values.passphrase !== undefined && values.identity !== undefined) {
+    problems.push('STORAGE_BACKUP_IDENTITY is of a recipient: it does not go with STORAGE_BACKUP_PASSPHRASE')
   }
   return problems
 }

@@ -59,7 +59,7 @@ describe('strongroom backup verify', () => {
     const without = await verify(['--from', at])
     expect(without.code).toBe(1)
     expect(without.stderr.trim()).toBe(
-      `strongroom: ${at} is encrypted for ${recipient}: its identity is needed to read it`,
+      `strongroom: ${at} is encrypted for ${recipient}: its identity is needed to read it (--identity, or STORAGE_BACKUP_IDENTITY)`,
     )
     await writeFile(join(folder, 'key.txt'), `# created: today\n${identity}\n`)
     expect((await verify(['--from', at, '--identity', join(folder, 'key.txt')])).code).toBe(0)

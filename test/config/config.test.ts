@@ -113,6 +113,7 @@ describe('a setting', () => {
         log: false,
         passphrase: undefined,
         recipient: undefined,
+        identity: undefined,
       },
       consul: undefined,
       nats: undefined,
@@ -188,6 +189,7 @@ describe('a setting', () => {
     ['STORAGE_BACKUP_LOG', 'true', true, (c) => c.backup.log],
     ['STORAGE_BACKUP_PASSPHRASE', 'correct horse', 'correct horse', (c) => c.backup.passphrase],
     ['STORAGE_BACKUP_RECIPIENT', AGE_KEY, AGE_KEY, (c) => c.backup.recipient],
+    ['STORAGE_BACKUP_IDENTITY', '/etc/key', '/etc/key', (c) => c.backup.identity],
     ['STORAGE_WEBHOOK_TIMEOUT', '3s', 3000, (c) => c.webhooks.timeoutMs],
     ['STORAGE_WEBHOOK_ATTEMPTS', '3', 3, (c) => c.webhooks.attempts],
     ['STORAGE_WEBHOOK_BACKOFF', '20ms', 20, (c) => c.webhooks.backOffMs],
@@ -254,6 +256,10 @@ describe('a setting of backups', () => {
     [
       'STORAGE_BACKUP_PASSPHRASE and STORAGE_BACKUP_RECIPIENT: only one can be',
       { STORAGE_BACKUP_PASSPHRASE: 'correct horse', STORAGE_BACKUP_RECIPIENT: AGE_KEY },
+    ],
+    [
+      'STORAGE_BACKUP_IDENTITY is of a recipient: it does not go with STORAGE_BACKUP_PASSPHRASE',
+      { STORAGE_BACKUP_PASSPHRASE: 'correct horse', STORAGE_BACKUP_IDENTITY: '/etc/key' },
     ],
     [
       'STORAGE_BACKUP_LOG archives the log of the built-in PostgreSQL: there is none with DATABASE_URL',

@@ -159,21 +159,25 @@ export interface BackupWork {
   isUnderWay: boolean
   /** That backups are deleted or expired, and still lie in their target. */
   isRemovable: boolean
+  /** That backups lie in a target. */
+  isKept: boolean
 }
 
 /** A look at one small table. */
 export async function findWork(database: Database): Promise<BackupWork> {
-  const [row] = await ask<{ pending: boolean; under_way: boolean; removable: boolean }>(
+  const [row] = await ask<{ pending: boolean; under_way: boolean; removable: boolean; kept: boolean }>(
     database,
     sql`select coalesce(bool_or(status = 'pending'), false) as pending,
         coalesce(bool_or(status in ('running', 'restoring')), false) as under_way,
-        coalesce(bool_or(${IS_REMOVABLE}), false) as removable
+        coalesce(bool_or(${IS_REMOVABLE}), false) as removable,
+        coalesce(bool_or(${IS_THERE}), false) as kept
       from storage.backup_jobs p`,
   )
   return {
     isPending: row?.pending === true,
     isUnderWay: row?.under_way === true,
     isRemovable: row?.removable === true,
+    isKept: row?.kept === true,
   }
 }
 
@@ -189,10 +193,9 @@ export async function takePendingJob(database: Database): Promise<BackupJob | nu
 }
 
 /**
- * Chooses the backup that an incremental one builds on: the newest whole one of the target, of the same buckets. It becomes a full
- * one when there is none.
+ * Chooses the backup that an incremental one builds on: the newest whole one of the target, of the same buckets.
  *
- * @returns null when it is a full one
+ * @returns null when there is none
  */
 export async function chooseParent(database: Database, id: string): Promise<string | null> {
   const [row] = await ask<{ parent: string | null }>(
@@ -203,11 +206,17 @@ export async function chooseParent(database: Database, id: string): Promise<stri
           and p.target = j.target and p.buckets is not distinct from j.buckets
         order by p.id desc limit 1 for update of p
       )
-      update storage.backup_jobs set parent = (select id from chosen),
-        type = case when exists (select from chosen) then 'incremental' else 'full' end
-      where id = ${id} returning parent`,
+      update storage.backup_jobs set parent = (select id from chosen) where id = ${id} returning parent`,
   )
   return row?.parent ?? null
+}
+
+/** Notes that an incremental backup is made as a full one. @param note why, for whoever asked for it */
+export async function noteFull(database: Database, id: string, note: string): Promise<void> {
+  await ask(
+    database,
+    sql`update storage.backup_jobs set type = 'full', parent = null, note = ${note} where id = ${id} and ${IS_UNDER_WAY}`,
+  )
 }
 
 /** Notes how far a job is that is under way. */
@@ -280,6 +289,35 @@ export async function removableBackups(database: Database, limit: number): Promi
     sql`select ${COLUMNS} from storage.backup_jobs p where ${IS_REMOVABLE} order by id desc limit ${limit}`,
   )
   return rows.map(fromRow)
+}
+
+/** The targets in which completed backups lie. */
+export async function usedTargets(database: Database): Promise<string[]> {
+  const rows = await ask<{ target: string }>(
+    database,
+    sql`select distinct target from storage.backup_jobs where ${IS_THERE}`,
+  )
+  return rows.map(({ target }) => target)
+}
+
+/**
+ * Only for who has the turn of backups: notes that backups are not in their target any more.
+ *
+ * @param found all that are
+ * @returns the ids of those that are not
+ */
+export async function noteLost(database: Database, target: string, found: string[]): Promise<string[]> {
+  const rows = await ask<{ id: string }>(
+    database,
+    sql`update storage.backup_jobs set status = 'expired', note = 'It is not in its target any more'
+      where ${IS_THERE} and target = ${target} and id <> all (${textArray(found)}::uuid[]) returning id`,
+  )
+  return rows.map(({ id }) => id)
+}
+
+/** Only for who has the turn of backups: one whose bytes are gone from its target is forgotten. */
+export async function forgetBackup(database: Database, id: string): Promise<void> {
+  await ask(database, sql`delete from storage.backup_jobs where id = ${id} and kind = 'backup'`)
 }
 
 /** What lay in the target is gone: a deleted one is forgotten, the others are known as expired. */
@@ -365,6 +403,9 @@ export async function trimJobs(database: Database, days: number): Promise<void> 
 }
 
 const IS_UNDER_WAY = sql`status in ('running', 'restoring')`
+
+/** Of a backup that lies in its target. */
+const IS_THERE = sql`kind = 'backup' and status = 'completed' and deleted_at is null`
 
 /** Whether a row is of a job that needs the backup of that id. */
 function isLivingChildOf(id: SQL): SQL {

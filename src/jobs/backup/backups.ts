@@ -34,6 +34,15 @@ export async function* listBackups(
   }
 }
 
+/** The ids of the backups that are in a target, readable or not. @throws TargetUnavailable */
+export async function backupsIn(target: BackupTarget): Promise<string[]> {
+  const found: string[] = []
+  for (const id of await backupFolders(target)) {
+    if ((await target.exists(manifestPath(id))) !== null) found.push(id)
+  }
+  return found
+}
+
 /** The newest backup that is of all buckets. @throws NoSuchBackup, TargetUnavailable */
 export async function newestWhole(target: BackupTarget): Promise<Manifest> {
   for await (const manifest of listBackups(target)) if (manifest.buckets === null) return manifest

@@ -8,10 +8,11 @@ import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { EmbeddedPostgresError } from '../../database/embedded/embedded-error.ts'
 import { findRunning } from '../../database/embedded/embedded-postgres.ts'
-import { type BackupCounts, type BackupJob, findJob } from '../../database/queries/backup-jobs.ts'
+import { type BackupCounts, type BackupJob, findJob, noteFull } from '../../database/queries/backup-jobs.ts'
 import type { Failures } from '../failures.ts'
-import { hasFault } from './backup-error.ts'
-import { deleteBackup, type Fate, removeAbandoned } from './backups.ts'
+import { BackupError, type BackupFault, hasFault } from './backup-error.ts'
+import { backupsIn, deleteBackup, type Fate, removeAbandoned } from './backups.ts'
+import { BYTES } from './entries.ts'
 import type { BackupDeeds, JobRun } from './job-run.ts'
 import { type Manifest, readManifest } from './manifest.ts'
 import { openTarget } from './open-target.ts'
@@ -44,6 +45,7 @@ export class Deeds implements BackupDeeds {
     const target = await openTarget(job.target, config, { forWriting: true })
     try {
       await this.#removeAbandoned(target)
+      const parent = job.parent === null ? null : await this.#findParent(target, job.id, job.parent)
       const parts: BackupParts = {
         database,
         backend,
@@ -55,7 +57,7 @@ export class Deeds implements BackupDeeds {
       const { manifest, failures } = await runBackup(parts, {
         id: job.id,
         job: job.id,
-        parent: job.parent === null ? null : await findParent(target, job.parent),
+        parent,
         buckets: job.buckets,
         ...(job.request.withKeys === true && { keysFile: join(dataDir, 'keys.json') }),
         ...(job.description !== '' && { description: job.description }),
@@ -119,6 +121,34 @@ export class Deeds implements BackupDeeds {
     }
   }
 
+  async idsIn(name: string): Promise<string[]> {
+    const target = await openTarget(name, this.options.config)
+    try {
+      return await backupsIn(target)
+    } finally {
+      await target.close()
+    }
+  }
+
+  /** Null when somebody has taken it away, or its list cannot be read here: it is a full backup then. */
+  async #findParent(target: BackupTarget, job: string, id: string): Promise<Manifest | null> {
+    try {
+      const manifest = await readManifest(target, id)
+      ;(await target.read(`${id}/${BYTES}`)).destroy()
+      return manifest
+    } catch (error) {
+      const reason = error instanceof BackupError ? WHY_FULL.get(error.fault) : undefined
+      if (reason === undefined) throw error
+      const { database, logger } = this.options
+      logger.warn(
+        { backup: job, parent: id, err: error },
+        `an incremental backup is made as a full one: ${reason}`,
+      )
+      await noteFull(database, job, `It is a full backup, as ${reason}`)
+      return null
+    }
+  }
+
   /** Room that killed backups take is not missed by the next one. */
   async #removeAbandoned(target: BackupTarget): Promise<void> {
     const { database, logger } = this.options
@@ -135,6 +165,12 @@ export class Deeds implements BackupDeeds {
     }
   }
 }
+
+/** By the fault that a look at a parent has met: what keeps it from being one. */
+const WHY_FULL = new Map<BackupFault, string>([
+  ['NoSuchBackup', 'the one that it was to build on is not there any more'],
+  ['WrongKey', 'the list of the one before it can only be read with its identity (STORAGE_BACKUP_IDENTITY)'],
+])
 
 const UNDER_WAY = new Set(['pending', 'running', 'restoring'])
 
@@ -153,14 +189,4 @@ export async function findCluster(dataDir: string): Promise<BackupParts['cluster
   const address = await findRunning(clusterDir)
   if (address === undefined) throw new EmbeddedPostgresError('The built-in PostgreSQL does not run')
   return { address, folder: await realpath(clusterDir) }
-}
-
-/** Null when somebody has taken it away: it is a full backup then. */
-async function findParent(target: BackupTarget, id: string): Promise<Manifest | null> {
-  try {
-    return await readManifest(target, id)
-  } catch (error) {
-    if (hasFault(error, 'NoSuchBackup')) return null
-    throw error
-  }
 }

@@ -9,6 +9,7 @@ import {
   failDeadJobs,
   failJob,
   jobsUnderWay,
+  noteFull,
   noteProgress,
 } from '../../database/queries/backup-jobs.ts'
 import { StorageError } from '../../model/errors.ts'
@@ -24,6 +25,8 @@ export interface BackupDeeds {
   findWhole(job: BackupJob): Promise<BackupCounts | null>
   /** Removes what a backup has in its target. Nothing there is a success. */
   remove(job: BackupJob, signal: AbortSignal): Promise<void>
+  /** The ids of the backups that are in a target. */
+  idsIn(target: string): Promise<string[]>
 }
 
 export interface JobRun {
@@ -97,6 +100,7 @@ export async function buryDeadJobs({ database, deeds, retentionDays, logger }: J
 /** Upon which one an incremental one is made, or that it is a full one, as there is none. */
 async function withParent(database: Database, job: BackupJob): Promise<BackupJob> {
   const parent = await chooseParent(database, job.id)
+  if (parent === null) await noteFull(database, job.id, 'It is a full backup, as there was none to build on')
   return { ...job, parent, type: parent === null ? 'full' : 'incremental' }
 }
 

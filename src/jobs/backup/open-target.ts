@@ -13,8 +13,10 @@ import type { BackupTarget, TargetPlace } from './target.ts'
 import type { BackupKeys } from './target-keys.ts'
 
 export interface OpenOptions {
-  /** What decrypts backups that are encrypted for a recipient, as `AGE-SECRET-KEY-1…`: it is no setting of a server. */
+  /** What decrypts backups that are encrypted for a recipient, as `AGE-SECRET-KEY-1…`. */
   identity?: string | undefined
+  /** A file that has it; that of the settings when left out. */
+  identityFile?: string | undefined
   /** Whether a backup is to be written: a target that is empty is made one, and the keys must be those of the target. */
   forWriting?: boolean
 }
@@ -41,10 +43,10 @@ type Marker = z.infer<typeof markerSchema>
 export async function openTarget(
   name: string,
   config: Surroundings,
-  { identity: given, forWriting = false }: OpenOptions = {},
+  { identity: given, identityFile = config.backup.identity, forWriting = false }: OpenOptions = {},
 ): Promise<BackupTarget> {
   const { passphrase, recipient: ours } = config.backup
-  const keys: BackupKeys = { passphrase, recipient: ours, identity: given }
+  const keys: BackupKeys = { passphrase, recipient: ours, identity: given, identityFile }
   const place = await openPlace(name, config)
   try {
     const marker = (await readMarker(place)) ?? (await makeMarker(place, forWriting ? keys : undefined))

@@ -9,10 +9,12 @@ import {
   lastScheduled,
   lockJobs,
   type NewBackupJob,
+  noteLost,
   noteRemoved,
   removableBackups,
   takePendingJob,
   trimJobs,
+  usedTargets,
 } from '../../database/queries/backup-jobs.ts'
 import { uuidV7 } from '../../lib/uuid.ts'
 import { hasCode } from '../../model/errors.ts'
@@ -33,6 +35,9 @@ const RETRY_MS = 10_000
 
 /** After so long a backup that could not be removed is tried again. In milliseconds. */
 const REMOVE_AGAIN_MS = 600_000
+
+/** How often it looks whether backups are where they were put, in milliseconds. */
+const TARGETS_MS = 3_600_000
 
 /** How many backups are removed at a time. */
 const REMOVED_AT_ONCE = 100
@@ -57,6 +62,7 @@ export class BackupRunner {
   #dueAt: Date | null | undefined
   #tryAt = 0
   #removeAt = 0
+  #targetsAt = 0
 
   constructor(options: BackupRunnerOptions) {
     this.#options = options
@@ -69,7 +75,10 @@ export class BackupRunner {
     const work = await this.#look()
     if (work === null) return RETRY_MS
     const now = performance.now()
-    const canWait = work.isUnderWay || (work.isRemovable && now >= this.#removeAt)
+    const canWait =
+      work.isUnderWay ||
+      (work.isRemovable && now >= this.#removeAt) ||
+      (work.isKept && now >= this.#targetsAt)
     if (!work.isPending && !(canWait && now >= this.#tryAt)) return LOOK_MS
     this.#tryAt = now + RETRY_MS
     await database.exclusively(BACKUP_TURN, (lost) => this.#work(AbortSignal.any([signal, lost])))
@@ -92,11 +101,28 @@ export class BackupRunner {
     const { database, settings } = this.#options
     const options = { ...this.#options, retentionDays: settings.retentionDays }
     await buryDeadJobs(options)
+    await this.#lookForLost()
     const job = await takePendingJob(database)
     if (job) await runJob(options, job, signal)
     if (signal.aborted) return
     await this.#remove(signal)
     await trimJobs(database, JOBS_KEPT_DAYS)
+  }
+
+  /** Backups may be taken out of a target by hand, and none is built upon what is not there. A target that is away says nothing. */
+  async #lookForLost(): Promise<void> {
+    const { database, deeds, logger } = this.#options
+    this.#targetsAt = performance.now() + TARGETS_MS
+    for (const target of await usedTargets(database)) {
+      try {
+        const lost = await noteLost(database, target, await deeds.idsIn(target))
+        if (lost.length > 0)
+          logger.warn({ backups: lost, target }, 'backups are not in their target any more')
+      } catch (error) {
+        if (hasCode(error, 'DatabaseUnavailable')) throw error
+        logger.warn({ err: error, target }, 'whether backups are in their target cannot be told')
+      }
+    }
   }
 
   async #remove(signal: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { BackupError } from './backup-error.ts'
+import { readIdentityFile } from './identity-file.ts'
 import { openIdentity, sealIdentity } from './sealed-identity.ts'
 
 /** What backups are encrypted and decrypted with; nothing of it where they are not. */
@@ -7,8 +8,9 @@ export interface BackupKeys {
   passphrase?: string | undefined
   /** For whom backups are encrypted, as `age1…`. */
   recipient?: string | undefined
-  /** What decrypts those of the recipient, as `AGE-SECRET-KEY-1…`. */
+  /** What decrypts those of the recipient, as `AGE-SECRET-KEY-1…`; or a file that has it. */
   identity?: string | undefined
+  identityFile?: string | undefined
 }
 
 /** What is known of a target's keys without any secret. */
@@ -34,18 +36,22 @@ export async function newTargetKeys({ passphrase, recipient }: BackupKeys): Prom
 /** What decrypts the files of the target called `name`. @throws WrongKey */
 export async function unlock(name: string, target: TargetKeys, keys: BackupKeys): Promise<string> {
   const identity =
-    target.identity === undefined ? keys.identity : await openSealed(name, target.identity, keys)
-  if (identity === undefined) {
-    throw new BackupError(
-      'WrongKey',
-      `${name} is encrypted for ${target.recipient}: its identity is needed to read it`,
-    )
-  }
+    target.identity === undefined
+      ? (keys.identity ?? (await openFile(name, target.recipient, keys)))
+      : await openSealed(name, target.identity, keys)
   // Somebody who could write there might have put his own recipient into the place of ours.
   if ((await recipientOf(identity)) === target.recipient) return identity
   throw new BackupError(
     'WrongKey',
     `${name} is encrypted for ${target.recipient}, and the key at hand is of another`,
+  )
+}
+
+async function openFile(name: string, recipient: string, { identityFile }: BackupKeys): Promise<string> {
+  if (identityFile !== undefined) return readIdentityFile(identityFile)
+  throw new BackupError(
+    'WrongKey',
+    `${name} is encrypted for ${recipient}: its identity is needed to read it (--identity, or STORAGE_BACKUP_IDENTITY)`,
   )
 }
 

@@ -9,7 +9,7 @@ import { errorOf, type FromBackupProcess, type ToBackupProcess } from './backup-
 
 export interface BackupProcessesOptions {
   /** What is done in this process all the same. */
-  deeds: Pick<BackupDeeds, 'findWhole' | 'remove'>
+  deeds: Pick<BackupDeeds, 'findWhole' | 'remove' | 'idsIn'>
   /** Started, migrated, and the server's to stop. */
   database: DatabasePlace
   logger: Logger
@@ -46,6 +46,10 @@ export class BackupProcesses implements BackupDeeds {
 
   remove(job: BackupJob, signal: AbortSignal): Promise<void> {
     return this.options.deeds.remove(job, signal)
+  }
+
+  idsIn(target: string): Promise<string[]> {
+    return this.options.deeds.idsIn(target)
   }
 
   async #do({ job, signal, note }: JobRun): Promise<BackupCounts> {

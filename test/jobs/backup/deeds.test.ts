@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bytesPath } from '../../../src/jobs/backup/entries.ts'
 import { uuidV7 } from '../../../src/lib/uuid.ts'
@@ -115,5 +116,59 @@ describe('a server', () => {
       error: expect.stringContaining('other files'),
     })
     expect(await server.admin`select from storage.backup_holds`).toEqual([])
+  })
+})
+
+describe('a server that encrypts its backups for a recipient', () => {
+  let folder: string
+  let identity: string
+  let recipient: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'strongroom-encrypted-'))
+    identity = await generateX25519Identity()
+    recipient = await identityToRecipient(identity)
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  /** An incremental backup upon a full one. */
+  async function incrementalOf(name: string, settings: Record<string, string> = {}) {
+    const server = await startTestServer({
+      STORAGE_BACKUP_TARGET: join(folder, name),
+      STORAGE_BACKUP_RECIPIENT: recipient,
+      ...settings,
+    })
+    try {
+      await server.createBucket('box')
+      await server.request('PUT', '/object/box/a', { body: 'a' })
+      const made: Record<string, unknown>[] = []
+      for (const type of ['full', 'incremental']) {
+        const asked = await server.request('POST', '/storage/v1/backup', { body: { type } })
+        const { id } = (await asked.json()) as Job
+        await until(async () => {
+          const response = await server.request('GET', `/storage/v1/backup/${id}`)
+          const job = (await response.json()) as Record<string, unknown>
+          if (job.status === 'completed' || job.status === 'failed') made.push(job)
+          return made.at(-1)?.id === id
+        }, 'it has ended')
+      }
+      return { full: made[0], last: made[1], logs: server.logs }
+    } finally {
+      await server.close()
+    }
+  }
+
+  it('makes full ones in place of incremental ones without the identity, and says so', async () => {
+    const { last, logs } = await incrementalOf('write-only')
+    expect(last).toMatchObject({ status: 'completed', type: 'full', parent: null, object_count: 1 })
+    expect(last?.note).toContain('can only be read with its identity (STORAGE_BACKUP_IDENTITY)')
+    expect(logs.map(({ msg }) => msg)).toContainEqual(expect.stringContaining('is made as a full one'))
+  })
+
+  it('makes incremental ones with it, and logs nothing of it', async () => {
+    const file = join(folder, 'identity')
+    await writeFile(file, `# made by a test\n${identity}\n`)
+    const { full, last, logs } = await incrementalOf('with-identity', { STORAGE_BACKUP_IDENTITY: file })
+    expect(last).toMatchObject({ status: 'completed', type: 'incremental', parent: full?.id, note: null })
+    expect(JSON.stringify(logs)).not.toContain(identity)
   })
 })

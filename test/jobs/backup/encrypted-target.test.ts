@@ -50,7 +50,7 @@ describe('a target that is encrypted for a recipient', () => {
     await target.write('id/file', Buffer.from(SECRET))
     await expect(target.read('id/file')).rejects.toMatchObject({
       fault: 'WrongKey',
-      message: `${at('write-only')} is encrypted for ${recipient}: its identity is needed to read it`,
+      message: `${at('write-only')} is encrypted for ${recipient}: its identity is needed to read it (--identity, or STORAGE_BACKUP_IDENTITY)`,
     })
     expect(await textOf(await open('write-only', { identity }), 'id/file')).toBe(SECRET)
   })

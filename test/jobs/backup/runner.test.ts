@@ -41,6 +41,7 @@ const NOTHING: BackupDeeds = {
   restore: async () => DONE,
   findWhole: async () => null,
   remove: async () => {},
+  idsIn: async () => (await test.admin`select id from storage.backup_jobs`).map(({ id }) => id),
 }
 
 const doneBy = (work: (run: JobRun) => unknown) => async (run: JobRun) => {
@@ -83,9 +84,12 @@ async function asked(columns: Partial<NewBackupJob> = {}): Promise<string> {
   return made.id
 }
 
-/** One that is there already. Returns its id. */
+/** Of one millisecond, ids would be in no order. */
+let givenAt = Date.now() - DAY_MS
+
+/** One that is there already, of before what is asked for. Returns its id. */
 async function given(columns: Record<string, unknown> = {}): Promise<string> {
-  const id = uuidV7()
+  const id = uuidV7(new Date(givenAt++))
   const row = { id, kind: 'backup', type: 'full', status: 'completed', target: '/t', ...columns }
   await test.admin`insert into storage.backup_jobs ${test.admin(row)}`
   return id
@@ -414,8 +418,29 @@ describe('an incremental backup', () => {
     expect(await parentOf()).toMatchObject({ type: 'incremental', parent: first?.id })
   })
 
-  it('is a full one where there is none', async () => {
-    expect(await parentOf()).toMatchObject({ type: 'full', parent: null })
+  it('is a full one where there is none, and says so', async () => {
+    const made = await parentOf()
+    expect(made).toMatchObject({ type: 'full', parent: null })
+    expect((await found(made?.id ?? ''))?.note).toBe('It is a full backup, as there was none to build on')
+  })
+
+  it('does not build on what somebody has taken out of the target, which expires', async () => {
+    const older = await given()
+    const lost = await given()
+    const elsewhere = await given({ target: '/elsewhere' })
+    const runs: JobRun[] = []
+    const id = await asked({ type: 'incremental' })
+    const idsIn = async (target: string) => {
+      if (target === '/elsewhere') throw new BackupError('TargetUnavailable', 'It is away')
+      return [older]
+    }
+    await runnerOf({ idsIn, backup: doneBy((run) => runs.push(run)) }).step(NEVER)
+    expect(runs).toMatchObject([{ job: { id, parent: older } }])
+    expect(await found(lost)).toMatchObject({ status: 'expired', note: 'It is not in its target any more' })
+    expect([(await found(older))?.status, (await found(elsewhere))?.status]).toEqual([
+      'completed',
+      'completed',
+    ])
   })
 })
 
