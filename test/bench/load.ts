@@ -32,7 +32,7 @@ export const MANY_IN_FLIGHT = 32
 export const FOR_EVER = 2 ** 52
 
 /** What answers there were. */
-interface Answered {
+export interface Answered {
   perSecond: number
   /** So long, in milliseconds, did all but one in a hundred take at most. */
   p99: number
@@ -60,7 +60,7 @@ export async function p99(load: Load, folder: string): Promise<number> {
  * @param folder for wrk's script
  * @throws when one of the answers is no success; 304 is one
  */
-async function answered(load: Load, folder: string): Promise<Answered> {
+export async function answered(load: Load, folder: string): Promise<Answered> {
   const { lasts } = load
   return 'seconds' in lasts && (await hasWrk())
     ? byWrk(load, lasts.seconds, folder)

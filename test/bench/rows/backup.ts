@@ -1,7 +1,8 @@
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Bench, MIB, smallSeconds } from '../family.ts'
-import { FOR_EVER, type Load, MANY_IN_FLIGHT, p99, requestsPerSecond } from '../load.ts'
+import { type Answered, answered, FOR_EVER, type Load, MANY_IN_FLIGHT } from '../load.ts'
 import { makeObjects } from '../many-objects.ts'
 import type { Row } from '../results.ts'
 import { alternate } from '../rounds.ts'
@@ -35,21 +36,20 @@ export async function backup(bench: Bench): Promise<Row[]> {
     }
     const rows: Row[] = []
     for (const maker of [byCommand, byRest]) {
-      const rates = await beside(bench, server, maker, 'rate', requestsPerSecond)
-      const times = await beside(bench, server, maker, 'times', p99)
+      const { during, alone } = await beside(bench, server, maker)
       rows.push(
         {
           work: `4 KiB upload beside a backup of ${objects} objects, ${maker.how}`,
           unit: '/s',
-          ours: rates.during,
-          reference: { name: 'without it', figures: rates.alone },
+          ours: during.map(({ perSecond }) => perSecond),
+          reference: { name: 'without it', figures: alone.map(({ perSecond }) => perSecond) },
           budget: { atLeast: 0.85 },
         },
         {
           work: 'the same, p99',
           unit: 'ms',
-          ours: times.during,
-          reference: { name: 'without it', figures: times.alone },
+          ours: during.map(({ p99 }) => p99),
+          reference: { name: 'without it', figures: alone.map(({ p99 }) => p99) },
           budget: { atMost: 2 },
         },
       )
@@ -90,37 +90,38 @@ async function beside(
   bench: Bench,
   server: Strongroom,
   maker: Maker,
-  what: string,
-  measure: (load: Load, folder: string) => Promise<number>,
-): Promise<{ during: number[]; alone: number[] }> {
+): Promise<{ during: Answered[]; alone: Answered[] }> {
+  const found = { during: [] as Answered[], alone: [] as Answered[] }
   const headers = { authorization: `Bearer ${server.userToken}`, 'content-type': 'text/plain' }
-  const upload = (name: string) => {
-    const url = `${server.url}/storage/v1/object/bench/${maker.how}-${what}-${name}/`.replaceAll(' ', '-')
+  const upload = async (what: keyof typeof found, round: number) => {
+    const url = `${server.url}/storage/v1/object/bench/${maker.how}-${what}${round}/`.replaceAll(' ', '-')
     const lasts = { seconds: 2 * smallSeconds(bench) }
     const load: Load = { url, method: 'POST', headers, body: 'x'.repeat(4096), numberedTo: FOR_EVER, lasts }
-    return measure({ ...load, inFlight: MANY_IN_FLIGHT }, bench.folder)
+    const answers = await answered({ ...load, inFlight: MANY_IN_FLIGHT }, bench.folder)
+    if (round >= 0) found[what].push(answers)
+    return answers.perSecond
   }
-  const [alone = [], during = []] = await alternate(
+  await alternate(
     [
-      { measure: (round) => upload(`alone${round}`) },
+      { measure: (round) => upload('alone', round) },
       {
         measure: async (round) => {
           const backups = keepMaking(server, maker)
-          const result = await upload(`during${round}`)
+          const rate = await upload('during', round)
           await backups.stop()
-          return result
+          return rate
         },
       },
     ],
     bench.rounds,
   )
-  return { during, alone }
+  return found
 }
 
 /** Who makes whole backups. */
 interface Maker {
   how: string
-  /** Makes one. Resolves once it has ended, which is soon after `stopping` is aborted if it can be stopped. */
+  /** Makes one. Resolves once it has ended, which is soon after `stopping` is aborted. */
   make(server: Strongroom, stopping: AbortSignal): Promise<void>
 }
 
@@ -138,7 +139,7 @@ const byCommand: Maker = {
 
 const byRest: Maker = {
   how: 'by REST',
-  make: async (server) => {
+  make: async (server, stopping) => {
     const ask = async (method: string, path: string) => {
       const headers = { authorization: `Bearer ${server.serviceToken}`, 'content-type': 'application/json' }
       const body = method === 'POST' ? { body: '{}' } : {}
@@ -146,19 +147,31 @@ const byRest: Maker = {
       if (!response.ok) throw new Error(`a backup was answered ${response.status}: ${await response.text()}`)
       return (await response.json()) as { id: string; status: string; error: string | null }
     }
-    let job = await ask('POST', '')
-    for (
-      const { id } = job;
-      job.status === 'pending' || job.status === 'running';
-      job = await ask('GET', `/${id}`)
-    ) {
+    const { id } = await ask('POST', '')
+    for (;;) {
+      const { status, error } = await ask('GET', `/${id}`)
+      if (status === 'completed') return
+      if (status === 'failed') {
+        if (!stopping.aborted) throw new Error(`a backup has failed: ${error}`)
+        // Else the next one would remove it first.
+        return rm(join(server.dataDir, 'backups', id), { recursive: true, force: true })
+      }
+      if (stopping.aborted) await killMaker(server)
       await delay(LOOK_MS)
     }
-    if (job.status !== 'completed') throw new Error(`a backup has failed: ${job.error}`)
   },
 }
 
-/** Makes backups until it is stopped, which ends the one that is under way or waits for its end. */
+/** Ends the process that makes a backup for the server, since nothing but the end of the server would. Linux only. */
+async function killMaker(server: Strongroom): Promise<void> {
+  const text = (path: string) => readFile(path, 'utf8').catch(() => '')
+  const children = (await text(`/proc/${server.pid}/task/${server.pid}/children`)).split(' ').map(Number)
+  for (const pid of children.filter(Boolean)) {
+    if ((await text(`/proc/${pid}/cmdline`)).includes('backup-process')) process.kill(pid, 'SIGKILL')
+  }
+}
+
+/** Makes backups until it is stopped, which ends the one that is under way. */
 function keepMaking(server: Strongroom, maker: Maker): { stop(): Promise<void> } {
   const stopping = new AbortController()
   const making = (async () => {
