@@ -73,11 +73,13 @@ async function place(
     if (object !== null) noteFailure(placed.failures, objectPath(object), 'the backup has no bytes of it')
     return
   }
+  // Lines are asked for in their order: before anything else is waited for.
+  const line = entry.inline ? await stored.open(entry) : undefined
   const location = { version, bucket }
   const there = await backend.size(location)
   if (there !== entry.size) {
     if (there !== null) await backend.remove(location)
-    const given = await stored.open(entry)
+    const given = line ?? (await stored.open(entry))
     try {
       await backend.write(location, checkedBytes(given, entry), {
         maxBytes: entry.size,

@@ -97,6 +97,9 @@ export async function restoreObjects(parts: RestoreParts, request: RestoreReques
   }
 }
 
+/** What a backup gave of a version. */
+type Given = Readable | Uint8Array
+
 class ObjectRestore {
   readonly #report: RestoreReport = { created: 0, replaced: 0, kept: 0, bytes: 0, failures: noFailures() }
   readonly #stored: StoredBytes
@@ -194,17 +197,19 @@ class ObjectRestore {
     return found
   }
 
-  async #put({ line, row, bucketId }: Wanted, entry: BytesEntry, isThere: boolean): Promise<void> {
+  async #put({ line: rowLine, row, bucketId }: Wanted, entry: BytesEntry, isThere: boolean): Promise<void> {
     const { database, backend, inlineSize } = this.parts
     const { mode, dryRun, signal } = this.request
     signal.throwIfAborted()
     if (!dryRun) {
+      // Lines are asked for in their order: before anything else is waited for.
+      const line = entry.inline ? await this.#stored.open(entry) : undefined
       const isInline = entry.size <= inlineSize
       const uid = this.#uids.get(bucketId)
       if (uid === undefined) throw new StorageError('NoSuchBucket')
       const at = { bucket: isInline ? INLINE_BUCKET : uid, version: randomUUID() }
       const object = {
-        row: line,
+        row: rowLine,
         bucketId,
         name: row.name,
         at,
@@ -212,8 +217,8 @@ class ObjectRestore {
         replaces: mode === 'replace',
       }
       const removals = isInline
-        ? await restoreObject(database, { ...object, bytes: await this.#read(entry) })
-        : await this.#write(object, entry)
+        ? await restoreObject(database, { ...object, bytes: await this.#read(entry, line) })
+        : await this.#write(object, entry, line)
       if (removals === null) {
         this.#report.kept++ // somebody was faster
         return
@@ -224,13 +229,17 @@ class ObjectRestore {
     this.#report.bytes += entry.size
   }
 
-  async #write(object: Omit<RestoredObject, 'bytes'>, entry: BytesEntry): Promise<Location[] | null> {
+  async #write(
+    object: Omit<RestoredObject, 'bytes'>,
+    entry: BytesEntry,
+    line: Given | undefined,
+  ): Promise<Location[] | null> {
     const { database, backend } = this.parts
     const { at } = object
     await beginRestoring(database, at, object)
     try {
       return await this.#heartbeats.during(at.version, async () => {
-        const given = await this.#stored.open(entry)
+        const given = line ?? (await this.#stored.open(entry))
         try {
           const options = { maxBytes: entry.size, sha256: entry.sha256 }
           await backend.write(at, checkedBytes(given, entry), options)
@@ -247,8 +256,8 @@ class ObjectRestore {
     }
   }
 
-  async #read(entry: BytesEntry): Promise<Uint8Array> {
-    const bytes = checkedBytes(await this.#stored.open(entry), entry)
+  async #read(entry: BytesEntry, line: Given | undefined): Promise<Uint8Array> {
+    const bytes = checkedBytes(line ?? (await this.#stored.open(entry)), entry)
     return bytes instanceof Readable ? buffer(bytes) : bytes
   }
 
