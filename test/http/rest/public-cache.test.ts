@@ -88,7 +88,7 @@ describe('a public object that is in memory is answered as it would be without',
       await response.text()
       const ofRequest = () => on.logs.find((line) => line.requestId === `log-${count}`)
       await until(() => ofRequest() !== undefined, 'the request is logged')
-      const { time, ms, ...said } = ofRequest() ?? { level: 0 }
+      const { time, duration_ms: ms, ...said } = ofRequest() ?? { level: 0 }
       expect([time, ms]).not.toContain(undefined)
       lines.push(said)
     }
