@@ -4,6 +4,7 @@ import { listBackups } from '../jobs/backup/backups.ts'
 import type { Finding } from '../jobs/backup/findings.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import { type VerifyProgress, type VerifyReport, verifyBackup } from '../jobs/backup/verify.ts'
+import { type LogReport, verifyLog } from '../jobs/backup/verify-log.ts'
 import { printable } from '../lib/printable.ts'
 import { count, megabytes } from './amounts.ts'
 import { type TargetOptions, withTarget } from './backup-target.ts'
@@ -13,7 +14,7 @@ export function registerVerify(backup: Command): void {
   backup
     .command('verify')
     .argument('[id]', 'which backup; the newest without it')
-    .description('read all of a backup again, and compare it with what was written')
+    .description('read all of a backup again, and the log beside it, and compare them with what was written')
     .option('--from <target>', 'where the backup lies; STORAGE_BACKUP_TARGET without it')
     .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
     .option('--json', 'print the report as JSON')
@@ -38,8 +39,10 @@ function verify(id: string | undefined, { json = false, ...options }: VerifyComm
       signal,
       onProgress: (read) => progress.show(`verify: ${amount(read)}`),
     }).finally(() => progress.clear())
-    process.stdout.write(json ? `${JSON.stringify(report)}\n` : describe(chosen, report, target))
-    if (report.count > 0) process.exitCode = 1
+    const log = await verifyLog(target, signal)
+    const text = describe(chosen, report, target) + (log === null ? '' : describeLog(log))
+    process.stdout.write(json ? `${JSON.stringify({ ...report, log })}\n` : text)
+    if (report.count + (log?.count ?? 0) > 0) process.exitCode = 1
   })
 }
 
@@ -59,6 +62,14 @@ function describe(id: string, report: VerifyReport, { name }: BackupTarget): str
   const upon = backups.length > 1 ? ` and the ${backups.length - 1} that it builds on` : ''
   const result = faults === 0 ? 'is whole' : `has ${count(faults)} faults`
   lines.push(`Backup ${id}${upon} in ${name} ${result}: ${count(objects)} objects, ${amount(report)} read.`)
+  return `${lines.join('\n')}\n`
+}
+
+function describeLog({ findings, count: faults, files, bytes }: LogReport): string {
+  const lines = findings.map(line)
+  if (faults > findings.length) lines.push(`… and ${count(faults - findings.length)} more`)
+  const result = faults === 0 ? 'is whole' : `has ${count(faults)} faults`
+  lines.push(`The log ${result}: ${amount({ files, bytes })} read.`)
   return `${lines.join('\n')}\n`
 }
 

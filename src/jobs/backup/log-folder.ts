@@ -27,7 +27,7 @@ import type { BackupTarget } from './target.ts'
 /** As if it were the id of a backup. */
 export const LOG = 'log'
 
-const STATUS = 'log/state.json'
+export const LOG_STATUS = 'log/state.json'
 
 const position = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/)
 
@@ -48,7 +48,7 @@ export type LogStatus = z.infer<typeof statusSchema>
 /** Null when there is no log. @throws DamagedBackup, TargetUnavailable */
 export async function readLogStatus(target: BackupTarget): Promise<LogStatus | null> {
   try {
-    const json = await text(await target.read(STATUS))
+    const json = await text(await target.read(LOG_STATUS))
     const written = JSON.parse(json)
     const status = statusSchema.safeParse(written).data
     if (status && json === withChecksum(written)) return status
@@ -56,12 +56,12 @@ export async function readLogStatus(target: BackupTarget): Promise<LogStatus | n
     if (hasFault(error, 'MissingBackupFile')) return null
     if (!(error instanceof SyntaxError)) throw error
   }
-  throw damaged(target, STATUS)
+  throw damaged(target, LOG_STATUS)
 }
 
 /** @throws StorageFull, TargetUnavailable */
 export async function writeLogStatus(target: BackupTarget, status: LogStatus): Promise<void> {
-  await target.write(STATUS, Buffer.from(withChecksum(status)))
+  await target.write(LOG_STATUS, Buffer.from(withChecksum(status)))
 }
 
 /**
@@ -166,7 +166,7 @@ function segmentPath(name: string): string {
 }
 
 /** All of a list: it is of a minute, or so. @throws DamagedBackup, TargetUnavailable */
-async function readList(target: BackupTarget, path: string): Promise<BytesEntry[]> {
+export async function readList(target: BackupTarget, path: string): Promise<BytesEntry[]> {
   const lines = await text(await target.read(path))
   if (LIST.exec(path)?.[2] !== sha256Of(lines)) throw damaged(target, path)
   return lines.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
@@ -180,8 +180,8 @@ function sha256Of(content: string | Buffer): string {
   return createHash('sha256').update(content).digest('hex')
 }
 
-/** Sorted by time. */
-async function versionLists(target: BackupTarget): Promise<string[]> {
+/** The paths of the lists of versions, sorted by time. */
+export async function versionLists(target: BackupTarget): Promise<string[]> {
   const paths: string[] = []
   for await (const { path } of target.list(`${LOG}/`)) if (LIST.test(path)) paths.push(path)
   return paths.sort()
