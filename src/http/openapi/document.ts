@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ERROR_TABLE } from '../../model/error-table.ts'
 import { ERROR_CODES, type ErrorCode, StorageError } from '../../model/errors.ts'
 import { jsonError } from '../message/json-error.ts'
 import { PUBLIC_PREFIX } from '../request-target.ts'
@@ -278,7 +279,7 @@ function errorJson(errors: ToldError[], isHead: boolean): Json {
     errors.every(({ answer }) => name in answer.headers),
   )
   return {
-    description: errors.map(({ code }) => `\`${code}\`: ${new StorageError(code).message}.`).join('\n\n'),
+    description: errors.map(({ code }) => `\`${code}\`: ${ERROR_TABLE[code].message}.`).join('\n\n'),
     ...(everyHeader.length > 0 && { headers: mapped(everyHeader, (name) => ref('headers', name)) }),
     ...(!isHead && {
       content: {
