@@ -81,7 +81,7 @@ export const SETTINGS_TABLE = {
   }),
   databaseSpare: setting('STORAGE_DATABASE_SPARE', integer(0, 1000), {
     preset: '14',
-    help: 'most that it opens besides as long as commits wait for a slow disk; `0` for none',
+    help: 'most that it opens besides: two for small uploads that come together, and others as long as commits wait for a slow disk; `0` for none',
   }),
   jwt: {
     secret: setting('STORAGE_JWT_SECRET', secret, {

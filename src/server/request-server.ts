@@ -38,6 +38,7 @@ import { Credentials } from '../storage/credentials/credentials.ts'
 import { S3Credentials } from '../storage/credentials/s3-credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { FileStorage } from '../storage/file-storage.ts'
+import { PutGroups } from '../storage/inline/put-groups.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
@@ -253,6 +254,7 @@ function buildServices(parts: ServiceParts): Services {
     knownBuckets,
     knownSweep: new KnownSweep(database),
     recentlyAllowed: new RecentlyAllowed(),
+    putGroups: new PutGroups(database),
   })
   const { uploads, bytes } = config.limits.unfinished
   const unfinished = (lifetimeMs: number) => ({

@@ -84,6 +84,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select storage.remove_inline_bytes(gen_random_uuid())'],
     ['select * from storage.list_inline_bytes(null, 1)'],
     ["select * from storage.read_object('policy', 'hidden', 'a', '', '')"],
+    ["select * from storage.put_objects('[]', '')"],
     [
       "select * from storage.put_object('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', null, true, '')",
     ],

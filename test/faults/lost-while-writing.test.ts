@@ -19,7 +19,7 @@ beforeAll(async () => {
   proxy = await openPostgresProxy()
   dataDir = await mkdtemp(join(tmpdir(), 'strongroom-lost-'))
   server = await startTestServer(
-    { ...IN_FILES, STORAGE_DATABASE_POOL: '1', STORAGE_DATA_DIR: dataDir },
+    { ...IN_FILES, STORAGE_DATABASE_POOL: '1', STORAGE_DATABASE_SPARE: '0', STORAGE_DATA_DIR: dataDir },
     { databaseUrl: (name) => proxy.url(name) },
   )
   files = injectFileFaults(join(dataDir, 'objects'))

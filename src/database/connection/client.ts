@@ -3,6 +3,7 @@ import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
 import { Commits } from './commits.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
+import { GROUP_MS, GROUPS_AT_ONCE, GroupConnections } from './group-connections.ts'
 import { NoSessionError, PoolerError } from './kept-session.ts'
 import { PipelinedReads } from './pipelined-reads.ts'
 import { type DatabaseAddress, type DatabasePlace, directly } from './place.ts'
@@ -25,6 +26,8 @@ export interface Database extends Pick<Pool, 'sql' | 'run' | 'transaction'> {
   read: Pool['run']
   /** Runs a statement that stores something, on more connections where commits wait for a slow disk. @throws StorageError */
   commit: Pool['run']
+  /** For statements that several callers share; null without spare connections, and behind a pooler. */
+  groups: GroupConnections | null
   /** For lists and statistics, which may have much to read. */
   questions: Questions
   /**
@@ -83,7 +86,7 @@ const TURN_RETRY_MS = 50
 export interface DatabaseOptions {
   /** Most connections, without sessions and those for questions. Fewer where the place has no more room. */
   connections: number
-  /** Most connections that are opened besides where commits wait for a slow disk; none when left out. */
+  /** Most connections that are opened besides, for groups and where commits wait for a slow disk; none when left out. */
   spareConnections?: number
   /** How long an answer may take, in milliseconds; any time when left out. Longer than statements may. */
   timeoutMs?: number
@@ -132,14 +135,19 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
     Array.from({ length: forReads }, () => single()),
     pool.sql,
   )
-  // A pooler has connections of its own, which commits share.
-  const forCommits = isPooler ? 0 : Math.min(spareConnections, place.room?.spare ?? spareConnections)
+  // A pooler has connections of its own, which commits share; and its session may be another one each time, with what the
+  // last caller's policies have set there.
+  const forSpare = isPooler ? 0 : Math.min(spareConnections, place.room?.spare ?? spareConnections)
+  const forGroups = forSpare < GROUPS_AT_ONCE ? 0 : GROUPS_AT_ONCE
   const spareOptions = { idle_timeout: SPARE_IDLE_S, onrefused: () => {} } // nobody is to hear of what is not needed
   const commits = new Commits(
     pool,
     forWrites,
-    Array.from({ length: forCommits }, () => single(spareOptions)),
+    Array.from({ length: forSpare - forGroups }, () => single(spareOptions)),
   )
+  // Types of arrays, which the driver would ask for in a statement of its own, are not needed.
+  const groupOptions = { ...spareOptions, statementTimeoutMs: GROUP_MS, fetch_types: false }
+  const groups = new GroupConnections(Array.from({ length: forGroups }, () => single(groupOptions)))
   const questions = new Questions(
     Array.from(
       { length: place.room?.questions ?? QUESTIONS_AT_ONCE },
@@ -169,6 +177,7 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
     transaction: pool.transaction.bind(pool),
     commit: commits.run.bind(commits),
     read: (statement, values) => inOurErrors(reads.query((sql) => statement.send(sql, values))),
+    groups: forGroups > 0 ? groups : null,
     questions,
     openSession: open,
     exclusively: async (turn, work, waiting) => {
@@ -198,6 +207,7 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
         pool.close({ timeout: 5 }),
         reads.close({ timeout: 5 }),
         commits.close({ timeout: 5 }),
+        groups.close({ timeout: 5 }),
         questions.close({ timeout: 5 }),
       ])
     },

@@ -1,7 +1,10 @@
+import { asUuid } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
+import { hasCode } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import type { Pool } from '../connection/pool.ts'
 import { Statement } from '../connection/statement.ts'
 import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
 import { asSaved, type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
@@ -32,7 +35,7 @@ export type PutOutcome =
  *   at this moment, and UploadExpired when a sweep has begun since, which may remove the file
  */
 export async function putObject(
-  database: Database,
+  database: Pick<Database, 'commit'>,
   caller: Caller,
   { object, bytes, sweep, upsert, bucket }: Put,
 ): Promise<PutOutcome> {
@@ -45,12 +48,102 @@ export async function putObject(
     upsert,
     context: callerContext(caller),
   })
+  return outcomeOf(row)
+}
+
+/** Of several callers, each as `putObject`, in one round trip and one transaction. */
+export interface GroupedPut {
+  caller: Caller
+  put: Put & { bytes: Uint8Array }
+}
+
+export interface GroupOutcome {
+  /** By place; null for one with which nothing was done, and which is for `putObject`. */
+  outcomes: (PutOutcome | null)[]
+  /** The place of one that holds up the others. */
+  slowest: number | null
+}
+
+/**
+ * Makes the rows of several callers, each with its bytes, as `putObject` does, in one transaction. What fails is left out,
+ * and what would take too long, so that nobody is held up for more than GROUP_MS.
+ *
+ * @param connection of `Database.groups`
+ * @param puts in the order of their names, each name once
+ * @throws StorageError when nothing was done, or nobody knows (`isCertainlyRolledBack`)
+ */
+export async function putObjects(connection: Pick<Pool, 'run'>, puts: GroupedPut[]): Promise<GroupOutcome> {
+  const items = puts.map(({ caller, put: { object, bytes, upsert, bucket } }) => ({
+    bucket: object.bucketId,
+    uid: bucket.uid,
+    mark: bucket.mark,
+    name: object.name,
+    id: crypto.randomUUID(),
+    version: object.version,
+    owner: asUuid(object.ownerId),
+    owner_id: object.ownerId,
+    metadata: object.metadata,
+    user_metadata: object.userMetadata,
+    checksum: object.checksum,
+    tags: object.tags,
+    size: bytes.length,
+    upsert,
+    context: callerContext(caller),
+  }))
+  const bytes = Buffer.concat(puts.map(({ put }) => put.bytes))
+  let told: Told | null
+  try {
+    const [row] = await connection.run(PUT_GROUP, { items: JSON.stringify(items), bytes })
+    told = row?.told ?? null
+  } catch (error) {
+    if (!hasCode(error, 'DatabaseTimeout')) throw error
+    told = await lastTold(connection)
+    // Told of this group only if it has committed all the same.
+    if (told?.group !== items[0]?.version) throw error
+  }
+  const known = new Set<string>()
+  const outcomeAt = (place: number) => {
+    const put = told?.puts[place]
+    return put ? untold(outcomeOf(put), known) : null
+  }
+  return { outcomes: puts.map((_, place) => outcomeAt(place)), slowest: told?.slowest ?? null }
+}
+
+async function lastTold(connection: Pick<Pool, 'run'>): Promise<Told | null> {
+  const [row] = await connection.run(LAST_TOLD, {})
+  return row?.told ? JSON.parse(row.told) : null
+}
+
+/** What the transaction has made superfluous is told with each put of it, those before included. */
+function untold(outcome: PutOutcome, known: Set<string>): PutOutcome {
+  if (!outcome.saved) return outcome
+  const removals = outcome.removals.filter(({ version }) => !known.has(version))
+  for (const { version } of removals) known.add(version)
+  return { ...outcome, removals }
+}
+
+function outcomeOf(row: PutRow | undefined): PutOutcome {
   if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : knownSettings(row.uid, row) }
   const saved = asSaved({ ...row, id: row.id, created: row.created === true })
   const buckets = row.removed_buckets ?? []
   const removals = (row.removed_versions ?? []).map((version, i) => ({ bucket: buckets[i] ?? '', version }))
   return { saved, removals }
 }
+
+interface Told {
+  /** The version of its first put. */
+  group: string
+  puts: (PutRow | null)[]
+  slowest: number | null
+}
+
+const PUT_GROUP = new Statement<{ items: string; bytes: Uint8Array }, { told: Told | null }>(
+  'select storage.put_objects(:items, :bytes) as told',
+)
+
+const LAST_TOLD = new Statement<object, { told: string | null }>(
+  "select current_setting('strongroom.told', true) as told",
+)
 
 interface PutValues extends RowValues {
   knownUid: string

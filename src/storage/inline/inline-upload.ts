@@ -1,13 +1,18 @@
 import type { BucketSettings, KnownSettings } from '../../database/queries/buckets.ts'
 import type { NewObject } from '../../database/queries/objects.ts'
-import { putObject } from '../../database/queries/put-object.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { KnownBuckets } from '../buckets/known-buckets.ts'
 import { type CommitParts, carryOut, type Stored } from '../writing/commit.ts'
+import type { PutGroups } from './put-groups.ts'
 
 /** So often the settings of a bucket may change while one object is stored in it. */
 const MOST_TRIES = 10
+
+export interface InlineUploadParts extends CommitParts {
+  knownBuckets: KnownBuckets
+  putGroups: PutGroups
+}
 
 export interface InlineUpload {
   object: NewObject
@@ -16,6 +21,8 @@ export interface InlineUpload {
   upsert: boolean
   /** The settings by which it was let in, perhaps not those of now. */
   bucket: KnownSettings
+  /** Whether the caller's last upload to the bucket was allowed, a moment ago (`RecentlyAllowed`). */
+  isLikely: boolean
   /** The bucket that is meant; undefined means whichever has the name. */
   bucketUid: string | undefined
   /** Whether the bucket takes it, by settings that are told anew. @throws when it does not */
@@ -29,16 +36,12 @@ export interface InlineUpload {
  *
  * @throws NoSuchBucket, what `check` throws, and as `putObject`
  */
-export function storeInline(
-  parts: CommitParts & { knownBuckets: KnownBuckets },
-  caller: Caller,
-  upload: InlineUpload,
-): Promise<Stored> {
-  const { object, bytes, upsert, bucketUid, check } = upload
+export function storeInline(parts: InlineUploadParts, caller: Caller, upload: InlineUpload): Promise<Stored> {
+  const { object, bytes, upsert, isLikely, bucketUid, check } = upload
   return carryOut(parts, object, async () => {
     let { bucket } = upload
     for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const outcome = await putObject(parts.database, caller, { object, bytes, upsert, bucket })
+      const outcome = await parts.putGroups.put(caller, { object, bytes, upsert, bucket }, isLikely)
       if (outcome.saved) return [outcome.saved, outcome.removals]
       bucket = parts.knownBuckets.told(object.bucketId, outcome.bucket, bucketUid)
       check(bucket)

@@ -8,7 +8,7 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode } from '../../model/errors.ts'
 import { INLINE_BUCKET } from '../../model/location.ts'
 import { newVersion } from '../../model/version.ts'
-import { storeInline } from '../inline/inline-upload.ts'
+import { type InlineUploadParts, storeInline } from '../inline/inline-upload.ts'
 import { abortUpload, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
 import { beginWrite, type ListedWriteParts, whileListed } from '../writing/listed-write.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
@@ -18,7 +18,12 @@ import { type Arrival, type ArrivalParts, checkUploadFits, letIn } from './arriv
 import { type FileUploadParts, storeFileFirst } from './file-upload.ts'
 import type { RecentlyAllowed } from './recently-allowed.ts'
 
-export interface SmallUploadParts extends CommitParts, ListedWriteParts, ArrivalParts, FileUploadParts {
+export interface SmallUploadParts
+  extends CommitParts,
+    ListedWriteParts,
+    ArrivalParts,
+    FileUploadParts,
+    InlineUploadParts {
   recentlyAllowed: RecentlyAllowed
   /** Objects of up to so many bytes are kept in the database (decision 0052); 0 for none. */
   inlineSize: number
@@ -148,5 +153,6 @@ function storeInDatabase(
     return commitUpload(parts, caller, object, { upsert, bucketUid, condition, storeBytes })
   }
   const check = (now: BucketSettings) => checkUploadFits(parts, { request, bucket: now }, written.size)
-  return storeInline(parts, caller, { object, bytes, upsert, bucket, bucketUid, check })
+  const isLikely = parts.recentlyAllowed.has(caller, bucket.uid)
+  return storeInline(parts, caller, { object, bytes, upsert, bucket, isLikely, bucketUid, check })
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, inject, it, vi } from 'vitest'
 import { type Database, openDatabase } from '../../../src/database/connection/client.ts'
+import { GROUPS_AT_ONCE } from '../../../src/database/connection/group-connections.ts'
 import { Statement } from '../../../src/database/connection/statement.ts'
 import { createTestDatabase } from '../../support/database.ts'
 import { until } from '../../support/wait.ts'
@@ -14,7 +15,7 @@ const SLOW = 0.01
 let made: Awaited<ReturnType<typeof createTestDatabase>>
 let database: Database
 beforeEach(async () => {
-  made = await createTestDatabase({ connections: POOL, spareConnections: SPARE })
+  made = await createTestDatabase({ connections: POOL, spareConnections: SPARE + GROUPS_AT_ONCE })
   database = made.database
 })
 afterEach(async () => {
@@ -89,7 +90,7 @@ it('where PostgreSQL has no place for more, those of the pool do it', async () =
   const { host, port } = inject('postgres')
   const few = openDatabase(
     { host, port, database: made.name, username: login },
-    { connections: POOL, spareConnections: SPARE, onShortage: () => expect.unreachable() },
+    { connections: POOL, spareConnections: SPARE + GROUPS_AT_ONCE, onShortage: () => expect.unreachable() },
   )
   try {
     await untilSpread(POOL + 1, few)
