@@ -40,7 +40,7 @@ const SHORTEST_WAIT_MS = 10
 const SHARE = 0.1
 
 /** So much work is done before the first rest: what is over so soon disturbs nobody for long. In milliseconds of a processor. */
-const AT_ONCE_MS = 1000
+const AT_ONCE_MS = 250
 
 /** How long work goes on between two rests, and the longest of these. In milliseconds. */
 const SLICE_MS = 20

@@ -37,7 +37,7 @@ describe('work in spare time', () => {
   /** What is done without any rest. */
   async function begin() {
     load.isOthers = false
-    load.used = 1001
+    load.used = 251
     await rest()
     load.isOthers = true
   }
@@ -55,7 +55,7 @@ describe('work in spare time', () => {
 
   it('goes on while others leave a processor, and again once they do', async () => {
     load.isOthers = false
-    load.used = 1001
+    load.used = 251
     expect(await rest()).toBe(false)
     load.used += 20
     load.isOthers = true
@@ -66,7 +66,7 @@ describe('work in spare time', () => {
   })
 
   it('comes to its end without a rest when it is short', async () => {
-    load.used = 999
+    load.used = 249
     expect(await rest()).toBe(false)
   })
 
