@@ -6,7 +6,7 @@ import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 
 const ROUNDS = isFull ? 100 : 2
-const LIMIT_MS = 240_000
+const LIMIT_MS = 900_000
 
 /** The first of so many is a full one, and the others are made upon each other; then all of them are deleted. */
 const CHAIN = 5

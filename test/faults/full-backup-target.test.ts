@@ -8,7 +8,7 @@ import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 
 const ROUNDS = isFull ? 10 : 1
-const LIMIT_MS = 240_000
+const LIMIT_MS = 900_000
 
 describe.runIf(canMount)('a target whose disk is full (needs the right to mount)', () => {
   const seed = newSeed()

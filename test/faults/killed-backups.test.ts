@@ -12,7 +12,7 @@ import { Tally } from './tally.ts'
 
 /** Of each victim. */
 const KILLS = 10
-const LIMIT_MS = 240_000
+const LIMIT_MS = 900_000
 
 interface Victim {
   name: string
