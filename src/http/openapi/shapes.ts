@@ -11,8 +11,8 @@ export const uuid = z.string().meta({ format: 'uuid' })
 export const anyObject = z.record(z.string(), z.unknown())
 
 /** A part of a query that is a number: texts validate it. */
-export function numeric(min: number, max?: number) {
-  return { type: 'integer', minimum: min, ...(max !== undefined && { maximum: max }) }
+export function numeric(min: number) {
+  return { type: 'integer', minimum: min }
 }
 
 /**

@@ -14,7 +14,7 @@ const VIEWER = new URL('../../../vendor/openapi-explorer/openapi-explorer.min.js
 /** In seconds. Its address has its version, so that it never changes. */
 const YEAR = 31_536_000
 
-export const VIEWER_VERSION = '2.4.820'
+const VIEWER_VERSION = '2.4.820'
 
 /** Something that is made when it is first asked for, and then the same for as long as the process lives. */
 interface Text {

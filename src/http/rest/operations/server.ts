@@ -85,7 +85,7 @@ export const getReadiness: Describe = () =>
     },
   })
 
-const page = (operation: Pick<Operation, 'id' | 'summary' | 'answers' | 'path'>): Operation => ({
+const page = (operation: Pick<Operation, 'id' | 'summary' | 'answers'>): Operation => ({
   tag: 'Server',
   access: 'anybody',
   needs: 'place',
