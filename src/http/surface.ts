@@ -62,6 +62,9 @@ export interface ErrorAnswer {
 /** What every answer carries, on every surface: browsers are not to guess types. */
 export const ALWAYS = { 'X-Content-Type-Options': 'nosniff' }
 
+/** By what somebody may do what he asks for. */
+export type Via = 'token' | 'key' | 'signed' | 'share' | 'public'
+
 /** What a request was about, for whoever hears of its end. Never a secret. */
 export interface RequestNotes {
   operation?: string
@@ -75,6 +78,32 @@ export interface RequestNotes {
   failure?: Pick<StorageError, 'code' | 'status'>
   user?: string | null
   role?: string
+  via?: Via
+  /** An S3 client's access key. */
+  credential?: string
+  /** The id of the object, where one was found or made. */
+  objectId?: string
+  /** Of an object that was made of what earlier requests have brought; in bytes. */
+  objectSize?: number
+  /** Whether an upload has replaced one. */
+  isUpdate?: boolean
+  /** The id of what is neither a bucket nor an object. */
+  resourceId?: string
+  /** Where a copy or a move goes. */
+  target?: { bucket: string; path: string }
+  /** What became of each, where a request names many objects. */
+  each?: ObjectNote[]
+  /** Whether it has done a part alone of what its operation is. */
+  isPart?: boolean
+}
+
+/** One of many objects. */
+export interface ObjectNote {
+  path: string
+  /** Of one that was found. */
+  objectId?: string | undefined
+  /** The status that it alone would have been answered with. */
+  status: number
 }
 
 /** An id that a proxy in front may have given, so that its log and ours can be held together. */

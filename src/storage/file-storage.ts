@@ -37,7 +37,7 @@ import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
-import { deleteOne, deleteUnlessKept, type Kept } from './writing/removal.ts'
+import { deleteOne, deleteUnlessKept, type Kept, type Removed } from './writing/removal.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 
@@ -173,12 +173,19 @@ export class FileStorage {
   /**
    * Deletes one object.
    *
+   * @returns its id
    * @throws InvalidKey, NoSuchKey, KeptByRule when the caller sees it, ResourceReferenced, PreconditionFailed
    */
-  async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<void> {
+  async remove(
+    caller: Caller,
+    bucket: string,
+    sentName: string,
+    condition?: WriteCondition,
+  ): Promise<string> {
     const name = this.#parseName(sentName)
-    const removals = await deleteOne(this.#options, caller, bucket, name, condition)
+    const { id, removals } = await deleteOne(this.#options, caller, bucket, name, condition)
     await removeBytes(this.#options, removals)
+    return id
   }
 
   /** Deletes what there is of these names and the policies allow; returns the rows it deleted (wire §3.8). */
@@ -199,14 +206,14 @@ export class FileStorage {
    * Deletes objects, each as if it were alone. One that is not there is as well.
    *
    * @param conditions of some of them
-   * @returns why others are still there
    */
   async removeEach(
     caller: Caller,
     bucket: string,
     names: string[],
     conditions: ReadonlyMap<string, WriteCondition>,
-  ): Promise<Kept> {
+  ): Promise<Removed> {
+    const gone = new Map<string, string>()
     const kept: Kept = new Map()
     const wanted = [...new Set(names.filter(isStorableText))]
     const together = wanted.filter((name) => !conditions.has(name))
@@ -216,6 +223,7 @@ export class FileStorage {
       try {
         const done = await deleteUnlessKept(this.#options, caller, bucket, batch)
         await removeBytes(this.#options, done.removals)
+        for (const [name, id] of done.deleted) gone.set(name, id)
         for (const [name, why] of done.kept) kept.set(name, why)
       } catch (error) {
         // What a rule says of one of them keeps that one alone.
@@ -225,14 +233,14 @@ export class FileStorage {
     }
     for (const name of alone) {
       try {
-        await this.remove(caller, bucket, name, conditions.get(name))
+        gone.set(name, await this.remove(caller, bucket, name, conditions.get(name)))
       } catch (error) {
         if (hasCode(error, 'NoSuchKey') || hasCode(error, 'InvalidKey')) continue
         if (!isOfTheRequest(error)) throw error
         kept.set(name, error)
       }
     }
-    return kept
+    return { deleted: gone, kept }
   }
 
   /**
@@ -258,6 +266,7 @@ export class FileStorage {
    * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
    *
    * @param conditions.replaces takes away what has the new name, in the same moment
+   * @returns the object as it was found
    * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced, EntityTooLarge,
    *   InvalidMimeType, PreconditionFailed
    */
@@ -266,18 +275,19 @@ export class FileStorage {
     from: { bucket: string; name: string },
     to: { bucket: string; name: string },
     conditions: MoveConditions = {},
-  ): Promise<void> {
+  ): Promise<StoredObject> {
     const name = this.#parseName(to.name)
     const { object } = await this.find(caller, { ...from, access: 'policy' })
     if (from.bucket === to.bucket && object.name === name) {
       for (const condition of [conditions.source, conditions.target]) demand(condition, object)
-      return
+      return object
     }
     if (from.bucket !== to.bucket) {
       checkFits(await this.#options.knownBuckets.find(to.bucket), name, object, this.#options.maxFileSize)
     }
     const target = { bucketId: to.bucket, name }
     await rename(this.#options, caller, { bucketId: from.bucket, name: object.name }, target, conditions)
+    return object
   }
 
   /**

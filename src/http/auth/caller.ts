@@ -102,6 +102,8 @@ export function callerOf(
   notes.operation = operation
   notes.user = identity.subject
   notes.role = identity.role
+  if (identity.accessKey !== undefined) notes.credential = identity.accessKey
+  notes.via ??= identity.token === '' ? 'public' : 'token'
   rates?.count(c.env, identity, operation)
   return {
     ...identity,

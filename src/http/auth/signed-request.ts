@@ -61,6 +61,7 @@ export function signedTarget<Granted>(
   check: (token: string, bucket: string, name: string, expires: string | undefined) => Granted,
 ): SignedTarget<Granted> {
   const { path, query } = c.env.target
+  c.env.notes.via = 'signed'
   const whole = `${path}?${query}`
   const mark = whole.lastIndexOf('?token=')
   const hasMark = mark > path.length

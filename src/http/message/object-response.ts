@@ -53,9 +53,10 @@ export function sendObject(
 ): Promise<Response> {
   logTarget(c, request.bucket, request.name)
   const target = { ...request, withBytes: c.req.method !== 'HEAD' }
-  return files.download(request.caller, target, (representation) =>
-    sendRepresentation(c, representation, request),
-  )
+  return files.download(request.caller, target, (representation, object) => {
+    c.env.notes.objectId = object.id
+    return sendRepresentation(c, representation, request)
+  })
 }
 
 /**

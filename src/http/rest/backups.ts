@@ -23,7 +23,11 @@ export function backupRoutes(services: Services) {
   const readJson = jsonReader(services)
   const serviceOf = (c: AppContext, operation: string) =>
     requireCaller(c, services, `storage.backup.${operation}`)
-  const idOf = (c: AppContext) => c.req.path.split('/')[2]?.toLowerCase() ?? ''
+  const idOf = (c: AppContext) => {
+    const id = c.req.path.split('/')[2]?.toLowerCase() ?? ''
+    c.env.notes.resourceId = id
+    return id
+  }
 
   return new Hono<Env>()
     .post(
@@ -39,6 +43,7 @@ export function backupRoutes(services: Services) {
           description: body.description ?? '',
           retentionDays: body.retention_days ?? null,
         })
+        c.env.notes.resourceId = job.id
         return c.json(jobJson(job), 202)
       }),
     )

@@ -20,6 +20,11 @@ export function credentialRoutes(services: Services) {
   const { credentials, roles } = services
   const readJson = jsonReader(services)
   const bodySchema = createSchema(roles)
+  const idOf = (c: AppContext) => {
+    const id = c.req.path.split('/')[2] ?? ''
+    c.env.notes.resourceId = id
+    return id
+  }
   const serviceOf = (c: AppContext, operation: string) =>
     requireCaller(c, services, `storage.credential.${operation}`)
 
@@ -46,6 +51,7 @@ export function credentialRoutes(services: Services) {
           description: body.description ?? '',
           expiresAt: body.expires_at ?? null,
         })
+        c.env.notes.resourceId = made.accessKeyId
         // The one time that it is told.
         return c.json({ ...credentialJson(made), secret_access_key: made.secretAccessKey }, 201)
       }),
@@ -53,15 +59,13 @@ export function credentialRoutes(services: Services) {
     .get(
       '/credential/:id{\\w{1,128}}',
       operation(getCredential, async (c) => {
-        return c.json(
-          credentialJson(await credentials.get(await serviceOf(c, 'get'), c.req.param('id') ?? '')),
-        )
+        return c.json(credentialJson(await credentials.get(await serviceOf(c, 'get'), idOf(c))))
       }),
     )
     .delete(
       '/credential/:id{\\w{1,128}}',
       operation(revokeCredential, async (c) => {
-        await credentials.revoke(await serviceOf(c, 'revoke'), c.req.param('id') ?? '')
+        await credentials.revoke(await serviceOf(c, 'revoke'), idOf(c))
         return c.body(null, 204)
       }),
     )

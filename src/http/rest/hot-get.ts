@@ -70,6 +70,8 @@ export class HotGet {
         notes: {
           operation: 'storage.object.get_public',
           role: 'anon',
+          via: 'public',
+          objectId: object.id,
           bucket,
           path: name,
           ...(size !== null && { size, sent: size }),

@@ -5,7 +5,7 @@ import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { clientOf } from '../auth/share-of.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
-import { type AppContext, type Env, logTarget } from '../env.ts'
+import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { sendObject } from '../message/object-response.ts'
@@ -126,11 +126,12 @@ export function objectRoutes(services: Services) {
           const caller = await requireCaller(c, services, 'storage.object.move')
           const body = await readJson(c.env.incoming, moveSchema)
           const { from, to } = route(body)
-          logTarget(c, from.bucket, from.name)
+          logRoute(c, from, to)
           const condition = writeCondition(c.env.incoming.headers)
           const { ifNoneMatch, ...source } = condition ?? {}
           // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
-          await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
+          const moved = await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
+          logObject(c, moved)
           return c.json({ message: 'Successfully moved' })
         }),
       )
@@ -140,7 +141,7 @@ export function objectRoutes(services: Services) {
           const caller = await requireCaller(c, services, 'storage.object.copy')
           const body = await readJson(c.env.incoming, copySchema)
           const { from, to } = route(body)
-          logTarget(c, from.bucket, from.name)
+          logRoute(c, from, to)
           const { object } = await files.copy(caller, {
             from,
             to,
@@ -156,6 +157,7 @@ export function objectRoutes(services: Services) {
                   }
                 : undefined,
           })
+          logObject(c, object)
           return successResponse(
             c,
             services,
@@ -190,6 +192,9 @@ export function objectRoutes(services: Services) {
           refuseCondition(c.env.incoming.headers)
           const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
           const rows = await files.removeMany(caller, bucket, prefixes)
+
+          const ids = new Map(rows.map((row) => [row.name, row.id]))
+          logEach(c, prefixes, (name) => ids.get(name))
           return c.json(rows.map(rowJson))
         }),
       )
@@ -199,7 +204,8 @@ export function objectRoutes(services: Services) {
           const caller = await requireCaller(c, services, 'storage.object.delete')
           const { bucket, name } = objectTarget(c.req.path, '/object/')
           logTarget(c, bucket, name)
-          await files.remove(caller, bucket, name, writeCondition(c.env.incoming.headers))
+          const condition = writeCondition(c.env.incoming.headers)
+          c.env.notes.objectId = await files.remove(caller, bucket, name, condition)
           return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
         }),
       )

@@ -2,7 +2,7 @@ import type { DeletedRow } from '../../database/queries/delete-objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'
-import type { AppContext } from '../env.ts'
+import { type AppContext, logStored } from '../env.ts'
 import type { Services } from '../services.ts'
 
 export interface Additions {
@@ -41,10 +41,11 @@ export function successList(
 export function uploadResponse(
   c: AppContext,
   services: Services,
-  { object, created }: Stored,
+  stored: Stored,
   body: Record<string, unknown>,
 ): Response {
-  c.env.notes.size = object.size ?? 0
+  const { object, created } = stored
+  logStored(c, stored)
   // PUT is an update, which RFC 9110 §9.3.4 answers with 201 only when there was nothing before.
   const status = created || c.req.method === 'POST' ? 201 : 200
   return successResponse(c, services, body, { status, fields: ownFields(object) })

@@ -64,6 +64,7 @@ export function signRoutes(services: Services) {
         )
         const condition = writeCondition(c.env.incoming.headers)
         const { incoming } = c.env
+        c.env.notes.user = grant.owner
         const stored = await services.uploads.during(
           incoming,
           clientOf(c.env, caller, services.trustProxy),
@@ -87,6 +88,8 @@ export function signRoutes(services: Services) {
           maxBytes: MAX_BULK_BYTES,
         })
         const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
+
+        c.env.notes.each = paths.map((path, index) => ({ path, status: signed[index] ? 200 : 404 }))
         return successList(
           c,
           services,

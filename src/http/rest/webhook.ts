@@ -31,7 +31,11 @@ export function webhookRoutes(services: Services) {
   const readJson = jsonReader(services)
   const serviceOf = (c: AppContext, operation: string) =>
     requireCaller(c, services, `storage.webhook.${operation}`)
-  const idOf = (c: AppContext) => c.req.path.split('/')[2]?.toLowerCase() ?? ''
+  const idOf = (c: AppContext) => {
+    const id = c.req.path.split('/')[2]?.toLowerCase() ?? ''
+    c.env.notes.resourceId = id
+    return id
+  }
 
   return new Hono<Env>()
     .get(
@@ -47,6 +51,7 @@ export function webhookRoutes(services: Services) {
         const caller = await serviceOf(c, 'create')
         const body = await readJson(c.env.incoming, createSchema)
         const state = await webhooks.create(caller, { ...asRequest(body), url: body.url })
+        c.env.notes.resourceId = state.id
         // The one time that it is told.
         return c.json({ ...webhookJson(state), secret: state.secret }, 201)
       }),

@@ -89,6 +89,7 @@ export class S3Request {
   async formCaller(fields: ReadonlyMap<string, string>): Promise<{ caller: Caller; policy: PostPolicy }> {
     const { signatures, services } = this.#server
     const { operation = '' } = this.c.env.notes
+    this.c.env.notes.via = 'signed'
     const identity = await signatures.verifyForm(fields).catch((error: unknown) => {
       services.rates?.count(this.c.env, null, operation)
       throw error

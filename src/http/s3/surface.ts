@@ -46,6 +46,8 @@ export function s3Surface(services: Services, options: S3SurfaceOptions, logger:
     }),
     routes: s3Routes({ services, region, signatures, md5Thread }),
     async authenticate(request: RequestContext) {
+      const { notes, target } = request
+      notes.via = isPresigned(target.query) ? 'signed' : 'key'
       const { identity, payload } = await signatures.verify(request)
       takeHoistedHeaders(request)
       rememberPayload(request, payload)

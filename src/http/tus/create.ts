@@ -29,6 +29,7 @@ export async function createUpload(request: TusRequest): Promise<Response> {
       )
     : resumable.create(uploader, upload, undefined))
   if (chunk) c.env.notes.size = status.offset
+  request.note(status)
   return c.body(null, 201, {
     Location: absoluteUrl(c, services, `${variant.path}/${uploadId({ bucket, name, version })}`),
     ...(chunk && { 'Upload-Offset': String(status.offset) }),

@@ -5,6 +5,7 @@ import type { TusRequest } from './request.ts'
 export async function findUpload(request: TusRequest): Promise<Response> {
   const address = request.address()
   const status = await request.services.resumable.find(request.identify(address), address)
+  request.note(status)
   const { offset, length, uploadMetadata } = status
   return request.c.body(null, 200, {
     'Upload-Offset': String(offset),

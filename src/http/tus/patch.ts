@@ -16,5 +16,6 @@ export async function appendChunk(request: TusRequest): Promise<Response> {
     services.resumable.append(uploader, address, { ...chunk, admit }),
   )
   c.env.notes.size = status.offset - offset
+  request.note(status)
   return c.body(null, 204, { 'Upload-Offset': String(status.offset), ...endHeaders(status) })
 }

@@ -3,10 +3,10 @@ import type { Logger } from 'pino'
 import type { UploadAddress } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import type { Uploader } from '../../storage/resumable/resumable-uploads.ts'
+import type { ToldStatus, Uploader } from '../../storage/resumable/resumable-uploads.ts'
 import { anonymousCaller, requireCaller } from '../auth/caller.ts'
 import { clientOf } from '../auth/share-of.ts'
-import { type AppContext, type Env, logTarget } from '../env.ts'
+import { type AppContext, type Env, logAssembled, logTarget } from '../env.ts'
 import type { Services } from '../services.ts'
 import { checkVersion } from './headers.ts'
 import { tusError } from './protocol.ts'
@@ -50,18 +50,26 @@ export class TusRequest {
     return clientOf(this.c.env, isSigned ? null : caller, this.services.trustProxy)
   }
 
+  /** Remembers for whoever hears of the request's end whether it has made the object. */
+  note({ made }: ToldStatus): void {
+    this.c.env.notes.isPart = made === undefined
+    if (made) logAssembled(this.c, made)
+  }
+
   /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature */
   identify({ bucket, name }: { bucket: string; name: string }): Uploader {
     const { c, services } = this
     const { isSigned } = this.variant
     const caller = this.#caller
     logTarget(c, bucket, name)
+    if (isSigned) c.env.notes.via = 'signed'
     const gone = goneSignal(c)
     if (!isSigned) return { caller, isSigned, upsert: c.req.header('x-upsert') === 'true', gone }
     const token = c.req.header('x-signature')
     if (!token) throw new StorageError('InvalidRequest', { message: 'Missing x-signature header' })
     const grant = services.urls.checkUpload(token, bucket, name)
     const { upsert, bucketUid } = grant
+    c.env.notes.user = grant.owner
     return { caller: services.urls.signer(caller, grant), isSigned, upsert, bucketUid, gone }
   }
 }

@@ -76,8 +76,12 @@ export class S3Credentials {
 
   constructor(options: S3CredentialsOptions) {
     this.#options = options
-    const identity = { role: 'service_role', subject: null, claims: { role: 'service_role' }, token: '' }
-    this.#service = { secret: options.own.secretAccessKey, identity }
+    const { accessKeyId: accessKey, secretAccessKey: secret } = options.own
+    const claims = { role: 'service_role' }
+    this.#service = {
+      secret,
+      identity: { role: 'service_role', subject: null, claims, token: '', accessKey },
+    }
   }
 
   /**

@@ -30,7 +30,7 @@ import type { S3Metadata } from '../object/s3-metadata.ts'
 import { discardUpload } from '../resumable/discarding.ts'
 import { unlessLost } from '../resumable/lost-bytes.ts'
 import type { UploadLocks } from '../resumable/upload-locks.ts'
-import { commitUpload, inUploadWords } from '../writing/commit.ts'
+import { commitUpload, inUploadWords, type Stored } from '../writing/commit.ts'
 import { foretold } from '../writing/conditional-write.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
 import { chooseParts, type NamedPart } from './chosen-parts.ts'
@@ -41,6 +41,13 @@ export interface MultipartUploadsOptions extends PartArrivalsOptions {
   nameRules: NameRules
   locks: UploadLocks
   invalidate: Invalidate
+}
+
+/** What an upload has become. */
+export interface Completed {
+  metadata: SystemMetadata
+  /** The object, unless it was made by an earlier request. */
+  made?: Stored
 }
 
 /** Which upload a request is about. */
@@ -143,13 +150,13 @@ export class MultipartUploads {
    *   EntityTooLarge, InvalidMimeType, PreconditionFailed, LockTimeout while another request does it, TransactionConflict,
    *   StorageFull, BackendUnavailable, and what `describe` has thrown
    */
-  async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<SystemMetadata> {
+  async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<Completed> {
     const upload = await this.#ask(caller, place, null)
-    if (upload.state === 'finished') return upload.objectMetadata ?? {}
+    if (upload.state === 'finished') return { metadata: upload.objectMetadata ?? {} }
     const made = await this.#holding(upload, (taken) => this.#make(caller, upload, taken, completion))
     if (made) return made
     const ended = await findMultipartUpload(this.#database, upload.at.version)
-    if (ended?.state === 'finished') return ended.objectMetadata ?? {}
+    if (ended?.state === 'finished') return { metadata: ended.objectMetadata ?? {} }
     throw new StorageError('NoSuchUpload')
   }
 
@@ -158,7 +165,7 @@ export class MultipartUploads {
     upload: MultipartUpload,
     { attempt }: TakenUpload,
     completion: Completion,
-  ): Promise<SystemMetadata> {
+  ): Promise<Completed> {
     const { at, bucket, bucketId, name, content } = upload
     const { condition } = completion
     const { backend, logger, maxFileSize, now } = this.#options
@@ -195,8 +202,9 @@ export class MultipartUploads {
     // Of several parts nobody has read the whole, which would take as long again: the scrub does it.
     const checksum = only?.sha256 ?? null
     const ownerId = upload.ownerId ?? object.ownerId
-    await commitUpload(this.#options, caller, { ...object, checksum, ownerId }, { upsert: true, condition })
-    return object.metadata
+    const row = { ...object, checksum, ownerId }
+    const made = await commitUpload(this.#options, caller, row, { upsert: true, condition })
+    return { metadata: object.metadata, made }
   }
 
   /** Says of which parts the version will be made, once `check` has agreed. */

@@ -14,7 +14,7 @@ import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { Invalidate } from '../object/changes.ts'
-import { commitUpload } from '../writing/commit.ts'
+import { commitUpload, type Stored } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import { uploadedObject } from '../writing/new-object.ts'
 import { discardUpload } from './discarding.ts'
@@ -96,6 +96,8 @@ export interface UploadStatus {
   expiresAt: Date
   /** Whether the object is there. */
   isFinished: boolean
+  /** What was made just now. */
+  made?: Stored
 }
 
 /** The bytes of resumable uploads, each in the hands of one request: chunks come in, and become an object. */
@@ -153,9 +155,16 @@ export class UploadChunks {
       }
       const isFinished = progress.offset === length
       const { upload } = await allowed
-      if (isFinished) await this.#finish(upload, progress, hash, { caller, upsert, bucketUid, attempt })
+      const request = { caller, upsert, bucketUid, attempt }
+      const made = isFinished && (await this.#finish(upload, progress, hash, request))
       const { offset } = progress
-      const status = { offset, length, expiresAt: expiresAt ?? upload.expiresAt, isFinished }
+      const status = {
+        offset,
+        length,
+        expiresAt: expiresAt ?? upload.expiresAt,
+        isFinished,
+        ...(made && { made }),
+      }
       // Whose chunks come here one after the other. Those that come through several servers would wait for each other.
       const isSettled = start.offset > 0 && before !== undefined && !isFinished
       return { status, left: isSettled ? { attempt, length, progress } : undefined }
@@ -256,7 +265,7 @@ export class UploadChunks {
     progress: Progress,
     hash: RunningHash | undefined,
     request: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'> & Pick<TakenUpload, 'attempt'>,
-  ): Promise<void> {
+  ): Promise<Stored> {
     const { caller, bucketUid, attempt } = request
     const upsert = content.upsert ?? request.upsert
     const size = progress.offset
@@ -278,8 +287,10 @@ export class UploadChunks {
       userMetadata: content.userMetadata,
     }
     const object = uploadedObject(caller, uploaded, at, { size, sha256 }, this.#options.now())
-    await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition: content.condition })
+    const { condition } = content
+    const stored = await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition })
     this.#hashes.forget(at.version)
+    return stored
   }
 
   /** For a version of which another process, now dead perhaps, has had a chunk. */

@@ -21,10 +21,16 @@ interface Parts {
   tellsOfHidden: boolean
 }
 
+/** An object that is gone. */
+interface Deletion {
+  id: string
+  /** The bytes that are to be removed. */
+  removals: Location[]
+}
+
 /**
  * Deletes an object, in one call unless a condition has to be judged.
  *
- * @returns the bytes that are to be removed
  * @throws NoSuchKey, KeptByRule, ResourceReferenced, PreconditionFailed
  */
 export function deleteOne(
@@ -33,23 +39,24 @@ export function deleteOne(
   bucket: string,
   name: string,
   condition: WriteCondition | undefined,
-): Promise<Location[]> {
+): Promise<Deletion> {
   const { database, tellsOfHidden } = parts
   const commit = () =>
-    unlessDenied(async (deniedOrGone) => {
+    unlessDenied<Deletion>(async (deniedOrGone) => {
       if (condition) {
         return asCaller(database, caller, async (tx) => {
           const row = await deleteObject(tx, { bucketId: bucket, name })
           if (row) {
             demand(condition, validatorsOf(row))
-            return ownRemovals(tx)
+            return { id: row.id, removals: await ownRemovals(tx) }
           }
           if (tellsOfHidden) await becomeService(tx)
           return deniedOrGone(await findObjectId(tx, bucket, name))
         })
       }
       const done = await deleteObjects(database, caller, bucket, [name], tellsOfHidden ? 'all' : 'seen')
-      return done.deleted.length > 0 ? done.removals : deniedOrGone(done.there.get(name) ?? null)
+      const [row] = done.deleted
+      return row ? { id: row.id, removals: done.removals } : deniedOrGone(done.there.get(name) ?? null)
     })
   return withInvalidation(parts, [{ bucket, names: [name] }], commit)
 }
@@ -57,10 +64,17 @@ export function deleteOne(
 /** Why an object is still there, by its name. */
 export type Kept = Map<string, StorageError>
 
+/** What became of names, as of each alone: one that is in neither was not there. */
+export interface Removed {
+  /** The ids of those objects that are gone, by their names. */
+  deleted: Map<string, string>
+  kept: Kept
+}
+
 /**
  * Deletes what there is of these names, all or, when a rule speaks, none.
  *
- * @returns the bytes that are to be removed, and what the policies have kept: as `unlessDenied`, only one and the same
+ * @returns the bytes that are to be removed, what was deleted, and what the policies have kept: as `unlessDenied`, only one and the same
  *   row, met twice
  * @throws what a trigger or a reference says of any of them; nothing is deleted then
  */
@@ -69,9 +83,10 @@ export async function deleteUnlessKept(
   caller: Caller,
   bucket: string,
   names: string[],
-): Promise<{ removals: Location[]; kept: Kept }> {
+): Promise<Removed & { removals: Location[] }> {
   const { database, tellsOfHidden } = parts
   const removals: Location[] = []
+  const gone = new Map<string, string>()
   const kept: Kept = new Map()
   let left = names
   let before = new Map<string, string>()
@@ -79,7 +94,10 @@ export async function deleteUnlessKept(
     const commit = () => deleteObjects(database, caller, bucket, left, tellsOfHidden ? 'all' : 'seen')
     const { deleted, there, removals: own } = await withInvalidation(parts, [{ bucket, names: left }], commit)
     removals.push(...own)
-    for (const { name } of deleted) there.delete(name ?? '') // made anew by a trigger
+    for (const { name, id } of deleted) {
+      there.delete(name ?? '') // made anew by a trigger
+      gone.set(name ?? '', id)
+    }
     for (const [name, id] of there) {
       if (before.get(name) === id) kept.set(name, new StorageError('KeptByRule'))
       else if (tries === MOST_TRIES) kept.set(name, new StorageError('TransactionConflict'))
@@ -87,5 +105,5 @@ export async function deleteUnlessKept(
     left = [...there.keys()].filter((name) => !kept.has(name))
     before = there
   }
-  return { removals, kept }
+  return { removals, deleted: gone, kept }
 }

@@ -77,7 +77,7 @@ describe('an access key', () => {
     const { accessKeyId, secretAccessKey: secret } = await credentials.create(SERVICE, REQUEST)
     const found = await one.find(accessKeyId)
     const claims = { tenant: 'a', role: 'authenticated', sub: 'user-1' }
-    const identity = { role: 'authenticated', subject: 'user-1', claims, token: '' }
+    const identity = { role: 'authenticated', subject: 'user-1', claims, token: '', accessKey: accessKeyId }
     expect(found).toEqual({ secret, identity })
   })
 
@@ -88,6 +88,7 @@ describe('an access key', () => {
       subject: null,
       claims: { role: 'authenticated' },
       token: '',
+      accessKey: accessKeyId,
     })
   })
 
@@ -95,7 +96,7 @@ describe('an access key', () => {
     const found = await one.find('own')
     expect(found).toMatchObject({
       secret: own.secretAccessKey,
-      identity: { role: 'service_role', subject: null },
+      identity: { role: 'service_role', subject: null, accessKey: 'own' },
     })
     expect(one.asked).toBe(0)
   })

@@ -116,7 +116,7 @@ describe('an upload in parts', () => {
     const object = await objectAt('a')
     expect(object?.bytes.equals(Buffer.concat([large, other, small]))).toBe(true)
     expect(object?.metadata).toMatchObject({
-      eTag: made.eTag,
+      eTag: made.metadata.eTag,
       size: 10 * MIB + 1000,
       contentLength: 10 * MIB + 1000,
     })
@@ -153,7 +153,8 @@ describe('an upload in parts', () => {
     const place = await begin(here, bucket, 'a')
     await here.uploads.addPart(SERVICE, place, part(1, small))
     const made = await here.uploads.complete(SERVICE, place, completion())
-    expect((await there.uploads.complete(SERVICE, place, completion())).eTag).toBe(made.eTag)
+    const again = await there.uploads.complete(SERVICE, place, completion())
+    expect(again.metadata.eTag).toBe(made.metadata.eTag)
     await site.admin`delete from storage.objects where bucket_id = ${bucket}`
     await expect(there.uploads.complete(SERVICE, place, completion())).rejects.toMatchObject({
       code: 'NoSuchUpload',
@@ -221,7 +222,7 @@ describe('its end', () => {
     const answers = await Promise.all(
       [here, there, here].map((server) => server.uploads.complete(SERVICE, place, completion())),
     )
-    expect(new Set(answers.map(({ eTag }) => eTag)).size).toBe(1)
+    expect(new Set(answers.map(({ metadata }) => metadata.eTag)).size).toBe(1)
     const events =
       await site.admin`select type from storage.events where bucket_id = ${bucket} and name = 'a'`
     expect(events.map(({ type }) => type)).toEqual(['storage.object.created'])

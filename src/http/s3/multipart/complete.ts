@@ -2,6 +2,7 @@ import { MAX_PART_NUMBER } from '../../../backend/resumable-backend.ts'
 import { CHECKSUM_ALGORITHMS, storedChecksum } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import type { NamedPart } from '../../../storage/multipart/chosen-parts.ts'
+import { logAssembled } from '../../env.ts'
 import { absoluteUrl } from '../../message/public-url.ts'
 import { checksumElements } from '../checksum-words.ts'
 import { underCondition, writeConditionOf } from '../objects/conditions.ts'
@@ -18,13 +19,14 @@ export const completeMultipartUpload: Operation = {
     const caller = await request.caller()
     const condition = writeConditionOf(request)
     const parts = await namedParts(request)
-    const metadata = await underCondition(request, caller, condition, () =>
+    const { metadata, made } = await underCondition(request, caller, condition, () =>
       services.multipart.complete(caller, placeOf(request), {
         parts,
         condition,
         describe: (chosen, content) => describedBy(request, chosen, content),
       }),
     )
+    if (made) logAssembled(c, made)
     const checksum = storedChecksum(metadata.checksum)
     return request.xml('CompleteMultipartUploadResult', {
       Location: absoluteUrl(c, services, c.env.target.path),

@@ -3,6 +3,7 @@ import { guessContentType } from '../../../storage/object/content-type.ts'
 import { checksumOf } from '../../../storage/object/s3-metadata.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../../../storage/object/stored-object.ts'
 import type { ReplacedMetadata } from '../../../storage/writing/new-object.ts'
+import { logObject, logRoute } from '../../env.ts'
 import { checkConditions } from '../../message/conditionals.ts'
 import { checksumElements, parseAlgorithm } from '../checksum-words.ts'
 import type { Operation, S3Request } from '../request.ts'
@@ -19,6 +20,7 @@ export const copyObject: Operation = {
     const caller = await request.caller()
     await refuseUnsupported(request)
     const from = parseCopySource(request.header('x-amz-copy-source') ?? '')
+    logRoute(c, from, request)
     const content = contentOf(request)
     const checksumAlgorithm = parseAlgorithm(request.header('x-amz-checksum-algorithm'))
     const replace = isReplaced(request, 'x-amz-metadata-directive') ? replacing(content, name) : undefined
@@ -37,7 +39,7 @@ export const copyObject: Operation = {
         checkSource: (source) => checkSource(request, source),
       }),
     )
-    c.env.notes.size = object.size ?? 0
+    logObject(c, object)
     const checksum = checksumOf(object)
     return request.xml('CopyObjectResult', {
       LastModified: object.lastModified.toISOString(),

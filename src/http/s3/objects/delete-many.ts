@@ -28,7 +28,8 @@ export const deleteObjects: Operation = {
       fit.flatMap(({ name, condition }) => (condition ? [[name, condition] as const] : [])),
     )
     const names = fit.map(({ name }) => name)
-    const kept = await services.files.removeEach(caller, bucket, names, conditions)
+    const done = await services.files.removeEach(caller, bucket, names, conditions)
+    const { kept } = done
 
     const deleted: XmlElements[] = []
     const errors: XmlElements[] = []
@@ -37,6 +38,11 @@ export const deleteObjects: Operation = {
       if (error) errors.push({ Key: key, Code: s3Code(error.code), Message: error.message })
       else deleted.push({ Key: key })
     }
+    const each = new Map(wanted.map((one) => [one.name, one])).values()
+    request.c.env.notes.each = Array.from(each, ({ name, unfit }) => {
+      const objectId = done.deleted.get(name)
+      return { path: name, objectId, status: (unfit ?? kept.get(name))?.status ?? (objectId ? 204 : 404) }
+    })
     const isQuiet = childText(body, 'Quiet') === 'true'
     return request.xml('DeleteResult', { Deleted: isQuiet ? [] : deleted, Error: errors })
   },

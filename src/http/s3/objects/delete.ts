@@ -11,10 +11,12 @@ export const deleteObject: Operation = {
     const caller = await request.caller()
     await refuseUnsupported(request)
     try {
-      await services.files.remove(caller, bucket, name, writeConditionOf(request))
+      const { notes } = request.c.env
+      notes.objectId = await services.files.remove(caller, bucket, name, writeConditionOf(request))
     } catch (error) {
       if (!hasCode(error, 'NoSuchKey')) throw error
       await services.buckets.demand(bucket)
+      request.c.env.notes.each = [{ path: name, status: error.status }]
     }
     return request.empty(204)
   },

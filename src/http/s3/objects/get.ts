@@ -20,13 +20,14 @@ async function send(request: S3Request): Promise<Response> {
   const caller = await request.caller()
   const number = partNumberOf(request)
   const target = { access: 'caller', bucket, name, withBytes: c.req.method !== 'HEAD' } as const
-  return services.files.download(caller, target, (representation, object) =>
-    sendRepresentation(c, representation, {
+  return services.files.download(caller, target, (representation, object) => {
+    c.env.notes.objectId = object.id
+    return sendRepresentation(c, representation, {
       ...answerWith(request, object, number),
       conditions: conditionsOf(request),
       headHasRanges: true,
-    }),
-  )
+    })
+  })
 }
 
 /** @throws InvalidPartNumber, InvalidHeaderChar */

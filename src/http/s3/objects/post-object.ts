@@ -4,7 +4,7 @@ import { UNKNOWN_TYPE } from '../../../storage/object/content-type.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
 import type { UploadBody } from '../../../storage/writing/upload-request.ts'
-import { logTarget } from '../../env.ts'
+import { logStored, logTarget } from '../../env.ts'
 import { absoluteUrl } from '../../message/public-url.ts'
 import { type FormKind, UploadForm } from '../../message/upload-form.ts'
 import { headerValue } from '../../message/upload-headers.ts'
@@ -74,7 +74,7 @@ export const postObject: Operation = {
         }
       },
     )
-    c.env.notes.size = stored.object.size ?? 0
+    logStored(c, stored)
     return answer(request, fields, { key, etag: stored.object.etag })
   },
 }

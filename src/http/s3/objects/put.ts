@@ -1,4 +1,5 @@
 import { checksumOf } from '../../../storage/object/s3-metadata.ts'
+import { logStored } from '../../env.ts'
 import { readBody } from '../body.ts'
 import { checksumHeaders } from '../checksum-words.ts'
 import type { Operation } from '../request.ts'
@@ -15,7 +16,7 @@ export const putObject: Operation = {
     await refuseUnsupported(request)
     const condition = writeConditionOf(request)
     const { headers, ...content } = contentOf(request)
-    const { object } = await services.uploads.during(c.env.incoming, request.client(caller), (admit) =>
+    const stored = await services.uploads.during(c.env.incoming, request.client(caller), (admit) =>
       underCondition(request, caller, condition, () =>
         services.files.upload(caller, {
           ...content,
@@ -28,7 +29,8 @@ export const putObject: Operation = {
         }),
       ),
     )
-    c.env.notes.size = object.size ?? 0
+    const { object } = stored
+    logStored(c, stored)
     const checksum = checksumOf(object)
     return request.empty(200, { ETag: object.etag, ...(checksum && checksumHeaders(checksum)) })
   },

@@ -1,4 +1,5 @@
 import { StorageError } from '../../../model/errors.ts'
+import { logObject, logRoute } from '../../env.ts'
 import { writeCondition } from '../../message/conditionals.ts'
 import type { Operation, S3Request } from '../request.ts'
 import { conditionsOf, writeConditionOf } from './conditions.ts'
@@ -21,14 +22,16 @@ export const renameObject: Operation = {
       throw new StorageError('NotImplemented', { message: `${header} is not supported` })
     }
     const from = parseRenameSource(request.header('x-amz-rename-source') ?? '', bucket)
+    logRoute(request.c, from, request)
     const target = writeConditionOf(request)
     const replaces = target?.ifNoneMatch !== '*'
-    await services.files.move(
+    const moved = await services.files.move(
       caller,
       from,
       { bucket, name },
       { source: sourceCondition(request), target, replaces },
     )
+    logObject(request.c, moved)
     return request.empty(200)
   },
 }
