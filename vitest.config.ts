@@ -53,6 +53,7 @@ const UNIT = [
   'test/jobs/backup/{backups,entries,file-hash,folder-target,manifest,open-target,verify}.test.ts',
   'test/jobs/{schedule,throttle}.test.ts',
   'test/server/{keys,node-version,terminal-log}.test.ts',
+  'test/telemetry/**/*.test.ts',
   'test/storage/buckets/{bucket-rules,known-buckets}.test.ts',
   'test/storage/credentials/secret-seal.test.ts',
   'test/storage/links/url-token.test.ts',

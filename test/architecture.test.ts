@@ -29,7 +29,7 @@ const FLOORS: Record<string, Floors> = {
     ['missing-files.ts', 'processes'],
     ['request-server.ts'],
     ['s3-port.ts', 'metrics'],
-    ['consul.ts', 'keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
+    ['audit-log.ts', 'consul.ts', 'keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
     ['terminal-log.ts'],
   ],
   'src/http': [
@@ -47,7 +47,7 @@ const FLOORS: Record<string, Floors> = {
   'src/jobs': [
     ['schedules.ts'],
     ['cleanup-metrics.ts'],
-    ['orphan-cleanup.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts', 'backup'],
+    ['orphan-cleanup.ts', 'audit-months.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts', 'backup'],
     ['cleanup', 'object-move.ts', 'schedule.ts', 'failures.ts'],
     ['throttle.ts', 'turns.ts'],
   ],
@@ -58,7 +58,7 @@ const FLOORS: Record<string, Floors> = {
     ['resumable'],
     ['uploads'],
     ['inline'],
-    ['buckets', 'credentials', 'backups', 'rates'],
+    ['buckets', 'credentials', 'backups', 'rates', 'audit'],
     ['writing', 'reading'],
     ['object'],
   ],

@@ -15,6 +15,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['migrate', async () => (await import('./migrate.ts')).registerMigrate],
   ['keys', async () => (await import('./keys.ts')).registerKeys],
   ['credentials', async () => (await import('./credentials.ts')).registerCredentials],
+  ['audit', async () => (await import('./audit.ts')).registerAudit],
   ['sql', async () => (await import('./sql.ts')).registerSql],
   ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
   ['scrub', async () => (await import('./scrub.ts')).registerScrub],

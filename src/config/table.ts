@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { AUDIT_TABLE } from './audit.ts'
 import { BACKUP_TABLE } from './backup.ts'
 import { CONSUL_TABLE } from './consul.ts'
 import {
@@ -222,6 +223,7 @@ export const SETTINGS_TABLE = {
     help: 'in which every object is read and hashed again once; `0s` never',
   }),
   metrics: METRICS_TABLE,
+  audit: AUDIT_TABLE,
   logLevel: setting('STORAGE_LOG_LEVEL', z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`), {
     preset: 'info',
     help: 'fatal, error, warn, info, debug, trace or silent',

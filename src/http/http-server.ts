@@ -93,6 +93,8 @@ export function createHttpServer(options: HttpServerOptions): Server {
       void handle(incoming, outgoing)
     })
   }
+  // A socket that has been closed knows it only if it was asked before.
+  server.on('connection', (socket) => void socket.remoteAddress)
   server.timeout = idleMs
   server.maxConnections = connections.dropFrom
   // Their size is limited, not their number: Node 20 would leave out those past a thousand, without a word.

@@ -1,4 +1,5 @@
 import type { Events } from '../events/open.ts'
+import type { Audit } from '../storage/audit/audit.ts'
 import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { Credentials } from '../storage/credentials/credentials.ts'
@@ -25,6 +26,7 @@ export interface Services {
   tokens: TokenVerifier
   /** Access keys of S3 clients. */
   credentials: Credentials
+  audit: Audit
   backups: Backups
   /** The database roles that a token may name, and an access key. */
   roles: string[]

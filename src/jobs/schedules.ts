@@ -3,6 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
+import { keepAuditMonths } from './audit-months.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
 import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
@@ -46,6 +47,8 @@ export function startSchedules({
     const firstAfterMs = Math.min(graceMs, intervalMs)
     schedules.push(schedule('orphan-cleanup', pass, { firstAfterMs, afterFailureMs: intervalMs, logger }))
   }
+  const months = () => keepAuditMonths(database, config.audit.retentionDays)
+  schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   const { scrubIntervalMs } = config
   if (scrubIntervalMs > 0) {
     const scrub = new Scrub({ database, backend, logger })

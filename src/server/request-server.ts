@@ -31,6 +31,7 @@ import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
 import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
+import { Audit } from '../storage/audit/audit.ts'
 import { Backups } from '../storage/backups/backups.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
@@ -51,6 +52,7 @@ import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import type { Scrape } from '../telemetry/metrics/exposition.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
+import { openAuditLog } from './audit-log.ts'
 import { type Keys, signingSecrets } from './keys.ts'
 import { familiesOfRequests } from './metrics/of-requests.ts'
 import { affordableConnections, whyFewerConnections } from './open-file-limit.ts'
@@ -144,9 +146,11 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     PUBLIC_PREFIX,
   )
   const { fetch } = createApp(services, surfaces, logger)
+  const auditLog = openAuditLog({ config, database, logger })
   const onRequestEnd = [
     requestMetrics(metrics.requests),
     ...(logger.isLevelEnabled('info') ? [new RequestLog(logger).onRequestEnd] : []),
+    ...(auditLog ? [auditLog.onRequestEnd] : []),
     ...(extensions.onRequestEnd ? [extensions.onRequestEnd] : []),
   ]
   const http = { fetch, onRequestEnd, connections, limits, logger }
@@ -174,6 +178,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       await rates?.counted.close()
       await outbox.close()
       await session.close()
+      await auditLog?.close()
     },
   }
 }
@@ -301,6 +306,7 @@ function buildServices(parts: ServiceParts): Services {
     multipart,
     tokens,
     credentials: new Credentials({ database, seal: new SecretSeal(secrets) }),
+    audit: new Audit({ database }),
     backups: new Backups({ database, settings: config.backup }),
     roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
     events,

@@ -118,6 +118,7 @@ describe('a setting', () => {
       consul: undefined,
       nats: undefined,
       metrics: { token: undefined, port: undefined, host: '127.0.0.1' },
+      audit: { level: 'writes', retentionDays: 365 },
       logLevel: 'info',
       rateLimits: { read: undefined, write: undefined, sign: undefined, admin: undefined },
     } satisfies Config)
@@ -190,6 +191,9 @@ describe('a setting', () => {
     ['STORAGE_BACKUP_PASSPHRASE', 'correct horse', 'correct horse', (c) => c.backup.passphrase],
     ['STORAGE_BACKUP_RECIPIENT', AGE_KEY, AGE_KEY, (c) => c.backup.recipient],
     ['STORAGE_BACKUP_IDENTITY', '/etc/key', '/etc/key', (c) => c.backup.identity],
+    ['STORAGE_AUDIT', 'all', 'all', (c) => c.audit.level],
+    ['STORAGE_AUDIT_RETENTION_DAYS', '31', 31, (c) => c.audit.retentionDays],
+    ['STORAGE_AUDIT_RETENTION_DAYS', '0', null, (c) => c.audit.retentionDays],
     ['STORAGE_WEBHOOK_TIMEOUT', '3s', 3000, (c) => c.webhooks.timeoutMs],
     ['STORAGE_WEBHOOK_ATTEMPTS', '3', 3, (c) => c.webhooks.attempts],
     ['STORAGE_WEBHOOK_BACKOFF', '20ms', 20, (c) => c.webhooks.backOffMs],

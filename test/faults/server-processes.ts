@@ -20,7 +20,7 @@ export class ServerProcesses {
     readonly database: TestDatabase,
     readonly line: Line,
     readonly keys: { serviceKey: string },
-    private readonly proxy: PostgresProxy,
+    readonly proxy: PostgresProxy,
     /** Of all servers, and of other commands beside them. */
     readonly env: Record<string, string>,
   ) {}

@@ -137,6 +137,8 @@ async function serve(
     // Tests of the workers start them themselves.
     STORAGE_CLEANUP_INTERVAL: '0s',
     STORAGE_SCRUB_INTERVAL: '0s',
+    // What is asked of the database is asked for a test.
+    STORAGE_AUDIT: 'off',
     ...env,
   })
   const server = await startServer({

@@ -123,6 +123,7 @@ async function writeRows(
     batch = []
     length = 0
     await writing
+    if (table === 'audit_log') await tx.unsafe('select storage.make_audit_months($1::json)', [rows])
     insert ??= insertInto(await columnsFor(tx, table, first), onConflict)
     // While PostgreSQL does it, the next ones come.
     writing = tx.unsafe(insert, [rows], { prepare: true }).then(({ count }) => {

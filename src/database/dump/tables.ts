@@ -47,6 +47,9 @@ export const TABLES: CarriedTable[] = [
   // Bytes that are still to be removed: a backup does not have them, and who moves still owes it.
   { name: 'removals', backup: false, move: true, local: ['transaction'] },
 
+  // Who has done what. It is more than all other rows in time, and has an export of its own (docs/audit.md).
+  { name: 'audit_log', backup: false, move: true },
+
   // How far work in this store has come.
   { name: 'scrubs', backup: false, move: true },
   { name: 'moves', backup: false, move: true },

@@ -386,6 +386,17 @@ export async function findObjectId(tx: Transaction, bucketId: string, name: stri
   return row?.id ?? null
 }
 
+/** Whose an object is, past all policies; null when there is none. */
+export async function findObjectOwner(
+  tx: Transaction,
+  bucketId: string,
+  name: string,
+): Promise<Pick<ObjectRow, 'id' | 'ownerId'> | null> {
+  const rows = tx.select({ id: objects.id, ownerId: objects.ownerId }).from(objects)
+  const [row] = await rows.where(named({ bucketId, name }))
+  return row ?? null
+}
+
 function named(object: { bucketId: string; name: string }) {
   return and(eq(objects.bucketId, object.bucketId), eq(objects.name, object.name))
 }

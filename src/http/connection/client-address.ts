@@ -14,6 +14,13 @@ export function clientAddress({ headers, socket }: IncomingMessage, trustProxy: 
   return networkOf(forwarded.at(-1)) ?? networkOf(socket.remoteAddress) ?? 'unknown'
 }
 
+/** The same address whole, for who is to find out later whose it was; undefined when the connection is gone, and nobody asked before. */
+export function remoteAddress({ headers, socket }: IncomingMessage, trustProxy: boolean): string | undefined {
+  const forwarded = trustProxy ? String(headers['x-forwarded-for'] ?? '').split(',') : []
+  const address = addressIn(forwarded.at(-1)) ?? addressIn(socket.remoteAddress)
+  return address?.toString().replace(/%.*$/, '') // the zone is of one machine
+}
+
 /** Of those who have asked lately: to read an address takes longer than much of what is done for one. */
 const networks = new LRUCache<string, string>({ max: 10_000 })
 
@@ -31,10 +38,14 @@ function networkOf(text: string | undefined): string | undefined {
 }
 
 function readNetwork(text: string): string | undefined {
+  const address = addressIn(text)
+  if (!address || address.kind() === 'ipv4') return address?.toString()
+  return `${Buffer.from(address.toByteArray().slice(0, IPV6_SITE_BYTES)).toString('hex')}/64`
+}
+
+/** Undefined for what is none. */
+function addressIn(text = '') {
   // Some proxies add the port.
   const bare = text.trim().replace(/^\[(.*)\](?::\d+)?$|^([\d.]+):\d+$/, '$1$2')
-  if (!ipaddr.isValid(bare)) return undefined
-  const address = ipaddr.process(bare) // an IPv4 one within an IPv6 one too
-  if (address.kind() === 'ipv4') return address.toString()
-  return `${Buffer.from(address.toByteArray().slice(0, IPV6_SITE_BYTES)).toString('hex')}/64`
+  return ipaddr.isValid(bare) ? ipaddr.process(bare) : undefined // of an IPv4 one within an IPv6 one, that
 }

@@ -47,6 +47,7 @@ export const TAGS = {
   Webhooks: 'Who is told of events by HTTP.',
   'Access keys': 'For S3 clients.',
   Backups: 'Backups and restores.',
+  Audit: 'Who has done what.',
   Server: 'Health, version, and this documentation.',
 } as const
 export type Tag = keyof typeof TAGS

@@ -4,6 +4,7 @@ import type { Env } from '../env.ts'
 import { jsonError } from '../message/json-error.ts'
 import type { Services } from '../services.ts'
 import type { Surface } from '../surface.ts'
+import { auditRoutes } from './audit.ts'
 import { backupRoutes } from './backups.ts'
 import { bucketRoutes } from './bucket.ts'
 import { credentialRoutes } from './credential.ts'
@@ -34,7 +35,8 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', eventRoutes(services, logger))
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))
-      .route('/', backupRoutes(services)),
+      .route('/', backupRoutes(services))
+      .route('/', auditRoutes(services)),
     authenticate: (request, headers = request.incoming.headers) => tokens.identify(headers),
     error: (error, request) => jsonError(error, request, supabaseCompat),
     // A busy server is not a dead one.

@@ -202,6 +202,15 @@ export const GOOD: Record<string, Make> = {
   getBackup: async (world) => ({ params: { id: await world.backup() } }),
   deleteBackup: async (world) => ({ params: { id: await world.backup() } }),
   restoreBackup: async (world) => ({ params: { id: await world.backup() }, body: {} }),
+
+  listAudit: async (world) => {
+    await world.audited()
+    return { query: { limit: '1' } }
+  },
+  listObjectAudit: async (world) => {
+    const { subject, key } = await world.audited()
+    return { token: await world.user(subject), params: { bucket: 'box', key } }
+  },
 }
 
 const MALFORMED = '%ff'
@@ -504,6 +513,11 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   listDeadLetters: badQuery({ limit: '0' }),
   listAccessKeys: badQuery({ limit: '0' }),
   listBackups: badQuery({ limit: '0' }),
+  listAudit: badQuery({ limit: '0' }),
+  listObjectAudit: {
+    ...badQuery({ limit: '0' }),
+    NoSuchKey: (good) => ({ ...good, params: { bucket: 'box', key: 'nothing' } }),
+  },
   replayDeadLetters: { InvalidRequest: (good) => ({ ...good, body: '{' }) },
   createBackup: {
     NoSuchBucket: withBody({ buckets: ['nowhere'] }),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { writeAudit } from '../../../src/database/queries/audit.ts'
 import { uuidV7 } from '../../../src/lib/uuid.ts'
 import { signUrlToken, type UrlScope } from '../../../src/storage/links/url-token.ts'
 import type { TestServer } from '../../support/server.ts'
@@ -41,6 +42,26 @@ export class World {
     const name = this.name()
     await this.#ask('PUT', `/object/${bucket}/${name}`, 'x'.repeat(size), { 'content-type': 'text/plain' })
     return name
+  }
+
+  /** Makes an object, its owner, and an entry of it in the audit log. */
+  async audited(): Promise<{ subject: string; key: string }> {
+    const [key, subject] = [await this.object(), this.name()]
+    const { admin, database } = this.server
+    const [row] = await admin<{ id: string }[]>`
+      update storage.objects set owner_id = ${subject} where bucket_id = 'box' and name = ${key} returning id`
+    const about = {
+      action: 'upload',
+      resource_type: 'object',
+      allowed: true,
+      status: 201,
+      repeated: 0,
+    } as const
+    const entry = { ...about, at: new Date().toISOString(), id: randomUUID(), file_id: row?.id }
+    await writeAudit(database, [entry], (_, error) => {
+      throw error
+    })
+    return { subject, key }
   }
 
   /** Of a signed URL. @param ageSeconds how long ago it was made; it works for a minute */
