@@ -6,6 +6,7 @@ import { listBackups } from './backups.ts'
 import { type BytesEntry, mergeByVersion, readBytesEntries } from './entries.ts'
 import { readLogStatus, readSegment, readVersions } from './log-folder.ts'
 import type { Manifest } from './manifest.ts'
+import { sortedByVersion } from './sorted-entries.ts'
 import type { BackupTarget } from './target.ts'
 
 /** From what the database of some second is made. */
@@ -16,8 +17,12 @@ export interface PointInTime {
   /** For `recoverCluster`. */
   target: RecoveryTarget
   segment: GiveSegment
-  /** Where the bytes are of all versions that may be named then: those of the backup, and of the log. Sorted by version. */
-  entries(): AsyncIterable<BytesEntry>
+  /**
+   * Where the bytes are of all versions that may be named then: those of the backup, and of the log. Sorted by version.
+   *
+   * @param scratchDir where there is room for lists that are too long for memory
+   */
+  entries(scratchDir: string): AsyncIterable<BytesEntry>
 }
 
 /** Clocks of the servers that write to one target may be apart so far, in milliseconds. */
@@ -46,7 +51,7 @@ export async function findPointInTime(target: BackupTarget, time: Date): Promise
     backup,
     target: { time, isComplete },
     segment: async (name) => (await readSegment(target, name)) ?? copied(name),
-    entries: () => entriesOf(target, backup),
+    entries: (scratchDir) => entriesOf(target, backup, scratchDir),
   }
 }
 
@@ -73,21 +78,15 @@ async function newestBefore(target: BackupTarget, time: Date, systemIdentifier: 
   )
 }
 
-async function* entriesOf(target: BackupTarget, backup: Manifest): AsyncGenerator<BytesEntry> {
+async function* entriesOf(
+  target: BackupTarget,
+  backup: Manifest,
+  scratchDir: string,
+): AsyncGenerator<BytesEntry> {
   const after = new Date(Date.parse(backup.created_at) - CLOCKS_APART_MS)
-  const logged: BytesEntry[] = []
-  // What has come up since the backup: far less than what is in it.
-  for await (const entry of readVersions(target, after)) logged.push(entry)
-  logged.sort((a, b) => (a.version < b.version ? -1 : a.version > b.version ? 1 : 0))
-  for await (const { a, b } of mergeByVersion(readBytesEntries(target, backup.id), once(logged))) {
+  const logged = sortedByVersion(readVersions(target, after), scratchDir)
+  for await (const { a, b } of mergeByVersion(readBytesEntries(target, backup.id), logged)) {
     const entry = a ?? b
     if (entry) yield entry
-  }
-}
-
-/** Each version once, of a sorted list. */
-async function* once(entries: BytesEntry[]): AsyncGenerator<BytesEntry> {
-  for (const [index, entry] of entries.entries()) {
-    if (entries[index + 1]?.version !== entry.version) yield entry
   }
 }

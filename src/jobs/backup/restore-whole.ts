@@ -162,7 +162,7 @@ async function place(
   database: Database,
   hasInlineBytes: boolean,
 ): Promise<Placed> {
-  const { target, signal, onProgress, point } = options
+  const { target, dataDir, signal, onProgress, point } = options
   const backend = await options.openBackend(database)
   const stored = new StoredBytes(target, id)
   const snapshot = await openSnapshot(database, { for: 'backup' })
@@ -170,7 +170,7 @@ async function place(
     return await placeBytes({
       versions: snapshot.versions(),
       backend,
-      entries: point?.entries() ?? readBytesEntries(target, id),
+      entries: point?.entries(dataDir) ?? readBytesEntries(target, id),
       stored,
       hasInlineBytes,
       signal,

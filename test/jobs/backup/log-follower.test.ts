@@ -380,7 +380,7 @@ async function restored(moment: Date): Promise<Map<string, string>> {
       signal: NEVER,
     })
     const entries = new Map<string, BytesEntry>()
-    for await (const entry of found.entries()) entries.set(entry.version, entry)
+    for await (const entry of found.entries(tmpdir())) entries.set(entry.version, entry)
     const again = await startEmbedded({ clusterDir, logger: quiet, settings: { fsync: 'off' } })
     const [{ name }] = await server.admin<[{ name: string }]>`select current_database() as name`
     const sql = postgres({ ...again.connection, database: name, username: 'postgres', max: 1 })
