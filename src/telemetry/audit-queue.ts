@@ -62,6 +62,7 @@ export class AuditQueue {
   #hasFiles = true
   #work: Promise<void> | undefined
   #keeping: Promise<void> | undefined
+  #isClosed = false
   #timer: NodeJS.Timeout | undefined
   #window: NodeJS.Timeout | undefined
 
@@ -99,6 +100,7 @@ export class AuditQueue {
 
   /** Writes what waits, into a file if the database does not take it. Nothing may be added any more. */
   async close(): Promise<void> {
+    this.#isClosed = true
     this.#endWindow()
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -117,6 +119,7 @@ export class AuditQueue {
   }
 
   #wake(afterMs: number): void {
+    if (this.#isClosed) return
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#flush()
@@ -189,6 +192,7 @@ export class AuditQueue {
       const room = Math.max(0, this.#limits.most - this.#waiting.length)
       this.#waiting.unshift(...entries.slice(0, room))
       this.#lose(entries.length - room)
+      this.#wake(this.#limits.retryMs) // perhaps nothing else waits any more
     }
   }
 
