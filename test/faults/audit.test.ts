@@ -115,10 +115,15 @@ describe.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i: th
     await until(() => uploads.acknowledged.every((names) => names.length > 5), 'all have uploaded')
     site.proxy.mode = 'refuse'
     site.proxy.cutAll('reset')
+    // What was refused since, too, so that there is something that the database has not got.
+    await until(
+      () => site.last.logs.some(({ msg }) => String(msg).startsWith('the audit log cannot be written')),
+      'the server has tried to write',
+    )
     await uploads.end()
     site.last.signal('SIGTERM')
     await site.last.ended
-    expect(await files()).toEqual([expect.stringMatching(/\.ndjson$/)])
+    expect((await files()).length).toBeGreaterThan(0)
     site.proxy.mode = 'pass'
     await site.start()
     await until(async () => (await files()).length === 0, 'the file is taken')

@@ -19,7 +19,7 @@ describe.runIf(canMount)('a target whose disk is full (needs the right to mount)
   /** Of a whole backup, in bytes. */
   let size = 0
   beforeAll(async () => {
-    disk = mountSmallDisk('size=256m')
+    disk = mountSmallDisk('size=500m')
     site = await BackupSite.open({ env: { STORAGE_BACKUP_TARGET: target() } })
     const before = await free()
     await site.underLoad(() => site.create())

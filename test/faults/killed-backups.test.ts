@@ -62,14 +62,18 @@ function killMain(site: BackupSite): void {
   process.kill(postgres, 'SIGKILL')
 }
 
-/** Who is killed, one after the other, before a backup is made that must be whole: in reduced size all but one at once. */
-const ROUNDS = isFull
-  ? VICTIMS.flatMap((victim) => Array<Victim[]>(KILLS).fill([victim]))
-  : [VICTIMS.filter(({ name }) => name !== 'the main process of the database')]
+/** Who is killed, one after the other, before a backup is made that must be whole: in reduced size two, others in each run. */
+function rounds(random: Random): Victim[][] {
+  if (isFull) return VICTIMS.flatMap((victim) => Array<Victim[]>(KILLS).fill([victim]))
+  const ofServers = VICTIMS.filter(({ by }) => by === 'server') as [Victim, ...Victim[]]
+  const ofCommands = VICTIMS.filter(({ by }) => by === 'command') as [Victim, ...Victim[]]
+  return [[random.pick(ofServers), random.pick(ofCommands)]]
+}
 
 describe('a backup amid which something is killed', () => {
   const seed = newSeed()
   const random = new Random(seed)
+  const ROUNDS = rounds(random)
   const tally = new Tally('killed backups')
   let site: BackupSite
   let kills = 0

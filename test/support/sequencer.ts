@@ -2,6 +2,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** What takes much longer than others of its length, the longest first. A file too many or too few does no harm. */
 const LONG = [
+  'test/faults/killed-backups.test.ts',
+  'test/faults/full-backup-target.test.ts',
   'test/backend/s3/faults.s3.test.ts',
   'test/backend/s3/s3-backend.s3.test.ts',
   'test/cli/migrate-backend.s3.test.ts',

@@ -95,8 +95,9 @@ describe.runIf(existsSync('/proc/self/stat'))('a backup that a server makes', ()
       'failed',
       expect.stringContaining(`The manifest of backup ${id}`),
     ])
-    const logged = server.logs.find((line) => line.job === job.id && line.level === 'error')
-    expect(logged).toMatchObject({
+    const logged = () => server.logs.find((line) => line.job === job.id && line.level === 'error')
+    await until(() => logged() !== undefined, 'the log says so')
+    expect(logged()).toMatchObject({
       err: { type: 'BackupError', stack: expect.stringContaining('readManifest') },
     })
   })
