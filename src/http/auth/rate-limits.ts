@@ -12,8 +12,6 @@ export interface RateLimitsOptions {
   counted: Pick<SharedRates, 'take'>
   /** Whether a client's address is what a proxy says. */
   trustProxy: boolean
-  /** Hears of each request that is refused. */
-  onRefused?: ((kind: RequestKind) => void) | undefined
 }
 
 /** What a request is told of its limit. */
@@ -64,7 +62,6 @@ export class RateLimits {
   demand(request: RequestContext, identity: Identity | null, kind: RequestKind): string[] {
     const { isAllowed, headers } = this.judge(request, identity, kind)
     if (isAllowed) return headers
-    this.#options.onRefused?.(kind)
     throw new StorageError('SlowDown', { headers: asRecord(headers) })
   }
 
