@@ -3,23 +3,14 @@ import { resolve } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { nextTime } from '../../src/config/backup.ts'
-import { type Config, ConfigError, readConfig } from '../../src/config/config.ts'
+import { type Config, readConfig } from '../../src/config/config.ts'
 import type { NatsSettings } from '../../src/config/nats.ts'
 import type { S3Settings } from '../../src/config/s3.ts'
+import { settingProblems as problems } from '../support/setting-problems.ts'
 
 const SECRET = 'a secret of at least 32 characters'
 const AGE_KEY = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p'
 const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }
-
-function problems(env: Record<string, string>): string[] {
-  try {
-    readConfig(env)
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-  return []
-}
 
 describe('a setting', () => {
   it('has a default, so that none must be made', () => {

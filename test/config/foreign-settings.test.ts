@@ -1,17 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigError, readConfig, SETTINGS } from '../../src/config/config.ts'
+import { SETTINGS } from '../../src/config/config.ts'
 import { FOREIGN_SETTINGS } from '../../src/config/foreign-settings.ts'
 import { foreignProblems, translateEnv } from '../../src/config/translated-env.ts'
-
-function problems(env: Record<string, string>): string[] {
-  try {
-    readConfig(env)
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-  return []
-}
+import { settingProblems as problems } from '../support/setting-problems.ts'
 
 describe("the table of other servers' settings", () => {
   it('names settings of ours, and has none of them among the others', () => {
