@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { type LastSuccess, lastBackups } from './backup-jobs.ts'
+import { type LastSuccess, lastBackups } from './backup-outcomes.ts'
 
 /** Whose turn these questions take among those for lists and statistics, so that no request waits for them (decision 0067). */
 const ASKER = 'metrics'

@@ -8,11 +8,10 @@ import {
   deleteJob,
   findJob,
   insertJob,
-  lastBackups,
   type NewBackupJob,
-  noteDrill,
   trimJobs,
 } from '../../../src/database/queries/backup-jobs.ts'
+import { lastBackups, noteDrill } from '../../../src/database/queries/backup-outcomes.ts'
 import { BackupError } from '../../../src/jobs/backup/backup-error.ts'
 import type { BackupDeeds, JobRun } from '../../../src/jobs/backup/job-run.ts'
 import { BackupRunner, type BackupRunnerOptions, runNow } from '../../../src/jobs/backup/runner.ts'
