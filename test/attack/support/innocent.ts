@@ -44,7 +44,7 @@ const LATER_PAUSE_MS = 50
  * Runs an attack while somebody who has signed in uploads, reads, lists and listens, again and again. Fails unless to
  * this innocent client it was as if there were no attack: no request failed, all that was acknowledged is there byte
  * for byte, each of its events came by server-sent events and by WebSocket on connections that stayed open, and its
- * median round did not take `slowerAtMost` times as long as before.
+ * median round did not take `slowerAtMost` times as long as before or after.
  *
  *     const { result } = await besideInnocent(server, async () => { … })
  */
@@ -65,7 +65,12 @@ export async function besideInnocent<T>(
     const [attacked, during] = await Promise.allSettled([attacking, beside])
     if (attacked.status === 'rejected') throw attacked.reason
     if (during.status === 'rejected') throw during.reason
-    const slowdown = median(during.value) / median(before)
+    let slowdown = median(during.value) / median(before)
+    if (slowdown >= slowerAtMost) {
+      // Perhaps not the attack: other tests of this machine may have begun beside it. Then it is still as slow now.
+      const after = await innocent.work((rounds) => rounds >= FEWEST)
+      slowdown = median(during.value) / Math.max(median(before), median(after))
+    }
     const complaints = await innocent.complaints()
     if (complaints.length > 0)
       throw new Error(`${complaints.length} complaints: ${complaints.slice(0, 20).join('\n')}`)
