@@ -20,7 +20,11 @@ interface AnyEventJson {
 /** Of an object or a bucket. */
 export interface PlacedEventJson extends AnyEventJson {
   bucket: string
+  /** That of its column in `storage.objects`, which is the bucket's name. */
+  bucket_id: string
   path: string | null
+  /** What stays when the object is overwritten or moved. Null for a bucket's events, and where an old event has none. */
+  object_id: string | null
   old_bucket: string | null
   old_path: string | null
   /** In bytes. */
@@ -37,7 +41,9 @@ export function eventJson(event: StorageEvent): EventJson {
     type: event.type,
     ...(event.bucket !== null && {
       bucket: event.bucket,
+      bucket_id: event.bucket,
       path: event.path,
+      object_id: event.record?.id ?? null,
       old_bucket: event.oldBucket,
       old_path: event.oldPath,
       size: event.size,

@@ -38,8 +38,8 @@ export interface StorageEvent {
   data: Record<string, unknown> | null
 }
 
-/** Columns of `storage.objects`; dates as PostgreSQL writes them in JSON. */
-export type EventRecord = { id: string; bucket_id: string; name: string } & Record<string, unknown>
+/** Columns of `storage.objects`; dates as PostgreSQL writes them in JSON. Events from before there were records have no id. */
+export type EventRecord = { id: string | null; bucket_id: string; name: string } & Record<string, unknown>
 
 /** Whoever asks to hear events: part of a Caller. */
 export type Claimant = Pick<Caller, 'role' | 'subject' | 'claims' | 'token'>

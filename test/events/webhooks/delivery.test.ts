@@ -75,7 +75,16 @@ describe('a webhook', () => {
     expect(verified(delivery, secret)).toMatchObject({
       type: 'storage.object.created',
       timestamp: expect.any(String),
-      data: { id: events[0]?.id, bucket, path: 'a.txt', size: 5, content_type: 'text/plain', old_path: null },
+      data: {
+        id: events[0]?.id,
+        bucket,
+        bucket_id: bucket,
+        path: 'a.txt',
+        size: 5,
+        content_type: 'text/plain',
+        old_path: null,
+        object_id: expect.stringMatching(/^[\da-f-]{36}$/),
+      },
     })
     const other = `whsec_${Buffer.alloc(32).toString('base64')}`
     expect(() => verified(delivery, other)).toThrow()

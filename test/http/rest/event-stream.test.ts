@@ -69,7 +69,9 @@ describe('a stream of events', () => {
       id: expect.any(Number),
       type: 'storage.object.created',
       bucket,
+      bucket_id: bucket,
       path: 'a.txt',
+      object_id: stored.Id,
       old_bucket: null,
       old_path: null,
       size: 3,
@@ -80,6 +82,8 @@ describe('a stream of events', () => {
       timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
     })
     expect(moved).toMatchObject({ old_bucket: bucket, old_path: 'a.txt' })
+    // One object, whatever it is called and holds.
+    expect(reader.events().map((event) => event.object_id)).toEqual(Array(4).fill(stored.Id))
     const ids = reader.events().map((event) => event.id)
     expect(ids).toEqual(ids.toSorted((a, b) => a - b))
     expect(reader.blocks.filter((block) => block.data).map((block) => Number(block.id))).toEqual(ids)
@@ -95,6 +99,40 @@ describe('a stream of events', () => {
       .catch(() => {})
     await server.admin`insert into storage.objects (bucket_id, name) values (${bucket}, 'sql.txt')`
     expect(await reader.hears(1)).toEqual(['object.created sql.txt'])
+  })
+
+  it('names the objects by their ids, whoever has made or removed them', async () => {
+    const reader = await open()
+    for (const name of ['a', 'b', 'c', 'd']) await put(name)
+    await server.request('POST', '/object/copy', {
+      body: { bucketId: bucket, sourceKey: 'a', destinationKey: 'e' },
+    })
+    await server.admin`insert into storage.objects (bucket_id, name) values (${bucket}, 'f')`
+    const rows = await server.admin<{ id: string; name: string }[]>`
+      select id, name from storage.objects where bucket_id = ${bucket} order by name`
+    await server.admin`delete from storage.objects where bucket_id = ${bucket} and name = 'f'`
+    await server.request('DELETE', `/object/${bucket}`, { body: { prefixes: ['a', 'b'] } })
+    await server.request('POST', `/bucket/${bucket}/empty`)
+    await reader.hears(12)
+    const places = (type: string) =>
+      reader.events().flatMap((event) => (event.type === type ? [[event.path, event.object_id]] : []))
+    const all = rows.map(({ id, name }) => [name, id])
+    expect(all).toHaveLength(6)
+    expect(new Set(rows.map(({ id }) => id)).size).toBe(6)
+    expect(places('storage.object.created')).toEqual(all)
+    expect(places('storage.object.deleted').toSorted()).toEqual(all)
+  })
+
+  it('says of a bucket that it is no object, and of an event from before there were ids that it has none', async () => {
+    const reader = await open()
+    await server.admin`insert into storage.events (type, bucket_id, name)
+      values ('storage.object.deleted', ${bucket}, 'old.txt')`
+    await server.request('DELETE', `/bucket/${bucket}`)
+    await reader.hears(2)
+    expect(reader.events()).toMatchObject([
+      { path: 'old.txt', object_id: null, bucket_id: bucket },
+      { path: null, object_id: null, bucket_id: bucket },
+    ])
   })
 
   it('narrows by bucket, prefix and type', async () => {
