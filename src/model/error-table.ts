@@ -1,3 +1,9 @@
+/**
+ * Why something is refused that is neither wrong nor forbidden: the server has no room for it, its client has as much as one may
+ * have at once, or its client has asked too often in a while.
+ */
+export type Refusal = 'room' | 'share' | 'rate'
+
 /** A row of the table of errors. */
 export interface ErrorRow {
   /** The true HTTP status, and the body's `statusCode`. */
@@ -9,6 +15,8 @@ export interface ErrorRow {
   wireCode?: string
   /** Response headers that always go with it. */
   headers?: Record<string, string>
+  /** Of what is counted as refused. */
+  refusal?: Refusal
   /** What differs under STORAGE_COMPAT=supabase. `http` is the status sent, else 400, or 500 for 500 (wire §1.6). */
   compat?: { http?: number; status?: number; label?: string; wireCode?: string; message?: string }
 }
@@ -398,6 +406,7 @@ export const ERROR_TABLE = {
     status: 503,
     message: 'The server has too many requests at once; try again soon',
     wireCode: 'SlowDown',
+    refusal: 'room',
     compat: { http: 503 },
     headers: RETRY,
   },
@@ -405,6 +414,7 @@ export const ERROR_TABLE = {
     status: 503,
     message: 'Too many uploads at once; try again soon',
     wireCode: 'SlowDown',
+    refusal: 'room',
     compat: { http: 503 },
     headers: RETRY,
   },
@@ -413,6 +423,7 @@ export const ERROR_TABLE = {
     status: 429,
     message: 'Too many unfinished uploads, or too large ones together: finish or end some of them first',
     wireCode: 'SlowDown',
+    refusal: 'share',
     compat: { http: 429 },
   },
   /** Of one client, while others have room. */
@@ -421,6 +432,7 @@ export const ERROR_TABLE = {
     message:
       'One client may not have so many uploads under way; finish some of them first, or try again soon',
     wireCode: 'SlowDown',
+    refusal: 'share',
     compat: { http: 429 },
     headers: RETRY,
   },
@@ -428,12 +440,14 @@ export const ERROR_TABLE = {
   SlowDown: {
     status: 429,
     message: 'Too many requests; come back when Retry-After says',
+    refusal: 'rate',
     compat: { http: 429 },
   },
   TooManyQuestions: {
     status: 503,
     message: 'Too many lists and statistics are asked for at once; try again soon',
     wireCode: 'SlowDown',
+    refusal: 'room',
     compat: { http: 503 },
     headers: RETRY,
   },
@@ -462,6 +476,7 @@ export const ERROR_TABLE = {
     status: 503,
     message: 'Too many subscribers are connected; try again soon',
     wireCode: 'SlowDown',
+    refusal: 'room',
     compat: { http: 503 },
     headers: RETRY,
   },
@@ -470,6 +485,7 @@ export const ERROR_TABLE = {
     status: 429,
     message: 'One caller may not listen so many times; close others first, or try again soon',
     wireCode: 'SlowDown',
+    refusal: 'share',
     compat: { http: 429 },
     headers: RETRY,
   },
@@ -478,6 +494,7 @@ export const ERROR_TABLE = {
     label: 'too_many_connections',
     message: 'Too many database connections; try again soon',
     wireCode: 'SlowDown',
+    refusal: 'room',
     compat: { http: 429, status: 429 },
     headers: RETRY,
   },

@@ -1,4 +1,4 @@
-import { ERROR_TABLE, type ErrorRow } from './error-table.ts'
+import { ERROR_TABLE, type ErrorRow, type Refusal } from './error-table.ts'
 
 /** What `StorageError` can be about. */
 export type ErrorCode = keyof typeof ERROR_TABLE
@@ -50,6 +50,12 @@ export class StorageError extends Error {
 /** Whether `error` is one of ours, of this code. */
 export function hasCode(error: unknown, code: ErrorCode): error is StorageError {
   return error instanceof StorageError && error.code === code
+}
+
+/** Undefined for an error that tells of anything else. */
+export function refusalOf(code: ErrorCode): Refusal | undefined {
+  const row: ErrorRow = ERROR_TABLE[code]
+  return row.refusal
 }
 
 /** The four fields of a JSON error body (wire §1.5), and the HTTP status to send them with. */

@@ -1,14 +1,17 @@
 import { execFile } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { parse } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { CATALOG } from '../../src/telemetry/metrics/catalog.ts'
 import { readPage } from '../docs/blocks.ts'
 import { readCompose } from '../support/compose.ts'
-import { type ParsedFamily, parseExposition } from '../support/exposition.ts'
+import type { ParsedFamily } from '../support/exposition.ts'
 import { describeWith } from '../support/installed.ts'
 import { ROOT } from '../support/project-texts.ts'
+import { scrapeAll } from '../support/scrape.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 const FOLDER = join(ROOT, 'deploy/prometheus')
@@ -41,8 +44,7 @@ beforeAll(async () => {
   server = await startTestServer({ STORAGE_CLEANUP_INTERVAL: '1h' })
   await server.createBucket('box')
   await server.request('POST', '/object/box/a.txt', { body: 'x' })
-  text = await (await server.request('GET', '/metrics')).text()
-  families = parseExposition(text)
+  ;({ text, families } = await scrapeAll(server))
 })
 afterAll(() => server.close())
 
@@ -130,6 +132,23 @@ describeWith('promtool', 'promtool', () => {
     const { code, output } = await promtool(args)
     expect(output).toContain('SUCCESS')
     expect(code).toBe(0)
+  })
+
+  it('check rules understands what the dashboard asks', async () => {
+    const expressions = dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+    const rules = expressions.map((expr, index) => ({
+      record: `panel:${index}`,
+      expr: expr.replaceAll('$instance', '.*'), // which is what Grafana puts there for all of them
+    }))
+    const folder = await mkdtemp(join(tmpdir(), 'dashboard-'))
+    try {
+      const file = join(folder, 'rules.yml')
+      await writeFile(file, stringify({ groups: [{ name: 'dashboard', rules }] }))
+      const { output } = await promtool(['check', 'rules', file])
+      expect(output).toContain(`SUCCESS: ${rules.length} rules found`)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 
   it('check metrics finds nothing in a scrape but names that are not ours to choose', async () => {

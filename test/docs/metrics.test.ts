@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CATALOG } from '../../src/telemetry/metrics/catalog.ts'
-import { type ParsedFamily, parseExposition } from '../support/exposition.ts'
+import type { ParsedFamily } from '../support/exposition.ts'
+import { scrapeAll } from '../support/scrape.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { readPage } from './blocks.ts'
 
@@ -17,7 +18,7 @@ let families: Map<string, ParsedFamily>
 beforeAll(async () => {
   server = await startTestServer({ STORAGE_CLEANUP_INTERVAL: '1h' })
   await server.createBucket('box')
-  families = parseExposition(await (await server.request('GET', '/metrics')).text())
+  ;({ families } = await scrapeAll(server))
 })
 afterAll(() => server.close())
 

@@ -1,20 +1,16 @@
-import type { ErrorCode } from '../../model/errors.ts'
+import { refusalOf } from '../../model/errors.ts'
 import type { Outcome, RequestCounts } from '../../telemetry/metrics/request-counts.ts'
 import type { OnRequestEnd, RequestEnd } from '../request-end.ts'
 import type { RequestNotes } from '../surface.ts'
 
-/** What is said when there is no room for a request by a 5xx; whoever has had too much himself hears 429. */
-const NO_ROOM = new Set<ErrorCode>(['ServerBusy', 'TooManyUploads', 'TooManyQuestions', 'TooManySubscribers'])
-
 /** Counts each request, when it is over. */
 export function requestMetrics(counts: RequestCounts): OnRequestEnd {
   return ({ surface, notes }, end) => {
-    const { failure } = notes
-    const isRefused = failure && (failure.status === 429 || NO_ROOM.has(failure.code))
+    const code = notes.failure?.code
     counts.add(surface.name, notes, {
       outcome: outcomeOf(notes, end),
       seconds: end.ms / 1000,
-      refusal: isRefused ? failure.code : undefined,
+      refused: code && refusalOf(code) ? code : undefined,
     })
   }
 }

@@ -67,12 +67,12 @@ export const CATALOG = {
   storage_requests_admitted_total: {
     type: 'counter',
     labels: [],
-    help: 'Requests that were not refused for want of room.',
+    help: 'Requests that were not refused as too many.',
   },
   storage_requests_refused_total: {
     type: 'counter',
-    labels: ['reason'],
-    help: 'Requests that were refused for want of room, by the code of the error.',
+    labels: ['reason', 'kind'],
+    help: 'Requests that were refused as too many, by the code of the error, and why: room (of the server), share (of a client) or rate.',
   },
 
   // What is under way.

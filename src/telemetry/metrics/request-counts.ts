@@ -1,3 +1,4 @@
+import { type ErrorCode, refusalOf } from '../../model/errors.ts'
 import { BucketLabels } from './bucket-labels.ts'
 import { type Family, family, single } from './catalog.ts'
 import { Histogram } from './histogram.ts'
@@ -122,7 +123,7 @@ export class RequestCounts {
   readonly #ofBuckets = new Map<string, ByOutcome>()
   readonly #ofAcls = new Map<string, ByOutcome>()
   readonly #surfaces = new Map<string, ByOutcome>()
-  readonly #refused = new Map<string, number>()
+  readonly #refused = new Map<ErrorCode, number>()
   readonly #buckets = new BucketLabels(noBucketCounts)
   #admitted = 0
 
@@ -141,17 +142,17 @@ export class RequestCounts {
    * Counts a request that is over.
    *
    * @param surface the protocol in which it came
-   * @param refusal why there was no room for it, if there was none
+   * @param refused by which error, if it was for what the table of errors calls a refusal
    */
   add(
     surface: string,
     request: EndedRequest,
-    { outcome, seconds, refusal }: { outcome: Outcome; seconds: number; refusal: string | undefined },
+    { outcome, seconds, refused }: { outcome: Outcome; seconds: number; refused: ErrorCode | undefined },
   ): void {
     const index = OUTCOMES.indexOf(outcome)
     countIn(this.#surfaces, surface, index)
-    if (refusal === undefined) this.#admitted++
-    else this.#refused.set(refusal, (this.#refused.get(refusal) ?? 0) + 1)
+    if (refused === undefined) this.#admitted++
+    else this.#refused.set(refused, (this.#refused.get(refused) ?? 0) + 1)
     const { operation, bucket } = request
     if (operation === undefined) return
     const counts = this.#byOperation.get(operation)
@@ -234,7 +235,10 @@ export class RequestCounts {
       single('storage_requests_admitted_total', this.#admitted),
       family(
         'storage_requests_refused_total',
-        [...this.#refused].map(([reason, value]) => ({ labels: { reason }, value })),
+        [...this.#refused].map(([reason, value]) => ({
+          labels: { reason, kind: refusalOf(reason) ?? '' },
+          value,
+        })),
       ),
     ]
   }

@@ -1,10 +1,12 @@
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sumOf } from '../../support/exposition.ts'
 import { RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { told } from '../../support/s3-errors.ts'
 import { type S3TestServer, s3ClientAt, startS3Server } from '../../support/s3-protocol.ts'
 import type { S3Keys } from '../../support/s3-signer.ts'
+import { scrape } from '../../support/scrape.ts'
 import { type Served, startTestServer } from '../../support/server.ts'
 import { PERSISTENTLY, startUpload } from '../../support/tus.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
@@ -57,6 +59,19 @@ async function statuses(count: number, ask: () => Promise<{ status: number }>): 
 }
 
 const allowed = (status: number, count = MOST) => Array.from({ length: count }, () => status)
+
+/** Opens a WebSocket and closes it again. */
+async function connect(token: string): Promise<{ status: number }> {
+  const client = new RawClient(server, { apikey: null, headers: { authorization: `Bearer ${token}` } })
+  try {
+    await client.opened
+    return { status: 101 }
+  } catch (error) {
+    return { status: Number(/\d{3}/.exec(String(error))?.[0]) }
+  } finally {
+    client.socket.terminate()
+  }
+}
 
 const read = (token: string) => server.request('GET', '/object/box/there.txt', { token })
 
@@ -293,13 +308,8 @@ describe('S3 clients', () => {
 describe('listeners', () => {
   it('may open so many WebSockets in a while', async () => {
     const [hostile, innocent] = [await newUser(), await newUser()]
-    const connect = async (token: string) => {
-      const client = new RawClient(server, { apikey: null, headers: { authorization: `Bearer ${token}` } })
-      await client.opened.finally(() => client.socket.terminate())
-    }
-    for (let index = 0; index < MOST; index++) await connect(hostile)
-    await expect(connect(hostile)).rejects.toThrow('429')
-    await connect(innocent)
+    expect(await statuses(MOST + 1, () => connect(hostile))).toEqual([...allowed(101), 429])
+    expect((await connect(innocent)).status).toBe(101)
   })
 
   it('may open so many streams of events in a while', async () => {
@@ -307,6 +317,30 @@ describe('listeners', () => {
     const look = (token: string) => server.request('HEAD', '/events', { token })
     expect(await statuses(MOST + 1, () => look(hostile))).toEqual([...allowed(200), 429])
     expect((await look(innocent)).status).toBe(200)
+  })
+})
+
+describe('storage_requests_refused_total', () => {
+  const refusals = async () => {
+    const { families } = await scrape(server)
+    return sumOf(families, 'storage_requests_refused_total', { reason: 'SlowDown', kind: 'rate' })
+  }
+  const tus = { 'tus-resumable': '1.0.0', 'upload-length': '1' }
+
+  it.each<
+    [surface: string, status: number, ask: (token: string, keys: S3Keys) => Promise<{ status: number }>]
+  >([
+    ['REST', 429, (token) => read(token)],
+    ['S3', 503, (_token, keys) => server.send('GET', '/box/there.txt', { signing: keys })],
+    ['TUS', 503, (token) => server.request('POST', '/upload/resumable', { token, headers: tus })],
+    ['WebSockets', 429, (token) => connect(token)],
+  ])('counts what %s refuses with %i', async (_surface, status, ask) => {
+    const subject = `user-${++clients}`
+    const [token, keys] = [await server.token(subject), await server.session(subject)]
+    await statuses(MOST, () => ask(token, keys))
+    const before = await refusals()
+    expect(await statuses(2, () => ask(token, keys))).toEqual([status, status])
+    expect((await refusals()) - before).toBe(2)
   })
 })
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ParsedFamily, parseExposition, seriesOf, sumOf } from '../../support/exposition.ts'
+import { scrapeAll } from '../../support/scrape.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
 
@@ -135,7 +136,7 @@ describe.each<[mode: string, env: Record<string, string>]>([
   })
 
   it('tells how much there is in each bucket, and of the disk', async () => {
-    const families = await scrape()
+    const { families } = await scrapeAll(server)
     expect(seriesOf(families, 'storage_objects', { bucket: 'files', tenant: 'none' })).toBe(0)
     expect(seriesOf(families, 'storage_up', { part: 'database' })).toBe(1)
     expect(seriesOf(families, 'storage_disk_free_bytes')).toBeGreaterThan(0)

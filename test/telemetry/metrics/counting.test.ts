@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { ErrorCode } from '../../../src/model/errors.ts'
 import { BucketLabels, MOST_BUCKETS, OTHER } from '../../../src/telemetry/metrics/bucket-labels.ts'
 import { type Family, family, single } from '../../../src/telemetry/metrics/catalog.ts'
 import { scraping } from '../../../src/telemetry/metrics/exposition.ts'
@@ -35,8 +36,8 @@ describe('counting requests', () => {
     counts: RequestCounts,
     request: EndedRequest,
     outcome: Outcome = 'success',
-    refusal?: string,
-  ) => counts.add('rest', request, { outcome, seconds: 0.01, refusal })
+    refused?: ErrorCode,
+  ) => counts.add('rest', request, { outcome, seconds: 0.01, refused })
   const UPLOAD = 'storage.object.upload'
 
   it('gives no series to buckets that were only asked for', async () => {
@@ -88,7 +89,8 @@ describe('counting requests', () => {
     expect(sumOf(families, 'storage_acl_operations_total', { operation: 'get' })).toBe(1)
     expect(sumOf(families, 'storage_operations_total')).toBe(0)
     expect(seriesOf(families, 'storage_requests_admitted_total')).toBe(4)
-    expect(seriesOf(families, 'storage_requests_refused_total', { reason: 'ServerBusy' })).toBe(1)
+    const refused = { reason: 'ServerBusy', kind: 'room' }
+    expect(seriesOf(families, 'storage_requests_refused_total', refused)).toBe(1)
   })
 })
 
