@@ -9,43 +9,50 @@ const IPV6_SITE_BYTES = 8
  * Where a request comes from, for limits that each client has: an IPv4 address, or the network of an IPv6 one. Behind a
  * trusted proxy it is what that has added to `X-Forwarded-For`, which is the last: the others may be made up.
  */
-export function clientAddress({ headers, socket }: IncomingMessage, trustProxy: boolean): string {
-  const forwarded = trustProxy ? String(headers['x-forwarded-for'] ?? '').split(',') : []
-  return networkOf(forwarded.at(-1)) ?? networkOf(socket.remoteAddress) ?? 'unknown'
+export function clientAddress(incoming: IncomingMessage, trustProxy: boolean): string {
+  return addressOf(incoming, trustProxy)?.network ?? 'unknown'
 }
 
 /** The same address whole, for who is to find out later whose it was; undefined when the connection is gone, and nobody asked before. */
-export function remoteAddress({ headers, socket }: IncomingMessage, trustProxy: boolean): string | undefined {
+export function remoteAddress(incoming: IncomingMessage, trustProxy: boolean): string | undefined {
+  return addressOf(incoming, trustProxy)?.whole
+}
+
+interface Address {
+  /** Without the zone of IPv6, which is of one machine. */
+  whole: string
+  /** That of an IPv4 one is itself. */
+  network: string
+}
+
+function addressOf({ headers, socket }: IncomingMessage, trustProxy: boolean): Address | undefined {
   const forwarded = trustProxy ? String(headers['x-forwarded-for'] ?? '').split(',') : []
-  const address = addressIn(forwarded.at(-1)) ?? addressIn(socket.remoteAddress)
-  return address?.toString().replace(/%.*$/, '') // the zone is of one machine
+  return addressIn(forwarded.at(-1)) ?? addressIn(socket.remoteAddress)
 }
 
 /** Of those who have asked lately: to read an address takes longer than much of what is done for one. */
-const networks = new LRUCache<string, string>({ max: 10_000 })
+const addresses = new LRUCache<string, Address>({ max: 10_000 })
 
 /** In characters; all that an address may be written with. */
 const LONGEST_ADDRESS = 64
 
 /** Undefined for what is no address. */
-function networkOf(text: string | undefined): string | undefined {
+function addressIn(text: string | undefined): Address | undefined {
   if (!text) return undefined // the parser says so by an error, which takes ten times as long as the rest
-  const known = networks.get(text)
+  const known = addresses.get(text)
   if (known !== undefined) return known
-  const network = readNetwork(text)
-  if (network !== undefined && text.length <= LONGEST_ADDRESS) networks.set(text, network)
-  return network
+  const address = readAddress(text)
+  if (address !== undefined && text.length <= LONGEST_ADDRESS) addresses.set(text, address)
+  return address
 }
 
-function readNetwork(text: string): string | undefined {
-  const address = addressIn(text)
-  if (!address || address.kind() === 'ipv4') return address?.toString()
-  return `${Buffer.from(address.toByteArray().slice(0, IPV6_SITE_BYTES)).toString('hex')}/64`
-}
-
-/** Undefined for what is none. */
-function addressIn(text = '') {
+function readAddress(text: string): Address | undefined {
   // Some proxies add the port.
   const bare = text.trim().replace(/^\[(.*)\](?::\d+)?$|^([\d.]+):\d+$/, '$1$2')
-  return ipaddr.isValid(bare) ? ipaddr.process(bare) : undefined // of an IPv4 one within an IPv6 one, that
+  if (!ipaddr.isValid(bare)) return undefined
+  const address = ipaddr.process(bare) // of an IPv4 one within an IPv6 one, that
+  const whole = address.toString().replace(/%.*$/, '')
+  if (address.kind() === 'ipv4') return { whole, network: whole }
+  const site = Buffer.from(address.toByteArray().slice(0, IPV6_SITE_BYTES))
+  return { whole, network: `${site.toString('hex')}/64` }
 }
