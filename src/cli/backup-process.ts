@@ -5,7 +5,6 @@ import { readConfig } from '../config/config.ts'
 import { openDatabase } from '../database/connection/client.ts'
 import type { BackupCounts } from '../database/queries/backup-jobs.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
-import { giveWay } from '../lib/low-priority.ts'
 import {
   type FromBackupProcess,
   failureOf,
@@ -28,7 +27,6 @@ type Order = Extract<ToBackupProcess, { type: 'do' }>
 
 async function run(): Promise<void> {
   if (!process.send) throw new Error('strongroom backup-process is for strongroom serve, which starts it')
-  giveWay()
   // The server says when it is to end. Without that one, whoever is next finds what was left, as after its own death.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
   process.once('disconnect', () => process.exit(1))

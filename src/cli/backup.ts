@@ -11,7 +11,6 @@ import { runNow } from '../jobs/backup/runner.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
 import { BACKUP_TURN } from '../jobs/turns.ts'
-import { giveWay } from '../lib/low-priority.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { count } from './amounts.ts'
 import { registerDrill } from './backup-drill.ts'
@@ -75,7 +74,6 @@ async function create(options: CreateOptions): Promise<void> {
     description,
     json = false,
   } = options
-  giveWay()
   const progress = new Progress()
   await maintain(async ({ config, database, backend, logger, signal }) => {
     const target = absolute(to ?? config.backup.target)

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
+import { giveWay } from '../lib/low-priority.ts'
 import { packageVersion } from '../lib/package-version.ts'
 
 type Registers = (program: Command) => void
@@ -66,7 +67,11 @@ program.hook('preAction', async (_program, command) => {
   loadSettings(file)
 })
 
-const asked = COMMANDS.get(process.argv[2] ?? '')
+const [command = '', below] = process.argv.slice(2)
+// Before what it needs is loaded, too, which is as much work as a small backup.
+if (command === 'backup-process' || (command === 'backup' && below === 'create')) giveWay()
+
+const asked = COMMANDS.get(command)
 for (const load of asked ? [asked] : COMMANDS.values()) (await load())(program)
 for (const command of program.commands) readsSettings(command)
 
