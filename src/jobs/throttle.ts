@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -40,15 +41,18 @@ const SHORTEST_WAIT_MS = 10
 const SHARE = 0.1
 
 /** So much work is done before the first rest: what is over so soon disturbs nobody for long. In milliseconds of a processor. */
-const AT_ONCE_MS = 250
+const AT_ONCE_MS = 100
 
 /** How long work goes on between two rests, and the longest of these. In milliseconds. */
 const SLICE_MS = 20
 const LONGEST_REST_MS = 1000
 
+/** What a burst is rested for at the most, by several rests. In milliseconds. */
+const MOST_OWED_MS = 60_000
+
 /** How a process and its machine are doing. */
 export interface Load {
-  /** For how long this process has had a processor, in milliseconds. */
+  /** For how long this process has had a processor, and others that work for it alone. In milliseconds. */
   usedMs(): number
   /** Whether others leave less than a processor, or less than half of the only one. */
   isBusy(): boolean
@@ -61,6 +65,8 @@ export interface Load {
 export class SpareTime {
   readonly #load: Load
   readonly #freeUntilMs: number
+  /** Of rests, as long as others want all processors. */
+  #owedMs = 0
   #slice: { at: number; usedMs: number }
   #resting: Promise<void> | undefined
 
@@ -83,9 +89,11 @@ export class SpareTime {
     const { at, usedMs } = this.#slice
     const now = this.#now()
     if (now.usedMs > this.#freeUntilMs && this.#load.isBusy()) {
-      const restMs = (now.usedMs - usedMs) / SHARE - (now.at - at)
-      if (restMs > 0) await delay(Math.min(restMs, LONGEST_REST_MS))
-    }
+      const owedMs = this.#owedMs + (now.usedMs - usedMs) / SHARE - (now.at - at)
+      const restMs = Math.min(Math.max(owedMs, 0), LONGEST_REST_MS)
+      if (restMs > 0) await delay(restMs)
+      this.#owedMs = Math.min(Math.max(owedMs, 0) - restMs, MOST_OWED_MS)
+    } else this.#owedMs = 0
     this.#slice = this.#now()
   }
 
@@ -97,13 +105,28 @@ export class SpareTime {
 /** How often the machine is asked, which costs a millisecond where there are many processors. */
 const LOOK_MS = 500
 
-class MachineLoad implements Load {
+export class MachineLoad implements Load {
+  /** By their ids: other processes that work for this one alone. What they had when they came, and have had since. */
+  readonly #helpers = new Map<number, { before: number; usedMs: number }>()
   #last = this.#look()
-  #isBusy = false
+  /** Until it is known. */
+  #isBusy = true
+
+  /** Counts the time of another process of this machine from now on as this one's. Linux only. */
+  count(pid: number): void {
+    const before = processorMs(pid)
+    if (before !== null) this.#helpers.set(pid, { before, usedMs: 0 })
+  }
 
   usedMs(): number {
     const { user, system } = process.cpuUsage()
-    return (user + system) / 1000
+    let usedMs = (user + system) / 1000
+    for (const [pid, helper] of this.#helpers) {
+      const now = processorMs(pid)
+      if (now !== null) helper.usedMs = now - helper.before
+      usedMs += helper.usedMs
+    }
+    return usedMs
   }
 
   isBusy(): boolean {
@@ -121,5 +144,14 @@ class MachineLoad implements Load {
     const all = cpus()
     const idleMs = all.reduce((sum, { times }) => sum + times.idle, 0)
     return { at: performance.now(), usedMs: this.usedMs(), idleMs, processors: all.length }
+  }
+}
+
+/** For how long another process has had a processor, in milliseconds; null when that cannot be told (proc_pid_schedstat(5)). */
+function processorMs(pid: number): number | null {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
+  } catch {
+    return null
   }
 }

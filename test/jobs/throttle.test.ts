@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Load, SpareTime } from '../../src/jobs/throttle.ts'
+import { type Load, MachineLoad, SpareTime } from '../../src/jobs/throttle.ts'
+import { until } from '../support/wait.ts'
 
 /** A process that has used what it is told, on a machine that is as it is told. */
 class ToldLoad implements Load {
@@ -16,6 +20,33 @@ class ToldLoad implements Load {
     return this.isOthers
   }
 }
+
+describe('the load of the machine', () => {
+  it('has the time of a process that works for this one, from when it is told of it, and keeps it when that has ended', async () => {
+    const worker = spawn(process.execPath, ['-e', 'for (;;);'])
+    const pid = worker.pid ?? 0
+    const load = new MachineLoad()
+    const ofWorker = () => {
+      const { user, system } = process.cpuUsage()
+      return load.usedMs() - (user + system) / 1000
+    }
+    try {
+      await until(
+        () => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) > 200e6,
+        'it works',
+      )
+      worker.kill('SIGSTOP')
+      load.count(pid)
+      expect(ofWorker()).toBeLessThan(100)
+      worker.kill('SIGCONT')
+      await until(() => ofWorker() > 200, 'it has worked on')
+    } finally {
+      worker.kill('SIGKILL')
+      await once(worker, 'exit')
+    }
+    expect(ofWorker()).toBeGreaterThan(150)
+  })
+})
 
 describe('work in spare time', () => {
   let load: ToldLoad
@@ -37,7 +68,7 @@ describe('work in spare time', () => {
   /** What is done without any rest. */
   async function begin() {
     load.isOthers = false
-    load.used = 251
+    load.used = 101
     await rest()
     load.isOthers = true
   }
@@ -55,7 +86,7 @@ describe('work in spare time', () => {
 
   it('goes on while others leave a processor, and again once they do', async () => {
     load.isOthers = false
-    load.used = 251
+    load.used = 101
     expect(await rest()).toBe(false)
     load.used += 20
     load.isOthers = true
@@ -65,8 +96,18 @@ describe('work in spare time', () => {
     expect(await rest()).toBe(false)
   })
 
+  it('rests for all of a burst, by turns', async () => {
+    await begin()
+    const begun = performance.now()
+    load.used += 130 // 1300 ms, of which no rest is longer than a second
+    await rest()
+    load.used += 1
+    await rest()
+    expect(performance.now() - begun).toBeGreaterThan(1290)
+  })
+
   it('comes to its end without a rest when it is short', async () => {
-    load.used = 249
+    load.used = 99
     expect(await rest()).toBe(false)
   })
 

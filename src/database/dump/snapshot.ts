@@ -20,6 +20,8 @@ export interface Snapshot {
   readonly functionsRevision: number
   /** PostgreSQL's version, such as `18.4`. */
   readonly postgres: string
+  /** The process of PostgreSQL that reads it. */
+  readonly pid: number
   /** The tables that go along, in an order in which their rows can be written. */
   readonly tables: string[]
   /** What is read of a table of `tables`. */
@@ -90,7 +92,7 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
       select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as moment,
         (select max(created_at) from storage.strongroom_migrations) as migration,
         (select max(revision) from strongroom.function_texts) as "functionsRevision",
-        current_setting('server_version') as postgres, current_setting('server_version_num')::int as number`
+        current_setting('server_version') as postgres, current_setting('server_version_num')::int as number, pg_backend_pid() as pid`
     const schema = schemaVersion(Number(about.migration))
     if (schema === undefined) throw new DumpError('The database is of a newer Strongroom than this one')
     // What would be hidden is an error then; where the service is let in by a policy, nothing is hidden.
@@ -108,6 +110,7 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
       schema,
       functionsRevision: about.functionsRevision ?? 0,
       postgres: String(about.postgres).split(' ')[0] ?? '',
+      pid: about.pid,
       shape,
       tables: [...tables.keys()],
       count: async (name) => {
@@ -136,6 +139,7 @@ interface About {
   functionsRevision: number | null
   postgres: string
   number: number
+  pid: number
 }
 
 /** Whoever else has set limits of time for all sessions does not mean one that has to last. */

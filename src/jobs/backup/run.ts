@@ -11,7 +11,7 @@ import { holdRemovals, isHeld } from '../../database/queries/backup-holds.ts'
 import type { BackupCounts } from '../../database/queries/backup-jobs.ts'
 import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
-import { ByteThrottle, SpareTime } from '../throttle.ts'
+import { ByteThrottle, MachineLoad, SpareTime } from '../throttle.ts'
 import { BackupError } from './backup-error.ts'
 import { BYTES, EntryWriter, FILES, type FileEntry, INLINE_BYTES } from './entries.ts'
 import { endHold } from './held-removals.ts'
@@ -104,7 +104,8 @@ class Run {
   /** Of bytes: in the backup, and of these those that no parent has. */
   readonly #sum = { all: 0, new: 0 }
   #objects = 0
-  readonly #spareTime = new SpareTime()
+  readonly #load = new MachineLoad()
+  readonly #spareTime = new SpareTime(this.#load)
 
   constructor(
     private readonly parts: BackupParts,
@@ -124,6 +125,7 @@ class Run {
     try {
       const purpose = keysFile === undefined ? 'backup' : 'backup with keys'
       const snapshot = await openSnapshot(database, { for: purpose })
+      if (cluster !== null) this.#load.count(snapshot.pid) // else it may be another machine's
       try {
         await this.#writeRows(snapshot)
         await this.#planVersions(snapshot, plan)
