@@ -6,6 +6,7 @@ import { answerInLines } from './message/json-lines.ts'
 import { admission } from './middleware/admission.ts'
 import { errorResponse } from './middleware/error-response.ts'
 import { documentationRoutes } from './rest/documentation.ts'
+import { RouteTable } from './route-table.ts'
 import type { Services } from './services.ts'
 import type { Surfaces } from './surface.ts'
 
@@ -15,6 +16,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 export function createApp(services: Services, surfaces: Surfaces, logger: Logger): Hono<Env> {
   const { cors, connections, requests, supabaseCompat } = services
   const app = new Hono<Env>({
+    router: new RouteTable(),
     // Routes see the path as it was sent, without the public prefix; decoding is theirs. Only the server calls the
     // app, so the bindings are there.
     getPath: (_request, options) => (options as { env: Env['Bindings'] }).env.target.path,
