@@ -23,9 +23,9 @@ class ToldLoad implements Load {
 
 describe('the load of the machine', () => {
   it('has the time of a process that works for this one, from when it is told of it, and keeps it when that has ended', async () => {
+    const load = new MachineLoad()
     const worker = spawn(process.execPath, ['-e', 'for (;;);'])
     const pid = worker.pid ?? 0
-    const load = new MachineLoad()
     const ofWorker = () => {
       const { user, system } = process.cpuUsage()
       return load.usedMs() - (user + system) / 1000
