@@ -1,4 +1,5 @@
 import pino, { type Logger, type LoggerOptions } from 'pino'
+import { GatheredLines } from './gathered-lines.ts'
 import { forTerminal } from './terminal-log.ts'
 
 /** What must never be read in a log, wherever it turns up in an object that is logged. */
@@ -50,13 +51,23 @@ export function createLogger(
   const { fd } = stream as NodeJS.WriteStream & { fd: number }
   if (!stream.isTTY) {
     if (fd === 2) return pino(options, pino.destination({ dest: fd, sync: true }))
-    const gathered = isShared
-      ? { minLength: ATOMIC_WRITE / 2, maxWrite: ATOMIC_WRITE }
-      : { minLength: GATHERED }
-    return pino(options, pino.destination({ dest: fd, sync: false, periodicFlush: FLUSH_MS, ...gathered }))
+    return pino(options, gathered(fd, isShared ? ATOMIC_WRITE : GATHERED))
   }
   const terminal = pino.destination({ dest: fd, sync: true })
   return pino(options, { write: (line) => terminal.write(forTerminal(line)) })
+}
+
+/** Lines that are written together; none is left at the end of the process. */
+function gathered(fd: number, bytes: number): GatheredLines {
+  let lines: GatheredLines | undefined
+  // Before those of the destination, which takes nothing any more from then on.
+  process.once('beforeExit', () => lines?.flush())
+  process.once('exit', () => lines?.flushSync())
+  lines = new GatheredLines(pino.destination({ dest: fd, sync: false, maxWrite: bytes }), {
+    bytes,
+    waitMs: FLUSH_MS,
+  })
+  return lines
 }
 
 /** A line's time as pino wants it, to the millisecond, in UTC (RFC 3339). Of each second only the end is made anew. */
