@@ -47,6 +47,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   // As with Amazon: by this one even clients that do not look for the word come again.
   SlowDown: 503,
   TooManyUploadsOfOneClient: 503,
+  UploadGone: 404,
 }
 
 /** Headers that are another protocol's. */
