@@ -37,6 +37,8 @@ describe('32 clients on 8 names, through REST, S3 and TUS, on two servers that a
       expect(rounds.problems(), `after ${rounds.crowd.answered} operations with FAULTS_SEED=${seed}`).toEqual(
         [],
       )
+      if (isFull)
+        console.log(`${rounds.crowd.answered} operations answered, ${rounds.kills} kills, and no fault`)
     }
     expect(rounds.crowd.unused).toEqual([])
   })
