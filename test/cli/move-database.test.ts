@@ -139,11 +139,13 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
   it('moves all of it, after which the old one is not served by mistake', async () => {
     const before = await place.serve()
     const { text: info } = await before.send('GET', '/object/info/docs/large.txt')
+    const { text: audit } = await before.send('GET', '/audit')
     await before.stop()
     await inTarget('create table public.members (id text); alter table public.members owner to owner')
     const { code, stdout, stderr } = await place.move(['--to', url]).ended
     expect([code, stderr]).toEqual([0, ''])
     expect(stdout).toMatch(/^ +20,002 {2}storage\.objects$/m)
+    expect(stdout).toMatch(/^ +5 {2}storage\.audit_log$/m)
     expect(stdout).toContain('  policy members on storage.objects\n')
     expect(stdout).toContain('  table public.members\n')
     expect(stdout).toContain('Start the servers with DATABASE_URL')
@@ -159,6 +161,8 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
     expect(await server.send('GET', '/object/docs/large.txt')).toEqual({ status: 200, text: LARGE })
     expect((await server.send('GET', '/object/docs/gone.txt')).status).toBe(404)
     expect((await server.send('GET', '/object/info/docs/large.txt')).text).toBe(info)
+    expect((await server.send('GET', '/audit')).text).toBe(audit)
+    expect(JSON.parse(audit).items).toHaveLength(5)
     expect((await server.send('POST', '/object/docs/new.txt', 'new')).status).toBe(201)
 
     const busy = await place.move(['--to', 'embedded'], { DATABASE_URL: url }).ended

@@ -86,6 +86,27 @@ describe('a copy of a database', () => {
     expect(await target.sql`select from storage.events where name = 'later'`).toHaveLength(1)
   })
 
+  it('has the audit log of all its months, entry by entry', async () => {
+    const name = await newSource()
+    const { address, openTarget } = await newTarget()
+    const writer = openDatabase(cluster.address(name), { connections: 1 })
+    await writer.sql`
+      select storage.write_audit(json_agg(json_build_object(
+        'at', timestamptz '2025-12-31T12:00:00Z' + n * interval '1 hour', 'id', gen_random_uuid(), 'action', 'upload',
+        'resource_type', 'object', 'path', n::text, 'allowed', true, 'status', 200, 'repeated', 0
+      ))) from generate_series(1, 2400) n`
+    await writer.close()
+    const source = open(name)
+    const { rows } = await copyDatabase({ source, openTarget })
+    expect(rows).toContainEqual({ table: 'audit_log', count: 2400 })
+    const all = (database: Database) =>
+      database.sql`select tableoid::regclass::text as part, * from storage.audit_log order by at, id`
+    const found = await all(open(address.database))
+    expect(found).toHaveLength(2400)
+    expect(new Set(found.map(({ part }) => part)).size).toBe(5)
+    expect([...found]).toEqual([...(await all(source))])
+  })
+
   it('keeps away who would write meanwhile, and lets him go on afterwards', async () => {
     const name = await newSource()
     const writer = cluster.address(name)

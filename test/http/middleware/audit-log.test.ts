@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { AuditTrail, type Entry, object } from '../../support/audit-trail.ts'
 import { RawConnection, rawRequest } from '../../support/raw-http.ts'
 import { PAIR, type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 import { presign } from '../../support/s3-signer.ts'
@@ -7,19 +8,14 @@ import { open, put, sign, tokenOf } from '../../support/signed.ts'
 import { TusRequests } from '../../support/tus-requests.ts'
 import { until } from '../../support/wait.ts'
 
-interface Entry {
-  action: string
-  resource_type: string
-  request_id: string
-  [column: string]: unknown
-}
-
 describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat) => {
   let server: S3TestServer
+  let trail: AuditTrail
   let user: string
 
   beforeAll(async () => {
     server = await startS3Server({ STORAGE_AUDIT: 'all', STORAGE_COMPAT: compat })
+    trail = new AuditTrail(server)
     await server.createBucket('docs', { public: false })
     await server.createBucket('pub', { public: true })
     await server.admin`
@@ -30,54 +26,13 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
   })
   afterAll(() => server.close())
 
-  /** The entries of one request, once the log has those of a later one. */
-  async function entriesOf(id: string): Promise<Entry[]> {
-    const last = randomUUID()
-    const headers = { 'x-request-id': last }
-    await (await server.request('GET', '/bucket', { headers })).arrayBuffer()
-    await until(async () => (await rowsOf(last)).length > 0, 'the log is written')
-    return rowsOf(id)
-  }
-
-  function rowsOf(id: string): Promise<Entry[]> {
-    return server.admin<Entry[]>`
-      select *, host(address) as address, bytes::int as bytes from storage.audit_log where request_id = ${id} order by path`
-  }
-
-  async function done(
-    method: string,
-    path: string,
-    { headers, ...init }: Parameters<S3TestServer['request']>[2] = {},
-  ): Promise<string> {
-    const id = randomUUID()
-    const response = await server.request(method, path, {
-      ...init,
-      headers: { ...headers, 'x-request-id': id },
-    })
-    await response.arrayBuffer()
-    return id
-  }
-
-  const checks: { id: string; check: (entries: Entry[]) => void }[] = []
-
-  /** What is expected of a request's entries, once the test is over: the log is then waited for once. */
-  const logged = (id: string) => ({
-    toMatchObject: (expected: object[]) =>
-      checks.push({ id, check: (entries) => expect(entries).toMatchObject(expected) }),
-    toEqual: (expected: object[]) =>
-      checks.push({ id, check: (entries) => expect(entries).toEqual(expected) }),
-  })
-  afterEach(async () => {
-    const due = checks.splice(0)
-    if (due.length > 0) await entriesOf(due.at(-1)?.id ?? '')
-    for (const { id, check } of due) check(await rowsOf(id))
-  })
-
-  const object = (fields: object) => ({ resource_type: 'object', allowed: true, ...fields })
+  afterEach(() => trail.check())
 
   it('has who has uploaded, overwritten, read, moved, copied and deleted what', async () => {
     const of = { token: user, headers: { 'user-agent': 'a test' } }
-    const [made] = await entriesOf(await done('POST', '/object/docs/b.txt', { ...of, body: 'bytes' }))
+    const [made] = await trail.entriesOf(
+      await trail.done('POST', '/object/docs/b.txt', { ...of, body: 'bytes' }),
+    )
     expect(made).toMatchObject(
       object({
         action: 'upload',
@@ -98,50 +53,52 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
     )
     const id = made?.file_id
     const same = { bucket: 'docs', user_id: 'user-1', file_id: id }
-    logged(await done('PUT', '/object/docs/b.txt', { ...of, body: 'more' })).toMatchObject([
-      object({ ...same, action: 'update', path: 'b.txt', bytes: 4 }),
-    ])
-    logged(await done('GET', '/object/docs/b.txt', of)).toMatchObject([
-      object({ ...same, action: 'download', path: 'b.txt', status: 200, bytes: 4 }),
-    ])
+    trail
+      .expect(await trail.done('PUT', '/object/docs/b.txt', { ...of, body: 'more' }))
+      .toMatchObject([object({ ...same, action: 'update', path: 'b.txt', bytes: 4 })])
+    trail
+      .expect(await trail.done('GET', '/object/docs/b.txt', of))
+      .toMatchObject([object({ ...same, action: 'download', path: 'b.txt', status: 200, bytes: 4 })])
     const move = { bucketId: 'docs', sourceKey: 'b.txt', destinationKey: 'c.txt' }
-    logged(await done('POST', '/object/move', { ...of, body: move })).toMatchObject([
-      object({ ...same, action: 'move', path: 'b.txt', target: 'docs/c.txt' }),
-    ])
+    trail
+      .expect(await trail.done('POST', '/object/move', { ...of, body: move }))
+      .toMatchObject([object({ ...same, action: 'move', path: 'b.txt', target: 'docs/c.txt' })])
     const copy = { bucketId: 'docs', sourceKey: 'c.txt', destinationKey: 'd.txt' }
-    const [copied] = await entriesOf(await done('POST', '/object/copy', { ...of, body: copy }))
+    const [copied] = await trail.entriesOf(await trail.done('POST', '/object/copy', { ...of, body: copy }))
     expect(copied).toMatchObject(object({ action: 'copy', path: 'c.txt', target: 'docs/d.txt' }))
     expect(copied?.file_id).not.toBe(id)
-    logged(await done('DELETE', '/object/docs/c.txt', of)).toMatchObject([
-      object({ ...same, action: 'delete', path: 'c.txt' }),
-    ])
-    logged(
-      await done('DELETE', '/object/docs', { ...of, body: { prefixes: ['d.txt', 'no.txt'] } }),
-    ).toMatchObject([
-      object({ action: 'delete', path: 'd.txt', file_id: copied?.file_id, status: 200 }),
-      { action: 'delete', path: 'no.txt', allowed: false, status: 404 },
-    ])
+    trail
+      .expect(await trail.done('DELETE', '/object/docs/c.txt', of))
+      .toMatchObject([object({ ...same, action: 'delete', path: 'c.txt' })])
+    trail
+      .expect(await trail.done('DELETE', '/object/docs', { ...of, body: { prefixes: ['d.txt', 'no.txt'] } }))
+      .toMatchObject([
+        object({ action: 'delete', path: 'd.txt', file_id: copied?.file_id, status: 200 }),
+        { action: 'delete', path: 'no.txt', allowed: false, status: 404 },
+      ])
     // What is only looked at by a user.
-    logged(await done('HEAD', '/object/docs/a.txt', of)).toEqual([])
-    logged(await done('GET', '/object/info/docs/a.txt', of)).toEqual([])
-    logged(await done('POST', '/object/list/docs', { ...of, body: { prefix: '' } })).toEqual([])
+    trail.expect(await trail.done('HEAD', '/object/docs/a.txt', of)).toEqual([])
+    trail.expect(await trail.done('GET', '/object/info/docs/a.txt', of)).toEqual([])
+    trail.expect(await trail.done('POST', '/object/list/docs', { ...of, body: { prefix: '' } })).toEqual([])
   })
 
   it('has what was refused, by the true status in either mode', async () => {
     const refused = { allowed: false, path: 'secret/y', bucket: 'docs' }
-    logged(await done('POST', '/object/docs/secret/y', { token: user, body: 'x' })).toMatchObject([
-      { ...refused, action: 'upload', status: 403, user_id: 'user-1', file_id: null },
-    ])
-    logged(await done('GET', '/object/docs/secret/x', { token: user })).toMatchObject([
-      { ...refused, path: 'secret/x', action: 'download', status: 404 },
-    ])
-    logged(await done('POST', '/object/docs/secret/y', { token: 'garbage', body: 'x' })).toMatchObject([
-      { action: 'upload', allowed: false, user_id: null, role: null, status: expect.any(Number) },
-    ])
+    trail
+      .expect(await trail.done('POST', '/object/docs/secret/y', { token: user, body: 'x' }))
+      .toMatchObject([{ ...refused, action: 'upload', status: 403, user_id: 'user-1', file_id: null }])
+    trail
+      .expect(await trail.done('GET', '/object/docs/secret/x', { token: user }))
+      .toMatchObject([{ ...refused, path: 'secret/x', action: 'download', status: 404 }])
+    trail
+      .expect(await trail.done('POST', '/object/docs/secret/y', { token: 'garbage', body: 'x' }))
+      .toMatchObject([
+        { action: 'upload', allowed: false, user_id: null, role: null, status: expect.any(Number) },
+      ])
     // Not refused by any right: it was there already.
-    logged(await done('POST', '/object/docs/a.txt', { token: user, body: 'x' })).toMatchObject([
-      { action: 'upload', allowed: true, status: 409 },
-    ])
+    trail
+      .expect(await trail.done('POST', '/object/docs/a.txt', { token: user, body: 'x' }))
+      .toMatchObject([{ action: 'upload', allowed: true, status: 409 }])
   })
 
   if (compat === 'supabase') return // whose wire alone is another
@@ -151,7 +108,7 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
     for (let reads = 0; reads < 5; reads++) expect((await hot()).status).toBe(200)
     const id = randomUUID()
     await open(server, '/object/public/pub/hot.txt', { headers: { 'x-request-id': id } })
-    logged(id).toMatchObject([
+    trail.expect(id).toMatchObject([
       object({
         action: 'download',
         user_id: null,
@@ -162,26 +119,31 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
         file_id: expect.any(String),
       }),
     ])
-    const signing = await done('POST', '/object/sign/docs/a.txt', { token: user, body: { expiresIn: 60 } })
-    logged(signing).toMatchObject([object({ action: 'access', path: 'a.txt', user_id: 'user-1' })])
+    const signing = await trail.done('POST', '/object/sign/docs/a.txt', {
+      token: user,
+      body: { expiresIn: 60 },
+    })
+    trail.expect(signing).toMatchObject([object({ action: 'access', path: 'a.txt', user_id: 'user-1' })])
     const many = { expiresIn: 60, paths: ['a.txt', 'absent'] }
-    logged(await done('POST', '/object/sign/docs', { token: user, body: many })).toMatchObject([
-      object({ action: 'access', path: 'a.txt' }),
-      { action: 'access', path: 'absent', allowed: false, status: 404 },
-    ])
+    trail
+      .expect(await trail.done('POST', '/object/sign/docs', { token: user, body: many }))
+      .toMatchObject([
+        object({ action: 'access', path: 'a.txt' }),
+        { action: 'access', path: 'absent', allowed: false, status: 404 },
+      ])
     const token = tokenOf(await sign(server, 'docs/a.txt'))
-    logged(await done('GET', `/object/sign/docs/a.txt?token=${token}`, { token: null })).toMatchObject([
-      object({ action: 'download', via: 'signed', path: 'a.txt' }),
-    ])
-    logged(await done('GET', `/object/sign/docs/b.txt?token=${token}`, { token: null })).toMatchObject([
-      { action: 'download', via: 'signed', path: 'b.txt', file_id: null },
-    ])
+    trail
+      .expect(await trail.done('GET', `/object/sign/docs/a.txt?token=${token}`, { token: null }))
+      .toMatchObject([object({ action: 'download', via: 'signed', path: 'a.txt' })])
+    trail
+      .expect(await trail.done('GET', `/object/sign/docs/b.txt?token=${token}`, { token: null }))
+      .toMatchObject([{ action: 'download', via: 'signed', path: 'b.txt', file_id: null }])
     const upload = await server.request('POST', '/object/upload/sign/docs/signed.txt', { token: user })
     const uploadToken = ((await upload.json()) as { token: string }).token
     const path = `/object/upload/sign/docs/signed.txt?token=${uploadToken}`
-    logged(await done('PUT', path, { token: null, body: 'x' })).toMatchObject([
-      object({ action: 'upload', via: 'signed', user_id: 'user-1', path: 'signed.txt' }),
-    ])
+    trail
+      .expect(await trail.done('PUT', path, { token: null, body: 'x' }))
+      .toMatchObject([object({ action: 'upload', via: 'signed', user_id: 'user-1', path: 'signed.txt' })])
     const all = JSON.stringify(await server.admin`select * from storage.audit_log`)
     for (const secret of [token, uploadToken, user, server.keys.serviceKey]) expect(all).not.toContain(secret)
   })
@@ -204,61 +166,56 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
       })
     expect((await patch(1, 0)).status).toBe(204)
     expect((await patch(2, 5)).status).toBe(204)
-    for (const id of ids.slice(0, 2)) logged(id).toEqual([])
-    logged(String(ids[2])).toMatchObject([
-      object({ action: 'upload', path: 'tus.bin', bytes: 10, file_id: expect.any(String) }),
-    ])
+    for (const id of ids.slice(0, 2)) trail.expect(id).toEqual([])
+    trail
+      .expect(String(ids[2]))
+      .toMatchObject([object({ action: 'upload', path: 'tus.bin', bytes: 10, file_id: expect.any(String) })])
     const refused = randomUUID()
     await tus.create({ bucket: 'docs', name: 'secret/tus' }, 10, { headers: { 'x-request-id': refused } })
-    logged(refused).toMatchObject([{ action: 'upload', allowed: false, status: 403 }])
+    trail.expect(refused).toMatchObject([{ action: 'upload', allowed: false, status: 403 }])
   })
 
   it('says of S3 clients by which access key, and has what became of each key', async () => {
-    const s3 = async (
-      method: string,
-      target: string,
-      body?: string,
-      headers: Record<string, string> = {},
-    ) => {
-      const id = randomUUID()
-      const init = { ...(body !== undefined && { body }), headers: { ...headers, 'x-request-id': id } }
-      const response = await server.send(method, target, init)
-      return { text: await response.text(), id }
-    }
     const key = { via: 'key', credential: PAIR.accessKeyId, role: 'service_role', bucket: 'docs' }
-    const [made] = await entriesOf((await s3('PUT', '/docs/s3.txt', 'hello')).id)
+    const [made] = await trail.entriesOf((await trail.s3('PUT', '/docs/s3.txt', { body: 'hello' })).id)
     expect(made).toMatchObject(object({ ...key, action: 'upload', path: 's3.txt', bytes: 5 }))
-    logged((await s3('GET', '/docs/s3.txt')).id).toMatchObject([
-      object({ ...key, action: 'download', file_id: made?.file_id }),
-    ])
-    const copy = { 'x-amz-copy-source': '/docs/s3.txt' }
-    logged((await s3('PUT', '/docs/s3-copy.txt', '', copy)).id).toMatchObject([
-      object({ ...key, action: 'copy', path: 's3.txt', target: 'docs/s3-copy.txt' }),
-    ])
-    const begun = await s3('POST', '/docs/parts.bin?uploads')
+    trail
+      .expect((await trail.s3('GET', '/docs/s3.txt')).id)
+      .toMatchObject([object({ ...key, action: 'download', file_id: made?.file_id })])
+    const copy = { headers: { 'x-amz-copy-source': '/docs/s3.txt' } }
+    trail
+      .expect((await trail.s3('PUT', '/docs/s3-copy.txt', copy)).id)
+      .toMatchObject([object({ ...key, action: 'copy', path: 's3.txt', target: 'docs/s3-copy.txt' })])
+    const begun = await trail.s3('POST', '/docs/parts.bin?uploads')
     const [, uploadId = ''] = /<UploadId>(.*?)<\/UploadId>/.exec(begun.text) ?? []
-    logged(begun.id).toEqual([])
+    trail.expect(begun.id).toEqual([])
     const part = await server.send('PUT', `/docs/parts.bin?partNumber=1&uploadId=${uploadId}`, {
       body: 'part',
     })
     const parts = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${part.headers.get('etag')}</ETag></Part></CompleteMultipartUpload>`
-    logged((await s3('POST', `/docs/parts.bin?uploadId=${uploadId}`, parts)).id).toMatchObject([
-      object({ ...key, action: 'upload', path: 'parts.bin', bytes: 4, file_id: expect.any(String) }),
-    ])
+    trail
+      .expect((await trail.s3('POST', `/docs/parts.bin?uploadId=${uploadId}`, { body: parts })).id)
+      .toMatchObject([
+        object({ ...key, action: 'upload', path: 'parts.bin', bytes: 4, file_id: expect.any(String) }),
+      ])
     const keys = ['s3.txt', 's3-copy.txt', 'no.txt'].map((name) => `<Object><Key>${name}</Key></Object>`)
-    logged((await s3('POST', '/docs?delete', `<Delete>${keys.join('')}</Delete>`)).id).toMatchObject([
-      { ...key, action: 'delete', path: 'no.txt', status: 404 },
-      object({ ...key, action: 'delete', path: 's3-copy.txt' }),
-      object({ ...key, action: 'delete', path: 's3.txt', file_id: made?.file_id }),
-    ])
+    trail
+      .expect((await trail.s3('POST', '/docs?delete', { body: `<Delete>${keys.join('')}</Delete>` })).id)
+      .toMatchObject([
+        { ...key, action: 'delete', path: 'no.txt', status: 404 },
+        object({ ...key, action: 'delete', path: 's3-copy.txt' }),
+        object({ ...key, action: 'delete', path: 's3.txt', file_id: made?.file_id }),
+      ])
     const id = randomUUID()
     const url = presign({ method: 'GET', url: `${server.endpoint}/docs/a.txt` }, PAIR, 60)
     await open(server, String(url), { headers: { 'x-request-id': id } })
-    logged(id).toMatchObject([object({ action: 'download', via: 'signed', credential: PAIR.accessKeyId })])
+    trail
+      .expect(id)
+      .toMatchObject([object({ action: 'download', via: 'signed', credential: PAIR.accessKeyId })])
   })
 
   it('has buckets, webhooks, access keys, and whatever the service looks at', async () => {
-    logged(await done('POST', '/bucket', { body: { name: 'more' } })).toMatchObject([
+    trail.expect(await trail.done('POST', '/bucket', { body: { name: 'more' } })).toMatchObject([
       {
         action: 'create',
         resource_type: 'bucket',
@@ -267,20 +224,28 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
         role: 'service_role',
       },
     ])
-    logged(await done('POST', '/bucket/more/empty')).toMatchObject([{ action: 'empty', resource_id: 'more' }])
-    logged(await done('PUT', '/bucket/more', { token: user, body: { public: true } })).toMatchObject([
-      { action: 'update', allowed: false, user_id: 'user-1' },
-    ])
-    logged(await done('DELETE', '/bucket/more')).toMatchObject([{ action: 'delete', resource_id: 'more' }])
-    const [made] = await entriesOf(await done('POST', '/credential', { body: { role: 'anon' } }))
+    trail
+      .expect(await trail.done('POST', '/bucket/more/empty'))
+      .toMatchObject([{ action: 'empty', resource_id: 'more' }])
+    trail
+      .expect(await trail.done('PUT', '/bucket/more', { token: user, body: { public: true } }))
+      .toMatchObject([{ action: 'update', allowed: false, user_id: 'user-1' }])
+    trail
+      .expect(await trail.done('DELETE', '/bucket/more'))
+      .toMatchObject([{ action: 'delete', resource_id: 'more' }])
+    const [made] = await trail.entriesOf(await trail.done('POST', '/credential', { body: { role: 'anon' } }))
     expect(made).toMatchObject({ action: 'create', resource_type: 'credential' })
-    logged(await done('DELETE', `/credential/${made?.resource_id}`)).toMatchObject([
-      { action: 'delete', resource_type: 'credential', resource_id: made?.resource_id, status: 204 },
-    ])
+    trail
+      .expect(await trail.done('DELETE', `/credential/${made?.resource_id}`))
+      .toMatchObject([
+        { action: 'delete', resource_type: 'credential', resource_id: made?.resource_id, status: 204 },
+      ])
     const hook = { url: 'https://hooks.example/x' }
-    logged(await done('POST', '/webhook', { body: hook })).toMatchObject([
-      { action: 'create', resource_type: 'webhook', resource_id: expect.stringMatching(/^[0-9a-f-]{36}$/) },
-    ])
+    trail
+      .expect(await trail.done('POST', '/webhook', { body: hook }))
+      .toMatchObject([
+        { action: 'create', resource_type: 'webhook', resource_id: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+      ])
     for (const [method, path, on] of [
       ['POST', '/object/list/docs', 'object'],
       ['GET', '/bucket/docs', 'bucket'],
@@ -288,15 +253,15 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
       ['GET', '/audit', 'audit'],
     ] as const) {
       const body = method === 'POST' ? { prefix: '' } : null
-      logged(await done(method, path, { body })).toMatchObject([
-        { action: 'read', resource_type: on, role: 'service_role', status: 200 },
-      ])
+      trail
+        .expect(await trail.done(method, path, { body }))
+        .toMatchObject([{ action: 'read', resource_type: on, role: 'service_role', status: 200 }])
     }
   })
 
   it('takes what PostgreSQL would not, and no more of it than fits', async () => {
     const name = `x%00${'y'.repeat(3000)}`
-    logged(await done('POST', `/object/docs/${name}`, { token: user, body: 'x' })).toMatchObject([
+    trail.expect(await trail.done('POST', `/object/docs/${name}`, { token: user, body: 'x' })).toMatchObject([
       {
         action: 'upload',
         status: 400,
@@ -304,9 +269,9 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
       },
     ])
     const lone = { bucketId: 'docs', sourceKey: '\ud800', destinationKey: 'b' }
-    logged(await done('POST', '/object/move', { token: user, body: lone })).toMatchObject([
-      { action: 'move', path: '\ufffd' },
-    ])
+    trail
+      .expect(await trail.done('POST', '/object/move', { token: user, body: lone }))
+      .toMatchObject([{ action: 'move', path: '\ufffd' }])
   })
 
   it('has an upload whose client went away, with its address', async () => {
@@ -323,7 +288,9 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
       async () => (await server.admin`select from storage.uploads`).length === 0,
       'the upload is undone',
     )
-    logged(id).toMatchObject([{ action: 'upload', path: 'broken.bin', status: 499, address: '127.0.0.1' }])
+    trail
+      .expect(id)
+      .toMatchObject([{ action: 'upload', path: 'broken.bin', status: 499, address: '127.0.0.1' }])
   })
 })
 

@@ -2,11 +2,10 @@ import { createHash } from 'node:crypto'
 import { GetObjectCommand, GetObjectTaggingCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { told } from '../../../support/s3-errors.ts'
+import { type Condition, signedForm } from '../../../support/s3-form.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
-import { amzDate, hmac, type S3Keys, scopeOf, signingKey } from '../../../support/s3-signer.ts'
+import type { S3Keys } from '../../../support/s3-signer.ts'
 import { expectNoDrift } from '../../../support/traces.ts'
-
-type Condition = Record<string, string> | (string | number)[]
 
 /** Forms as browsers send them, on a server with this environment. */
 export function describeForms(name: string, env: () => Promise<Record<string, string>>): void {
@@ -31,32 +30,10 @@ export function describeForms(name: string, env: () => Promise<Record<string, st
       after?: Record<string, string>
     }
 
-    /** All fields are allowed as they are, unless there are other conditions. */
     function send(fields: Record<string, string>, sent: Sent = {}): Promise<Response> {
-      const { conditions, file = 'hello', fileName = 'a file.txt', keys = server.keys3, after = {} } = sent
+      const { file = 'hello', fileName = 'a file.txt', keys = server.keys3, after = {} } = sent
       const bucket = sent.bucket ?? Bucket
-      const signed: Record<string, string> = {
-        'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
-        'X-Amz-Credential': `${keys.accessKeyId}/${scopeOf({})}`,
-        'X-Amz-Date': amzDate(new Date()),
-        ...(keys.sessionToken !== undefined && { 'X-Amz-Security-Token': keys.sessionToken }),
-      }
-      const document = {
-        expiration: new Date(Date.now() + 60_000).toISOString(),
-        conditions: [
-          { bucket },
-          ...Object.entries(fields).map(([field, text]) => ({ [field]: text })),
-          ...(conditions ?? []),
-        ],
-      }
-      if (conditions?.some((condition) => Array.isArray(condition) && condition[1] === '$key')) {
-        document.conditions = document.conditions.filter((condition) => !('key' in condition))
-      }
-      const policy = Buffer.from(JSON.stringify(document)).toString('base64')
-      const form = new FormData()
-      for (const [field, text] of Object.entries({ ...fields, ...signed, Policy: policy }))
-        form.append(field, text)
-      form.append('X-Amz-Signature', hmac(signingKey(keys, scopeOf({})), policy).toString('hex'))
+      const form = signedForm(fields, { ...sent, bucket, keys })
       form.append('file', typeof file === 'string' ? new Blob([file]) : file, fileName)
       for (const [field, text] of Object.entries(after)) form.append(field, text)
       return fetch(`${server.endpoint}/${bucket}`, { method: 'POST', body: form, redirect: 'manual' })
