@@ -95,6 +95,21 @@ describe.each<[string, Record<string, string>]>([
     expect(new Set(statuses)).toEqual(new Set([200, 429]))
   })
 
+  it('nor who has signed in, wherever he comes from: by WebSockets, nor by streams', async () => {
+    const token = await mintToken(server.keys.jwtSecret, { role: 'authenticated', subject: 'bob' }, 3600)
+    const crowd = await many(CONNECTIONS, (index) => `198.51.100.${index + 1}`, token)
+    expect(crowd.in).toHaveLength(CONNECTIONS)
+    const stream = async (of: string) => {
+      const headers = { authorization: `Bearer ${of}`, 'x-forwarded-for': '198.51.100.100' }
+      return (await fetch(`${server.url}/events`, { headers, signal: leaving.signal })).status
+    }
+    expect([await from('198.51.100.100', token), await stream(token)]).toEqual([TOO_MANY_OF_ONE, 429])
+    expect([typeof (await from('198.51.100.100')), await stream(server.keys.anonKey)]).toEqual([
+      'object',
+      200,
+    ])
+  })
+
   it('nor with a whole network, which has half of all connections at most', async () => {
     const crowd = await many(70, (index) => `192.0.2.${index}`)
     expect(crowd.in).toHaveLength(50)

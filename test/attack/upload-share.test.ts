@@ -16,8 +16,11 @@ beforeAll(async () => {
     STORAGE_MAX_UPLOADS: String(EACH * CLIENTS),
     STORAGE_MAX_UPLOAD_SHARE: String(1 / CLIENTS),
     STORAGE_IDLE_TIMEOUT: '1h',
+    STORAGE_TRUST_PROXY: 'true',
   })
   await server.createBucket('box', { policy: 'authenticated' })
+  await server.admin.unsafe(`create policy "drop box" on storage.objects for insert to anon
+    with check (bucket_id = 'box')`)
 })
 afterEach(async () => {
   for (const connection of open) connection.abort()
@@ -40,11 +43,11 @@ async function send(method: string, target: string, headers: string[], body = ''
 }
 
 /** Begins an upload that goes on for ever. */
-const begin = (token: string, name: string) =>
+const begin = (token: string, name: string, from = '192.0.2.1') =>
   send(
-    'PUT',
+    'POST',
     `/object/box/${name}`,
-    [`Authorization: Bearer ${token}`, 'Content-Length: 2000000'],
+    [`Authorization: Bearer ${token}`, `X-Forwarded-For: ${from}`, 'Content-Length: 2000000'],
     'x'.repeat(10),
   )
 
@@ -53,8 +56,8 @@ async function answer(connection: Promise<RawConnection>): Promise<RawResponse> 
 }
 
 /** Takes a client's whole share. */
-async function fill(token: string): Promise<void> {
-  for (let index = 0; index < EACH; index++) await begin(token, `hostile-${index}`)
+async function fill(token: string, from?: string): Promise<void> {
+  for (let index = 0; index < EACH; index++) await begin(token, `hostile-${index}`, from)
   await until(async () => (await underWay()) === EACH, 'all are under way')
 }
 
@@ -87,6 +90,21 @@ it('who has his share of the uploads under way gets no more, on any surface, whi
     server.request('POST', `/object/box/service-${index}`, { body: 'bytes' }),
   )
   expect((await Promise.all(asService)).map(({ status }) => status)).toEqual(asService.map(() => 201))
+})
+
+it('nobody without an account has more than his share, which is his address’s', async () => {
+  const { anonKey } = server.keys
+  await fill(anonKey, '203.0.113.7')
+  const refused = await answer(begin(anonKey, 'one-more', '203.0.113.7'))
+  expect([refused.status, refused.json().code]).toEqual([429, 'SlowDown'])
+  const upload = (from: string) =>
+    server.request('POST', `/object/box/${from}`, {
+      token: anonKey,
+      headers: { 'x-forwarded-for': from },
+      body: 'bytes',
+    })
+  expect((await upload('203.0.113.7')).status).toBe(429)
+  expect((await upload('203.0.113.8')).status).toBe(201)
 })
 
 it('a place is had again when an upload has ended, however it has', async () => {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { mintToken } from '../../../src/server/keys.ts'
 import { Command, isAlive, newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import { createTestDatabase } from '../../support/database.ts'
 import { openEvents } from '../../support/event-stream.ts'
@@ -45,6 +46,9 @@ function workersOf(server: Command): number[] {
 
 /** The headers of an upload that tells when it is being read. */
 const UNDER_WAY = ['Transfer-Encoding: chunked', 'Expect: 100-continue']
+
+/** What both workers store right before their end. */
+const TOLD = Array.from({ length: 20 }, (_, n) => `told-${n}.txt`)
 
 const aliveOf = (server: Command) => workersOf(server).filter(isAlive)
 
@@ -201,6 +205,15 @@ describe('a server with STORAGE_WORKERS=2', () => {
   it('finishes in every worker what is running when it gets SIGTERM, and leaves no process', async () => {
     const workers = aliveOf(server)
     const { postgres } = server
+    for (const name of TOLD) {
+      const { status } = await line(1 + (TOLD.indexOf(name) % 2)).request(
+        'PUT',
+        `/object/box/${name}`,
+        [],
+        'x',
+      )
+      expect(status).toBe(201)
+    }
     const uploads = [line(1), line(2)]
     for (const [index, upload] of uploads.entries()) {
       await upload.begin('PUT', `/object/box/late-${index}.txt`, UNDER_WAY)
@@ -225,6 +238,15 @@ describe('a server with STORAGE_WORKERS=2', () => {
     expect(await server.ended).toMatchObject({ code: 0, signal: null, stderr: '' })
     expect(server.logs.at(-1)).toMatchObject({ msg: 'stopped' })
     expect([...workers, Number(postgres)].filter(isAlive)).toEqual([])
+  })
+
+  it('has in its audit log what each worker has done until then, each once', async () => {
+    const { code, stdout } = await strongroom(['audit', 'export', '--bucket', 'box', '--action', 'upload'], {
+      cwd,
+    })
+    expect(code).toBe(0)
+    const paths = [...stdout.matchAll(/"path":"((?:told|late)-[^"]*)"/g)].map(([, path]) => path)
+    expect(paths.sort()).toEqual(['late-0.txt', 'late-1.txt', ...TOLD].sort())
   })
 })
 
@@ -283,6 +305,45 @@ describe('a server with workers that ends at once', () => {
     expect(await next.ended).toMatchObject({ code: 1 })
     await until(() => !isAlive(first), 'the busy worker has ended')
     stuck.close()
+  })
+})
+
+describe('a server with workers and rate limits', () => {
+  const MOST = 100
+  let server: Command
+  const lines: WorkerLine[] = []
+  afterAll(async () => {
+    for (const each of lines) each.close()
+    server.signal('SIGTERM')
+    await server.ended
+  })
+
+  it('refuses in every worker what was asked for too often, as soon as it has heard of it', async () => {
+    server = start({ STORAGE_RATE_LIMIT_READ: `${MOST}/86400` })
+    await urlOf(server)
+    const keys = JSON.parse(await readFile(join(cwd, 'storage-data', 'keys.json'), 'utf8'))
+    const token = (subject: string) => mintToken(keys.jwtSecret, { role: 'authenticated', subject }, 3600)
+    const [hostile, innocent] = [await token('hostile'), await token('innocent')]
+    for (const worker of workersOf(server)) lines.push(await WorkerLine.open(server, worker, hostile))
+    const ask = async (index: number) => (await (lines[index] as WorkerLine).request('GET', '/bucket')).status
+
+    const first: number[] = []
+    while (first.at(-1) !== 429) first.push(await ask(0))
+    expect(first).toEqual([...Array.from({ length: MOST }, () => 200), 429])
+    const second: number[] = []
+    await until(
+      async () => second.push(await ask(1)) > 0 && second.at(-1) === 429,
+      'the other one refuses, too',
+    )
+    // It would have let in as many once more.
+    expect(second.length).toBeLessThan(MOST)
+    expect([await ask(0), await ask(1)]).toEqual([429, 429])
+
+    for (const worker of workersOf(server)) {
+      const other = await WorkerLine.open(server, worker, innocent)
+      lines.push(other)
+      expect((await other.request('GET', '/bucket')).status).toBe(200)
+    }
   })
 })
 
