@@ -31,7 +31,7 @@ export function registerRestore(program: Command): void {
     .addOption(
       new Option(
         '--mode <mode>',
-        'into a store that is at work: objects that are missing, or also those that are others by now',
+        'into a store that is at work: objects that are missing or damaged, or also those that are others by now',
       ).choices(['missing', 'replace']),
     )
     .option('--bucket <id...>', 'only these buckets, with --mode')

@@ -19,22 +19,30 @@ export interface RestoredObject {
   checksum: string
   /** Those that go into the database with the row; null when they are at their place already. */
   bytes: Uint8Array | null
-  /** Whether an object of that name may be replaced. */
-  replaces: boolean
+  /** Which object of that name is replaced: none, the same version if its bytes are lost or damaged, or any. */
+  replaces: 'none' | 'damaged' | 'any'
 }
 
-/** Which version each of these names has now. */
-export async function currentVersions(
+/** What has a name now. */
+export interface CurrentObject {
+  name: string
+  version: string | null
+  /** Whether its bytes were found to be missing or damaged. */
+  isDamaged: boolean
+}
+
+/** What each of these names has now. */
+export async function currentObjects(
   database: Database,
   bucketId: string,
   names: string[],
-): Promise<Map<string, string | null>> {
-  const rows = await ask<{ name: string; version: string | null }>(
+): Promise<Map<string, CurrentObject>> {
+  const rows = await ask<CurrentObject>(
     database,
-    sql`select name, version from storage.objects
+    sql`select name, version, quarantine_reason is not null as "isDamaged" from storage.objects
       where bucket_id = ${bucketId} and name in (select jsonb_array_elements_text(${JSON.stringify(names)}::jsonb))`,
   )
-  return new Map(rows.map(({ name, version }) => [name, version]))
+  return new Map(rows.map((row) => [row.name, row]))
 }
 
 /** Lists a version as one that is being written: a killed restore leaves nothing that the cleanup does not find. */
@@ -60,8 +68,15 @@ export async function beginRestoring(
 export function restoreObject(database: Database, object: RestoredObject): Promise<Location[] | null> {
   const { row, bucketId, name, at, checksum, bytes, replaces } = object
   return asService(database, async (tx) => {
-    if (replaces)
-      await tx.execute(sql`delete from storage.objects where bucket_id = ${bucketId} and name = ${name}`)
+    if (replaces !== 'none') {
+      const which =
+        replaces === 'any'
+          ? sql`true`
+          : sql`quarantine_reason is not null and version = ${row}::jsonb ->> 'version'`
+      await tx.execute(
+        sql`delete from storage.objects where bucket_id = ${bucketId} and name = ${name} and ${which}`,
+      )
+    }
     const made = await tx.execute(sql`
       insert into storage.objects (
         id, bucket_id, name, owner, owner_id, created_at, updated_at, last_accessed_at, metadata, user_metadata, tags,

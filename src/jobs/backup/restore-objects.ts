@@ -7,7 +7,8 @@ import type { Database } from '../../database/connection/client.ts'
 import {
   beginRestoring,
   bucketUids,
-  currentVersions,
+  type CurrentObject,
+  currentObjects,
   type RestoredObject,
   restoreBucket,
   restoreObject,
@@ -38,7 +39,10 @@ export interface RestoreParts {
 
 export interface RestoreRequest {
   manifest: Manifest
-  /** `missing`: only objects whose names are free; `replace`: others become what they were, too. Nothing is deleted. */
+  /**
+   * `missing`: only objects whose names are free, or that are of the very version, with bytes that are lost or damaged;
+   * `replace`: others become what they were, too. Nothing is deleted.
+   */
   mode: 'missing' | 'replace'
   /** Ids of the only buckets that are wanted; null for all. */
   buckets: string[] | null
@@ -56,7 +60,7 @@ export interface RestoreRequest {
 export interface RestoreReport {
   /** Objects that were not there, and are now, or would be. */
   created: number
-  /** Objects that were another version, and are now what they were, or would be. */
+  /** Objects that were another version, or had lost their bytes, and are now what they were, or would be. */
   replaced: number
   /** Objects that were left as they are: the same, or of a name that is taken. */
   kept: number
@@ -174,12 +178,12 @@ class ObjectRestore {
     const chosen: { wanted: Wanted; entry: BytesEntry; isThere: boolean }[] = []
     for (const wanted of page) {
       const { row, bucketId } = wanted
-      const version = current.get(bucketId)?.get(row.name)
-      const isThere = version !== undefined
-      if (isThere && (this.request.mode === 'missing' || version === row.version)) {
+      const now = current.get(bucketId)?.get(row.name)
+      if (now && this.#isKept(now, row)) {
         this.#report.kept++
         continue
       }
+      const isThere = now !== undefined
       const entry = row.version === null ? undefined : await this.#entries.find(row.version)
       if (entry) chosen.push({ wanted, entry, isThere })
       else noteFailure(this.#report.failures, { bucketId, name: row.name }, 'the backup has no bytes of it')
@@ -187,12 +191,16 @@ class ObjectRestore {
     await forEachConcurrent(COPIES, chosen, ({ wanted, entry, isThere }) => this.#put(wanted, entry, isThere))
   }
 
-  async #current(page: Wanted[]): Promise<Map<string, Map<string, string | null>>> {
+  #isKept(now: CurrentObject, row: ObjectRow): boolean {
+    return now.version === row.version ? !now.isDamaged : this.request.mode === 'missing'
+  }
+
+  async #current(page: Wanted[]): Promise<Map<string, Map<string, CurrentObject>>> {
     const names = new Map<string, string[]>()
     for (const { bucketId, row } of page) names.set(bucketId, [...(names.get(bucketId) ?? []), row.name])
-    const found = new Map<string, Map<string, string | null>>()
+    const found = new Map<string, Map<string, CurrentObject>>()
     for (const [bucketId, own] of names) {
-      found.set(bucketId, await currentVersions(this.parts.database, bucketId, own))
+      found.set(bucketId, await currentObjects(this.parts.database, bucketId, own))
     }
     return found
   }
@@ -208,13 +216,14 @@ class ObjectRestore {
       const uid = this.#uids.get(bucketId)
       if (uid === undefined) throw new StorageError('NoSuchBucket')
       const at = { bucket: isInline ? INLINE_BUCKET : uid, version: randomUUID() }
+      const replaces: RestoredObject['replaces'] = mode === 'replace' ? 'any' : isThere ? 'damaged' : 'none'
       const object = {
         row: rowLine,
         bucketId,
         name: row.name,
         at,
         checksum: entry.sha256,
-        replaces: mode === 'replace',
+        replaces,
       }
       const removals = isInline
         ? await restoreObject(database, { ...object, bytes: await this.#read(entry, line) })

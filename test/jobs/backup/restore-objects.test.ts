@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { bytesPath } from '../../../src/jobs/backup/entries.ts'
 import type { Manifest } from '../../../src/jobs/backup/manifest.ts'
@@ -76,6 +78,25 @@ describe('objects that are put back', () => {
     expect([await row('dir/large'), await content('dir/small')]).toEqual([before, Buffer.from('few bytes')])
     expect(await server.admin`select from storage.removals`).toEqual([])
     expect(await server.admin`select from storage.uploads`).toEqual([])
+  })
+
+  it('are also those whose bytes are lost or damaged, as what they were; not newer ones', async () => {
+    const before = await row('dir/large')
+    const [at] = await server.admin`
+      select bytes_bucket, version from storage.objects where bucket_id = ${bucket} and name = 'dir/large'`
+    await rm(join(server.dataDir, 'objects', at?.bytes_bucket, at?.version.slice(0, 2), at?.version))
+    expect(await content('dir/large')).toBe(404)
+    await put('other', 'newer')
+    // As a scrub would say of them.
+    await server.admin`
+      update storage.objects set quarantine_reason = case name when 'dir/large' then 'missing' else 'corrupted' end
+      where bucket_id = ${bucket}`
+    expect(await putBack(server, target, manifest)).toMatchObject({ created: 0, replaced: 2, kept: 1 })
+    expect([await row('dir/large'), await content('dir/large')]).toEqual([before, LARGE])
+    expect(await content('dir/small')).toEqual(Buffer.from('few bytes'))
+    expect(await content('other')).toBe(500)
+    await putBack(server, target, manifest, { mode: 'replace' })
+    expect(await content('other')).toEqual(Buffer.from('more'))
   })
 
   it('are told of: subscribers hear of them, and servers that had them in memory forget', async () => {
