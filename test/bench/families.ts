@@ -13,6 +13,7 @@ import { memory } from './rows/memory.ts'
 import { ranges } from './rows/ranges.ts'
 import { resumable } from './rows/resumable.ts'
 import { s3 } from './rows/s3.ts'
+import { settings } from './rows/settings.ts'
 import { sizesGet, sizesPut } from './rows/sizes.ts'
 import { bulkDelete, smallDelete } from './rows/small-delete.ts'
 import { smallGetPublic } from './rows/small-get-public.ts'
@@ -41,6 +42,11 @@ export const FAMILIES: Record<string, Described> = {
   upsert: { measure: smallUpsert, shows: '4 KiB upload over what is there' },
   latency: { measure: latency, shows: 'the slowest of a hundred 4 KiB uploads and GETs' },
   'many-files': { measure: manyFiles, shows: "uploads and downloads of 4 to 64 KiB by Supabase's client" },
+  settings: {
+    measure: settings,
+    shows: 'what rate limits and the audit log cost a 4 KiB upload and GET',
+    needsOwnServer: true,
+  },
   sign: { measure: signOne, shows: 'one signed URL' },
   'sign-100': { measure: signHundred, shows: 'a hundred signed URLs by one request' },
   delete: { measure: smallDelete, shows: 'one object after the other' },
