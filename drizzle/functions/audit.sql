@@ -54,18 +54,22 @@ begin
   ) m;
 end $$;
 
--- Adds entries, each once: what was sent again, since nobody had heard that it was stored, is there already.
-create or replace function storage.write_audit(entries json) returns void
+-- Adds entries, each once. `common` has what is the same in all of them: most of it, which is then read once.
+--
+-- What was sent again, since nobody had heard that it was stored, is there already. That is looked for only when it has been:
+-- to look for each is a tenth of what it costs.
+drop function if exists storage.write_audit(json);
+create or replace function storage.write_audit(common json, entries json) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  base constant storage.audit_log := json_populate_record(null::storage.audit_log, common);
 begin
   begin
-    insert into storage.audit_log
-    select * from json_populate_recordset(null::storage.audit_log, entries) on conflict do nothing;
-  exception when check_violation then
-    -- A month that there is none of yet.
+    insert into storage.audit_log select * from json_populate_recordset(base, entries);
+  exception when check_violation or unique_violation then
+    -- Or a month that there is none of yet.
     perform storage.make_audit_months(entries);
-    insert into storage.audit_log
-    select * from json_populate_recordset(null::storage.audit_log, entries) on conflict do nothing;
+    insert into storage.audit_log select * from json_populate_recordset(base, entries) on conflict do nothing;
   end;
 end $$;
 
@@ -73,12 +77,12 @@ revoke execute on function
   storage.make_audit_month(timestamptz),
   storage.make_audit_months(json),
   storage.drop_audit_months(timestamptz),
-  storage.write_audit(json)
+  storage.write_audit(json, json)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.make_audit_month(timestamptz),
   storage.make_audit_months(json),
   storage.drop_audit_months(timestamptz),
-  storage.write_audit(json)
+  storage.write_audit(json, json)
 to strongroom_server;

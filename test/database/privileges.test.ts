@@ -99,7 +99,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
       "insert into storage.audit_log (at, id, action, resource_type, allowed, status) values (now(), gen_random_uuid(), 'upload', 'object', true, 200)",
     ],
     ['delete from storage.audit_log'],
-    ["select storage.write_audit('[]')"],
+    ["select storage.write_audit('{}', '[]')"],
     ['select storage.make_audit_month(now())'],
     ['select storage.drop_audit_months(now())'],
     ['select * from strongroom.bucket_rules'],

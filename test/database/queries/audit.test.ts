@@ -68,6 +68,47 @@ describe('entries', () => {
     expect(await stored()).toHaveLength(3)
   })
 
+  it('come out as they went in, whatever they have in common', async () => {
+    const whole: Required<AuditEntry> = {
+      at: '2026-11-28T10:15:00.123Z',
+      id: '',
+      action: 'move',
+      resource_type: 'object',
+      resource_id: '"7"',
+      user_id: 'ü\\',
+      role: 'authenticated',
+      file_id: randomUUID(),
+      bucket: 'docs',
+      path: 'a, "b" {c}',
+      target: 'docs/b',
+      allowed: false,
+      status: 403,
+      bytes: 2 ** 40,
+      address: '2001:db8::1',
+      user_agent: "it's\nme",
+      request_id: 'r 1',
+      via: 'token',
+      credential: 'key',
+      repeated: 3,
+    }
+    const names = Object.keys(whole) as (keyof AuditEntry)[]
+    const optional = names.filter((name) => !(name in entry()))
+    const batches = [
+      [{}, {}], // all in common
+      optional.map((name) => ({ [name]: undefined })), // each one that some have not
+      [{ allowed: true }, { status: 201 }, { repeated: 0 }, { action: 'copy' as const }, { bytes: 0 }],
+      [{ user_id: 'null' }],
+    ].map((batch) => batch.map((fields) => ({ ...whole, id: randomUUID(), ...fields })))
+    for (const batch of batches) {
+      await made.admin`truncate storage.audit_log`
+      await write(batch)
+      const rows = await listAudit(made.database, {}, { limit: 100 })
+      const expected = batch.map((one) => Object.fromEntries(names.map((name) => [name, one[name] ?? null])))
+      const byId = (a: { id?: unknown }, b: { id?: unknown }) => (String(a.id) < String(b.id) ? -1 : 1)
+      expect([...rows].sort(byId)).toEqual(expected.sort(byId))
+    }
+  })
+
   it('that PostgreSQL does not take keep no other from being stored', async () => {
     await made.admin`truncate storage.audit_log`
     const good = Array.from({ length: 20 }, (_, n) => entry({ path: `${n}` }))
