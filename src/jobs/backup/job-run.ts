@@ -1,9 +1,8 @@
 import type { Logger } from 'pino'
 import type { Database } from '../../database/connection/client.ts'
 import { forgetHolds } from '../../database/queries/backup-holds.ts'
+import type { BackupCounts, BackupJob } from '../../database/queries/backup-jobs.ts'
 import {
-  type BackupCounts,
-  type BackupJob,
   chooseParent,
   completeJob,
   failDeadJobs,
@@ -11,7 +10,7 @@ import {
   jobsUnderWay,
   noteFull,
   noteProgress,
-} from '../../database/queries/backup-jobs.ts'
+} from '../../database/queries/backup-work.ts'
 import { StorageError } from '../../model/errors.ts'
 import { BackupError } from './backup-error.ts'
 

@@ -2,20 +2,22 @@ import { type BackupSettings, nextTime } from '../../config/backup.ts'
 import { asService } from '../../database/as-caller.ts'
 import {
   type BackupJob,
-  type BackupWork,
-  findWork,
   hasFullSince,
   insertJob,
   lastScheduled,
   lockJobs,
   type NewBackupJob,
+} from '../../database/queries/backup-jobs.ts'
+import {
+  type BackupWork,
+  findWork,
   noteLost,
   noteRemoved,
   removableBackups,
   takePendingJob,
   trimJobs,
   usedTargets,
-} from '../../database/queries/backup-jobs.ts'
+} from '../../database/queries/backup-work.ts'
 import { uuidV7 } from '../../lib/uuid.ts'
 import { hasCode } from '../../model/errors.ts'
 import { BACKUP_TURN } from '../turns.ts'

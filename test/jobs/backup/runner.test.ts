@@ -9,9 +9,9 @@ import {
   findJob,
   insertJob,
   type NewBackupJob,
-  trimJobs,
 } from '../../../src/database/queries/backup-jobs.ts'
 import { lastBackups, noteDrill } from '../../../src/database/queries/backup-outcomes.ts'
+import { trimJobs } from '../../../src/database/queries/backup-work.ts'
 import { BackupError } from '../../../src/jobs/backup/backup-error.ts'
 import type { BackupDeeds, JobRun } from '../../../src/jobs/backup/job-run.ts'
 import { BackupRunner, type BackupRunnerOptions, runNow } from '../../../src/jobs/backup/runner.ts'
