@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { UUID } from '../../lib/uuid.ts'
 import { BackupError } from './backup-error.ts'
+import { jsonAs } from './json-as.ts'
 import { LineWriter, readLines } from './lines.ts'
 import type { BackupTarget, WrittenFile } from './target.ts'
 
@@ -94,21 +95,13 @@ async function* readEntries<T extends FileEntry | BytesEntry>(
   let number = 0
   for await (const line of readLines(await target.read(path), path, MAX_ENTRY)) {
     number++
-    const entry = parseEntry(line, schema)
+    const entry = jsonAs(line, schema)
     const reason = entry === null ? 'is not an entry' : keyOf(entry) <= last ? 'is not in its order' : null
     if (entry === null || reason !== null) {
       throw new BackupError('DamagedBackup', `Line ${number} of ${path} in ${target.name} ${reason}`)
     }
     last = keyOf(entry)
     yield entry
-  }
-}
-
-function parseEntry<T>(line: string, schema: z.ZodType<T>): T | null {
-  try {
-    return schema.safeParse(JSON.parse(line)).data ?? null
-  } catch {
-    return null
   }
 }
 

@@ -8,6 +8,7 @@ import { keyPrefix } from '../../config/fields.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { BackupError } from './backup-error.ts'
 import { FolderTarget } from './folder-target.ts'
+import { jsonAs } from './json-as.ts'
 import { FORMAT } from './manifest.ts'
 import type { BackupTarget, TargetPlace } from './target.ts'
 import type { BackupKeys } from './target-keys.ts'
@@ -110,7 +111,7 @@ async function readMarker(place: TargetPlace): Promise<Marker | null> {
       `${name} has other files than backups in it: give an empty folder, or one that is not there yet`,
     )
   }
-  const marker = parseMarker(await text(await place.read(MARKER)))
+  const marker = jsonAs(await text(await place.read(MARKER)), markerSchema)
   if (!marker) throw new BackupError('DamagedBackup', `${MARKER} in ${name} is damaged`)
   if (marker.format <= FORMAT) return marker
   throw new BackupError(
@@ -118,14 +119,6 @@ async function readMarker(place: TargetPlace): Promise<Marker | null> {
     `The backups in ${name} have format ${marker.format}, and this version of Strongroom knows formats up to ` +
       `${FORMAT}: use the version that made them, or a later one`,
   )
-}
-
-function parseMarker(json: string): Marker | null {
-  try {
-    return markerSchema.safeParse(JSON.parse(json)).data ?? null
-  } catch {
-    return null
-  }
 }
 
 /** @param keys those of a target that is to be made */

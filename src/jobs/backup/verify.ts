@@ -16,6 +16,7 @@ import {
 } from './entries.ts'
 import { type Finding, Findings, kindOf } from './findings.ts'
 import { Fingerprints, ofBoth, ofHash, ofVersion } from './fingerprints.ts'
+import { jsonAs } from './json-as.ts'
 import { readLines } from './lines.ts'
 import { type Manifest, manifestPath, readManifest } from './manifest.ts'
 import type { BackupTarget } from './target.ts'
@@ -206,7 +207,7 @@ class Verification {
       for await (const line of readLines(await this.target.read(path), path)) {
         this.options.signal.throwIfAborted()
         number++
-        const found = parsed(line, inlineLine)
+        const found = jsonAs(line, inlineLine)
         const bytes = found && Buffer.from(found.bytes, 'base64')
         const sha256 = bytes && createHash('sha256').update(bytes).digest('hex')
         if (!found || sha256 !== found.sha256) {
@@ -248,7 +249,7 @@ class Verification {
     try {
       for await (const line of readLines(await this.target.read(path), path)) {
         this.options.signal.throwIfAborted()
-        const row = parsed(line, objectRow)
+        const row = jsonAs(line, objectRow)
         if (!row) continue // the file was found to be damaged
         this.#objectCount++
         const { version, checksum } = row
@@ -332,12 +333,4 @@ function hashOf(path: string): string | null {
   return /^[0-9a-f]{64}$/.test(sha256) && path.slice(path.indexOf('/') + 1) === bytesPath(sha256)
     ? sha256
     : null
-}
-
-function parsed<T>(line: string, schema: z.ZodType<T>): T | null {
-  try {
-    return schema.safeParse(JSON.parse(line)).data ?? null
-  } catch {
-    return null
-  }
 }
