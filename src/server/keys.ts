@@ -1,11 +1,12 @@
 import { hkdfSync, randomBytes, randomUUID } from 'node:crypto'
-import { link, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { link, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import type { Config } from '../config/config.ts'
 import type { S3KeyPair } from '../config/s3-protocol.ts'
 import { flushPath } from '../lib/fsync.ts'
+import { makeFolders } from '../lib/make-folders.ts'
 import { UUID } from '../lib/uuid.ts'
 import { dataFolderAdvice, systemReason } from '../model/system-reason.ts'
 
@@ -239,7 +240,7 @@ const DRAFT = '.new-'
 
 /** Makes a folder, and those above it that are missing, with their names durable: all our data will be in it. */
 async function makeFolder(path: string): Promise<void> {
-  const firstMade = await mkdir(path, { recursive: true })
+  const firstMade = makeFolders(path)
   for (let folder = path; firstMade !== undefined; folder = dirname(folder)) {
     await flushPath(dirname(folder))
     if (folder === firstMade) break

@@ -1,6 +1,7 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { flushFile, flushPath } from '../lib/fsync.ts'
+import { makeFolders } from '../lib/make-folders.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import type { AuditEntry } from './audit-entry.ts'
 
@@ -21,7 +22,7 @@ export class AuditFiles {
 
   /** Keeps entries in a file of their own. Resolves once they would survive a crash. @throws what the file system says */
   async keep(entries: AuditEntry[]): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    makeFolders(this.#folder, 0o700)
     const path = join(this.#folder, uuidV7())
     const file = await open(path, 'wx', 0o600)
     try {

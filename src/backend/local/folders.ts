@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { flushPathSync } from '../../lib/fsync.ts'
+import { makeFolders } from '../../lib/make-folders.ts'
 import { errno } from '../file-errors.ts'
 import { SharedFlushes } from './shared-flushes.ts'
 
@@ -28,7 +28,7 @@ export class Folders {
     fsync: boolean,
   ) {
     this.#fsync = fsync
-    const firstMade = mkdirSync(this.top, { recursive: true, mode: 0o700 })
+    const firstMade = makeFolders(this.top, 0o700)
     if (!fsync) return
     // One that exists may have been made a moment ago, by a process that has not flushed it.
     for (let folder = this.top; ; folder = dirname(folder)) {

@@ -1,6 +1,7 @@
 import { chmod, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { flushPath } from '../../lib/fsync.ts'
+import { makeFolders } from '../../lib/make-folders.ts'
 import { isAlive } from './postmaster.ts'
 
 /**
@@ -25,7 +26,7 @@ export async function makeFolder(path: string, fill: (unfinished: string) => Pro
 
 /** A folder that every user may enter, whatever our umask. One that exists is left as it is. */
 export async function makeSharedFolder(path: string): Promise<void> {
-  const made = await mkdir(path, { recursive: true })
+  const made = makeFolders(path)
   if (made !== undefined) await chmod(path, 0o755)
 }
 

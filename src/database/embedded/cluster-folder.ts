@@ -24,6 +24,7 @@ import {
 import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { makeFolders } from '../../lib/make-folders.ts'
 import { makeFolder, makeSharedFolder } from './atomic-folder.ts'
 import { EmbeddedPostgresError } from './embedded-error.ts'
 import { shortHash } from './short-hash.ts'
@@ -41,7 +42,7 @@ export async function placeCluster(
   account: Account,
   libraryDir: string,
 ): Promise<string> {
-  await mkdir(dirname(clusterDir), { recursive: true })
+  makeFolders(dirname(clusterDir))
   const parent = await realpath(dirname(clusterDir))
   const place = join(parent, basename(clusterDir))
   const found = await lstat(place).catch(() => undefined)

@@ -40,6 +40,9 @@ const FLUSHES_AT_ONCE = 4
 /** How many files of a folder are asked for their sizes at once. */
 const STATS_AT_ONCE = 32
 
+/** By which it is tried whether a target can be written. */
+const PROBE = `check${UNFINISHED}`
+
 /** What a new file system has in it. */
 const OF_THE_FILE_SYSTEM = 'lost+found'
 
@@ -168,9 +171,13 @@ export class FolderTarget implements TargetPlace {
   }
 
   async check(): Promise<void> {
+    // Of who was killed at this moment, or is another one who does the same.
+    for await (const { name } of this.#entries('')) {
+      if (name.startsWith(PROBE)) await this.#ifThere(unlink(join(this.#root, name)))
+    }
     const probe = unfinishedName(join(this.#root, 'check'))
     await this.#create(probe, (file) => this.#inOurWords(writeAll(file, [Buffer.from('check')], 0)))
-    await this.#inOurWords(unlink(probe))
+    await this.#ifThere(unlink(probe))
   }
 
   async close(): Promise<void> {}

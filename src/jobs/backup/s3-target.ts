@@ -17,6 +17,7 @@ import {
   checkPrefix,
   type ListedFile,
   type TargetPlace,
+  UNFINISHED,
   unfinishedName,
   type WrittenFile,
 } from './target.ts'
@@ -133,6 +134,8 @@ export class S3Target implements TargetPlace {
   async check(): Promise<void> {
     const key = `${this.#prefix}${unfinishedName('check')}`
     const writeAndRemove = async () => {
+      const left = listKeys(this.#store, `${this.#prefix}check${UNFINISHED}`) // by who was killed at this moment
+      for await (const { key } of left) await deleteObject(this.#store, key)
       await this.#writer.write(key, Buffer.from('check'), { maxBytes: 5 })
       await deleteObject(this.#store, key)
     }

@@ -31,6 +31,24 @@ describe('a folder', () => {
     expect((await stat(join(root, 'id/rows/objects.ndjson'))).mode & 0o777).toBe(0o600)
   })
 
+  it('that cannot be made is refused, with its name, and nobody tries for ever', async () => {
+    await symlink(join(folder, 'not mounted'), join(folder, 'link'))
+    for (const root of ['/proc/strongroom/backups', join(folder, 'link', 'backups')]) {
+      await expect(newTarget(root).target.check()).rejects.toMatchObject({
+        fault: 'TargetUnavailable',
+        message: expect.stringContaining(`${root} cannot be used: `),
+      })
+    }
+  })
+
+  it('loses what one has left who was killed while he tried it', async () => {
+    const { target, root } = newTarget()
+    await target.write('id/file', Buffer.from('x'))
+    await writeFile(join(root, 'check.new-0123456789abcdef'), 'check')
+    await target.check()
+    expect(await readdir(root)).toEqual(['id'])
+  })
+
   it('takes a file of its file system without copying it', async () => {
     const { target, root } = newTarget()
     const source = join(folder, 'source')

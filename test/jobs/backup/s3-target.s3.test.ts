@@ -106,6 +106,17 @@ describeWithS3('an s3:// target', (s3) => {
     await target.close()
   })
 
+  it('loses what one has left who was killed while he tried it', async () => {
+    const target = await open('tried')
+    const client = s3Client(s3)
+    const Key = 'tried/check.new-0123456789abcdef'
+    await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'check' }))
+    client.destroy()
+    await target.check()
+    expect(await pathsOf(target, '')).toEqual(['strongroom-backups.json'])
+    await target.close()
+  })
+
   it('is listed and removed over more than a page', async () => {
     const target = await open('pages')
     const paths = Array.from({ length: 1050 }, (_, index) => `id/${index}`)

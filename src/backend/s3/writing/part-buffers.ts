@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeFolders } from '../../../lib/make-folders.ts'
 import { UUID } from '../../../lib/uuid.ts'
 import { fromErrno } from '../../file-errors.ts'
 
@@ -47,7 +48,7 @@ export class PartBuffers {
     const leaving = Math.ceil(count / 4)
     this.#arriving = new Memory(count - leaving, partSize)
     this.#leaving = new Memory(leaving, partSize)
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolders(folder, 0o700)
     for (const name of readdirSync(folder)) if (UUID.test(name)) rmSync(join(folder, name), { force: true })
   }
 
