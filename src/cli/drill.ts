@@ -9,7 +9,7 @@ import { asService } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import { openSnapshot } from '../database/dump/snapshot.ts'
 import { connectBeside, connectDatabase } from '../database/opening/connect.ts'
-import { openOwnerSession } from '../database/opening/owner-session.ts'
+import { openForRows } from '../database/opening/open-for-rows.ts'
 import { deleteWebhook, listWebhooks } from '../database/queries/webhooks.ts'
 import { restoreWhole } from '../jobs/backup/restore-whole.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
@@ -80,6 +80,7 @@ async function restoreTo(
     id,
     dataDir,
     isOwnDatabase: false,
+    openForRows: (schema) => openForRows(place, schema),
     openDatabase: async () => {
       const database = await connectDatabase({ ...place, connections: 4 })
       // What they would be told they have been told long ago.
@@ -88,7 +89,6 @@ async function restoreTo(
       })
       return database
     },
-    openOwner: () => openOwnerSession(place, () => {}),
     openBackend: async (database) => new InlineBackend(await openBackends(config), database),
     logger,
     signal,

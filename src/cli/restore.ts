@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { openBackends } from '../backend/open.ts'
 import { ConfigError, readConfig } from '../config/config.ts'
 import { connectDatabase } from '../database/opening/connect.ts'
-import { openOwnerSession } from '../database/opening/owner-session.ts'
+import { openForRows } from '../database/opening/open-for-rows.ts'
 import { newestWhole } from '../jobs/backup/backups.ts'
 import { type Manifest, readManifest } from '../jobs/backup/manifest.ts'
 import { findPointInTime } from '../jobs/backup/point-in-time.ts'
@@ -91,8 +91,8 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
       point,
       dataDir,
       isOwnDatabase: databaseUrl !== undefined,
+      openForRows: (schema) => openForRows(place, schema),
       openDatabase: () => connectDatabase({ ...place, connections: 10 }),
-      openOwner: () => openOwnerSession(place, () => {}),
       openBackend: async (database) => new InlineBackend(await openBackends(config), database),
       logger,
       signal,

@@ -6,7 +6,7 @@ import { fromPostgres, sqlState } from '../connection/postgres-error.ts'
 import type { Session } from '../connection/session.ts'
 import { BEFORE, type Definitions, definitionsScript, readDefinitions } from './definitions.ts'
 import { DumpError } from './dump-error.ts'
-import { type Load, load } from './load.ts'
+import { type Load, load, refuseLaterTables } from './load.ts'
 import { EXACTLY, readLines } from './rows.ts'
 import { openSnapshot, type Snapshot } from './snapshot.ts'
 
@@ -52,6 +52,7 @@ export async function copyDatabase(options: DatabaseCopy): Promise<CopyReport> {
     snapshot = await openSnapshot(source, { for: 'move' })
     const target = await options.openTarget(snapshot.schema)
     await refuseUsed(target)
+    await refuseLaterTables(target, snapshot.schema)
     const taken = snapshot
     const rows = await load(target, { isServed: false }, async (into) => {
       const copied = await copyRows(taken, into, options)

@@ -1,6 +1,7 @@
 import type postgres from '#postgres'
 import { fromPostgres } from '../connection/postgres-error.ts'
-import { migrationOf } from '../migrations/schema-version.ts'
+import { readFunctionFiles } from '../migrations/function-files.ts'
+import { FOLDER, migrationOf, schemaVersion } from '../migrations/schema-version.ts'
 import { DumpError } from './dump-error.ts'
 
 /**
@@ -83,6 +84,23 @@ export function refuseNewer(schema: string): void {
 }
 
 /**
+ * Rows that come into later tables would miss what the migrations since then do with them.
+ *
+ * @param schema of the rows @throws DumpError
+ */
+export async function refuseLaterTables(sql: postgres.Sql, schema: string): Promise<void> {
+  const [row] = await sql<
+    { last: string }[]
+  >`select max(created_at) as last from storage.strongroom_migrations`
+  const last = Number(row?.last)
+  if (last <= (migrationOf(schema) ?? last)) return
+  throw new DumpError(
+    `The tables of the database are those of ${schemaVersion(last)} already, and the rows are of before, ${schema}: ` +
+      'name a new database (create database …), on which no server was started',
+  )
+}
+
+/**
  * Lets no trigger fire until the transaction ends, or until it is enabled again. Which needs no superuser, as
  * session_replication_role does, but who owns the tables.
  */
@@ -123,7 +141,7 @@ async function writeRows(
     batch = []
     length = 0
     await writing
-    if (table === 'audit_log') await tx.unsafe('select storage.make_audit_months($1::json)', [rows])
+    if (table === 'audit_log') await makeMonths(tx, rows)
     insert ??= insertInto(await columnsFor(tx, table, first), onConflict)
     // While PostgreSQL does it, the next ones come.
     writing = tx.unsafe(insert, [rows], { prepare: true }).then(({ count }) => {
@@ -143,6 +161,16 @@ async function writeRows(
   }
   if (written > 0) await setSequences(tx, table)
   return written
+}
+
+/** The parts that entries of the audit log go into. Tables of before (`migrate`, `through`) have no functions yet: ours make them. */
+async function makeMonths(tx: postgres.TransactionSql, rows: string): Promise<void> {
+  const [{ isThere }] = await tx<
+    [{ isThere: boolean }]
+  >`select to_regprocedure('storage.make_audit_months(json)') is not null as "isThere"`
+  const ours = readFunctionFiles(FOLDER).files.find(({ name }) => name === 'audit.sql')
+  if (!isThere && ours) await tx.unsafe(ours.text)
+  await tx.unsafe('select storage.make_audit_months($1::json)', [rows])
 }
 
 interface Target {

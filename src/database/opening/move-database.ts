@@ -4,16 +4,15 @@ import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import type postgres from '#postgres'
 import { type Database, openDatabase } from '../connection/client.ts'
-import { connectTo } from '../connection/connection.ts'
 import type { Endpoint } from '../connection/place.ts'
 import { type CopyReport, copyDatabase, type DatabaseCopy } from '../dump/copy-database.ts'
 import { DumpError } from '../dump/dump-error.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../embedded/embedded-postgres.ts'
 import { markMoved, movedTo, nextCluster, swapIn } from '../embedded/next-cluster.ts'
 import { MigrationError, migrate } from '../migrations/migrate.ts'
-import { newestSchema } from '../migrations/schema-version.ts'
 import { openEmbedded } from './connect.ts'
 import { findPlace } from './find-place.ts'
+import { openEmbeddedTables, openTables } from './open-for-rows.ts'
 
 export interface DatabaseMove extends Pick<DatabaseCopy, 'writeDefinitions' | 'onProgress' | 'signal'> {
   /** DATABASE_URL and STORAGE_DATABASE_DIRECT_URL, if it is there; else it is the embedded one. */
@@ -115,8 +114,7 @@ class UrlTarget implements Target {
 
   async open(schema: string): Promise<postgres.Sql> {
     const sessions = this.#sessions as Endpoint // refuseTaken came first
-    await aboutTarget(() => migrate(sessions, this.#options.logger, { through: schema }))
-    this.#sql = connectTo(sessions, { max: 1, statementTimeoutMs: 0 })
+    this.#sql = await aboutTarget(() => openTables(sessions, schema, this.#options.logger))
     return this.#sql
   }
 
@@ -163,11 +161,7 @@ class EmbeddedTarget implements Target {
     const start = () => startEmbedded({ clusterDir, logger: this.#logger })
     if (existsSync(clusterDir)) await removeLeftover(clusterDir, start)
     this.#embedded = await start()
-    const { connection, superuser } = this.#embedded
-    const endpoint = { address: { ...connection, username: superuser }, isPooler: false }
-    if (schema === newestSchema()) await this.finish()
-    else await migrate(endpoint, this.#logger, { through: schema })
-    this.#sql = connectTo(endpoint, { max: 1, statementTimeoutMs: 0 })
+    this.#sql = await openEmbeddedTables(this.#embedded, schema, this.#logger)
     return this.#sql
   }
 

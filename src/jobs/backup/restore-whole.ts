@@ -5,12 +5,11 @@ import { buffer, text } from 'node:stream/consumers'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { load, refuseNewer } from '../../database/dump/load.ts'
+import { load, refuseLaterTables, refuseNewer } from '../../database/dump/load.ts'
 import { openSnapshot } from '../../database/dump/snapshot.ts'
 import { type CarriedTable, TABLES } from '../../database/dump/tables.ts'
 import { type CopiedFile, recoverCluster } from '../../database/embedded/recovery.ts'
 import type { OwnerSession } from '../../database/opening/owner-session.ts'
-import { hasBuckets } from '../../database/queries/buckets.ts'
 import { forgetUnfinished } from '../../database/queries/restored-database.ts'
 import { flushPath } from '../../lib/fsync.ts'
 import { BackupError } from './backup-error.ts'
@@ -34,10 +33,10 @@ export interface WholeRestoreOptions {
   dataDir: string
   /** Whether the rows go into a PostgreSQL of the operator's, and not into the built-in one. */
   isOwnDatabase: boolean
-  /** Opens the database of the settings, migrated. */
+  /** Opens the database of the settings as the owner of its tables, which are made what they were for the rows (`openForRows`). */
+  openForRows(schema: string): Promise<OwnerSession>
+  /** Opens it migrated. */
   openDatabase(): Promise<Database>
-  /** Connects as the owner of the tables, beside the open database. */
-  openOwner(): Promise<OwnerSession>
   /** Opens the place of the bytes, with those in the database. */
   openBackend(database: Database): Promise<Backend>
   logger: Logger
@@ -70,13 +69,17 @@ export async function restoreWhole(options: WholeRestoreOptions): Promise<WholeR
   if (at !== undefined && options.isOwnDatabase) {
     throw new BackupError('UnusableTarget', 'A point in time is of the built-in database: unset DATABASE_URL')
   }
-  await markRestoring(dataDir, { target: target.name, backup: id, ...(at !== undefined && { at }) })
+  const goesOn = await markRestoring(dataDir, {
+    target: target.name,
+    backup: id,
+    ...(at !== undefined && { at }),
+  })
   const isPhysical = !options.isOwnDatabase && manifest.database.restore_point !== undefined
+  if (!isPhysical) await loadRows(options, manifest, goesOn)
   // Of one that was killed there may be a link to a folder that is empty yet.
-  if (isPhysical && !existsSync(join(dataDir, 'postgres/PG_VERSION'))) await recover(options, manifest)
+  else if (!existsSync(join(dataDir, 'postgres/PG_VERSION'))) await recover(options, manifest)
   const database = await options.openDatabase()
   try {
-    if (!isPhysical && !(await hasBuckets(database))) await loadRows(options, manifest)
     await forgetUnfinished(database)
     const placed = await place(options, manifest, database, isPhysical)
     const hasKeys = manifest.with_keys && (await writeKeys(options))
@@ -111,12 +114,27 @@ async function recover(options: WholeRestoreOptions, { id, database, totals }: M
   })
 }
 
-/** Puts the rows into an empty database, and what users have added to it; all or nothing. */
-async function loadRows({ target, id, openOwner, onProgress }: WholeRestoreOptions, manifest: Manifest) {
+/**
+ * Puts the rows into an empty database, and what users have added to it; all or nothing. Migrations since then come after them.
+ *
+ * @param goesOn whether this restore may have done so before it was interrupted
+ */
+async function loadRows(options: WholeRestoreOptions, manifest: Manifest, goesOn: boolean): Promise<void> {
+  const { target, id, dataDir, openForRows, onProgress } = options
   refuseNewer(manifest.schema)
-  const { sql, close } = await openOwner()
+  const { sql, close } = await openForRows(manifest.schema)
   let done = 0
   try {
+    const isUsed = await hasBuckets(sql)
+    if (isUsed && goesOn) return
+    if (isUsed) {
+      await unmarkRestoring(dataDir)
+      throw new BackupError(
+        'UnusableTarget',
+        'The database of DATABASE_URL has buckets already: name a new one (create database …), or put single objects back with --mode',
+      )
+    }
+    await refuseLaterTables(sql, manifest.schema)
     await load(sql, { isServed: false }, async (load) => {
       for (const table of TABLES) {
         if (!isRestored(table, manifest)) continue
@@ -132,6 +150,15 @@ async function loadRows({ target, id, openOwner, onProgress }: WholeRestoreOptio
   } finally {
     await close()
   }
+}
+
+/** Whoever it is that restores, and whatever policies would hide from him. */
+async function hasBuckets(sql: OwnerSession['sql']): Promise<boolean> {
+  const asking = sql.begin(async (tx) => {
+    await tx`set local role service_role`
+    return tx<{ id: string }[]>`select id from storage.buckets limit 1`
+  })
+  return (await asking).length > 0
 }
 
 /** Bytes follow by themselves. What has lost its secrets is of no use. */

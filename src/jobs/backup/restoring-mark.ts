@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { flushPath } from '../../lib/fsync.ts'
+import { makeFolders } from '../../lib/make-folders.ts'
 import { BackupError } from './backup-error.ts'
 
 /** A file in a data folder that a restore has begun to fill, and has not filled. No server starts there. */
@@ -24,13 +25,14 @@ const TAKEN = ['postgres', 'objects', 'keys.json']
 /**
  * Makes a folder one that is being filled, unless it is that already, by the same restore.
  *
+ * @returns whether it was that already
  * @throws UnusableTarget when there is anything else in it
  */
-export async function markRestoring(dataDir: string, about: RestoringMark): Promise<void> {
-  await mkdir(dataDir, { recursive: true })
+export async function markRestoring(dataDir: string, about: RestoringMark): Promise<boolean> {
+  makeFolders(dataDir)
   const found = await findMark(dataDir)
   if (found !== null) {
-    if (found.backup === about.backup && found.at === about.at) return
+    if (found.backup === about.backup && found.at === about.at) return true
     throw new BackupError('UnusableTarget', notEnded(dataDir, found))
   }
   const taken = TAKEN.find((name) => existsSync(join(dataDir, name)))
@@ -44,9 +46,10 @@ export async function markRestoring(dataDir: string, about: RestoringMark): Prom
   await writeFile(`${path}.new`, JSON.stringify(about), { flush: true, mode: 0o600 })
   await rename(`${path}.new`, path)
   await flushPath(dataDir)
+  return false
 }
 
-/** The folder is filled: a server may start there. */
+/** The folder is filled, or is as it was: a server may start there. */
 export async function unmarkRestoring(dataDir: string): Promise<void> {
   await rm(join(dataDir, MARK))
   await flushPath(dataDir)

@@ -42,8 +42,17 @@ async function newSource(through?: string): Promise<string> {
   const { sql, close } = openDatabase(cluster.address(name), { connections: 1 })
   await sql`insert into storage.buckets (id, name) values ('b', 'b')`
   await sql`insert into storage.objects (bucket_id, name) select 'b', i::text from generate_series(1, 500) i`
+  if (through !== undefined) await addAuditEntry(sql)
   await close()
   return name
+}
+
+/** In a part that is made by hand: tables of before have no functions here. */
+async function addAuditEntry(sql: postgres.Sql): Promise<void> {
+  await sql.unsafe(`
+    create table strongroom.audit_log_2026_11 partition of storage.audit_log for values from ('2026-11-01') to ('2026-12-01');
+    insert into storage.audit_log (at, id, action, resource_type, allowed, status)
+    values ('2026-11-28', gen_random_uuid(), 'upload', 'object', true, 200)`)
 }
 
 /** A new database, as `copyDatabase` wants it opened. */
@@ -77,6 +86,7 @@ describe('a copy of a database', () => {
     })
     expect(schema).toBe(before)
     expect(report.rows).toContainEqual({ table: 'objects', count: 500 })
+    expect(report.rows).toContainEqual({ table: 'audit_log', count: 1 })
     const target = open(address.database)
     expect(await applied(target.sql)).toEqual(await applied(source.sql))
     expect(await migrate(address, logger)).toBe(1)
