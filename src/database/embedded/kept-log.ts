@@ -25,7 +25,7 @@ export interface LogState {
   to: string
 }
 
-const SLOT = 'strongroom_log'
+export const SLOT = 'strongroom_log'
 
 export class KeptLog {
   private constructor(

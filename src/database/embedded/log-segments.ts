@@ -49,6 +49,19 @@ export function timelineOf(name: string): number {
   return Number.parseInt(name.slice(0, 8), 16)
 }
 
+/** The file that says where a timeline and those before it have left others. The first has none. */
+export function historyOf(timeline: number): string {
+  return `${eightDigits(BigInt(timeline))}.history`
+}
+
+/** Where each timeline was left that is in a history, by its number. */
+export function parseHistory(text: string): Map<number, bigint> {
+  const lines = text.matchAll(/^\s*(\d+)\s+([0-9A-F]+\/[0-9A-F]+)/gim)
+  return new Map(
+    Array.from(lines, ([, timeline, position = '']) => [Number(timeline), parsePosition(position)]),
+  )
+}
+
 function eightDigits(number: bigint): string {
   return number.toString(16).toUpperCase().padStart(8, '0')
 }

@@ -13,6 +13,7 @@ import {
 } from '../embedded/before-upgrade.ts'
 import { EmbeddedPostgresError } from '../embedded/embedded-error.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../embedded/embedded-postgres.ts'
+import { beginTimeline } from '../embedded/new-timeline.ts'
 import { findPending } from '../migrations/migrate.ts'
 import { currentTransaction, type Writes, writesSince } from '../queries/writes-since.ts'
 
@@ -99,6 +100,8 @@ export async function rollBack(clusterDir: string, logger: Logger): Promise<stri
   } finally {
     await embedded.stop()
   }
+  // Before it has the place: whoever starts it must not go on with a log that is another by now (decision 0061).
+  await beginTimeline({ clusterDir: beforeUpgrade(folder), logger })
   await bringBack(folder)
   return kept.schema
 }

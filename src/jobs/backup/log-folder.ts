@@ -3,11 +3,12 @@
  *
  *     log/state.json             what of it is there, see LogStatus
  *     log/wal/<segment>.gz       PostgreSQL's write-ahead log, and its histories
- *     log/versions-<time>-<sha256>.ndjson
+ *     log/versions-<time>-<time of the one before>-<sha256>.ndjson
  *                                the bytes that came up: lines as those of bytes.ndjson, in the order of events
  *     log/bytes/<2>/<sha256>     bytes of versions, as in a backup
  *
- * A flipped byte is found in each: by a checksum, by the name, by gzip's own.
+ * A flipped byte is found in each: by a checksum, by the name, by gzip's own. So is a list that is lost: by the name of the
+ * next one, or by the state.
  *
  * A segment comes after the list of all versions that its transactions have made, and a list after its bytes. So whatever
  * second the log reaches has its bytes, in the log or in the backup that it goes on from.
@@ -41,6 +42,8 @@ const statusSchema = z.object({
   next: position,
   /** All that was committed by then is there. */
   until: z.iso.datetime().nullable(),
+  /** The time in the name of the newest list of versions, in milliseconds since 1970; missing while there is none. */
+  last_list: z.number().int().positive().optional(),
 })
 
 export type LogStatus = z.infer<typeof statusSchema>
@@ -109,10 +112,18 @@ async function readAll(stream: Readable | null): Promise<Buffer | null> {
   return stream && Buffer.concat(await stream.toArray())
 }
 
-/** @throws StorageFull, TargetUnavailable */
-export async function writeVersions(target: BackupTarget, time: Date, entries: BytesEntry[]): Promise<void> {
+/**
+ * @param time later than all before, in milliseconds since 1970
+ * @param previous that of the list before; 0 of the first
+ * @throws StorageFull, TargetUnavailable
+ */
+export async function writeVersions(
+  target: BackupTarget,
+  { time, previous }: { time: number; previous: number },
+  entries: BytesEntry[],
+): Promise<void> {
   const lines = Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
-  await target.write(`${LOG}/versions-${stamp(time)}-${sha256Of(lines)}.ndjson`, lines)
+  await target.write(`${listName(time)}-${stamp(previous)}-${sha256Of(lines)}.ndjson`, lines)
 }
 
 /**
@@ -122,8 +133,8 @@ export async function writeVersions(target: BackupTarget, time: Date, entries: B
  * @throws DamagedBackup, TargetUnavailable
  */
 export async function* readVersions(target: BackupTarget, after: Date): AsyncGenerator<BytesEntry> {
-  for (const path of await versionLists(target)) {
-    if (timeOf(path) <= after) continue
+  for (const { path, time } of await versionLists(target)) {
+    if (time <= after.getTime()) continue
     for (const entry of await readList(target, path)) yield { ...entry, in: LOG }
   }
 }
@@ -145,17 +156,16 @@ export async function trimLog(
     if (SEGMENT.test(name) && endOf(name, SEGMENT_BYTES) <= first) await target.remove(path)
   }
   const lists = await versionLists(target)
-  const old = lists.filter((path) => timeOf(path) < oldest).slice(0, LISTS_AT_ONCE)
+  const old = lists.filter(({ time }) => time < oldest.getTime()).slice(0, LISTS_AT_ONCE)
   const hashes = new Set<string>()
-  for (const path of old) for (const entry of await readList(target, path)) hashes.add(entry.sha256)
-  for (const path of lists) {
+  for (const { path } of old) for (const entry of await readList(target, path)) hashes.add(entry.sha256)
+  for (const { path } of lists.slice(old.length)) {
     if (hashes.size === 0) break
-    if (old.includes(path)) continue
     for (const entry of await readList(target, path)) hashes.delete(entry.sha256)
   }
   // The lists go last: else nobody would know of bytes that are left.
   for (const sha256 of hashes) await target.remove(`${LOG}/${bytesPath(sha256)}`)
-  for (const path of old) await target.remove(path)
+  for (const { path } of old) await target.remove(path)
 }
 
 /** Each is of a minute, or so: their hashes are in memory. */
@@ -168,7 +178,7 @@ function segmentPath(name: string): string {
 /** All of a list: it is of a minute, or so. @throws DamagedBackup, TargetUnavailable */
 export async function readList(target: BackupTarget, path: string): Promise<BytesEntry[]> {
   const lines = await text(await target.read(path))
-  if (LIST.exec(path)?.[2] !== sha256Of(lines)) throw damaged(target, path)
+  if (LIST.exec(path)?.[3] !== sha256Of(lines)) throw damaged(target, path)
   return lines.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
 }
 
@@ -180,20 +190,35 @@ function sha256Of(content: string | Buffer): string {
   return createHash('sha256').update(content).digest('hex')
 }
 
-/** The paths of the lists of versions, sorted by time. */
-export async function versionLists(target: BackupTarget): Promise<string[]> {
-  const paths: string[] = []
-  for await (const { path } of target.list(`${LOG}/`)) if (LIST.test(path)) paths.push(path)
-  return paths.sort()
+/** A list of versions, by its name. */
+export interface VersionList {
+  path: string
+  /** In milliseconds since 1970. */
+  time: number
+  /** That of the list before; 0 of the first, undefined where it is not said. */
+  previous: number | undefined
 }
 
-const LIST = /^log\/versions-(\d{15})-([0-9a-f]{64})\.ndjson$/
-
-/** Milliseconds, so that names sort. */
-function stamp(time: Date): string {
-  return String(time.getTime()).padStart(15, '0')
+/** Sorted by time. */
+export async function versionLists(target: BackupTarget): Promise<VersionList[]> {
+  const lists: VersionList[] = []
+  for await (const { path } of target.list(`${LOG}/`)) {
+    const [, time, previous] = LIST.exec(path) ?? []
+    if (time === undefined) continue
+    lists.push({ path, time: Number(time), previous: previous === undefined ? undefined : Number(previous) })
+  }
+  return lists.sort((a, b) => a.time - b.time)
 }
 
-function timeOf(path: string): Date {
-  return new Date(Number(LIST.exec(path)?.[1]))
+/** Without the time of the one before, as in the first logs. */
+const LIST = /^log\/versions-(\d{15})(?:-(\d{15}))?-([0-9a-f]{64})\.ndjson$/
+
+/** What the path of a list begins with. */
+export function listName(time: number): string {
+  return `${LOG}/versions-${stamp(time)}`
+}
+
+/** So that names sort. */
+function stamp(time: number): string {
+  return String(time).padStart(15, '0')
 }

@@ -27,6 +27,7 @@ import {
   LOG,
   type LogStatus,
   readLogStatus,
+  versionLists,
   writeLogStatus,
   writeSegment,
   writeVersions,
@@ -76,7 +77,6 @@ export class LogFollower {
   readonly #settleMs: number
   #following: Following | undefined
   #switched = { at: Number.NEGATIVE_INFINITY, transactions: '' }
-  #listedAt = 0
   #notedAt = Number.NEGATIVE_INFINITY
   #isBehind = false
 
@@ -133,11 +133,17 @@ export class LogFollower {
       const { from, timeline } = await log.look()
       const hasGap = isNew || known === null || isBefore(known.next, from)
       const begun = { system_identifier: log.systemIdentifier, since: from, next: from, until: null }
+      const lastList = (await versionLists(target)).at(-1)?.time ?? 0
+      const listedAt = Math.max(known?.last_list ?? 0, lastList)
       if (hasGap) {
         const says = 'the log of the database is archived: any second from the next backup on can be restored'
         this.options.logger.info({ target: target.name }, says)
       }
-      const status = hasGap ? { ...begun, timeline } : { ...known, timeline }
+      const status: LogStatus = {
+        ...(hasGap ? begun : known),
+        timeline,
+        ...(listedAt > 0 && { last_list: listedAt }),
+      }
       this.#following = { target, log, status, position, read: position, versions: [], looks: [] }
       return this.#following
     } catch (error) {
@@ -249,11 +255,12 @@ export class LogFollower {
 
   /** Makes what was read, and copied, be known. */
   async #writeList(following: Following): Promise<void> {
-    const { target, versions, position, read } = following
+    const { target, status, versions, position, read } = following
     if (versions.length > 0) {
-      const listedAt = Math.max(Date.now(), this.#listedAt + 1)
-      await writeVersions(target, new Date(listedAt), versions)
-      this.#listedAt = listedAt
+      const { last_list: previous = 0 } = status
+      const time = Math.max(Date.now(), previous + 1)
+      await writeVersions(target, { time, previous }, versions)
+      status.last_list = time
       versions.length = 0
     }
     if (read === position) return

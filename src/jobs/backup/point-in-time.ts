@@ -1,10 +1,17 @@
+import { text } from 'node:stream/consumers'
 import type { GiveSegment } from '../../database/embedded/asked-segments.ts'
-import { parsePosition } from '../../database/embedded/log-segments.ts'
+import {
+  historyOf,
+  parseHistory,
+  parsePosition,
+  SEGMENT,
+  timelineOf,
+} from '../../database/embedded/log-segments.ts'
 import type { RecoveryTarget } from '../../database/embedded/recovery.ts'
 import { BackupError } from './backup-error.ts'
 import { listBackups } from './backups.ts'
 import { type BytesEntry, mergeByVersion, readBytesEntries } from './entries.ts'
-import { readLogStatus, readSegment, readVersions } from './log-folder.ts'
+import { type LogStatus, readLogStatus, readSegment, readVersions } from './log-folder.ts'
 import type { Manifest } from './manifest.ts'
 import { sortedByVersion } from './sorted-entries.ts'
 import type { BackupTarget } from './target.ts'
@@ -41,7 +48,7 @@ export async function findPointInTime(target: BackupTarget, time: Date): Promise
       `${target.name} has no log, without which only the moments of backups can be restored: STORAGE_BACKUP_LOG was not on`,
     )
   }
-  const backup = await newestBefore(target, time, status.system_identifier)
+  const backup = await newestBefore(target, time, status)
   const { id, database } = backup
   const hasNoGap = parsePosition(status.since) <= parsePosition(database.start_lsn ?? '0/0')
   const isComplete = hasNoGap && status.until !== null && time.getTime() <= Date.parse(status.until)
@@ -63,11 +70,13 @@ export function copiedSegments(target: BackupTarget, id: string): GiveSegment {
   }
 }
 
-async function newestBefore(target: BackupTarget, time: Date, systemIdentifier: string): Promise<Manifest> {
+async function newestBefore(target: BackupTarget, time: Date, log: LogStatus): Promise<Manifest> {
+  const forks = await readForks(target, log.timeline)
   let oldest: string | undefined
   for await (const backup of listBackups(target)) {
     const { database, moment } = backup
-    if (database.restore_point === undefined || database.system_identifier !== systemIdentifier) continue
+    if (database.restore_point === undefined || database.system_identifier !== log.system_identifier) continue
+    if (forks && !(await isBehind(target, backup, log.timeline, forks))) continue
     if (Date.parse(moment) <= time.getTime()) return backup
     oldest = moment
   }
@@ -76,6 +85,29 @@ async function newestBefore(target: BackupTarget, time: Date, systemIdentifier: 
     'NoSuchBackup',
     `${target.name} has no backup from before ${time.toISOString()} that the log could go on from: ${reach}`,
   )
+}
+
+/** Up to where the timelines before one belong to its history, by their numbers; null while the log has nothing of it. */
+async function readForks(target: BackupTarget, timeline: number): Promise<Map<number, bigint> | null> {
+  const history = await readSegment(target, historyOf(timeline))
+  return history && parseHistory(await text(history))
+}
+
+/** Whether the log goes on from a backup, and it is none of what a restore, or a rollback, has left behind. */
+async function isBehind(
+  target: BackupTarget,
+  { id, database }: Manifest,
+  timeline: number,
+  forks: Map<number, bigint>,
+): Promise<boolean> {
+  for await (const { path } of target.list(`${id}/wal/`)) {
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    if (!SEGMENT.test(name)) continue
+    const own = timelineOf(name)
+    const fork = forks.get(own)
+    return own === timeline || (fork !== undefined && parsePosition(database.end_lsn ?? '0/0') <= fork)
+  }
+  return true
 }
 
 async function* entriesOf(

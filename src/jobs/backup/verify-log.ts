@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import {
+  historyOf,
   parsePosition,
   SEGMENT,
   SEGMENT_BYTES,
   segmentsBetween,
+  timelineOf,
 } from '../../database/embedded/log-segments.ts'
 import { listBackups } from './backups.ts'
 import { bytesPath } from './entries.ts'
@@ -13,9 +15,11 @@ import {
   LOG,
   LOG_STATUS,
   type LogStatus,
+  listName,
   readList,
   readLogStatus,
   readSegment,
+  type VersionList,
   versionLists,
 } from './log-folder.ts'
 import type { BackupTarget } from './target.ts'
@@ -63,19 +67,22 @@ class LogVerification {
     }
 
     // 2. The lists, and the bytes that they name.
-    await this.#eachEntry((sha256) => this.#hashes.add(ofHash(sha256)))
+    const lists = await versionLists(this.target)
+    await this.#eachEntry(lists, (sha256) => this.#hashes.add(ofHash(sha256)))
     for await (const { path } of this.target.list(`${LOG}/bytes/`)) await this.#compareBytes(path)
-    await this.#eachEntry((sha256) => this.#findMissing(sha256))
+    await this.#eachEntry(lists, (sha256) => this.#findMissing(sha256))
 
     // 3. The segments.
     const found = new Set<string>()
     for await (const { path } of this.target.list(`${LOG}/wal/`)) found.add(await this.#readSegment(path))
+    this.#findLostHistories(found)
     if (status) await this.#findGaps(status, found)
+    await this.#findLostLists(lists, status?.last_list)
     return { files: this.#files, bytes: this.#bytes, findings, count: this.#findings.count }
   }
 
-  async #eachEntry(work: (sha256: string) => void): Promise<void> {
-    for (const path of await versionLists(this.target)) {
+  async #eachEntry(lists: VersionList[], work: (sha256: string) => void): Promise<void> {
+    for (const { path } of lists) {
       const entries = await this.#noting(path, () => readList(this.target, path))
       for (const { sha256 } of entries ?? []) work(sha256)
     }
@@ -121,6 +128,28 @@ class LogVerification {
       }
     })
     return name
+  }
+
+  /** What a timeline has written cannot be gone through without its history. The first has none. */
+  #findLostHistories(found: Set<string>): void {
+    for (const timeline of new Set([...found].map(timelineOf))) {
+      const name = historyOf(timeline)
+      if (timeline > 1 && !found.has(name))
+        this.#findings.add('missing', `${LOG}/wal/${name}.gz`, 'is not there')
+    }
+  }
+
+  /** Each list says which one was before it, and the state which one was the last. Those before the oldest backup may be gone. */
+  async #findLostLists(lists: VersionList[], last: number | undefined): Promise<void> {
+    let oldest = Number.POSITIVE_INFINITY
+    for await (const { database, created_at } of listBackups(this.target)) {
+      if (database.start_lsn !== undefined) oldest = Date.parse(created_at)
+    }
+    const there = new Set(lists.map(({ time }) => time))
+    for (const time of [...lists.map(({ previous }) => previous), last]) {
+      if (time === undefined || time < oldest || there.has(time)) continue
+      if (!this.#findings.of(listName(time))) this.#findings.add('missing', listName(time), 'is not there')
+    }
   }
 
   /** From the oldest backup on that the log goes on from, none may be missing, on whichever timeline it is. */

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { parsePosition, segmentsBetween, timelineOf } from '../../../src/database/embedded/log-segments.ts'
+import {
+  historyOf,
+  parseHistory,
+  parsePosition,
+  segmentsBetween,
+  timelineOf,
+} from '../../../src/database/embedded/log-segments.ts'
 
 const MiB = 1024 * 1024
 
@@ -24,5 +30,17 @@ describe('segments of the log', () => {
   it('lie at positions that are numbers', () => {
     expect(parsePosition('1/0')).toBe(2n ** 32n)
     expect(parsePosition('16/B374D848')).toBe(0x16b374d848n)
+  })
+})
+
+describe('the history of a timeline', () => {
+  it('has a name, and says where those before it were left', () => {
+    expect(historyOf(26)).toBe('0000001A.history')
+    const text =
+      '1\t0/3000150\tno recovery target specified\n\n# a remark\n2\t16/B374D848\tbefore 2026-11-28 10:15:00+00\n'
+    expect([...parseHistory(text)]).toEqual([
+      [1, parsePosition('0/3000150')],
+      [2, parsePosition('16/B374D848')],
+    ])
   })
 })

@@ -39,7 +39,7 @@ describe('one flipped byte in the log', () => {
     },
     {
       of: 'a list of versions',
-      write: (target: MemoryTarget) => writeVersions(target, new Date(), entries),
+      write: (target: MemoryTarget) => writeVersions(target, { time: 2, previous: 1 }, entries),
       read: async (target: MemoryTarget) => {
         const found: BytesEntry[] = []
         for await (const { in: _, ...entry } of readVersions(target, new Date(0))) found.push(entry)

@@ -10,9 +10,11 @@ import postgres from '#postgres'
 import type { Backend } from '../../../src/backend/backend.ts'
 import { openBackends } from '../../../src/backend/open.ts'
 import { openSnapshot, type VersionRow } from '../../../src/database/dump/snapshot.ts'
+import { keepCluster } from '../../../src/database/embedded/before-upgrade.ts'
 import { startEmbedded } from '../../../src/database/embedded/embedded-postgres.ts'
 import { copyOnline, type OnlineCopy } from '../../../src/database/embedded/online-copy.ts'
 import { LogTooShortError, recoverCluster } from '../../../src/database/embedded/recovery.ts'
+import { rollBack } from '../../../src/database/opening/upgrade.ts'
 import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds.ts'
 import { type BytesEntry, bytesPath, EntryWriter } from '../../../src/jobs/backup/entries.ts'
 import { FolderTarget } from '../../../src/jobs/backup/folder-target.ts'
@@ -146,6 +148,43 @@ describe('a second that the log reaches', () => {
     expect(await restored(moment)).toEqual(new Map([['one', 'content']]))
   })
 
+  it('is told from what has come after an upgrade that was taken back', async () => {
+    const clusterDir = own.place.host
+    const first = follow()
+    await first.isUp()
+    await put('one', 'old')
+    await backUp()
+    await put('one', 'new')
+    const before = await now()
+    await put('two', 'of before')
+    await first.reaches(await now())
+    await first.end()
+
+    await own.stop()
+    expect(await keepCluster(clusterDir, 'older')).toBeUndefined()
+    await own.start()
+    const second = follow()
+    await second.isUp()
+    await backUp()
+    await second.reaches(await now())
+    await second.end()
+
+    await own.stop()
+    await rollBack(clusterDir, logger)
+    await own.start()
+    const third = follow()
+    await third.isUp()
+    await put('three', 'of after')
+    const after = await now()
+    await put('three', 'of later')
+    await third.reaches(await now())
+    await third.end()
+    expect(third.failures).toBe(0)
+    expect(await restored(before)).toEqual(new Map([['one', 'new']]))
+    const model = { one: 'new', two: 'of before', three: 'of after' }
+    expect(await restored(after)).toEqual(new Map(Object.entries(model)))
+  })
+
   it('that it does not reach yet, or from before all backups, is refused', async () => {
     await expect(findPointInTime(target, new Date())).rejects.toThrow('has no log')
     const following = follow()
@@ -249,7 +288,9 @@ describe('who follows the log', () => {
     const status = await readLogStatus(target)
     await trimLog(target, { oldest, from: status?.next ?? '' })
     const left = [...target.files.keys()]
-    expect(left.filter((path) => before.has(path) && /^log\/(wal|versions)/.test(path))).toEqual([])
+    expect(
+      left.filter((path) => before.has(path) && /^log\/(wal\/[0-9A-F]{24}|versions)/.test(path)),
+    ).toEqual([])
     expect(left.filter((path) => path.startsWith('log/bytes/'))).toEqual([
       `log/${bytesPath(sha256Of('the same'))}`,
     ])
