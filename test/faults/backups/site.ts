@@ -93,6 +93,11 @@ export class BackupSite {
     return join(this.servers.folder, 'storage-data')
   }
 
+  /** Where backups are made when nobody says where: a folder, or an s3:// URL. */
+  get target(): string {
+    return this.servers.env.STORAGE_BACKUP_TARGET ?? join(this.dataDir, 'backups')
+  }
+
   /** Lets the clients work until `work` has ended. */
   async underLoad<T>(work: () => Promise<T>): Promise<T> {
     this.load.start(CLIENTS)
@@ -193,10 +198,15 @@ export class BackupSite {
   async restored(args: string[] = [], env: Record<string, string> = {}): Promise<Map<string, string>> {
     const folder = join(this.servers.folder, `restored-${this.#restored++}`)
     await mkdir(folder)
-    const there = { ...env, STORAGE_DATA_DIR: folder, STORAGE_FSYNC: 'false', STORAGE_BACKUP_LOG: 'false' }
-    const from = this.servers.env.STORAGE_BACKUP_TARGET ?? join(this.dataDir, 'backups')
+    const there = {
+      ...env,
+      STORAGE_DATA_DIR: folder,
+      STORAGE_FSYNC: 'false',
+      STORAGE_BACKUP_LOG: 'false',
+      DATABASE_URL: '', // its own, whichever the servers have
+    }
     try {
-      await this.succeeds(['restore', '--from', from, ...args], there)
+      await this.succeeds(['restore', '--from', this.target, ...args], there)
       return await this.#contentOf(there)
     } finally {
       await rm(folder, { recursive: true, force: true })
@@ -212,9 +222,11 @@ export class BackupSite {
     })
   }
 
-  /** Works as the superuser of the built-in PostgreSQL. */
+  /** Works as the superuser of the database. */
   sql: <T>(work: Parameters<typeof asSuperuser<T>>[1]) => Promise<T> = (work) =>
-    asSuperuser(this.dataDir, work)
+    this.servers.env.DATABASE_URL === undefined
+      ? asSuperuser(this.dataDir, work)
+      : work(this.servers.database.admin)
 
   async close(): Promise<void> {
     for (const command of this.#commands) if (command.isRunning) command.signal('SIGKILL')
