@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Claimant, StorageEvent } from '../../database/queries/events.ts'
 import { EVENTS_LOST } from '../../events/event.ts'
-import { matches } from '../../events/event-filter.ts'
+import { type EventFilter, matches } from '../../events/event-filter.ts'
 import type { Gap, Subscriber } from '../../events/subscribers/batch.ts'
 import type { Subscriptions } from '../../events/subscribers/subscriptions.ts'
 import { atExpiry, tokenExpiry } from '../../events/subscribers/token-expiry.ts'
@@ -11,6 +11,7 @@ import type { EventFrames } from './event-frames.ts'
 import { encode, type Message, type Version } from './frames.ts'
 import { askedChanges, type ChangesGroup, matchingIds, readChanges } from './postgres-changes.ts'
 import type { SharedFilters } from './shared-filters.ts'
+import { askedStorage, storageFilters } from './storage-filters.ts'
 import { readTopic, type Topic } from './topics.ts'
 
 /** What a channel needs of its connection. */
@@ -34,19 +35,29 @@ const MAX_CHANGES = 100
 
 /** Replays, presence and acknowledgements may be asked for too, by default even are, and mean nothing here. */
 const joinPayload = z.object({
-  config: z.object({ postgres_changes: z.array(askedChanges).max(MAX_CHANGES).nullish() }).nullish(),
+  config: z
+    .object({
+      postgres_changes: z.array(askedChanges).max(MAX_CHANGES).nullish(),
+      storage: askedStorage.nullish(),
+    })
+    .nullish(),
   access_token: z.string().nullish(),
 })
 
 /** What a client asks for when it joins a channel. */
 export interface Join extends ReturnType<typeof readChanges> {
+  /** Which events, any of these; null narrows nothing. */
+  storage: EventFilter[] | null
   token: string | null
 }
 
 /** @throws InvalidParameter, InvalidRequest */
 export function readJoin(payload: unknown, filters: SharedFilters): Join {
   const { config, access_token: token = null } = checkShape('payload', payload, joinPayload)
-  return { ...readChanges(config?.postgres_changes ?? [], filters), token }
+  const changes = readChanges(config?.postgres_changes ?? [], filters)
+  const storage = config?.storage ? storageFilters(config.storage) : null
+  const comparisons = changes.comparisons + (storage?.length ?? 0)
+  return { ...changes, storage, comparisons, token }
 }
 
 /** One channel that a client has joined, or is about to: what it hears, and as whom. */
@@ -56,7 +67,10 @@ export class Channel implements Subscriber {
   readonly joinRef: string | null
   readonly #options: ChannelOptions
   readonly #groups: ChangesGroup[]
-  readonly #hasOtherName: boolean
+  readonly #storage: EventFilter[] | null
+  /** Whether it hears events as such, and not changes of rows alone; and whether as broadcasts, too. */
+  readonly #hearsEvents: boolean
+  readonly #hearsBroadcasts: boolean
   #identity: Identity | null = null
   #expiresAt = 0
   #endExpiry: (() => void) | undefined
@@ -67,14 +81,16 @@ export class Channel implements Subscriber {
   #isClosed = false
 
   /** @throws InvalidParameter */
-  constructor(options: ChannelOptions, message: Message, groups: ChangesGroup[]) {
+  constructor(options: ChannelOptions, message: Message, { groups, storage }: Join) {
     this.#options = options
     this.topic = readTopic(message.topic)
     this.joinRef = message.joinRef ?? message.ref
     this.#groups = groups
+    this.#storage = storage
     // Its client may have filters such as `{ bucket: 'avatars' }`, but it neither sends them nor applies them itself
-    // (realtime-js 2.109): the name of a storage channel is what narrows raw names of events.
-    this.#hasOtherName = this.topic.filter === null && groups.length === 0
+    // (realtime-js 2.109): the name of a storage channel narrows raw names of events, and what its join carries.
+    this.#hearsBroadcasts = this.topic.filter !== null || storage !== null
+    this.#hearsEvents = this.#hearsBroadcasts || groups.length === 0
   }
 
   get isClosed(): boolean {
@@ -139,17 +155,17 @@ export class Channel implements Subscriber {
   }
 
   wants(event: StorageEvent): boolean {
-    return this.#hearsByName(event) || this.#groups.some((group) => matchingIds(group, event).length > 0)
+    return this.#hears(event) || this.#groups.some((group) => matchingIds(group, event).length > 0)
   }
 
   deliver(events: StorageEvent[], batch: Gap): void {
     const { version, frames, send, beginNews } = this.#options
     beginNews(batch)
-    const { topic, filter } = this.topic
+    const { topic } = this.topic
     const to = { version, topic }
     for (const event of events) {
-      if (this.#hearsByName(event)) {
-        if (filter !== null) send(frames.broadcast(event, to))
+      if (this.#hears(event)) {
+        if (this.#hearsBroadcasts) send(frames.broadcast(event, to))
         send(frames.raw(event, to))
       }
       for (const group of this.#groups) {
@@ -163,19 +179,21 @@ export class Channel implements Subscriber {
   miss(gap: Gap): void {
     const { version, send, beginNews } = this.#options
     beginNews(gap)
-    const { topic, name, filter } = this.topic
+    const { topic, name } = this.topic
     const tell = (event: string, payload: object) =>
       send(encode(version, { joinRef: null, ref: null, topic, event, payload }))
     tell(EVENTS_LOST, gap)
-    if (filter !== null) tell('broadcast', { type: 'broadcast', event: EVENTS_LOST, payload: gap })
+    if (this.#hearsBroadcasts) tell('broadcast', { type: 'broadcast', event: EVENTS_LOST, payload: gap })
     if (this.#groups.length > 0) {
       const message = `${EVENTS_LOST}: changes after ${gap.after} and before ${gap.oldest} may be missing`
       tell('system', { channel: name, extension: 'postgres_changes', status: 'error', message })
     }
   }
 
-  #hearsByName(event: StorageEvent): boolean {
+  /** Whether it is told of an event as such: by what its name says, and by any of what its join has asked for. */
+  #hears(event: StorageEvent): boolean {
     const { filter } = this.topic
-    return filter === null ? this.#hasOtherName : matches(filter, event)
+    if (!this.#hearsEvents || (filter !== null && !matches(filter, event))) return false
+    return this.#storage === null || this.#storage.some((one) => matches(one, event))
   }
 }

@@ -19,7 +19,7 @@ export interface ConnectionLimits extends OutletLimits {
   /** Heard nothing of for so long, a client is gone: one sends a heartbeat each 25 s (wire §10.1). */
   idleMs: number
   channels: number
-  /** Values that the filters of all channels compare each row with; what takes every row counts as one. */
+  /** Values that the filters of all channels compare each row or event with; what takes every row counts as one. */
   comparisons: number
   /** What joins and tokens take that are kept, or not finished yet. In bytes, as estimated when they come. */
   memoryBytes: number
@@ -197,7 +197,7 @@ export class Connection {
       const join = readJoin(message.payload, filters)
       taken.push(this.#comparisons.acquire(join.comparisons))
       changes = join.reply
-      channel = new Channel(this.#channelOptions, message, join.groups)
+      channel = new Channel(this.#channelOptions, message, join)
       this.#channels.set(message.topic, channel)
       await channel.open(join.token)
       channel.keep('join', release)

@@ -215,6 +215,23 @@ describe('joining', () => {
       },
       'at most 10 different lists',
     ],
+    ['for events that are no list', 'realtime:x', storage('all'), 'payload/config/storage'],
+    ['for no events', 'realtime:x', storage([]), 'payload/config/storage Too small'],
+    ['for an unknown event', 'realtime:x', storage([{ event: 'created' }]), 'payload/config/storage/0/event'],
+    [
+      'for events by an unknown word',
+      'realtime:x',
+      storage([{ buckets: 'a' }]),
+      'Unrecognized key: "buckets"',
+    ],
+    ['for events of no bucket', 'realtime:x', storage([{ bucket: '' }]), 'payload/config/storage/0/bucket'],
+    [
+      'for events at a place longer than any',
+      'realtime:x',
+      storage([{}, { prefix: 'x'.repeat(1025) }]),
+      'payload/config/storage/1/prefix Too big',
+    ],
+    ['for too many events', 'realtime:x', storage(Array(101).fill({})), 'payload/config/storage Too big'],
     [
       'by too many values in all',
       'realtime:x',
@@ -280,6 +297,10 @@ function change(more: object) {
 
 function changes(more: object) {
   return { config: { postgres_changes: [change(more)] } }
+}
+
+function storage(asked: unknown) {
+  return { config: { storage: asked } }
 }
 
 describe('changes of rows', () => {
