@@ -9,10 +9,15 @@ export interface ConsulSettings extends Omit<Values, 'url'> {
 }
 
 export const CONSUL_TABLE = {
-  url: setting('STORAGE_CONSUL_URL', webUrl, {
-    help: 'the agent of a Consul in which the server says where it is',
-    example: 'http://127.0.0.1:8500',
-  }),
+  // With a user in it no request can be made, and every error would quote its password.
+  url: setting(
+    'STORAGE_CONSUL_URL',
+    webUrl.refine(hasNoUser, 'must have no user: STORAGE_CONSUL_TOKEN is for that'),
+    {
+      help: 'the agent of a Consul in which the server says where it is',
+      example: 'http://127.0.0.1:8500',
+    },
+  ),
   token: setting('STORAGE_CONSUL_TOKEN', z.string(), {
     help: 'may write that service there',
   }),
@@ -27,6 +32,11 @@ export const CONSUL_TABLE = {
     help: 'where others reach this server, and Consul its health',
     example: '10.0.0.1',
   }),
+}
+
+function hasNoUser(url: string): boolean {
+  const { username, password } = new URL(url)
+  return username === '' && password === ''
 }
 
 type Values = ValuesOf<typeof CONSUL_TABLE>

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { z } from 'zod'
 import type { Config } from '../config/config.ts'
 import type { ConsulSettings } from '../config/consul.ts'
 import { PUBLIC_PREFIX } from '../http/request-target.ts'
@@ -92,19 +93,51 @@ export class Consul {
   }
 
   async #put(path: string, body: object | undefined, signal: AbortSignal): Promise<void> {
-    const { url, token } = this.#settings
-    const response = await fetch(`${url}${path}`, {
-      method: 'PUT',
-      headers: {
-        ...(body && { 'Content-Type': 'application/json' }),
-        ...(token !== undefined && { 'X-Consul-Token': token }),
-      },
-      ...(body && { body: JSON.stringify(body) }),
-      redirect: 'error', // with the token
-      signal,
-    })
-    const said = (await response.text()).slice(0, 200)
-    if (!response.ok) throw new Error(`Consul answers ${response.status}: ${said}`)
+    await ask(this.#settings, 'PUT', path, signal, body)
+  }
+}
+
+/**
+ * How many services of this name its agent knows, as far as the token may see: 0 before the first server has started.
+ *
+ * @throws what is wrong: nobody there, a token that is not taken, or no Consul
+ */
+export async function countRegistered(settings: ConsulSettings, signal: AbortSignal): Promise<number> {
+  const filter = encodeURIComponent(`Service == "${settings.name}"`)
+  const text = await ask(settings, 'GET', `/v1/agent/services?filter=${filter}`, signal)
+  const services = z.record(z.string(), z.unknown()).safeParse(parsed(text))
+  if (!services.success) throw new Error('it is no Consul: its answer is no list of services')
+  return Object.keys(services.data).length
+}
+
+/** @returns the body of the answer @throws what is wrong, with what an agent says that refuses */
+async function ask(
+  { url, token }: ConsulSettings,
+  method: 'GET' | 'PUT',
+  path: string,
+  signal: AbortSignal,
+  body?: object,
+): Promise<string> {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      ...(body && { 'Content-Type': 'application/json' }),
+      ...(token !== undefined && { 'X-Consul-Token': token }),
+    },
+    ...(body && { body: JSON.stringify(body) }),
+    redirect: 'error', // with the token
+    signal,
+  })
+  const said = await response.text()
+  if (!response.ok) throw new Error(`Consul answers ${response.status}: ${said.slice(0, 200)}`)
+  return said
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 

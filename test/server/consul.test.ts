@@ -1,58 +1,12 @@
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import pino from 'pino'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { readConfig } from '../../src/config/config.ts'
 import { packageVersion } from '../../src/lib/package-version.ts'
 import { Consul, consulService } from '../../src/server/consul.ts'
+import { Agent, type Call } from '../support/consul-agent.ts'
 import { startTestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-
-interface Call {
-  method: string | undefined
-  url: string | undefined
-  token: string | undefined
-  body: Record<string, unknown> | undefined
-}
-
-/** Stands in for an agent, which Debian does not have here: it writes down what it is told. */
-class Agent {
-  readonly calls: Call[] = []
-  status = 200
-  /** Instead of an answer the connection is cut. */
-  isAway = false
-  beforeAnswer = async () => {}
-  readonly #server: Server
-
-  constructor() {
-    this.#server = createServer(async (request, response) => {
-      let text = ''
-      for await (const bytes of request) text += bytes
-      if (this.isAway) return void request.socket.destroy()
-      const token = request.headers['x-consul-token'] as string | undefined
-      const body = text === '' ? undefined : JSON.parse(text)
-      this.calls.push({ method: request.method, url: request.url, token, body })
-      await this.beforeAnswer()
-      response
-        .writeHead(this.status)
-        .end(this.status === 200 ? '' : 'Permission denied: token-that-is-secret')
-    })
-  }
-
-  async listen(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
-  }
-
-  async close(): Promise<void> {
-    this.#server.closeAllConnections()
-    await new Promise((resolve) => this.#server.close(resolve))
-  }
-}
 
 let agent: Agent
 beforeEach(async () => {

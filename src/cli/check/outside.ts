@@ -1,4 +1,5 @@
 import type { Config } from '../../config/config.ts'
+import type { ConsulSettings } from '../../config/consul.ts'
 import type { NatsSettings } from '../../config/nats.ts'
 import type { WebhookValues } from '../../config/webhook-fields.ts'
 import { asService } from '../../database/as-caller.ts'
@@ -9,6 +10,7 @@ import { HostLookup } from '../../events/webhooks/host-lookup.ts'
 import { countKeys } from '../../http/auth/remote-keys.ts'
 import { printable } from '../../lib/printable.ts'
 import type { CheckResult } from '../../model/check-result.ts'
+import { countRegistered } from '../../server/consul.ts'
 import { withinTime } from './within-time.ts'
 
 /** For a connection, and for what is asked on it. In milliseconds. */
@@ -32,6 +34,9 @@ export async function* checkOutside(
     yield* withinTime(checkKeySet(jwksUrl), LAST_LIMIT_MS, 'key set', 'STORAGE_JWKS_URL')
   }
   if (config.nats) yield* withinTime(checkNats(config.nats), LAST_LIMIT_MS, 'NATS', 'STORAGE_NATS_URL')
+  if (config.consul) {
+    yield* withinTime(checkConsul(config.consul), LAST_LIMIT_MS, 'Consul', 'STORAGE_CONSUL_URL')
+  }
   const webhooks = checkWebhooks(config.webhooks.webhooks, database)
   yield* withinTime(webhooks, LAST_LIMIT_MS, 'webhook', 'the webhooks')
 }
@@ -64,6 +69,20 @@ async function* checkNats(settings: NatsSettings): AsyncGenerator<CheckResult> {
     }
   } catch (error) {
     const says = `${servers} cannot be used: ${trouble(error)}; look at STORAGE_NATS_URL and STORAGE_NATS_CREDENTIALS`
+    yield { about, state: 'failed', says }
+  }
+}
+
+async function* checkConsul(settings: ConsulSettings): AsyncGenerator<CheckResult> {
+  const about = 'Consul'
+  const { origin, pathname } = new URL(settings.url)
+  const where = `${origin}${pathname === '/' ? '' : pathname}`
+  try {
+    const count = await countRegistered(settings, AbortSignal.timeout(ANSWER_LIMIT_MS))
+    // Whether the token may write cannot be asked without writing.
+    yield { about, state: 'ok', says: `reached: ${where}; it knows ${count} of ${settings.name}` }
+  } catch (error) {
+    const says = `${where} cannot be used: ${trouble(error)}; look at STORAGE_CONSUL_URL and STORAGE_CONSUL_TOKEN`
     yield { about, state: 'failed', says }
   }
 }

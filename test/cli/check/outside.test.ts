@@ -7,6 +7,7 @@ import { checkOutside } from '../../../src/cli/check/outside.ts'
 import { readConfig } from '../../../src/config/config.ts'
 import { failure, gather, told } from '../../support/check-results.ts'
 import { newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import { Agent } from '../../support/consul-agent.ts'
 import { freePort } from '../../support/free-port.ts'
 import { describeWithNats, type NatsServer, startNats } from '../../support/nats.ts'
 import { type Receiver, startReceiver } from '../../support/webhook-receiver.ts'
@@ -98,6 +99,42 @@ describe('strongroom check looks at the key set', () => {
   it('and says that nobody answers', async () => {
     const found = await lookAt({ STORAGE_JWKS_URL: `http://127.0.0.1:${await freePort()}/keys` })
     expect(found).toEqual([failure('key set', /has no key set: .*ECONNREFUSED.*STORAGE_JWKS_URL$/)])
+  })
+})
+
+describe('strongroom check looks at Consul', () => {
+  let agent: Agent
+  beforeAll(async () => {
+    agent = new Agent()
+    await agent.listen()
+  })
+  afterAll(() => agent?.close())
+  const env = (url = agent.url) => ({
+    STORAGE_CONSUL_URL: url,
+    STORAGE_CONSUL_TOKEN: 'hunter2',
+    STORAGE_SERVICE_NAME: 'files',
+  })
+
+  it('and is let in, and changes nothing there', async () => {
+    agent.answer = '{"files-a-8209":{"Service":"files"},"files-b-8209":{"Service":"files"}}'
+    const ended = await check(env())
+    expect(told(ended).Consul).toEqual(['ok', `reached: ${agent.url}; it knows 2 of files`])
+    expect(ended.stdout).not.toContain('hunter2')
+    const url = '/v1/agent/services?filter=Service%20%3D%3D%20%22files%22'
+    expect(agent.calls).toEqual([{ method: 'GET', url, token: 'hunter2', body: undefined }])
+  })
+
+  it('and says that its token is not taken, that it is no Consul, or that nobody answers', async () => {
+    agent.status = 403
+    const refused = await lookAt(env())
+    expect(refused).toEqual([
+      failure('Consul', /cannot be used: Consul answers 403: Permission denied.*STORAGE_CONSUL_TOKEN$/),
+    ])
+    expect(JSON.stringify(refused)).not.toContain('hunter2')
+    Object.assign(agent, { status: 200, answer: '<html>' })
+    expect(await lookAt(env())).toEqual([failure('Consul', /cannot be used: it is no Consul/)])
+    const away = await lookAt(env(`http://127.0.0.1:${await freePort()}`))
+    expect(away).toEqual([failure('Consul', /cannot be used: .*ECONNREFUSED.*look at STORAGE_CONSUL_URL/)])
   })
 })
 
