@@ -26,10 +26,10 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/server': [
     ['start-server.ts'],
-    ['missing-files.ts', 'processes'],
+    ['missing-files.ts', 'other-parts.ts', 'processes'],
     ['request-server.ts'],
     ['s3-port.ts', 'metrics'],
-    ['audit-log.ts', 'consul.ts', 'keys.ts', 'log.ts', 'node-version.ts', 'open-file-limit.ts'],
+    ['audit-log.ts', 'consul.ts', 'keys.ts', 'log.ts', 'looks.ts', 'node-version.ts', 'open-file-limit.ts'],
     ['terminal-log.ts'],
   ],
   'src/http': [
@@ -46,7 +46,7 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/jobs': [
     ['schedules.ts'],
-    ['cleanup-metrics.ts'],
+    ['cleanup-health.ts', 'cleanup-metrics.ts'],
     ['orphan-cleanup.ts', 'audit-months.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts', 'backup'],
     ['cleanup', 'object-move.ts', 'schedule.ts', 'failures.ts'],
     ['throttle.ts', 'turns.ts'],

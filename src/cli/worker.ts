@@ -9,13 +9,16 @@ import { explainPooler, refusePooler } from '../database/opening/find-place.ts'
 import { createLogger, logWarnings } from '../server/log.ts'
 import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
-import { MetricsChannel } from '../server/processes/metrics-channel.ts'
 import { PeerProcesses } from '../server/processes/peers.ts'
+import { PrimaryChannel } from '../server/processes/primary-channel.ts'
 import { closingLimitMs } from '../server/processes/worker-pool.ts'
 import { type Addresses, startRequestServer } from '../server/request-server.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { explain } from './explain.ts'
+
+/** How much longer than for its checks the primary may take to say what has come of them. In milliseconds. */
+const LATE_MS = 1000
 
 /** One of the processes of a server, with STORAGE_WORKERS. */
 export function registerWorker(program: Command): void {
@@ -51,7 +54,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
   const assignment = await Promise.race([told.assignment, told.stop])
   if (!assignment) return
   const { keys, s3Port } = assignment
-  const { peers, metricsChannel } = told
+  const { peers, primary } = told
   const metrics = new ProcessMetrics(config.backend)
   let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
   const poolerCame = new Promise<MigrationError>((resolve) => {
@@ -79,9 +82,10 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
       logger,
       peers,
       metrics,
-      scrape: () => metricsChannel.scrape(),
+      scrape: () => primary.ask('metrics'),
+      otherParts: () => primary.ask('health', config.limits.healthCheckMs + LATE_MS),
     })
-    metricsChannel.read = () => metrics.read()
+    primary.read = () => metrics.read()
     const { url, s3Url } = requestServer
     onListening({ url, s3Url })
     const lost = await Promise.race([told.stop, poolerCame])
@@ -103,7 +107,7 @@ interface Told {
   /** Also when there is no primary any more. */
   stop: Promise<void>
   peers: PeerProcesses
-  metricsChannel: MetricsChannel
+  primary: PrimaryChannel
 }
 
 function listenToPrimary(): Told {
@@ -114,21 +118,21 @@ function listenToPrimary(): Told {
     assign = resolve
   })
   const peers = new PeerProcesses((message) => void say(message))
-  const metricsChannel = new MetricsChannel((message) => void say(message))
+  const primary = new PrimaryChannel((message) => void say(message))
   const stop = new Promise<void>((resolve) => {
     process.once('disconnect', () => {
       peers.disconnected()
-      metricsChannel.disconnected()
+      primary.disconnected()
       resolve()
     })
     process.on('message', (message: ToWorker) => {
       if (message.type === 'serve') assign(message.assignment)
       else if (message.type === 'stop') resolve()
-      else if (message.type === 'report' || message.type === 'scraped') metricsChannel.hear(message)
+      else if (message.type === 'report' || message.type === 'answered') primary.hear(message)
       else peers.hear(message)
     })
   })
-  return { assignment, stop, peers, metricsChannel }
+  return { assignment, stop, peers, primary }
 }
 
 /** Resolves once it is on its way, or there is nobody to hear it. */

@@ -80,4 +80,8 @@ export const LIMITS_TABLE = {
     preset: '5s',
     help: "how long it may work on a list, or on a bucket's statistics",
   }),
+  healthCheckMs: setting('STORAGE_HEALTH_CHECK_TIMEOUT', durationAboveZero, {
+    preset: '5s',
+    help: 'after so long without an answer a part counts as failing in `/health`, `/health/ready` and `/health/detailed`',
+  }),
 }

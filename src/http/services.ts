@@ -1,4 +1,5 @@
 import type { Events } from '../events/open.ts'
+import type { PartHealth, Parts } from '../model/part-health.ts'
 import type { Audit } from '../storage/audit/audit.ts'
 import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
@@ -44,8 +45,7 @@ export interface Services {
    * waited for: who may not upload holds none.
    */
   uploads: YieldingCapacity
-  /** Each resolves when that part works, or rejects with the reason. */
-  checks: { database(): Promise<void>; backend(): Promise<void> }
+  health: Health
   /** Largest object, in bytes, whatever its bucket says. */
   maxFileSize: number
   userBuckets: boolean
@@ -58,4 +58,12 @@ export interface Services {
   publicUrl: string | undefined
   trustProxy: boolean
   version: string
+}
+
+/** How the parts of the server are. It costs nothing worth speaking of however often somebody asks, and never fails. */
+export interface Health {
+  database(): Promise<PartHealth>
+  storage(): Promise<PartHealth>
+  /** Those that it can go on without, as far as they are in use. */
+  others(): Promise<Parts>
 }

@@ -54,6 +54,8 @@ export class OrphanCleanup {
   readonly counts = { success: 0, error: 0, skipped: 0, failures: 0 }
   /** What the last whole one has found. */
   last: { at: Date; held: number; unnamed: number } | null = null
+  /** When another server was at it last. */
+  skippedAt: Date | null = null
 
   constructor(private readonly options: OrphanCleanupOptions) {}
 
@@ -96,12 +98,17 @@ export class OrphanCleanup {
     }
     try {
       const report = await database.exclusively(CLEANUP_TURN, work, waiting)
-      if (report === null) this.counts.skipped++
+      if (report === null) this.#skip()
       return report
     } catch (error) {
       if (!request.signal?.aborted) this.counts.error++
       throw error
     }
+  }
+
+  #skip(): void {
+    this.counts.skipped++
+    this.skippedAt = new Date()
   }
 
   #note({ failures, held, unnamed }: CleanupReport): void {

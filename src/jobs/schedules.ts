@@ -2,11 +2,13 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
+import type { HealthChecks } from '../telemetry/health/health-checks.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { keepAuditMonths } from './audit-months.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
 import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
+import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
@@ -22,6 +24,7 @@ export function startSchedules({
   database,
   backups,
   metrics,
+  health,
   logger,
 }: {
   config: Config
@@ -31,6 +34,8 @@ export function startSchedules({
   backups?: BackupDeeds
   /** Where it is said what they have done. */
   metrics?: ProcessMetrics
+  /** Where it is said whether they get on. */
+  health?: HealthChecks
   logger: Logger
 }): Schedule[] {
   const schedules: Schedule[] = []
@@ -39,6 +44,8 @@ export function startSchedules({
     intervalMs > 0 ? new OrphanCleanup({ ...config.cleanup, database, backend, logger }) : undefined
   metrics?.add(() => cleanupFamilies(cleanup, intervalMs))
   if (cleanup) {
+    const pace = { intervalMs, since: new Date() }
+    health?.add('cleanup', async () => cleanupTrouble(cleanup, pace))
     const pass = async (signal: AbortSignal) => {
       const report = await cleanup.pass({ signal })
       return report?.isFull ? Math.min(SOON_MS, intervalMs) : intervalMs

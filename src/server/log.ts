@@ -1,4 +1,5 @@
 import pino, { type Logger, type LoggerOptions } from 'pino'
+import { SERVICE_NAME } from '../model/service-name.ts'
 import { GatheredLines } from './gathered-lines.ts'
 import { forTerminal } from './terminal-log.ts'
 
@@ -33,9 +34,6 @@ export interface LogOptions {
   isShared?: boolean
 }
 
-/** How every line says whose it is: what reads the logs of many services tells them apart by it. */
-const SERVICE = 'file_storage'
-
 /** JSON lines, or lines for a human on a terminal. */
 export function createLogger(
   level: string,
@@ -43,7 +41,7 @@ export function createLogger(
 ): Logger {
   const options: LoggerOptions = {
     level,
-    base: { service: SERVICE, ...(isShared && { pid: process.pid }) },
+    base: { service: SERVICE_NAME, ...(isShared && { pid: process.pid }) },
     redact: { paths: REDACTED, censor: '[hidden]' },
     timestamp: isoClock(),
     formatters: { level: (word) => ({ level: word }) },

@@ -5,6 +5,7 @@ import type { ResumableBackend } from '../backend/resumable-backend.ts'
 import type { Config } from '../config/config.ts'
 import { DEFAULT_CONNECTIONS } from '../config/limits.ts'
 import type { Database } from '../database/connection/client.ts'
+import { inOurErrors } from '../database/connection/postgres-error.ts'
 import { ServingSession } from '../database/queries/serving-session.ts'
 import { type Events, openEvents } from '../events/open.ts'
 import { createApp } from '../http/app.ts'
@@ -24,13 +25,15 @@ import type { OnRequestEnd } from '../http/request-end.ts'
 import { PUBLIC_PREFIX } from '../http/request-target.ts'
 import { restSurface } from '../http/rest/surface.ts'
 import { type S3SurfaceOptions, s3Surface } from '../http/s3/surface.ts'
-import type { Services } from '../http/services.ts'
+import type { Health, Services } from '../http/services.ts'
 import { type Surface, Surfaces } from '../http/surface.ts'
 import { tusSurface } from '../http/tus/surface.ts'
 import { Md5Thread } from '../lib/md5-thread.ts'
 import { packageVersion } from '../lib/package-version.ts'
+import { SharedAnswer } from '../lib/shared-answer.ts'
 import { LONGEST_TIMER_MS } from '../lib/units.ts'
 import { STANDARD_ROLES } from '../model/caller.ts'
+import type { Parts } from '../model/part-health.ts'
 import { Audit } from '../storage/audit/audit.ts'
 import { Backups } from '../storage/backups/backups.ts'
 import { BucketStorage } from '../storage/buckets/bucket-storage.ts'
@@ -50,6 +53,7 @@ import { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
+import { healthCheck, SHARED_MS } from '../telemetry/health/health-checks.ts'
 import type { Scrape } from '../telemetry/metrics/exposition.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { openAuditLog } from './audit-log.ts'
@@ -86,6 +90,8 @@ export interface RequestServerParts {
   /** Where it is counted what this process does, and how what all processes have counted is told. */
   metrics: ProcessMetrics
   scrape: Scrape
+  /** How that is which the server does by itself, and what it can go on without. */
+  otherParts: () => Promise<Parts>
   extensions?: Extensions
 }
 
@@ -292,10 +298,6 @@ function buildServices(parts: ServiceParts): Services {
     checksExpires: !config.supabaseCompat,
     now,
   })
-  const checks = {
-    database: atMostOncePerSecond(async () => void (await database.sql`select 1`)),
-    backend: atMostOncePerSecond(() => backend.check()),
-  }
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
@@ -328,7 +330,7 @@ function buildServices(parts: ServiceParts): Services {
         excess: 'TooManyUploadsOfOneClient',
       },
     }),
-    checks,
+    health: openHealth(parts),
     maxFileSize,
     userBuckets,
     documentation,
@@ -348,15 +350,25 @@ const LIFETIMES_IN_NEED = 24
 const HEARTBEATS_PER_GRACE = 5
 const SHORTEST_HEARTBEAT_MS = 100
 
-/** Health checks are open to anyone, and must not become work that anyone can cause. */
-function atMostOncePerSecond(check: () => Promise<void>): () => Promise<void> {
-  let last: { at: number; result: Promise<void> } | undefined
-  return () => {
-    if (!last || Date.now() - last.at > 1000) {
-      const result = check()
-      result.catch(() => {}) // told to whoever asks
-      last = { at: Date.now(), result }
-    }
-    return last.result
+function openHealth({ config, database, backend, otherParts }: RequestServerParts): Health {
+  const vital = { whenFailing: 'unhealthy', limitMs: config.limits.healthCheckMs } as const
+  const databaseHealth = healthCheck(async () => {
+    await inOurErrors(database.sql`select 1`)
+    return null
+  }, vital)
+  const storageHealth = healthCheck(async () => {
+    await backend.check()
+    return null
+  }, vital)
+  const others = new SharedAnswer(() => otherParts().catch(() => UNKNOWN_PARTS), SHARED_MS)
+  return {
+    database: () => databaseHealth.get(),
+    storage: () => storageHealth.get(),
+    others: () => others.get(),
   }
+}
+
+/** What is said where nobody says how they are. */
+const UNKNOWN_PARTS: Parts = {
+  primary: { status: 'degraded', latencyMs: 0, message: 'The first of the processes does not answer' },
 }

@@ -12,14 +12,17 @@ import { Deeds } from '../jobs/backup/deeds.ts'
 import { refuseUnfinishedRestore } from '../jobs/backup/restoring-mark.ts'
 import { startSchedules } from '../jobs/schedules.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
+import { HealthChecks } from '../telemetry/health/health-checks.ts'
 import { scraping } from '../telemetry/metrics/exposition.ts'
 import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { WorkerMetrics } from '../telemetry/metrics/worker-metrics.ts'
 import { Consul, consulService } from './consul.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
+import { openLooks } from './looks.ts'
 import { collectorOfServer } from './metrics/of-server.ts'
 import { openMetricsPort, tryMetricsPort } from './metrics/port.ts'
 import { refuseMissingFiles } from './missing-files.ts'
+import { addOtherParts } from './other-parts.ts'
 import { BackupProcesses } from './processes/backup-process.ts'
 import { startWorkers } from './processes/worker-pool.ts'
 import { type Extensions, type RequestServer, startRequestServer } from './request-server.ts'
@@ -86,7 +89,10 @@ export async function startServer({
     await refuseMissingFiles(config, database)
     const metrics = new ProcessMetrics(config.backend)
     const workerMetrics = new WorkerMetrics()
-    metrics.add(collectorOfServer({ config, database }))
+    const looks = openLooks({ config, database })
+    metrics.add(collectorOfServer({ config, looks }))
+    const health = new HealthChecks(config.limits.healthCheckMs)
+    addOtherParts(health, { config, looks })
     const scrape = scraping(async () => [await metrics.read(), ...(await workerMetrics.read())])
     const backend = new InlineBackend(await openBackends(config, metrics.backends), database)
 
@@ -101,13 +107,14 @@ export async function startServer({
           logger,
           metrics,
           scrape,
+          otherParts: () => health.read(),
           extensions,
         })
       : await startWorkers({
           config,
           assignment: { keys, s3Port, database: database.place },
           metrics: workerMetrics,
-          scrape,
+          answers: { metrics: scrape, health: () => health.read() },
           logger,
         })
     const metricsPort = await openMetricsPort(config.metrics, scrape, logger)
@@ -120,6 +127,7 @@ export async function startServer({
       database,
       backups: isProgram ? new BackupProcesses({ deeds, database: database.place, logger }) : deeds,
       metrics,
+      health,
       logger,
     })
     tryBackend(backend, logger)

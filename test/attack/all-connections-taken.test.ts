@@ -52,7 +52,14 @@ describe.each<[string, Record<string, string>]>([
   }
 
   async function expectHealth(): Promise<void> {
-    for (const path of ['/status', '/version', '/health', '/health/live', '/health/ready']) {
+    for (const path of [
+      '/status',
+      '/version',
+      '/health',
+      '/health/live',
+      '/health/ready',
+      '/health/detailed',
+    ]) {
       expect((await ask(path)).status).toBe(200)
       expect((await ask(`/storage/v1${path}`)).status).toBe(200)
     }

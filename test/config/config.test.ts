@@ -84,6 +84,7 @@ describe('a setting', () => {
         listeners: { connections: 10_000, subscribers: 20_000, share: 0.1, unreadBytes: 256_000_000 },
         unfinished: { uploads: 1000, bytes: 100_000_000_000 },
         listMs: 5000,
+        healthCheckMs: 5000,
       },
       shutdownDelayMs: 0,
       shutdownTimeoutMs: 30_000,

@@ -4,7 +4,7 @@ import type { RequestKind } from '../../model/rate.ts'
 const ADMINISTERED = new Set(['webhook', 'credential', 'backup'])
 
 /** First words of what changes nothing. */
-const READING = /^(?:get|head|info|list|read|exists|connect|stats)(?:_|$)/
+const READING = /^(?:get|head|health|info|list|read|exists|connect|stats)(?:_|$)/
 
 const kinds = new Map<string, RequestKind>()
 

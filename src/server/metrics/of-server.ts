@@ -1,33 +1,18 @@
 import type { StatsFs } from 'node:fs'
-import { statfs } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { nextTime } from '../../config/backup.ts'
 import type { Config } from '../../config/config.ts'
-import type { Database } from '../../database/connection/client.ts'
-import { type OperationalState, readOperationalState, readUsage } from '../../database/queries/metrics.ts'
+import type { BucketUsage, OperationalState } from '../../database/queries/metrics.ts'
 import { packageVersion } from '../../lib/package-version.ts'
-import { MOST_BUCKETS, OTHER } from '../../telemetry/metrics/bucket-labels.ts'
+import { OTHER } from '../../telemetry/metrics/bucket-labels.ts'
 import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
-import { PacedLook } from '../../telemetry/metrics/paced-look.ts'
 import type { Collector } from '../../telemetry/metrics/process-metrics.ts'
-
-/** However often somebody asks, small tables and the disk are looked at so seldom, and nobody waits longer for it. */
-const SMALL_LOOK = { everyMs: 5000, restPerWork: 3, mostMs: 60_000, patienceMs: 1000 }
-
-/** What reads every row: at most a hundredth of the time that one processor has. */
-const LARGE_LOOK = { everyMs: 60_000, restPerWork: 100, mostMs: 900_000, patienceMs: 1000 }
+import type { Looks } from '../looks.ts'
 
 /** How many runs of a schedule tell how far they may be apart: those of a month, if it is every day. */
 const RUNS = 32
 
 /** How the server is as a whole: what there is in the database, on the disk, and what it does by itself. */
-export function collectorOfServer({ config, database }: { config: Config; database: Database }): Collector {
-  const dataDir = resolve(config.dataDir)
-  const looks = {
-    operations: new PacedLook(() => readOperationalState(database), SMALL_LOOK),
-    usage: new PacedLook(() => readUsage(database, MOST_BUCKETS), LARGE_LOOK),
-    disk: new PacedLook(() => statfs(dataDir), SMALL_LOOK),
-  }
+export function collectorOfServer({ config, looks }: { config: Config; looks: Looks }): Collector {
   const backupIntervalSeconds = longestInterval(config.backup.enabled ? config.backup.schedule : undefined)
   return async () => {
     const [operations, usage, disk] = await Promise.all([
@@ -84,7 +69,7 @@ function operationalFamilies(state: OperationalState, { nats }: Config): Family[
   ]
 }
 
-function usageFamilies(usage: Awaited<ReturnType<typeof readUsage>>): Family[] {
+function usageFamilies(usage: BucketUsage[]): Family[] {
   const labels = (bucket: string | null) => ({ bucket: bucket ?? OTHER, tenant: 'none' })
   return [
     family(

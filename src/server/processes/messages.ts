@@ -1,4 +1,5 @@
 import type { DatabasePlace } from '../../database/connection/place.ts'
+import type { Parts } from '../../model/part-health.ts'
 import type { Change } from '../../storage/object/changes.ts'
 import type { Family } from '../../telemetry/metrics/catalog.ts'
 import type { Keys } from '../keys.ts'
@@ -17,10 +18,21 @@ export interface Assignment {
   database: DatabasePlace
 }
 
+/** What a worker may ask the primary, which knows of all of them. */
+export interface Answers {
+  /** In Prometheus' text format. */
+  metrics: string
+  /** How what the server does by itself gets on. */
+  health: Parts
+}
+
+/** How the primary finds them. */
+export type Answering = { [About in keyof Answers]: () => Promise<Answers[About]> }
+
 /**
  * The answer to `ready`, and at any time after it `stop`. `drop` is what another worker has changed; `invalidated`
- * answers a worker's own `changed`. `report` asks for what the worker has counted; `scraped` answers its own `scrape`, with
- * null when that has failed.
+ * answers a worker's own `changed`. `report` asks for what the worker has counted; `answered` answers what it asks itself,
+ * with null when that has failed.
  */
 export type ToWorker =
   | { type: 'serve'; assignment: Assignment }
@@ -28,7 +40,7 @@ export type ToWorker =
   | { type: 'drop'; id: number; changes: Change[] }
   | { type: 'invalidated'; id: number }
   | { type: 'report'; id: number }
-  | { type: 'scraped'; id: number; text: string | null }
+  | { type: 'answered'; id: number; answer: Answers[keyof Answers] | null }
 
 /**
  * First `ready`, since Node drops what comes before somebody listens. A worker that cannot serve says in a line why, for
@@ -41,4 +53,4 @@ export type FromWorker =
   | { type: 'changed'; id: number; changes: Change[] }
   | { type: 'dropped'; id: number }
   | { type: 'reported'; id: number; families: Family[] }
-  | { type: 'scrape'; id: number }
+  | { type: 'ask'; id: number; about: keyof Answers }

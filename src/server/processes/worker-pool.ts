@@ -3,11 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from '../../config/config.ts'
 import { LONGEST_TIMER_MS } from '../../lib/units.ts'
-import type { Scrape } from '../../telemetry/metrics/exposition.ts'
 import type { WorkerMetrics } from '../../telemetry/metrics/worker-metrics.ts'
 import type { Addresses, RequestServer } from '../request-server.ts'
 import { InvalidationBus } from './invalidation-bus.ts'
-import type { Assignment } from './messages.ts'
+import type { Answering, Assignment } from './messages.ts'
 import { type WorkerEnd, WorkerProcess } from './worker-process.ts'
 import { WorkerStartError } from './worker-start-error.ts'
 
@@ -16,8 +15,8 @@ export interface WorkerPoolOptions {
   assignment: Assignment
   /** Is told of those that listen, and of those that have ended. */
   metrics: WorkerMetrics
-  /** What all of them have counted, for the one that is asked. */
-  scrape: Scrape
+  /** What is true of all of them, for the one that is asked. */
+  answers: Answering
   logger: Logger
 }
 
@@ -93,11 +92,11 @@ class WorkerPool {
     listens: (at: Addresses) => void,
     fails: (error: WorkerStartError) => void,
   ): Promise<void> {
-    const { logger, assignment, metrics, scrape } = this.#options
+    const { logger, assignment, metrics, answers } = this.#options
     const { signal } = this.#closing
     let waitMs = 0
     while (!signal.aborted) {
-      const worker = new WorkerProcess(assignment, this.#bus, scrape)
+      const worker = new WorkerProcess(assignment, this.#bus, answers)
       this.#running.add(worker)
       const addresses = await worker.addresses
       const servesSince = performance.now() // its start may take as long on a busy machine

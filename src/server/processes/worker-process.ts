@@ -2,11 +2,10 @@ import type { ChildProcess } from 'node:child_process'
 import cluster, { type Worker } from 'node:cluster'
 import type { Change } from '../../storage/object/changes.ts'
 import type { Family } from '../../telemetry/metrics/catalog.ts'
-import type { Scrape } from '../../telemetry/metrics/exposition.ts'
 import type { MeasuredWorker } from '../../telemetry/metrics/worker-metrics.ts'
 import type { Addresses } from '../request-server.ts'
 import type { BusMember, InvalidationBus } from './invalidation-bus.ts'
-import type { Assignment, FromWorker, ToWorker } from './messages.ts'
+import type { Answering, Answers, Assignment, FromWorker, ToWorker } from './messages.ts'
 
 /** How a worker has ended. */
 export interface WorkerEnd {
@@ -23,7 +22,7 @@ const LAST_WORDS_LIMIT_MS = 1000
 export class WorkerProcess implements BusMember, MeasuredWorker {
   readonly #worker: Worker
   readonly #bus: InvalidationBus
-  readonly #scrape: Scrape
+  readonly #answers: Answering
   readonly #reports = new Map<number, (families: Family[]) => void>()
   #reportCount = 0
   #reason: string | undefined
@@ -35,11 +34,11 @@ export class WorkerProcess implements BusMember, MeasuredWorker {
 
   /**
    * @param bus tells the other workers what this one changes
-   * @param scrape what all of them have counted
+   * @param answers what it may ask
    */
-  constructor(assignment: Assignment, bus: InvalidationBus, scrape: Scrape) {
+  constructor(assignment: Assignment, bus: InvalidationBus, answers: Answering) {
     this.#bus = bus
-    this.#scrape = scrape
+    this.#answers = answers
     this.#worker = cluster.fork()
     const listening = new Promise<Addresses>((resolve) => {
       this.#worker.on('message', (message: FromWorker) => {
@@ -48,7 +47,7 @@ export class WorkerProcess implements BusMember, MeasuredWorker {
         else if (message.type === 'changed') void this.#passOn(message)
         else if (message.type === 'dropped') this.#bus.dropped(this, message.id)
         else if (message.type === 'reported') this.#heard(message)
-        else if (message.type === 'scrape') void this.#answerScrape(message.id)
+        else if (message.type === 'ask') void this.#answer(message)
         else this.#begin(assignment)
       })
     })
@@ -88,9 +87,9 @@ export class WorkerProcess implements BusMember, MeasuredWorker {
     this.#reports.delete(id)
   }
 
-  async #answerScrape(id: number): Promise<void> {
-    const text = await this.#scrape().catch(() => null)
-    this.#tell({ type: 'scraped', id, text })
+  async #answer({ id, about }: { id: number; about: keyof Answers }): Promise<void> {
+    const answer = await this.#answers[about]().catch(() => null)
+    this.#tell({ type: 'answered', id, answer })
   }
 
   async #passOn({ id, changes }: { id: number; changes: Change[] }): Promise<void> {

@@ -279,6 +279,7 @@ const KINDS: readonly [Kind, ...Kind[]] = [
         '/health',
         '/version',
         '/health/live',
+        '/health/detailed',
         '/',
         '/metrics',
         '//',

@@ -12,6 +12,8 @@ describe('the kind of a request', () => {
     ['read', 'storage.bucket.get'],
     ['read', 'storage.bucket.list'],
     ['read', 'storage.event.read'],
+    ['read', 'storage.health'],
+    ['read', 'storage.health.read'],
     ['read', 'storage.tus.upload.get_signed'],
     ['write', 'storage.object.upload'],
     ['write', 'storage.object.upload_signed'],

@@ -93,6 +93,7 @@ export const GOOD: Record<string, Make> = {
   getHealth: () => ({}),
   getLiveness: () => ({}),
   getReadiness: () => ({}),
+  getDetailedHealth: () => ({}),
   getMetrics: () => ({}),
   getDocumentation: () => ({}),
   getDocument: () => ({}),

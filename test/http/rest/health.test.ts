@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { openDatabase } from '../../../src/database/connection/client.ts'
 import { packageVersion } from '../../../src/lib/package-version.ts'
+import { freePort } from '../../support/free-port.ts'
+import { openPostgresProxy, type PostgresProxy } from '../../support/postgres-proxy.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { open } from '../../support/signed.ts'
 import { until } from '../../support/wait.ts'
@@ -120,10 +122,147 @@ describe('under STORAGE_COMPAT=supabase the health', () => {
     })
   })
 
+  it('is told in detail as by default', async () => {
+    const [own, others] = [await detailed(server), await detailed(server, null)]
+    expect([own.status, others.status]).toEqual([200, 200])
+    expect(Object.keys(own.body)).toEqual([...SHORT, 'service', 'version', 'uptime_seconds', 'checks'])
+    expect(Object.keys(others.body)).toEqual(SHORT)
+    await withoutFolder(server, async () => {
+      await until(async () => (await detailed(server, null)).status === 503, 'it is bad')
+    })
+  })
+
   it.each([null, 'garbage'])('is not told to one with the token %j', async (token) => {
     const { status, body } = await ask(token)
     expect(status).toBe(400)
     expect(body).toMatchObject({ statusCode: '403', code: 'AccessDenied', error: 'Unauthorized' })
     expect(body).not.toHaveProperty('healthy')
   })
+})
+
+const DETAILED = '/storage/v1/health/detailed'
+
+/** What anybody is told. */
+const SHORT = ['status', 'database_connected', 'storage_connected', 'timestamp']
+
+/** What is asked with the service key, or another token, or none. */
+async function detailed(server: TestServer, token?: string | null) {
+  const response = await server.request('GET', DETAILED, { ...(token !== undefined && { token }) })
+  const text = await response.text()
+  const { status, headers } = response
+  return { status, headers, text, body: JSON.parse(text) }
+}
+
+describe('the detailed health', () => {
+  let server: TestServer
+  let proxy: PostgresProxy
+  let natsPort: number
+  beforeAll(async () => {
+    proxy = await openPostgresProxy()
+    natsPort = await freePort()
+    server = await startTestServer(
+      {
+        STORAGE_HEALTH_CHECK_TIMEOUT: '3s',
+        STORAGE_CLEANUP_INTERVAL: '1h',
+        STORAGE_NATS_URL: `nats://ann:hunter2@127.0.0.1:${natsPort}`,
+      },
+      { databaseUrl: (name) => proxy.url(name) },
+    )
+  })
+  afterAll(async () => {
+    proxy.mode = 'pass'
+    await server.close()
+    await proxy.close()
+  })
+
+  it('tells the service all, and everybody else whether the server works', async () => {
+    // NATS is not there, which it can do without; what is in the database has yet to be looked at.
+    await until(async () => {
+      const { checks } = (await detailed(server)).body
+      return checks.webhooks.status === 'healthy' && checks.nats.status === 'degraded'
+    }, 'all is looked at')
+    const { status, headers, body, text } = await detailed(server)
+    expect([status, headers.get('cache-control'), headers.get('retry-after')]).toEqual([
+      200,
+      'no-store',
+      null,
+    ])
+    const well = { status: 'healthy', latency_ms: expect.any(Number), message: null }
+    expect(body).toEqual({
+      status: 'degraded',
+      database_connected: true,
+      storage_connected: true,
+      timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:]+\.\d{3}Z$/),
+      service: 'file_storage',
+      version: packageVersion(),
+      uptime_seconds: expect.any(Number),
+      checks: {
+        database: well,
+        storage: well,
+        nats: {
+          status: 'degraded',
+          latency_ms: expect.any(Number),
+          message: expect.stringMatching(/^NATS cannot be used: .*ECONNREFUSED/),
+        },
+        webhooks: well,
+        disk: expect.objectContaining({ latency_ms: expect.any(Number) }),
+        cleanup: well,
+      },
+    })
+    expect(text).not.toContain('hunter2')
+    for (const token of [null, 'garbage', server.keys.anonKey, await server.token('ann')]) {
+      const answer = await detailed(server, token)
+      expect(answer.status).toBe(200)
+      expect(Object.keys(answer.body)).toEqual(SHORT)
+      expect(answer.body.status).toBe('degraded')
+    }
+  })
+
+  it('is 503 when the bytes are away, and says where alone to the service', async () => {
+    await withoutFolder(server, async () => {
+      await until(async () => (await detailed(server)).status === 503, 'it is bad')
+      const { headers, body } = await detailed(server, null)
+      expect(headers.get('retry-after')).toBe('5')
+      expect(body).toMatchObject({ status: 'unhealthy', database_connected: true, storage_connected: false })
+      expect(Object.keys(body)).toEqual(SHORT)
+      const { checks } = (await detailed(server)).body
+      expect(checks.storage).toMatchObject({ status: 'unhealthy', message: expect.any(String) })
+    })
+    await until(async () => (await detailed(server)).status === 200, 'it is good again')
+  })
+
+  it('makes a crowd of strangers cost no more than one', async () => {
+    proxy.arm(0)
+    await Promise.all(Array.from({ length: 300 }, () => detailed(server, null)))
+    const looks = proxy.roundTrips.filter((about) => about === 'select 1').length
+    // One a second, however long it took.
+    expect(looks).toBeGreaterThan(0)
+    expect(looks).toBeLessThan(100)
+  })
+
+  it('is answered while the database hangs', async () => {
+    proxy.mode = 'hang'
+    await until(async () => (await detailed(server)).status === 503, 'it is bad')
+    const crowd = await Promise.all(Array.from({ length: 100 }, () => detailed(server, null)))
+    for (const { status, body } of crowd) {
+      expect([status, body.database_connected, body.storage_connected]).toEqual([503, false, true])
+    }
+    const { database } = (await detailed(server)).body.checks
+    expect(database).toMatchObject({ status: 'unhealthy', message: expect.any(String) })
+    proxy.mode = 'pass'
+    proxy.cutAll()
+    await until(async () => (await detailed(server)).status === 200, 'it is good again')
+  })
+})
+
+it('who has used up a limit is told his health all the same, without a token', async () => {
+  const server = await startTestServer({ STORAGE_RATE_LIMIT_READ: '2/3600' })
+  const asked = async (token: string | null) => {
+    const statuses: number[] = []
+    for (let count = 0; count < 4; count++) statuses.push((await detailed(server, token)).status)
+    return statuses
+  }
+  expect(await asked(await server.token('ann'))).toEqual([200, 200, 429, 429])
+  expect(await asked(null)).toEqual([200, 200, 200, 200])
+  await server.close()
 })

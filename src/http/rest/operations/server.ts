@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Describe, Operation } from '../../openapi/operation.ts'
+import { time } from '../../openapi/shapes.ts'
 
 const state = z.enum(['ok', 'failing'])
 const health = z
@@ -66,6 +67,37 @@ export const getHealth: Describe = ({ supabaseCompat, rates }) => {
   if (!supabaseCompat) return operation
   return { ...operation, access: 'tokenOfV2', errors: rates ? ['SlowDown'] : [] }
 }
+
+const status = z.enum(['healthy', 'degraded', 'unhealthy'])
+
+const detailedHealth = z
+  .strictObject({
+    status: status.describe('`degraded`: only what the server can go on without is not well.'),
+    database_connected: z.boolean(),
+    storage_connected: z.boolean(),
+    timestamp: time,
+    service: z.string().optional(),
+    version: z.string().optional(),
+    uptime_seconds: z.int().optional().describe('Of the process that answers.'),
+    checks: z
+      .record(z.string(), z.strictObject({ status, latency_ms: z.int(), message: z.string().nullable() }))
+      .optional()
+      .describe('`database`, `storage`, and what is in use of `nats`, `webhooks`, `disk`, `cleanup`.'),
+  })
+  .meta({ id: 'DetailedHealth', description: 'From `service` on for the service key alone.' })
+
+export const getDetailedHealth: Describe = ({ rates }) => ({
+  ...vital({
+    id: 'getDetailedHealth',
+    summary: 'How the parts of the server are; all of it for the service key',
+    answers: {
+      200: { description: 'Database and store answer.', json: detailedHealth },
+      503: { description: 'One of them does not.', json: detailedHealth, headers: ['Retry-After'] },
+    },
+  }),
+  access: 'optional',
+  errors: rates ? ['SlowDown'] : [],
+})
 
 export const getLiveness: Describe = () =>
   vital({

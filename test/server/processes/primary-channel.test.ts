@@ -59,6 +59,16 @@ it('tells through any worker, and at the port of its own, what all of them have 
   expect(sumOf(families, 'process_cpu_seconds_total')).toBeGreaterThan(0)
 })
 
+it('tells through any worker how that is which the primary does', async () => {
+  for (const index of [0, 1]) {
+    const { status, body } = await line(index).request('GET', '/health/detailed')
+    expect(status).toBe(200)
+    const { checks } = JSON.parse(body.toString())
+    expect(Object.keys(checks)).toEqual(['database', 'storage', 'webhooks', 'disk', 'cleanup'])
+    expect(checks.cleanup).toMatchObject({ status: 'healthy', message: null })
+  }
+})
+
 it('never counts backwards when a worker is killed', async () => {
   const before = await scrape()
   process.kill(workers()[1] ?? 0, 'SIGKILL')
