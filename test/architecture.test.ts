@@ -30,7 +30,7 @@ const FLOORS: Record<string, Floors> = {
     ['request-server.ts'],
     ['s3-port.ts', 'metrics'],
     ['audit-log.ts', 'consul.ts', 'keys.ts', 'log.ts', 'looks.ts', 'node-version.ts', 'open-file-limit.ts'],
-    ['terminal-log.ts'],
+    ['gathered-lines.ts', 'terminal-log.ts'],
   ],
   'src/http': [
     ['http-server.ts'],
