@@ -140,7 +140,7 @@ export class Query extends Promise {
   }
 
   watch(watcher) {
-    this.watcher = watcher
+    this.watcher = this.watcher ? both(this.watcher, watcher) : watcher
     return this
   }
 
@@ -186,6 +186,13 @@ export class Query extends Promise {
   finally() {
     this.handle()
     return super.finally.apply(this, arguments)
+  }
+}
+
+function both(first, second) {
+  return {
+    onstart: query => [first.onstart(query), second.onstart(query)],
+    onend: ([a, b] = []) => (first.onend(a), second.onend(b))
   }
 }
 

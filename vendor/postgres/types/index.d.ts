@@ -642,8 +642,10 @@ declare namespace postgres {
     values(): PendingValuesQuery<TRow>;
     raw(): PendingRawQuery<TRow>;
 
-    /** Ours. Tells `watcher` of the query's beginning and end */
+    /** Ours. Tells `watcher` of the query's beginning and end. Several may watch */
     watch<T>(watcher: QueryWatcher<T>): this;
+    /** The statement, cut where its values go */
+    readonly strings: readonly string[];
     /** Ours. Once it is awaited, calls `run` in place of sending the query, which ends as that does. Nobody watches it */
     instead(run: () => Promise<RowList<TRow>>): this;
     /** Ours. Gives rows as the other query does: by `values()`, `raw()`, or neither */
