@@ -3,6 +3,8 @@ import { join, resolve } from 'node:path'
 import type { BackendKind, Config } from '../config/config.ts'
 import { StorageError } from '../model/errors.ts'
 import type { BackendTimes } from '../telemetry/metrics/backend-times.ts'
+import { traceMethods } from '../telemetry/tracing/traced-methods.ts'
+import type { Tracing } from '../telemetry/tracing/tracing.ts'
 import { FallbackBackend } from './fallback.ts'
 import { objectsFolder } from './local/folders.ts'
 import { LocalBackend } from './local/local-backend.ts'
@@ -13,15 +15,23 @@ import type { ResumableBackend } from './resumable-backend.ts'
  * What the settings say: one backend, or two as one while bytes are being moved.
  *
  * @param times where it is noted how long they take, if anywhere
+ * @param tracing where what they do is a step of requests, if anywhere
  * @throws BackendUnavailable
  */
-export async function openBackends(config: Config, times?: BackendTimes): Promise<ResumableBackend> {
+export async function openBackends(
+  config: Config,
+  times?: BackendTimes,
+  tracing?: Tracing,
+): Promise<ResumableBackend> {
   const { backend, backendPrevious } = config
-  const measured = async (kind: BackendKind, opening: Promise<ResumableBackend>) =>
-    times ? new MeasuredBackend(await opening, kind, times) : opening
-  if (backendPrevious === undefined) return measured(backend, openBackend(backend, config))
-  const previous = await measured(backendPrevious, openExisting(backendPrevious, config))
-  return new FallbackBackend({ current: await measured(backend, openBackend(backend, config)), previous })
+  const watched = async (kind: BackendKind, open: typeof openBackend) => {
+    const opened = await open(kind, config, tracing)
+    const traced = tracing ? traceMethods(opened, tracing) : opened
+    return times ? new MeasuredBackend(traced, kind, times) : traced
+  }
+  if (backendPrevious === undefined) return watched(backend, openBackend)
+  const previous = await watched(backendPrevious, openExisting)
+  return new FallbackBackend({ current: await watched(backend, openBackend), previous })
 }
 
 /**
@@ -29,14 +39,18 @@ export async function openBackends(config: Config, times?: BackendTimes): Promis
  *
  * @throws BackendUnavailable
  */
-export async function openExisting(kind: BackendKind, config: Config): Promise<ResumableBackend> {
+export async function openExisting(
+  kind: BackendKind,
+  config: Config,
+  tracing?: Tracing,
+): Promise<ResumableBackend> {
   const dataDir = resolve(config.dataDir)
   if (kind === 'local' && !existsSync(objectsFolder(dataDir))) {
     throw new StorageError('BackendUnavailable', {
       message: `There are no files in ${dataDir}: run this where the server was started, or set STORAGE_DATA_DIR`,
     })
   }
-  return openBackend(kind, config)
+  return openBackend(kind, config, tracing)
 }
 
 /**
@@ -44,11 +58,15 @@ export async function openExisting(kind: BackendKind, config: Config): Promise<R
  *
  * @throws BackendUnavailable when the data folder cannot be used
  */
-export async function openBackend(kind: BackendKind, config: Config): Promise<ResumableBackend> {
+export async function openBackend(
+  kind: BackendKind,
+  config: Config,
+  tracing?: Tracing,
+): Promise<ResumableBackend> {
   const dataDir = resolve(config.dataDir)
   if (kind === 'local') return new LocalBackend({ root: dataDir, fsync: config.fsync })
   if (!config.s3) throw new Error('S3 without its settings') // `readConfig` has refused that
   // Loaded when it is used: the SDK costs others a part of a second at every start.
   const { S3Backend } = await import('./s3/s3-backend.ts')
-  return new S3Backend({ ...config.s3, spoolDir: join(dataDir, 'spool') })
+  return new S3Backend({ ...config.s3, spoolDir: join(dataDir, 'spool'), tracing })
 }

@@ -4,9 +4,10 @@ import type { Logger } from 'pino'
 import { type Config, readConfig } from '../config/config.ts'
 import { PUBLIC_PREFIX } from '../http/request-target.ts'
 import { S3_PATH } from '../http/s3/address.ts'
-import { createLogger, logWarnings } from '../server/log.ts'
+import { logWarnings } from '../server/log.ts'
 import type { Addresses } from '../server/request-server.ts'
 import { type RunningServer, startServer } from '../server/start-server.ts'
+import { openLog } from '../server/tracing.ts'
 import { invocation } from './invocation.ts'
 
 export function registerServe(program: Command): void {
@@ -19,12 +20,14 @@ const IMPATIENT_AFTER_MS = 1000
 /** Serves until SIGINT or SIGTERM; returns once everything has been shut down in order. */
 async function serve(): Promise<void> {
   const config = readConfig(process.env)
-  const logger = createLogger(config.logLevel, { isShared: config.workers > 1 })
+  const isAlone = config.workers === 1
+  const { logger, tracing } = await openLog(config, { isShared: !isAlone, answers: isAlone })
   logWarnings(logger)
   const stop = stopSignal()
   const server = await startServer({
     config,
     logger,
+    tracing,
     isProgram: true,
     onFatal: (error) => {
       logger.fatal({ err: error }, error.message)
@@ -36,8 +39,10 @@ async function serve(): Promise<void> {
   await stop.requested
   logger.info({}, 'stopping; running requests are finished first')
   await server.close()
+  const areSent = (await tracing?.close()) ?? true
   logger.info({}, 'stopped')
   logger.flush()
+  if (!areSent) process.exit() // what is still on its way to the collector would hold it up
 }
 
 /** Resolves at the first signal. npm and the terminal may both send the same one, so only a later one forces an end. */

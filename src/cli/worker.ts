@@ -6,13 +6,14 @@ import { type DatabaseOptions, openDatabase } from '../database/connection/clien
 import type { MigrationError } from '../database/migrations/migrate.ts'
 import { warnOfShortage } from '../database/opening/connect.ts'
 import { explainPooler, refusePooler } from '../database/opening/find-place.ts'
-import { createLogger, logWarnings } from '../server/log.ts'
+import { logWarnings } from '../server/log.ts'
 import { refuseMissingFiles } from '../server/missing-files.ts'
 import type { Assignment, FromWorker, ToWorker } from '../server/processes/messages.ts'
 import { PeerProcesses } from '../server/processes/peers.ts'
 import { PrimaryChannel } from '../server/processes/primary-channel.ts'
 import { closingLimitMs } from '../server/processes/worker-pool.ts'
 import { type Addresses, startRequestServer } from '../server/request-server.ts'
+import { openLog } from '../server/tracing.ts'
 import { InlineBackend } from '../storage/inline/inline-backend.ts'
 import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { explain } from './explain.ts'
@@ -37,25 +38,29 @@ async function runWorker(): Promise<void> {
   worker.once('disconnect', () => {
     worker.exitedAfterDisconnect = true
   })
+  let areSent = true
   try {
-    await work(told, (addresses) => say({ type: 'listening', ...addresses }))
+    areSent = await work(told, (addresses) => say({ type: 'listening', ...addresses }))
   } catch (error) {
     process.exitCode = 1
     await say({ type: 'failed', reason: explain(error) })
   }
   if (process.connected) process.disconnect()
+  if (!areSent) process.exit()
 }
 
-async function work(told: Told, onListening: (addresses: Addresses) => void): Promise<void> {
+/** @returns whether all spans are sent, so that nothing holds up the end of this process */
+async function work(told: Told, onListening: (addresses: Addresses) => void): Promise<boolean> {
   const config = readConfig(process.env)
-  const logger = createLogger(config.logLevel, { isShared: true })
+  const { logger, tracing } = await openLog(config, { isShared: true, answers: true })
   logWarnings(logger)
   await say({ type: 'ready' })
   const assignment = await Promise.race([told.assignment, told.stop])
-  if (!assignment) return
+  if (!assignment) return true
   const { keys, s3Port } = assignment
   const { peers, primary } = told
   const metrics = new ProcessMetrics(config.backend)
+  let areSent = true
   let onPooler: NonNullable<DatabaseOptions['onPooler']> = () => {}
   const poolerCame = new Promise<MigrationError>((resolve) => {
     onPooler = (error) => resolve(explainPooler(error, config.databaseDirectUrl))
@@ -67,12 +72,13 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
     questionMs: config.limits.listMs,
     onShortage: warnOfShortage(logger),
     onPooler,
+    tracing,
   })
   try {
     // Both may have changed since the primary has looked.
     await refusePooler(database, config.databaseDirectUrl)
     await refuseMissingFiles(config, database)
-    const backend = new InlineBackend(await openBackends(config, metrics.backends), database)
+    const backend = new InlineBackend(await openBackends(config, metrics.backends, tracing), database)
     const requestServer = await startRequestServer({
       config,
       keys,
@@ -84,6 +90,7 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
       metrics,
       scrape: () => primary.ask('metrics'),
       otherParts: () => primary.ask('health', config.limits.healthCheckMs + LATE_MS),
+      tracing,
     })
     primary.read = () => metrics.read()
     const { url, s3Url } = requestServer
@@ -94,11 +101,13 @@ async function work(told: Told, onListening: (addresses: Addresses) => void): Pr
     setTimeout(() => process.exit(1), closingLimitMs(config)).unref()
     await requestServer.close()
     await backend.close()
+    areSent = (await tracing?.close()) ?? true
     if (lost) throw lost
   } finally {
     await database.close()
   }
   logger.flush()
+  return areSent
 }
 
 /** What the primary says to this worker. */

@@ -15,10 +15,14 @@ import {
 import { type S3ProtocolSettings, s3ProtocolContradictions, s3ProtocolSettings } from './s3-protocol.ts'
 import { placeValues, settingsIn, type ValuesOf } from './setting.ts'
 import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
+import { type TracingSettings, tracingContradictions, tracingSettings } from './tracing.ts'
 
 /** Everything the environment can say, read once. What is not said here is as the table has it. */
 export interface Config
-  extends Omit<Values, 'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'consul' | 'nats' | 'backup' | 'compat'> {
+  extends Omit<
+    Values,
+    'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'consul' | 'nats' | 'backup' | 'traces' | 'compat'
+  > {
   maxSignedExpiryMs: number
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
@@ -30,6 +34,8 @@ export interface Config
   /** Present when STORAGE_NATS_URL is. */
   nats: NatsSettings | undefined
   backup: BackupSettings
+  /** Present when OTEL_EXPORTER_OTLP_ENDPOINT is, and nothing says that it is not for us. */
+  traces: TracingSettings | undefined
   /** Whether the wire is exactly Supabase's. */
   supabaseCompat: boolean
 }
@@ -84,6 +90,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     consul: consulSettings(values.consul),
     nats: natsSettings(values.nats),
     backup: backupSettings(values.backup, values.dataDir),
+    traces: tracingSettings(values.traces),
     supabaseCompat: compat === 'supabase',
   }
 }
@@ -118,6 +125,7 @@ function contradictions(values: Omit<Values, 'compat'>): string[] {
     ...metricsContradictions(values.metrics, values.port),
     ...natsContradictions(values.nats),
     ...backupContradictions(values.backup, values.databaseUrl),
+    ...tracingContradictions(values.traces),
   )
   if (values.s3.redirect && values.verifyReads) {
     problems.push('STORAGE_S3_REDIRECT sends bytes past STORAGE_VERIFY_READS: only one can be true')

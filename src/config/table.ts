@@ -26,6 +26,7 @@ import { RATE_LIMITS_TABLE } from './rate-limits.ts'
 import { S3_TABLE } from './s3.ts'
 import { S3_PROTOCOL_TABLE } from './s3-protocol.ts'
 import { setting } from './setting.ts'
+import { TRACING_TABLE } from './tracing.ts'
 import { WEBHOOKS_TABLE } from './webhooks.ts'
 
 export const BACKENDS = ['local', 's3'] as const
@@ -224,6 +225,7 @@ export const SETTINGS_TABLE = {
   }),
   metrics: METRICS_TABLE,
   audit: AUDIT_TABLE,
+  traces: TRACING_TABLE,
   logLevel: setting('STORAGE_LOG_LEVEL', z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`), {
     preset: 'info',
     help: 'fatal, error, warn, info, debug, trace or silent',

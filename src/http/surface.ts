@@ -118,6 +118,8 @@ export class RequestContext {
   /** By `performance.now()`. */
   readonly startedAt = performance.now()
   notes: RequestNotes = {}
+  /** What others are told of its trace; undefined where nothing is traced. */
+  traceparent: string | undefined
 
   constructor(incoming: IncomingMessage, surfaces: Surfaces) {
     this.incoming = incoming

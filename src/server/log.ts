@@ -32,12 +32,14 @@ export interface LogOptions {
   stream?: NodeJS.WriteStream
   /** Whether several processes of one server write there: each line says whose it is, and none is torn by another. */
   isShared?: boolean
+  /** What a line says besides, asked for each. */
+  more?: () => object
 }
 
 /** JSON lines, or lines for a human on a terminal. */
 export function createLogger(
   level: string,
-  { stream = process.stdout, isShared = false }: LogOptions = {},
+  { stream = process.stdout, isShared = false, more }: LogOptions = {},
 ): Logger {
   const options: LoggerOptions = {
     level,
@@ -45,6 +47,7 @@ export function createLogger(
     redact: { paths: REDACTED, censor: '[hidden]' },
     timestamp: isoClock(),
     formatters: { level: (word) => ({ level: word }) },
+    ...(more && { mixin: more }),
   }
   const { fd } = stream as NodeJS.WriteStream & { fd: number }
   if (!stream.isTTY) {

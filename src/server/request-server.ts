@@ -19,6 +19,7 @@ import { metricsSurface } from '../http/metrics/surface.ts'
 import { Cors } from '../http/middleware/cors.ts'
 import { RequestLog } from '../http/middleware/request-log.ts'
 import { requestMetrics } from '../http/middleware/request-metrics.ts'
+import { RequestTracing } from '../http/middleware/request-tracing.ts'
 import { REALTIME_LIMITS, Realtime } from '../http/realtime/realtime.ts'
 import { realtimeSurface } from '../http/realtime/surface.ts'
 import type { OnRequestEnd } from '../http/request-end.ts'
@@ -56,6 +57,8 @@ import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import { healthCheck, SHARED_MS } from '../telemetry/health/health-checks.ts'
 import type { Scrape } from '../telemetry/metrics/exposition.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
+import { traceMethods } from '../telemetry/tracing/traced-methods.ts'
+import type { Tracing } from '../telemetry/tracing/tracing.ts'
 import { openAuditLog } from './audit-log.ts'
 import { type Keys, signingSecrets } from './keys.ts'
 import { familiesOfRequests } from './metrics/of-requests.ts'
@@ -92,6 +95,8 @@ export interface RequestServerParts {
   scrape: Scrape
   /** How that is which the server does by itself, and what it can go on without. */
   otherParts: () => Promise<Parts>
+  /** Undefined where nothing is traced. */
+  tracing: Tracing | undefined
   extensions?: Extensions
 }
 
@@ -103,7 +108,7 @@ export interface Extensions {
 
 /** Answers requests in this process: builds all that takes, and starts to listen. */
 export async function startRequestServer(parts: RequestServerParts): Promise<RequestServer> {
-  const { config, keys, database, logger, metrics, scrape, extensions = {} } = parts
+  const { config, keys, database, logger, metrics, scrape, tracing, extensions = {} } = parts
   await database.takeRoom()
   const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
@@ -151,15 +156,15 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     ],
     PUBLIC_PREFIX,
   )
-  const { fetch } = createApp(services, surfaces, logger)
+  const app = createApp(services, surfaces, logger)
   const auditLog = openAuditLog({ config, database, logger })
-  const onRequestEnd = [
+  const hearers = [
     requestMetrics(metrics.requests),
     ...(logger.isLevelEnabled('info') ? [new RequestLog(logger).onRequestEnd] : []),
     ...(auditLog ? [auditLog.onRequestEnd] : []),
     ...(extensions.onRequestEnd ? [extensions.onRequestEnd] : []),
   ]
-  const http = { fetch, onRequestEnd, connections, limits, logger }
+  const http = { ...withTracing(app, hearers, tracing), connections, limits, logger }
   const server = createHttpServer({ ...http, surfaces })
   // The same routes and limits behind another door.
   const s3AtRoot = new Surfaces([s3Surface(services, { ...forS3, isAtRoot: true }, logger)], '')
@@ -187,6 +192,17 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       await auditLog?.close()
     },
   }
+}
+
+/** What answers requests and who hears of their ends; in spans, if there are any. */
+function withTracing(
+  { fetch, router }: ReturnType<typeof createApp>,
+  hearers: OnRequestEnd[],
+  tracing?: Tracing,
+) {
+  if (!tracing) return { fetch, onRequestEnd: hearers }
+  const spans = new RequestTracing(tracing, router)
+  return { fetch: spans.fetch(fetch), onRequestEnd: spans.hearers(hearers) }
 }
 
 /** The main one last: who waits until that answers may use both. */
@@ -246,6 +262,8 @@ function buildServices(parts: ServiceParts): Services {
   const { config, keys, backend, database, logger, uploadLocks, events, tokens, connections, listeners } =
     parts
   const { rowCache, byteCache, invalidate } = parts.hotObjects
+  const { tracing } = parts
+  const traced = <T extends object>(service: T): T => (tracing ? traceMethods(service, tracing) : service)
   const now = () => new Date()
   const { maxFileSize, verifyReads } = config
   const nameRules = config.supabaseCompat ? 'supabase' : 'default'
@@ -255,18 +273,20 @@ function buildServices(parts: ServiceParts): Services {
   const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, invalidate, now } as const
   const knownBuckets = new KnownBuckets(database)
   const { inlineSize } = config
-  const files = new FileStorage({
-    ...writing,
-    verifyReads,
-    rowCache,
-    byteCache,
-    tellsOfHidden,
-    inlineSize,
-    knownBuckets,
-    knownSweep: new KnownSweep(database),
-    recentlyAllowed: new RecentlyAllowed(),
-    putGroups: new PutGroups(database),
-  })
+  const files = traced(
+    new FileStorage({
+      ...writing,
+      verifyReads,
+      rowCache,
+      byteCache,
+      tellsOfHidden,
+      inlineSize,
+      knownBuckets,
+      knownSweep: new KnownSweep(database),
+      recentlyAllowed: new RecentlyAllowed(),
+      putGroups: new PutGroups(database),
+    }),
+  )
   const { uploads, bytes } = config.limits.unfinished
   const unfinished = (lifetimeMs: number) => ({
     uploads,
@@ -301,15 +321,15 @@ function buildServices(parts: ServiceParts): Services {
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
-    lists: new ObjectLists({ database, exactFolders: !supabaseCompat }),
-    buckets,
-    urls,
-    resumable,
-    multipart,
+    lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat })),
+    buckets: traced(buckets),
+    urls: traced(urls),
+    resumable: traced(resumable),
+    multipart: traced(multipart),
     tokens,
-    credentials: new Credentials({ database, seal: new SecretSeal(secrets) }),
-    audit: new Audit({ database }),
-    backups: new Backups({ database, settings: config.backup }),
+    credentials: traced(new Credentials({ database, seal: new SecretSeal(secrets) })),
+    audit: traced(new Audit({ database })),
+    backups: traced(new Backups({ database, settings: config.backup })),
     roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
     events,
     keepAliveMs: config.eventsKeepAliveMs,

@@ -16,6 +16,7 @@ import { HealthChecks } from '../telemetry/health/health-checks.ts'
 import { scraping } from '../telemetry/metrics/exposition.ts'
 import { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { WorkerMetrics } from '../telemetry/metrics/worker-metrics.ts'
+import type { Tracing } from '../telemetry/tracing/tracing.ts'
 import { Consul, consulService } from './consul.ts'
 import { givenSecrets, type Keys, loadKeys } from './keys.ts'
 import { openLooks } from './looks.ts'
@@ -41,6 +42,8 @@ export interface RunningServer extends RequestServer {
 export interface ServerOptions {
   config: Config
   logger: Logger
+  /** Left out where nothing is to be traced. It stays open when the server is closed. */
+  tracing?: Tracing | undefined
   /** Something is lost that the server cannot go on without. */
   onFatal(error: Error): void
   /** Another database than the settings say, for tests. Closed with the server. */
@@ -57,6 +60,7 @@ export interface ServerOptions {
 export async function startServer({
   config,
   logger,
+  tracing,
   onFatal,
   isProgram = false,
   extensions = {},
@@ -82,6 +86,7 @@ export async function startServer({
       spareConnections: isAlone ? config.databaseSpare : 0,
       demand: demandOf(config),
       connectionsOfAll: connectionsOfAll(config),
+      tracing,
       logger,
       onLost: onFatal,
     }))
@@ -94,7 +99,7 @@ export async function startServer({
     const health = new HealthChecks(config.limits.healthCheckMs)
     addOtherParts(health, { config, looks })
     const scrape = scraping(async () => [await metrics.read(), ...(await workerMetrics.read())])
-    const backend = new InlineBackend(await openBackends(config, metrics.backends), database)
+    const backend = new InlineBackend(await openBackends(config, metrics.backends, tracing), database)
 
     // 2. What answers requests.
     const requestServer = isAlone
@@ -108,6 +113,7 @@ export async function startServer({
           metrics,
           scrape,
           otherParts: () => health.read(),
+          tracing,
           extensions,
         })
       : await startWorkers({

@@ -12,6 +12,69 @@ const SECRET = 'a secret of at least 32 characters'
 const AGE_KEY = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p'
 const JWKS = { keys: [{ kty: 'oct', kid: 'a', k: 'c2VjcmV0' }] }
 
+describe('OpenTelemetry’s variables', () => {
+  const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://user:password@collector:4318/base' }
+
+  it('say where traces go, and which', () => {
+    expect(readConfig(ENDPOINT).traces).toEqual({
+      origin: 'http://collector:4318',
+      protocol: 'http/protobuf',
+      sampler: 'parentbased_always_on',
+      ratio: 1,
+    })
+    const others = {
+      ...ENDPOINT,
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://traces.example.com/v1/traces',
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+      OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json',
+      OTEL_TRACES_SAMPLER: 'traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
+    }
+    expect(readConfig(others).traces).toEqual({
+      origin: 'https://traces.example.com',
+      protocol: 'http/json',
+      sampler: 'traceidratio',
+      ratio: 0.25,
+    })
+  })
+
+  it.each([
+    { OTEL_SDK_DISABLED: 'TRUE' },
+    { OTEL_TRACES_EXPORTER: 'none' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+  ])('may say that there are none: %o', (off) => {
+    const foreign = { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', OTEL_TRACES_SAMPLER: 'xray' }
+    expect(readConfig({ ...ENDPOINT, ...foreign, ...off }).traces).toBeUndefined()
+  })
+
+  it('are none of ours if we do not know them', () => {
+    expect(readConfig({ OTEL_METRICS_EXPORTER: 'otlp', OTEL_LOG_LEVEL: 'debug' }).traces).toBeUndefined()
+  })
+
+  it.each([
+    [
+      { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' },
+      'OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https URL',
+    ],
+    [
+      { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+      'OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf or http/json',
+    ],
+    [
+      { OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'grpc' },
+      'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL must be http/protobuf',
+    ],
+    [{ OTEL_TRACES_EXPORTER: 'zipkin' }, 'OTEL_TRACES_EXPORTER must be otlp or none'],
+    [{ OTEL_TRACES_SAMPLER: 'xray' }, 'OTEL_TRACES_SAMPLER must be one of always_on'],
+    [
+      { OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '2' },
+      'OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1',
+    ],
+  ])('are refused where something else is meant than there is: %o', (env, problem) => {
+    expect(problems({ ...ENDPOINT, ...env })).toEqual([expect.stringContaining(problem)])
+  })
+})
+
 describe('a setting', () => {
   it('has a default, so that none must be made', () => {
     expect(readConfig({})).toEqual({
@@ -111,6 +174,7 @@ describe('a setting', () => {
       nats: undefined,
       metrics: { token: undefined, port: undefined, host: '127.0.0.1' },
       audit: { level: 'writes', retentionDays: 365 },
+      traces: undefined,
       logLevel: 'info',
       rateLimits: { read: undefined, write: undefined, sign: undefined, admin: undefined },
     } satisfies Config)

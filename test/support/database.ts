@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { inject } from 'vitest'
 import type postgres from '#postgres'
 import { type Database, openDatabase } from '../../src/database/connection/client.ts'
+import type { Tracing } from '../../src/telemetry/tracing/tracing.ts'
 
 export interface TestDatabase {
   /** As the server logs in. */
@@ -20,6 +21,7 @@ export async function createTestDatabase({
   connections = 5,
   spareConnections = 0,
   postgres = inject('postgres'),
+  tracing = undefined as Tracing | undefined,
 } = {}): Promise<TestDatabase> {
   const { host, port, superuser, template, owner = superuser, login = 'strongroom_server' } = postgres
   const name = `test_${randomUUID().replaceAll('-', '')}`
@@ -28,7 +30,7 @@ export async function createTestDatabase({
   await root.sql`
     create database ${root.sql(name)} template ${root.sql(template)} owner ${root.sql(owner)} strategy file_copy`
   const connect = () =>
-    openDatabase({ host, port, database: name, username: login }, { connections, spareConnections })
+    openDatabase({ host, port, database: name, username: login }, { connections, spareConnections, tracing })
   const database = connect()
   const admin = openDatabase({ host, port, database: name, username: superuser }, { connections: 2 })
   return {

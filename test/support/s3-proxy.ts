@@ -1,5 +1,11 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import type { S3Access } from './radosgw.ts'
@@ -29,6 +35,7 @@ export interface ProxiedRequest {
   /** As sent, percent-encoded, such as `/bucket/key`. */
   readonly path: string
   readonly query: URLSearchParams
+  readonly headers: IncomingHttpHeaders
   /** Whether the store sees anything of it. */
   isPassedOn: boolean
   /** What the client was answered; null if nothing (yet). */
@@ -169,12 +176,13 @@ function exchange(
   }
 }
 
-function describe({ method = '', url = '' }: IncomingMessage): ProxiedRequest {
+function describe({ method = '', url = '', headers }: IncomingMessage): ProxiedRequest {
   const { pathname, searchParams } = new URL(url, 'http://store')
   return {
     method,
     path: pathname,
     query: searchParams,
+    headers,
     isPassedOn: false,
     status: null,
     requestBytes: 0,

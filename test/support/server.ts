@@ -12,6 +12,8 @@ import { INLINE_BUCKET, type Location } from '../../src/model/location.ts'
 import { type Keys, mintToken } from '../../src/server/keys.ts'
 import type { Extensions } from '../../src/server/request-server.ts'
 import { startServer } from '../../src/server/start-server.ts'
+import { openTracing } from '../../src/telemetry/tracing/open.ts'
+import type { Tracing } from '../../src/telemetry/tracing/tracing.ts'
 import { createTestDatabase } from './database.ts'
 
 export interface Served {
@@ -73,10 +75,14 @@ export async function startTestServer(
   env: Record<string, string> = {},
   { databaseUrl, postgres, extensions }: Ground = {},
 ): Promise<TestServer> {
-  const { database, admin, name, drop, connect } = await createTestDatabase(postgres && { postgres })
+  const tracing = await openTracing(readConfig(env).traces, () => {})
+  const { database, admin, name, drop, connect } = await createTestDatabase({
+    ...(postgres && { postgres }),
+    tracing,
+  })
   const starting = databaseUrl
-    ? serve({ ...env, DATABASE_URL: databaseUrl(name) }, undefined, extensions)
-    : serve(env, database, extensions)
+    ? serve({ ...env, DATABASE_URL: databaseUrl(name) }, undefined, extensions, tracing)
+    : serve(env, database, extensions, tracing)
   const served = await starting.catch(async (error: unknown) => {
     await drop()
     throw error
@@ -123,6 +129,7 @@ async function serve(
   env: Record<string, string>,
   database?: Database,
   extensions?: Extensions,
+  tracing?: Tracing,
 ): Promise<Served> {
   const dataDir = env.STORAGE_DATA_DIR ?? (await mkdtemp(join(tmpdir(), 'strongroom-data-')))
   const removeDataDir = async () => {
@@ -143,7 +150,11 @@ async function serve(
   })
   const server = await startServer({
     config,
-    logger: pino({ level: 'debug', base: null }, lines(logs)),
+    logger: pino(
+      { level: 'debug', base: null, ...(tracing && { mixin: () => ({ ...tracing.ids() }) }) },
+      lines(logs),
+    ),
+    tracing,
     onFatal: (error) => {
       throw error
     },
@@ -181,6 +192,7 @@ async function serve(
     token: (subject, role = 'authenticated') => mintToken(keys.jwtSecret, { role, subject }, 3600),
     close: async () => {
       await server.close()
+      await tracing?.close()
       await removeDataDir()
     },
   }

@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers'
 import type { S3Settings } from '../../config/s3.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
+import type { Tracing } from '../../telemetry/tracing/tracing.ts'
 import type { ReadOptions, ResponseHeaders, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
 import { BatchSize } from '../batch-size.ts'
 import type {
@@ -37,6 +38,8 @@ export interface S3BackendOptions extends S3Settings {
   copyAtOnce?: number
   /** How many parts of an upload are listed with one request; as many as the store likes when absent. */
   partsPerPage?: number
+  /** Where the store's answers are steps of requests. */
+  tracing?: Tracing | undefined
 }
 
 /**
@@ -68,7 +71,7 @@ export class S3Backend implements ResumableBackend {
 
   constructor(options: S3BackendOptions) {
     const { prefix, partSize, bufferSize: memory, parallelParts: parallel, spoolDir: folder } = options
-    this.#store = new Store(options)
+    this.#store = new Store(options, options.tracing)
     this.#keys = new ObjectKeys(prefix)
     const buffers = new PartBuffers({ partSize, memory, folder })
     const sender = new ByteSender(this.#store)

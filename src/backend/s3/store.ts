@@ -13,7 +13,9 @@ import {
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import type { S3Settings } from '../../config/s3.ts'
 import type { ByteRange } from '../../model/location.ts'
+import type { Tracing } from '../../telemetry/tracing/tracing.ts'
 import { fromStoreError, refusal, storeCode } from './store-errors.ts'
+import { traceRequests } from './traced-requests.ts'
 
 export interface SendOptions {
   /** Whether the store may have to work for long before it answers. */
@@ -71,7 +73,10 @@ export class Store {
   readonly #downloads: S3Client
   #bucketSeenAt = 0
 
-  constructor(readonly settings: S3Settings) {
+  constructor(
+    readonly settings: S3Settings,
+    tracing?: Tracing,
+  ) {
     // That later versions of the SDK refuse Node 20 is nothing an operator can act on.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
     this.bucket = settings.bucket
@@ -82,6 +87,10 @@ export class Store {
     this.#uploads = new S3Client(clientConfig(settings, silence))
     this.#passing = new S3Client(clientConfig(settings, silence))
     this.#downloads = new S3Client(clientConfig(settings))
+    if (!tracing) return
+    for (const client of [this.#client, this.#uploads, this.#passing, this.#downloads]) {
+      traceRequests(client, tracing)
+    }
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { Config } from '../../config/config.ts'
 import type { ConsulSettings } from '../../config/consul.ts'
 import type { NatsSettings } from '../../config/nats.ts'
+import type { TracingSettings } from '../../config/tracing.ts'
 import type { WebhookValues } from '../../config/webhook-fields.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
@@ -36,6 +37,9 @@ export async function* checkOutside(
   if (config.nats) yield* withinTime(checkNats(config.nats), LAST_LIMIT_MS, 'NATS', 'STORAGE_NATS_URL')
   if (config.consul) {
     yield* withinTime(checkConsul(config.consul), LAST_LIMIT_MS, 'Consul', 'STORAGE_CONSUL_URL')
+  }
+  if (config.traces) {
+    yield* withinTime(checkCollector(config.traces), LAST_LIMIT_MS, 'traces', 'OTEL_EXPORTER_OTLP_ENDPOINT')
   }
   const webhooks = checkWebhooks(config.webhooks.webhooks, database)
   yield* withinTime(webhooks, LAST_LIMIT_MS, 'webhook', 'the webhooks')
@@ -84,6 +88,23 @@ async function* checkConsul(settings: ConsulSettings): AsyncGenerator<CheckResul
   } catch (error) {
     const says = `${where} cannot be used: ${trouble(error)}; look at STORAGE_CONSUL_URL and STORAGE_CONSUL_TOKEN`
     yield { about, state: 'failed', says }
+  }
+}
+
+/** A warning at most: a server does without its collector. */
+async function* checkCollector({ origin, protocol, sampler }: TracingSettings): AsyncGenerator<CheckResult> {
+  const about = 'traces'
+  try {
+    const answer = await fetch(origin, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) })
+    await answer.body?.cancel()
+    yield {
+      about,
+      state: 'ok',
+      says: `go to ${origin} by ${protocol}, as ${sampler} chooses; nothing was sent`,
+    }
+  } catch (error) {
+    const says = `${origin} cannot be reached: ${trouble(error)}; look at OTEL_EXPORTER_OTLP_ENDPOINT`
+    yield { about, state: 'warning', says }
   }
 }
 

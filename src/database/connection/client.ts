@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type postgres from '#postgres'
 import { StorageError } from '../../model/errors.ts'
+import type { Tracing } from '../../telemetry/tracing/tracing.ts'
 import { Commits } from './commits.ts'
 import { type ConnectionOptions, connectTo } from './connection.ts'
 import { GROUP_MS, GROUPS_AT_ONCE, GroupConnections } from './group-connections.ts'
@@ -14,6 +15,7 @@ import { QUESTIONS_AT_ONCE, type Shortage } from './room.ts'
 import { selfContained } from './self-contained.ts'
 import { openSession, type Session } from './session.ts'
 import { SingleConnection } from './single-connection.ts'
+import { traceQueries } from './traced-queries.ts'
 import { takeTurn } from './turns.ts'
 
 /**
@@ -96,6 +98,8 @@ export interface DatabaseOptions {
   onShortage?: (shortage: Shortage) => void
   /** A pooler has come in between, or does its work in another way, so that sessions are not kept. Called once. */
   onPooler?: (error: PoolerError) => void
+  /** Whose requests ask, where they are traced. Sessions are not. */
+  tracing?: Tracing | undefined
 }
 
 const DEFAULT_QUESTION_MS = 5000
@@ -109,7 +113,7 @@ const REMINDER_MS = 600_000
 /** Opens a pool. Connects at the first query, and again by itself after a lost connection. */
 export function openDatabase(at: DatabaseAddress | DatabasePlace, options: DatabaseOptions): Database {
   const { connections: wanted, spareConnections = 0, timeoutMs, questionMs = DEFAULT_QUESTION_MS } = options
-  const { onShortage, onPooler } = options
+  const { onShortage, onPooler, tracing } = options
   const place = typeof at === 'object' && 'transactions' in at ? at : directly(at)
   const { isPooler } = place.transactions
   const connections = Math.min(wanted, place.room?.pool ?? wanted)
@@ -118,7 +122,8 @@ export function openDatabase(at: DatabaseAddress | DatabasePlace, options: Datab
   )
   const connect = (options: ConnectionOptions) => {
     const given = { onrefused, ...options, ...(timeoutMs !== undefined && { timeoutMs }) }
-    const sql = connectTo(place.transactions, given)
+    const connected = connectTo(place.transactions, given)
+    const sql = tracing ? traceQueries(connected, tracing) : connected
     return isPooler ? selfContained(sql, given) : sql
   }
   // What pipelined reads gain by their own connections is lost where nothing is prepared, and nothing sent ahead.

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import type { Tracing } from '../../telemetry/tracing/tracing.ts'
 import { type Database, type DatabaseOptions, openDatabase } from '../connection/client.ts'
 import { connectTo } from '../connection/connection.ts'
 import { remarksOn } from '../connection/database-url.ts'
@@ -42,6 +43,8 @@ export interface ConnectOptions {
   demand?: Demand
   /** What the embedded one must have room for, when that is more than it has by default. */
   connectionsOfAll?: number
+  /** As of `openDatabase`. */
+  tracing?: Tracing | undefined
   logger: Logger
   /** The database is lost to another server, or a pooler has come in between; nothing can be served any more. */
   onLost(error: Error): void
