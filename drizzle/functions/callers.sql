@@ -11,6 +11,7 @@ create or replace function storage.trusted_setting(name text) returns text langu
 -- (decision 0040): texts with the unit separator of ASCII between them, which none of them may have.
 --
 --   1 role   2 subject   3 claims   4 token   5 operation   6 method   7 path   8 headers   9 user_buckets
+--   10 traceparent, which is not there where nothing is traced
 --
 -- Claims and headers are JSON as it was sent. A field that an older server does not know is none, and its setting empty.
 create or replace function storage.role_of(context text) returns text language sql immutable
@@ -44,6 +45,10 @@ begin
     set_config('search_path', 'storage, public', true),
     set_config('role', said[1], true)
   );
+  -- For the events of what the caller does (0042_traces_of_events.sql).
+  if cardinality(said) > 9 then
+    done := num_nulls(set_config('storage.traceparent', said[10], true));
+  end if;
   return now();
 end $$;
 

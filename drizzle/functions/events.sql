@@ -210,7 +210,7 @@ end $$;
 create or replace function storage.read_events(after bigint, most integer) returns table (
   event_position bigint, type text, bucket_id text, name text, old_bucket_id text, old_name text,
   version text, old_version text, size bigint, content_type text, checksum text, owner_id text,
-  created_at timestamptz, operation text, record jsonb, data jsonb
+  created_at timestamptz, operation text, record jsonb, data jsonb, traceparent text
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select o.position, e.type, e.bucket_id, e.name, e.old_bucket_id, e.old_name, e.version, e.old_version, e.size,
     e.content_type, e.checksum, e.owner_id, e.created_at, e.operation,
@@ -219,7 +219,7 @@ create or replace function storage.read_events(after bigint, most integer) retur
       'created_at', e.object_created_at, 'updated_at', e.object_updated_at,
       'last_accessed_at', e.object_accessed_at, 'metadata', e.metadata, 'user_metadata', e.user_metadata,
       'version', e.version, 'checksum', e.checksum) end,
-    e.data
+    e.data, e.traceparent
   from storage.event_order o join storage.events e on e.id = o.event_id
   where o.position > after order by o.position limit most
 $$;

@@ -28,6 +28,7 @@ export function callerContext(caller: Caller): string {
     JSON.stringify(caller.headers),
     String(caller.userBuckets),
   ]
+  if (caller.traceparent !== undefined) said.push(caller.traceparent)
   if (said.some(isAmbiguous)) {
     throw new StorageError('InvalidParameter', {
       message: 'The character U+001F is not allowed in what a token says',

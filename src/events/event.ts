@@ -15,6 +15,8 @@ interface AnyEventJson {
   timestamp: string
   /** What its type tells besides. */
   data?: Record<string, unknown>
+  /** Of the request that it comes of, where that was traced (https://www.w3.org/TR/trace-context/). */
+  traceparent?: string
 }
 
 /** Of an object or a bucket. */
@@ -54,6 +56,7 @@ export function eventJson(event: StorageEvent): EventJson {
     }),
     timestamp: event.createdAt.toISOString(),
     ...(event.data && { data: event.data }),
+    ...(event.traceparent !== null && { traceparent: event.traceparent }),
   }
 }
 

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { ServingSession } from '../database/queries/serving-session.ts'
+import type { Tracing } from '../telemetry/tracing/tracing.ts'
 import { DeliveryCounts } from './delivery-counts.ts'
 import type { NatsSink, NatsSinkOptions } from './nats/nats-sink.ts'
 import { Outbox } from './outbox.ts'
@@ -29,8 +30,10 @@ export async function openEvents(parts: {
   database: Database
   session: ServingSession
   logger: Logger
+  /** Undefined where nothing is traced. */
+  tracing: Tracing | undefined
 }): Promise<Events> {
-  const { config, database, session, logger } = parts
+  const { config, database, session, logger, tracing } = parts
   const outbox = new Outbox({ database, session, logger })
   const subscriptions = new Subscriptions({ database, outbox, logger })
 
@@ -38,7 +41,15 @@ export async function openEvents(parts: {
   const origin = { region: config.s3?.region ?? '', host: hostOf(config.publicUrl) }
   const deliveries = { webhook: new DeliveryCounts(), nats: new DeliveryCounts() }
   const counts = deliveries.webhook
-  const webhookSinks = new WebhookSinks({ ...config.webhooks, database, outbox, logger, origin, counts })
+  const webhookSinks = new WebhookSinks({
+    ...config.webhooks,
+    database,
+    outbox,
+    logger,
+    origin,
+    counts,
+    tracing,
+  })
   const webhooks = new Webhooks({ database, outbox, onChange: () => void webhookSinks.refresh() })
 
   const sinks: RunningSink[] = []

@@ -26,6 +26,8 @@ export interface Caller extends Identity {
   headers: Record<string, unknown>
   /** Whether signed-in users may create buckets; a policy asks. */
   userBuckets: boolean
+  /** By which others go on with the request's trace (https://www.w3.org/TR/trace-context/); undefined where it has none. */
+  traceparent?: string | undefined
 }
 
 /**

@@ -112,7 +112,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   await database.takeRoom()
   const session = new ServingSession(database)
   const uploadLocks = new UploadLocks({ database, session, logger })
-  const events = await openEvents({ config, database, session, logger })
+  const events = await openEvents({ config, database, session, logger, tracing })
   const { outbox, subscriptions } = events
   const hotObjects = new HotObjects(config.cacheSize, { database, outbox, logger, peers: parts.peers })
   const tokens = new TokenVerifier({ ...config.jwt, secret: keys.jwtSecret })

@@ -36,6 +36,8 @@ export interface StorageEvent {
   record: EventRecord | null
   /** What its type tells besides. */
   data: Record<string, unknown> | null
+  /** Of the request that it comes of, where that was traced (https://www.w3.org/TR/trace-context/). */
+  traceparent: string | null
 }
 
 /** Columns of `storage.objects`; dates as PostgreSQL writes them in JSON. Events from before there were records have no id. */
@@ -83,6 +85,7 @@ export async function readEvents(database: Database, after: number, limit: numbe
     operation: row.operation,
     record: row.record,
     data: row.data,
+    traceparent: row.traceparent,
   }))
 }
 
@@ -107,6 +110,7 @@ interface Row {
   operation: string | null
   record: EventRecord | null
   data: Record<string, unknown> | null
+  traceparent: string | null
 }
 
 /** Names that an event is about: where an object is, and where it was before a move. Null for a bucket's events. */

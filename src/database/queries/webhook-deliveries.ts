@@ -180,8 +180,11 @@ export async function deleteDeadLetter(
   return rows.length > 0
 }
 
-/** As JSON has it. */
-type StoredEvent = Omit<StorageEvent, 'createdAt'> & { createdAt: string }
+/** As JSON has it; without a trace where it was written down before there were any. */
+type StoredEvent = Omit<StorageEvent, 'createdAt' | 'traceparent'> & {
+  createdAt: string
+  traceparent?: string | null
+}
 
 /** Receivers do not get it, and it can be large. */
 function withoutUserMetadata({ record, ...event }: StorageEvent): StorageEvent {
@@ -189,5 +192,5 @@ function withoutUserMetadata({ record, ...event }: StorageEvent): StorageEvent {
 }
 
 function fromStored(event: StoredEvent): StorageEvent {
-  return { ...event, createdAt: dateOr1970(event.createdAt) }
+  return { ...event, createdAt: dateOr1970(event.createdAt), traceparent: event.traceparent ?? null }
 }

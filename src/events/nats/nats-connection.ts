@@ -17,6 +17,8 @@ export interface NatsMessage {
   subject: string
   /** By which a stream knows that it has the message already. */
   id: string
+  /** Whose trace it goes on with, if any. */
+  traceparent: string | null
   body: string
 }
 
@@ -92,7 +94,7 @@ export class NatsConnection {
     const results = await Promise.allSettled(
       messages.map(async (message) => {
         if (this.#streams.get(message.subject)?.isThere) return this.#store(message)
-        this.#client.publish(message.subject, message.body, { headers: marked(message.id) })
+        this.#client.publish(message.subject, message.body, { headers: marked(message) })
         // Asked once all of them are on their way.
         received ??= Promise.resolve().then(() => this.#received())
         await received
@@ -111,8 +113,9 @@ export class NatsConnection {
     await this.#client.close()
   }
 
-  async #store({ subject, id, body }: NatsMessage): Promise<void> {
-    const answer = await this.#client.request(subject, body, { timeout: ANSWER_MS, headers: marked(id) })
+  async #store(message: NatsMessage): Promise<void> {
+    const { subject, body } = message
+    const answer = await this.#client.request(subject, body, { timeout: ANSWER_MS, headers: marked(message) })
     const { error } = answer.json<JetStreamAnswer>()
     if (error) throw new Error(`the stream refuses: ${error.description}`)
   }
@@ -163,9 +166,10 @@ interface JetStreamAnswer {
 /** JetStream is off: on the server, for the account. */
 const NOT_ENABLED = new Set([10076, 10039])
 
-function marked(id: string) {
+function marked({ id, traceparent }: NatsMessage) {
   const marks = headers()
   marks.set('Nats-Msg-Id', id)
+  if (traceparent !== null) marks.set('traceparent', traceparent)
   return marks
 }
 

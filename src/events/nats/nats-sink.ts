@@ -125,6 +125,7 @@ export class NatsSink implements Sink {
     return {
       subject: event.type.replace(/^storage/, prefix),
       id: messageId(event),
+      traceparent: event.traceparent,
       body: JSON.stringify(eventJson(event)),
     }
   }

@@ -7,6 +7,7 @@ import {
   type UnfinishedDelivery,
 } from '../../database/queries/webhook-deliveries.ts'
 import type { WebhookRow } from '../../database/queries/webhooks.ts'
+import type { Tracing } from '../../telemetry/tracing/tracing.ts'
 import type { DeliveryCounts } from '../delivery-counts.ts'
 import { type EventFilter, matches } from '../event-filter.ts'
 import type { Outbox } from '../outbox.ts'
@@ -15,6 +16,7 @@ import { CircuitBreaker } from './circuit-breaker.ts'
 import { messagesOf } from './formats.ts'
 import type { HostLookup } from './host-lookup.ts'
 import { inOrder } from './in-order.ts'
+import type { WebhookMessage } from './message.ts'
 import { type Candidate, Round } from './round.ts'
 import { type Answer, WebhookSender } from './sender.ts'
 import type { Origin } from './supabase-format.ts'
@@ -32,6 +34,8 @@ export interface WebhookDeliveryOptions {
   backOffMs: number
   origin: Origin
   counts: DeliveryCounts
+  /** Undefined where nothing is traced. */
+  tracing: Tracing | undefined
 }
 
 /** Events of one round: so many are sent again at most when a server dies. */
@@ -174,10 +178,32 @@ export class WebhookDelivery {
 
   async #send(event: StorageEvent): Promise<Answer> {
     for (const message of messagesOf(this.#webhook, event, this.#options.origin, new Date())) {
-      const answer = await this.#sender.send(this.#webhook.url, message)
+      const answer = await this.#sendTraced(event, message)
       if (!answer.ok) return answer
     }
     return { ok: true }
+  }
+
+  /** Whoever gets it goes on with the trace of the event, or of this delivery in it. */
+  async #sendTraced({ traceparent }: StorageEvent, message: WebhookMessage): Promise<Answer> {
+    const { id, url } = this.#webhook
+    const send = (traceparent: string | null) =>
+      this.#sender.send(url, {
+        ...message,
+        headers: { ...message.headers, ...(traceparent !== null && { traceparent }) },
+      })
+    const { tracing } = this.#options
+    if (!tracing) return send(traceparent)
+    const { hostname, port } = new URL(url) // receivers have secrets in their paths
+    const span = tracing.follow('POST', traceparent, {
+      'http.request.method': 'POST',
+      'server.address': hostname,
+      'server.port': Number(port) || undefined,
+      'strongroom.webhook': id,
+    })
+    const answer = await send(tracing.traceparentOf(span))
+    tracing.delivered(span, answer.ok ? null : (answer.status ?? 'unanswered'))
+    return answer
   }
 
   /** What the answer says of the receiver. */

@@ -97,7 +97,7 @@ export function callerOf(
   identity: Identity,
   operation: string,
 ): Caller {
-  const { incoming, notes, target } = c.env
+  const { incoming, notes, target, traceparent } = c.env
   const { path, query } = target
   notes.operation = operation
   notes.user = identity.subject
@@ -112,5 +112,6 @@ export function callerOf(
     path: query === '' ? path : `${path}?${query}`,
     headers: incoming.headers,
     userBuckets,
+    traceparent,
   }
 }

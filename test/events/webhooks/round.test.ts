@@ -96,5 +96,6 @@ function eventAt(position: number, path: string, oldPath: string | null): Storag
     operation: null,
     record: null,
     data: null,
+    traceparent: null,
   }
 }

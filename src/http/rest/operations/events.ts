@@ -15,6 +15,10 @@ export const querySchema = z.object({
 })
 
 const data = z.record(z.string(), z.unknown()).optional().describe('What its type tells besides.')
+const traceparent = z
+  .string()
+  .optional()
+  .describe('Of its request, where that was traced (W3C Trace Context).')
 
 /** As `eventJson` makes it. */
 const placedEvent = z.strictObject({
@@ -33,10 +37,14 @@ const placedEvent = z.strictObject({
   owner_id: z.string().nullable(),
   timestamp: time,
   data,
+  traceparent,
 })
 
 export const eventShape = z
-  .union([placedEvent, z.strictObject({ id: z.int(), type: z.enum(EVENT_TYPES), timestamp: time, data })])
+  .union([
+    placedEvent,
+    z.strictObject({ id: z.int(), type: z.enum(EVENT_TYPES), timestamp: time, data, traceparent }),
+  ])
   .meta({
     id: 'Event',
     description: 'Of what concerns no bucket, such as a backup, without the fields of an object.',
