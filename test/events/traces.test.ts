@@ -55,15 +55,6 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('an event of a server with %
     await Promise.all([receiver.close(), plain.close()])
   })
 
-  it('of small uploads that share a commit is each its own request’s', async () => {
-    const names = Array.from({ length: 24 }, (_, n) => `together-${n}.txt`)
-    const spans = await Promise.all(names.map((name) => spanOfUpload(name)))
-    const rows = await traced.server.admin<{ name: string; traceparent: string }[]>`
-      select name, traceparent from storage.events where name like 'together-%'`
-    const expected = spans.map(({ traceId, spanId }, n) => [names[n], `00-${traceId}-${spanId}-01`])
-    expect(rows.map(({ name, traceparent }) => [name, traceparent]).sort()).toEqual(expected.sort())
-  })
-
   it('of a request whose client does not record its trace says so', async () => {
     const traceId = randomUUID().replaceAll('-', '')
     const headers = { traceparent: `00-${traceId}-${traceId.slice(0, 16)}-00` }

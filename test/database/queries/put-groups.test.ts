@@ -145,6 +145,21 @@ describe('the objects of a group', () => {
     expect([...(await rowsOf(puts))]).toEqual(expectedRows(puts))
   })
 
+  it('have events in the traces of their own callers, and in none for a caller without one', async () => {
+    const traceOf = (place: number) => (place % 2 === 0 ? `trace ${place}` : undefined)
+    const puts = await sendUntil(
+      (names) =>
+        names.map((name, place) => {
+          const { caller, put } = putOf(name)
+          return { caller: { ...caller, traceparent: traceOf(place) }, put }
+        }),
+      ALL,
+    )
+    const rows = await test.admin<{ traceparent: string | null }[]>`
+      select traceparent from storage.events where name = any (${namesOf(puts)}) order by id`
+    expect(rows.map(({ traceparent }) => traceparent)).toEqual(ALL.map((place) => traceOf(place) ?? null))
+  })
+
   it('are told as if each had come alone', async () => {
     await sendUntil((names) => names.map((name) => putOf(name)), ALL)
     const puts = freshNames(2).map((name) => putOf(name))
