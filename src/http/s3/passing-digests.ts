@@ -3,8 +3,8 @@ import type { Readable } from 'node:stream'
 import type { Written } from '../../backend/backend.ts'
 import { freeMemory } from '../../lib/free-memory.ts'
 import type { Md5Thread, ThreadedMd5 } from '../../lib/md5-thread.ts'
+import { type Look, PacedBody } from '../../lib/paced-body.ts'
 import { beginChecksum, type Checksum, type ChecksumAlgorithm, md5Etag } from '../../model/checksums.ts'
-import { type Look, PacedBody } from './paced-body.ts'
 
 /** What the MD5 of a body takes where it is received, up to this long, is less than the way to another thread. In bytes. */
 const SHORT = 256 * 1024

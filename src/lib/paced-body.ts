@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { prematureClose } from '../../lib/streams.ts'
+import { prematureClose } from './streams.ts'
 
 /** Sees a chunk. @returns whether it can take more now; else it calls back. What it throws breaks the body */
 export type Look = (chunk: Uint8Array, onRoom: () => void) => boolean
