@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openApiDocument, operationsOf, pathTemplate } from '../../../src/http/openapi/document.ts'
+import { openApiDocument, operationsOf } from '../../../src/http/openapi/document.ts'
+import { pathTemplate } from '../../../src/http/openapi/operation-json.ts'
 import { type Documented, SURFACES, startDocumented, undescribed } from './app.ts'
 
 interface Document {

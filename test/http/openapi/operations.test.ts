@@ -5,14 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Session } from '../../../src/database/connection/session.ts'
 import { takeTurn } from '../../../src/database/connection/turns.ts'
 import type { Env } from '../../../src/http/env.ts'
-import {
-  errorsOf,
-  openApiDocument,
-  operationsOf,
-  pathTemplate,
-  type ToldError,
-} from '../../../src/http/openapi/document.ts'
+import { openApiDocument, operationsOf } from '../../../src/http/openapi/document.ts'
+import { errorsOf, type ToldError } from '../../../src/http/openapi/error-json.ts'
 import type { Operation } from '../../../src/http/openapi/operation.ts'
+import { pathTemplate } from '../../../src/http/openapi/operation-json.ts'
 import type { Surface } from '../../../src/http/surface.ts'
 import type { ErrorCode, StorageError } from '../../../src/model/errors.ts'
 import { openPostgresProxy, type PostgresProxy } from '../../support/postgres-proxy.ts'
