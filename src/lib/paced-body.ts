@@ -31,7 +31,8 @@ export class PacedBody extends Readable {
     // The listener for errors stays: what a left body still says must not be uncaught.
     this.#body.on('error', this.#onError)
     // Events that are past will not come again.
-    if (this.#body.destroyed) this.#onClose()
+    if (this.#body.readableEnded) this.#onEnd()
+    else if (this.#body.destroyed) this.#onClose()
     else this.#body.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose).resume()
   }
 
