@@ -156,9 +156,6 @@ function mayGoDirectly(headers: ObjectHeaders, isConditional: boolean): boolean 
 /** In which nothing is loaded or run. */
 export const SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
-/** A row that plain SQL has made may say anything. */
-const SHA256_DIGITS = 64
-
 export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
@@ -174,13 +171,21 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
   else headers['Cache-Control'] = of.cacheControl
   if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
-  // Of the whole, encoded as it is, whatever part of it is sent (RFC 9530 §3).
-  if (of.checksum?.length === SHA256_DIGITS) headers['Repr-Digest'] = `sha-256=:${base64OfHex(of.checksum)}:`
+  const digest = reprDigest(of)
+  if (digest !== undefined) headers['Repr-Digest'] = digest
   // Opened by itself such a file could run scripts as a page of our origin; in an <img> it never can.
   if (isActiveContent(contentType)) {
     headers['Content-Security-Policy'] = SANDBOX
   }
   return headers
+}
+
+/** A row that plain SQL has made may say anything. */
+const SHA256_DIGITS = 64
+
+/** `Repr-Digest`: of the whole, encoded as it is, whatever part of it is sent (RFC 9530 §3). */
+export function reprDigest({ checksum }: Pick<RepresentationMetadata, 'checksum'>): string | undefined {
+  return checksum?.length === SHA256_DIGITS ? `sha-256=:${base64OfHex(checksum)}:` : undefined
 }
 
 /** With what the whole is sent to somebody who asks for nothing special. */

@@ -2,7 +2,7 @@ import { StorageError } from '../../../model/errors.ts'
 import { isActiveContent, isPage } from '../../../storage/object/content-type.ts'
 import { s3HeadersOf } from '../../../storage/object/s3-metadata.ts'
 import type { StoredObject } from '../../../storage/object/stored-object.ts'
-import { type ObjectHeaders, SANDBOX } from '../../message/object-response.ts'
+import { type ObjectHeaders, reprDigest, SANDBOX } from '../../message/object-response.ts'
 import { headerSent } from '../../message/upload-headers.ts'
 import type { S3Request } from '../request.ts'
 import { metadataHeaders } from './user-metadata.ts'
@@ -39,6 +39,8 @@ export function objectHeaders({ query }: S3Request, object: StoredObject): Objec
   if (contentLanguage !== null) headers['Content-Language'] = contentLanguage
   if (expires !== null) headers.Expires = expires
   if (object.robotsTag !== null) headers['X-Robots-Tag'] = object.robotsTag
+  const digest = reprDigest(object)
+  if (digest !== undefined) headers['Repr-Digest'] = digest
   if (object.tags.length > 0) headers['x-amz-tagging-count'] = String(object.tags.length)
   for (const [parameter, header] of Object.entries(OVERRIDES)) {
     const value = query.size === 0 ? undefined : query.get(parameter)

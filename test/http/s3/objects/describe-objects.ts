@@ -245,6 +245,19 @@ export function describeObjects(name: string, env: () => Promise<Record<string, 
         }
       })
 
+      it('says the digest of the whole, of a part of it too, and not that it is as it was', async () => {
+        const whole = `sha-256=:${digest('SHA256', 'hello')}:`
+        const says = async (method: string, headers: Record<string, string> = {}) => {
+          const answer = await server.send(method, `/${Bucket}/read`, { headers })
+          await answer.arrayBuffer()
+          return [answer.status, answer.headers.get('repr-digest')]
+        }
+        expect(await says('GET')).toEqual([200, whole])
+        expect(await says('HEAD')).toEqual([200, whole])
+        expect(await says('GET', { range: 'bytes=1-2' })).toEqual([206, whole])
+        expect(await says('GET', { 'if-none-match': etag })).toEqual([304, null])
+      })
+
       it('of a range that is not there is 416, and of several the whole', async () => {
         expect(await refusal(get('read', { Range: 'bytes=5-' }))).toEqual([416, 'InvalidRange'])
         expect((await get('read', { Range: 'bytes=0-0,2-3' })).bytes.toString()).toBe('hello')
