@@ -56,6 +56,7 @@ const UNIT = [
   'test/telemetry/**/*.test.ts',
   'test/storage/buckets/{bucket-rules,known-buckets}.test.ts',
   'test/storage/credentials/secret-seal.test.ts',
+  'test/storage/detection/*.test.ts',
   'test/storage/links/url-token.test.ts',
   'test/storage/object/{content-type,list-cursor,object-name}.test.ts',
   'test/storage/reading/row-cache.test.ts',

@@ -60,6 +60,7 @@ const FLOORS: Record<string, Floors> = {
     ['inline'],
     ['buckets', 'credentials', 'backups', 'rates', 'audit'],
     ['writing', 'reading'],
+    ['detection'],
     ['object'],
   ],
   'src/events': [

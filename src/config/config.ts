@@ -14,16 +14,17 @@ import {
 } from './s3.ts'
 import { type S3ProtocolSettings, s3ProtocolContradictions, s3ProtocolSettings } from './s3-protocol.ts'
 import { placeValues, settingsIn, type ValuesOf } from './setting.ts'
-import { type BACKENDS, SETTINGS_TABLE } from './table.ts'
+import { type BACKENDS, SETTINGS_TABLE, type SNIFF_MODES } from './table.ts'
 import { type TracingSettings, tracingContradictions, tracingSettings } from './tracing.ts'
 
 /** Everything the environment can say, read once. What is not said here is as the table has it. */
 export interface Config
   extends Omit<
     Values,
-    'maxSignedExpiryMs' | 's3' | 's3Protocol' | 'consul' | 'nats' | 'backup' | 'traces' | 'compat'
+    'maxSignedExpiryMs' | 'sniff' | 's3' | 's3Protocol' | 'consul' | 'nats' | 'backup' | 'traces' | 'compat'
   > {
   maxSignedExpiryMs: number
+  sniff: SniffMode
   /** Present when STORAGE_S3_BUCKET is. */
   s3: S3Settings | undefined
   /** There without a bucket, too. */
@@ -41,6 +42,9 @@ export interface Config
 }
 
 export type BackendKind = (typeof BACKENDS)[number]
+
+/** Whether the first bytes of an upload have a say in what its type is (decision 0069). */
+export type SniffMode = (typeof SNIFF_MODES)[number]
 
 type Values = ValuesOf<typeof SETTINGS_TABLE>
 
@@ -84,6 +88,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   return {
     ...values,
     maxSignedExpiryMs: values.maxSignedExpiryMs ?? (compat ? 10 : 1) * YEAR_MS,
+    sniff: values.sniff ?? (compat ? 'off' : 'missing'),
     s3: s3Settings(values.s3),
     s3Access: s3Access(values.s3),
     s3Protocol: s3ProtocolSettings(values.s3Protocol),

@@ -59,7 +59,7 @@ export const LIMITS_TABLE = {
   },
   requestMs: setting('STORAGE_REQUEST_TIMEOUT', durationAboveZero, {
     preset: '60s',
-    help: 'for all headers of a request, and for all of a JSON body',
+    help: 'for all headers of a request, for all of a JSON body, and for the first bytes of an upload whose type they have to say',
   }),
   idleMs: setting('STORAGE_IDLE_TIMEOUT', durationAboveZero, {
     preset: '120s',

@@ -31,6 +31,8 @@ import { WEBHOOKS_TABLE } from './webhooks.ts'
 
 export const BACKENDS = ['local', 's3'] as const
 
+export const SNIFF_MODES = ['off', 'missing', 'verify'] as const
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 /** What is read and sent as one buffer: a row of PostgreSQL is made in memory, several times over. In bytes. */
@@ -145,6 +147,11 @@ export const SETTINGS_TABLE = {
       help: 'objects of up to so many bytes are kept in the database, with their rows; `0` for none (see [Small objects](operations.md#small-objects))',
     },
   ),
+  sniff: setting('STORAGE_SNIFF', z.enum(SNIFF_MODES, `must be ${SNIFF_MODES.join(', ')}`), {
+    shown: '`missing`',
+    help: 'whether the first bytes of an upload say its type: `missing`, where neither the client nor the name does; `verify`, what is said is held against them, too; `off`, also under `STORAGE_COMPAT=supabase` (see [Types](uploads.md#types))',
+    example: 'verify',
+  }),
   tusExpiryMs: setting('STORAGE_TUS_EXPIRY', durationAboveZero, {
     preset: '24h',
     help: 'how long a resumable upload stays after its last chunk',

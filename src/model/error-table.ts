@@ -89,6 +89,13 @@ export const ERROR_TABLE = {
     compat: { http: 412 },
   },
   InvalidMimeType: { status: 415, label: 'invalid_mime_type', message: 'mime type is not supported' },
+  /** To clients it is the same; the log tells them apart (decision 0069). */
+  MismatchedMimeType: {
+    status: 415,
+    label: 'invalid_mime_type',
+    message: 'The bytes are not what their mime type says',
+    wireCode: 'InvalidMimeType',
+  },
   EntityTooLarge: {
     status: 413,
     label: 'Payload too large',

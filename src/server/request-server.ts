@@ -42,6 +42,7 @@ import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
 import { Credentials } from '../storage/credentials/credentials.ts'
 import { S3Credentials } from '../storage/credentials/s3-credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
+import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
@@ -270,7 +271,17 @@ function buildServices(parts: ServiceParts): Services {
   const intervalMs = Math.max(config.cleanup.graceMs / HEARTBEATS_PER_GRACE, SHORTEST_HEARTBEAT_MS)
   const heartbeats = new Heartbeats({ database, logger, intervalMs })
   const tellsOfHidden = config.supabaseCompat
-  const writing = { database, backend, logger, maxFileSize, nameRules, heartbeats, invalidate, now } as const
+  const writing = {
+    database,
+    backend,
+    logger,
+    maxFileSize,
+    types: new TypeDetection(config.sniff),
+    nameRules,
+    heartbeats,
+    invalidate,
+    now,
+  } as const
   const knownBuckets = new KnownBuckets(database)
   const { inlineSize } = config
   const files = traced(

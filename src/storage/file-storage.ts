@@ -11,6 +11,7 @@ import { INLINE_BUCKET, isInline } from '../model/location.ts'
 import { newVersion } from '../model/version.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
+import { storedSample } from './detection/stored-sample.ts'
 import { storeInlineCopy } from './inline/inline-copy.ts'
 import { withInvalidation } from './object/changes.ts'
 import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
@@ -22,7 +23,7 @@ import {
   type ObjectReadsOptions,
 } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
-import { type Arrival, checkUploadFits, letIn } from './uploads/arrival.ts'
+import { type Arrival, arrive, checkUploadFits, completed } from './uploads/arrival.ts'
 import {
   fitsDatabase,
   isSmall,
@@ -88,16 +89,18 @@ export class FileStorage {
    */
   async upload(caller: Caller, sent: UploadRequest): Promise<Stored> {
     const { inlineSize, knownBuckets, recentlyAllowed } = this.#options
-    const { body } = sent
+    let { body } = sent
     try {
-      // 1. The name is legal, the bucket exists. 2. Type and size fit, before a byte is read.
-      const request = { ...sent, name: this.#parseName(sent.name) }
-      const { bucketUid, condition } = request
+      // 1. The name is legal, the bucket exists. 2. Type and size fit, before a byte is read; or the first bytes, if only they
+      // can say what type it is.
+      const named = { ...sent, name: this.#parseName(sent.name) }
+      const { bucketUid, condition } = named
       const isForDatabase = mayBeInline(inlineSize, body)
       const isSmallFile = !isForDatabase && isSmall(this.#backend, body)
-      const known = condition ? undefined : knownBuckets.get(request.bucket, bucketUid)
+      const known = condition ? undefined : knownBuckets.get(named.bucket, bucketUid)
       const isOfUse = known && (isForDatabase || (isSmallFile && recentlyAllowed.has(caller, known.uid)))
-      const bucket = await letIn(this.#options, isOfUse ? known : undefined, request, body.declaredSize)
+      const { request, bucket } = await arrive(this.#options, isOfUse ? known : undefined, named)
+      body = request.body
 
       // A condition that is false now is told before the body is sent.
       if (condition) await foretold(this.#database, caller, intendedWrite(caller, request), condition)
@@ -124,7 +127,10 @@ export class FileStorage {
       const maxBytes = checkUploadFits(this.#options, { request, bucket }, null)
       const { stream, giveBack } = request.body
       const written = await this.#backend.write(at, stream, { maxBytes, giveBack })
-      const complete = { ...request, ...(await request.body.late(written)) }
+      const late = await request.body.late(written)
+      const complete = await completed(this.#options, request, late, () =>
+        storedSample(this.#backend, at, written.size),
+      )
       checkUploadFits(this.#options, { request: complete, bucket }, written.size)
 
       // 5. Row and event appear together, or neither; the version leaves the list.

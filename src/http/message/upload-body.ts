@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { freeMemory } from '../../lib/free-memory.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { UploadContent } from '../../storage/writing/upload-request.ts'
+import { expectInOneGo } from '../connection/body-pace.ts'
 import { DeclaredHashes, hashesInHeaders } from './declared-hashes.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { UploadForm } from './upload-form.ts'
@@ -38,6 +39,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
       stream: incoming,
       giveBack: freeMemory,
       hasArrived: () => incoming.complete,
+      expectBeginning: () => expectInOneGo(incoming),
       admit,
       declaredSize: length,
       requestLength: length,

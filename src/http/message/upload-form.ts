@@ -163,6 +163,7 @@ export class UploadForm {
       body: {
         stream,
         hasArrived: () => this.#incoming.complete,
+        expectBeginning: () => expectInOneGo(this.#incoming),
         admit: this.#admit,
         declaredSize: null,
         requestLength: declaredLength(this.#incoming),

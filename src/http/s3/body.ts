@@ -1,6 +1,7 @@
 import type { ChecksumAlgorithm } from '../../model/checksums.ts'
 import type { S3Headers } from '../../storage/object/s3-metadata.ts'
 import type { UploadBody } from '../../storage/writing/upload-request.ts'
+import { expectInOneGo } from '../connection/body-pace.ts'
 import { RunningBodyDigests } from './body-digests.ts'
 import type { S3Request } from './request.ts'
 
@@ -30,6 +31,7 @@ export function readBody(
     stream: digests.watch(body, request.md5Thread),
     giveBack: (chunks) => digests.giveBack(chunks),
     hasArrived: () => incoming.complete,
+    expectBeginning: () => expectInOneGo(incoming),
     admit,
     declaredSize: length,
     requestLength: length,

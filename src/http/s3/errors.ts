@@ -25,6 +25,7 @@ const WORDS: Partial<Record<ErrorCode, string>> = {
   KeyAlreadyExists: 'PreconditionFailed',
   LockTimeout: 'SlowDown',
   MethodNotAllowed: 'MethodNotAllowed',
+  MismatchedMimeType: 'InvalidArgument',
   MissingInRule: 'InvalidRequest',
   NotImplemented: 'NotImplemented',
   PreconditionFailed: 'PreconditionFailed',

@@ -136,7 +136,7 @@ export function mimeTypeAllowed(contentType: string, patterns: string[] | null):
 /**
  * Whether a bucket takes such an object (wire §2.2).
  *
- * @param object its size is null as long as nobody knows it
+ * @param object its type and its size are null as long as nobody knows them
  * @param globalLimit in bytes
  * @returns the largest length its bytes may have
  * @throws EntityTooLarge, InvalidMimeType
@@ -144,15 +144,16 @@ export function mimeTypeAllowed(contentType: string, patterns: string[] | null):
 export function checkFits(
   bucket: BucketSettings,
   name: string,
-  object: { contentType: string; size: number | null },
+  object: { contentType: string | null; size: number | null },
   globalLimit: number,
 ): number {
   // The marker of an empty folder has no bytes, and any type (wire §3.1).
   const isPlaceholder = isEmptyFolderPlaceholder(name)
   const maxBytes = isPlaceholder ? 0 : effectiveLimit(bucket.fileSizeLimit, globalLimit)
   if (object.size !== null && object.size > maxBytes) throw new StorageError('EntityTooLarge')
-  if (!isPlaceholder && !mimeTypeAllowed(object.contentType, bucket.allowedMimeTypes)) {
-    throw new StorageError('InvalidMimeType', { message: `mime type ${object.contentType} is not supported` })
+  const { contentType } = object
+  if (!isPlaceholder && contentType !== null && !mimeTypeAllowed(contentType, bucket.allowedMimeTypes)) {
+    throw new StorageError('InvalidMimeType', { message: `mime type ${contentType} is not supported` })
   }
   return maxBytes
 }

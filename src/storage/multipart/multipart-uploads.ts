@@ -23,8 +23,8 @@ import type { SystemMetadata } from '../../model/metadata.ts'
 import { newVersion } from '../../model/version.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
+import { storedSample } from '../detection/stored-sample.ts'
 import type { Invalidate } from '../object/changes.ts'
-import { guessContentType } from '../object/content-type.ts'
 import { type NameRules, parseObjectName } from '../object/object-name.ts'
 import type { S3Metadata } from '../object/s3-metadata.ts'
 import { discardUpload } from '../resumable/discarding.ts'
@@ -113,12 +113,13 @@ export class MultipartUploads {
    * @throws InvalidKey, NoSuchBucket, EntityTooLarge, InvalidMimeType, AccessDenied, TooManyUnfinished
    */
   async create(caller: Caller, request: NewUpload): Promise<string> {
-    const { nameRules, maxFileSize, unfinished, now } = this.#options
+    const { nameRules, maxFileSize, types, unfinished, now } = this.#options
     const name = parseObjectName(request.name, nameRules)
     const bucket = await findBucketSettings(this.#database, request.bucket)
     if (!bucket) throw new StorageError('NoSuchBucket')
-    const contentType = request.content.contentType ?? guessContentType(name)
-    checkFits(bucket, name, { contentType, size: null }, maxFileSize)
+    const contentType = types.claimed({ ...request.content, name })
+    const known = types.beforeBytes(contentType)
+    checkFits(bucket, name, { contentType: known, size: null }, maxFileSize)
     const content = { ...request.content, contentType }
     const write = writeOf(caller, { bucketId: request.bucket, name, content })
     const at = { bucket: bucket.uid, version: newVersion() }
@@ -147,7 +148,7 @@ export class MultipartUploads {
    *
    * @returns what the object's row says of the bytes
    * @throws NoSuchUpload, UploadGone, NoSuchBucket, AccessDenied, InvalidPart, InvalidPartOrder, EntityTooSmall,
-   *   EntityTooLarge, InvalidMimeType, PreconditionFailed, LockTimeout while another request does it, TransactionConflict,
+   *   EntityTooLarge, InvalidMimeType, MismatchedMimeType, PreconditionFailed, LockTimeout while another request does it, TransactionConflict,
    *   StorageFull, BackendUnavailable, and what `describe` has thrown
    */
   async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<Completed> {
@@ -168,13 +169,14 @@ export class MultipartUploads {
   ): Promise<Completed> {
     const { at, bucket, bucketId, name, content } = upload
     const { condition } = completion
-    const { backend, logger, maxFileSize, now } = this.#options
+    const { backend, logger, maxFileSize, types, now } = this.#options
 
     // 1. The parts are chosen, and fit together; a condition that is false now is told here.
     if (!bucket) throw new StorageError('NoSuchBucket')
     if (condition) await foretold(this.#database, caller, writeOf(caller, upload), condition)
     const parts = await this.#choose(at.version, attempt, completion.parts, (chosen) => {
-      checkFits(bucket, name, { contentType: content.contentType, size: sizeOf(chosen) }, maxFileSize)
+      const known = types.beforeBytes(content.contentType)
+      checkFits(bucket, name, { contentType: known, size: sizeOf(chosen) }, maxFileSize)
       completion.describe(chosen, content)
     })
     const size = sizeOf(parts)
@@ -182,6 +184,11 @@ export class MultipartUploads {
 
     // 2. From here on they stay as they are, and the backend makes the version of them.
     await unlessLost(logger, at, () => backend.assemble(at, parts))
+    const { contentType: claimed, contentEncoding } = content
+    const contentType = await types.settle({ contentType: claimed, contentEncoding }, () =>
+      storedSample(backend, at, size),
+    )
+    checkFits(bucket, name, { contentType, size }, maxFileSize)
 
     // 3. As any upload. If it fails, what was made stays for the next time, until the upload ends.
     const [only] = parts.length === 1 ? parts : []
@@ -189,7 +196,7 @@ export class MultipartUploads {
       bucket: bucketId,
       name,
       upsert: true,
-      contentType: content.contentType,
+      contentType,
       cacheControl: content.cacheControl,
       contentEncoding: content.contentEncoding,
       robotsTag: undefined,

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
@@ -9,9 +10,12 @@ import {
   type MultipartUpload,
 } from '../../database/queries/multipart-uploads.ts'
 import type { UnfinishedBounds } from '../../database/queries/resumable-uploads.ts'
+import { readFirstBytes } from '../../lib/first-bytes.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
+import { SAMPLE_BYTES } from '../detection/found-type.ts'
+import type { TypeDetection } from '../detection/type-detection.ts'
 import { asUploadError } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
 import type { UploadBody } from '../writing/upload-request.ts'
@@ -24,6 +28,7 @@ export interface PartArrivalsOptions {
   logger: Logger
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
+  types: TypeDetection
   heartbeats: Heartbeats
   /** How long an upload stays after its last part; and what one share may have. */
   unfinished: UnfinishedBounds
@@ -79,13 +84,14 @@ export class PartArrivals {
   /** Judges a part before its bytes. @returns the largest length that all parts may have together, in bytes */
   #checkPart(upload: MultipartUpload, number: number, size: number): number {
     if (!upload.bucket) throw new StorageError('NoSuchBucket')
-    const { maxFileSize, unfinished } = this.#options
+    const { maxFileSize, types, unfinished } = this.#options
     const { bucket, name, content, others, share, shareOthers } = upload
     const total = others + this.#pending.others(upload.at.version, number) + size
     if (size > LARGEST_PART) {
       throw new StorageError('EntityTooLarge', { message: 'A part may have 5 GiB at most' })
     }
-    const maxBytes = checkFits(bucket, name, { contentType: content.contentType, size: total }, maxFileSize)
+    const contentType = types.beforeBytes(content.contentType)
+    const maxBytes = checkFits(bucket, name, { contentType, size: total }, maxFileSize)
     if (shareOthers !== null && shareOthers + this.#pending.ofShare(share) + size > unfinished.bytes) {
       throw new StorageError('TooManyUnfinished')
     }
@@ -93,21 +99,53 @@ export class PartArrivals {
   }
 
   async #store(
-    { at, content }: MultipartUpload,
+    upload: MultipartUpload,
     { number, size, open }: SentPart,
     maxBytes: number,
     claim: PartClaim | undefined,
   ): Promise<StoredPart> {
+    const { at, content } = upload
     const body = open(content)
+    let whole: Readable | undefined
     try {
       body.admit()
+      if (number === 1 && this.#options.types.wantsBytes(content.contentType)) {
+        whole = await this.#lookAt(upload, body.stream)
+      }
       const md5 = async () => (await body.md5()).toString('hex')
       const { stream, giveBack } = body
-      const part = await this.#options.backend.writePart(at, number, stream, { size, md5, claim, giveBack })
+      const part = await this.#options.backend.writePart(at, number, whole ?? stream, {
+        size,
+        md5,
+        claim,
+        giveBack,
+      })
       return await this.#keep(at, part, body, maxBytes)
     } catch (error) {
+      whole?.destroy() // lets go of the body
       body.discard()
       throw asUploadError(error)
+    }
+  }
+
+  /**
+   * Judges the first part by its first bytes. If they are fewer than are looked at, the object's will tell, once it is made.
+   *
+   * @returns what is to be read in place of the stream
+   * @throws MismatchedMimeType, InvalidMimeType
+   */
+  async #lookAt({ bucket, name, content }: MultipartUpload, stream: Readable): Promise<Readable> {
+    const { head, whole } = await readFirstBytes(stream, SAMPLE_BYTES)
+    if (head.length < SAMPLE_BYTES || !bucket) return whole
+    const { types, maxFileSize } = this.#options
+    const { contentType: claimed, contentEncoding } = content
+    try {
+      const contentType = await types.settle({ contentType: claimed, contentEncoding }, async () => head)
+      checkFits(bucket, name, { contentType, size: null }, maxFileSize)
+      return whole
+    } catch (error) {
+      whole.destroy() // lets go of the stream
+      throw error
     }
   }
 

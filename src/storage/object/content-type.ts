@@ -48,6 +48,11 @@ export function essence(type: string): string {
   return (type.split(';', 1)[0] ?? '').trim().toLowerCase()
 }
 
+/** The same without `x-` and `vnd.`, which come and go before the names of one type. */
+export function plainName(type: string): string {
+  return essence(type).replace(/\/(?:x-|vnd\.)/, '/')
+}
+
 /**
  * The Content-Type to download with: anything that mentions HTML is shown as text, parameters kept
  * (wire §3.5), so that an upload cannot become a page of our origin. A stored value that is no type at

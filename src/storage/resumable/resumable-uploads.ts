@@ -16,7 +16,6 @@ import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { newVersion } from '../../model/version.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
-import { guessContentType } from '../object/content-type.ts'
 import { type NameRules, parseObjectName } from '../object/object-name.ts'
 import { RecentlyAllowed } from '../uploads/recently-allowed.ts'
 import { inUploadWords } from '../writing/commit.ts'
@@ -102,7 +101,8 @@ export class ResumableUploads {
     const bucket = await findBucketSettings(this.#database, request.bucket)
     if (!bucket || (bucketUid !== undefined && bucket.uid !== bucketUid))
       throw new StorageError('NoSuchBucket')
-    const contentType = request.content.contentType ?? guessContentType(name)
+    const { types } = this.#options
+    const contentType = types.claimed({ ...request.content, name })
     const content = { ...request.content, contentType, upsert }
     const write = intendedWrite(caller, {
       bucket: request.bucket,
@@ -114,7 +114,8 @@ export class ResumableUploads {
     })
     let largest: number
     try {
-      largest = checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
+      const known = types.beforeBytes(contentType)
+      largest = checkFits(bucket, name, { contentType: known, size: length }, this.#options.maxFileSize)
     } catch (error) {
       // A refusal by the policies comes before one of the type (wire §5.7).
       if (hasCode(error, 'InvalidMimeType')) {

@@ -13,11 +13,13 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
+import type { TypeDetection } from '../detection/type-detection.ts'
 import type { Invalidate } from '../object/changes.ts'
-import { commitUpload, type Stored } from '../writing/commit.ts'
+import type { Stored } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
-import { uploadedObject } from '../writing/new-object.ts'
 import { discardUpload } from './discarding.ts'
+import { finishUpload, isBeyondMending } from './finishing.ts'
+import { FirstLook, judgeFirst } from './first-look.ts'
 import { LateHash, LateRoom } from './late-hash.ts'
 import { unlessLost } from './lost-bytes.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
@@ -29,6 +31,7 @@ export interface UploadChunksOptions {
   logger: Logger
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
+  types: TypeDetection
   /** How long an upload stays after its last chunk, in milliseconds. */
   lifetimeMs: number
   heartbeats: Heartbeats
@@ -78,7 +81,11 @@ interface Receiving {
   maxBytes: number
   /** Of all that is before the chunk, and then of the chunk, too. */
   late: LateHash | undefined
-  /** Fails when nothing of the chunk is to be kept. */
+  /** Of an upload's first chunk. */
+  look: FirstLook | undefined
+  /** Fails when the policies do not allow the chunk. */
+  asked: Promise<unknown>
+  /** Fails when nothing of the chunk is to be kept: also by what the first bytes say, if they have a say. */
   allowed: Promise<unknown>
   /** Notes how far the upload is. */
   note(progress: Progress): Promise<void>
@@ -133,7 +140,10 @@ export class UploadChunks {
     try {
       if (chunk && chunk.offset !== start.offset) throw new StorageError('OffsetConflict')
       const length = knownLength(taken, chunk)
-      const allowed = asking.then((upload) => ({ upload, limit: this.#limit(upload, length) }))
+      const asked = asking.then((upload) => ({ upload, limit: this.#limit(upload, length) }))
+      const look = chunk && start.offset === 0 ? new FirstLook() : undefined
+      const allowed = look ? asked.then(({ upload }) => judgeFirst(this.#options, upload, look)) : asked
+      allowed.catch(() => {}) // whoever waits for it is told
       const note = async (next: Progress, declared = length) => {
         // Without its lock a request has no say any more.
         if (hasCode(signal.reason, 'DatabaseUnavailable')) throw signal.reason
@@ -141,20 +151,30 @@ export class UploadChunks {
         progress = next
       }
       let hash = before
-      if (!isTrusted) await allowed
+      if (!isTrusted) await asked
       if (chunk) {
-        const maxBytes = (length ?? (await allowed).limit) - start.offset
+        const maxBytes = (length ?? (await asked).limit) - start.offset
         const received = await this.#receive(
           at,
           { ...taken, length },
-          { chunk, maxBytes, late, allowed, note, undo: () => note(start, taken.length), signal },
+          {
+            chunk,
+            maxBytes,
+            late,
+            look,
+            asked,
+            allowed,
+            note,
+            undo: () => note(start, taken.length),
+            signal,
+          },
         )
         hash = received.hash
         if (hash) this.#hashes.keep(version, hash, attempt)
         if (received.cut) throw received.cut
       }
       const isFinished = progress.offset === length
-      const { upload } = await allowed
+      const { upload } = await asked
       const request = { caller, upsert, bucketUid, attempt }
       const made = isFinished && (await this.#finish(upload, progress, hash, request))
       const { offset } = progress
@@ -187,13 +207,13 @@ export class UploadChunks {
   async #receive(
     at: Location,
     { progress, length }: TakenUpload,
-    { chunk, maxBytes, late, allowed, note, undo, signal }: Receiving,
+    { chunk, maxBytes, late, look, asked, allowed, note, undo, signal }: Receiving,
   ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
     const { body, size, checksum, giveBack } = chunk
     const refused = new AbortController()
     allowed.catch((reason: unknown) => refused.abort(reason))
     if (size !== null && size > maxBytes) {
-      await allowed
+      await asked
       throw new StorageError('EntityTooLarge')
     }
     let seen = progress.offset
@@ -209,17 +229,20 @@ export class UploadChunks {
           giveBack: late ? (chunks) => late.giveBack(chunks) : giveBack,
           tap: (bytes) => {
             seen += bytes.length
+            look?.see(bytes)
             late?.update(bytes)
             sum?.update(bytes)
           },
           onProgress: async (next) => {
             reached = next
+            await asked
+            if (look?.isOpen) return // it is too little to be told by, and to be worth a note
             await allowed
             // What has not been compared must not be kept, after a crash either.
             if (!sum) await note(next)
           },
         }),
-      )
+      ).finally(() => look?.end())
       reached = appended.progress
       cut = appended.cut
       await allowed
@@ -259,52 +282,33 @@ export class UploadChunks {
     }
   }
 
-  /** From all the bytes to the row, as any upload. @throws InvalidChecksum, and then the upload has ended */
+  /** Makes the object; whatever no chunk could mend ends the upload. @throws as `finishUpload` */
   async #finish(
-    { at, bucketId, name, content }: ResumableUpload,
+    upload: ResumableUpload,
     progress: Progress,
     hash: RunningHash | undefined,
     request: Pick<ChunkRequest, 'caller' | 'upsert' | 'bucketUid'> & Pick<TakenUpload, 'attempt'>,
   ): Promise<Stored> {
-    const { caller, bucketUid, attempt } = request
-    const upsert = content.upsert ?? request.upsert
-    const size = progress.offset
-    await unlessLost(this.#options.logger, at, () => this.#options.backend.complete(at, progress))
-    const sha256 = hash ? hash.hash.copy().digest('hex') : await this.#hashWhole(at, size)
-    if (content.sha256 !== undefined && content.sha256 !== sha256) {
+    const { at } = upload
+    try {
+      const stored = await finishUpload(this.#options, upload, { ...request, progress, hash })
       this.#hashes.forget(at.version)
-      await discardUpload(this.#options, at, attempt) // no chunk could mend it
-      throw new StorageError('InvalidChecksum')
+      return stored
+    } catch (error) {
+      if (isBeyondMending(error)) {
+        this.#hashes.forget(at.version)
+        await discardUpload(this.#options, at, request.attempt)
+      }
+      throw error
     }
-    const uploaded = {
-      bucket: bucketId,
-      name,
-      upsert,
-      contentType: content.contentType,
-      cacheControl: content.cacheControl,
-      contentEncoding: undefined,
-      robotsTag: undefined,
-      userMetadata: content.userMetadata,
-    }
-    const object = uploadedObject(caller, uploaded, at, { size, sha256 }, this.#options.now())
-    const { condition } = content
-    const stored = await commitUpload(this.#options, caller, object, { upsert, bucketUid, condition })
-    this.#hashes.forget(at.version)
-    return stored
-  }
-
-  /** For a version of which another process, now dead perhaps, has had a chunk. */
-  async #hashWhole(at: Location, size: number): Promise<string> {
-    const hash = createHash('sha256')
-    for await (const bytes of await this.#options.backend.read(at, { size })) hash.update(bytes)
-    return hash.digest('hex')
   }
 
   /** The largest length that the upload may have, by the bucket's rules as they are now. */
   #limit({ bucket, name, content }: ResumableUpload, length: number | null): number {
     if (!bucket) throw new StorageError('NoSuchBucket')
-    const { contentType } = content
-    return checkFits(bucket, name, { contentType, size: length }, this.#options.maxFileSize)
+    const { types, maxFileSize } = this.#options
+    const contentType = types.beforeBytes(content.contentType)
+    return checkFits(bucket, name, { contentType, size: length }, maxFileSize)
   }
 
   async #advance(version: string, state: TakenUpload): Promise<Date> {

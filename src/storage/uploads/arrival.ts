@@ -1,19 +1,88 @@
 import type { BucketSettings, KnownSettings } from '../../database/queries/buckets.ts'
+import { readFirstBytes } from '../../lib/first-bytes.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { KnownBuckets } from '../buckets/known-buckets.ts'
-import { guessContentType } from '../object/content-type.ts'
-import type { UploadRequest } from '../writing/upload-request.ts'
+import { SAMPLE_BYTES } from '../detection/found-type.ts'
+import type { TypeDetection } from '../detection/type-detection.ts'
+import type { LateFields, UploadBody, UploadRequest } from '../writing/upload-request.ts'
+
+/** An upload of which it is known what type its object will have. */
+export type TypedRequest = UploadRequest & { contentType: string }
 
 /** An upload whose name is legal, and the settings by which its bucket takes it. */
 export interface Arrival {
-  request: UploadRequest
+  request: TypedRequest
   bucket: KnownSettings
 }
 
 export interface ArrivalParts {
   knownBuckets: KnownBuckets
+  types: TypeDetection
   /** Largest object, in bytes, whatever the bucket says. */
   maxFileSize: number
+}
+
+/**
+ * Lets an upload in, of a type that is known then, if need be by its first bytes: nobody has asked the policies yet, so that
+ * its client has to bring those at once.
+ *
+ * @param known as `letIn` has it
+ * @param sent its name is legal
+ * @returns with a body that is to be read, and discarded, in the place of the one that was sent
+ * @throws MismatchedMimeType, and as `letIn` and the body do
+ */
+export async function arrive(
+  parts: ArrivalParts,
+  known: KnownSettings | undefined,
+  sent: UploadRequest,
+): Promise<Arrival> {
+  const { types } = parts
+  const { body } = sent
+  const request = { ...sent, contentType: types.claimed(sent) }
+  const before = types.beforeBytes(request.contentType)
+  const bucket = await letIn(parts, known, { ...request, contentType: before }, body.declaredSize)
+  if (!types.wantsBytes(request.contentType)) return { request, bucket }
+
+  const beginningIsHere = body.expectBeginning()
+  const { head, whole } = await readFirstBytes(body.stream, SAMPLE_BYTES)
+  beginningIsHere()
+  try {
+    const contentType = await types.settle(request, async () => head)
+    const typed = { ...request, contentType, body: insteadOf(body, whole) }
+    return { request: typed, bucket: await letIn(parts, bucket, typed, body.declaredSize) }
+  } catch (error) {
+    whole.destroy() // lets go of the body
+    throw error
+  }
+}
+
+function insteadOf(body: UploadBody, stream: UploadBody['stream']): UploadBody {
+  return {
+    ...body,
+    stream,
+    discard: () => {
+      stream.destroy() // lets go of the body
+      body.discard()
+    },
+  }
+}
+
+/**
+ * An upload with what was known only behind its bytes, which holds in the place of what was known before.
+ *
+ * @param sample as of `TypeDetection.settle`
+ * @throws MismatchedMimeType
+ */
+export async function completed(
+  { types }: Pick<ArrivalParts, 'types'>,
+  request: TypedRequest,
+  { contentType: said, ...late }: LateFields,
+  sample: () => Promise<Uint8Array>,
+): Promise<TypedRequest> {
+  const complete = { ...request, ...late }
+  // By then it is known what the bytes say.
+  if (said === undefined || types.isOpen(said)) return complete
+  return { ...complete, contentType: await types.settle({ ...complete, contentType: said }, sample) }
 }
 
 /**
@@ -26,7 +95,7 @@ export interface ArrivalParts {
 export async function letIn(
   parts: ArrivalParts,
   known: KnownSettings | undefined,
-  request: UploadRequest,
+  request: FittingRequest & Pick<UploadRequest, 'bucket' | 'bucketUid'>,
   size: number | null,
 ): Promise<KnownSettings> {
   if (known) {
@@ -40,6 +109,9 @@ export async function letIn(
   return bucket
 }
 
+/** What a bucket looks at; the type is null as long as nobody knows it. */
+type FittingRequest = Pick<UploadRequest, 'name'> & { contentType: string | null }
+
 /**
  * Whether a bucket takes an upload. Returns the largest length its bytes may have.
  *
@@ -48,9 +120,9 @@ export async function letIn(
  */
 export function checkUploadFits(
   { maxFileSize }: Pick<ArrivalParts, 'maxFileSize'>,
-  { request, bucket }: { request: UploadRequest; bucket: BucketSettings },
+  { request, bucket }: { request: FittingRequest; bucket: BucketSettings },
   size: number | null,
 ): number {
-  const contentType = request.contentType ?? guessContentType(request.name)
-  return checkFits(bucket, request.name, { contentType, size }, maxFileSize)
+  const { name, contentType } = request
+  return checkFits(bucket, name, { contentType, size }, maxFileSize)
 }

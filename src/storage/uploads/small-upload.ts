@@ -8,13 +8,14 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode } from '../../model/errors.ts'
 import { INLINE_BUCKET } from '../../model/location.ts'
 import { newVersion } from '../../model/version.ts'
+import { SAMPLE_BYTES } from '../detection/found-type.ts'
 import { type InlineUploadParts, storeInline } from '../inline/inline-upload.ts'
 import { abortUpload, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
 import { beginWrite, type ListedWriteParts, whileListed } from '../writing/listed-write.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
 import { readSmallBody } from '../writing/small-body.ts'
 import type { UploadBody } from '../writing/upload-request.ts'
-import { type Arrival, type ArrivalParts, checkUploadFits, letIn } from './arrival.ts'
+import { type Arrival, type ArrivalParts, checkUploadFits, completed, letIn } from './arrival.ts'
 import { type FileUploadParts, storeFileFirst } from './file-upload.ts'
 import type { RecentlyAllowed } from './recently-allowed.ts'
 
@@ -95,7 +96,7 @@ async function storeRead(
     isAsked = true
   }
   const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
-  const complete = { ...request, ...late }
+  const complete = await completed(parts, request, late, async () => bytes.subarray(0, SAMPLE_BYTES))
   if (fitsDatabase(inlineSize, written.size)) {
     try {
       bucket = await letIn(parts, bucket, complete, written.size)

@@ -17,6 +17,8 @@ export interface UploadRequest {
   condition?: WriteCondition | undefined
   /** As sent and well-formed, or undefined when the client named none. */
   contentType: string | undefined
+  /** Whether the name says nothing of the type, though it may have an extension. */
+  isNameSilent?: boolean
   /** A whole directive, such as `max-age=3600`. */
   cacheControl: string | undefined
   /** How the bytes are encoded; they are stored as they come (wire §13.1). */
@@ -38,6 +40,11 @@ export interface UploadBody extends ChunkReader {
   stream: Readable
   /** Whether all of the request is here, so that reading it waits for nobody. */
   hasArrived(): boolean
+  /**
+   * Says that the first bytes are waited for though nobody has asked yet whether they are welcome: the client has to bring
+   * them in one go. Returns what says that they are here.
+   */
+  expectBeginning(): () => void
   /** Takes the upload's place, once the policies have allowed it. Twice is as once. @throws TooManyUploads */
   admit(): void
   /** Gives up on bytes that will not be read, so that the request can be answered. */

@@ -10,6 +10,7 @@ import type { Database } from '../../../src/database/connection/client.ts'
 import type { KeptPart } from '../../../src/database/queries/multipart-uploads.ts'
 import { ServingSession } from '../../../src/database/queries/serving-session.ts'
 import type { Caller } from '../../../src/model/caller.ts'
+import { TypeDetection } from '../../../src/storage/detection/type-detection.ts'
 import {
   type Completion,
   MultipartUploads,
@@ -45,6 +46,7 @@ export class UploadServer {
     this.session = new ServingSession(database)
     const logger = pino({ level: 'silent' })
     this.uploads = new MultipartUploads({
+      types: new TypeDetection('missing'),
       database,
       backend,
       logger,

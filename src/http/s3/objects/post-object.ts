@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { StorageError } from '../../../model/errors.ts'
-import { UNKNOWN_TYPE } from '../../../storage/object/content-type.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
 import type { UploadBody } from '../../../storage/writing/upload-request.ts'
@@ -60,7 +59,7 @@ export const postObject: Operation = {
           const stored = await services.files.upload(caller, {
             ...content,
             // The policy's signer decides, by a field: neither the file's own type nor its name is in what was signed.
-            contentType: content.contentType ?? UNKNOWN_TYPE,
+            isNameSilent: true,
             tags: formTags(fields),
             bucket,
             name,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { GetObjectCommand, GetObjectTaggingCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { fileOf } from '../../../support/file-samples.ts'
 import { told } from '../../../support/s3-errors.ts'
 import { type Condition, signedForm } from '../../../support/s3-form.ts'
 import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
@@ -170,6 +171,10 @@ export function describeForms(name: string, env: () => Promise<Record<string, st
       expect((await get('typed/page.html')).ContentType).toBe('application/octet-stream')
       expect((await send({ key: 'typed/field', 'Content-Type': 'image/png' }, page)).status).toBe(204)
       expect((await get('typed/field')).ContentType).toBe('image/png')
+      // What the bytes are nobody can say otherwise.
+      const picture = { file: new Blob([fileOf('png')], { type: 'text/html' }), fileName: 'page.html' }
+      expect((await send({ key: `typed/\${filename}` }, { ...picture, conditions })).status).toBe(204)
+      expect((await get('typed/page.html')).ContentType).toBe('image/png')
       await server.admin`update storage.buckets set allowed_mime_types = '{text/html}' where id = ${Bucket}`
       expect(await told(await send({ key: 'typed/refused' }, page))).toMatchObject({ status: 415 })
       await server.admin`update storage.buckets set allowed_mime_types = null where id = ${Bucket}`
