@@ -51,6 +51,7 @@ function fields({ incoming, target, notes }: RequestContext, { status, ms, abort
     user_id: user?.slice(0, MAX_USER),
     role,
     status,
+    code: notes.failure?.code,
     duration_ms: ms,
     ...(aborted && { aborted }),
   }

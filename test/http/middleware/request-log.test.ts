@@ -113,7 +113,7 @@ describe('a request', () => {
       'POST',
       '/object/move',
       { bucketId: 'docs', sourceKey: 'nope', destinationKey: 'b' },
-      { operation: 'storage.object.move', bucket: 'docs', path: 'nope', status: 404 },
+      { operation: 'storage.object.move', bucket: 'docs', path: 'nope', status: 404, code: 'NoSuchKey' },
     ],
     [
       'DELETE',
@@ -132,6 +132,7 @@ describe('a request', () => {
       expect(line.duration_ms).toEqual(expect.any(Number))
       expect(line.time).toEqual(expect.any(Number))
       expect(line).not.toHaveProperty('aborted')
+      if (response.status < 400) expect(line).not.toHaveProperty('code')
       if (expected.url === undefined) expect(line).toMatchObject({ user_id: 'user-1', role: 'authenticated' })
     },
   )
