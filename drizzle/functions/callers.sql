@@ -45,7 +45,7 @@ begin
     set_config('search_path', 'storage, public', true),
     set_config('role', said[1], true)
   );
-  -- For the events of what the caller does (0042_traces_of_events.sql).
+  -- For the events of what the caller does (0041_traces_of_events.sql).
   if cardinality(said) > 9 then
     done := num_nulls(set_config('storage.traceparent', said[10], true));
   end if;
