@@ -41,7 +41,7 @@ const FLOORS: Record<string, Floors> = {
     ['message'],
     ['connection'],
     ['env.ts', 'request-end.ts'],
-    ['surface.ts'],
+    ['surface.ts', 'route-table.ts'],
     ['request-target.ts'],
   ],
   'src/jobs': [
