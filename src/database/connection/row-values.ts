@@ -46,3 +46,8 @@ export function dateOr1970(text: string | null): Date {
 export function bytesOrNull(text: string | null): number | null {
   return text === null ? null : Number(text)
 }
+
+/** As a parameter of a JSON column. */
+export function jsonOrNull(value: object | null): string | null {
+  return value === null ? null : JSON.stringify(value)
+}

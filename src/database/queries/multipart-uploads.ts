@@ -10,8 +10,8 @@ import type { Transaction } from '../connection/drizzle.ts'
 import { bytesOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
-import { type IntendedWrite, writeValues } from './objects.ts'
 import type { ResumableContent, UnfinishedBounds } from './resumable-uploads.ts'
+import { type IntendedWrite, writeValues } from './trial-writes.ts'
 
 /** What is remembered for the object from the beginning of its upload, beside what its parts will say. */
 export interface MultipartContent extends ResumableContent {

@@ -1,8 +1,6 @@
 import { and, eq, sql } from 'drizzle-orm'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Access, Caller } from '../../model/caller.ts'
-import { StorageError } from '../../model/errors.ts'
-import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
@@ -10,7 +8,6 @@ import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
-import type { CurrentObject } from './current-object.ts'
 
 /** One object as its row tells it. */
 export interface ObjectRow {
@@ -39,21 +36,6 @@ export interface FoundObject extends ObjectRow {
   bucketUid: string
   /** Those that are in the database, if they were asked for. */
   bytes: Uint8Array<ArrayBuffer> | null
-}
-
-/** An object to be, with bytes that are stored or about to be. */
-export interface NewObject {
-  bucketId: string
-  name: string
-  version: string
-  bytesBucket: string
-  /** The caller's subject, or null; an overwrite without one keeps the former owner (wire §7.2). */
-  ownerId: string | null
-  metadata: SystemMetadata
-  userMetadata: UserMetadata | null
-  /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
-  checksum: string | null
-  tags: string[]
 }
 
 /** What is to be read, and by what right. */
@@ -124,168 +106,6 @@ interface FoundRow {
   created_at: string | null
   updated_at: string | null
 }
-
-/** What a trial write shows to the policies, before any byte is there (wire §7.7). */
-export interface IntendedWrite {
-  bucketId: string
-  name: string
-  ownerId: string | null
-  metadata: SystemMetadata
-  userMetadata: UserMetadata | null
-  tags: string[]
-  upsert: boolean
-}
-
-/**
- * Asks the caller's policies whether they allow a write, and, given a location, puts its version on the list of
- * those being written. One round trip; leaves no object row.
- *
- * @throws AccessDenied, ResourceAlreadyExists, BucketReference when the bucket has gone, SkippedByTrigger
- */
-export async function beginUpload(
-  database: Database,
-  caller: Caller,
-  write: IntendedWrite,
-  location: Location | null,
-): Promise<void> {
-  await database.run(BEGIN_UPLOAD, {
-    ...writeValues(write),
-    version: location?.version ?? null,
-    bytesBucket: location?.bucket ?? null,
-    context: callerContext(caller),
-  })
-}
-
-const BEGIN_UPLOAD = new Statement<
-  WriteValues & { version: string | null; bytesBucket: string | null; context: string },
-  object
->(`select storage.begin_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata, :userMetadata,
-  :upsert, :tags, :context)`)
-
-/** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
-export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
-  await tx.run(TRY_WRITE, writeValues(write))
-}
-
-const TRY_WRITE = new Statement<WriteValues, object>(
-  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert, :tags)',
-)
-
-/** As `storage.begin_upload` and its like take them. */
-export function writeValues(write: IntendedWrite) {
-  return {
-    ...write,
-    owner: asUuid(write.ownerId),
-    metadata: JSON.stringify(write.metadata),
-    userMetadata: asJson(write.userMetadata),
-  }
-}
-
-type WriteValues = ReturnType<typeof writeValues>
-
-/**
- * Makes a row. Asks for nothing back, since that would need a SELECT policy (wire §7.7).
- *
- * @returns the new row's id
- * @throws ResourceAlreadyExists, AccessDenied, BucketReference when there is no such bucket, SkippedByTrigger
- */
-export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
-  const id = crypto.randomUUID()
-  const inserted = await tx.run(INSERT, rowValues(id, object))
-  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
-  return id
-}
-
-/** What a row says that its writer did not. */
-export interface Saved {
-  id: string
-  /** An overwrite without a subject keeps the former one. */
-  ownerId: string | null
-  /** Whether there was no row of that name before. */
-  created: boolean
-  createdAt: Date
-  updatedAt: Date
-}
-
-/** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (wire §7.7). @throws SkippedByTrigger */
-export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
-  const [row] = await tx.run(UPSERT, rowValues(crypto.randomUUID(), object))
-  if (!row) throw new StorageError('SkippedByTrigger')
-  return asSaved(row)
-}
-
-/**
- * The same, but replaces a row only if it still is `current`, and none if that is null.
- *
- * @returns null when another row is there; a row that is made where `current` has gone is told by `created`
- */
-export async function upsertObjectOver(
-  tx: Transaction,
-  object: NewObject,
-  current: CurrentObject | null,
-): Promise<Saved | null> {
-  const values = rowValues(crypto.randomUUID(), object)
-  const [row] = await tx.run(UPSERT_OVER, { ...values, mark: current?.mark ?? null })
-  return row ? asSaved(row) : null
-}
-
-/** As the columns of a row take them. */
-export function rowValues(id: string, object: NewObject) {
-  return {
-    ...object,
-    id,
-    owner: asUuid(object.ownerId),
-    metadata: JSON.stringify(object.metadata),
-    userMetadata: asJson(object.userMetadata),
-  }
-}
-
-export type RowValues = ReturnType<typeof rowValues>
-
-export function asSaved(row: UpsertedRow): Saved {
-  return {
-    id: row.id,
-    ownerId: row.owner_id,
-    created: row.created,
-    createdAt: dateOr1970(row.created_at),
-    updatedAt: dateOr1970(row.updated_at),
-  }
-}
-
-interface UpsertedRow {
-  id: string
-  owner_id: string | null
-  created_at: string | null
-  updated_at: string | null
-  created: boolean
-}
-
-const INSERTION = `
-  insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum,
-    tags)
-  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags)`
-
-const INSERT = new Statement<RowValues, never>(INSERTION)
-
-const upsertion = (condition = '') => `${INSERTION}
-  on conflict (bucket_id, name) do update set
-    version = excluded.version,
-    bytes_bucket = excluded.bytes_bucket,
-    owner = coalesce(excluded.owner, objects.owner),
-    owner_id = coalesce(excluded.owner_id, objects.owner_id),
-    metadata = excluded.metadata,
-    user_metadata = excluded.user_metadata,
-    checksum = excluded.checksum,
-    tags = excluded.tags
-  ${condition}
-  -- Only a row that this statement inserted has no deleting transaction.
-  returning id, owner_id, created_at, updated_at, xmax = 0 as created`
-
-const UPSERT = new Statement<RowValues, UpsertedRow>(upsertion())
-
-const UPSERT_OVER = new Statement<RowValues & { mark: string | null }, UpsertedRow>(
-  upsertion('where objects.xmin::text = :mark'),
-)
 
 /** Gives a visible object another name or bucket. Returns whether the policies let it. */
 export async function renameObject(
@@ -399,8 +219,4 @@ export async function findObjectOwner(
 
 function named(object: { bucketId: string; name: string }) {
   return and(eq(objects.bucketId, object.bucketId), eq(objects.name, object.name))
-}
-
-function asJson(value: UserMetadata | null): string | null {
-  return value === null ? null : JSON.stringify(value)
 }

@@ -7,7 +7,7 @@ import type { Database } from '../connection/client.ts'
 import type { Pool } from '../connection/pool.ts'
 import { Statement } from '../connection/statement.ts'
 import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
-import { asSaved, type NewObject, type RowValues, rowValues, type Saved } from './objects.ts'
+import { asSaved, type NewObject, type RowValues, rowValues, type Saved } from './save-object.ts'
 
 /** An object that is stored with its bytes, or after them. */
 export interface Put {

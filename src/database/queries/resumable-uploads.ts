@@ -11,7 +11,7 @@ import type { Database } from '../connection/client.ts'
 import { bytesOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
-import { type IntendedWrite, writeValues } from './objects.ts'
+import { type IntendedWrite, writeValues } from './trial-writes.ts'
 
 /** What is remembered for the object: what its row will say, beside its bytes. */
 export interface ResumableContent {

@@ -1,7 +1,7 @@
 import { asServiceWithin } from '../../database/as-caller.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { copyInlineBytes, readInlineBytes, writeInlineBytes } from '../../database/queries/inline-bytes.ts'
-import type { NewObject } from '../../database/queries/objects.ts'
+import type { NewObject } from '../../database/queries/save-object.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import type { StoredObject } from '../object/stored-object.ts'

@@ -1,5 +1,5 @@
 import type { BucketSettings, KnownSettings } from '../../database/queries/buckets.ts'
-import type { NewObject } from '../../database/queries/objects.ts'
+import type { NewObject } from '../../database/queries/save-object.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { KnownBuckets } from '../buckets/known-buckets.ts'

@@ -1,6 +1,5 @@
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
-import { beginUpload } from '../../database/queries/objects.ts'
 import {
   askResumableUpload,
   beginResumableUpload,
@@ -11,6 +10,7 @@ import {
   type UnfinishedBounds,
   type UploadAddress,
 } from '../../database/queries/resumable-uploads.ts'
+import { beginUpload } from '../../database/queries/trial-writes.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'

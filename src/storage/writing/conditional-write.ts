@@ -3,13 +3,8 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { fromPostgres } from '../../database/connection/postgres-error.ts'
 import { type CurrentObject, findCurrent } from '../../database/queries/current-object.ts'
-import {
-  type IntendedWrite,
-  type NewObject,
-  type Saved,
-  tryWrite,
-  upsertObjectOver,
-} from '../../database/queries/objects.ts'
+import { type NewObject, type Saved, upsertObjectOver } from '../../database/queries/save-object.ts'
+import { type IntendedWrite, tryWrite } from '../../database/queries/trial-writes.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { holds, type WriteCondition } from '../../model/write-condition.ts'

@@ -1,6 +1,6 @@
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { beginUpload, type IntendedWrite } from '../../database/queries/objects.ts'
+import { beginUpload, type IntendedWrite } from '../../database/queries/trial-writes.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'

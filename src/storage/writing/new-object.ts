@@ -1,5 +1,6 @@
 import type { Written } from '../../backend/backend.ts'
-import type { IntendedWrite, NewObject } from '../../database/queries/objects.ts'
+import type { NewObject } from '../../database/queries/save-object.ts'
+import type { IntendedWrite } from '../../database/queries/trial-writes.ts'
 import type { Caller } from '../../model/caller.ts'
 import { sha256Etag } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
