@@ -101,7 +101,7 @@ describe('a copy of a database', () => {
     const { address, openTarget } = await newTarget()
     const writer = openDatabase(cluster.address(name), { connections: 1 })
     await writer.sql`
-      select storage.write_audit(json_agg(json_build_object(
+      select storage.write_audit('{}', json_agg(json_build_object(
         'at', timestamptz '2025-12-31T12:00:00Z' + n * interval '1 hour', 'id', gen_random_uuid(), 'action', 'upload',
         'resource_type', 'object', 'path', n::text, 'allowed', true, 'status', 200, 'repeated', 0
       ))) from generate_series(1, 2400) n`
