@@ -1,5 +1,6 @@
 import type { BucketSettings, KnownSettings } from '../../database/queries/buckets.ts'
 import { readFirstBytes } from '../../lib/first-bytes.ts'
+import { StorageError } from '../../model/errors.ts'
 import { checkFits } from '../buckets/bucket-rules.ts'
 import type { KnownBuckets } from '../buckets/known-buckets.ts'
 import { SAMPLE_BYTES } from '../detection/found-type.ts'
@@ -39,14 +40,19 @@ export async function arrive(
   const { types } = parts
   const { body } = sent
   const request = { ...sent, contentType: types.claimed(sent) }
-  const before = types.beforeBytes(request.contentType)
-  const bucket = await letIn(parts, known, { ...request, contentType: before }, body.declaredSize)
-  if (!types.wantsBytes(request.contentType)) return { request, bucket }
+  const wantsBytes = types.wantsBytes(request.contentType)
+  const before = { ...request, contentType: types.beforeBytes(request.contentType) }
+  // What is remembered cannot say that a body of which nobody knows the length is too long.
+  const isOfUse = !wantsBytes || body.declaredSize !== null
+  const bucket = await letIn(parts, isOfUse ? known : undefined, before, body.declaredSize)
+  if (!wantsBytes) return { request, bucket }
 
+  const maxBytes = checkUploadFits(parts, { request: before, bucket }, null)
   const beginningIsHere = body.expectBeginning()
-  const { head, whole } = await readFirstBytes(body.stream, SAMPLE_BYTES)
+  const { head, whole } = await readFirstBytes(body.stream, Math.min(SAMPLE_BYTES, maxBytes + 1))
   beginningIsHere()
   try {
+    if (head.length > maxBytes) throw new StorageError('EntityTooLarge')
     const contentType = await types.settle(request, async () => head)
     const typed = { ...request, contentType, body: insteadOf(body, whole) }
     return { request: typed, bucket: await letIn(parts, bucket, typed, body.declaredSize) }
