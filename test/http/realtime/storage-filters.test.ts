@@ -52,11 +52,11 @@ describe('the helper of docs/events.md', () => {
   let storageChannel: StorageChannel
   let removeFolder: () => Promise<void>
   beforeAll(async () => {
-    const block = readBlocks('docs/events.md').find(({ file }) => file === 'storage-channel.js')
+    const block = readBlocks('docs/events.md').find(({ text }) => text.includes('function storageChannel('))
     const folder = await newFolder()
     removeFolder = removeAtEnd(folder)
     const path = join(folder, 'storage-channel.mjs')
-    await writeFile(path, block?.text ?? '')
+    await writeFile(path, `${block?.text}\nexport { storageChannel }\n`)
     storageChannel = (await import(pathToFileURL(path).href)).storageChannel
   })
   afterAll(() => removeFolder?.())

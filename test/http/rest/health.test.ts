@@ -123,8 +123,8 @@ describe('under STORAGE_COMPAT=supabase the health', () => {
   })
 
   it('is told in detail as by default', async () => {
+    await until(async () => (await detailed(server, null)).status === 200, 'it is good')
     const [own, others] = [await detailed(server), await detailed(server, null)]
-    expect([own.status, others.status]).toEqual([200, 200])
     expect(Object.keys(own.body)).toEqual([...SHORT, 'service', 'version', 'uptime_seconds', 'checks'])
     expect(Object.keys(others.body)).toEqual(SHORT)
     await withoutFolder(server, async () => {
@@ -233,11 +233,14 @@ describe('the detailed health', () => {
 
   it('makes a crowd of strangers cost no more than one', async () => {
     proxy.arm(0)
-    await Promise.all(Array.from({ length: 300 }, () => detailed(server, null)))
-    const looks = proxy.roundTrips.filter((about) => about === 'select 1').length
-    // One a second, however long it took.
-    expect(looks).toBeGreaterThan(0)
-    expect(looks).toBeLessThan(100)
+    const looks = () => proxy.roundTrips.filter((about) => about === 'select 1').length
+    let asked = 0
+    await until(async () => {
+      asked += (await Promise.all(Array.from({ length: 100 }, () => detailed(server, null)))).length
+      return looks() > 1
+    }, 'it was looked again')
+    // One a second, however many ask meanwhile.
+    expect(looks()).toBeLessThan(asked / 10)
   })
 
   it('is answered while the database hangs', async () => {
