@@ -25,7 +25,13 @@ const getMetrics: Describe = () => ({
   description: 'For the service key, or STORAGE_METRICS_TOKEN as a bearer token.',
   access: 'service',
   needs: 'nothing',
-  answers: { 200: { description: "Prometheus's text format.", content: { 'text/plain': z.string() } } },
+  answers: {
+    200: {
+      description: "Prometheus's text format.",
+      content: { 'text/plain': z.string() },
+      headers: ['Cache-Control'],
+    },
+  },
   say: (code) => jsonError(new StorageError(code), undefined, false),
 })
 

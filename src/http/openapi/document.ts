@@ -2,7 +2,13 @@ import { ERROR_CODES } from '../../model/errors.ts'
 import { PUBLIC_PREFIX } from '../request-target.ts'
 import { SECURITY_SCHEMES } from './access.ts'
 import { ERROR, sayInJson } from './error-json.ts'
-import { ANSWER_HEADERS, OPTIONAL_HEADERS, REQUEST_HEADERS, type RequestHeader } from './headers.ts'
+import {
+  ANSWER_HEADER_NAMES,
+  headerJson,
+  OPTIONAL_HEADERS,
+  REQUEST_HEADERS,
+  type RequestHeader,
+} from './headers.ts'
 import { type Described, descriptionOf, type Operation, TAGS } from './operation.ts'
 import { headerParameter, operationJson, pathTemplate } from './operation-json.ts'
 import { JSON_TYPE, type Json, mapped, ref, schemaJson } from './schema-json.ts'
@@ -65,11 +71,7 @@ export function openApiDocument(routes: Route[], options: DocumentOptions): Json
       },
       examples: mapped(ERROR_CODES, (code) => ({ value: JSON.parse(sayInJson(code, options).body) })),
       parameters: mapped(Object.keys(REQUEST_HEADERS) as RequestHeader[], headerParameter),
-      headers: mapped(Object.keys(ANSWER_HEADERS) as (keyof typeof ANSWER_HEADERS)[], (name) => ({
-        description: ANSWER_HEADERS[name],
-        required: !OPTIONAL_HEADERS.has(name),
-        schema: { type: 'string' },
-      })),
+      headers: mapped(ANSWER_HEADER_NAMES, (name) => headerJson(name, !OPTIONAL_HEADERS.has(name))),
       securitySchemes: SECURITY_SCHEMES,
     },
   }

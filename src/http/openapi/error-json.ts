@@ -4,8 +4,8 @@ import { ERROR_CODES, type ErrorCode, StorageError } from '../../model/errors.ts
 import { jsonError } from '../message/json-error.ts'
 import type { ErrorAnswer } from '../surface.ts'
 import { ACCESS } from './access.ts'
-import { ANSWER_HEADERS } from './headers.ts'
-import type { Described, Operation } from './operation.ts'
+import { ANSWER_HEADER_NAMES, type AnswerHeader, headerJson, RATE_HEADERS } from './headers.ts'
+import { type Described, hasRate, type Operation } from './operation.ts'
 import { JSON_TYPE, type Json, mapped, ref } from './schema-json.ts'
 
 /** An error that an operation may answer with, and how it is said there. */
@@ -21,7 +21,7 @@ export function errorsOf(operation: Operation, server: Described): ToldError[] {
     ...ACCESS[access].errors,
     ...(body && 'json' in body ? (['InvalidRequest', 'BodyTooLarge'] as const) : []),
     ...(needs === undefined ? (['DatabaseUnavailable'] as const) : []),
-    ...(server.rates && needs === undefined ? (['SlowDown'] as const) : []),
+    ...(hasRate(operation, server) ? (['SlowDown'] as const) : []),
     ...(needs === 'nothing' ? [] : (['ServerBusy'] as const)),
     ...errors,
   ])
@@ -41,20 +41,19 @@ export function errorsJson(operation: Operation, isHead: boolean, options: Descr
       errorJson(
         errors.filter(({ answer }) => answer.status === status),
         isHead,
+        [...(operation.always ?? []), ...(hasRate(operation, options) ? RATE_HEADERS : [])],
       ),
     ]),
   )
 }
 
-function errorJson(errors: ToldError[], isHead: boolean): Json {
+function errorJson(errors: ToldError[], isHead: boolean, always: AnswerHeader[]): Json {
   const inJson = errors.filter(({ answer }) => answer.headers['Content-Type'] === JSON_TYPE)
   const inText = errors.filter((error) => !inJson.includes(error))
-  const everyHeader = (Object.keys(ANSWER_HEADERS) as (keyof typeof ANSWER_HEADERS)[]).filter((name) =>
-    errors.every(({ answer }) => name in answer.headers),
-  )
+  const headers = headersJson(errors, always)
   return {
     description: errors.map(({ code }) => `\`${code}\`: ${ERROR_TABLE[code].message}.`).join('\n\n'),
-    ...(everyHeader.length > 0 && { headers: mapped(everyHeader, (name) => ref('headers', name)) }),
+    ...(Object.keys(headers).length > 0 && { headers }),
     ...(!isHead && {
       content: {
         ...(inJson.length > 0 && {
@@ -75,6 +74,28 @@ function errorJson(errors: ToldError[], isHead: boolean): Json {
       },
     }),
   }
+}
+
+/** Headers of which the request alone tells what they say. */
+const OF_THE_REQUEST: Partial<Record<ErrorCode, AnswerHeader[]>> = {
+  InvalidRange: ['Content-Range'],
+  SlowDown: ['Retry-After'],
+}
+
+/** What all errors of a status carry, and what only some of them do. */
+function headersJson(errors: ToldError[], always: AnswerHeader[]): Json {
+  const carried = errors.map(({ code, answer }) => {
+    const own = OF_THE_REQUEST[code] ?? []
+    return new Set(ANSWER_HEADER_NAMES.filter((name) => name in answer.headers || own.includes(name)))
+  })
+  const names = ANSWER_HEADER_NAMES.filter(
+    (name) => always.includes(name) || carried.some((headers) => headers.has(name)),
+  )
+  return mapped(names, (name) =>
+    always.includes(name) || carried.every((headers) => headers.has(name))
+      ? ref('headers', name)
+      : headerJson(name, false),
+  )
 }
 
 /** An error as REST says it. */

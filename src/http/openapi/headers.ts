@@ -5,6 +5,11 @@ export const REQUEST_HEADERS = {
   'x-robots-tag': 'Checked, stored, and sent with downloads.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
+  'x-content-sha256':
+    'What the bytes have to have: a SHA-256 in hexadecimal digits; else 400 `InvalidChecksum`.',
+  'content-digest': 'The same in a dictionary (RFC 9530): `sha-256=:…:`, `sha-512`, `md5`. Of raw bytes.',
+  'repr-digest': 'The same as `Content-Digest`. Of raw bytes.',
+  'content-md5': 'The same as the base64 of an MD5. Of raw bytes.',
   'if-match': 'Entity tags, or `*` (RFC 9110 §13.1.1): else 412.',
   'if-none-match': 'Entity tags, or `*` (RFC 9110 §13.1.2): 304 for a read, 412 for a write.',
   'if-modified-since': 'A date (RFC 9110 §13.1.3): 304.',
@@ -17,7 +22,7 @@ export const REQUEST_HEADERS = {
   'upload-length': 'Of the whole, in bytes.',
   'upload-defer-length': '`1`: the length will come with a chunk.',
   'upload-metadata':
-    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object).',
+    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object), `content_hash` (a SHA-256 in hexadecimal digits).',
   'upload-offset': 'Where the chunk begins, in bytes.',
   'upload-checksum':
     '`<algorithm> <base64>`: sha1, sha256 or md5 of the chunk, which is kept only if it is right.',
@@ -37,7 +42,8 @@ export const ANSWER_HEADERS = {
   ETag: 'Strong, with its quotes.',
   'Last-Modified': 'When the bytes were stored.',
   'Accept-Ranges': '`bytes`',
-  'Cache-Control': 'As it was stored with the object.',
+  'Cache-Control': 'As it was stored with the object; `no-store` of what is not to be kept.',
+  'Repr-Digest': '`sha-256=:…:`: of the whole object as it is stored, of a part of it too (RFC 9530).',
   'X-Robots-Tag': 'As it was stored with the object, or `none`.',
   'Content-Range': 'Which bytes these are.',
   'Content-Disposition': 'For `?download`.',
@@ -48,6 +54,9 @@ export const ANSWER_HEADERS = {
   'Upload-Expires': 'Until when the upload stays if nothing more comes; absent once it is complete.',
   'Tus-Complete': '`1` once the object is there.',
   'Tus-Resumable': '`1.0.0`',
+  RateLimit:
+    'How many requests of this kind the client has left, and when it has all again, in seconds: `"read";r=9;t=1`.',
+  'RateLimit-Policy': 'How many it has in how many seconds: `"read";q=100;w=10`.',
   'Retry-After': 'After so many seconds it may be otherwise.',
   'WWW-Authenticate': '`Bearer`',
 } as const
@@ -57,8 +66,22 @@ export type AnswerHeader = keyof typeof ANSWER_HEADERS
 export const OPTIONAL_HEADERS = new Set<AnswerHeader>([
   'Content-Disposition',
   'Cache-Control',
+  'Repr-Digest',
+  'RateLimit',
+  'RateLimit-Policy',
   'Upload-Length',
   'Upload-Metadata',
   'Upload-Expires',
   'Tus-Complete',
 ])
+
+/** Which of them say what is left of a rate (STORAGE_RATE_LIMIT_…), to whoever has one. */
+export const RATE_HEADERS: AnswerHeader[] = ['RateLimit', 'RateLimit-Policy']
+
+/** All of them. */
+export const ANSWER_HEADER_NAMES = Object.keys(ANSWER_HEADERS) as AnswerHeader[]
+
+/** A header of answers, as the document has it. */
+export function headerJson(name: AnswerHeader, required: boolean): Record<string, unknown> {
+  return { description: ANSWER_HEADERS[name], required, schema: { type: 'string' } }
+}

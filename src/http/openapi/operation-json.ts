@@ -1,8 +1,15 @@
 import type { z } from 'zod'
 import { ACCESS } from './access.ts'
 import { errorsJson } from './error-json.ts'
-import { NEEDED_HEADERS, REQUEST_HEADERS, type RequestHeader } from './headers.ts'
-import type { Answer, Body, Described, Operation } from './operation.ts'
+import {
+  type AnswerHeader,
+  headerJson,
+  NEEDED_HEADERS,
+  RATE_HEADERS,
+  REQUEST_HEADERS,
+  type RequestHeader,
+} from './headers.ts'
+import { type Answer, type Body, type Described, hasRate, type Operation } from './operation.ts'
 import { JSON_TYPE, type Json, mapped, ref, schemaJson } from './schema-json.ts'
 
 /** `/object/:bucket/:key{.*}` as `/object/{bucket}/{key}`. */
@@ -103,9 +110,10 @@ function contentJson(content: Record<string, z.ZodType>, schemas: Json): Json {
 
 function responsesJson(operation: Operation, { verb, options, schemas }: Place): Json {
   const isHead = verb === 'head'
+  const always = [...(operation.always ?? []), ...(hasRate(operation, options) ? RATE_HEADERS : [])]
   const answers = Object.entries(operation.answers).map(([status, answer]) => [
     status,
-    answerJson(answer, schemas, isHead),
+    answerJson(answer, schemas, isHead, always),
   ])
   return {
     ...errorsJson(operation, isHead, options),
@@ -115,14 +123,19 @@ function responsesJson(operation: Operation, { verb, options, schemas }: Place):
 }
 
 function answerJson(
-  { description, json, content, headers = [] }: Answer,
+  { description, json, content, headers: own = [], mayCarry = [] }: Answer,
   schemas: Json,
   isHead: boolean,
+  always: AnswerHeader[],
 ): Json {
+  const headers = {
+    ...mapped([...always, ...own], (name) => ref('headers', name)),
+    ...mapped(mayCarry, (name) => headerJson(name, false)),
+  }
   const told = { ...content, ...(json && { [JSON_TYPE]: json }) }
   return {
     description,
-    ...(headers.length > 0 && { headers: mapped(headers, (name) => ref('headers', name)) }),
+    ...(Object.keys(headers).length > 0 && { headers }),
     ...(!isHead && Object.keys(told).length > 0 && { content: contentJson(told, schemas) }),
   }
 }

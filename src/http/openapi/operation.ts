@@ -28,6 +28,8 @@ export interface Operation {
   body?: Body
   /** By HTTP status. */
   answers: Record<number, Answer>
+  /** Headers of all of its answers, errors too. */
+  always?: AnswerHeader[]
   /** Those that are its own: those of its access, its body and its query are known. */
   errors?: ErrorCode[]
   /** How errors are said, where that is not as REST says them. */
@@ -61,6 +63,8 @@ export interface Answer {
   /** By media type, where it is no JSON. */
   content?: Record<string, z.ZodType>
   headers?: AnswerHeader[]
+  /** What only some of such answers carry. */
+  mayCarry?: AnswerHeader[]
 }
 
 /** What descriptions may depend on. */
@@ -72,6 +76,11 @@ export interface Described {
   redirects: boolean
   /** Present where clients have limits (STORAGE_RATE_LIMIT_…). */
   rates: object | undefined
+}
+
+/** Whether clients have a rate for it, where they have limits: not for what needs no database. */
+export function hasRate({ needs }: Operation, { rates }: Described): boolean {
+  return rates !== undefined && needs === undefined
 }
 
 /** Made when somebody wants to know: neither a start nor a request costs more for it. */

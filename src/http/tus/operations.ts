@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type ErrorCode, StorageError } from '../../model/errors.ts'
 import { jsonError } from '../message/json-error.ts'
+import type { AnswerHeader } from '../openapi/headers.ts'
 import type { Describe, Operation } from '../openapi/operation.ts'
 import { tusAnswer } from './protocol.ts'
 import type { Variant } from './request.ts'
@@ -10,6 +11,16 @@ const OF_LOGIN: ErrorCode[] = ['AuthenticationRequired', 'InvalidToken']
 
 /** What an upload is refused for once it is known which it is. */
 const KNOWN: ErrorCode[] = ['UnsupportedTusVersion', 'InvalidUploadId', 'NoSuchUpload', 'UploadGone']
+
+/** What tells how far an upload is. */
+const HEAD_HEADERS: AnswerHeader[] = [
+  'Cache-Control',
+  'Upload-Offset',
+  'Upload-Length',
+  'Upload-Metadata',
+  'Upload-Expires',
+  'Tus-Complete',
+]
 
 /** What the verbs of one variant do (wire §5). */
 export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
@@ -22,6 +33,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
       access: isSigned ? 'uploadToken' : 'token',
       path: { id: 'The last part of `Location`.' },
       headers: ['tus-resumable', ...(operation.headers ?? [])],
+      always: ['Tus-Resumable'],
       say: (code) => {
         const error = new StorageError(code)
         return OF_LOGIN.includes(code)
@@ -40,7 +52,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
     answers: {
       204: {
         description: 'It is on the disk. With the last byte the object is there.',
-        headers: ['Tus-Resumable', 'Upload-Offset', 'Upload-Expires', 'Tus-Complete'],
+        headers: ['Upload-Offset', 'Upload-Expires', 'Tus-Complete'],
       },
     },
     errors: [
@@ -70,7 +82,8 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
       answers: {
         201: {
           description: 'It has begun; `Location` is where it goes on.',
-          headers: ['Tus-Resumable', 'Location', 'Upload-Expires', 'Tus-Complete'],
+          headers: ['Location', 'Upload-Expires', 'Tus-Complete'],
+          mayCarry: ['Upload-Offset'],
         },
       },
       errors: [
@@ -78,6 +91,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
         'NotImplemented',
         'InvalidRequest',
         'InvalidMimeType',
+        'InvalidChecksum',
         'EntityTooLarge',
         'NoSuchBucket',
         'KeyAlreadyExists',
@@ -92,14 +106,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
       answers: {
         200: {
           description: 'It goes on at `Upload-Offset`.',
-          headers: [
-            'Tus-Resumable',
-            'Upload-Offset',
-            'Upload-Length',
-            'Upload-Metadata',
-            'Upload-Expires',
-            'Tus-Complete',
-          ],
+          headers: HEAD_HEADERS,
         },
       },
       errors: [...KNOWN, 'AccessDenied'],
@@ -108,7 +115,7 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
     terminate: tus({
       id: 'terminateUpload',
       summary: 'Ends an upload that nobody will go on with',
-      answers: { 204: { description: 'Nothing of it is left.', headers: ['Tus-Resumable'] } },
+      answers: { 204: { description: 'Nothing of it is left.' } },
       errors: [...KNOWN, 'InvalidRequest', 'AccessDenied'],
     }),
     override: tus({
@@ -118,8 +125,11 @@ export function tusOperations({ isSigned }: Pick<Variant, 'isSigned'>) {
         'For networks that let no other method through. Answers are those of the method that is meant; errors of HEAD, too.',
       headers: ['x-http-method-override'],
       answers: {
-        200: { description: 'As by HEAD.', headers: ['Tus-Resumable', 'Upload-Offset'] },
-        204: { description: 'As by PATCH and DELETE.', headers: ['Tus-Resumable'] },
+        200: { description: 'As by HEAD.', headers: HEAD_HEADERS },
+        204: {
+          description: 'As by PATCH and DELETE.',
+          mayCarry: ['Upload-Offset', 'Upload-Expires', 'Tus-Complete'],
+        },
       },
       errors: [...KNOWN, 'AccessDenied'],
     }),

@@ -298,6 +298,7 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
     params: { ...good.params, bucket: 'small' },
     headers: { ...good.headers, 'content-type': 'text/css' },
   }),
+  InvalidChecksum: withHeaders({ 'x-content-sha256': '0'.repeat(64) }),
   EntityTooLarge: toSmall,
   PreconditionFailed: withHeaders({ 'if-match': '"another"' }),
   InvalidRange: withHeaders({ range: 'bytes=999-' }),
@@ -418,6 +419,11 @@ const ofCreation = (isSigned: boolean): Record<string, Spoil> => {
       type: 'text/css',
       'upload-length': '5',
     }),
+    InvalidChecksum: async (good, world) => {
+      const spoilt = await named(async () => ['box', world.name()])(good, world)
+      const metadata = `${spoilt.headers?.['upload-metadata']},content_hash ${Buffer.from('none').toString('base64')}`
+      return { ...spoilt, headers: { ...spoilt.headers, 'upload-metadata': metadata } }
+    },
     EntityTooLarge: named(async (world) => ['small', world.name()], { type: 'text/plain' }),
     KeyAlreadyExists: named(async (world) => ['box', await world.object()]),
     ...(!isSigned && { InvalidRequest: without('upload-length') }),

@@ -21,7 +21,7 @@ interface Content {
   schema: object
 }
 interface Response_ {
-  headers?: Record<string, { $ref: string }>
+  headers?: Record<string, { $ref: string } | { required: boolean }>
   content?: Record<string, Content>
 }
 interface Document {
@@ -117,10 +117,13 @@ class Tried {
     const { status, headers } = response
     const response_ = responses[String(status)]
     if (!response_) throw new Error(`${status} is not documented: ${await response.text()}`)
-    for (const name of Object.keys(response_.headers ?? {})) {
-      if (this.#document.components.headers[name]?.required)
-        expect([name, headers.has(name)]).toEqual([name, true])
+    const described = response_.headers ?? {}
+    for (const [name, header] of Object.entries(described)) {
+      const { required } = '$ref' in header ? (this.#document.components.headers[name] ?? {}) : header
+      if (required) expect([name, headers.has(name)]).toEqual([name, true])
     }
+    const names = Object.keys(this.#document.components.headers)
+    expect(names.filter((name) => headers.has(name) && !(name in described))).toEqual([])
     expect(headers.get('x-request-id')).toMatch(/./)
     const type = headers.get('content-type')?.split(';')[0] ?? ''
     if (type === 'text/event-stream') {

@@ -147,7 +147,11 @@ export const getBucket: Describe = (server) =>
     ...(server.supabaseCompat ? {} : { query: getSchema }),
     headers: ['if-none-match'],
     answers: {
-      200: { description: 'The bucket. Its `ETag` is of its settings.', json: bucket(server) },
+      200: {
+        description: 'The bucket. Its `ETag` is of its settings.',
+        json: bucket(server),
+        mayCarry: ['ETag'],
+      },
       304: { description: 'It is as the client knows it.', headers: ['ETag'] },
     },
     errors: ['InvalidRequest', 'NoSuchBucket'],

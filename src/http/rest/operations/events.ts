@@ -60,7 +60,11 @@ export const readEvents: Describe = () => ({
   query: querySchema,
   headers: ['last-event-id'],
   answers: {
-    200: { description: 'A stream that goes on.', content: { 'text/event-stream': z.string() } },
+    200: {
+      description: 'A stream that goes on.',
+      content: { 'text/event-stream': z.string() },
+      headers: ['Cache-Control'],
+    },
   },
   errors: ['InvalidRequest', 'NoSuchBucket', 'TooManyOfOneCaller'],
 })

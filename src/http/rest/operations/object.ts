@@ -98,6 +98,10 @@ export const uploadBody: Body = {
       cacheControl: z.string().optional().describe('Seconds, or the whole value.'),
       contentEncoding: z.string().optional(),
       metadata: z.string().optional().describe('A JSON object: the user metadata.'),
+      content_hash: z
+        .string()
+        .optional()
+        .describe('What the file has to have: a SHA-256 in hexadecimal digits.'),
     }),
     'application/octet-stream': bytes.describe('The bytes, with any type but that of a form.'),
   },
@@ -109,6 +113,7 @@ export const UPLOAD_ERRORS: ErrorCode[] = [
   'InvalidRobotsTag',
   'InvalidHeaderChar',
   'InvalidMimeType',
+  'InvalidChecksum',
   'EntityTooLarge',
   'PreconditionFailed',
   'NoSuchBucket',
@@ -119,6 +124,10 @@ export const UPLOAD_HEADERS: RequestHeader[] = [
   'x-robots-tag',
   'cache-control',
   'content-encoding',
+  'x-content-sha256',
+  'content-digest',
+  'repr-digest',
+  'content-md5',
   'if-match',
   'if-none-match',
   'if-unmodified-since',
@@ -161,7 +170,7 @@ export function downloadOf(
         headers: [...OBJECT_HEADERS, 'Content-Range'],
       },
       ...(redirects && { 302: { description: 'Where the store has it.', headers: ['Location'] } }),
-      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+      304: { description: 'It is as the client knows it.', headers: NOT_MODIFIED_HEADERS },
     },
     errors: [
       'InvalidRequest',
@@ -184,7 +193,11 @@ const OBJECT_HEADERS: AnswerHeader[] = [
   'Cache-Control',
   'X-Robots-Tag',
   'Content-Disposition',
+  'Repr-Digest',
 ]
+
+/** Of those, what tells a cache that it has the object. */
+const NOT_MODIFIED_HEADERS: AnswerHeader[] = ['ETag', 'Last-Modified', 'Cache-Control']
 
 function headOf(id: string, errors: ErrorCode[] = []): NonNullable<Operation['head']> {
   return {
@@ -193,7 +206,7 @@ function headOf(id: string, errors: ErrorCode[] = []): NonNullable<Operation['he
     headers: ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
     answers: {
       200: { description: 'It is there.', headers: OBJECT_HEADERS },
-      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+      304: { description: 'It is as the client knows it.', headers: NOT_MODIFIED_HEADERS },
     },
     errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'PreconditionFailed', ...errors],
   }

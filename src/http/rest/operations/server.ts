@@ -38,6 +38,7 @@ export const getHome: Describe = () => ({
         links: z.record(z.string(), z.string()),
       }),
       content: { 'text/html': z.string() },
+      headers: ['Cache-Control'],
     },
   },
 })
@@ -113,7 +114,11 @@ export const getReadiness: Describe = () =>
       'Whether requests are welcome: the database and the store answer, and the server is not stopping',
     answers: {
       ...healthAnswers,
-      503: { description: 'One does not, or it is stopping.', json: z.union([health, stopping]) },
+      503: {
+        description: 'One does not, or it is stopping.',
+        json: z.union([health, stopping]),
+        mayCarry: ['Retry-After'],
+      },
     },
   })
 
@@ -128,7 +133,9 @@ export const getDocumentation: Describe = () =>
   page({
     id: 'getDocumentation',
     summary: 'This document, to be read in a browser',
-    answers: { 200: { description: 'A page.', content: { 'text/html': z.string() } } },
+    answers: {
+      200: { description: 'A page.', content: { 'text/html': z.string() }, headers: ['Cache-Control'] },
+    },
   })
 
 export const getDocument: Describe = () => ({
@@ -139,9 +146,9 @@ export const getDocument: Describe = () => ({
       200: {
         description: 'OpenAPI 3.1.',
         json: z.looseObject({ openapi: z.string(), info: z.looseObject({}), paths: z.looseObject({}) }),
-        headers: ['ETag'],
+        headers: ['ETag', 'Cache-Control'],
       },
-      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+      304: { description: 'It is as the client knows it.', headers: ['ETag', 'Cache-Control'] },
     },
   }),
   headers: ['if-none-match'],
@@ -152,8 +159,12 @@ export const getViewer: Describe = () => ({
     id: 'getDocumentationViewer',
     summary: 'What shows this document in a browser',
     answers: {
-      200: { description: 'JavaScript.', content: { 'text/javascript': z.string() }, headers: ['ETag'] },
-      304: { description: 'It is as the client knows it.', headers: ['ETag'] },
+      200: {
+        description: 'JavaScript.',
+        content: { 'text/javascript': z.string() },
+        headers: ['ETag', 'Cache-Control'],
+      },
+      304: { description: 'It is as the client knows it.', headers: ['ETag', 'Cache-Control'] },
     },
   }),
   headers: ['if-none-match'],
