@@ -4,7 +4,7 @@ import type { Mutant } from '../mutant.ts'
 export const MUTANTS: Mutant[] = [
   {
     omits: 'the look whether a row is still the one that was judged',
-    file: 'database/queries/objects.js',
+    file: 'database/queries/save-object.js',
     find: 'where objects.xmin::text = :mark',
     replace: 'where (:mark::text is null) is not null',
   },
