@@ -42,6 +42,7 @@ import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
 import { Credentials } from '../storage/credentials/credentials.ts'
 import { S3Credentials } from '../storage/credentials/s3-credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
+import { loadFileType } from '../storage/detection/found-type.ts'
 import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
@@ -170,6 +171,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   // The same routes and limits behind another door.
   const s3AtRoot = new Surfaces([s3Surface(services, { ...forS3, isAtRoot: true }, logger)], '')
   const s3Server = createHttpServer({ ...http, surfaces: s3AtRoot })
+  if (config.sniff !== 'off') await loadFileType()
   const addresses = await listenWith(server, s3Server, parts)
   events.start()
   hotObjects.start()

@@ -21,7 +21,7 @@ const TEXTUAL =
  */
 export async function findType(sample: Uint8Array): Promise<string | undefined> {
   if (GZIP.every((byte, index) => sample[index] === byte)) return 'application/gzip'
-  const { fileTypeFromBuffer } = await fileType()
+  const { fileTypeFromBuffer } = await loadFileType()
   let type: string | undefined
   try {
     type = (await fileTypeFromBuffer(sample))?.mime.toLowerCase()
@@ -33,15 +33,18 @@ export async function findType(sample: Uint8Array): Promise<string | undefined> 
 
 /** Whether bytes of this type would be found to be of it. */
 export async function canBeFound(type: string): Promise<boolean> {
-  const { supportedMimeTypes } = await fileType()
+  const { supportedMimeTypes } = await loadFileType()
   names ??= new Set([...supportedMimeTypes].map(plainName))
   return names.has(plainName(type))
 }
 
 let names: ReadonlySet<string> | undefined
 
-/** Loaded for whoever needs it first: that takes a tenth of a second. */
-function fileType() {
+/**
+ * What finds types. A server that may need it loads it before it listens: that takes a tenth of a second, and Node does not
+ * try again what could not be loaded once, as while no more files can be opened.
+ */
+export function loadFileType() {
   return import('file-type/core')
 }
 
