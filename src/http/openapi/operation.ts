@@ -78,9 +78,9 @@ export interface Described {
   rates: object | undefined
 }
 
-/** Whether clients have a rate for it, where they have limits: not for what needs no database. */
-export function hasRate({ needs }: Operation, { rates }: Described): boolean {
-  return rates !== undefined && needs === undefined
+/** Whether clients have a rate for it, where they have limits: not for what needs no database, unless it says so. */
+export function hasRate({ needs, errors }: Operation, { rates }: Described): boolean {
+  return rates !== undefined && (needs === undefined || errors?.includes('SlowDown') === true)
 }
 
 /** Made when somebody wants to know: neither a start nor a request costs more for it. */

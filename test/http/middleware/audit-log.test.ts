@@ -277,7 +277,8 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
   it('has an upload whose client went away, with its address', async () => {
     const id = randomUUID()
     const connection = await RawConnection.open(server.url)
-    const headers = [`Authorization: Bearer ${user}`, `X-Request-Id: ${id}`, 'Content-Length: 1000000']
+    const about = ['Content-Type: text/plain', 'Content-Length: 1000000']
+    const headers = [`Authorization: Bearer ${user}`, `X-Request-Id: ${id}`, ...about]
     await connection.send(rawRequest('PUT', '/object/docs/broken.bin', headers).toString(), 'some of it')
     await until(
       async () => (await server.admin`select from storage.uploads`).length === 1,

@@ -196,7 +196,7 @@ describe.each([{}, { STORAGE_COMPAT: 'supabase' }])('a conditional write, with %
     })
     socket.write(
       `PUT /object/${bucket}/held HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${server.keys.serviceKey}\r\n` +
-        'If-None-Match: *\r\nContent-Length: 1000000\r\n\r\n',
+        'If-None-Match: *\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n',
     )
     await until(() => answer.startsWith('HTTP/1.1 412'), 'it is answered')
     socket.destroy()

@@ -92,8 +92,12 @@ export const getDetailedHealth: Describe = ({ rates }) => ({
     id: 'getDetailedHealth',
     summary: 'How the parts of the server are; all of it for the service key',
     answers: {
-      200: { description: 'Database and store answer.', json: detailedHealth },
-      503: { description: 'One of them does not.', json: detailedHealth, headers: ['Retry-After'] },
+      200: { description: 'Database and store answer.', json: detailedHealth, headers: ['Cache-Control'] },
+      503: {
+        description: 'One of them does not.',
+        json: detailedHealth,
+        headers: ['Cache-Control', 'Retry-After'],
+      },
     },
   }),
   access: 'optional',
