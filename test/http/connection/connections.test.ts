@@ -40,7 +40,8 @@ async function connect(): Promise<RawConnection> {
 async function occupy(count: number): Promise<void> {
   for (let index = 0; index < count; index++) {
     const connection = await connect()
-    await connection.send(rawRequest('PUT', `/object/box/stalled-${index}`, [auth, 'Content-Length: 400000']))
+    const headers = [auth, 'Content-Type: text/plain', 'Content-Length: 400000']
+    await connection.send(rawRequest('PUT', `/object/box/stalled-${index}`, headers))
   }
   await until(async () => {
     const [row] = await server.admin`select count(*)::int as n from storage.uploads`
