@@ -47,7 +47,12 @@ const begin = (token: string, name: string, from = '192.0.2.1') =>
   send(
     'POST',
     `/object/box/${name}`,
-    [`Authorization: Bearer ${token}`, `X-Forwarded-For: ${from}`, 'Content-Length: 2000000'],
+    [
+      `Authorization: Bearer ${token}`,
+      `X-Forwarded-For: ${from}`,
+      'Content-Type: text/plain',
+      'Content-Length: 2000000',
+    ],
     'x'.repeat(10),
   )
 

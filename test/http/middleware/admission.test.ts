@@ -46,7 +46,11 @@ async function connect(): Promise<RawConnection> {
 async function stall(name: string): Promise<RawConnection> {
   const connection = await connect()
   await connection.send(
-    rawRequest('PUT', `/object/box/${name}`, [auth, `Content-Length: ${BYTES.length}`]),
+    rawRequest('PUT', `/object/box/${name}`, [
+      auth,
+      'Content-Type: text/plain',
+      `Content-Length: ${BYTES.length}`,
+    ]),
     BYTES.subarray(0, 10),
   )
   return connection
@@ -100,7 +104,7 @@ describe('beyond STORAGE_MAX_REQUESTS', () => {
   it('an upload is refused before its body is asked for', async () => {
     await fill()
     const connection = await connect()
-    const headers = [auth, 'Content-Length: 1000000', 'Expect: 100-continue']
+    const headers = [auth, 'Content-Type: text/plain', 'Content-Length: 1000000', 'Expect: 100-continue']
     await connection.send(rawRequest('PUT', '/object/box/never', headers))
     expect((await connection.response()).status).toBe(503)
   })
@@ -211,6 +215,7 @@ describe('beyond STORAGE_MAX_UPLOADS', () => {
       await connection.send(
         rawRequest('PUT', '/object/box/stalled', [
           `Authorization: Bearer ${other.keys.serviceKey}`,
+          'Content-Type: text/plain',
           'Content-Length: 400000',
         ]),
       )

@@ -35,7 +35,7 @@ const removeBucket = async () => {
 async function slowly(token: string, meanwhile: () => Promise<void>): Promise<[number, string]> {
   const sending = httpRequest(`${server.url}/storage/v1/object/${bucket}/slow`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-length': 8 },
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'text/plain', 'content-length': 8 },
   })
   const answered = once(sending, 'response') as Promise<[IncomingMessage]>
   answered.catch(() => {})

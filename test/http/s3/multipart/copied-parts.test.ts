@@ -19,6 +19,7 @@ it('a part that is copied needs a place among the uploads, since its bytes pass 
     await stalled.send(
       rawRequest('PUT', '/object/box/stalled', [
         `Authorization: Bearer ${server.keys.serviceKey}`,
+        'Content-Type: text/plain',
         'Content-Length: 400000',
       ]),
     )
