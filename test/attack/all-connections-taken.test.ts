@@ -43,7 +43,8 @@ describe.each<[string, Record<string, string>]>([
   /** Every connection has an upload that does not come. */
   async function takeAll(): Promise<void> {
     for (let index = 0; index < MOST; index++) {
-      await send(rawRequest('PUT', `/object/box/stalled-${index}`, [auth, 'Content-Length: 400000']))
+      const headers = [auth, 'Content-Type: text/plain', 'Content-Length: 400000']
+      await send(rawRequest('PUT', `/object/box/stalled-${index}`, headers))
     }
     await until(async () => {
       const [row] = await server.admin`select count(*)::int as n from storage.uploads`

@@ -35,7 +35,8 @@ beforeAll(async () => {
   await server.request('POST', '/object/box/taken', { body: 'x' })
   await full.createBucket('box')
   holder = await RawConnection.open(full.url)
-  await holder.send(rawRequest('PUT', '/object/box/held', [authOf(full), 'Content-Length: 1000000']))
+  const headers = [authOf(full), 'Content-Type: text/plain', 'Content-Length: 1000000']
+  await holder.send(rawRequest('PUT', '/object/box/held', headers))
   await until(async () => {
     const [row] = await full.admin`select count(*)::int as n from storage.uploads`
     return row?.n === 1
