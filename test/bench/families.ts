@@ -44,7 +44,7 @@ export const FAMILIES: Record<string, Described> = {
   'many-files': { measure: manyFiles, shows: "uploads and downloads of 4 to 64 KiB by Supabase's client" },
   settings: {
     measure: settings,
-    shows: 'what rate limits and the audit log cost a 4 KiB upload and GET',
+    shows: 'what rate limits, the audit log and metrics cost a 4 KiB upload and GET',
     needsOwnServer: true,
   },
   sign: { measure: signOne, shows: 'one signed URL' },

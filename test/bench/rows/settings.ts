@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Policy } from '../api.ts'
 import { type Bench, smallSeconds } from '../family.ts'
 import { FOR_EVER, MANY_IN_FLIGHT, requestsPerSecond } from '../load.ts'
@@ -9,15 +10,36 @@ import { upload } from './small-upload.ts'
 
 const SIZE = 4096
 
-/** What every request pays for when it is set, and what the setting is when it is not. */
-const SETTINGS = [
+interface Setting {
+  name: string
+  env?: Record<string, string>
+  /** What it is when it is not set. */
+  without?: Record<string, string>
+  /** What goes on beside the load. @param isOver fires at its end */
+  beside?(store: Store, isOver: AbortSignal): Promise<void>
+}
+
+/** What every request pays for. */
+const SETTINGS: Setting[] = [
   {
     name: 'rate limits', // that nobody reaches: what it costs to count
     env: { STORAGE_RATE_LIMIT_READ: '1000000/1', STORAGE_RATE_LIMIT_WRITE: '1000000/1' },
-    without: {},
   },
+  { name: 'an audit log of writes', without: { STORAGE_AUDIT: 'off' } },
   { name: 'an audit log of all', env: { STORAGE_AUDIT: 'all' }, without: { STORAGE_AUDIT: 'off' } },
+  // They are counted with and without. Prometheus asks once a minute, unless it is told otherwise.
+  { name: 'metrics that are read each second', beside: readMetrics },
 ]
+
+async function readMetrics({ api }: Store, isOver: AbortSignal): Promise<void> {
+  const headers = { authorization: `Bearer ${api.serviceToken}` }
+  while (!isOver.aborted) {
+    const answer = await fetch(`${api.base}/metrics`, { headers })
+    if (!answer.ok) throw new Error(`metrics: ${answer.status}`)
+    await answer.text()
+    await delay(1000, undefined, { signal: isOver }).catch(() => {})
+  }
+}
 
 interface Work {
   name: string
@@ -59,7 +81,7 @@ export async function settings(bench: Bench): Promise<Row[]> {
 
 function withAndWithout(
   bench: Bench,
-  { name, env, without }: (typeof SETTINGS)[number],
+  { name, env, without = {}, beside }: Setting,
   { name: work, policy, on }: Work,
 ): Promise<Row[]> {
   const measure = async ({ compare }: Arena) => {
@@ -71,7 +93,7 @@ function withAndWithout(
         await compare({
           work: `${work}, with ${name}`,
           unit: '/s',
-          on: (ours) => on(bench, ours),
+          on: async (ours) => whileItGoesOn(beside, ours, await on(bench, ours)),
           reference: { name: 'without', on: () => on(bench, store) },
         }),
       ]
@@ -80,4 +102,17 @@ function withAndWithout(
     }
   }
   return inBuckets(bench, 'settings', policy, measure, env)
+}
+
+function whileItGoesOn(beside: Setting['beside'], store: Store, { measure }: Contestant): Contestant {
+  if (!beside) return { measure }
+  return {
+    measure: async (round) => {
+      const over = new AbortController()
+      const going = beside(store, over.signal)
+      const result = await measure(round).finally(() => over.abort())
+      await going
+      return result
+    },
+  }
 }
