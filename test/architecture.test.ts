@@ -28,7 +28,7 @@ const FLOORS: Record<string, Floors> = {
     ['start-server.ts'],
     ['missing-files.ts', 'other-parts.ts', 'processes'],
     ['request-server.ts'],
-    ['s3-port.ts', 'metrics', 'tracing.ts'],
+    ['s3-port.ts', 'services.ts', 'metrics', 'tracing.ts'],
     ['audit-log.ts', 'consul.ts', 'keys.ts', 'log.ts', 'looks.ts', 'node-version.ts', 'open-file-limit.ts'],
     ['gathered-lines.ts', 'terminal-log.ts'],
   ],
