@@ -2,12 +2,12 @@ import type { Backend } from '../backend/backend.ts'
 import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { BucketSettings } from '../database/queries/buckets.ts'
-import { type DeletedRow, deleteObjects } from '../database/queries/delete-objects.ts'
+import type { DeletedRow } from '../database/queries/delete-objects.ts'
 import { findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
-import { hasCode, StorageError } from '../model/errors.ts'
+import { StorageError } from '../model/errors.ts'
 import { INLINE_BUCKET, isInline } from '../model/location.ts'
 import { newVersion } from '../model/version.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
@@ -15,7 +15,7 @@ import { checkFits } from './buckets/bucket-rules.ts'
 import { storedSample } from './detection/stored-sample.ts'
 import { storeInlineCopy } from './inline/inline-copy.ts'
 import { withInvalidation } from './object/changes.ts'
-import { isStorableText, type ObjectName, parseObjectName } from './object/object-name.ts'
+import { type ObjectName, parseObjectName } from './object/object-name.ts'
 import type { StoredObject } from './object/stored-object.ts'
 import {
   type DownloadTarget,
@@ -32,6 +32,7 @@ import {
   type SmallUploadParts,
   storeSmall,
 } from './uploads/small-upload.ts'
+import { deleteEach, deleteMany, type Removed } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -39,7 +40,7 @@ import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
-import { deleteOne, deleteUnlessKept, type Kept, type Removed } from './writing/removal.ts'
+import { deleteOne } from './writing/removal.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 
@@ -47,9 +48,6 @@ export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
 }
-
-/** Names per transaction of a bulk delete (wire §3.8). */
-const DELETE_BATCH = 500
 
 export interface CopyRequest {
   from: { bucket: string; name: string }
@@ -196,17 +194,8 @@ export class FileStorage {
   }
 
   /** Deletes what there is of these names and the policies allow; returns the rows it deleted (wire §3.8). */
-  async removeMany(caller: Caller, bucket: string, names: string[]): Promise<DeletedRow[]> {
-    const wanted = [...new Set(names.filter(isStorableText))]
-    const deleted: DeletedRow[] = []
-    for (let start = 0; start < wanted.length; start += DELETE_BATCH) {
-      const batch = wanted.slice(start, start + DELETE_BATCH)
-      const commit = () => deleteObjects(this.#database, caller, bucket, batch, 'none')
-      const done = await withInvalidation(this.#options, [{ bucket, names: batch }], commit)
-      await removeBytes(this.#options, done.removals)
-      deleted.push(...done.deleted)
-    }
-    return deleted
+  removeMany(caller: Caller, bucket: string, names: string[]): Promise<DeletedRow[]> {
+    return deleteMany(this.#options, caller, bucket, names)
   }
 
   /**
@@ -214,40 +203,13 @@ export class FileStorage {
    *
    * @param conditions of some of them
    */
-  async removeEach(
+  removeEach(
     caller: Caller,
     bucket: string,
     names: string[],
     conditions: ReadonlyMap<string, WriteCondition>,
   ): Promise<Removed> {
-    const gone = new Map<string, string>()
-    const kept: Kept = new Map()
-    const wanted = [...new Set(names.filter(isStorableText))]
-    const together = wanted.filter((name) => !conditions.has(name))
-    const alone = wanted.filter((name) => conditions.has(name))
-    for (let start = 0; start < together.length; start += DELETE_BATCH) {
-      const batch = together.slice(start, start + DELETE_BATCH)
-      try {
-        const done = await deleteUnlessKept(this.#options, caller, bucket, batch)
-        await removeBytes(this.#options, done.removals)
-        for (const [name, id] of done.deleted) gone.set(name, id)
-        for (const [name, why] of done.kept) kept.set(name, why)
-      } catch (error) {
-        // What a rule says of one of them keeps that one alone.
-        if (!isOfTheRequest(error)) throw error
-        alone.push(...batch)
-      }
-    }
-    for (const name of alone) {
-      try {
-        gone.set(name, await this.remove(caller, bucket, name, conditions.get(name)))
-      } catch (error) {
-        if (hasCode(error, 'NoSuchKey') || hasCode(error, 'InvalidKey')) continue
-        if (!isOfTheRequest(error)) throw error
-        kept.set(name, error)
-      }
-    }
-    return { deleted: gone, kept }
+    return deleteEach(this.#options, caller, bucket, names, conditions)
   }
 
   /**
@@ -364,9 +326,4 @@ export class FileStorage {
   #parseName(text: string): ObjectName {
     return parseObjectName(text, this.#options.nameRules)
   }
-}
-
-/** Whether it is about what was asked for, and not about the server. */
-function isOfTheRequest(error: unknown): error is StorageError {
-  return error instanceof StorageError && error.status < 500
 }

@@ -1,0 +1,139 @@
+import type { Logger } from 'pino'
+import type { Backend } from '../../backend/backend.ts'
+import { type DeletedRow, deleteObjects } from '../../database/queries/delete-objects.ts'
+import type { Caller } from '../../model/caller.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
+import type { WriteCondition } from '../../model/write-condition.ts'
+import { withInvalidation } from '../object/changes.ts'
+import { isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
+import { removeBytes } from './byte-removal.ts'
+import { deleteOne, type RemovalParts } from './removal.ts'
+
+/** Names per transaction (wire §3.8). */
+const BATCH = 500
+
+/** So often others may make objects anew between their deletion and the look at what is left. */
+const MOST_TRIES = 10
+
+interface Parts extends RemovalParts {
+  backend: Backend
+  logger: Logger
+  nameRules: NameRules
+}
+
+/** Why an object is still there, by its name. */
+type Kept = Map<string, StorageError>
+
+/** What became of names, as of each alone: one that is in neither was not there. */
+export interface Removed {
+  /** The ids of those objects that are gone, by their names. */
+  deleted: Map<string, string>
+  kept: Kept
+}
+
+/** Deletes what there is of these names and the policies allow; returns the rows it deleted. */
+export async function deleteMany(
+  parts: Parts,
+  caller: Caller,
+  bucket: string,
+  names: string[],
+): Promise<DeletedRow[]> {
+  const wanted = [...new Set(names.filter(isStorableText))]
+  const deleted: DeletedRow[] = []
+  for (let start = 0; start < wanted.length; start += BATCH) {
+    const batch = wanted.slice(start, start + BATCH)
+    const commit = () => deleteObjects(parts.database, caller, bucket, batch, 'none')
+    const done = await withInvalidation(parts, [{ bucket, names: batch }], commit)
+    await removeBytes(parts, done.removals)
+    deleted.push(...done.deleted)
+  }
+  return deleted
+}
+
+/**
+ * Deletes objects, each as if it were alone. One that is not there is as well.
+ *
+ * @param conditions of some of them
+ */
+export async function deleteEach(
+  parts: Parts,
+  caller: Caller,
+  bucket: string,
+  names: string[],
+  conditions: ReadonlyMap<string, WriteCondition>,
+): Promise<Removed> {
+  const gone = new Map<string, string>()
+  const kept: Kept = new Map()
+  const wanted = [...new Set(names.filter(isStorableText))]
+  const together = wanted.filter((name) => !conditions.has(name))
+  const alone = wanted.filter((name) => conditions.has(name))
+  for (let start = 0; start < together.length; start += BATCH) {
+    const batch = together.slice(start, start + BATCH)
+    try {
+      const done = await deleteUnlessKept(parts, caller, bucket, batch)
+      await removeBytes(parts, done.removals)
+      for (const [name, id] of done.deleted) gone.set(name, id)
+      for (const [name, why] of done.kept) kept.set(name, why)
+    } catch (error) {
+      // What a rule says of one of them keeps that one alone.
+      if (!isOfTheRequest(error)) throw error
+      alone.push(...batch)
+    }
+  }
+  for (const sentName of alone) {
+    try {
+      const name = parseObjectName(sentName, parts.nameRules)
+      const { id, removals } = await deleteOne(parts, caller, bucket, name, conditions.get(sentName))
+      await removeBytes(parts, removals)
+      gone.set(sentName, id)
+    } catch (error) {
+      if (hasCode(error, 'NoSuchKey') || hasCode(error, 'InvalidKey')) continue
+      if (!isOfTheRequest(error)) throw error
+      kept.set(sentName, error)
+    }
+  }
+  return { deleted: gone, kept }
+}
+
+/**
+ * Deletes what there is of these names, all or, when a rule speaks, none.
+ *
+ * @returns the bytes that are to be removed, what was deleted, and what the policies have kept: as `unlessDenied`, only one and the same
+ *   row, met twice
+ * @throws what a trigger or a reference says of any of them; nothing is deleted then
+ */
+async function deleteUnlessKept(
+  parts: RemovalParts,
+  caller: Caller,
+  bucket: string,
+  names: string[],
+): Promise<Removed & { removals: Location[] }> {
+  const { database, tellsOfHidden } = parts
+  const removals: Location[] = []
+  const gone = new Map<string, string>()
+  const kept: Kept = new Map()
+  let left = names
+  let before = new Map<string, string>()
+  for (let tries = 0; left.length > 0; tries++) {
+    const commit = () => deleteObjects(database, caller, bucket, left, tellsOfHidden ? 'all' : 'seen')
+    const { deleted, there, removals: own } = await withInvalidation(parts, [{ bucket, names: left }], commit)
+    removals.push(...own)
+    for (const { name, id } of deleted) {
+      there.delete(name ?? '') // made anew by a trigger
+      gone.set(name ?? '', id)
+    }
+    for (const [name, id] of there) {
+      if (before.get(name) === id) kept.set(name, new StorageError('KeptByRule'))
+      else if (tries === MOST_TRIES) kept.set(name, new StorageError('TransactionConflict'))
+    }
+    left = [...there.keys()].filter((name) => !kept.has(name))
+    before = there
+  }
+  return { removals, deleted: gone, kept }
+}
+
+/** Whether it is about what was asked for, and not about the server. */
+function isOfTheRequest(error: unknown): error is StorageError {
+  return error instanceof StorageError && error.status < 500
+}
