@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
-import type { Checksum, ChecksumAlgorithm } from '../../model/checksums.ts'
+import type { Checksum } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
 import { callerContext } from '../as-caller.ts'
@@ -58,28 +58,6 @@ export interface MultipartUpload {
   /** When the number of the part that was asked about is that part's alone: what the backend has noted for all parts. */
   claim: { notes: string | null } | null
 }
-
-/** What is kept of a part, to be told, and to make a version of. */
-export interface KeptPart {
-  /** Another one for each part, also for one that has replaced another. */
-  id: string
-  number: number
-  /** In bytes. */
-  size: number
-  /** With its quotes. */
-  etag: string
-  /** The backend's own. */
-  notes: string
-  /** 64 lower-case hexadecimal digits. */
-  sha256: string
-  /** As their clients have sent them, in base64. */
-  checksums: Checksums
-  createdAt: Date
-}
-
-export type Checksums = Partial<Record<ChecksumAlgorithm, string>>
-
-export type NewPart = Omit<KeptPart, 'id' | 'createdAt'>
 
 /**
  * Asks the caller's policies whether they allow such an object, and puts the upload on the lists.
@@ -170,15 +148,6 @@ const ASK = new Statement<
   FoundRow
 >('select * from storage.ask_multipart_upload(:version, :bucket, :name, :owner, :part, :claiming, :context)')
 
-/** Gives a number back that was claimed, and that nobody has used. */
-export async function unclaimPart(database: Database, version: string, number: number): Promise<void> {
-  await database.run(UNCLAIM, { version, number })
-}
-
-const UNCLAIM = new Statement<{ version: string; number: number }, object>(
-  'select storage.unclaim_part(:version, :number)',
-)
-
 /** Notes something for all parts, unless that was done before. Returns what is noted; null when the upload has ended. */
 export async function noteUpload(database: Database, version: string, notes: string): Promise<string | null> {
   const [row] = await database.run(NOTE, { version, notes })
@@ -188,92 +157,6 @@ export async function noteUpload(database: Database, version: string, notes: str
 const NOTE = new Statement<{ version: string; notes: string }, { notes: string }>(
   'select notes from storage.note_upload(:version, :notes) as notes',
 )
-
-/** What has become of a part that was stored; `replaced` is the one of its number before. */
-export type PartOutcome =
-  | { outcome: 'kept'; replaced: { size: number; notes: string } | null }
-  /** The upload has ended. */
-  | { outcome: 'gone' }
-  /** A version is being made of the upload's parts. */
-  | { outcome: 'listed' }
-  /** All together would be too many bytes. */
-  | { outcome: 'large' }
-  /** The unfinished uploads of its share would be too many bytes. */
-  | { outcome: 'full' }
-
-/** Notes that a part is stored. @param maxBytes of all together @param shareBytes of all unfinished uploads of its share */
-export async function keepPart(
-  database: Database,
-  version: string,
-  part: NewPart,
-  bounds: { maxBytes: number; shareBytes: number; lifetimeMs: number },
-): Promise<PartOutcome> {
-  const checksums = JSON.stringify(part.checksums)
-  const [row] = await database.run(KEEP, { ...part, ...bounds, version, checksums })
-  const { outcome = 'gone', replaced_size: size = null, replaced_notes: notes = null } = row ?? {}
-  if (outcome !== 'kept') return { outcome }
-  return { outcome, replaced: notes === null ? null : { size: Number(size), notes } }
-}
-
-const KEEP = new Statement<
-  Omit<NewPart, 'checksums'> & {
-    version: string
-    checksums: string
-    maxBytes: number
-    shareBytes: number
-    lifetimeMs: number
-  },
-  { outcome: PartOutcome['outcome']; replaced_size: string | null; replaced_notes: string | null }
->(`
-  select * from storage.keep_part(:version, :number, :size, :etag, :notes, :sha256, :checksums, :maxBytes,
-    :shareBytes, :lifetimeMs)`)
-
-/** An upload's parts in their order, after a number, at most `limit`. */
-export async function partsOf(
-  database: Database,
-  version: string,
-  after: number,
-  limit: number,
-): Promise<KeptPart[]> {
-  const rows = await database.run(PARTS, { version, after, limit })
-  return rows.map((row) => ({
-    ...row,
-    size: Number(row.size),
-    checksums: row.checksums ?? {},
-    createdAt: new Date(row.created_at),
-  }))
-}
-
-const PARTS = new Statement<
-  { version: string; after: number; limit: number },
-  Omit<KeptPart, 'size' | 'checksums' | 'createdAt'> & {
-    size: string
-    checksums: Checksums | null
-    created_at: string
-  }
->('select * from storage.parts_of(:version, :after, :limit)')
-
-/**
- * Says of which parts a version will be made: from here on they are what they are, and the others are forgotten.
- *
- * @param list names these parts in this order
- * @returns false when one of them is not there any more, others were named before, or another request has the upload
- */
-export async function listParts(
-  database: Database,
-  version: string,
-  attempt: number,
-  parts: KeptPart[],
-  list: string,
-): Promise<boolean> {
-  const [row] = await database.run(LIST, { version, attempt, parts: parts.map(({ id }) => id), list })
-  return row?.listed ?? false
-}
-
-const LIST = new Statement<
-  { version: string; attempt: number; parts: string[]; list: string },
-  { listed: boolean }
->('select storage.list_parts(:version, :attempt, :parts::uuid[], :list) as listed')
 
 export interface UploadListQuery {
   bucketId: string

@@ -1,4 +1,4 @@
-import type { Checksums, KeptPart } from '../../database/queries/multipart-uploads.ts'
+import type { Checksums, KeptPart } from '../../database/queries/multipart-parts.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** As of S3: of each part but the last one. In bytes. */

@@ -2,18 +2,16 @@ import { createHash } from 'node:crypto'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
+import { type KeptPart, listParts, partsOf } from '../../database/queries/multipart-parts.ts'
 import {
   askMultipartUpload,
   beginMultipartUpload,
   type ComingPart,
   findMultipartUpload,
-  type KeptPart,
   type ListedUpload,
   listMultipartUploads,
-  listParts,
   type MultipartContent,
   type MultipartUpload,
-  partsOf,
   type UploadListQuery,
 } from '../../database/queries/multipart-uploads.ts'
 import type { TakenUpload } from '../../database/queries/resumable-uploads.ts'

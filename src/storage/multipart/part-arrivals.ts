@@ -3,12 +3,8 @@ import type { Logger } from 'pino'
 import type { Part, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
-import {
-  type KeptPart,
-  keepPart,
-  type MultipartContent,
-  type MultipartUpload,
-} from '../../database/queries/multipart-uploads.ts'
+import { type KeptPart, keepPart } from '../../database/queries/multipart-parts.ts'
+import type { MultipartContent, MultipartUpload } from '../../database/queries/multipart-uploads.ts'
 import type { UnfinishedBounds } from '../../database/queries/resumable-uploads.ts'
 import { readFirstBytes } from '../../lib/first-bytes.ts'
 import { StorageError } from '../../model/errors.ts'

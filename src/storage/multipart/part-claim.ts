@@ -1,6 +1,7 @@
 import type { NumberClaim } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { noteUpload, unclaimPart } from '../../database/queries/multipart-uploads.ts'
+import { unclaimPart } from '../../database/queries/multipart-parts.ts'
+import { noteUpload } from '../../database/queries/multipart-uploads.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** What a claim of a part's number knows; the claim itself is a row. */

@@ -1,4 +1,5 @@
-import type { KeptPart, MultipartContent } from '../../../database/queries/multipart-uploads.ts'
+import type { KeptPart } from '../../../database/queries/multipart-parts.ts'
+import type { MultipartContent } from '../../../database/queries/multipart-uploads.ts'
 import { type Checksum, checksumOfParts, md5EtagOfParts } from '../../../model/checksums.ts'
 import { StorageError } from '../../../model/errors.ts'
 import { objectParts } from '../../../model/object-parts.ts'

@@ -1,5 +1,5 @@
 import { MAX_PART_NUMBER } from '../../../backend/resumable-backend.ts'
-import type { KeptPart } from '../../../database/queries/multipart-uploads.ts'
+import type { KeptPart } from '../../../database/queries/multipart-parts.ts'
 import { CHECKSUM_ALGORITHMS } from '../../../model/checksums.ts'
 import { integerIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
