@@ -1,8 +1,16 @@
-import type { Checksums, KeptPart } from '../../database/queries/multipart-parts.ts'
+import { createHash } from 'node:crypto'
+import type { Database } from '../../database/connection/client.ts'
+import { type Checksums, type KeptPart, listParts, partsOf } from '../../database/queries/multipart-parts.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** As of S3: of each part but the last one. In bytes. */
 export const SMALLEST_PART = 5 * 1024 * 1024
+
+/** How many parts are asked for at once. */
+const PAGE = 1000
+
+/** So often a part may be replaced between its choice and the word that it stays. */
+const MOST_TRIES = 5
 
 /** A part as a client names it to complete an upload. */
 export interface NamedPart {
@@ -14,13 +22,43 @@ export interface NamedPart {
 }
 
 /**
+ * Chooses the parts of which a version will be made, and says which they are: from here on they stay.
+ *
+ * @param check agrees first, or throws
+ * @throws as `chooseParts`, and TransactionConflict
+ */
+export async function settleParts(
+  database: Database,
+  { version, attempt, named }: { version: string; attempt: number; named: NamedPart[] },
+  check: (parts: KeptPart[]) => void,
+): Promise<KeptPart[]> {
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
+    const parts = chooseParts(await allParts(database, version), named)
+    check(parts)
+    const list = createHash('sha256')
+      .update(parts.map(({ id }) => id).join())
+      .digest('base64url')
+    if (await listParts(database, version, attempt, parts, list)) return parts
+  }
+  throw new StorageError('TransactionConflict')
+}
+
+async function allParts(database: Database, version: string): Promise<KeptPart[]> {
+  const parts: KeptPart[] = []
+  for (let page: KeptPart[]; ; parts.push(...page)) {
+    page = await partsOf(database, version, parts.at(-1)?.number ?? 0, PAGE)
+    if (page.length < PAGE) return [...parts, ...page]
+  }
+}
+
+/**
  * The parts of which a version is to be made.
  *
  * @param kept all that there are, in their order
  * @param named none stands for all (wire §6.3)
  * @throws InvalidPart, InvalidPartOrder, EntityTooSmall
  */
-export function chooseParts(kept: KeptPart[], named: NamedPart[]): KeptPart[] {
+function chooseParts(kept: KeptPart[], named: NamedPart[]): KeptPart[] {
   if (kept.length === 0) {
     throw new StorageError('InvalidPart', { message: 'No part has been uploaded' })
   }

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { findBucketSettings } from '../../database/queries/buckets.ts'
-import { type KeptPart, listParts, partsOf } from '../../database/queries/multipart-parts.ts'
+import { type KeptPart, partsOf } from '../../database/queries/multipart-parts.ts'
 import {
   askMultipartUpload,
   beginMultipartUpload,
@@ -31,7 +30,8 @@ import type { UploadLocks } from '../resumable/upload-locks.ts'
 import { commitUpload, inUploadWords, type Stored } from '../writing/commit.ts'
 import { foretold } from '../writing/conditional-write.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
-import { chooseParts, type NamedPart } from './chosen-parts.ts'
+import { type NamedPart, settleParts } from './chosen-parts.ts'
+import { ExclusiveWork } from './exclusive-work.ts'
 import { PartArrivals, type PartArrivalsOptions, type SentPart, type StoredPart } from './part-arrivals.ts'
 import { makeUploadId, versionOf } from './upload-id.ts'
 
@@ -77,12 +77,6 @@ export interface Completion {
   describe(parts: KeptPart[], content: MultipartContent): S3Metadata
 }
 
-/** How many parts are asked for at once. */
-const PAGE = 1000
-
-/** So often a part may be replaced between its choice and the word that it stays. */
-const MOST_TRIES = 5
-
 /**
  * Uploads in parts, over many requests and through any server (wire §6.3): a resumable upload whose parts come in any
  * order, several at a time. Each request asks the policies again, and it ends like any upload: the row appears at once, or
@@ -95,13 +89,13 @@ export class MultipartUploads {
   readonly #options: MultipartUploadsOptions
   readonly #database: Database
   readonly #parts: PartArrivals
-  /** What is done with an upload, the last of those that wait for each other. */
-  readonly #holders = new Map<string, Promise<unknown>>()
+  readonly #exclusive: ExclusiveWork
 
   constructor(options: MultipartUploadsOptions) {
     this.#options = options
     this.#database = options.database
     this.#parts = new PartArrivals(options)
+    this.#exclusive = new ExclusiveWork(options)
   }
 
   /**
@@ -152,9 +146,11 @@ export class MultipartUploads {
   async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<Completed> {
     const upload = await this.#ask(caller, place, null)
     if (upload.state === 'finished') return { metadata: upload.objectMetadata ?? {} }
-    const made = await this.#holding(upload, (taken) => this.#make(caller, upload, taken, completion))
+    const { version } = upload.at
+    const make = (taken: TakenUpload) => this.#make(caller, upload, taken, completion)
+    const made = await this.#exclusive.during(version, make)
     if (made) return made
-    const ended = await findMultipartUpload(this.#database, upload.at.version)
+    const ended = await findMultipartUpload(this.#database, version)
     if (ended?.state === 'finished') return { metadata: ended.objectMetadata ?? {} }
     throw new StorageError('NoSuchUpload')
   }
@@ -172,7 +168,8 @@ export class MultipartUploads {
     // 1. The parts are chosen, and fit together; a condition that is false now is told here.
     if (!bucket) throw new StorageError('NoSuchBucket')
     if (condition) await foretold(this.#database, caller, writeOf(caller, upload), condition)
-    const parts = await this.#choose(at.version, attempt, completion.parts, (chosen) => {
+    const choice = { version: at.version, attempt, named: completion.parts }
+    const parts = await settleParts(this.#database, choice, (chosen) => {
       const known = types.beforeBytes(content.contentType)
       checkFits(bucket, name, { contentType: known, size: sizeOf(chosen) }, maxFileSize)
       completion.describe(chosen, content)
@@ -212,37 +209,11 @@ export class MultipartUploads {
     return { metadata: object.metadata, made }
   }
 
-  /** Says of which parts the version will be made, once `check` has agreed. */
-  async #choose(
-    version: string,
-    attempt: number,
-    named: NamedPart[],
-    check: (parts: KeptPart[]) => void,
-  ): Promise<KeptPart[]> {
-    for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const parts = chooseParts(await this.#allParts(version), named)
-      check(parts)
-      const list = createHash('sha256')
-        .update(parts.map(({ id }) => id).join())
-        .digest('base64url')
-      if (await listParts(this.#database, version, attempt, parts, list)) return parts
-    }
-    throw new StorageError('TransactionConflict')
-  }
-
-  async #allParts(version: string): Promise<KeptPart[]> {
-    const parts: KeptPart[] = []
-    for (let page: KeptPart[]; ; parts.push(...page)) {
-      page = await partsOf(this.#database, version, parts.at(-1)?.number ?? 0, PAGE)
-      if (page.length < PAGE) return [...parts, ...page]
-    }
-  }
-
   /** Ends an upload, and removes what there is of it. @throws NoSuchUpload, AccessDenied, LockTimeout */
   async abort(caller: Caller, place: UploadPlace): Promise<void> {
     const upload = await this.#ask(caller, place, null)
     if (upload.state === 'finished') throw new StorageError('NoSuchUpload')
-    const isEnded = await this.#holding(upload, ({ attempt }) =>
+    const isEnded = await this.#exclusive.during(upload.at.version, ({ attempt }) =>
       discardUpload(this.#options, upload.at, attempt),
     )
     if (!isEnded) throw new StorageError('NoSuchUpload')
@@ -284,36 +255,6 @@ export class MultipartUploads {
     if (version === null) throw new StorageError('NoSuchUpload')
     const asking = askMultipartUpload(this.#database, caller, { ...place, version }, part)
     return theirs(caller, place, await inUploadWords(asking))
-  }
-
-  /**
-   * Works on an upload alone, though parts of it may be on their way. Requests of this server wait for each other: to
-   * complete an upload takes its time, and who asks again meanwhile is to hear how that has ended.
-   *
-   * @returns null when it has ended
-   */
-  async #holding<T>(upload: MultipartUpload, work: (taken: TakenUpload) => Promise<T>): Promise<T | null> {
-    const { version } = upload.at
-    const holding = () => this.#take(version, work)
-    const held = (this.#holders.get(version) ?? Promise.resolve()).then(holding, holding)
-    this.#holders.set(version, held)
-    try {
-      return await held
-    } finally {
-      if (this.#holders.get(version) === held) this.#holders.delete(version)
-    }
-  }
-
-  async #take<T>(version: string, work: (taken: TakenUpload) => Promise<T>): Promise<T | null> {
-    const { locks, unfinished, heartbeats } = this.#options
-    // Whoever asked and has gone would ask again: what is begun is brought to its end.
-    const alone = new AbortController().signal
-    const { taken, release } = await locks.acquire(version, unfinished.lifetimeMs, alone)
-    try {
-      return taken && (await inUploadWords(heartbeats.during(version, () => work(taken))))
-    } finally {
-      await release() // whoever comes next would have to wait for that
-    }
   }
 }
 
