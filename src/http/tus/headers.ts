@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { freeMemory } from '../../lib/free-memory.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { Checksum, Chunk } from '../../storage/resumable/chunk-arrival.ts'
 import type { ToldStatus } from '../../storage/resumable/resumable-uploads.ts'
-import type { Checksum, Chunk } from '../../storage/resumable/upload-chunks.ts'
 import { declaredLength } from '../message/upload-headers.ts'
 
 /** The protocol's only version. */

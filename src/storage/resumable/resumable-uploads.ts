@@ -21,7 +21,8 @@ import { RecentlyAllowed } from '../uploads/recently-allowed.ts'
 import { inUploadWords } from '../writing/commit.ts'
 import { asConditionSays, foretold } from '../writing/conditional-write.ts'
 import { intendedWrite } from '../writing/new-object.ts'
-import { type Chunk, UploadChunks, type UploadChunksOptions, type UploadStatus } from './upload-chunks.ts'
+import type { Chunk } from './chunk-arrival.ts'
+import { UploadChunks, type UploadChunksOptions, type UploadStatus } from './upload-chunks.ts'
 import type { UploadLocks } from './upload-locks.ts'
 
 export interface ResumableUploadsOptions extends UploadChunksOptions {

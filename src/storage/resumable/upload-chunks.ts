@@ -1,7 +1,4 @@
-import { createHash } from 'node:crypto'
-import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import type { ChunkReader } from '../../backend/backend.ts'
 import type { Progress, ResumableBackend } from '../../backend/resumable-backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import {
@@ -17,11 +14,11 @@ import type { TypeDetection } from '../detection/type-detection.ts'
 import type { Invalidate } from '../object/changes.ts'
 import type { Stored } from '../writing/commit.ts'
 import type { Heartbeats } from '../writing/heartbeats.ts'
+import { type Chunk, receiveChunk } from './chunk-arrival.ts'
 import { discardUpload } from './discarding.ts'
 import { finishUpload, isBeyondMending } from './finishing.ts'
 import { FirstLook, judgeFirst } from './first-look.ts'
 import { LateHash, LateRoom } from './late-hash.ts'
-import { unlessLost } from './lost-bytes.ts'
 import { type RunningHash, RunningHashes } from './running-hashes.ts'
 import { takenOver } from './upload-locks.ts'
 
@@ -39,26 +36,6 @@ export interface UploadChunksOptions {
   now: () => Date
 }
 
-export interface Chunk extends ChunkReader {
-  body: Readable
-  /** Length of the body in bytes, or null for a chunked one. */
-  size: number | null
-  /** Where the client thinks that it belongs, in bytes. */
-  offset: number
-  /** Length of the whole upload, if the client says it with this chunk, in bytes. */
-  length: number | null
-  /** What the bytes of this chunk must have, or none of them is kept. */
-  checksum: Checksum | undefined
-  /** Takes the place of a request that brings bytes, once the policies have allowed it. @throws TooManyUploads */
-  admit(): void
-}
-
-export interface Checksum {
-  /** As `createHash` knows it. */
-  algorithm: string
-  digest: Uint8Array
-}
-
 export interface ChunkRequest {
   caller: Caller
   /** Says what the upload is, once the policies have allowed to go on with it; fails as they do, and nothing is kept then. */
@@ -72,25 +49,6 @@ export interface ChunkRequest {
   /** Without one, only the object is made when all bytes are here. */
   chunk: Chunk | undefined
   /** Ends the chunk where it is. */
-  signal: AbortSignal
-}
-
-interface Receiving {
-  chunk: Chunk
-  /** In bytes. */
-  maxBytes: number
-  /** Of all that is before the chunk, and then of the chunk, too. */
-  late: LateHash | undefined
-  /** Of an upload's first chunk. */
-  look: FirstLook | undefined
-  /** Fails when the policies do not allow the chunk. */
-  asked: Promise<unknown>
-  /** Fails when nothing of the chunk is to be kept: also by what the first bytes say, if they have a say. */
-  allowed: Promise<unknown>
-  /** Notes how far the upload is. */
-  note(progress: Progress): Promise<void>
-  /** Notes that it is where it was before the chunk. */
-  undo(): Promise<void>
   signal: AbortSignal
 }
 
@@ -154,21 +112,9 @@ export class UploadChunks {
       if (!isTrusted) await asked
       if (chunk) {
         const maxBytes = (length ?? (await asked).limit) - start.offset
-        const received = await this.#receive(
-          at,
-          { ...taken, length },
-          {
-            chunk,
-            maxBytes,
-            late,
-            look,
-            asked,
-            allowed,
-            note,
-            undo: () => note(start, taken.length),
-            signal,
-          },
-        )
+        const undo = () => note(start, taken.length)
+        const receiving = { chunk, maxBytes, late, look, asked, allowed, note, undo, signal }
+        const received = await receiveChunk(this.#options, at, { ...taken, length }, receiving)
         hash = received.hash
         if (hash) this.#hashes.keep(version, hash, attempt)
         if (received.cut) throw received.cut
@@ -201,85 +147,6 @@ export class UploadChunks {
   async discard(at: Location, { attempt }: TakenUpload): Promise<void> {
     if (!(await discardUpload(this.#options, at, attempt))) throw takenOver()
     this.#hashes.forget(at.version)
-  }
-
-  /** Stores a chunk as far as it comes, and notes how far that is. */
-  async #receive(
-    at: Location,
-    { progress, length }: TakenUpload,
-    { chunk, maxBytes, late, look, asked, allowed, note, undo, signal }: Receiving,
-  ): Promise<{ hash: RunningHash | undefined; cut: Error | null }> {
-    const { body, size, checksum, giveBack } = chunk
-    const refused = new AbortController()
-    allowed.catch((reason: unknown) => refused.abort(reason))
-    if (size !== null && size > maxBytes) {
-      await asked
-      throw new StorageError('EntityTooLarge')
-    }
-    let seen = progress.offset
-    const sum = checksum && createHash(checksum.algorithm)
-    let reached = progress
-    let cut: Error | null
-    try {
-      const appended = await unlessLost(this.#options.logger, at, () =>
-        this.#options.backend.append(at, progress, body, {
-          maxBytes,
-          size: length,
-          signal: AbortSignal.any([signal, refused.signal]),
-          giveBack: late ? (chunks) => late.giveBack(chunks) : giveBack,
-          tap: (bytes) => {
-            seen += bytes.length
-            look?.see(bytes)
-            late?.update(bytes)
-            sum?.update(bytes)
-          },
-          onProgress: async (next) => {
-            reached = next
-            await asked
-            if (look?.isOpen) return // it is too little to be told by, and to be worth a note
-            await allowed
-            // What has not been compared must not be kept, after a crash either.
-            if (!sum) await note(next)
-          },
-        }),
-      ).finally(() => look?.end())
-      reached = appended.progress
-      cut = appended.cut
-      await allowed
-      if (checksum && cut) throw cut
-      if (checksum && sum && !sum.digest().equals(checksum.digest)) throw new StorageError('ChecksumMismatch')
-    } catch (error) {
-      const isRefused = await allowed.then(
-        () => false,
-        () => true,
-      )
-      // When it is too long, nobody knows which of its bytes were meant.
-      if (isRefused || sum || hasCode(error, 'EntityTooLarge')) {
-        await this.#goBack(at, { from: reached, to: progress }, { undo, signal })
-      }
-      await allowed // why it is refused comes first
-      throw error
-    }
-    await note(reached)
-    const { offset } = reached
-    // A full disk has not taken all that was hashed.
-    return { hash: late && seen === offset ? { hash: late.finish(), offset } : undefined, cut }
-  }
-
-  /** Keeps nothing of a chunk. What it has left in the backend is freed if it can be. */
-  async #goBack(
-    at: Location,
-    { from, to }: { from: Progress; to: Progress },
-    { undo, signal }: Pick<Receiving, 'undo' | 'signal'>,
-  ): Promise<void> {
-    await undo() // fails when another request has it
-    if (hasCode(signal.reason, 'DatabaseUnavailable')) return // the lock is lost: another may have it at any moment
-    const { backend, logger } = this.#options
-    try {
-      await backend.goBack(at, { from, to })
-    } catch (error) {
-      logger.warn({ err: error, version: at.version }, 'an unwanted chunk of an upload has left something')
-    }
   }
 
   /** Makes the object; whatever no chunk could mend ends the upload. @throws as `finishUpload` */
