@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import * as fs from 'node:fs'
 import { lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,7 +9,6 @@ import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import type { FileOnDisk, ReadOptions, Stored, Unfinished, WriteOptions, Written } from '../backend.ts'
 import { BatchSize } from '../batch-size.ts'
-import { drain } from '../drain.ts'
 import { errno, fromErrno, mapped, unusable } from '../file-errors.ts'
 import type {
   Appended,
@@ -21,10 +20,11 @@ import type {
 } from '../resumable-backend.ts'
 import { CheckFiles } from './check-files.ts'
 import { FileStream } from './file-stream.ts'
-import { Files, orMissing, writeAll } from './files.ts'
+import { Files, orMissing } from './files.ts'
 import { Folders, objectsFolder } from './folders.ts'
 import { GrowingFiles } from './growing-files.ts'
 import { isFolder, JoinedFiles } from './joined-files.ts'
+import { NewFiles } from './new-files.ts'
 import { PartFiles } from './part-files.ts'
 import { SendBuffers } from './send-buffers.ts'
 
@@ -63,6 +63,7 @@ export class LocalBackend implements ResumableBackend {
   readonly #folders: Folders
   readonly #files: Files
   readonly #joined: JoinedFiles
+  readonly #newFiles: NewFiles
   readonly #parts: PartFiles
   readonly #checks: CheckFiles
   readonly #growing: GrowingFiles
@@ -78,21 +79,19 @@ export class LocalBackend implements ResumableBackend {
     }
     this.#files = new Files(this.#folders, fsync)
     this.#joined = new JoinedFiles(this.#files)
-    this.#parts = new PartFiles(this.#files, this.#joined, {
-      write: (path, body, options) => this.#writeNew(path, body, options),
-      mostCopied,
-    })
+    this.#newFiles = new NewFiles(this.#files, this.#batchSize)
+    this.#parts = new PartFiles(this.#files, this.#joined, { newFiles: this.#newFiles, mostCopied })
     this.#checks = new CheckFiles(this.#files)
     this.#growing = new GrowingFiles(this.#files, fsync)
   }
 
   async write(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
     if (options.isNamed) return this.#writeNamed(at, body, options)
-    return this.#writeNew(this.#path(at), body, options)
+    return this.#newFiles.write(this.#path(at), body, options)
   }
 
   append(at: Location, from: Progress, body: Readable, options: AppendOptions): Promise<Appended> {
-    body.on('error', ignore) // as in `#writeNew`
+    body.on('error', ignore) // as in `NewFiles`
     const batchBytes = this.#batchSize.bytes
     return this.#batchSize.during(() =>
       this.#growing.append(this.#path(at), from.offset, body, { ...options, batchBytes }),
@@ -284,41 +283,10 @@ export class LocalBackend implements ResumableBackend {
     return join(this.#folders.top, bucket, version.slice(0, 2), version)
   }
 
-  /** Makes the file at `path` of a body, durable; or leaves nothing. */
-  #writeNew(path: string, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
-    const { maxBytes, giveBack } = options
-    if (body instanceof Uint8Array) {
-      if (body.length > maxBytes) throw new StorageError('EntityTooLarge')
-      return this.#files.create(path, async (file) => {
-        const writing = writeAll(file, [body], 0)
-        const sha256 = options.sha256 ?? createHash('sha256').update(body).digest('hex') // meanwhile
-        await writing
-        return { size: body.length, sha256 }
-      })
-    }
-    body.on('error', ignore) // it may break before `drain` listens, which then finds it broken
-    return this.#batchSize.during(() =>
-      this.#files.create(path, async (file) => {
-        const hash = createHash('sha256')
-        let length = 0
-        const { size } = await drain(body, {
-          maxBytes,
-          batchBytes: this.#batchSize.bytes,
-          tap: (chunk) => hash.update(chunk),
-          write: async (batch) => {
-            length = await writeAll(file, batch, length)
-            giveBack?.(batch)
-          },
-        })
-        return { size, sha256: hash.digest('hex') }
-      }),
-    )
-  }
-
   /** Writes a draft, a version that nothing names, and gives it its true name once it is durable. */
   async #writeNamed(at: Location, body: Readable | Uint8Array, options: WriteOptions): Promise<Written> {
     const path = this.#path(at)
-    if (!(body instanceof Uint8Array)) body.on('error', ignore) // as in `#writeNew`
+    if (!(body instanceof Uint8Array)) body.on('error', ignore) // as in `NewFiles`
     if (await this.exists(at)) throw Object.assign(new Error(`There is a file: ${path}`), { code: 'EEXIST' })
     const draft = { bucket: at.bucket, version: randomUUID() }
     const written = await this.write(draft, body, { ...options, isNamed: false })

@@ -5,17 +5,15 @@ import type { Readable } from 'node:stream'
 import { UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
-import type { UnfinishedWrite, WriteOptions, Written } from '../backend.ts'
+import type { UnfinishedWrite } from '../backend.ts'
 import { mapped } from '../file-errors.ts'
 import { checkPartNumber, firstOf, type Part, type PartOptions } from '../resumable-backend.ts'
 import { type Files, orMissing, writeAll } from './files.ts'
 import { type JoinedFiles, PART_NAME } from './joined-files.ts'
-
-/** Makes the file at `path` of a body, durable; or leaves nothing. */
-type WriteFile = (path: string, body: Readable | Uint8Array, options: WriteOptions) => Promise<Written>
+import type { NewFiles } from './new-files.ts'
 
 export interface PartFilesOptions {
-  write: WriteFile
+  newFiles: NewFiles
   /** Up to so many bytes it is worth more to have one file than to copy nothing; 8 MiB. */
   mostCopied?: number | undefined
 }
@@ -37,13 +35,13 @@ export class PartFiles {
   readonly #files: Files
   readonly #joined: JoinedFiles
   readonly #mostCopied: number
-  readonly #write: WriteFile
+  readonly #newFiles: NewFiles
 
-  constructor(files: Files, joined: JoinedFiles, { write, mostCopied = MOST_COPIED }: PartFilesOptions) {
+  constructor(files: Files, joined: JoinedFiles, { newFiles, mostCopied = MOST_COPIED }: PartFilesOptions) {
     this.#files = files
     this.#joined = joined
     this.#mostCopied = mostCopied
-    this.#write = write
+    this.#newFiles = newFiles
   }
 
   /** As `ResumableBackend.writePart`. */
@@ -55,7 +53,8 @@ export class PartFiles {
   ): Promise<Part> {
     checkPartNumber(number)
     const id = randomUUID()
-    const written = await this.#write(this.#path(at, `${number}-${id}`), body, { maxBytes: size, giveBack })
+    const path = this.#path(at, `${number}-${id}`)
+    const written = await this.#newFiles.write(path, body, { maxBytes: size, giveBack })
     return { number, ...written, notes: id }
   }
 
