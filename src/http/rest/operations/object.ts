@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import type { ErrorCode } from '../../../model/errors.ts'
 import { fields, flag, nameList, optional } from '../../message/json-fields.ts'
-import type { AnswerHeader, RequestHeader } from '../../openapi/headers.ts'
-import type { Answer, Body, Describe, Described, Operation } from '../../openapi/operation.ts'
+import type { Describe, Described, Operation } from '../../openapi/operation.ts'
 import { anyObject, message, shapeOf, time, uuid } from '../../openapi/shapes.ts'
+import { downloadOf, headOf, UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const key = z.string('must be a string')
 
@@ -87,129 +86,8 @@ const info = shapeOf(
   { checksum: z.string().nullable() },
 )
 
-const bytes = z.string().meta({ format: 'binary' })
-
-/** Wire §3.3. */
-export const uploadBody: Body = {
-  bytes: {
-    'multipart/form-data': z.object({
-      file: bytes.describe('The first part that is a file.'),
-      contentType: z.string().optional(),
-      cacheControl: z.string().optional().describe('Seconds, or the whole value.'),
-      contentEncoding: z.string().optional(),
-      metadata: z.string().optional().describe('A JSON object: the user metadata.'),
-      content_hash: z
-        .string()
-        .optional()
-        .describe('What the file has to have: a SHA-256 in hexadecimal digits.'),
-    }),
-    'application/octet-stream': bytes.describe('The bytes, with any type but that of a form.'),
-  },
-}
-
-/** What an upload may be refused for, however it comes. */
-export const UPLOAD_ERRORS: ErrorCode[] = [
-  'InvalidRequest',
-  'InvalidRobotsTag',
-  'InvalidHeaderChar',
-  'InvalidMimeType',
-  'InvalidChecksum',
-  'EntityTooLarge',
-  'PreconditionFailed',
-  'NoSuchBucket',
-]
-
-export const UPLOAD_HEADERS: RequestHeader[] = [
-  'x-metadata',
-  'x-robots-tag',
-  'cache-control',
-  'content-encoding',
-  'x-content-sha256',
-  'content-digest',
-  'repr-digest',
-  'content-md5',
-  'if-match',
-  'if-none-match',
-  'if-unmodified-since',
-]
-
-/** @param canReplace whether it may be an object that is there */
-export function uploadAnswers(server: Described, json: z.ZodType, canReplace: boolean): Operation['answers'] {
-  const answer = (description: string): Answer => ({ description, json })
-  if (server.supabaseCompat) return { 200: answer('It is stored.') }
-  return {
-    201: answer('It is stored.'),
-    ...(canReplace && { 200: answer('It has taken the place of another.') }),
-  }
-}
-
 export function signedUploadShape(server: Described): z.ZodType {
   return signedUploaded(server)
-}
-
-/** GET and HEAD of an object's bytes (wire §3.5, §3.6, §3.7). */
-export function downloadOf(
-  { redirects }: Described,
-  operation: Pick<Operation, 'id' | 'tag' | 'summary' | 'description' | 'access' | 'errors'> & {
-    headId: string
-  },
-): Operation {
-  const { headId, errors = [], ...rest } = operation
-  const query = z.object({
-    download: z.string().optional().describe('Has it saved, by this name if there is one.'),
-  })
-  return {
-    ...rest,
-    query,
-    headers: ['range', 'if-range', 'if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
-    answers: {
-      200: { description: 'The object.', content: { '*/*': bytes }, headers: OBJECT_HEADERS },
-      206: {
-        description: 'A part of it.',
-        content: { '*/*': bytes },
-        headers: [...OBJECT_HEADERS, 'Content-Range'],
-      },
-      ...(redirects && { 302: { description: 'Where the store has it.', headers: ['Location'] } }),
-      304: { description: 'It is as the client knows it.', headers: NOT_MODIFIED_HEADERS },
-    },
-    errors: [
-      'InvalidRequest',
-      'NoSuchBucket',
-      'NoSuchKey',
-      'MissingBytes',
-      'PreconditionFailed',
-      'InvalidRange',
-      'CorruptedBytes',
-      ...errors,
-    ],
-    head: headOf(headId, errors),
-  }
-}
-
-const OBJECT_HEADERS: AnswerHeader[] = [
-  'ETag',
-  'Last-Modified',
-  'Accept-Ranges',
-  'Cache-Control',
-  'X-Robots-Tag',
-  'Content-Disposition',
-  'Repr-Digest',
-]
-
-/** Of those, what tells a cache that it has the object. */
-const NOT_MODIFIED_HEADERS: AnswerHeader[] = ['ETag', 'Last-Modified', 'Cache-Control']
-
-function headOf(id: string, errors: ErrorCode[] = []): NonNullable<Operation['head']> {
-  return {
-    id,
-    summary: 'The headers of the object, without it',
-    headers: ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
-    answers: {
-      200: { description: 'It is there.', headers: OBJECT_HEADERS },
-      304: { description: 'It is as the client knows it.', headers: NOT_MODIFIED_HEADERS },
-    },
-    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'PreconditionFailed', ...errors],
-  }
 }
 
 function infoOf(

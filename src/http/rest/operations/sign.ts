@@ -2,14 +2,8 @@ import { z } from 'zod'
 import { fields, ignored, integer, nameList } from '../../message/json-fields.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, shapeOf, time } from '../../openapi/shapes.ts'
-import {
-  downloadOf,
-  signedUploadShape,
-  UPLOAD_ERRORS,
-  UPLOAD_HEADERS,
-  uploadAnswers,
-  uploadBody,
-} from './object.ts'
+import { signedUploadShape } from './object.ts'
+import { downloadOf, UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const seconds = integer(
   z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'),
