@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
+import { shareIn } from '../config/backup-share.ts'
 import { giveWay } from '../lib/low-priority.ts'
 import { packageVersion } from '../lib/package-version.ts'
+import { settingsAhead } from './settings-ahead.ts'
 
 type Registers = (program: Command) => void
 
@@ -69,7 +71,8 @@ program.hook('preAction', async (_program, command) => {
 
 const [command = '', below] = process.argv.slice(2)
 // Before what it needs is loaded, too, which is as much work as a small backup.
-if (command === 'backup-process' || (command === 'backup' && below === 'create')) giveWay()
+if (command === 'backup-process') giveWay(shareIn(process.env))
+if (command === 'backup' && below === 'create') giveWay(shareIn(settingsAhead(process.argv.slice(2))))
 
 const asked = COMMANDS.get(command)
 for (const load of asked ? [asked] : COMMANDS.values()) (await load())(program)

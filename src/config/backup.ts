@@ -1,7 +1,8 @@
 import { join, resolve } from 'node:path'
 import { Cron } from 'croner'
 import { z } from 'zod'
-import { flag, integer } from './fields.ts'
+import { LEAST_SHARE, PRESET_SHARE, SHARE_VARIABLE } from './backup-share.ts'
+import { flag, integer, share } from './fields.ts'
 import { setting, type ValuesOf } from './setting.ts'
 
 /** Backups that servers make. */
@@ -51,6 +52,14 @@ export const BACKUP_TABLE = {
     preset: 'false',
     help: 'archive the log of the built-in PostgreSQL too, so that any second can be restored',
   }),
+  share: setting(
+    SHARE_VARIABLE,
+    share.refine((part) => part >= LEAST_SHARE, `must be a number from ${LEAST_SHARE} to 1`),
+    {
+      preset: String(PRESET_SHARE),
+      help: 'how much of one processor a backup takes while others want them all; `1` gives way to nobody',
+    },
+  ),
   passphrase: setting('STORAGE_BACKUP_PASSPHRASE', passphrase, {
     help: 'encrypts backups; at least 12 characters',
   }),

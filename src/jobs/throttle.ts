@@ -37,9 +37,6 @@ export class ByteThrottle {
 /** A shorter wait costs more than it is long; the debt is kept. */
 const SHORTEST_WAIT_MS = 10
 
-/** How much of one processor work gets while others want them all. */
-const SHARE = 0.1
-
 /** So much work is done before the first rest: what is over so soon disturbs nobody for long. In milliseconds of a processor. */
 const AT_ONCE_MS = 100
 
@@ -58,27 +55,41 @@ export interface Load {
   isBusy(): boolean
 }
 
+/** What time it is, and how to wait for another one. In milliseconds. */
+export interface Clock {
+  now(): number
+  wait(ms: number): Promise<unknown>
+}
+
+const MACHINE_CLOCK: Clock = { now: () => performance.now(), wait: (ms) => delay(ms) }
+
 /**
  * Lets work of this process take what the processors have to spare, and only a share of one while others want them. For work
  * in which a low priority is not enough: PostgreSQL does a part of it, and some systems weigh groups of processes alone.
  */
 export class SpareTime {
+  readonly #share: number
   readonly #load: Load
+  readonly #clock: Clock
   readonly #freeUntilMs: number
   /** Of rests, as long as others want all processors. */
   #owedMs = 0
   #slice: { at: number; usedMs: number }
   #resting: Promise<void> | undefined
 
-  constructor(load: Load = new MachineLoad()) {
+  /** @param share of one processor, for work while others want them all; 1 never rests */
+  constructor(share: number, load: Load, clock = MACHINE_CLOCK) {
+    this.#share = share
     this.#load = load
+    this.#clock = clock
     this.#slice = this.#now()
     this.#freeUntilMs = this.#slice.usedMs + AT_ONCE_MS
   }
 
   /** Call between small pieces of work: a promise to wait for when it is time for a rest. */
   rest(): Promise<void> | undefined {
-    if (this.#resting === undefined && performance.now() - this.#slice.at < SLICE_MS) return undefined
+    if (this.#share === 1) return undefined
+    if (this.#resting === undefined && this.#clock.now() - this.#slice.at < SLICE_MS) return undefined
     this.#resting ??= this.#rest().finally(() => {
       this.#resting = undefined
     })
@@ -89,16 +100,16 @@ export class SpareTime {
     const { at, usedMs } = this.#slice
     const now = this.#now()
     if (now.usedMs > this.#freeUntilMs && this.#load.isBusy()) {
-      const owedMs = this.#owedMs + (now.usedMs - usedMs) / SHARE - (now.at - at)
+      const owedMs = this.#owedMs + (now.usedMs - usedMs) / this.#share - (now.at - at)
       const restMs = Math.min(Math.max(owedMs, 0), LONGEST_REST_MS)
-      if (restMs > 0) await delay(restMs)
+      if (restMs > 0) await this.#clock.wait(restMs)
       this.#owedMs = Math.min(Math.max(owedMs, 0) - restMs, MOST_OWED_MS)
     } else this.#owedMs = 0
     this.#slice = this.#now()
   }
 
   #now(): { at: number; usedMs: number } {
-    return { at: performance.now(), usedMs: this.#load.usedMs() }
+    return { at: this.#clock.now(), usedMs: this.#load.usedMs() }
   }
 }
 

@@ -1,16 +1,20 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 
-/** By how much it is nicer than others: it has a tenth of a core where the others want all (sched(7), "The nice value"). */
-const LESS_URGENT = 10
+/** Who is one nicer weighs so many times less with Linux, where others want the same core (sched(7), "The nice value"). */
+const WEIGHT_OF_ONE = 1.25
 
 /**
  * Lets all others go first who want a processor, from now on and for as long as this process lives; it still comes to its
  * end while they never rest. With Linux threads have priorities of their own, which those that they start inherit
  * (setpriority(2)); elsewhere 0 is the whole process.
+ *
+ * @param share of a core that another one wants, too, in comparison with that one; 1 gives way to nobody
  */
-export function giveWay(): void {
-  const priority = Math.min(19, getPriority() + LESS_URGENT)
+export function giveWay(share: number): void {
+  const nicer = Math.round(Math.log(1 / share) / Math.log(WEIGHT_OF_ONE))
+  if (nicer === 0) return
+  const priority = Math.min(19, getPriority() + nicer)
   for (const thread of threads()) {
     try {
       setPriority(thread, priority)

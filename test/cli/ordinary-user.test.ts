@@ -30,7 +30,13 @@ describe.runIf(mayRun || !isRoot)(
       if (isRoot) await chown(folder, NOBODY.uid, NOBODY.gid)
       place = {
         cwd: folder,
-        env: { HOME: folder, STORAGE_PORT: '0', STORAGE_S3_PROTOCOL_PORT: '0', STORAGE_FSYNC: 'false' },
+        env: {
+          HOME: folder,
+          STORAGE_PORT: '0',
+          STORAGE_S3_PROTOCOL_PORT: '0',
+          STORAGE_FSYNC: 'false',
+          STORAGE_BACKUP_SHARE: '1',
+        },
         ...(isRoot && { user: NOBODY }),
       }
     })

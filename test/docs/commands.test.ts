@@ -44,7 +44,12 @@ beforeAll(async () => {
   await symlink(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
   const port = await freePort()
   url = `http://127.0.0.1:${port}`
-  env = { STORAGE_PORT: String(port), NO_COLOR: '1', NPM_CONFIG_UPDATE_NOTIFIER: 'false' }
+  env = {
+    STORAGE_PORT: String(port),
+    NO_COLOR: '1',
+    NPM_CONFIG_UPDATE_NOTIFIER: 'false',
+    STORAGE_BACKUP_SHARE: '1', // other tests are no reason to wait
+  }
   server = new Shell(clone, env)
 })
 afterAll(async () => {

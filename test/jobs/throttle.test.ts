@@ -1,10 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { performance } from 'node:perf_hooks'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Load, MachineLoad, SpareTime } from '../../src/jobs/throttle.ts'
+import { type Clock, type Load, MachineLoad, SpareTime } from '../../src/jobs/throttle.ts'
 import { until } from '../support/wait.ts'
 
 /** A process that has used what it is told, on a machine that is as it is told. */
@@ -18,6 +16,21 @@ class ToldLoad implements Load {
 
   isBusy() {
     return this.isOthers
+  }
+}
+
+/** Time that passes when it is told to, or is waited for. */
+class ToldClock implements Clock {
+  at = 0
+  readonly rests: number[] = []
+
+  now() {
+    return this.at
+  }
+
+  async wait(ms: number) {
+    this.rests.push(ms)
+    this.at += ms
   }
 }
 
@@ -50,73 +63,83 @@ describe('the load of the machine', () => {
 
 describe('work in spare time', () => {
   let load: ToldLoad
+  let clock: ToldClock
   let spareTime: SpareTime
-  beforeEach(() => {
+  const begin = (share: number) => {
     load = new ToldLoad()
-    spareTime = new SpareTime(load)
-  })
+    clock = new ToldClock()
+    spareTime = new SpareTime(share, load, clock)
+  }
+  beforeEach(() => begin(0.1))
 
-  /** Works until there is a rest, to its end. @returns whether that took longer than a moment */
-  async function rest(): Promise<boolean> {
-    let resting = spareTime.rest()
-    for (; !resting; resting = spareTime.rest()) await nextTurn()
-    const isLong = await Promise.race([resting.then(() => false), nextTurn(true)])
-    await resting
-    return isLong
+  /** Has a processor for so long, of 20 ms that pass, and may rest then. */
+  async function work(usedMs: number): Promise<void> {
+    clock.at += 20
+    load.used += usedMs
+    await spareTime.rest()
   }
 
   /** What is done without any rest. */
-  async function begin() {
+  async function workAtOnce(): Promise<void> {
     load.isOthers = false
-    load.used = 101
-    await rest()
+    await work(101)
     load.isOthers = true
   }
 
-  it('gets a tenth of a processor while others want them all', async () => {
-    await begin()
-    const begun = performance.now()
-    for (let slice = 0; slice < 3; slice++) {
-      load.used += 20
-      expect(await rest()).toBe(true)
-    }
-    // All of it may have been held up besides.
-    expect(60 / (performance.now() - begun)).toBeLessThan(0.11)
+  it.each([
+    [0.1, [180, 180, 180]],
+    [0.5, [20, 20, 20]],
+  ])('gets a share of %d of a processor while others want them all', async (share, rests) => {
+    begin(share)
+    await workAtOnce()
+    for (let slice = 0; slice < 3; slice++) await work(20)
+    expect(clock.rests).toEqual(rests)
+  })
+
+  it('never rests with a share of 1', async () => {
+    begin(1)
+    await work(5000)
+    await work(20)
+    expect(clock.rests).toEqual([])
   })
 
   it('goes on while others leave a processor, and again once they do', async () => {
+    await workAtOnce()
+    expect(clock.rests).toEqual([])
+    await work(20)
+    expect(clock.rests).toHaveLength(1)
     load.isOthers = false
-    load.used = 101
-    expect(await rest()).toBe(false)
-    load.used += 20
-    load.isOthers = true
-    expect(await rest()).toBe(true)
-    load.used += 20
-    load.isOthers = false
-    expect(await rest()).toBe(false)
+    await work(20)
+    expect(clock.rests).toHaveLength(1)
   })
 
   it('rests for all of a burst, by turns', async () => {
-    await begin()
-    const begun = performance.now()
-    load.used += 130 // 1300 ms, of which no rest is longer than a second
-    await rest()
-    load.used += 1
-    await rest()
-    expect(performance.now() - begun).toBeGreaterThan(1290)
+    await workAtOnce()
+    await work(130)
+    await work(2)
+    await work(2)
+    expect(clock.rests).toEqual([1000, 280])
   })
 
   it('comes to its end without a rest when it is short', async () => {
-    load.used = 99
-    expect(await rest()).toBe(false)
+    await work(99)
+    expect(clock.rests).toEqual([])
+  })
+
+  it('goes on for a while between two rests', async () => {
+    await workAtOnce()
+    clock.at += 19
+    load.used += 19
+    expect(spareTime.rest()).toBeUndefined()
   })
 
   it('rests as a whole', async () => {
-    await begin()
+    await workAtOnce()
+    clock.at += 20
     load.used += 20
-    let first = spareTime.rest()
-    for (; !first; first = spareTime.rest()) await nextTurn()
-    expect(spareTime.rest()).toBe(first)
+    const first = spareTime.rest()
+    expect([first, spareTime.rest()]).toEqual([expect.any(Promise), first])
     await first
+    expect(clock.rests).toEqual([180])
   })
 })

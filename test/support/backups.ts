@@ -33,7 +33,7 @@ export async function backUp(
   const backend = new InlineBackend(await openBackends(server.config), database)
   try {
     const report = await runBackup(
-      { database, backend, target, cluster, scratchDir: tmpdir(), logger },
+      { database, backend, target, cluster, scratchDir: tmpdir(), share: 1, logger },
       {
         id: uuidV7(),
         job: null,

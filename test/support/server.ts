@@ -146,6 +146,7 @@ async function serve(
     STORAGE_SCRUB_INTERVAL: '0s',
     // What is asked of the database is asked for a test.
     STORAGE_AUDIT: 'off',
+    STORAGE_BACKUP_SHARE: '1', // a test waits for it
     ...env,
   })
   const server = await startServer({

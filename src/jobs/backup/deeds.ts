@@ -53,6 +53,7 @@ export class Deeds implements BackupDeeds {
         target,
         cluster: config.databaseUrl === undefined ? await findCluster(dataDir) : null,
         scratchDir: dataDir,
+        share: config.backup.share,
         logger,
       }
       const { manifest, failures } = await runBackup(parts, {

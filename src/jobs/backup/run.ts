@@ -31,6 +31,8 @@ export interface BackupParts {
   cluster: { address: SocketAddress; folder: string } | null
   /** For lists that are too long for memory. */
   scratchDir: string
+  /** Of one processor, while others want them all; 1 never gives way. */
+  share: number
   logger: Logger
 }
 
@@ -66,7 +68,7 @@ export const DEFINITIONS = 'sql/definitions.sql'
 /** Versions that are looked at together. */
 const PAGE = 64
 
-/** Of the database, in bytes per second. Twice as fast, slow uploads beside it were measured to take some times as long. */
+/** Of the database, in bytes per second, unless it never gives way. Twice as fast, slow uploads beside it were measured to take some times as long. */
 const COPY_RATE = 100e6
 
 /** How much of the progress comes before the bytes: the database, and the rows. */
@@ -105,12 +107,14 @@ class Run {
   readonly #sum = { all: 0, new: 0 }
   #objects = 0
   readonly #load = new MachineLoad()
-  readonly #spareTime = new SpareTime(this.#load)
+  readonly #spareTime: SpareTime
 
   constructor(
     private readonly parts: BackupParts,
     private readonly request: BackupRequest,
-  ) {}
+  ) {
+    this.#spareTime = new SpareTime(parts.share, this.#load)
+  }
 
   async run(): Promise<BackupReport> {
     const { target, cluster, database, scratchDir } = this.parts
@@ -188,7 +192,7 @@ class Run {
 
   async #copyDatabase(cluster: { address: SocketAddress; folder: string }): Promise<OnlineCopy> {
     const { id, signal } = this.request
-    const throttle = new ByteThrottle(COPY_RATE)
+    const throttle = new ByteThrottle(this.parts.share === 1 ? Infinity : COPY_RATE)
     const copy = await copyOnline({
       ...cluster,
       pace: async (bytes) => {

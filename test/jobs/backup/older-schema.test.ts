@@ -60,7 +60,7 @@ describe('a backup of an older Strongroom', () => {
         const cluster: BackupParts['cluster'] = hasCopy
           ? { address: embedded.connection, folder: clusterDir }
           : null
-        const parts = { database, backend, target: target(), cluster, scratchDir: folder, logger }
+        const parts = { database, backend, target: target(), cluster, scratchDir: folder, share: 1, logger }
         const id = uuidV7()
         await runBackup(parts, { id, job: null, parent: null, buckets: null, signal })
         ids.set(format, id)

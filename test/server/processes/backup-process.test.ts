@@ -1,10 +1,11 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { ServerProcesses } from '../../faults/server-processes.ts'
 import { type Command, isAlive } from '../../support/command.ts'
+import { nicenessOf, readIfThere, statFieldsOf } from '../../support/processes.ts'
 import { until } from '../../support/wait.ts'
 
 interface Job {
@@ -17,7 +18,7 @@ describe.runIf(existsSync('/proc/self/stat'))('a backup that a server makes', ()
   let servers: ServerProcesses
   let server: Command
   beforeAll(async () => {
-    servers = await ServerProcesses.open()
+    servers = await ServerProcesses.open({ STORAGE_BACKUP_SHARE: '1' })
     server = await servers.start()
   })
   afterEach(() => letGo())
@@ -65,11 +66,14 @@ describe.runIf(existsSync('/proc/self/stat'))('a backup that a server makes', ()
     return found as number
   }
 
-  it('has a process of its own, which lets all others go first and ends with it', async () => {
+  const holds = () => servers.database.admin`select from storage.backup_holds`
+
+  it('has a process of its own, which ends with it and gives way to nobody with STORAGE_BACKUP_SHARE=1', async () => {
     await keepWaiting()
     const job = await ask()
     const pid = await maker()
-    await until(() => nicenessOf(pid).every((nice) => nice > getPriority()), 'all of its threads give way')
+    await until(async () => (await holds()).length > 0, 'the backup is under way')
+    expect(new Set(nicenessOf(pid))).toEqual(new Set([getPriority()]))
     letGo()
     expect(await end(job)).toMatchObject({ status: 'completed', error: null })
     await until(() => !isAlive(pid), 'the process has ended')
@@ -106,7 +110,6 @@ describe.runIf(existsSync('/proc/self/stat'))('a backup that a server makes', ()
     await keepWaiting()
     const job = await ask()
     const pid = await maker()
-    const holds = () => servers.database.admin`select from storage.backup_holds`
     await until(async () => (await holds()).length > 0, 'the backup is under way')
     server.signal('SIGTERM')
     expect((await server.ended).code).toBe(0)
@@ -123,33 +126,21 @@ describe.runIf(existsSync('/proc/self/stat'))('a backup that a server makes', ()
     server.signal('SIGKILL')
     await until(() => !isAlive(pid), 'the process has ended')
     letGo()
-    server = await servers.start()
+    server = await servers.start({ STORAGE_BACKUP_SHARE: '' })
     expect(await end(job)).toMatchObject({ status: 'failed' })
+  })
+
+  it('lets all others go first, unless a setting says otherwise', async () => {
+    await keepWaiting()
+    const job = await ask()
+    const pid = await maker()
+    await until(() => nicenessOf(pid).every((nice) => nice > getPriority()), 'all of its threads give way')
+    letGo()
+    expect(await end(job)).toMatchObject({ status: 'completed' })
   })
 })
 
-/** What the kernel says of a process; nothing once it has ended. */
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
-}
-
-/** From the state on (proc_pid_stat(5)). */
-const fieldsOf = (path: string) => {
-  const stat = readIfThere(path)
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-}
-
 function childrenOf({ child }: Command): number[] {
   const all = readdirSync('/proc').map(Number).filter(Boolean)
-  return all.filter((pid) => Number(fieldsOf(`/proc/${pid}/stat`)[1]) === child.pid)
-}
-
-/** Of each of its threads. */
-function nicenessOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`)
-  return threads.map((thread) => Number(fieldsOf(`/proc/${pid}/task/${thread}/stat`)[16]))
+  return all.filter((pid) => Number(statFieldsOf(`/proc/${pid}/stat`)[1]) === child.pid)
 }
