@@ -11,7 +11,7 @@ import type { Manifest } from '../jobs/backup/manifest.ts'
 import { runNow } from '../jobs/backup/runner.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
-import { BACKUP_TURN } from '../jobs/turns.ts'
+import { BACKUP_TURN, BACKUP_TURN_WAIT_MS } from '../jobs/turns.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { count } from './amounts.ts'
 import { registerDrill } from './backup-drill.ts'
@@ -98,7 +98,8 @@ async function create(options: CreateOptions): Promise<void> {
       createdBy: 'command',
     }
     const parts = { database, deeds, retentionDays: config.backup.retentionDays, logger }
-    const run = await runNow(parts, wanted, signal).finally(() => progress.clear())
+    const waiting = { signal, waitMs: BACKUP_TURN_WAIT_MS }
+    const run = await runNow(parts, wanted, waiting).finally(() => progress.clear())
     if (run === null) throw new ConfigError([UNDER_WAY])
     if (!made) {
       const failed = await asService(database, (tx) => findJob(tx, wanted.id))
@@ -141,14 +142,15 @@ async function remove(id: string, options: TargetOptions): Promise<void> {
       gone(target)
     })
   }
-  await maintain(async ({ config, database }) => {
+  await maintain(async ({ config, database, signal }) => {
     const target = await openFrom(options, config)
     try {
-      const done = await database.exclusively(BACKUP_TURN, async () => {
+      const work = async () => {
         await deleteBackup(target, id)
         await forgetBackup(database, id)
         return true
-      })
+      }
+      const done = await database.exclusively(BACKUP_TURN, work, { limitMs: BACKUP_TURN_WAIT_MS, signal })
       if (done === null) throw new ConfigError([UNDER_WAY])
       gone(target)
     } finally {

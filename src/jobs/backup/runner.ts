@@ -174,7 +174,7 @@ export class BackupRunner {
 }
 
 /**
- * Does a job here and now, for a command. Null when a server, or another command, has the turn.
+ * Does a job here and now, for a command. Null when a server, or another command, has the turn, also after `waitMs`.
  *
  * @returns the job, and whether it has come to its end
  * @throws BackupRunning when one is to be done
@@ -182,16 +182,17 @@ export class BackupRunner {
 export async function runNow(
   options: JobRunOptions,
   wanted: NewBackupJob,
-  signal: AbortSignal,
+  { signal, waitMs }: { signal: AbortSignal; waitMs: number },
 ): Promise<{ job: BackupJob; isDone: boolean } | null> {
   const { database } = options
-  return database.exclusively(BACKUP_TURN, async (lost) => {
+  const work = async (lost: AbortSignal) => {
     await buryDeadJobs(options)
     await asService(database, (tx) => insertJob(tx, wanted))
     const job = await takePendingJob(database)
     if (job === null) throw new Error('a job that was put there is not there')
     return { job, isDone: await runJob(options, job, AbortSignal.any([signal, lost])) }
-  })
+  }
+  return database.exclusively(BACKUP_TURN, work, { limitMs: waitMs, signal })
 }
 
 function scheduledJob(target: string, type: 'full' | 'incremental'): NewBackupJob {

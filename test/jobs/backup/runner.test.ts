@@ -20,11 +20,12 @@ import { deferred } from '../../../src/lib/deferred.ts'
 import { uuidV7 } from '../../../src/lib/uuid.ts'
 import { StorageError } from '../../../src/model/errors.ts'
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
-import { until } from '../../support/wait.ts'
+import { PATIENCE_MS, until } from '../../support/wait.ts'
 
 // The runner over a real database; what it does about a job the tests say.
 
 const NEVER = new AbortController().signal
+const AT_ONCE = { signal: NEVER, waitMs: 0 }
 const DONE = { objectCount: 3, totalBytes: 2 ** 40, damaged: 1 }
 const DAY_MS = 86_400_000
 
@@ -202,13 +203,27 @@ describe('a job', () => {
       logger: pino({ level: 'silent' }),
     }
     const wanted = job()
-    expect(await runNow(options, wanted, NEVER)).toMatchObject({ job: { id: wanted.id }, isDone: true })
+    expect(await runNow(options, wanted, AT_ONCE)).toMatchObject({ job: { id: wanted.id }, isDone: true })
     expect((await found(wanted.id))?.status).toBe('completed')
     await test.database.exclusively(BACKUP_TURN, async () => {
-      expect(await runNow(options, job(), NEVER)).toBeNull()
+      expect(await runNow(options, job(), AT_ONCE)).toBeNull()
     })
     await asked()
-    await expect(runNow(options, job(), NEVER)).rejects.toMatchObject({ code: 'BackupRunning' })
+    await expect(runNow(options, job(), AT_ONCE)).rejects.toMatchObject({ code: 'BackupRunning' })
+  })
+
+  it('is done by a command that has waited for a server, which has the turn for a moment', async () => {
+    const wanted = job()
+    const logger = pino({ level: 'silent' })
+    const options = { database: test.database, deeds: NOTHING, retentionDays: 30, logger }
+    const waiting = await test.database.exclusively(BACKUP_TURN, async () => {
+      const running = runNow(options, wanted, { signal: NEVER, waitMs: PATIENCE_MS })
+      const next = () => test.admin`
+        select from strongroom.turns t where name = ${`${BACKUP_TURN}, next`} and strongroom.has_session(t)`
+      await until(async () => (await next()).length > 0, 'it waits')
+      return { running }
+    })
+    expect(await waiting?.running).toMatchObject({ job: { id: wanted.id }, isDone: true })
   })
 })
 
@@ -254,7 +269,7 @@ describe('the end of a backup', () => {
   it('is one when a command has made it', async () => {
     const wanted = job()
     const logger = pino({ level: 'silent' })
-    await runNow({ database: test.database, deeds: NOTHING, retentionDays: null, logger }, wanted, NEVER)
+    await runNow({ database: test.database, deeds: NOTHING, retentionDays: null, logger }, wanted, AT_ONCE)
     expect(await told()).toMatchObject([{ backup_id: wanted.id, status: 'completed' }])
   })
 
