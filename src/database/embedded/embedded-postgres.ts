@@ -3,7 +3,8 @@
  *
  * It is a process of its own on a unix socket, no TCP port. What the parts know:
  * `system-account` who runs it, `postgres-runtime` the binaries, `cluster-folder` the data,
- * `folder-owner` that no two servers share it, `postgres-process` one run of it, `server-log` what it says.
+ * `folder-owner` that no two servers share it, `postgres-process` one run of it, `supervised-postgres` that there is
+ * one for as long as we run, `server-log` what it says.
  *
  * If we die at any line, PostgreSQL may live on; the next start finds it through its postmaster.pid, sees
  * that nobody holds the owner's lock, stops it and starts its own.
@@ -12,26 +13,16 @@
 import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { systemReason } from '../../model/system-reason.ts'
 import { ensureCluster, placeCluster } from './cluster-folder.ts'
-import { EmbeddedPostgresError, FolderInUseError } from './embedded-error.ts'
-import {
-  awaitOwner,
-  DATABASE,
-  isNotReady,
-  type OwnerLock,
-  rivalOf,
-  SUPERUSER,
-  takeOver,
-  takeOwnerLock,
-} from './folder-owner.ts'
+import { EmbeddedPostgresError } from './embedded-error.ts'
+import { awaitOwner, DATABASE, takeOver } from './folder-owner.ts'
 import { finishSwap, refuseMoved } from './next-cluster.ts'
-import { type LaunchOptions, launch, type PostgresProcess } from './postgres-process.ts'
+import type { LaunchOptions } from './postgres-process.ts'
 import { findPackage, prepareRuntime } from './postgres-runtime.ts'
-import { POLL_MS, readPostmasterFile, stopPostmaster, waitUntil } from './postmaster.ts'
-import { keepLogShort } from './server-log.ts'
+import { readPostmasterFile } from './postmaster.ts'
 import { socketFolder } from './socket-folder.ts'
+import { SupervisedPostgres } from './supervised-postgres.ts'
 import { type Account, accountFor, isRoot } from './system-account.ts'
 
 export interface EmbeddedOptions {
@@ -74,9 +65,6 @@ const DEFAULTS = {
 }
 
 export const PORT = 5432 // only the name of the socket
-const START_LIMIT_MS = 60_000
-const LONGEST_BACKOFF_MS = 10_000
-const EXIT_NOTICE_LIMIT_MS = 10_000
 
 /** A server whose PostgreSQL broke down has it back by then, unless it has much to recover. */
 const RETURN_LIMIT_MS = 5000
@@ -135,7 +123,7 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
 
   // 4. Ours, and kept running.
   const host = await socketFolder(folder, PORT, account)
-  const launchOptions: LaunchOptions = {
+  const launch: LaunchOptions = {
     account,
     native,
     folder,
@@ -145,7 +133,8 @@ async function start(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
       ...onSocketAlone(host),
     },
   }
-  const server = new SupervisedPostgres(host, launchOptions, logger, options.onLost)
+  const connection = { host, port: PORT, database: DATABASE }
+  const server = new SupervisedPostgres(connection, { launch, logger, onLost: options.onLost })
   await server.start()
   return server
 }
@@ -189,135 +178,4 @@ export async function findGround(
     logger.info({ copy }, 'copying PostgreSQL to where it can be run, once'),
   )
   return { account, folder, native, major: from.major }
-}
-
-class SupervisedPostgres implements EmbeddedPostgres {
-  readonly connection
-  readonly superuser = SUPERUSER
-  readonly #stopping = new AbortController()
-  #run: PostgresProcess | undefined
-  #lock: OwnerLock | undefined
-  #supervision: Promise<void> = Promise.resolve()
-  #stopped: Promise<void> | undefined
-  #leaveLog: () => void = () => {}
-
-  constructor(
-    host: string,
-    private readonly launchOptions: LaunchOptions,
-    private readonly logger: EmbeddedOptions['logger'],
-    private readonly onLost: EmbeddedOptions['onLost'],
-  ) {
-    this.connection = { host, port: PORT, database: DATABASE }
-  }
-
-  get pid(): number {
-    return this.#run?.pid ?? 0
-  }
-
-  async start(): Promise<void> {
-    const { folder, account } = this.launchOptions
-    this.#leaveLog = keepLogShort(folder, account, (error) =>
-      this.logger.warn({ err: error }, "PostgreSQL's log cannot be shortened"),
-    )
-    try {
-      await this.#bringUp()
-    } catch (error) {
-      await this.stop()
-      throw error
-    }
-    this.#supervision = this.#supervise()
-  }
-
-  stop(): Promise<void> {
-    this.#stopped ??= this.#shutDown()
-    return this.#stopped
-  }
-
-  async #shutDown(): Promise<void> {
-    this.#stopping.abort()
-    await this.#supervision
-    const run = this.#run
-    if (run !== undefined && !run.hasExited) {
-      await stopPostmaster(run.pid, this.launchOptions.folder)
-      // Gone, but Node may not have heard of it. Looked for, since waiting for an event of a process that does not
-      // hold us would let our own end here.
-      await waitUntil(async () => run.hasExited, EXIT_NOTICE_LIMIT_MS)
-    }
-    this.#leaveLog()
-    await this.#lock?.release() // last, so that nobody takes a PostgreSQL that is shutting down for an orphan
-  }
-
-  /**
-   * Runs PostgreSQL if it does not run, and takes the lock. Recovery from a crash may take as long as it
-   * likes; failures that pass by themselves are tried again for a minute.
-   */
-  async #bringUp(): Promise<void> {
-    await this.#lock?.release()
-    this.#lock = undefined
-    const giveUpAt = Date.now() + START_LIMIT_MS
-    for (;;) {
-      const failure = this.#run?.hasExited === false ? undefined : await this.#runAnew()
-      if (failure === undefined) {
-        try {
-          this.#lock = await takeOwnerLock(this.connection, this.launchOptions.folder)
-          return
-        } catch (error) {
-          if (!isNotReady(error) || Date.now() > giveUpAt) throw error
-        }
-      } else if (Date.now() > giveUpAt || !failure.isPassing) {
-        throw new EmbeddedPostgresError(
-          `PostgreSQL could not start on ${this.launchOptions.folder}. It said:\n${failure.log}`,
-        )
-      }
-      this.#stopping.signal.throwIfAborted()
-      await delay(POLL_MS)
-    }
-  }
-
-  async #runAnew(): Promise<{ log: string; isPassing: boolean } | undefined> {
-    this.#stopping.signal.throwIfAborted()
-    this.#run = await launch(this.launchOptions)
-    const failure = await this.#run.ready(this.#stopping.signal)
-    if (failure === undefined) return undefined
-    const { exitCode, log } = failure
-    if (log.includes('lock file "postmaster.pid" already exists'))
-      throw await rivalOf(this.launchOptions.folder)
-    // Sessions of a PostgreSQL whose main process was killed end by themselves, when their query does.
-    const isOutlived = log.includes('pre-existing shared memory block')
-    // Another server that starts at the same time saw ours without an owner yet. One of us will win.
-    const wasAskedToStop = exitCode === 0
-    return { log, isPassing: isOutlived || wasAskedToStop }
-  }
-
-  async #supervise(): Promise<void> {
-    const { signal } = this.#stopping
-    const stopAsked = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
-    while (!signal.aborted) {
-      await Promise.race([stopAsked, this.#run?.exited, this.#lock?.lost])
-      if (signal.aborted) return
-      this.logger.warn({ postgres: this.pid }, 'PostgreSQL broke down; bringing it back')
-      if (!(await this.#bringBack())) return
-      this.logger.info({ postgres: this.pid }, 'PostgreSQL is back')
-    }
-  }
-
-  /** Tries until PostgreSQL runs again. False when we are to stop, or another server has the folder now. */
-  async #bringBack(): Promise<boolean> {
-    const { signal } = this.#stopping
-    for (let backoffMs = 50; !signal.aborted; backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS)) {
-      try {
-        await this.#bringUp()
-        return true
-      } catch (error) {
-        if (signal.aborted) return false
-        this.logger.warn({ err: error }, 'PostgreSQL cannot be brought back')
-        if (error instanceof FolderInUseError) {
-          this.onLost?.(error)
-          return false
-        }
-      }
-      await delay(backoffMs, undefined, { signal }).catch(() => {}) // a stop ends the wait
-    }
-    return false
-  }
 }
