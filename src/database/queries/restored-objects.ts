@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
@@ -19,30 +19,42 @@ export interface RestoredObject {
   checksum: string
   /** Those that go into the database with the row; null when they are at their place already. */
   bytes: Uint8Array | null
-  /** Which object of that name is replaced: none, the same version if its bytes are lost or damaged, or any. */
+  /** Which object of that name is replaced: none, the same one if its bytes are lost or damaged, or any. */
   replaces: 'none' | 'damaged' | 'any'
 }
 
 /** What has a name now. */
 export interface CurrentObject {
   name: string
-  version: string | null
+  /** Whether it is the one that the backup has: of the very version, or put back before and not written since. */
+  isSame: boolean
   /** Whether its bytes were found to be missing or damaged. */
   isDamaged: boolean
 }
 
-/** What each of these names has now. */
+/** What the names of these have now. @param rows of a backup, as JSON */
 export async function currentObjects(
   database: Database,
   bucketId: string,
-  names: string[],
+  rows: string[],
 ): Promise<Map<string, CurrentObject>> {
-  const rows = await ask<CurrentObject>(
+  const found = await ask<CurrentObject>(
     database,
-    sql`select name, version, quarantine_reason is not null as "isDamaged" from storage.objects
-      where bucket_id = ${bucketId} and name in (select jsonb_array_elements_text(${JSON.stringify(names)}::jsonb))`,
+    sql`select name, ${isOf(sql`line`)} as "isSame", quarantine_reason is not null as "isDamaged"
+      from jsonb_array_elements(${`[${rows.join(',')}]`}::jsonb) as line
+      join storage.objects on bucket_id = ${bucketId} and name = line ->> 'name'`,
   )
-  return new Map(rows.map((row) => [row.name, row]))
+  return new Map(found.map((object) => [object.name, object]))
+}
+
+/** Whether an object is that of a backup's row. One that was put back has its times, which every write changes. */
+function isOf(row: SQL): SQL {
+  return sql`(
+    version = ${row} ->> 'version' or (
+      created_at = (${row} ->> 'created_at')::timestamptz and updated_at = (${row} ->> 'updated_at')::timestamptz
+      and checksum = coalesce(${row} ->> 'checksum', checksum)
+    )
+  )`
 }
 
 /** Lists a version as one that is being written: a killed restore leaves nothing that the cleanup does not find. */
@@ -70,9 +82,7 @@ export function restoreObject(database: Database, object: RestoredObject): Promi
   return asService(database, async (tx) => {
     if (replaces !== 'none') {
       const which =
-        replaces === 'any'
-          ? sql`true`
-          : sql`quarantine_reason is not null and version = ${row}::jsonb ->> 'version'`
+        replaces === 'any' ? sql`true` : sql`quarantine_reason is not null and ${isOf(sql`${row}::jsonb`)}`
       await tx.execute(
         sql`delete from storage.objects where bucket_id = ${bucketId} and name = ${name} and ${which}`,
       )

@@ -40,8 +40,8 @@ export interface RestoreParts {
 export interface RestoreRequest {
   manifest: Manifest
   /**
-   * `missing`: only objects whose names are free, or that are of the very version, with bytes that are lost or damaged;
-   * `replace`: others become what they were, too. Nothing is deleted.
+   * `missing`: only objects whose names are free, or that are the very ones, with bytes that are lost or damaged;
+   * `replace`: others become what they were, too. Nothing is deleted, and what was put back before is left as it is.
    */
   mode: 'missing' | 'replace'
   /** Ids of the only buckets that are wanted; null for all. */
@@ -60,7 +60,7 @@ export interface RestoreRequest {
 export interface RestoreReport {
   /** Objects that were not there, and are now, or would be. */
   created: number
-  /** Objects that were another version, or had lost their bytes, and are now what they were, or would be. */
+  /** Objects that were others, or had lost their bytes, and are now what they were, or would be. */
   replaced: number
   /** Objects that were left as they are: the same, or of a name that is taken. */
   kept: number
@@ -179,7 +179,7 @@ class ObjectRestore {
     for (const wanted of page) {
       const { row, bucketId } = wanted
       const now = current.get(bucketId)?.get(row.name)
-      if (now && this.#isKept(now, row)) {
+      if (now && this.#isKept(now)) {
         this.#report.kept++
         continue
       }
@@ -191,15 +191,15 @@ class ObjectRestore {
     await forEachConcurrent(COPIES, chosen, ({ wanted, entry, isThere }) => this.#put(wanted, entry, isThere))
   }
 
-  #isKept(now: CurrentObject, row: ObjectRow): boolean {
-    return now.version === row.version ? !now.isDamaged : this.request.mode === 'missing'
+  #isKept({ isSame, isDamaged }: CurrentObject): boolean {
+    return isSame ? !isDamaged : this.request.mode === 'missing'
   }
 
   async #current(page: Wanted[]): Promise<Map<string, Map<string, CurrentObject>>> {
-    const names = new Map<string, string[]>()
-    for (const { bucketId, row } of page) names.set(bucketId, [...(names.get(bucketId) ?? []), row.name])
+    const rows = new Map<string, string[]>()
+    for (const { bucketId, line } of page) rows.set(bucketId, [...(rows.get(bucketId) ?? []), line])
     const found = new Map<string, Map<string, CurrentObject>>()
-    for (const [bucketId, own] of names) {
+    for (const [bucketId, own] of rows) {
       found.set(bucketId, await currentObjects(this.parts.database, bucketId, own))
     }
     return found

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -80,6 +80,21 @@ describe('objects that are put back', () => {
     expect(await server.admin`select from storage.uploads`).toEqual([])
   })
 
+  it('are left alone by another restore, unless they were written since', async () => {
+    await put('dir/large', randomBytes(50_000))
+    await put('dir/small', 'newer')
+    await remove('other')
+    await putBack(server, target, manifest, { mode: 'replace' })
+    const versions = () =>
+      server.admin`select version from storage.objects where bucket_id = ${bucket} order by name`
+    const before = await versions()
+    const again = () => putBack(server, target, manifest, { mode: 'replace' })
+    expect(await again()).toMatchObject({ created: 0, replaced: 0, kept: 3, bytes: 0 })
+    expect(await versions()).toEqual(before)
+    await put('dir/small', 'few bytes') // the same bytes, but another upload
+    expect(await again()).toMatchObject({ created: 0, replaced: 1, kept: 2 })
+  })
+
   it('are also those whose bytes are lost or damaged, as what they were; not newer ones', async () => {
     const before = await row('dir/large')
     const [at] = await server.admin`
@@ -97,6 +112,34 @@ describe('objects that are put back', () => {
     expect(await content('other')).toBe(500)
     await putBack(server, target, manifest, { mode: 'replace' })
     expect(await content('other')).toEqual(Buffer.from('more'))
+
+    // What was put back may be damaged, too.
+    await server.admin`
+      update storage.objects set quarantine_reason = 'corrupted' where bucket_id = ${bucket} and name = 'dir/large'`
+    expect(await putBack(server, target, manifest)).toMatchObject({ created: 0, replaced: 1, kept: 2 })
+    expect([await row('dir/large'), await content('dir/large')]).toEqual([before, LARGE])
+  })
+
+  it('need no hashes of their parts any more where nobody had read the whole of them', async () => {
+    const before = await row('dir/large')
+    const [at] = await server.admin`
+      update storage.objects set checksum = null where bucket_id = ${bucket} and name = 'dir/large' returning version`
+    const parts = [LARGE.subarray(0, 30_000), LARGE.subarray(30_000)].map((bytes) => ({
+      size: bytes.length,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+    }))
+    await server.admin`
+      insert into storage.version_parts values (${at?.version}, ${JSON.stringify(parts)}::text::jsonb)`
+    const second = (await backUp(server, target, { buckets: [bucket] })).manifest
+    await remove('dir/large')
+    expect(await putBack(server, target, second)).toMatchObject({
+      created: 1,
+      kept: 2,
+      failures: { count: 0 },
+    })
+    expect(await row('dir/large')).toMatchObject({ metadata: before?.metadata, checksum: before?.checksum })
+    expect(await content('dir/large')).toEqual(LARGE)
+    expect(await server.admin`select from storage.version_parts`).toEqual([])
   })
 
   it('are told of: subscribers hear of them, and servers that had them in memory forget', async () => {
