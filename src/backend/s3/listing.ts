@@ -5,21 +5,27 @@ import type { ObjectKeys } from './object-keys.ts'
 import type { Store } from './store.ts'
 
 /** Our objects whose keys begin with `prefix`. */
-export async function* listObjects(store: Store, keys: ObjectKeys, prefix: string): AsyncGenerator<Stored> {
-  for await (const { key, size, modifiedAt } of listKeys(store, prefix)) {
+export async function* listObjects(
+  store: Store,
+  keys: ObjectKeys,
+  prefix: string,
+  keysPerPage?: number,
+): AsyncGenerator<Stored> {
+  for await (const { key, size, modifiedAt } of listKeys(store, prefix, keysPerPage)) {
     const location = keys.location(key)
     if (location) yield { location, size, modifiedAt }
   }
 }
 
-/** All keys that begin with `prefix`, a page of a thousand at a time in memory. */
+/** All keys that begin with `prefix`, a page at a time in memory. @param keysPerPage as the store likes, mostly 1000, when absent */
 export async function* listKeys(
   store: Store,
   prefix: string,
+  keysPerPage?: number,
 ): AsyncGenerator<{ key: string; size: number; modifiedAt: Date }> {
   let ContinuationToken: string | undefined
   do {
-    const input = { Bucket: store.bucket, Prefix: prefix, ContinuationToken }
+    const input = { Bucket: store.bucket, Prefix: prefix, MaxKeys: keysPerPage, ContinuationToken }
     const page = await store.send(new ListObjectsV2Command(input))
     for (const { Key, Size, LastModified } of page.Contents ?? []) {
       if (Key !== undefined && LastModified) yield { key: Key, size: Size ?? 0, modifiedAt: LastModified }

@@ -38,6 +38,8 @@ export interface S3BackendOptions extends S3Settings {
   copyAtOnce?: number
   /** How many parts of an upload are listed with one request; as many as the store likes when absent. */
   partsPerPage?: number
+  /** The same of objects. */
+  keysPerPage?: number | undefined
   /** Where the store's answers are steps of requests. */
   tracing?: Tracing | undefined
 }
@@ -64,6 +66,7 @@ export class S3Backend implements ResumableBackend {
   readonly #resumable: ResumableObjects
   readonly #parts: PartObjects
   readonly #checks: CheckObjects
+  readonly #keysPerPage: number | undefined
   readonly #copyLimits: { atOnce: number; parallel: number }
 
   /** Present when large downloads may go past this server. */
@@ -82,6 +85,7 @@ export class S3Backend implements ResumableBackend {
     this.#resumable = new ResumableObjects(resuming)
     const { incompleteParts } = this.#resumable
     this.#parts = new PartObjects({ ...resuming, writer: this.#writer, incompleteParts })
+    this.#keysPerPage = options.keysPerPage
     this.#checks = new CheckObjects({ store: this.#store, keys: this.#keys })
     const { redirect } = options
     this.#direct = redirect && {
@@ -170,7 +174,7 @@ export class S3Backend implements ResumableBackend {
 
   list(bucket?: string): AsyncGenerator<Stored> {
     const prefix = bucket === undefined ? this.#keys.prefix : this.#keys.ofBucket(bucket)
-    return listObjects(this.#store, this.#keys, prefix)
+    return listObjects(this.#store, this.#keys, prefix, this.#keysPerPage)
   }
 
   async *unfinished(): AsyncGenerator<Unfinished> {

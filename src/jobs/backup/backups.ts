@@ -87,8 +87,8 @@ export async function deleteBackup(target: BackupTarget, id: string): Promise<vo
 export type Fate = 'under way' | 'ended' | 'unknown'
 
 /**
- * Removes what backups have left that were killed: folders without a manifest. Where nobody knows of one, it stays until nothing
- * has changed in it for a day.
+ * Removes what backups have left that were killed: folders without a manifest, also those of which nothing is there but an
+ * unfinished write. Where nobody knows of one, it stays until nothing has changed in it for a day.
  *
  * @returns the ids of those that are gone
  * @throws TargetUnavailable
@@ -99,7 +99,8 @@ export async function removeAbandoned(
   now = new Date(),
 ): Promise<string[]> {
   const removed: string[] = []
-  for (const id of await backupFolders(target)) {
+  const unfinished = backupsAmong((await target.unfinishedFolders?.()) ?? [])
+  for (const id of new Set([...(await backupFolders(target)), ...unfinished])) {
     if ((await target.exists(manifestPath(id))) !== null) continue
     const fate = await fateOf(id)
     if (fate === 'under way') continue
@@ -113,7 +114,10 @@ export async function removeAbandoned(
 
 /** The names of the folders that are backups', the newest first. */
 async function backupFolders(target: BackupTarget): Promise<string[]> {
-  const names = await target.folders()
+  return backupsAmong(await target.folders())
+}
+
+function backupsAmong(names: string[]): string[] {
   return names
     .filter((name) => UUID.test(name))
     .sort()

@@ -108,6 +108,10 @@ export class EncryptedTarget implements BackupTarget {
     return this.#place.folders()
   }
 
+  async unfinishedFolders(): Promise<string[]> {
+    return (await this.#place.unfinishedFolders?.()) ?? []
+  }
+
   remove(path: string): Promise<void> {
     return this.#place.remove(storedPath(path))
   }

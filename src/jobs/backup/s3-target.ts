@@ -29,6 +29,8 @@ export interface S3TargetOptions {
   settings: S3Settings
   /** Where parts of files wait for which there is no memory. Made when missing. */
   spoolDir: string
+  /** How many files are listed with one request; as many as the store likes when absent. */
+  keysPerPage?: number
 }
 
 /**
@@ -86,7 +88,8 @@ export class S3Target implements TargetPlace {
   async *list(prefix: string): AsyncGenerator<ListedFile> {
     checkPrefix(prefix)
     try {
-      for await (const { key, ...rest } of listKeys(this.#store, `${this.#prefix}${prefix}`)) {
+      const { keysPerPage } = this.#options
+      for await (const { key, ...rest } of listKeys(this.#store, `${this.#prefix}${prefix}`, keysPerPage)) {
         yield { path: key.slice(this.#prefix.length), ...rest }
       }
     } catch (error) {
@@ -96,6 +99,18 @@ export class S3Target implements TargetPlace {
 
   folders(): Promise<string[]> {
     return this.#inOurWords(listFolders(this.#store, this.#prefix))
+  }
+
+  async unfinishedFolders(): Promise<string[]> {
+    const found = new Set<string>()
+    const lookAtAll = async () => {
+      for await (const { key } of listAllUploads(this.#store, this.#prefix)) {
+        const [folder = '', ...below] = key.slice(this.#prefix.length).split('/')
+        if (below.length > 0) found.add(folder)
+      }
+    }
+    await this.#inOurWords(lookAtAll())
+    return [...found]
   }
 
   async isEmpty(): Promise<boolean> {

@@ -59,6 +59,11 @@ export interface BackupTarget {
   /** The names of what lies below the target itself, in which a slash follows: of the backups, and of the log. */
   folders(): Promise<string[]>
 
+  /**
+   * The same of what killed writes have left, where `folders` does not show that. Only who may write is sure to be let see it.
+   */
+  unfinishedFolders?(): Promise<string[]>
+
   /** Removing nothing is a success. */
   remove(path: string): Promise<void>
 

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { S3Backend } from '../../../src/backend/s3/s3-backend.ts'
+import { S3Backend, type S3BackendOptions } from '../../../src/backend/s3/s3-backend.ts'
 import { readConfig } from '../../../src/config/config.ts'
 import type { S3Settings } from '../../../src/config/s3.ts'
 import { isFull } from '../../faults/size.ts'
@@ -30,11 +30,11 @@ describeWithS3('an S3 store', (s3) => {
   })
 
   let opened: S3Settings
-  const open = async (env: Record<string, string> = {}, copyAtOnce?: number) => {
+  const open = async (env: Record<string, string> = {}, limits: Partial<S3BackendOptions> = {}) => {
     const { s3: settings } = readConfig({ ...store, ...env })
     if (!settings) throw new Error('there are no settings for S3')
     opened = settings
-    return new S3Backend({ ...settings, spoolDir, ...(copyAtOnce !== undefined && { copyAtOnce }) })
+    return new S3Backend({ ...settings, spoolDir, ...limits })
   }
 
   const leaveCheck = async (name: string) => {
@@ -57,15 +57,17 @@ describeWithS3('an S3 store', (s3) => {
     STORAGE_S3_BUFFER: '10485760',
     STORAGE_S3_REQUEST_CHECKSUM: 'when_supported',
   }
+  /** Of what a store takes and gives at once. */
+  const lowLimits = { copyAtOnce: 5 * MiB, keysPerPage: 50 }
   /** Below a prefix of its own, where nothing is, whatever the other tests have left in the bucket. */
   const openStore = async () => {
     const env = { ...smallParts, STORAGE_S3_PREFIX: `some/where/${randomUUID()}` }
-    return () => open(env, 5 * MiB)
+    return () => open(env, lowLimits)
   }
   describeBackend(
     'S3Backend with a prefix, checksums, small parts and little memory',
     async () => (await openStore())(),
-    { manyEntries: 1010, leaveCheck },
+    { manyEntries: 120, leaveCheck },
   )
   describeAppend('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
   describeParts('S3Backend with a prefix, checksums, small parts and little memory', openStore, 5 * MiB)
@@ -78,7 +80,7 @@ describeWithS3('an S3 store', (s3) => {
     beforeEach(async () => {
       Bucket = await newStoreBucket(s3)
       const env = { ...smallParts, STORAGE_S3_PREFIX: 'some/where', STORAGE_S3_BUCKET: Bucket }
-      backend = await open(env, 5 * MiB)
+      backend = await open(env, lowLimits)
     })
     afterEach(() => backend.close())
     afterAll(() => client.destroy())

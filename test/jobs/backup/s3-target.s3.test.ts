@@ -11,8 +11,11 @@ import {
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { readConfig } from '../../../src/config/config.ts'
+import { removeAbandoned } from '../../../src/jobs/backup/backups.ts'
 import { openTarget } from '../../../src/jobs/backup/open-target.ts'
+import { S3Target } from '../../../src/jobs/backup/s3-target.ts'
 import type { BackupTarget } from '../../../src/jobs/backup/target.ts'
+import { uuidV7 } from '../../../src/lib/uuid.ts'
 import { describeWithS3, newStoreBucket, s3Client } from '../../support/s3.ts'
 import { openS3Proxy } from '../../support/s3-proxy.ts'
 import { describeTarget, pathsOf, textOf } from './target-contract.ts'
@@ -106,6 +109,24 @@ describeWithS3('an s3:// target', (s3) => {
     await target.close()
   })
 
+  it('loses what a backup has left that was killed in its first file, which nobody sees in a list', async () => {
+    const target = await open('first')
+    const client = s3Client(s3)
+    const [killed, underWay] = [uuidV7(), uuidV7()]
+    for (const id of [killed, underWay]) {
+      const Key = `first/${id}/database/base/1/1`
+      await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key }))
+    }
+    const fateOf = async (id: string) => (id === killed ? 'ended' : 'under way')
+    expect(await removeAbandoned(target, fateOf)).toEqual([killed])
+    const { Uploads = [] } = await client.send(
+      new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: 'first/' }),
+    )
+    expect(Uploads.map(({ Key }) => Key)).toEqual([`first/${underWay}/database/base/1/1`])
+    client.destroy()
+    await target.close()
+  })
+
   it('loses what one has left who was killed while he tried it', async () => {
     const target = await open('tried')
     const client = s3Client(s3)
@@ -118,14 +139,14 @@ describeWithS3('an s3:// target', (s3) => {
   })
 
   it('is listed and removed over more than a page', async () => {
-    const target = await open('pages')
-    const paths = Array.from({ length: 1050 }, (_, index) => `id/${index}`)
-    for (let at = 0; at < paths.length; at += 50) {
-      await Promise.all(paths.slice(at, at + 50).map((path) => target.write(path, Buffer.from('x'))))
-    }
-    expect(await pathsOf(target, 'id/')).toHaveLength(1050)
+    const name = `s3://${bucket}/pages`
+    const settings = { ...configWith().s3Access, bucket, prefix: 'pages/' }
+    const target = new S3Target({ name, settings, spoolDir: join(folder, 'spool'), keysPerPage: 10 })
+    const paths = Array.from({ length: 25 }, (_, index) => `id/${index}`)
+    await Promise.all(paths.map((path) => target.write(path, Buffer.from('x'))))
+    expect(await pathsOf(target, 'id/')).toEqual(paths.toSorted())
     await target.removeAll('id/')
-    expect(await pathsOf(target, '')).toEqual(['strongroom-backups.json'])
+    expect(await pathsOf(target, '')).toEqual([])
     await target.close()
   })
 
