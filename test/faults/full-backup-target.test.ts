@@ -78,7 +78,7 @@ describe.runIf(canMount)('a target whose disk is full (needs the right to mount)
       tally.acknowledged = site.acknowledged
       tally.lost += wrong.length
       expect([what, wrong, load.strange, moving.strange]).toEqual([what, [], [], []])
-      for (const id of await site.listed()) await site.succeeds(['backup', 'verify', id])
+      await site.succeeds(['backup', 'verify']) // the newest, and what it builds on
     }
   })
 })

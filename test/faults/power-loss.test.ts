@@ -110,8 +110,11 @@ describe('a build that leaves out a flush', () => {
   let builds = 0
 
   it('is found out, as ours loses nothing by the same operations', async () => {
-    expect(await lossOf({})).toBeUndefined()
-    expect(await lossOf({ keepsInline: true })).toBeUndefined()
+    // In reduced size either in about half of the runs.
+    const ways = isFull ? [false, true] : [random.below(2) === 0]
+    for (const keepsInline of ways) {
+      expect(await lossOf({ keepsInline }), `with FAULTS_SEED=${seed}`).toBeUndefined()
+    }
     if (isFull) {
       expect(await lossOf({ canLink: false })).toBeUndefined()
       machine.erase()
