@@ -15,6 +15,9 @@ interface Parts {
 /** How many removals are carried out at once. */
 const PAGE = 200
 
+/** The same, of those that only one hold keeps. */
+const HELD_PAGE = 500
+
 /** How long a cleanup at work may keep these from their turn, in milliseconds. It does the same itself. */
 const TURN_WAIT_MS = 2000
 
@@ -49,4 +52,41 @@ async function carryOut(parts: Parts, signal: AbortSignal): Promise<void> {
       page.filter(({ isNamed }) => !isNamed),
     )
   } while (last !== undefined && !signal.aborted)
+}
+
+/** The versions that are to be removed, and that nothing keeps but this hold; at most so many. */
+export async function versionsHeldBy(database: Database, hold: string, most: number): Promise<Set<string>> {
+  const found = new Set<string>()
+  for await (const { version } of heldBy(database, hold)) if (found.add(version).size >= most) break
+  return found
+}
+
+/**
+ * Removes those of `versions` that nothing keeps but this hold. In the cleanup's turn, as all that looks at the list: should
+ * somebody else have it, nothing is removed.
+ */
+export async function removeHeld(
+  parts: Parts,
+  { hold, versions }: { hold: string; versions: Set<string> },
+  signal: AbortSignal,
+): Promise<void> {
+  await parts.database.exclusively(CLEANUP_TURN, async (lost) => {
+    const page: DueRemoval[] = []
+    const remove = () => removeBytes(parts, page.splice(0))
+    for await (const removal of heldBy(parts.database, hold)) {
+      if (signal.aborted || lost.aborted) return
+      if (versions.has(removal.version) && page.push(removal) >= HELD_PAGE) await remove()
+    }
+    await remove()
+  })
+}
+
+/** None while another hold keeps them, too. One that a row names all the same is for the cleanup to strike off. */
+async function* heldBy(database: Database, hold: string): AsyncGenerator<DueRemoval> {
+  let last: DueRemoval | undefined
+  do {
+    const page: DueRemoval[] = await dueRemovals(database, 0, undefined, last, HELD_PAGE, hold)
+    last = page.at(-1)
+    yield* page.filter(({ isNamed }) => !isNamed)
+  } while (last !== undefined)
 }

@@ -1,37 +1,14 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { openSnapshot, type VersionRow } from '../../database/dump/snapshot.ts'
 import type { SocketAddress } from '../../database/embedded/folder-owner.ts'
 import { KeptLog, type LogState } from '../../database/embedded/kept-log.ts'
 import { parsePosition } from '../../database/embedded/log-segments.ts'
 import { holdRemovals, isHeld } from '../../database/queries/backup-holds.ts'
-import { type DueRemoval, dueRemovals } from '../../database/queries/drift.ts'
-import {
-  advanceSink,
-  oldestPosition,
-  orderEvents,
-  readEvents,
-  type StorageEvent,
-  sinkPosition,
-} from '../../database/queries/events.ts'
-import { placesOf } from '../../database/queries/logged-versions.ts'
-import { forEachConcurrent } from '../../lib/concurrency.ts'
-import { UUID } from '../../lib/uuid.ts'
-import { removeBytes } from '../../storage/writing/byte-removal.ts'
-import { CLEANUP_TURN } from '../turns.ts'
 import { BackupError } from './backup-error.ts'
-import type { BytesEntry } from './entries.ts'
-import { endHold } from './held-removals.ts'
-import {
-  LOG,
-  type LogStatus,
-  readLogStatus,
-  versionLists,
-  writeLogStatus,
-  writeSegment,
-  writeVersions,
-} from './log-folder.ts'
+import { endHold, removeHeld, versionsHeldBy } from './held-removals.ts'
+import { LOG, type LogStatus, readLogStatus, writeLogStatus, writeSegment } from './log-folder.ts'
+import { LoggedVersions, type LoggedVersionsParts } from './logged-versions.ts'
 import type { BackupTarget } from './target.ts'
 
 export interface LogFollowerOptions {
@@ -40,8 +17,7 @@ export interface LogFollowerOptions {
   /** The embedded PostgreSQL. */
   cluster: { address: SocketAddress; folder: string }
   openTarget(): Promise<BackupTarget>
-  /** Brings the bytes of a version into the log, and says what they are; null when they are missing or damaged. */
-  copyBytes(target: BackupTarget, row: VersionRow, signal: AbortSignal): Promise<BytesEntry | null>
+  copyBytes: LoggedVersionsParts['copyBytes']
   logger: Logger
   /** How often a segment ends that transactions have written to, in milliseconds: what is newer may be lost with the disk. */
   switchMs?: number
@@ -51,14 +27,8 @@ export interface LogFollowerOptions {
 
 /** By this the follower holds removals, and has its place among the events. */
 export const LOG_HOLD = 'log'
-const SINK = 'backup-log'
 
-const EVENTS_AT_ONCE = 500
-const COPIES = 4
-const REMOVALS_AT_ONCE = 500
-
-/** A round does no more, so that its list stays short. */
-const MOST_VERSIONS = 20_000
+/** A round does no more. */
 const MOST_SEGMENTS = 64
 const MOST_REMOVALS = 10_000
 
@@ -110,7 +80,7 @@ export class LogFollower {
   async #follow(signal: AbortSignal): Promise<Following> {
     if (this.#following?.log.lost.aborted) await this.close()
     if (this.#following) return this.#following
-    const { database, cluster, openTarget } = this.options
+    const { database, cluster, openTarget, copyBytes, logger } = this.options
     const target = await openTarget()
     let log: KeptLog | undefined
     try {
@@ -128,23 +98,17 @@ export class LogFollower {
       if (!(await isHeld(database, LOG_HOLD))) {
         await holdRemovals(database, { name: LOG_HOLD, job: null }, { signal })
       }
-      const position = await sinkPosition(database, SINK, await orderEvents(database))
+      const versions = await LoggedVersions.open({ database, target, copyBytes, logger }, known?.last_list)
       const isNew = await log.keep()
       const { from, timeline } = await log.look()
       const hasGap = isNew || known === null || isBefore(known.next, from)
       const begun = { system_identifier: log.systemIdentifier, since: from, next: from, until: null }
-      const lastList = (await versionLists(target)).at(-1)?.time ?? 0
-      const listedAt = Math.max(known?.last_list ?? 0, lastList)
       if (hasGap) {
         const says = 'the log of the database is archived: any second from the next backup on can be restored'
-        this.options.logger.info({ target: target.name }, says)
+        logger.info({ target: target.name }, says)
       }
-      const status: LogStatus = {
-        ...(hasGap ? begun : known),
-        timeline,
-        ...(listedAt > 0 && { last_list: listedAt }),
-      }
-      this.#following = { target, log, status, position, read: position, versions: [], looks: [] }
+      const status: LogStatus = { ...(hasGap ? begun : known), timeline }
+      this.#following = { target, log, status, versions, looks: [] }
       return this.#following
     } catch (error) {
       await log?.close()
@@ -155,6 +119,7 @@ export class LogFollower {
 
   async #round(following: Following, signal: AbortSignal): Promise<boolean> {
     const { log, looks, versions } = following
+    const { database } = this.options
 
     // 1. Where the log is. What transactions have written does not wait for a segment to fill.
     const look = await log.look()
@@ -166,16 +131,16 @@ export class LogFollower {
     }
 
     // 2. What is to be removed by now: it has come up, and gone, in events that are read next at the latest.
-    const removals = await this.#findRemovals()
+    const removals = await versionsHeldBy(database, LOG_HOLD, MOST_REMOVALS)
 
     // 3. The bytes of what has come up.
-    const hasAll = await this.#copyVersions(following, signal)
+    const hasAll = await versions.copy(signal)
 
     // 4. The log as far as it was complete a while ago: what happened in it has been seen by now. The list of versions first.
     const settled = looks.findLast(({ time }) => look.time.getTime() - time.getTime() >= this.#settleMs)
     const complete = hasAll && settled ? log.segments({ ...settled, from: look.from }) : []
     const segments = complete.slice(0, MOST_SEGMENTS)
-    if (segments.length > 0 || !hasAll) await this.#writeList(following)
+    if (segments.length > 0 || !hasAll) await versions.writeList()
     for (const { name, end } of segments) {
       signal.throwIfAborted()
       await this.#move(following, name, end)
@@ -186,88 +151,10 @@ export class LogFollower {
     this.#tell(log.segments(look).length - segments.length)
 
     // 5. What nobody needs any more.
-    if (versions.length === 0 && removals.size > 0) await this.#carryOut(removals, signal)
+    if (versions.areListed && removals.size > 0) {
+      await removeHeld(this.options, { hold: LOG_HOLD, versions: removals }, signal)
+    }
     return !hasAll || segments.length < complete.length
-  }
-
-  /** Returns whether all that has happened was seen. */
-  async #copyVersions(following: Following, signal: AbortSignal): Promise<boolean> {
-    const { database } = this.options
-    const newest = await orderEvents(database)
-    if ((await oldestPosition(database)) > following.read + 1) {
-      // Nobody has listened for longer than events are kept.
-      await this.#copyAll(following, signal)
-      following.read = newest
-    }
-    while (following.read < newest && following.versions.length < MOST_VERSIONS) {
-      signal.throwIfAborted()
-      const events = await readEvents(database, following.read, EVENTS_AT_ONCE)
-      await this.#copy(following, await this.#rowsOf(events), signal)
-      following.read = events.at(-1)?.position ?? newest
-    }
-    return following.read >= newest
-  }
-
-  /** The versions that have come up by events, and have bytes outside the database. */
-  async #rowsOf(events: StorageEvent[]): Promise<VersionRow[]> {
-    const made = new Map<string, StorageEvent>()
-    for (const event of events) {
-      const { type, version, oldVersion } = event
-      if (type === 'storage.object.deleted' || version === null || version === oldVersion) continue
-      if (UUID.test(version)) made.set(version, event) // plain SQL may write anything there
-    }
-    if (made.size === 0) return []
-    const places = await placesOf(this.options.database, [...made.keys()])
-    return places.map(({ version, bucket }) => {
-      const event = made.get(version)
-      const { checksum = null, size = null } = event ?? {}
-      return { version, bucket, checksum, size, isInline: false, object: `${event?.bucket}/${event?.path}` }
-    })
-  }
-
-  async #copyAll(following: Following, signal: AbortSignal): Promise<void> {
-    const snapshot = await openSnapshot(this.options.database, { for: 'backup' })
-    try {
-      let page: VersionRow[] = []
-      for await (const row of snapshot.versions()) {
-        if (row.isInline || page.push(row) < EVENTS_AT_ONCE) continue
-        await this.#copy(following, page, signal)
-        page = []
-        if (following.versions.length >= MOST_VERSIONS) await this.#writeList(following)
-      }
-      await this.#copy(following, page, signal)
-    } finally {
-      await snapshot.close()
-    }
-  }
-
-  async #copy({ target, versions }: Following, rows: VersionRow[], signal: AbortSignal): Promise<void> {
-    const { copyBytes, logger } = this.options
-    await forEachConcurrent(COPIES, rows, async (row) => {
-      const entry = await copyBytes(target, row, signal)
-      if (entry) versions.push(entry)
-      else if (row.object !== null) {
-        const about = { version: row.version, object: row.object }
-        logger.error(about, 'bytes of an object are missing or damaged: the log does not have them')
-      }
-    })
-  }
-
-  /** Makes what was read, and copied, be known. */
-  async #writeList(following: Following): Promise<void> {
-    const { target, status, versions, position, read } = following
-    if (versions.length > 0) {
-      const { last_list: previous = 0 } = status
-      const time = Math.max(Date.now(), previous + 1)
-      await writeVersions(target, { time, previous }, versions)
-      status.last_list = time
-      versions.length = 0
-    }
-    if (read === position) return
-    if (!(await advanceSink(this.options.database, SINK, position, read))) {
-      throw new Error('another server follows the log, too')
-    }
-    following.position = read
   }
 
   async #move({ target, log, status }: Following, segment: string, end: string): Promise<void> {
@@ -282,7 +169,7 @@ export class LogFollower {
    * written is in a segment that is there; or no transaction has ended since.
    */
   async #noteStatus(following: Following, look: LogState, hasMoved: boolean): Promise<void> {
-    const { target, status, looks } = following
+    const { target, status, looks, versions } = following
     const isThere = ({ to }: LogState) => isBefore(to, status.next)
     const last = looks.findLast(isThere)
     const covered = last?.transactions === look.transactions ? look : last
@@ -298,39 +185,9 @@ export class LogFollower {
       return next === undefined || !isOld(next) || next.to !== one.to
     })
     if (!hasMoved && performance.now() - this.#notedAt < this.#switchMs) return
-    await writeLogStatus(target, status)
+    const { lastList } = versions
+    await writeLogStatus(target, { ...status, ...(lastList > 0 && { last_list: lastList }) })
     this.#notedAt = performance.now()
-  }
-
-  async #findRemovals(): Promise<Set<string>> {
-    const found = new Set<string>()
-    for await (const { version } of this.#due()) if (found.add(version).size >= MOST_REMOVALS) break
-    return found
-  }
-
-  /** In the cleanup's turn, as all that looks at the list. Should somebody else have it, the next round does it. */
-  async #carryOut(removals: Set<string>, signal: AbortSignal): Promise<void> {
-    const { database } = this.options
-    await database.exclusively(CLEANUP_TURN, async (lost) => {
-      const page: DueRemoval[] = []
-      const remove = () => removeBytes(this.options, page.splice(0))
-      for await (const removal of this.#due()) {
-        if (signal.aborted || lost.aborted) return
-        if (removals.has(removal.version) && page.push(removal) >= REMOVALS_AT_ONCE) await remove()
-      }
-      await remove()
-    })
-  }
-
-  /** None while a backup holds them, too. One that a row names all the same is for the cleanup to strike off. */
-  async *#due(): AsyncGenerator<DueRemoval> {
-    let last: DueRemoval | undefined
-    do {
-      const { database } = this.options
-      const page: DueRemoval[] = await dueRemovals(database, 0, undefined, last, REMOVALS_AT_ONCE, LOG_HOLD)
-      last = page.at(-1)
-      yield* page.filter(({ isNamed }) => !isNamed)
-    } while (last !== undefined)
   }
 
   /** One line when it falls behind, and one when it has caught up. */
@@ -352,12 +209,7 @@ interface Following {
   target: BackupTarget
   log: KeptLog
   status: LogStatus
-  /** The place among the events that PostgreSQL knows of. */
-  position: number
-  /** The last event whose bytes are in the log. */
-  read: number
-  /** Those that are on no list yet. */
-  versions: BytesEntry[]
+  versions: LoggedVersions
   /** The last ones, in order. */
   looks: LogState[]
 }
