@@ -4,6 +4,7 @@ import { forEachAsItComes } from '../../lib/concurrency.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { hasFault } from './backup-error.ts'
 import { backupChain } from './backups.ts'
+import { ComparedFiles, type VerifyOptions, type VerifyProgress } from './compared-files.ts'
 import {
   BYTES,
   type BytesEntry,
@@ -14,24 +15,12 @@ import {
   readBytesEntries,
   readFileEntries,
 } from './entries.ts'
-import { type Finding, Findings, kindOf } from './findings.ts'
+import { type Finding, Findings } from './findings.ts'
 import { Fingerprints, ofBoth, ofHash, ofVersion } from './fingerprints.ts'
 import { jsonAs } from './json-as.ts'
 import { readLines } from './lines.ts'
 import { type Manifest, manifestPath, readManifest } from './manifest.ts'
 import type { BackupTarget } from './target.ts'
-
-export interface VerifyOptions {
-  /** Ends it with its reason. */
-  signal: AbortSignal
-  onProgress?: (progress: VerifyProgress) => void
-}
-
-/** What was read and hashed so far. */
-export interface VerifyProgress {
-  files: number
-  bytes: number
-}
 
 export interface VerifyReport extends VerifyProgress {
   /** The backup, and those that it builds on. */
@@ -86,7 +75,7 @@ export async function verifyBackup(
 
 class Verification {
   readonly #findings = new Findings()
-  readonly #read: VerifyProgress = { files: 0, bytes: 0 }
+  readonly #files: ComparedFiles
   readonly #expected = new Map<string, Expected>()
   readonly #versions = new Fingerprints()
   readonly #hashes = new Fingerprints()
@@ -97,7 +86,9 @@ class Verification {
     private readonly target: BackupTarget,
     private readonly id: string,
     private readonly options: VerifyOptions,
-  ) {}
+  ) {
+    this.#files = new ComparedFiles({ target, id, findings: this.#findings, ...options })
+  }
 
   async run(): Promise<VerifyReport> {
     const { id } = this
@@ -110,8 +101,8 @@ class Verification {
       backups = await this.#findParents()
 
       // 2. The lists, by the manifest's hashes: what is not in them cannot be compared.
-      const files = await this.#compare(`${id}/${FILES}`, { sha256: manifest.sha256.files })
-      const bytes = await this.#compare(`${id}/${BYTES}`, { sha256: manifest.sha256.bytes })
+      const files = await this.#files.compare(`${id}/${FILES}`, { sha256: manifest.sha256.files })
+      const bytes = await this.#files.compare(`${id}/${BYTES}`, { sha256: manifest.sha256.bytes })
 
       // 3. The files, by their list.
       const listed = files ? await this.#compareFiles() : null
@@ -128,7 +119,7 @@ class Verification {
       await this.#findUnlisted(listed, bytes)
     }
     return {
-      ...this.#read,
+      ...this.#files.progress,
       backups,
       versions: this.#versionCount,
       objects: this.#objectCount,
@@ -164,7 +155,7 @@ class Verification {
     const own = new Set<string>()
     await forEachAsItComes(AT_ONCE, readFileEntries(this.target, this.id), async (entry: FileEntry) => {
       if (entry.in === undefined) own.add(entry.path)
-      await this.#compare(`${entry.in ?? this.id}/${entry.path}`, entry)
+      await this.#files.compare(`${entry.in ?? this.id}/${entry.path}`, entry)
     })
     return own
   }
@@ -195,7 +186,7 @@ class Verification {
     await forEachAsItComes(AT_ONCE, this.target.list(`${owner}/bytes/`), async ({ path }) => {
       const sha256 = hashOf(path)
       if (sha256 === null || !files.mark(ofHash(sha256))) return // a parent may have more than is needed here
-      await this.#compare(path, { sha256 })
+      await this.#files.compare(path, { sha256 })
     })
     if (lines.size > 0) await this.#compareLines(owner, lines)
   }
@@ -217,7 +208,7 @@ class Verification {
         }
       }
     } catch (error) {
-      await this.#note(path, error)
+      await this.#files.note(path, error)
     }
   }
 
@@ -270,7 +261,7 @@ class Verification {
         }
       }
     } catch (error) {
-      await this.#note(path, error)
+      await this.#files.note(path, error)
     }
   }
 
@@ -287,43 +278,6 @@ class Verification {
         : files === null || files.has(inBackup) || known.has(path)
       if (!isListed) this.#findings.add('unlisted', path, 'is in no list of the backup')
     }
-  }
-
-  /** Reads a file, and compares it with what is said of it. Returns whether it is as it was. */
-  async #compare(path: string, wanted: { sha256: string; size?: number }): Promise<boolean> {
-    const hash = createHash('sha256')
-    let size = 0
-    try {
-      for await (const chunk of await this.target.read(path)) {
-        this.options.signal.throwIfAborted()
-        hash.update(chunk)
-        size += chunk.length
-        this.#read.bytes += chunk.length
-      }
-    } catch (error) {
-      await this.#note(path, error)
-      return false
-    }
-    this.#read.files++
-    this.options.onProgress?.(this.#read)
-    if (wanted.size !== undefined && wanted.size !== size) {
-      this.#findings.add('changed', path, `has ${size} bytes, and was written with ${wanted.size}`)
-      return false
-    }
-    if (hash.digest('hex') === wanted.sha256) return true
-    this.#findings.add('changed', path, 'is not what was written: its SHA-256 differs')
-    return false
-  }
-
-  /** A file that cannot be read is a finding; a target that is gone is none. */
-  async #note(path: string, error: unknown): Promise<void> {
-    this.options.signal.throwIfAborted()
-    if (hasFault(error, 'WrongKey')) throw error
-    const kind = kindOf(error)
-    if (kind === 'unreadable' && (await this.target.exists(manifestPath(this.id))) === null) throw error
-    if (this.#findings.of(path)?.kind === kind) return // it is in two lists
-    const reason = error instanceof Error ? error.message : String(error)
-    this.#findings.add(kind, path, kind === 'missing' ? 'is not there' : `cannot be read: ${reason}`)
   }
 }
 
