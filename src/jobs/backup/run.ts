@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
@@ -13,15 +12,16 @@ import { packageVersion } from '../../lib/package-version.ts'
 import { type Failures, noFailures, noteFailure } from '../failures.ts'
 import { ByteThrottle, MachineLoad, SpareTime } from '../throttle.ts'
 import { BackupError } from './backup-error.ts'
-import { BYTES, EntryWriter, FILES, type FileEntry, INLINE_BYTES } from './entries.ts'
+import { BYTES, EntryWriter, INLINE_BYTES } from './entries.ts'
 import { endHold } from './held-removals.ts'
-import { LineWriter } from './lines.ts'
 import { FORMAT, type Manifest, writeManifest } from './manifest.ts'
 import { objectPath } from './object-path.ts'
 import { ScratchLines } from './scratch-lines.ts'
 import type { BackupTarget, WrittenFile } from './target.ts'
 import { VersionBytes } from './version-bytes.ts'
 import { type PlannedVersion, planVersions } from './version-plan.ts'
+import { WrittenFiles } from './written-files.ts'
+import { writeRows } from './written-rows.ts'
 
 export interface BackupParts {
   database: Database
@@ -101,7 +101,7 @@ export async function runBackup(parts: BackupParts, request: BackupRequest): Pro
 }
 
 class Run {
-  readonly #files: FileEntry[] = []
+  readonly #files: WrittenFiles
   readonly #failures = noFailures()
   /** Of bytes: in the backup, and of these those that no parent has. */
   readonly #sum = { all: 0, new: 0 }
@@ -114,11 +114,12 @@ class Run {
     private readonly request: BackupRequest,
   ) {
     this.#spareTime = new SpareTime(parts.share, this.#load)
+    this.#files = new WrittenFiles(parts.target, request.id)
   }
 
   async run(): Promise<BackupReport> {
     const { target, cluster, database, scratchDir } = this.parts
-    const { id, buckets, keysFile, parent, description } = this.request
+    const { id, buckets, keysFile, parent, description, signal } = this.request
     const createdAt = new Date().toISOString()
 
     // 1. The database as a whole, of a moment just before the snapshot's.
@@ -131,26 +132,27 @@ class Run {
       const snapshot = await openSnapshot(database, { for: purpose })
       if (cluster !== null) this.#load.count(snapshot.pid) // else it may be another machine's
       try {
-        await this.#writeRows(snapshot)
+        const spareTime = this.#spareTime
+        this.#objects = await writeRows(snapshot, this.#files, { buckets, spareTime, signal })
         await this.#planVersions(snapshot, plan)
       } finally {
         await snapshot.close()
       }
       if (cluster === null && buckets === null) await this.#writeDefinitions()
-      if (keysFile !== undefined) await this.#write('keys.json', await readFile(keysFile))
+      if (keysFile !== undefined) await this.#files.write('keys.json', await readFile(keysFile))
 
       // 3. The bytes. No transaction is open any more.
       const bytes = await this.#copyBytes(plan)
 
       // 4. What says that all of it is there, if nothing was removed before it was.
-      this.request.signal.throwIfAborted()
+      signal.throwIfAborted()
       if (!(await isHeld(database, holdOf(id)))) {
         throw new BackupError(
           'Interrupted',
           'The backup was taken for dead, and bytes may have been removed before it had them',
         )
       }
-      const files = await this.#writeFileList()
+      const files = await this.#files.writeList()
       const manifest: Manifest = {
         format: FORMAT,
         id,
@@ -176,7 +178,7 @@ class Run {
         totals: {
           objects: this.#objects,
           bytes: this.#sum.all,
-          files: this.#files.length,
+          files: this.#files.count,
           new_bytes: this.#sum.new,
         },
         damaged: this.#failures.count,
@@ -200,59 +202,22 @@ class Run {
         await this.#spareTime.rest()
       },
       restorePoint: `strongroom ${id}`,
-      write: (path, content) => this.#write(path, content),
+      write: (path, content) => this.#files.write(path, content),
       onProgress: (done, total) => this.#note((BEFORE_BYTES * done) / Math.max(1, total)),
       signal,
     })
     const folders = copy.directories.map((path) => `${path}\n`).join('')
-    await this.#write(DATABASE_FOLDERS, Buffer.from(folders))
+    await this.#files.write(DATABASE_FOLDERS, Buffer.from(folders))
     return copy
   }
 
   async #writeDefinitions(): Promise<void> {
     const session = await this.parts.database.openSession()
     try {
-      await this.#write(DEFINITIONS, Buffer.from(definitionsScript(await readDefinitions(session.sql))))
+      await this.#files.write(DEFINITIONS, Buffer.from(definitionsScript(await readDefinitions(session.sql))))
     } finally {
       await session.close()
     }
-  }
-
-  /** Writes the rows of each table. */
-  async #writeRows(snapshot: Snapshot): Promise<void> {
-    for (const table of snapshot.tables) {
-      if (table === 'inline_bytes') continue // as bytes, see planVersions
-      const keep = this.#chosenRows(table)
-      if (keep === null) continue
-      const path = `rows/${table}.ndjson`
-      const lines = new LineWriter(this.parts.target, `${this.request.id}/${path}`)
-      try {
-        for await (const line of snapshot.rows(table)) {
-          if (!keep(line)) continue
-          const behind = lines.add(line)
-          if (behind) await behind
-          const rest = this.#spareTime.rest()
-          if (rest) await rest
-          this.request.signal.throwIfAborted()
-        }
-        const { lines: count, ...written } = await lines.end()
-        this.#files.push({ path, ...written })
-        if (table === 'objects') this.#objects = count
-      } catch (error) {
-        await lines.abort()
-        throw error
-      }
-    }
-  }
-
-  /** Which rows of a table go along; null for none. */
-  #chosenRows(table: string): ((line: string) => boolean) | null {
-    const { buckets } = this.request
-    if (buckets === null) return () => true
-    const column = BUCKET_COLUMNS.get(table)
-    if (column === undefined) return null
-    const chosen = new Set(buckets)
-    return (line) => chosen.has(JSON.parse(line)[column])
   }
 
   async #planVersions(snapshot: Snapshot, plan: ScratchLines<PlannedVersion>): Promise<void> {
@@ -265,7 +230,7 @@ class Run {
       { snapshot, target, id, parent, wants, spareTime: this.#spareTime, signal },
       plan,
     )
-    this.#files.push({ path: INLINE_BYTES, ...written })
+    this.#files.add(INLINE_BYTES, written)
     for (const row of damaged) this.#noteDamaged(row, 'damaged')
   }
 
@@ -337,31 +302,8 @@ class Run {
       damaged: this.#failures.count,
     })
   }
-
-  async #writeFileList(): Promise<WrittenFile> {
-    const list = new EntryWriter<FileEntry>(this.parts.target, `${this.request.id}/${FILES}`)
-    try {
-      const sorted = this.#files.sort((a, b) => (a.path < b.path ? -1 : 1))
-      for (const file of sorted) await list.add(file)
-      return await list.end()
-    } catch (error) {
-      await list.abort()
-      throw error
-    }
-  }
-
-  async #write(path: string, body: Readable | Uint8Array): Promise<void> {
-    const written = await this.parts.target.write(`${this.request.id}/${path}`, body)
-    this.#files.push({ path, ...written })
-  }
 }
 
 function holdOf(id: string): string {
   return `backup ${id}`
 }
-
-/** By which a backup of some buckets chooses rows; it has no other tables. */
-const BUCKET_COLUMNS = new Map([
-  ['buckets', 'id'],
-  ['objects', 'bucket_id'],
-])
