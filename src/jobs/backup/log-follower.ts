@@ -25,7 +25,7 @@ export interface LogFollowerOptions {
   settleMs?: number
 }
 
-/** By this the follower holds removals, and has its place among the events. */
+/** By this the follower holds removals. */
 export const LOG_HOLD = 'log'
 
 /** A round does no more. */
