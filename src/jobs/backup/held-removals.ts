@@ -13,10 +13,7 @@ interface Parts {
 }
 
 /** How many removals are carried out at once. */
-const PAGE = 200
-
-/** The same, of those that only one hold keeps. */
-const HELD_PAGE = 500
+const PAGE = 500
 
 /** How long a cleanup at work may keep these from their turn, in milliseconds. It does the same itself. */
 const TURN_WAIT_MS = 2000
@@ -32,32 +29,17 @@ export async function endHold(parts: Parts, name: string, signal: AbortSignal): 
   await releaseHold(database, name)
   try {
     // In the cleanup's turn, as all that looks at the list: a move of bytes may be bringing them back (`strongroom inline`).
-    await database.exclusively(CLEANUP_TURN, (lost) => carryOut(parts, AbortSignal.any([signal, lost])), {
-      limitMs: TURN_WAIT_MS,
-      signal,
-    })
+    const work = (lost: AbortSignal) => carryOut(parts, dueOnes(database), AbortSignal.any([signal, lost]))
+    await database.exclusively(CLEANUP_TURN, work, { limitMs: TURN_WAIT_MS, signal })
   } catch (error) {
     logger.warn({ err: error }, 'bytes that a backup has held could not be removed; the cleanup will do it')
   }
 }
 
-async function carryOut(parts: Parts, signal: AbortSignal): Promise<void> {
-  let last: DueRemoval | undefined
-  do {
-    const page: DueRemoval[] = await dueRemovals(parts.database, 0, undefined, last, PAGE)
-    last = page.at(-1)
-    // One that a row names all the same is for the cleanup to strike off.
-    await removeBytes(
-      parts,
-      page.filter(({ isNamed }) => !isNamed),
-    )
-  } while (last !== undefined && !signal.aborted)
-}
-
 /** The versions that are to be removed, and that nothing keeps but this hold; at most so many. */
 export async function versionsHeldBy(database: Database, hold: string, most: number): Promise<Set<string>> {
   const found = new Set<string>()
-  for await (const { version } of heldBy(database, hold)) if (found.add(version).size >= most) break
+  for await (const { version } of dueOnes(database, hold)) if (found.add(version).size >= most) break
   return found
 }
 
@@ -70,22 +52,36 @@ export async function removeHeld(
   { hold, versions }: { hold: string; versions: Set<string> },
   signal: AbortSignal,
 ): Promise<void> {
-  await parts.database.exclusively(CLEANUP_TURN, async (lost) => {
-    const page: DueRemoval[] = []
-    const remove = () => removeBytes(parts, page.splice(0))
-    for await (const removal of heldBy(parts.database, hold)) {
-      if (signal.aborted || lost.aborted) return
-      if (versions.has(removal.version) && page.push(removal) >= HELD_PAGE) await remove()
-    }
-    await remove()
-  })
+  const { database } = parts
+  const work = (lost: AbortSignal) => {
+    const isOver = AbortSignal.any([signal, lost])
+    return carryOut(parts, dueOnes(database, hold), isOver, ({ version }) => versions.has(version))
+  }
+  await database.exclusively(CLEANUP_TURN, work)
 }
 
-/** None while another hold keeps them, too. One that a row names all the same is for the cleanup to strike off. */
-async function* heldBy(database: Database, hold: string): AsyncGenerator<DueRemoval> {
+/** Removes the bytes of those that are wanted, some at once, until it is over. */
+async function carryOut(
+  parts: Parts,
+  removals: AsyncIterable<DueRemoval>,
+  isOver: AbortSignal,
+  isWanted: (removal: DueRemoval) => boolean = () => true,
+): Promise<void> {
+  const page: DueRemoval[] = []
+  for await (const removal of removals) {
+    if (isOver.aborted) return
+    if (isWanted(removal) && page.push(removal) >= PAGE) await removeBytes(parts, page.splice(0))
+  }
+  await removeBytes(parts, page)
+}
+
+/**
+ * What is to be removed and nothing keeps, but for a hold. One that a row names all the same is for the cleanup to strike off.
+ */
+async function* dueOnes(database: Database, hold?: string): AsyncGenerator<DueRemoval> {
   let last: DueRemoval | undefined
   do {
-    const page: DueRemoval[] = await dueRemovals(database, 0, undefined, last, HELD_PAGE, hold)
+    const page: DueRemoval[] = await dueRemovals(database, 0, undefined, last, PAGE, hold)
     last = page.at(-1)
     yield* page.filter(({ isNamed }) => !isNamed)
   } while (last !== undefined)
