@@ -33,9 +33,9 @@ afterAll(async () => {
 
 /** Not of what the server does by itself, on connections that it has made anew. */
 function isOfUploads(sent: string): boolean {
-  return !/^listen |storage\.(?:order_events|take_turn|listed_webhooks)|backup_jobs|storage\.webhooks/.test(
-    sent,
-  )
+  const ofItself =
+    /^listen |pg_backend_pid|storage\.(?:order_events|take_turn|listed_webhooks)|backup_jobs|storage\.webhooks/
+  return !ofItself.test(sent)
 }
 
 it.each(['end', 'reset'] as const)(

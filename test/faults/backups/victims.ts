@@ -28,7 +28,12 @@ export const VICTIMS: [Victim, ...Victim[]] = [
       await servers.start()
     },
   },
-  { name: 'the main process of the database', by: 'server', kill: async (site) => killMain(site) },
+  {
+    name: 'the main process of the database',
+    ofDatabase: true,
+    by: 'server',
+    kill: async (site) => killMain(site),
+  },
   {
     name: 'the main process of the database, beside a command',
     ofDatabase: true,
