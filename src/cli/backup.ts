@@ -5,13 +5,13 @@ import { asService } from '../database/as-caller.ts'
 import { findJob, type NewBackupJob } from '../database/queries/backup-jobs.ts'
 import { forgetBackup } from '../database/queries/backup-work.ts'
 import { BackupError } from '../jobs/backup/backup-error.ts'
+import { inBackupTurn } from '../jobs/backup/backup-turn.ts'
 import { deleteBackup, listBackups } from '../jobs/backup/backups.ts'
 import { Deeds } from '../jobs/backup/deeds.ts'
 import type { Manifest } from '../jobs/backup/manifest.ts'
 import { runNow } from '../jobs/backup/runner.ts'
 import type { BackupTarget } from '../jobs/backup/target.ts'
 import type { Failures } from '../jobs/failures.ts'
-import { BACKUP_TURN, BACKUP_TURN_WAIT_MS } from '../jobs/turns.ts'
 import { uuidV7 } from '../lib/uuid.ts'
 import { count } from './amounts.ts'
 import { registerDrill } from './backup-drill.ts'
@@ -98,8 +98,7 @@ async function create(options: CreateOptions): Promise<void> {
       createdBy: 'command',
     }
     const parts = { database, deeds, retentionDays: config.backup.retentionDays, logger }
-    const waiting = { signal, waitMs: BACKUP_TURN_WAIT_MS }
-    const run = await runNow(parts, wanted, waiting).finally(() => progress.clear())
+    const run = await runNow(parts, wanted, { signal }).finally(() => progress.clear())
     if (run === null) throw new ConfigError([UNDER_WAY])
     if (!made) {
       const failed = await asService(database, (tx) => findJob(tx, wanted.id))
@@ -150,7 +149,7 @@ async function remove(id: string, options: TargetOptions): Promise<void> {
         await forgetBackup(database, id)
         return true
       }
-      const done = await database.exclusively(BACKUP_TURN, work, { limitMs: BACKUP_TURN_WAIT_MS, signal })
+      const done = await inBackupTurn(database, work, { signal })
       if (done === null) throw new ConfigError([UNDER_WAY])
       gone(target)
     } finally {

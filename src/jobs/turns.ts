@@ -9,6 +9,3 @@ export const MOVE_TURN = 'backend-move'
 
 /** Of whoever makes a backup, restores one, or removes one. */
 export const BACKUP_TURN = 'backup'
-
-/** How long a command waits for that while a server may only look after what is there, in milliseconds. A backup takes longer. */
-export const BACKUP_TURN_WAIT_MS = 10_000

@@ -21,6 +21,7 @@ import {
 import { uuidV7 } from '../../lib/uuid.ts'
 import { hasCode } from '../../model/errors.ts'
 import { BACKUP_TURN } from '../turns.ts'
+import { type BackupTurnWaiting, inBackupTurn } from './backup-turn.ts'
 import { buryDeadJobs, type JobRunOptions, runJob } from './job-run.ts'
 
 export interface BackupRunnerOptions extends Omit<JobRunOptions, 'retentionDays'> {
@@ -84,6 +85,7 @@ export class BackupRunner {
     if (!work.isPending && !(canWait && now >= this.#tryAt)) return LOOK_MS
     this.#tryAt = now + RETRY_MS
     await database.exclusively(BACKUP_TURN, (lost) => this.#work(AbortSignal.any([signal, lost])))
+    await this.#remove(signal)
     return LOOK_MS
   }
 
@@ -107,7 +109,6 @@ export class BackupRunner {
     const job = await takePendingJob(database)
     if (job) await runJob(options, job, signal)
     if (signal.aborted) return
-    await this.#remove(signal)
     await trimJobs(database, JOBS_KEPT_DAYS)
   }
 
@@ -127,19 +128,28 @@ export class BackupRunner {
     }
   }
 
+  /** Each in a turn of its own: whoever waits to make a backup, or to restore one, comes in between. */
   async #remove(signal: AbortSignal): Promise<void> {
-    const { database, deeds, logger } = this.#options
+    const { database } = this.#options
     for (const job of await removableBackups(database, REMOVED_AT_ONCE)) {
+      const removed = await database.exclusively(BACKUP_TURN, (lost) =>
+        this.#removeOne(job, AbortSignal.any([signal, lost])),
+      )
+      if (removed === null || signal.aborted) return
+    }
+  }
+
+  /** With the turn. */
+  async #removeOne(job: BackupJob, signal: AbortSignal): Promise<void> {
+    const { database, deeds, logger } = this.#options
+    try {
+      if (job.kind === 'backup') await deeds.remove(job, signal)
+      await noteRemoved(database, job.id)
+      if (job.kind === 'backup') logger.info({ backup: job.id, target: job.target }, 'a backup was removed')
+    } catch (error) {
       if (signal.aborted) return
-      try {
-        if (job.kind === 'backup') await deeds.remove(job, signal)
-        await noteRemoved(database, job.id)
-        if (job.kind === 'backup') logger.info({ backup: job.id, target: job.target }, 'a backup was removed')
-      } catch (error) {
-        if (signal.aborted) return
-        logger.error({ err: error, backup: job.id }, 'a backup could not be removed; it will be tried again')
-        this.#removeAt = performance.now() + REMOVE_AGAIN_MS
-      }
+      logger.error({ err: error, backup: job.id }, 'a backup could not be removed; it will be tried again')
+      this.#removeAt = performance.now() + REMOVE_AGAIN_MS
     }
   }
 
@@ -174,7 +184,7 @@ export class BackupRunner {
 }
 
 /**
- * Does a job here and now, for a command. Null when a server, or another command, has the turn, also after `waitMs`.
+ * Does a job here and now, for a command. Null when another is under way.
  *
  * @returns the job, and whether it has come to its end
  * @throws BackupRunning when one is to be done
@@ -182,7 +192,7 @@ export class BackupRunner {
 export async function runNow(
   options: JobRunOptions,
   wanted: NewBackupJob,
-  { signal, waitMs }: { signal: AbortSignal; waitMs: number },
+  waiting: BackupTurnWaiting,
 ): Promise<{ job: BackupJob; isDone: boolean } | null> {
   const { database } = options
   const work = async (lost: AbortSignal) => {
@@ -190,9 +200,9 @@ export async function runNow(
     await asService(database, (tx) => insertJob(tx, wanted))
     const job = await takePendingJob(database)
     if (job === null) throw new Error('a job that was put there is not there')
-    return { job, isDone: await runJob(options, job, AbortSignal.any([signal, lost])) }
+    return { job, isDone: await runJob(options, job, AbortSignal.any([waiting.signal, lost])) }
   }
-  return database.exclusively(BACKUP_TURN, work, { limitMs: waitMs, signal })
+  return inBackupTurn(database, work, waiting)
 }
 
 function scheduledJob(target: string, type: 'full' | 'incremental'): NewBackupJob {

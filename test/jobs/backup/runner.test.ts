@@ -1,7 +1,7 @@
 import pino from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { asService } from '../../../src/database/as-caller.ts'
-import { openDatabase } from '../../../src/database/connection/client.ts'
+import { type Database, openDatabase } from '../../../src/database/connection/client.ts'
 import { holdRemovals, isHeld } from '../../../src/database/queries/backup-holds.ts'
 import {
   type BackupJob,
@@ -97,6 +97,13 @@ async function given(columns: Record<string, unknown> = {}): Promise<string> {
 
 async function found(id: string): Promise<BackupJob | null> {
   return asService(test.database, (tx) => findJob(tx, id))
+}
+
+/** Whether somebody waits for the turn of backups. */
+async function isWaitedFor(): Promise<boolean> {
+  const next = await test.admin`
+    select from strongroom.turns t where name = ${`${BACKUP_TURN}, next`} and strongroom.has_session(t)`
+  return next.length > 0
 }
 
 const statuses = async () => {
@@ -205,10 +212,12 @@ describe('a job', () => {
     const wanted = job()
     expect(await runNow(options, wanted, AT_ONCE)).toMatchObject({ job: { id: wanted.id }, isDone: true })
     expect((await found(wanted.id))?.status).toBe('completed')
+    const underWay = await asked()
+    await test.admin`update storage.backup_jobs set status = 'running' where id = ${underWay}`
     await test.database.exclusively(BACKUP_TURN, async () => {
       expect(await runNow(options, job(), AT_ONCE)).toBeNull()
     })
-    await asked()
+    await test.admin`update storage.backup_jobs set status = 'pending' where id = ${underWay}`
     await expect(runNow(options, job(), AT_ONCE)).rejects.toMatchObject({ code: 'BackupRunning' })
   })
 
@@ -218,12 +227,50 @@ describe('a job', () => {
     const options = { database: test.database, deeds: NOTHING, retentionDays: 30, logger }
     const waiting = await test.database.exclusively(BACKUP_TURN, async () => {
       const running = runNow(options, wanted, { signal: NEVER, waitMs: PATIENCE_MS })
-      const next = () => test.admin`
-        select from strongroom.turns t where name = ${`${BACKUP_TURN}, next`} and strongroom.has_session(t)`
-      await until(async () => (await next()).length > 0, 'it waits')
+      await until(isWaitedFor, 'it waits')
       return { running }
     })
     expect(await waiting?.running).toMatchObject({ job: { id: wanted.id }, isDone: true })
+  })
+
+  it('is done by a command that has waited longer for a server, which has removed a backup', async () => {
+    const wanted = job()
+    const logger = pino({ level: 'silent' })
+    let asks = 0
+    const database: Database = {
+      ...test.database,
+      exclusively: (turn, work, waiting) => {
+        asks++
+        return test.database.exclusively(turn, work, waiting)
+      },
+    }
+    const waiting = await test.database.exclusively(BACKUP_TURN, async () => {
+      const running = runNow({ database, deeds: NOTHING, retentionDays: 30, logger }, wanted, AT_ONCE)
+      await until(() => asks > 1, 'it has asked again')
+      return { running }
+    })
+    expect(await waiting?.running).toMatchObject({ job: { id: wanted.id }, isDone: true })
+  })
+
+  it('is done between the removals of two others', async () => {
+    for (let i = 0; i < 2; i++) await given({ deleted_at: new Date().toISOString() })
+    const logger = pino({ level: 'silent' })
+    const order: string[] = []
+    let running: ReturnType<typeof runNow> | undefined
+    const deeds: BackupDeeds = {
+      ...NOTHING,
+      backup: doneBy(() => order.push('made')),
+      remove: async () => {
+        order.push('removed')
+        const options = { database: test.database, deeds, retentionDays: 30, logger }
+        running ??= runNow(options, job(), { signal: NEVER, waitMs: PATIENCE_MS })
+        if (order.length === 1) await until(isWaitedFor, 'the command waits')
+      },
+    }
+    await runnerOf(deeds).step(NEVER)
+    await running
+    await runnerOf(deeds).step(NEVER)
+    expect(order).toEqual(['removed', 'made', 'removed'])
   })
 })
 
