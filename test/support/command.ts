@@ -136,5 +136,6 @@ export async function removeFolder(folder: string, commands: Command[]): Promise
     process.kill(postgres, 'SIGQUIT')
     await until(() => !isAlive(postgres), 'PostgreSQL has ended')
   }
-  await rm(folder, { recursive: true, force: true })
+  // The children of a main process that was killed end, and write, a moment later.
+  await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
 }
