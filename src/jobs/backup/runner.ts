@@ -42,7 +42,7 @@ const REMOVE_AGAIN_MS = 600_000
 /** How often it looks whether backups are where they were put, in milliseconds. */
 const TARGETS_MS = 3_600_000
 
-/** How many backups are removed at a time. */
+/** How many backups are removed before a server looks again at what there is to do. */
 const REMOVED_AT_ONCE = 100
 
 /** A scheduled backup is a full one after so many days: what builds on one keeps it from expiring. */
@@ -59,7 +59,7 @@ const JOBS_KEPT_DAYS = 90
  * it is not.
  */
 export class BackupRunner {
-  readonly #options: BackupRunnerOptions
+  readonly #options: BackupRunnerOptions & JobRunOptions
   readonly #now: () => Date
   /** When the schedule wants the next one: undefined before the first look, null when never again. */
   #dueAt: Date | null | undefined
@@ -68,7 +68,7 @@ export class BackupRunner {
   #targetsAt = 0
 
   constructor(options: BackupRunnerOptions) {
-    this.#options = options
+    this.#options = { ...options, retentionDays: options.settings.retentionDays }
     this.#now = options.now ?? (() => new Date())
   }
 
@@ -84,8 +84,15 @@ export class BackupRunner {
       (work.isKept && now >= this.#targetsAt)
     if (!work.isPending && !(canWait && now >= this.#tryAt)) return LOOK_MS
     this.#tryAt = now + RETRY_MS
-    await database.exclusively(BACKUP_TURN, (lost) => this.#work(AbortSignal.any([signal, lost])))
-    await this.#remove(signal)
+    const inTurn = (work: (over: AbortSignal) => Promise<boolean>) =>
+      database.exclusively(BACKUP_TURN, (lost) => work(AbortSignal.any([signal, lost])))
+    const tried = new Set<string>()
+    let isMore = await inTurn(async (over) => {
+      await this.#lookAfterJobs()
+      return this.#work(tried, over)
+    })
+    // A removal a turn: whoever waits to make a backup, or to restore one, comes in between.
+    while (isMore) isMore = await inTurn((over) => this.#work(tried, over))
     return LOOK_MS
   }
 
@@ -101,15 +108,30 @@ export class BackupRunner {
   }
 
   /** With the turn. */
-  async #work(signal: AbortSignal): Promise<void> {
-    const { database, settings } = this.#options
-    const options = { ...this.#options, retentionDays: settings.retentionDays }
-    await buryDeadJobs(options)
+  async #lookAfterJobs(): Promise<void> {
+    await buryDeadJobs(this.#options)
     await this.#lookForLost()
+    await trimJobs(this.#options.database, JOBS_KEPT_DAYS)
+  }
+
+  /**
+   * With the turn: does what is asked for, and removes one backup.
+   *
+   * @param tried which are not tried again, as they may have failed; the next one is added
+   * @returns whether there may be more to remove
+   */
+  async #work(tried: Set<string>, signal: AbortSignal): Promise<boolean> {
+    const { database } = this.#options
     const job = await takePendingJob(database)
-    if (job) await runJob(options, job, signal)
-    if (signal.aborted) return
-    await trimJobs(database, JOBS_KEPT_DAYS)
+    if (job) await runJob(this.#options, job, signal)
+    if (signal.aborted) return false
+    // Asked in each turn: what was made in between may build on one that nobody has needed before.
+    const removable = await removableBackups(database, REMOVED_AT_ONCE)
+    const next = removable.find(({ id }) => !tried.has(id))
+    if (next === undefined) return false
+    tried.add(next.id)
+    await this.#remove(next, signal)
+    return !signal.aborted && tried.size < REMOVED_AT_ONCE
   }
 
   /** Backups may be taken out of a target by hand, and none is built upon what is not there. A target that is away says nothing. */
@@ -128,19 +150,8 @@ export class BackupRunner {
     }
   }
 
-  /** Each in a turn of its own: whoever waits to make a backup, or to restore one, comes in between. */
-  async #remove(signal: AbortSignal): Promise<void> {
-    const { database } = this.#options
-    for (const job of await removableBackups(database, REMOVED_AT_ONCE)) {
-      const removed = await database.exclusively(BACKUP_TURN, (lost) =>
-        this.#removeOne(job, AbortSignal.any([signal, lost])),
-      )
-      if (removed === null || signal.aborted) return
-    }
-  }
-
   /** With the turn. */
-  async #removeOne(job: BackupJob, signal: AbortSignal): Promise<void> {
+  async #remove(job: BackupJob, signal: AbortSignal): Promise<void> {
     const { database, deeds, logger } = this.#options
     try {
       if (job.kind === 'backup') await deeds.remove(job, signal)

@@ -272,6 +272,21 @@ describe('a job', () => {
     await runnerOf(deeds).step(NEVER)
     expect(order).toEqual(['removed', 'made', 'removed'])
   })
+
+  it('is done by a server between the removals of two others, and keeps the one that it builds on', async () => {
+    const parent = await given({ expires_at: new Date(0).toISOString() })
+    const deleted = await given({ deleted_at: new Date().toISOString() })
+    const removed: string[] = []
+    const deeds: Partial<BackupDeeds> = {
+      backup: doneBy(() => removed.push('made')),
+      remove: async ({ id }) => {
+        removed.push(id)
+        if (id === deleted) await asked({ type: 'incremental', parent })
+      },
+    }
+    await runnerOf(deeds).step(NEVER)
+    expect(removed).toEqual([deleted, 'made'])
+  })
 })
 
 describe('the end of a backup', () => {
