@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import {
   GetObjectCommand,
   HeadObjectCommand,
@@ -183,6 +184,20 @@ describeWithS3('a proxy in front of a store', (s3) => {
     always.stop()
     expect((await list()).KeyCount).toBe(1)
     expect([twice.count, always.count]).toEqual([2, 3])
+  })
+
+  it('keeps a fault for the next request when a client gives up before it has come about', async () => {
+    await put(LARGE, direct)
+    const cut = proxy.fail({ at: { responseBytes: LARGE.length - 1 }, what: 'cut' }, { times: 1 })
+    const abort = new AbortController()
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key: KEY }), {
+      abortSignal: abort.signal,
+    })
+    abort.abort()
+    ;(Body as Readable).destroy()
+    await until(async () => (await getBroken({ length: 0 })) instanceof Error, 'another one has it')
+    expect(cut.count).toBe(1)
+    expect(await get()).toHaveLength(LARGE.length)
   })
 
   it('takes the answer away with the connection when the store itself is not there', async () => {

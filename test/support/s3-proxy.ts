@@ -47,7 +47,10 @@ export interface ProxiedRequest {
 }
 
 export interface FaultScope {
-  /** How many requests are to have the fault. All, until it is stopped, when left out. */
+  /**
+   * How many requests are to have the fault. All, until it is stopped, when left out. One whose client gives up before the
+   * fault has come about does not count.
+   */
   times?: number
   when?: (request: ProxiedRequest) => boolean
 }
@@ -98,7 +101,7 @@ export async function openS3Proxy(store: S3Access): Promise<S3Proxy> {
           return armed.count
         },
         stop: () => {
-          armed.left = 0
+          armed.left = Number.NEGATIVE_INFINITY
         },
       }
     },
@@ -137,7 +140,10 @@ function exchange(
   // A connection of its own, so that none is used that the store has left.
   record.isPassedOn = true
   const toStore = request(endpoint, { method, path: url, headers, agent: false })
-  answer.once('close', () => toStore.destroy())
+  answer.once('close', () => {
+    toStore.destroy()
+    if (armed && !hasStruck && !answer.writableFinished) armed.left++
+  })
   toStore.on('error', lose)
   toStore.on('continue', () => answer.writeContinue())
   toStore.on('response', (stored) => {
