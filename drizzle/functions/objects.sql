@@ -147,10 +147,13 @@ declare
   role_set text;
   began timestamptz;
   place constant uuid := case when new_bytes is null then known_uid else storage.inline_bucket() end;
+  -- Then there is nothing to be found out about versions of that name, and no trigger has to.
+  is_unversioned boolean;
 begin
   role_set := set_config('role', 'service_role', true);
-  select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types)
-  into uid, file_size_limit, allowed_mime_types, mark
+  select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types),
+    b.versioning_status = 'DISABLED'
+  into uid, file_size_limit, allowed_mime_types, mark, is_unversioned
   from storage.buckets b where b.id = bucket;
   if uid is distinct from known_uid or mark is distinct from known_mark then
     return;
@@ -159,9 +162,9 @@ begin
   began := storage.act_as(context);
   if upsert then
     insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
-      user_metadata, checksum, tags)
+      user_metadata, checksum, tags, version_number)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
-      new_user_metadata, new_checksum, new_tags)
+      new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       bytes_bucket = excluded.bytes_bucket,
@@ -170,15 +173,18 @@ begin
       metadata = excluded.metadata,
       user_metadata = excluded.user_metadata,
       checksum = excluded.checksum,
-      tags = excluded.tags
+      tags = excluded.tags,
+      version_number = case when is_unversioned then coalesce(o.version_number, 1) + 1 else o.version_number end,
+      current_since = case when is_unversioned then clock_timestamp() else o.current_since end,
+      is_versioned = o.is_versioned and not is_unversioned
     returning o.id, o.owner_id, o.xmax = 0, o.created_at, o.updated_at
     into id, owner_id, created, created_at, updated_at;
   else
     -- Asks for nothing back, since that would need a SELECT policy.
     insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
-      user_metadata, checksum, tags)
+      user_metadata, checksum, tags, version_number)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
-      new_user_metadata, new_checksum, new_tags);
+      new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end);
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';
@@ -206,8 +212,11 @@ begin
   if new_bytes is null and known_sweep is distinct from storage.last_sweep() then
     raise exception 'a sweep has begun since the file was made' using errcode = 'SR001';
   end if;
-  -- A created row replaces nothing.
-  if not created then
+  if not is_unversioned and not upsert then
+    select o.id into id from storage.objects o where o.bucket_id = bucket and o.name = object; -- that of its history
+  end if;
+  -- A created row replaces nothing, but there may be too many of its name before it.
+  if not (created and is_unversioned) then
     select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
     from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
     -- As `own_removals`. Most have replaced nothing outside the database, and need not look for holds.

@@ -2,15 +2,32 @@
 
 -- Whatever takes a version out of the rows (an overwrite, a delete, plain SQL) puts its bytes on the list, in
 -- the same transaction, or, where they are in the database, takes them away. Not if another row names them too: someone
--- may have copied rows with SQL.
+-- may have copied rows with SQL. And not what the bucket keeps (object-versions.sql), to which a name that is left counts, too.
 create or replace function storage.list_removal() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  has_moved constant boolean := (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
+  uid uuid;
+  status text;
 begin
+  select b.uid, b.versioning_status into uid, status from storage.buckets b where b.id = old.bucket_id;
+  if has_moved then
+    perform storage.settle_history(new.bucket_id, new.name);
+  end if;
+  if status <> 'DISABLED' then
+    if storage.archive_object(old, case when has_moved then 'moved' else 'replaced' end, new.current_since) then
+      return null;
+    end if;
+  end if;
   -- Rows made by plain SQL may have any version or none: without a UUID there are no bytes of ours.
-  if old.version !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+  if old.version is not distinct from new.version
+    or old.version !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  then
     return null;
   end if;
-  if exists (select from storage.objects o where o.version = old.version) then
+  if exists (select from storage.objects o where o.version = old.version)
+    or exists (select from storage.object_versions v where v.version = old.version)
+  then
     return null;
   end if;
   -- Only what has no hash of the whole yet can have those of its parts.
@@ -23,26 +40,42 @@ begin
     return null;
   end if;
   insert into storage.removals (version, bucket_uid)
-  select old.version::uuid, coalesce(old.bytes_bucket, b.uid)
-  from storage.buckets b
-  where b.id = old.bucket_id
+  select old.version::uuid, coalesce(old.bytes_bucket, uid)
+  where uid is not null
   on conflict do nothing;
   return null;
 end $$;
 
 create or replace trigger strongroom_list_removal_on_update after update on storage.objects
-  for each row when (old.version is not null and old.version is distinct from new.version)
+  for each row when (
+    old.version is not null and (old.version is distinct from new.version
+      or old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name)
+  )
   execute function storage.list_removal();
 
--- The same for all rows that a statement deletes, at once: row by row it takes longer than the deletion itself.
+-- The same for all rows that a statement deletes, of objects or of their versions, at once: row by row it takes longer than
+-- the deletion itself.
 create or replace function storage.list_removals() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  item storage.objects;
   without_hash uuid[];
   inside uuid[];
   outside uuid[];
   outside_buckets uuid[];
 begin
+  if tg_table_name = 'object_versions' then
+    perform storage.refuse_locked(g.bucket_id, g.version, g.valid_from)
+    from gone g join storage.buckets b on b.id = g.bucket_id
+    where b.object_lock and g.kind = 'version';
+  else
+    for item in
+      select g.* from gone g join storage.buckets b on b.id = g.bucket_id
+      where b.versioning_status <> 'DISABLED' or b.trash_days > 0 or storage.trusted_setting('storage.deletion') is not null
+    loop
+      perform storage.archive_object(item, 'deleted', null);
+    end loop;
+  end if;
   select array_agg(u.version) filter (where u.checksum is null),
     array_agg(u.version) filter (where u.bytes_bucket = storage.inline_bucket()),
     array_agg(u.version) filter (where u.bytes_bucket <> storage.inline_bucket()),
@@ -52,9 +85,10 @@ begin
     select g.version::uuid as version, g.checksum,
       coalesce(g.bytes_bucket, (select b.uid from storage.buckets b where b.id = g.bucket_id)) as bytes_bucket
     from gone g
-    where g.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+    where g.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' and g.is_delete_marker is not true
       -- No `exists`, for which a table that was small when it was planned is read whole.
       and (select true from storage.objects o where o.version = g.version limit 1) is null
+      and (select true from storage.object_versions v where v.version = g.version limit 1) is null
   ) u;
   if without_hash is not null then
     delete from storage.version_parts v where v.version = any (without_hash);
@@ -73,18 +107,27 @@ end $$;
 create or replace trigger strongroom_list_removal_on_delete after delete on storage.objects
   referencing old table as gone for each statement execute function storage.list_removals();
 
+create or replace trigger strongroom_list_removal_on_delete after delete on storage.object_versions
+  referencing old table as gone for each statement execute function storage.list_removals();
+
 -- `truncate` fires no trigger for a row.
 create or replace function storage.list_all_removals() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform storage.archive_object(o, 'deleted', null)
+  from storage.objects o join storage.buckets b on b.id = o.bucket_id
+  where b.versioning_status <> 'DISABLED' or b.trash_days > 0;
   insert into storage.removals (version, bucket_uid)
   select o.version::uuid, coalesce(o.bytes_bucket, b.uid)
   from storage.objects o join storage.buckets b on b.id = o.bucket_id
   where o.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
     and o.bytes_bucket is distinct from storage.inline_bucket()
+    and not exists (select from storage.object_versions v where v.version = o.version)
   on conflict do nothing;
-  delete from storage.version_parts;
-  delete from storage.inline_bytes;
+  delete from storage.version_parts p
+  where not exists (select from storage.object_versions v where v.version = p.version::text);
+  delete from storage.inline_bytes i
+  where not exists (select from storage.object_versions v where v.version = i.version::text);
   return null;
 end $$;
 

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { bigint, boolean, customType, jsonb, pgSchema, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import { bigint, boolean, customType, integer, jsonb, pgSchema, text, timestamp, uuid } from 'drizzle-orm/pg-core'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../model/metadata.ts'
 
 /**
@@ -34,6 +34,16 @@ export const buckets = storage.table('buckets', {
   /** The bucket's part of a location of bytes. */
   uid: uuid('uid').notNull().defaultRandom(),
   policy: text('policy').notNull().$type<BucketPolicy>(),
+  /** For how long what is deleted stays where no versions are kept; 0: not at all. */
+  trashDays: integer('trash_days').notNull().default(0),
+  /** How many versions a name has, the current one included; null: 10. */
+  maxVersions: integer('max_versions'),
+  /** After how many days one goes that is not current; null: 90. */
+  versionRetentionDays: integer('version_retention_days'),
+  /** Whether versions can be locked; then they are kept for good. */
+  objectLock: boolean('object_lock').notNull().default(false),
+  /** For how many days a version is locked from when it becomes current; null: none is by itself. */
+  retentionDays: integer('retention_days'),
 })
 
 export const objects = storage.table('objects', {

@@ -1,0 +1,312 @@
+-- What was there, kept by triggers (decision 0070): how a version gets its number and its place among those of its name, and
+-- what becomes of the one before it. The triggers behind the objects that call `archive_object` are in versions.sql.
+
+-- Why nothing removes this version now; null: anything may. Only in a bucket whose versions can be locked.
+create or replace function storage.lock_of(bucket text, version text, since timestamptz) returns text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select case
+    when not b.object_lock then null
+    when l.legal_hold then 'legal hold'
+    when greatest(l.retain_until, since + b.retention_days * interval '1 day') > now() then 'retention'
+  end
+  from storage.buckets b
+  -- Plain SQL may have given a row any version.
+  left join storage.object_locks l on l.version = case
+    when lock_of.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then lock_of.version::uuid end
+  where b.id = bucket
+$$;
+
+create or replace function storage.refuse_locked(bucket text, version text, since timestamptz) returns void
+  language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  why constant text := storage.lock_of(bucket, version, since);
+begin
+  if why is not null then
+    raise exception 'version % is locked: %', version, why using errcode = 'SR006';
+  end if;
+end $$;
+
+-- How long after, and at the earliest just after what it follows: the ranges of a name do not overlap, whatever the clock does.
+create or replace function storage.moment_after(before timestamptz) returns timestamptz
+  language sql volatile return greatest(clock_timestamp(), before + interval '1 microsecond');
+
+-- Takes the oldest versions of a name away, and leaves `most`. Locked ones stay.
+create or replace function storage.trim_versions(bucket text, object text, most integer) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.object_versions v
+  where v.sequence in (
+      select f.sequence from storage.object_versions f
+      where f.bucket_id = bucket and f.name = object and f.kind = 'version'
+      order by f.sequence desc offset most
+    )
+    and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null
+$$;
+
+-- A name has one null version at most: who writes another one takes this away for good.
+create or replace function storage.remove_null_version(bucket text, object text) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and not v.is_versioned and v.kind <> 'trash'
+$$;
+
+-- Behind a new row for a name: of those before it, what its bucket does not keep.
+create or replace function storage.settle_history(bucket text, object text) returns void
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  status text;
+  most integer;
+begin
+  select b.versioning_status, coalesce(b.max_versions, 10) into status, most from storage.buckets b where b.id = bucket;
+  if status is null or status = 'DISABLED' then
+    return;
+  end if;
+  if status = 'SUSPENDED' then
+    perform storage.remove_null_version(bucket, object);
+  end if;
+  perform storage.trim_versions(bucket, object, most - 1);
+end $$;
+
+-- Gives a version its number, and the moment from which it is the current one, under the lock of the row that it replaces.
+-- Where versions are off, servers say these themselves (`put_object`), and this does not fire.
+--
+-- A row that is new waits for whoever is just deleting what had its name, and comes after him.
+create or replace function storage.place_version() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  status text;
+  newest record;
+begin
+  select b.versioning_status into status from storage.buckets b where b.id = new.bucket_id;
+  new.is_versioned := coalesce(status = 'ENABLED', false);
+  if tg_op = 'UPDATE' then
+    new.current_since := storage.moment_after(old.current_since);
+    if old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name then
+      new.version_number := coalesce(old.version_number, 1) + 1;
+      return new;
+    end if;
+  end if;
+  new.version_number := 1;
+  if coalesce(status, 'DISABLED') = 'DISABLED' then
+    return new;
+  end if;
+  perform from storage.objects o where o.bucket_id = new.bucket_id and o.name = new.name for key share;
+  select v.object_id, v.version_number, v.archived_at into newest
+  from storage.object_versions v
+  where v.bucket_id = new.bucket_id and v.name = new.name and v.kind <> 'trash'
+  order by v.sequence desc limit 1;
+  if found then
+    new.version_number := newest.version_number + 1;
+  end if;
+  new.current_since := storage.moment_after(newest.archived_at);
+  -- A name has one id as long as it has a history. What is restored has its own.
+  if tg_op = 'INSERT' and found and current_setting('storage.restoring', true) is distinct from 'true'
+    and not exists (select from storage.objects o where o.id = newest.object_id)
+  then
+    new.id := newest.object_id;
+  end if;
+  return new;
+end $$;
+
+create or replace trigger strongroom_place_version before insert on storage.objects
+  for each row when (new.version_number is null) execute function storage.place_version();
+
+create or replace trigger strongroom_place_version_on_update before update on storage.objects
+  for each row when (
+    new.version_number is not distinct from old.version_number
+    and (old.version is distinct from new.version
+      or old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name)
+  )
+  execute function storage.place_version();
+
+create or replace function storage.settle_new() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform storage.settle_history(new.bucket_id, new.name);
+  return null;
+end $$;
+
+-- A name without a history has nothing to settle.
+create or replace trigger strongroom_settle_history after insert on storage.objects
+  for each row when (new.version_number > 1) execute function storage.settle_new();
+
+-- Keeps what leaves storage.objects, as its bucket says, or the transaction (`storage.deletion`), and puts a marker on it. `way`
+-- is 'replaced', 'deleted' or 'moved'. Returns whether the version is kept; if not, its bytes are superfluous, unless
+-- another row has them.
+create or replace function storage.archive_object(object storage.objects, way text, until timestamptz) returns boolean
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  deletion constant text := storage.trusted_setting('storage.deletion');
+  bucket record;
+  is_ours constant boolean := coalesce(
+    object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', false);
+  is_versioned constant boolean := coalesce(object.is_versioned, false);
+  since timestamptz := coalesce(object.current_since, object.updated_at, object.created_at);
+  left_at timestamptz := until;
+  kept_as text;
+  days integer;
+begin
+  select b.uid, b.versioning_status as status, b.object_lock,
+    case when deletion like 'trash %' then substr(deletion, 7)::integer else b.trash_days end as trash_days,
+    coalesce(b.version_retention_days, 90) as retention_days, coalesce(b.max_versions, 10) as max_versions
+  into bucket from storage.buckets b where b.id = object.bucket_id;
+  if not found or object.name is null then
+    return false;
+  end if;
+  if deletion = 'purge' and way = 'deleted' then
+    if bucket.object_lock then
+      perform storage.refuse_locked(object.bucket_id, object.version, since);
+    end if;
+    return false;
+  end if;
+  if deletion = 'replace' then
+    way := 'replaced';
+  end if;
+
+  if bucket.status = 'ENABLED' or (bucket.status = 'SUSPENDED' and is_versioned) then
+    kept_as := 'version';
+    days := bucket.retention_days;
+  elsif way = 'deleted' and bucket.trash_days > 0 then
+    kept_as := 'trash';
+    days := bucket.trash_days;
+  end if;
+  left_at := coalesce(left_at, storage.moment_after(since));
+  if bucket.status = 'SUSPENDED' or (kept_as = 'version' and not is_versioned) then
+    perform storage.remove_null_version(object.bucket_id, object.name);
+  end if;
+  if kept_as is not null and is_ours then
+    insert into storage.object_versions (
+      kind, bucket_id, name, object_id, version, bytes_bucket, version_number, is_versioned, size, checksum, owner_id,
+      valid_from, archived_at, archived_by, purge_at, quarantine_reason, quarantined_at, object_row
+    ) values (
+      kept_as, object.bucket_id, object.name, object.id, object.version, coalesce(object.bytes_bucket, bucket.uid),
+      coalesce(object.version_number, 1), is_versioned, storage.size_of(object.metadata), object.checksum, object.owner_id,
+      least(since, left_at), left_at, storage.trusted_setting('request.jwt.claim.sub'), left_at + days * interval '1 day',
+      object.quarantine_reason, object.quarantined_at,
+      to_jsonb(object) - array['bucket_id', 'name', 'id', 'version', 'bytes_bucket', 'version_number', 'is_versioned', 'checksum',
+        'owner_id', 'current_since', 'archived_at', 'is_delete_marker', 'quarantine_reason', 'quarantined_at', 'path_tokens',
+        'folded_name']
+    );
+  end if;
+  if bucket.status <> 'DISABLED' then
+    if way <> 'replaced' then
+      perform storage.add_marker(object.bucket_id, object.name, object.id, coalesce(object.version_number, 1) + 1, left_at);
+    elsif kept_as = 'version' then
+      perform storage.trim_versions(object.bucket_id, object.name, bucket.max_versions - 1);
+    end if;
+  end if;
+  return kept_as is not null and is_ours;
+end $$;
+
+-- Says that a name is deleted, in a bucket that keeps versions; where versions are suspended it is the null version.
+create or replace function storage.add_marker(bucket text, object text, object_id uuid, number integer, made timestamptz)
+  returns text language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  insert into storage.object_versions (
+    kind, bucket_id, name, object_id, version, version_number, is_versioned, owner_id, valid_from, archived_at, archived_by)
+  select 'delete_marker', b.id, object, object_id, gen_random_uuid()::text, number, b.versioning_status = 'ENABLED', s.subject,
+    made, made, s.subject
+  from storage.buckets b, storage.trusted_setting('request.jwt.claim.sub') s (subject)
+  where b.id = bucket
+  returning version
+$$;
+
+-- A row of before as an object again, with all its columns.
+create or replace function storage.as_object(v storage.object_versions) returns storage.objects
+  language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_populate_record(null::storage.objects, coalesce(v.object_row, '{}') || jsonb_build_object(
+    'bucket_id', v.bucket_id, 'name', v.name, 'id', v.object_id, 'version', v.version, 'bytes_bucket', v.bytes_bucket,
+    'version_number', v.version_number, 'is_versioned', v.is_versioned, 'checksum', v.checksum, 'owner_id', v.owner_id,
+    'current_since', v.valid_from, 'archived_at', v.archived_at, 'is_delete_marker', v.is_delete_marker,
+    'quarantine_reason', v.quarantine_reason, 'quarantined_at', v.quarantined_at))
+$$;
+
+-- What was, was: only where its bytes are, when it goes, and what is found out about them changes.
+create or replace function storage.refuse_changed_history() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'a version of an object is written once' using errcode = '42501';
+end $$;
+
+create or replace trigger strongroom_refuse_changed_history before update on storage.object_versions
+  for each row when (
+    (old.sequence, old.kind, old.bucket_id, old.name, old.object_id, old.version, old.version_number, old.is_versioned,
+      old.valid_from, old.archived_at)
+    is distinct from
+    (new.sequence, new.kind, new.bucket_id, new.name, new.object_id, new.version, new.version_number, new.is_versioned,
+      new.valid_from, new.archived_at)
+  )
+  execute function storage.refuse_changed_history();
+
+create or replace function storage.list_all_versions() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform storage.refuse_locked(v.bucket_id, v.version, v.valid_from) from storage.object_versions v where v.kind = 'version';
+  insert into storage.removals (version, bucket_uid)
+  select v.version::uuid, v.bytes_bucket from storage.object_versions v
+  where not v.is_delete_marker and v.bytes_bucket <> storage.inline_bucket()
+    and not exists (select from storage.objects o where o.version = v.version)
+  on conflict do nothing;
+  delete from storage.version_parts p
+  where exists (select from storage.object_versions v where v.version = p.version::text)
+    and not exists (select from storage.objects o where o.version = p.version::text);
+  delete from storage.inline_bytes i
+  where exists (select from storage.object_versions v where v.version = i.version::text)
+    and not exists (select from storage.objects o where o.version = i.version::text);
+  return null;
+end $$;
+
+create or replace trigger strongroom_list_all_removals before truncate on storage.object_versions
+  for each statement execute function storage.list_all_versions();
+
+-- Which ways `versioning_status` goes, and what a lock lets nobody take back (SR005).
+create or replace function storage.keep_versioning() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.versioning_status is null or new.versioning_status not in ('DISABLED', 'ENABLED', 'SUSPENDED') then
+    raise exception 'versioning_status is DISABLED, ENABLED or SUSPENDED' using errcode = 'SR005';
+  end if;
+  if new.object_lock and new.versioning_status <> 'ENABLED' then
+    raise exception 'a bucket with object_lock keeps its versions: its versioning_status is ENABLED' using errcode = 'SR005';
+  end if;
+  if tg_op = 'INSERT' then
+    return new;
+  end if;
+  if new.versioning_status <> old.versioning_status
+    and (new.versioning_status = 'DISABLED' or (old.versioning_status = 'DISABLED' and new.versioning_status = 'SUSPENDED'))
+  then
+    raise exception 'Cannot transition bucket versioning status from % to %', old.versioning_status, new.versioning_status
+      using errcode = 'SR005';
+  end if;
+  if old.object_lock and (not new.object_lock or coalesce(new.retention_days, 0) < coalesce(old.retention_days, 0)) then
+    raise exception 'a lock is not taken back, and retention_days only grow' using errcode = 'SR006';
+  end if;
+  return new;
+end $$;
+
+create or replace trigger strongroom_keep_versioning before insert or update on storage.buckets
+  for each row execute function storage.keep_versioning();
+
+revoke execute on function
+  storage.lock_of(text, text, timestamptz),
+  storage.refuse_locked(text, text, timestamptz),
+  storage.moment_after(timestamptz),
+  storage.trim_versions(text, text, integer),
+  storage.remove_null_version(text, text),
+  storage.settle_history(text, text),
+  storage.archive_object(storage.objects, text, timestamptz),
+  storage.add_marker(text, text, uuid, integer, timestamptz),
+  storage.as_object(storage.object_versions)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.lock_of(text, text, timestamptz),
+  storage.as_object(storage.object_versions)
+to service_role, strongroom_server;
+
+-- A trigger needs no such right when it fires, only when it is made.
+revoke execute on function
+  storage.place_version(),
+  storage.settle_new(),
+  storage.refuse_changed_history(),
+  storage.list_all_versions(),
+  storage.keep_versioning()
+from public, anon, authenticated, service_role;
