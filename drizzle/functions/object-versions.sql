@@ -118,6 +118,21 @@ create or replace trigger strongroom_place_version_on_update before update on st
   )
   execute function storage.place_version();
 
+-- A lock counts from that moment, which nobody moves.
+create or replace function storage.keep_since() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.current_since := old.current_since;
+  return new;
+end $$;
+
+create or replace trigger strongroom_keep_since before update on storage.objects
+  for each row when (
+    old.current_since is distinct from new.current_since and old.version is not distinct from new.version
+    and old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name
+  )
+  execute function storage.keep_since();
+
 create or replace function storage.settle_new() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -140,8 +155,8 @@ declare
   is_ours constant boolean := coalesce(
     object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', false);
   is_versioned constant boolean := coalesce(object.is_versioned, false);
-  since timestamptz := coalesce(object.current_since, object.updated_at, object.created_at);
-  left_at timestamptz := until;
+  since constant timestamptz := coalesce(object.current_since, object.updated_at, object.created_at, now());
+  left_at timestamptz;
   kept_as text;
   days integer;
 begin
@@ -169,7 +184,8 @@ begin
     kept_as := 'trash';
     days := bucket.trash_days;
   end if;
-  left_at := coalesce(left_at, storage.moment_after(since));
+  -- Who has SQL may give an object any time: the one before it stays locked for as long as it was.
+  left_at := case when until > since then until else storage.moment_after(since) end;
   if bucket.status = 'SUSPENDED' or (kept_as = 'version' and not is_versioned) then
     perform storage.remove_null_version(object.bucket_id, object.name);
   end if;
@@ -180,7 +196,7 @@ begin
     ) values (
       kept_as, object.bucket_id, object.name, object.id, object.version, coalesce(object.bytes_bucket, bucket.uid),
       coalesce(object.version_number, 1), is_versioned, storage.size_of(object.metadata), object.checksum, object.owner_id,
-      least(since, left_at), left_at, storage.trusted_setting('request.jwt.claim.sub'), left_at + days * interval '1 day',
+      since, left_at, storage.trusted_setting('request.jwt.claim.sub'), left_at + days * interval '1 day',
       object.quarantine_reason, object.quarantined_at,
       to_jsonb(object) - array['bucket_id', 'name', 'id', 'version', 'bytes_bucket', 'version_number', 'is_versioned', 'checksum',
         'owner_id', 'current_since', 'archived_at', 'is_delete_marker', 'quarantine_reason', 'quarantined_at', 'path_tokens',
@@ -209,14 +225,14 @@ create or replace function storage.add_marker(bucket text, object text, object_i
   returning version
 $$;
 
--- A row of before as an object again, with all its columns.
+-- A row of before as the object that it was; what is generated, PostgreSQL makes anew.
 create or replace function storage.as_object(v storage.object_versions) returns storage.objects
   language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_populate_record(null::storage.objects, coalesce(v.object_row, '{}') || jsonb_build_object(
     'bucket_id', v.bucket_id, 'name', v.name, 'id', v.object_id, 'version', v.version, 'bytes_bucket', v.bytes_bucket,
     'version_number', v.version_number, 'is_versioned', v.is_versioned, 'checksum', v.checksum, 'owner_id', v.owner_id,
-    'current_since', v.valid_from, 'archived_at', v.archived_at, 'is_delete_marker', v.is_delete_marker,
-    'quarantine_reason', v.quarantine_reason, 'quarantined_at', v.quarantined_at))
+    'current_since', v.valid_from, 'is_delete_marker', v.is_delete_marker, 'quarantine_reason', v.quarantine_reason,
+    'quarantined_at', v.quarantined_at))
 $$;
 
 -- What was, was: only where its bytes are, when it goes, and what is found out about them changes.
@@ -305,6 +321,7 @@ to service_role, strongroom_server;
 -- A trigger needs no such right when it fires, only when it is made.
 revoke execute on function
   storage.place_version(),
+  storage.keep_since(),
   storage.settle_new(),
   storage.refuse_changed_history(),
   storage.list_all_versions(),
