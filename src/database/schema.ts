@@ -28,6 +28,10 @@ const transactionId = customType<{ data: string }>({ dataType: () => 'xid8' })
 export const BUCKET_POLICIES = ['private', 'authenticated', 'public'] as const
 export type BucketPolicy = (typeof BUCKET_POLICIES)[number]
 
+/** Whether a bucket keeps versions (docs/versions.md). */
+export const VERSIONING_STATUSES = ['DISABLED', 'ENABLED', 'SUSPENDED'] as const
+export type VersioningStatus = (typeof VERSIONING_STATUSES)[number]
+
 export const buckets = storage.table('buckets', {
   id: text('id').primaryKey(),
   name: text('name').notNull().unique(),
@@ -38,7 +42,7 @@ export const buckets = storage.table('buckets', {
   fileSizeLimit: bigint('file_size_limit', { mode: 'number' }),
   allowedMimeTypes: text('allowed_mime_types').array(),
   type: bucketType('type').notNull().default('STANDARD'),
-  versioningStatus: text('versioning_status').notNull().default('DISABLED'),
+  versioningStatus: text('versioning_status').notNull().default('DISABLED').$type<VersioningStatus>(),
   createdAt: moment('created_at').defaultNow(),
   updatedAt: moment('updated_at').defaultNow(),
   /** The bucket's part of a location of bytes. */

@@ -289,6 +289,8 @@ export const ERROR_TABLE = {
   BucketAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceNotEmpty: { status: 409, message: 'The bucket is not empty' },
+  /** A version that is kept for a time, or until somebody says otherwise. */
+  ObjectLocked: { status: 409, message: 'The version is locked' },
   ResourceReferenced: { status: 409, message: 'It is still referenced' },
   /** Between an object and its bucket: which of the two is missed depends on what is done. */
   BucketReference: { status: 409, message: 'The bucket is still in use', wireCode: 'ResourceReferenced' },

@@ -27,6 +27,12 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   SR004: 'NoSuchBucket', // ours, from storage.put_object
 }
 
+/** Those of ours whose sentence is for the client, from drizzle/functions/object-versions.sql. */
+const TOLD_AS_IT_IS: Record<string, ErrorCode> = {
+  SR005: 'InvalidParameter',
+  SR006: 'ObjectLocked',
+}
+
 /** Classes about the server itself, whose sentences are an operator's matter. */
 const ABOUT_THE_SERVER = /^(?:53|57|58|F0|XX)/
 
@@ -58,6 +64,8 @@ export function fromPostgres(thrown: unknown): unknown {
     const { code } = error
     const known = BY_SQLSTATE[code]
     if (known) return new StorageError(known, { cause: error })
+    const told = TOLD_AS_IT_IS[code]
+    if (told) return new StorageError(told, { cause: error, message: error.message })
     // A fatal error ends the session, or refuses it, such as 55000 of a database that takes no connections.
     if (code.startsWith('08') || error.severity === 'FATAL')
       return new StorageError('DatabaseUnavailable', { cause: error })

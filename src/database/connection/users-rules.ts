@@ -17,8 +17,12 @@ const OWN_UNIQUE = new Set([
   'idx_name_bucket_level_unique',
 ])
 
-/** The one reference that is ours, from objects to their bucket, by either name. */
-const OWN_REFERENCE = new Set(['objects_bucket_id_fkey', 'objects_bucketId_fkey'])
+/** The references that are ours, to a bucket: from objects, by either name, and from what was there of them. */
+const OWN_REFERENCE = new Set([
+  'objects_bucket_id_fkey',
+  'objects_bucketId_fkey',
+  'object_versions_bucket_id_fkey',
+])
 
 /** Wire §1.7; what is not here is `DatabaseError`, unless it was raised. */
 const BROKEN: Record<string, ErrorCode> = {

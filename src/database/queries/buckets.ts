@@ -88,7 +88,7 @@ export interface NewBucket {
   fileSizeLimit: number | null
   allowedMimeTypes: string[] | null
   type: BucketRow['type']
-  versioningStatus: string
+  versioningStatus: BucketRow['versioningStatus']
 }
 
 /**
@@ -184,6 +184,7 @@ export interface BucketChanges {
   fileSizeLimit?: number | null
   allowedMimeTypes?: string[] | null
   public?: boolean
+  versioningStatus?: BucketRow['versioningStatus']
 }
 
 /** Changes what is given. Returns whether the policies let it. */
@@ -199,11 +200,14 @@ export async function deleteBucket(tx: Transaction, id: string): Promise<BucketR
   return row ?? null
 }
 
-/** Whether the bucket holds any object, as far as the transaction's role sees. */
-export async function bucketHasObjects(tx: Transaction, id: string): Promise<boolean> {
-  const rows = await tx.select({ id: objects.id }).from(objects).where(eq(objects.bucketId, id)).limit(1)
-  return rows.length > 0
+/** Whether the bucket holds any object, version, marker, or what is in the trash. For the service. */
+export async function bucketHoldsAnything(tx: Transaction, id: string): Promise<boolean> {
+  return (await tx.run(HOLDS_ANYTHING, { id })).length > 0
 }
+
+const HOLDS_ANYTHING = new Statement<{ id: string }, object>(`
+  (select from storage.objects where bucket_id = :id limit 1)
+  union all (select from storage.object_versions where bucket_id = :id limit 1)`)
 
 /** Those of these ids that no bucket has. */
 export async function missingBuckets(tx: Transaction, ids: string[]): Promise<string[]> {

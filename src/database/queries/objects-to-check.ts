@@ -4,6 +4,7 @@ import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import type { QuarantineReason } from '../../model/metadata.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import { sayDeletion } from './deletion.ts'
 import { ask, inScope, longAgo, type Scope } from './drift.ts'
 import { ownRemovals } from './listed-versions.ts'
 
@@ -160,6 +161,7 @@ export function deleteMissing(
   object: { id: string; location: Location },
 ): Promise<Location[] | null> {
   return asService(database, async (tx) => {
+    await sayDeletion(tx, 'purge') // without bytes it is no version
     const rows = await tx.execute(sql`delete from storage.objects
       where ${isStill(object)} and quarantine_reason = 'missing' returning id`)
     return rows.length > 0 ? ownRemovals(tx) : null

@@ -2,6 +2,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import { sayDeletion } from './deletion.ts'
 import { ask } from './drift.ts'
 import { writeInlineBytes } from './inline-bytes.ts'
 import { finishUpload, ownRemovals } from './listed-versions.ts'
@@ -81,6 +82,7 @@ export function restoreObject(database: Database, object: RestoredObject): Promi
   const { row, bucketId, name, at, checksum, bytes, replaces } = object
   return asService(database, async (tx) => {
     if (replaces !== 'none') {
+      await sayDeletion(tx, 'replace')
       const which =
         replaces === 'any' ? sql`true` : sql`quarantine_reason is not null and ${isOf(sql`${row}::jsonb`)}`
       await tx.execute(

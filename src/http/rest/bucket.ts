@@ -65,9 +65,9 @@ export function bucketRoutes(services: Services) {
       operation(createBucket, async (c) => {
         const caller = await requireCaller(c, services, 'storage.bucket.create')
         const body = await readJson(c.env.incoming, createSchema)
-        const { name, id = name, type = 'STANDARD', versioning_status: versioningStatus = 'DISABLED' } = body
+        const { name, id = name, type = 'STANDARD' } = body
         logTarget(c, id)
-        const request = { ...asRequest(body), id, name, type, versioningStatus }
+        const request = { ...asRequest(body), id, name, type }
         await buckets.create(caller, request, writeCondition(c.env.incoming.headers))
         return successResponse(c, services, { name }, { status: 201 })
       }),
@@ -88,9 +88,9 @@ export function bucketRoutes(services: Services) {
           search: query.search,
         })
         const stats = await statsOf(asker, rows, query)
-        const showsType = !isOldPythonClient(c.req.header('user-agent'), c.req.header('x-client-info'))
+        const isOld = isOldPythonClient(c)
         const items = rows.map((row) => ({
-          body: { ...bucketJson(row), ...(showsType && { type: row.type }) },
+          body: { ...bucketJson(row, isOld), ...(!isOld && { type: row.type }) },
           fields: ownFields(row, stats?.(row.id)),
         }))
         return successList(c, services, items)
@@ -111,7 +111,9 @@ export function bucketRoutes(services: Services) {
           const ifNoneMatch = c.req.header('if-none-match')
           if (checkConditions({ ifNoneMatch }, current) === 'not-modified') return c.body(null, 304)
         }
-        return successResponse(c, services, bucketJson(row), { fields: ownFields(row, stats?.(row.id)) })
+        return successResponse(c, services, bucketJson(row, isOldPythonClient(c)), {
+          fields: ownFields(row, stats?.(row.id)),
+        })
       }),
     )
     .on(['PUT', 'PATCH'], withSlash('/bucket/:id'), operation(updateBucket, update))
@@ -146,17 +148,21 @@ function bucketId(c: AppContext): string {
   return id
 }
 
-function asRequest(body: Pick<z.infer<typeof createSchema>, keyof BucketSettings>): BucketRequest {
+function asRequest(
+  body: Pick<z.infer<typeof createSchema>, keyof BucketSettings> &
+    Pick<z.infer<typeof updateSchema>, 'versioning_status'>,
+): BucketRequest {
   return {
     policy: body.policy,
     public: body.public === null ? false : body.public,
     fileSizeLimit: body.max_file_size !== undefined ? body.max_file_size : body.file_size_limit,
     allowedMimeTypes: body.allowed_mime_types,
+    versioningStatus: body.versioning_status,
   }
 }
 
 /** Wire §2.1. */
-function bucketJson(row: BucketRow) {
+function bucketJson(row: BucketRow, forOldClient: boolean) {
   return {
     id: row.id,
     name: row.name,
@@ -166,6 +172,7 @@ function bucketJson(row: BucketRow) {
     allowed_mime_types: row.allowedMimeTypes,
     created_at: row.createdAt,
     updated_at: row.updatedAt,
+    ...(!forOldClient && { versioning_status: row.versioningStatus }),
   }
 }
 
@@ -179,7 +186,9 @@ function ownFields(row: BucketRow, stats: BucketStats | undefined) {
 }
 
 /** These crash on fields that they do not know (wire §2.4). */
-function isOldPythonClient(userAgent = '', clientInfo = ''): boolean {
+function isOldPythonClient(c: AppContext): boolean {
+  const userAgent = c.req.header('user-agent') ?? ''
+  const clientInfo = c.req.header('x-client-info') ?? ''
   return (
     isOlder(/^supabase-py\/storage3 v?(\d+)\.(\d+)\.(\d+)/.exec(userAgent), [0, 12, 1]) ||
     isOlder(/^supabase-py\/v?(\d+)\.(\d+)\.(\d+)/.exec(clientInfo), [2, 18, 0])

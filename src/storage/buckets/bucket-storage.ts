@@ -8,7 +8,7 @@ import {
   type BucketPage,
   type BucketRow,
   type BucketStats,
-  bucketHasObjects,
+  bucketHoldsAnything,
   bucketStats,
   deleteBucket,
   findBucket,
@@ -18,7 +18,9 @@ import {
   pageOfBuckets,
   updateBucket,
 } from '../../database/queries/buckets.ts'
+import { sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
+import { deleteHistory } from '../../database/queries/object-versions.ts'
 import { databaseTime, deleteAnyObjects } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
 import { SingleFlight } from '../../lib/single-flight.ts'
@@ -51,13 +53,13 @@ export interface BucketRequest {
   /** Bytes, or a size such as `"5MB"`. */
   fileSizeLimit?: number | string | null | undefined
   allowedMimeTypes?: string[] | null | undefined
+  versioningStatus?: BucketRow['versioningStatus'] | undefined
 }
 
 export interface NewBucketRequest extends BucketRequest {
   id: string
   name: string
   type: BucketRow['type']
-  versioningStatus: string
 }
 
 /** How many objects one transaction deletes when a bucket is emptied. */
@@ -98,7 +100,7 @@ export class BucketStorage {
           fileSizeLimit: settings.fileSizeLimit ?? null,
           allowedMimeTypes: settings.allowedMimeTypes ?? null,
           type: request.type,
-          versioningStatus: request.versioningStatus,
+          versioningStatus: request.versioningStatus ?? 'DISABLED',
         })
         demand(condition, null)
       })
@@ -164,7 +166,7 @@ export class BucketStorage {
    * Changes the settings that are given. Objects that are in the bucket stay, whatever the new ones say.
    *
    * @throws NoSuchBucket when absent or hidden, AccessDenied, KeptByRule, InvalidRequest, EntityTooLarge, InvalidMimeType,
-   *   PreconditionFailed
+   *   InvalidParameter when versions cannot be switched so, PreconditionFailed
    */
   async update(
     caller: Caller,
@@ -175,6 +177,7 @@ export class BucketStorage {
     const changes: BucketChanges = this.#settings(request)
     if (request.policy !== undefined) changes.policy = request.policy
     else if (request.public !== undefined) changes.public = request.public
+    if (request.versioningStatus !== undefined) changes.versioningStatus = request.versioningStatus
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
         const before = condition && (await lockBucket(tx, id))
@@ -186,14 +189,14 @@ export class BucketStorage {
   }
 
   /**
-   * Deletes the objects that were in the bucket when it was asked, and returns when they are gone. The
+   * Deletes the objects that were in the bucket when it was asked, with all versions, and returns when they are gone. The
    * original queues the work; here a bucket can be deleted right after. For the service alone, since no policy
    * is asked about the objects.
    *
    * Goes on to its end though the client leaves, or what stands before us gives up waiting; the log tells how far it is.
    * When the server stops meanwhile, what is gone is gone, and the rest is for whoever asks again.
    *
-   * @throws RoleNotAllowed, NoSuchBucket, ResourceReferenced; ResourceNotEmpty when a trigger keeps objects
+   * @throws RoleNotAllowed, NoSuchBucket, ResourceReferenced, ObjectLocked; ResourceNotEmpty when a trigger keeps objects
    */
   async empty(caller: Caller, id: string): Promise<void> {
     requireService(caller)
@@ -205,6 +208,7 @@ export class BucketStorage {
     for (let deleted = 0; ; ) {
       const commit = () =>
         asService(this.#database, async (tx) => {
+          await sayDeletion(tx, 'purge')
           const done = await deleteAnyObjects(tx, id, before, EMPTY_BATCH)
           return { ...done, removals: await ownRemovals(tx) }
         })
@@ -222,9 +226,21 @@ export class BucketStorage {
         continue
       }
       if (deleted >= TOLD_OBJECTS) logger.info({ bucket: id, deleted }, 'the bucket was emptied')
-      if (kept === 0) return
+      if (kept === 0) return this.#emptyHistory(id, before)
       const message = 'The bucket is not empty: a trigger of the database keeps some of its objects'
       throw new StorageError('ResourceNotEmpty', { message })
+    }
+  }
+
+  /** Deletes what was there before. Nobody has it in memory. */
+  async #emptyHistory(id: string, before: string): Promise<void> {
+    for (;;) {
+      const { count, removals } = await asService(this.#database, async (tx) => {
+        const count = await deleteHistory(tx, id, before, EMPTY_BATCH)
+        return { count, removals: await ownRemovals(tx) }
+      })
+      await removeBytes(this.#options, removals)
+      if (count < EMPTY_BATCH) return
     }
   }
 
@@ -240,7 +256,7 @@ export class BucketStorage {
       // Wire §2.3: existence and emptiness are found by the server, before the policies are asked.
       await asService(this.#database, async (tx) => {
         if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
-        if (await bucketHasObjects(tx, id)) throw new StorageError('ResourceNotEmpty')
+        if (await bucketHoldsAnything(tx, id)) throw new StorageError('ResourceNotEmpty')
       })
     }
     const commit = () =>
@@ -256,7 +272,7 @@ export class BucketStorage {
       // What keeps it is the server's to find: the caller may delete the bucket, and see none of its objects.
       const isFull =
         (hasCode(error, 'BucketReference') || hasCode(error, 'ResourceReferenced')) &&
-        (await asService(this.#database, (tx) => bucketHasObjects(tx, id)))
+        (await asService(this.#database, (tx) => bucketHoldsAnything(tx, id)))
       throw isFull ? new StorageError('ResourceNotEmpty', { cause: error.cause }) : error
     }
   }

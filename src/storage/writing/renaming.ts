@@ -4,6 +4,7 @@ import { asCaller } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { type CurrentObject, findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
+import { sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId, renameObject } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -115,7 +116,9 @@ async function giveWay(
   // Of two that cross each other, both take the same one first, and neither waits for what the other one has.
   if (isBefore(target, source)) await lockCurrent(tx, target)
   if (!(await lockCurrent(tx, source))) return false
+  await sayDeletion(tx, 'replace')
   const row = await deleteObject(tx, target)
+  await sayDeletion(tx, 'as the bucket says')
   demand(condition, row && validatorsOf(row))
   return true
 }

@@ -454,6 +454,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     ['updateBucket', 'updateBucketByPatch'].map((id) => [
       id,
       {
+        InvalidParameter: withBody({ versioning_status: 'SUSPENDED' }),
         InvalidMimeType: withBody({ allowed_mime_types: ['nonsense'] }),
         EntityTooLarge: withBody({ file_size_limit: '100000GB' }),
       },

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { BUCKET_POLICIES } from '../../../database/schema.ts'
+import { BUCKET_POLICIES, VERSIONING_STATUSES } from '../../../database/schema.ts'
 import { fields, flag, ignored, optional, textList } from '../../message/json-fields.ts'
 import type { Describe, Operation } from '../../openapi/operation.ts'
 import { message, numeric, shapeOf, time } from '../../openapi/shapes.ts'
@@ -40,19 +40,24 @@ export const createSchema = fields({
   name: z.string('must be a string'),
   id: optional(z.string('must be a string')).describe('The same as `name`, unless it is to be another.'),
   type: optional(z.enum(['STANDARD', 'ANALYTICS'])),
-  versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])),
+  versioning_status: optional(z.enum(['DISABLED', 'ENABLED'])).describe(
+    'Whether what is overwritten or deleted stays as a version.',
+  ),
 })
 
 /** Wire §2.3: at least one setting; `id` and `name` come along and mean nothing, since nothing is renamed. */
 export const updateSchema = fields({
   ...settings,
+  versioning_status: optional(z.enum(VERSIONING_STATUSES)).describe(
+    'From `DISABLED` to `ENABLED`, and between that and `SUSPENDED`.',
+  ),
   ...told,
   id: ignored,
   name: ignored,
   type: ignored,
 }).refine(
-  (body) => SETTINGS.some((name) => body[name] !== undefined),
-  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types',
+  (body) => [...SETTINGS, 'versioning_status' as const].some((name) => body[name] !== undefined),
+  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types, versioning_status',
 )
 
 const wholeNumber = (min: number) =>
@@ -85,6 +90,7 @@ const base = {
   allowed_mime_types: z.array(z.string()).nullable(),
   created_at: time,
   updated_at: time,
+  versioning_status: z.enum(VERSIONING_STATUSES).optional().describe('Not told to Python clients of old.'),
 }
 
 const own = {
@@ -166,7 +172,14 @@ export const updateBucket: Describe = () =>
     headers: ['if-match', 'if-unmodified-since'],
     body: { json: updateSchema },
     answers: { 200: { description: 'They are changed.', json: message } },
-    errors: ['InvalidMimeType', 'EntityTooLarge', 'NoSuchBucket', 'KeptByRule', 'PreconditionFailed'],
+    errors: [
+      'InvalidParameter',
+      'InvalidMimeType',
+      'EntityTooLarge',
+      'NoSuchBucket',
+      'KeptByRule',
+      'PreconditionFailed',
+    ],
   })
 
 export const emptyBucket: Describe = () =>

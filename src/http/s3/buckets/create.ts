@@ -13,7 +13,6 @@ export const createBucket: Operation = {
       name: bucket,
       policy,
       type: 'STANDARD',
-      versioningStatus: 'DISABLED',
     })
     return request.empty(200, { Location: `/${bucket}` })
   },
