@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 /** What the database keeps of what is overwritten and deleted (docs/versions.md), when nothing but SQL changes it. */
 
