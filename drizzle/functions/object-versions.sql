@@ -136,7 +136,10 @@ create or replace trigger strongroom_keep_since before update on storage.objects
 create or replace function storage.settle_new() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform storage.settle_history(new.bucket_id, new.name);
+  -- What moves up takes nothing's place.
+  if storage.trusted_setting('storage.promoting') is distinct from 'true' then
+    perform storage.settle_history(new.bucket_id, new.name);
+  end if;
   return null;
 end $$;
 
@@ -315,6 +318,9 @@ from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.lock_of(text, text, timestamptz),
+  storage.moment_after(timestamptz),
+  storage.remove_null_version(text, text),
+  storage.add_marker(text, text, uuid, integer, timestamptz),
   storage.as_object(storage.object_versions)
 to service_role, strongroom_server;
 

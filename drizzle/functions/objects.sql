@@ -233,8 +233,12 @@ end $$;
 
 -- Deletes what the caller's policies let him see and delete, of these names, all in one call: each row is told of, as
 -- 'deleted'; then those of the names that are there all the same, as 'there': none of them, those that are 'seen' by the
--- caller, or 'all'; and last, as 'removal', which versions outside the database this has made superfluous.
-create or replace function storage.delete_objects(bucket text, names text[], looking text, context text) returns table (
+-- caller, or 'all'; then, as 'marker', those of `markable` that are deleted in a bucket that keeps versions, with the marker that
+-- says so; and last, as 'removal', which versions outside the database this has made superfluous. `deletion` is what becomes of
+-- them (storage.deletion), null as their bucket says.
+create or replace function storage.delete_objects(
+  bucket text, names text[], markable text[], looking text, deletion text, context text
+) returns table (
   outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
   created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
 ) language plpgsql as $$
@@ -242,10 +246,14 @@ declare
   role_set text;
   began timestamptz;
   gone integer;
+  status text;
   removed_versions uuid[];
   removed_buckets uuid[];
 begin
   began := storage.act_as(context);
+  if deletion is not null then
+    perform set_config('storage.deletion', deletion, true);
+  end if;
   if cardinality(names) = 1 then
     -- As the next one, whose plan for an array is made anew each time.
     return query
@@ -269,6 +277,16 @@ begin
       from storage.objects o where o.bucket_id = bucket and o.name = any (names);
   end if;
   role_set := set_config('role', 'service_role', true);
+  if deletion is null then
+    select b.versioning_status into status from storage.buckets b where b.id = bucket;
+    if status <> 'DISABLED' then
+      return query
+        select 'marker', m.object_id, m.name, m.version, null::uuid, null::uuid, null, null::timestamptz, null::timestamptz,
+          null::timestamptz, null::jsonb, null::jsonb
+        from storage.mark_deleted(bucket, markable, context) m;
+      role_set := set_config('role', 'service_role', true);
+    end if;
+  end if;
   -- As in `put_object`.
   select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets
   from storage.removals r where r.transaction = pg_current_xact_id_if_assigned();
@@ -315,7 +333,7 @@ revoke execute on function
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
-  storage.delete_objects(text, text[], text, text)
+  storage.delete_objects(text, text[], text[], text, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
@@ -325,5 +343,5 @@ grant execute on function
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
-  storage.delete_objects(text, text[], text, text)
+  storage.delete_objects(text, text[], text[], text, text, text)
 to service_role, strongroom_server;

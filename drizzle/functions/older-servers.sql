@@ -72,6 +72,15 @@ begin
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
 
+-- Of servers that know no versions.
+create or replace function storage.delete_objects(bucket text, names text[], looking text, context text) returns table (
+  outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
+  created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
+) language plpgsql as $$
+begin
+  return query select f.* from storage.delete_objects(bucket, names, '{}', looking, null, context) f;
+end $$;
+
 -- Of servers that know no tags.
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
@@ -184,6 +193,7 @@ revoke execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
@@ -215,6 +225,7 @@ grant execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,

@@ -39,6 +39,12 @@ export const ERROR_TABLE = {
     wireCode: 'NoSuchKey',
     headers: { 'Cache-Control': 'no-store' },
   },
+  NoSuchVersion: {
+    status: 404,
+    label: 'not_found',
+    message: 'Version not found',
+    compat: { wireCode: 'NoSuchKey', message: 'Object not found' },
+  },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
   NoSuchCredential: { status: 404, message: 'There is no such access key' },
   NoSuchBackup: { status: 404, message: 'There is no such backup' },

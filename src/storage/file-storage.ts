@@ -10,6 +10,7 @@ import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { StorageError } from '../model/errors.ts'
 import { INLINE_BUCKET, isInline } from '../model/location.ts'
 import { newVersion } from '../model/version.ts'
+import type { WantedVersion } from '../model/version-id.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
 import { storedSample } from './detection/stored-sample.ts'
@@ -32,7 +33,7 @@ import {
   type SmallUploadParts,
   storeSmall,
 } from './uploads/small-upload.ts'
-import { deleteEach, deleteMany, type Removed } from './writing/bulk-removal.ts'
+import { deleteEach, deleteMany, type Removed, type VersionOfName } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -40,7 +41,7 @@ import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
-import { deleteOne } from './writing/removal.ts'
+import { deleteOne, deleteOneVersion, type Gone } from './writing/removal.ts'
 import { type MoveConditions, rename } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 
@@ -50,7 +51,8 @@ export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts
 }
 
 export interface CopyRequest {
-  from: { bucket: string; name: string }
+  /** Without a version, what is there now. */
+  from: { bucket: string; name: string; version?: WantedVersion | undefined }
   to: { bucket: string; name: string }
   upsert: boolean
   /** Of the object that is there already under the new name. */
@@ -156,7 +158,7 @@ export class FileStorage {
     return { name, bucketUid: bucket.uid }
   }
 
-  /** @throws NoSuchBucket, NoSuchKey */
+  /** @throws NoSuchBucket, NoSuchKey, NoSuchVersion */
   find(caller: Caller, target: ReadTarget): Promise<Found> {
     return this.#reads.find(caller, target)
   }
@@ -176,26 +178,47 @@ export class FileStorage {
   }
 
   /**
-   * Deletes one object.
+   * Deletes one object; where versions are kept, by a marker, also a name that no object has, as far as the caller might upload it.
    *
-   * @returns its id
    * @throws InvalidKey, NoSuchKey, KeptByRule when the caller sees it, ResourceReferenced, PreconditionFailed
    */
-  async remove(
+  async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<Gone> {
+    const name = this.#parseName(sentName)
+    const { removals, ...gone } = await deleteOne(this.#options, caller, bucket, name, condition)
+    await removeBytes(this.#options, removals)
+    return gone
+  }
+
+  /**
+   * Deletes one version of a name for good, or a marker; the one before moves up, if it was what the name has now.
+   *
+   * @throws InvalidKey, NoSuchVersion, KeptByRule, ObjectLocked, PreconditionFailed
+   */
+  async removeVersion(
     caller: Caller,
     bucket: string,
     sentName: string,
+    version: WantedVersion,
     condition?: WriteCondition,
-  ): Promise<string> {
+  ): Promise<DeletedRow> {
     const name = this.#parseName(sentName)
-    const { id, removals } = await deleteOne(this.#options, caller, bucket, name, condition)
+    if (condition) {
+      const { object } = await this.find(caller, { access: 'policy', bucket, name, version })
+      demand(condition, object) // a version's bytes never change
+    }
+    const { row, removals } = await deleteOneVersion(this.#options, caller, bucket, name, version)
     await removeBytes(this.#options, removals)
-    return id
+    return row
   }
 
-  /** Deletes what there is of these names and the policies allow; returns the rows it deleted (wire §3.8). */
-  removeMany(caller: Caller, bucket: string, names: string[]): Promise<DeletedRow[]> {
-    return deleteMany(this.#options, caller, bucket, names)
+  /** Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted (wire §3.8). */
+  removeMany(
+    caller: Caller,
+    bucket: string,
+    names: string[],
+    versions: VersionOfName[] = [],
+  ): Promise<DeletedRow[]> {
+    return deleteMany(this.#options, caller, bucket, names, versions)
   }
 
   /**
@@ -262,7 +285,7 @@ export class FileStorage {
   /**
    * Stores another object with the same bytes.
    *
-   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeyAlreadyExists, EntityTooLarge, InvalidMimeType,
+   * @throws InvalidKey, NoSuchKey, NoSuchVersion, NoSuchBucket, AccessDenied, KeyAlreadyExists, EntityTooLarge, InvalidMimeType,
    *   PreconditionFailed, MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
    */
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {

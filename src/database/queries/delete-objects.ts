@@ -1,10 +1,12 @@
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { versionValues } from './objects.ts'
 
 /** A row as list answers of deletes show it (wire §3.8). */
 export interface DeletedRow {
@@ -19,6 +21,8 @@ export interface DeletedRow {
   lastAccessedAt: Date | null
   metadata: SystemMetadata | null
   userMetadata: UserMetadata | null
+  /** Whether `version` is a marker, in a bucket that keeps versions; undefined elsewhere. */
+  isDeleteMarker?: boolean
 }
 
 /** Which objects of those names that are still there are told of: those that the caller may see, or all. */
@@ -28,14 +32,24 @@ export interface Deletions {
   deleted: DeletedRow[]
   /** The ids of those that are there all the same, by their names. */
   there: Map<string, string>
+  /** Those that are deleted where versions are kept, by their names, and by which marker. */
+  markers: Map<string, Marker>
   /** Which versions it has made superfluous. */
   removals: Location[]
+}
+
+/** Says that a name is deleted. */
+export interface Marker {
+  objectId: string
+  version: string
 }
 
 /**
  * Deletes what the policies let the caller see and delete, of these names, in one round trip: with their bytes, as far as
  * these are in the database.
  *
+ * @param markable those of the names that an object may have: where versions are kept, these are deleted by a marker, though
+ *   no object has them
  * @throws what a trigger or a reference says of any of them; nothing is deleted then
  */
 export async function deleteObjects(
@@ -43,26 +57,61 @@ export async function deleteObjects(
   caller: Caller,
   bucketId: string,
   names: string[],
+  markable: string[],
   looking: Looking,
 ): Promise<Deletions> {
   const context = callerContext(caller)
-  const rows = await database.run(DELETE, { bucketId, names, looking, context })
-  const done: Deletions = { deleted: [], there: new Map(), removals: [] }
+  const rows = await database.run(DELETE, { bucketId, names, markable, looking, context })
+  const done: Deletions = { deleted: [], there: new Map(), markers: new Map(), removals: [] }
   for (const row of rows) {
     if (row.outcome === 'deleted') done.deleted.push(deletedRow(bucketId, row))
     else if (row.outcome === 'there') done.there.set(row.name ?? '', row.id)
+    else if (row.outcome === 'marker')
+      done.markers.set(row.name ?? '', { objectId: row.id, version: row.version ?? '' })
     else done.removals.push({ bucket: row.bytes_bucket ?? '', version: row.version ?? '' })
   }
   return done
 }
 
 const DELETE = new Statement<
-  { bucketId: string; names: string[]; looking: Looking; context: string },
+  { bucketId: string; names: string[]; markable: string[]; looking: Looking; context: string },
   OutcomeRow
->('select * from storage.delete_objects(:bucketId, :names::text[], :looking, :context)')
+>(
+  'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, null, :context)',
+)
+
+/**
+ * Deletes one version of a name for good, or a marker; the one before moves up, if it was what the name has now.
+ *
+ * @returns what is gone; `kept` when the caller may not delete it, and null when there is none, or the caller may not see it
+ * @throws ObjectLocked, ResourceReferenced, and what a trigger says
+ */
+export async function deleteVersion(
+  database: Database,
+  caller: Caller,
+  { bucketId, name }: { bucketId: string; name: string },
+  version: WantedVersion,
+): Promise<{ row: DeletedRow; removals: Location[] } | 'kept' | null> {
+  const { wanted } = versionValues(version)
+  const [row, ...more] = await database.run(DELETE_VERSION, {
+    bucketId,
+    name,
+    wanted,
+    context: callerContext(caller),
+  })
+  if (!row) return null
+  if (row.outcome === 'there') return 'kept'
+  const removals = more.map((one) => ({ bucket: one.bytes_bucket ?? '', version: one.version ?? '' }))
+  return { row: { ...deletedRow(bucketId, row), isDeleteMarker: row.is_delete_marker === true }, removals }
+}
+
+const DELETE_VERSION = new Statement<
+  { bucketId: string; name: string; wanted: string | null; context: string },
+  OutcomeRow & { is_delete_marker: boolean | null }
+>('select * from storage.delete_version(:bucketId, :name, :wanted, :context)')
 
 interface OutcomeRow {
-  outcome: 'deleted' | 'there' | 'removal'
+  outcome: 'deleted' | 'there' | 'marker' | 'removal'
   id: string
   name: string | null
   version: string | null

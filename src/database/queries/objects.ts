@@ -2,10 +2,11 @@ import { and, eq, sql } from 'drizzle-orm'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { Versioning, WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
-import { dateOr1970, textArray } from '../connection/row-values.ts'
+import { dateOr1970, dateOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
 
@@ -28,6 +29,8 @@ export interface ObjectRow {
   quarantineReason: QuarantineReason | null
   createdAt: Date
   updatedAt: Date
+  /** Undefined where it was not asked for. */
+  versioning?: Versioning
 }
 
 /** An object that was found, and what its bucket is. */
@@ -45,6 +48,8 @@ export interface ReadTarget {
   name: string
   /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
   bucketUid?: string | undefined
+  /** Undefined: what is there now. */
+  version?: WantedVersion | undefined
 }
 
 /**
@@ -53,18 +58,21 @@ export interface ReadTarget {
  * @param bytesUnless the version whose bytes the reader has; bytes that are in the database come along unless it is this
  *   one, or null
  * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object is absent or
- *   hidden
+ *   hidden, or the version, which may be a marker
  */
 export async function findObject(
   database: Database,
   caller: Caller,
-  { access, bucket: bucketId, name, bucketUid }: ReadTarget,
+  { access, bucket: bucketId, name, bucketUid, version }: ReadTarget,
   bytesUnless: string | null = null,
 ): Promise<FoundObject | null | 'noBucket'> {
   const context = callerContext(caller)
-  const [row] = await database.read(READ_OBJECT, { access, bucketId, name, bytesUnless, context })
+  const asked = { access, bucketId, name, bytesUnless, context }
+  const [row] = version
+    ? await database.run(READ_VERSION, { ...asked, ...versionValues(version) })
+    : await database.read(READ_OBJECT, asked)
   if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
-  if (row.id === null) return null
+  if (row.id === null || row.is_delete_marker) return null
   return {
     id: row.id,
     bucketId,
@@ -82,6 +90,7 @@ export async function findObject(
     bytes: row.bytes,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
+    ...(row.version_number !== undefined && { versioning: versioningOf(row) }),
   }
 }
 
@@ -89,6 +98,37 @@ const READ_OBJECT = new Statement<
   { access: Access; bucketId: string; name: string; bytesUnless: string | null; context: string },
   FoundRow
 >('select * from storage.read_object(:access, :bucketId, :name, :bytesUnless, :context)')
+
+/** As `storage.read_version` and its like take them. */
+export function versionValues(version: WantedVersion): { wanted: string | null; moment: string | null } {
+  if ('at' in version) return { wanted: null, moment: version.at.toISOString() }
+  const wanted = 'id' in version ? version.id : 'number' in version ? `#${version.number}` : 'null'
+  return { wanted, moment: null }
+}
+
+const READ_VERSION = new Statement<
+  {
+    access: Access
+    bucketId: string
+    name: string
+    wanted: string | null
+    moment: string | null
+    bytesUnless: string | null
+    context: string
+  },
+  FoundRow
+>(
+  `select * from storage.read_version(:access, :bucketId, :name, :wanted, :moment::timestamptz, :bytesUnless, :context)`,
+)
+
+function versioningOf(row: FoundRow): Versioning {
+  return {
+    isVersioned: row.is_versioned === true,
+    archivedAt: dateOrNull(row.archived_at ?? null),
+    isLatest: row.is_latest === true,
+    number: row.version_number ?? 1,
+  }
+}
 
 interface FoundRow {
   bucket_uid: string
@@ -105,6 +145,12 @@ interface FoundRow {
   bytes: Uint8Array<ArrayBuffer> | null
   created_at: string | null
   updated_at: string | null
+  // Of a version alone.
+  archived_at?: string | null
+  is_versioned?: boolean
+  is_delete_marker?: boolean
+  version_number?: number
+  is_latest?: boolean
 }
 
 /** Gives a visible object another name or bucket. Returns whether the policies let it. */

@@ -35,13 +35,14 @@ export async function sendSigned(
   const { bucket, name, granted, query } = signedTarget(c, route, (...link) =>
     services.urls.checkDownload(...link),
   )
-  const { exp, bucket_uid: bucketUid } = granted
+  const { exp, bucket_uid: bucketUid, versionId } = granted
   return sendObject(c, services, {
     caller,
     access: 'signed',
     bucket,
     name,
     bucketUid,
+    version: versionId === undefined ? undefined : { id: versionId },
     download: downloadName(query),
     expiresAt: new Date(exp * 1000),
   })

@@ -40,6 +40,11 @@ export function optional<T extends z.ZodType>(schema: T) {
 
 /** A list of 1 to `max` objects' names. It is counted first, so that what is too long is not looked into. */
 export function nameList(max: number) {
+  return listOfObjects(max, z.string())
+}
+
+/** The same of what may name them otherwise. */
+export function listOfObjects<T extends z.ZodType>(max: number, entry: T) {
   return textList(
     z.preprocess(
       (value, context) => {
@@ -47,7 +52,7 @@ export function nameList(max: number) {
         context.addIssue({ code: 'custom', message: `must name at most ${max} objects` })
         return z.NEVER
       },
-      z.array(z.string()).min(1, 'must name at least one object').meta({ maxItems: max }),
+      z.array(entry).min(1, 'must name at least one object').meta({ maxItems: max }),
     ),
   )
 }

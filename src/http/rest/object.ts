@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
+import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { clientOf } from '../auth/share-of.ts'
@@ -12,6 +13,7 @@ import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
+import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import {
@@ -32,10 +34,10 @@ import {
   uploadObject,
 } from './operations/object.ts'
 import {
+  deletedJson,
   infoJson,
   keyOf,
   ownFields,
-  rowJson,
   storedRowJson,
   successResponse,
   uploadResponse,
@@ -65,7 +67,8 @@ export function objectRoutes(services: Services) {
   function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
     const { bucket, name } = objectTarget(c.req.path, route)
     const download = parameterOf(c.env, 'download')
-    return sendObject(c, services, { ...who, bucket, name, download })
+    const version = wantedVersion(c.env, services.supabaseCompat)
+    return sendObject(c, services, { ...who, bucket, name, version, download })
   }
 
   async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
@@ -73,7 +76,8 @@ export function objectRoutes(services: Services) {
     if (isHead(c)) return download(c, route, who)
     const { bucket, name } = objectTarget(c.req.path, route)
     logTarget(c, bucket, name)
-    const { object } = await files.find(who.caller, { access: who.access, bucket, name })
+    const version = wantedVersion(c.env, services.supabaseCompat)
+    const { object } = await files.find(who.caller, { access: who.access, bucket, name, version })
     return successResponse(c, services, infoJson(object), { fields: { checksum: object.checksum } })
   }
 
@@ -143,7 +147,7 @@ export function objectRoutes(services: Services) {
           const { from, to } = route(body)
           logRoute(c, from, to)
           const { object } = await files.copy(caller, {
-            from,
+            from: { ...from, version: byId(body.sourceVersionId) },
             to,
             upsert: c.req.header('x-upsert') === 'true',
             condition: writeCondition(c.env.incoming.headers),
@@ -191,11 +195,13 @@ export function objectRoutes(services: Services) {
           logTarget(c, bucket)
           refuseCondition(c.env.incoming.headers)
           const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
-          const rows = await files.removeMany(caller, bucket, prefixes)
+          const names = prefixes.filter((entry) => typeof entry === 'string')
+          const versions = prefixes.filter((entry) => typeof entry !== 'string')
+          const rows = await files.removeMany(caller, bucket, names, versions)
 
           const ids = new Map(rows.map((row) => [row.name, row.id]))
-          logEach(c, prefixes, (name) => ids.get(name))
-          return c.json(rows.map(rowJson))
+          logEach(c, [...names, ...versions.map(({ path }) => path)], (name) => ids.get(name))
+          return c.json(rows.map(deletedJson))
         }),
       )
       .delete(
@@ -205,7 +211,12 @@ export function objectRoutes(services: Services) {
           const { bucket, name } = objectTarget(c.req.path, '/object/')
           logTarget(c, bucket, name)
           const condition = writeCondition(c.env.incoming.headers)
-          c.env.notes.objectId = await files.remove(caller, bucket, name, condition)
+          const versionId = parameterOf(c.env, 'versionId')
+          const { id } =
+            versionId === undefined
+              ? await files.remove(caller, bucket, name, condition)
+              : await files.removeVersion(caller, bucket, name, { id: versionId }, condition)
+          c.env.notes.objectId = id
           return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
         }),
       )
@@ -217,6 +228,10 @@ function route(body: z.infer<typeof moveSchema>) {
     from: { bucket: body.bucketId, name: body.sourceKey },
     to: { bucket: body.destinationBucket ?? body.bucketId, name: body.destinationKey },
   }
+}
+
+function byId(id: string | undefined): WantedVersion | undefined {
+  return id === undefined ? undefined : { id }
 }
 
 function parsed<T>(text: string | null | undefined, parse: (text: string) => T): T | undefined {

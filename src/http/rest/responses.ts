@@ -1,5 +1,6 @@
 import type { DeletedRow } from '../../database/queries/delete-objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
+import type { Versioning } from '../../model/version-id.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'
 import { type AppContext, logStored } from '../env.ts'
@@ -88,7 +89,13 @@ export function infoJson(object: StoredObject) {
     last_modified: object.updatedAt,
     created_at: object.createdAt,
     content_encoding: object.contentEncoding,
+    ...(object.versioning && versionJson(object.versioning)),
   }
+}
+
+/** What is told of a version beside the object (wire §13.2). */
+function versionJson({ archivedAt, isVersioned }: Versioning) {
+  return { archived_at: archivedAt, is_versioned: isVersioned, is_delete_marker: false }
 }
 
 /** A row of wire §3.8: texts that are null appear as `""`. */
@@ -106,6 +113,12 @@ export function rowJson(row: DeletedRow) {
     metadata: row.metadata,
     user_metadata: row.userMetadata,
   }
+}
+
+/** The same of one that is deleted, where versions are kept with the version that is gone, or the marker that says so. */
+export function deletedJson(row: DeletedRow) {
+  const { isDeleteMarker } = row
+  return { ...rowJson(row), ...(isDeleteMarker !== undefined && { is_delete_marker: isDeleteMarker }) }
 }
 
 /** The same of an object that is there. */

@@ -111,8 +111,8 @@ export function signRoutes(services: Services) {
         const caller = await requireCaller(c, services, 'storage.object.sign')
         const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
         logTarget(c, bucket, name)
-        const { expiresIn } = await readExpiry(c, services, signSchema)
-        const signed = await urls.signDownload(caller, bucket, name, expiresIn)
+        const { expiresIn, versionId } = await readExpiry(c, services, signSchema)
+        const signed = await urls.signDownload(caller, bucket, name, expiresIn, versionId)
         const { signedURL, ...fields } = signedJson(c, services, signed)
         return successResponse(c, services, { signedURL }, { fields })
       }),

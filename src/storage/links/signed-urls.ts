@@ -51,16 +51,21 @@ export class SignedUrls {
     this.#options = options
   }
 
-  /** @throws NoSuchBucket, NoSuchKey when the caller may not see it, InvalidParameter */
+  /**
+   * @param versionId of another version than what is there now
+   * @throws NoSuchBucket, NoSuchKey or NoSuchVersion when the caller may not see it, InvalidParameter
+   */
   async signDownload(
     caller: Caller,
     bucket: string,
     name: string,
     expiresInSeconds: number,
+    versionId?: string,
   ): Promise<SignedUrl> {
     this.#checkExpiry(expiresInSeconds)
-    const { bucketUid } = await this.#options.files.find(caller, { access: 'policy', bucket, name })
-    return this.#sign({ bucket, name, bucketUid, expiresInSeconds })
+    const version = versionId === undefined ? undefined : { id: versionId }
+    const { bucketUid } = await this.#options.files.find(caller, { access: 'policy', bucket, name, version })
+    return this.#sign({ bucket, name, bucketUid, expiresInSeconds, versionId })
   }
 
   /** In the order asked; null for what the caller may not see. @throws InvalidParameter */

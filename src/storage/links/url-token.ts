@@ -28,6 +28,8 @@ const claimsSchema = z.object({
   scope: z.enum(SCOPES),
   iat: z.int(),
   exp: z.int(),
+  /** Download only: the version that is meant, if it is not what is there at the time. */
+  versionId: z.string().exactOptional(),
   /** Upload only: the `sub` of the signer, who will own the object. */
   owner: z.string().exactOptional(),
   /** Upload only: whether an object of that name may be replaced. */
@@ -51,6 +53,7 @@ export interface UrlGrant extends UrlTarget {
   /** Undefined makes a token as there were before: for the bucket's name alone. */
   bucketUid: string | undefined
   expiresInSeconds: number
+  versionId?: string | undefined
   owner?: string | undefined
   upsert?: boolean | undefined
 }
@@ -83,6 +86,7 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
     url: urlOf(grant),
     ...(grant.bucketUid !== undefined && { bucket_uid: grant.bucketUid }),
     scope: grant.scope,
+    ...(grant.versionId !== undefined && { versionId: grant.versionId }),
     ...(grant.owner !== undefined && { owner: grant.owner }),
     ...(grant.upsert !== undefined && { upsert: grant.upsert }),
     iat,

@@ -2,6 +2,7 @@ import type { ObjectRow } from '../../database/queries/objects.ts'
 import { UUID } from '../../lib/uuid.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { Versioning } from '../../model/version-id.ts'
 import type { Validators } from '../../model/write-condition.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
 
@@ -33,6 +34,8 @@ export interface StoredObject {
   tags: string[]
   createdAt: Date
   updatedAt: Date
+  /** Null when it was not asked for. */
+  versioning: Versioning | null
 }
 
 /** Stored when a client names no `cache-control` (wire §3.3). */
@@ -66,6 +69,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     tags: row.tags,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt,
+    versioning: row.versioning ?? null,
   }
 }
 

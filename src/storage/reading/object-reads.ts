@@ -47,7 +47,7 @@ export class ObjectReads {
    * something exists, and tell that from a mistake by the code.
    *
    * @param bytesUnless as of `findObject`
-   * @throws NoSuchBucket, NoSuchKey
+   * @throws NoSuchBucket, NoSuchKey, NoSuchVersion
    */
   async find(caller: Caller, target: ReadTarget, bytesUnless: string | null = null): Promise<Found> {
     const { database, nameRules } = this.#options
@@ -55,7 +55,7 @@ export class ObjectReads {
     // Whether there is such a bucket is told first, whatever the name. PostgreSQL may not be able to hold that.
     const row = await findObject(database, caller, isName ? target : { ...target, name: '' }, bytesUnless)
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
-    if (row === null || !isName) throw new StorageError('NoSuchKey')
+    if (row === null || !isName) throw new StorageError(target.version ? 'NoSuchVersion' : 'NoSuchKey')
     const { isPublic, bucketUid, bytes } = row
     return { object: storedObject(row), isPublic, bucketUid, bytes }
   }
@@ -66,7 +66,7 @@ export class ObjectReads {
     const { bucket, name, withBytes } = target
     const bytesUnless = withBytes ? (byteCache?.versionOf(bucket, name) ?? '') : null
     const find = () => this.find(caller, target, bytesUnless)
-    return rowCache ? rowCache.remember(bucket, name, find) : find()
+    return rowCache && !target.version ? rowCache.remember(bucket, name, find) : find()
   }
 
   /** A public object whose row and bytes are both in memory. Costs nothing. */
@@ -83,7 +83,7 @@ export class ObjectReads {
    * Finds an object and has it sent. `send` opens its bytes, or needs none; it is asked again when the object is replaced
    * at that very moment, and so begins to send only once they are open.
    *
-   * @throws NoSuchBucket, NoSuchKey, MissingBytes, BackendUnavailable, CorruptedBytes, and what `send` throws
+   * @throws NoSuchBucket, NoSuchKey, NoSuchVersion, MissingBytes, BackendUnavailable, CorruptedBytes, and what `send` throws
    */
   async download<T>(
     caller: Caller,
@@ -94,7 +94,8 @@ export class ObjectReads {
     const { rowCache } = this.#options
     const sendObject = ({ object, bytes }: Sendable) =>
       send(representationOf(object, this.#options, bytes), object)
-    const remembered = OPEN_IF_PUBLIC.has(access) ? rowCache?.get(bucket, name) : undefined
+    const isOpen = OPEN_IF_PUBLIC.has(access) && !target.version
+    const remembered = isOpen ? rowCache?.get(bucket, name) : undefined
     if (rowCache && remembered) {
       rowCache.hits++
       try {

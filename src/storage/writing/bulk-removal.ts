@@ -1,14 +1,14 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
-import { type DeletedRow, deleteObjects } from '../../database/queries/delete-objects.ts'
+import { type DeletedRow, type Deletions, deleteObjects } from '../../database/queries/delete-objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { withInvalidation } from '../object/changes.ts'
-import { isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
+import { isObjectName, isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
 import { removeBytes } from './byte-removal.ts'
-import { deleteOne, type RemovalParts } from './removal.ts'
+import { deleteOne, deleteOneVersion, type Gone, type RemovalParts } from './removal.ts'
 
 /** Names per transaction (wire §3.8). */
 const BATCH = 500
@@ -27,28 +27,74 @@ type Kept = Map<string, StorageError>
 
 /** What became of names, as of each alone: one that is in neither was not there. */
 export interface Removed {
-  /** The ids of those objects that are gone, by their names. */
-  deleted: Map<string, string>
+  /** Those objects that are gone, by their names. */
+  deleted: Map<string, Gone>
   kept: Kept
 }
 
-/** Deletes what there is of these names and the policies allow; returns the rows it deleted. */
+/** One version of a name. */
+export interface VersionOfName {
+  path: string
+  versionId: string
+}
+
+/** Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted. */
 export async function deleteMany(
   parts: Parts,
   caller: Caller,
   bucket: string,
   names: string[],
+  versions: VersionOfName[],
 ): Promise<DeletedRow[]> {
   const wanted = [...new Set(names.filter(isStorableText))]
   const deleted: DeletedRow[] = []
   for (let start = 0; start < wanted.length; start += BATCH) {
     const batch = wanted.slice(start, start + BATCH)
-    const commit = () => deleteObjects(parts.database, caller, bucket, batch, 'none')
+    const commit = () => deleteObjects(parts.database, caller, bucket, batch, markable(parts, batch), 'none')
     const done = await withInvalidation(parts, [{ bucket, names: batch }], commit)
     await removeBytes(parts, done.removals)
-    deleted.push(...done.deleted)
+    deleted.push(...rowsOf(bucket, done))
+  }
+  for (const { path, versionId } of versions) {
+    if (!isStorableText(path) || !isStorableText(versionId)) continue
+    try {
+      const { row, removals } = await deleteOneVersion(parts, caller, bucket, path, { id: versionId })
+      await removeBytes(parts, removals)
+      deleted.push(row)
+    } catch (error) {
+      if (!hasCode(error, 'NoSuchVersion') && !hasCode(error, 'KeptByRule')) throw error
+    }
   }
   return deleted
+}
+
+/** Names that get a marker, though no object has them. */
+function markable({ nameRules }: Pick<Parts, 'nameRules'>, names: string[]): string[] {
+  return names.filter((name) => isObjectName(name, nameRules))
+}
+
+/** What is deleted: by its own version, or, where versions are kept, by the marker that says so. */
+function rowsOf(bucketId: string, { deleted, markers }: Deletions): DeletedRow[] {
+  const rows = deleted.map((row) => {
+    const marker = markers.get(row.name ?? '')
+    markers.delete(row.name ?? '')
+    return marker ? { ...row, version: marker.version, isDeleteMarker: true } : row
+  })
+  for (const [name, { objectId, version }] of markers) {
+    rows.push({ ...NOTHING, id: objectId, bucketId, name, version, isDeleteMarker: true })
+  }
+  return rows
+}
+
+/** Of a name that no object had. */
+const NOTHING = {
+  owner: null,
+  ownerId: null,
+  createdAt: null,
+  updatedAt: null,
+  lastAccessedAt: null,
+  metadata: null,
+  userMetadata: null,
 }
 
 /**
@@ -63,7 +109,7 @@ export async function deleteEach(
   names: string[],
   conditions: ReadonlyMap<string, WriteCondition>,
 ): Promise<Removed> {
-  const gone = new Map<string, string>()
+  const gone = new Map<string, Gone>()
   const kept: Kept = new Map()
   const wanted = [...new Set(names.filter(isStorableText))]
   const together = wanted.filter((name) => !conditions.has(name))
@@ -73,7 +119,7 @@ export async function deleteEach(
     try {
       const done = await deleteUnlessKept(parts, caller, bucket, batch)
       await removeBytes(parts, done.removals)
-      for (const [name, id] of done.deleted) gone.set(name, id)
+      for (const [name, one] of done.deleted) gone.set(name, one)
       for (const [name, why] of done.kept) kept.set(name, why)
     } catch (error) {
       // What a rule says of one of them keeps that one alone.
@@ -84,9 +130,9 @@ export async function deleteEach(
   for (const sentName of alone) {
     try {
       const name = parseObjectName(sentName, parts.nameRules)
-      const { id, removals } = await deleteOne(parts, caller, bucket, name, conditions.get(sentName))
+      const { removals, ...one } = await deleteOne(parts, caller, bucket, name, conditions.get(sentName))
       await removeBytes(parts, removals)
-      gone.set(sentName, id)
+      gone.set(sentName, one)
     } catch (error) {
       if (hasCode(error, 'NoSuchKey') || hasCode(error, 'InvalidKey')) continue
       if (!isOfTheRequest(error)) throw error
@@ -104,25 +150,28 @@ export async function deleteEach(
  * @throws what a trigger or a reference says of any of them; nothing is deleted then
  */
 async function deleteUnlessKept(
-  parts: RemovalParts,
+  parts: Parts,
   caller: Caller,
   bucket: string,
   names: string[],
 ): Promise<Removed & { removals: Location[] }> {
   const { database, tellsOfHidden } = parts
   const removals: Location[] = []
-  const gone = new Map<string, string>()
+  const gone = new Map<string, Gone>()
   const kept: Kept = new Map()
   let left = names
   let before = new Map<string, string>()
   for (let tries = 0; left.length > 0; tries++) {
-    const commit = () => deleteObjects(database, caller, bucket, left, tellsOfHidden ? 'all' : 'seen')
-    const { deleted, there, removals: own } = await withInvalidation(parts, [{ bucket, names: left }], commit)
+    const looking = tellsOfHidden ? 'all' : 'seen'
+    const commit = () => deleteObjects(database, caller, bucket, left, markable(parts, left), looking)
+    const done = await withInvalidation(parts, [{ bucket, names: left }], commit)
+    const { deleted, there, markers, removals: own } = done
     removals.push(...own)
     for (const { name, id } of deleted) {
       there.delete(name ?? '') // made anew by a trigger
-      gone.set(name ?? '', id)
+      gone.set(name ?? '', { id, marker: null })
     }
+    for (const [name, { objectId, version }] of markers) gone.set(name, { id: objectId, marker: version })
     for (const [name, id] of there) {
       if (before.get(name) === id) kept.set(name, new StorageError('KeptByRule'))
       else if (tries === MOST_TRIES) kept.set(name, new StorageError('TransactionConflict'))

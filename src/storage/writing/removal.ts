@@ -1,10 +1,12 @@
 import { asCaller, becomeService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { deleteObjects } from '../../database/queries/delete-objects.ts'
+import { type DeletedRow, deleteObjects, deleteVersion } from '../../database/queries/delete-objects.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
+import type { WantedVersion } from '../../model/version-id.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
@@ -18,8 +20,13 @@ export interface RemovalParts {
 }
 
 /** An object that is gone. */
-interface Deletion {
+export interface Gone {
   id: string
+  /** What says so, in a bucket that keeps versions. */
+  marker: string | null
+}
+
+interface Deletion extends Gone {
   /** The bytes that are to be removed. */
   removals: Location[]
 }
@@ -44,15 +51,38 @@ export function deleteOne(
           const row = await deleteObject(tx, { bucketId: bucket, name })
           if (row) {
             demand(condition, validatorsOf(row))
-            return { id: row.id, removals: await ownRemovals(tx) }
+            return { id: row.id, marker: null, removals: await ownRemovals(tx) }
           }
           if (tellsOfHidden) await becomeService(tx)
           return deniedOrGone(await findObjectId(tx, bucket, name))
         })
       }
-      const done = await deleteObjects(database, caller, bucket, [name], tellsOfHidden ? 'all' : 'seen')
+      const looking = tellsOfHidden ? 'all' : 'seen'
+      const done = await deleteObjects(database, caller, bucket, [name], [name], looking)
       const [row] = done.deleted
-      return row ? { id: row.id, removals: done.removals } : deniedOrGone(done.there.get(name) ?? null)
+      const marker = done.markers.get(name)
+      const id = row?.id ?? marker?.objectId
+      if (id === undefined) return deniedOrGone(done.there.get(name) ?? null)
+      return { id, marker: marker?.version ?? null, removals: done.removals }
     })
   return withInvalidation(parts, [{ bucket, names: [name] }], commit)
+}
+
+/**
+ * Deletes one version of a name for good, or a marker.
+ *
+ * @throws NoSuchVersion, KeptByRule, ObjectLocked
+ */
+export async function deleteOneVersion(
+  parts: Pick<RemovalParts, 'database' | 'invalidate'>,
+  caller: Caller,
+  bucket: string,
+  name: string,
+  version: WantedVersion,
+): Promise<{ row: DeletedRow; removals: Location[] }> {
+  const commit = () => deleteVersion(parts.database, caller, { bucketId: bucket, name }, version)
+  const done = await withInvalidation(parts, [{ bucket, names: [name] }], commit)
+  if (done === null) throw new StorageError('NoSuchVersion')
+  if (done === 'kept') throw new StorageError('KeptByRule')
+  return done
 }

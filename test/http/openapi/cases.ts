@@ -290,6 +290,7 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
   BodyTooLarge: tooLarge(70_000),
   NoSuchBucket: withParams({ bucket: 'nowhere', id: 'nowhere' }),
   NoSuchKey: withParams({ key: 'missing' }),
+  NoSuchVersion: withQuery({ versionId: noSuch }),
   InvalidKey: withParams({ key: 'a\0b' }),
   InvalidRobotsTag: withHeaders({ 'x-robots-tag': 'anything' }),
   InvalidHeaderChar: withHeaders({ 'cache-control': 'x'.repeat(1500) }),
@@ -475,6 +476,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   },
   copyObject: {
     ...moving,
+    NoSuchVersion: withBody({ sourceVersionId: noSuch }),
     InvalidMimeType: withBody({ copyMetadata: false, metadata: { mimetype: 'nonsense' } }),
     InvalidHeaderChar: withBody({ copyMetadata: false, metadata: { cacheControl: 'é' } }),
     EntityTooLarge: withBody({ destinationBucket: 'small' }),
@@ -483,7 +485,10 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   listObjects: { InvalidParameter: withBody({ offset: 100_001 }) },
   listObjectsByCursor: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
   signUpload: { InvalidMimeType: withHeaders({ 'content-type': 'nonsense' }) },
-  signObject: { InvalidParameter: withBody({ expiresIn: 999_999_999_999 }) },
+  signObject: {
+    InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),
+    NoSuchVersion: withBody({ versionId: noSuch }),
+  },
   signObjects: {
     InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),
     BodyTooLarge: tooLarge(2_200_000),
@@ -493,11 +498,13 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     InvalidRequest: noToken,
     NoSuchBucket: relinkedTo('nowhere'),
     NoSuchKey: relinkedTo('box'),
+    NoSuchVersion: relinked((world, key) => world.link('download', key, { versionId: noSuch })),
   },
   headSignedObject: {
     InvalidRequest: noToken,
     NoSuchBucket: relinkedTo('nowhere'),
     NoSuchKey: relinkedTo('box'),
+    NoSuchVersion: relinked((world, key) => world.link('download', key, { versionId: noSuch })),
   },
   uploadSigned: {
     InvalidRequest: noToken,

@@ -72,7 +72,7 @@ export class World {
       bucket = 'box',
       ageSeconds = 0,
       ...more
-    }: { bucket?: string; ageSeconds?: number; owner?: string; upsert?: boolean } = {},
+    }: { bucket?: string; ageSeconds?: number; owner?: string; upsert?: boolean; versionId?: string } = {},
   ): string {
     const grant = { scope, bucket, bucketUid: undefined, name, expiresInSeconds: 60, ...more }
     const { token } = signUrlToken(

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { fields, flag, nameList, optional } from '../../message/json-fields.ts'
+import { fields, flag, listOfObjects, optional } from '../../message/json-fields.ts'
+import { versionQuery } from '../../message/wanted-version.ts'
 import type { Describe, Described, Operation } from '../../openapi/operation.ts'
 import { anyObject, message, shapeOf, time, uuid } from '../../openapi/shapes.ts'
 import { downloadOf, headOf, UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
@@ -17,6 +18,7 @@ export const moveSchema = fields(move)
 
 export const copySchema = fields({
   ...move,
+  sourceVersionId: optional(key).describe('Another version than what is there now.'),
   copyMetadata: optional(flag()).describe(
     "`false`: `metadata` and `x-metadata` take the place of the source's.",
   ),
@@ -28,7 +30,14 @@ export const copySchema = fields({
 })
 
 /** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
-export const deleteSchema = fields({ prefixes: nameList(10_000).describe('Exact names.') })
+export const deleteSchema = fields({
+  prefixes: listOfObjects(10_000, z.union([z.string(), fields({ path: key, versionId: key })])).describe(
+    'Exact names, or one version of a name, which goes for good.',
+  ),
+})
+
+/** Of DELETE. */
+const deleteQuery = versionQuery.pick({ versionId: true })
 
 /** As `ownFields` makes them (wire §3.3). */
 const ownShape = {
@@ -64,7 +73,22 @@ const uploaded = shapeOf('UploadedObject', { Id: uuid, ...stored }, ownShape)
 /** Of a signed upload, whose client learns no more. */
 const signedUploaded = shapeOf('SignedUploadedObject', stored, ownShape)
 const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape }, ownShape)
-const deleted = z.strictObject(rowShape).meta({ id: 'DeletedObject' })
+const deleted = z
+  .strictObject({
+    ...rowShape,
+    is_delete_marker: z
+      .boolean()
+      .optional()
+      .describe('Where versions are kept: whether `version` is a marker.'),
+  })
+  .meta({ id: 'DeletedObject' })
+
+/** As `versionJson` makes it: of a version that was asked for. */
+const versionShape = {
+  archived_at: time.nullable().optional().describe('Null of what is there now.'),
+  is_versioned: z.boolean().optional().describe('Whether it was written while versions were on.'),
+  is_delete_marker: z.boolean().optional(),
+}
 
 /** As `infoJson` makes it (wire §3.7). */
 const info = shapeOf(
@@ -82,6 +106,7 @@ const info = shapeOf(
     last_modified: time,
     created_at: time,
     content_encoding: z.string().nullable(),
+    ...versionShape,
   },
   { checksum: z.string().nullable() },
 )
@@ -99,8 +124,9 @@ function infoOf(
     ...rest,
     tag: 'Objects',
     summary: 'Tells of an object',
+    query: versionQuery,
     answers: { 200: { description: 'What is known of it.', json: info(server) } },
-    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey'],
+    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'NoSuchVersion'],
     head: headOf(headId),
   }
 }
@@ -200,6 +226,7 @@ export const copyObject: Describe = (server) => ({
     'InvalidHeaderChar',
     'EntityTooLarge',
     'NoSuchKey',
+    'NoSuchVersion',
     'NoSuchBucket',
     'AccessDenied',
     'PreconditionFailed',
@@ -222,9 +249,10 @@ export const deleteObject: Describe = ({ supabaseCompat }) => ({
   tag: 'Objects',
   summary: 'Deletes one',
   access: 'token',
+  query: deleteQuery,
   headers: ['if-match', 'if-unmodified-since'],
   answers: supabaseCompat
     ? { 200: { description: 'It is deleted.', json: message } }
     : { 204: { description: 'It is deleted.' } },
-  errors: ['InvalidRequest', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
+  errors: ['InvalidRequest', 'NoSuchKey', 'NoSuchVersion', 'KeptByRule', 'PreconditionFailed'],
 })

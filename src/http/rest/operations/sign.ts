@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { fields, ignored, integer, nameList } from '../../message/json-fields.ts'
+import { fields, ignored, integer, nameList, optional } from '../../message/json-fields.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, shapeOf, time } from '../../openapi/shapes.ts'
 import { signedUploadShape } from './object.ts'
@@ -10,7 +10,10 @@ const seconds = integer(
 ).describe('Seconds.')
 /** The SDKs send what they put into the link's query along, and how to transform an image. */
 const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
-export const signSchema = fields(signed)
+export const signSchema = fields({
+  ...signed,
+  versionId: optional(z.string('must be a string')).describe('Of one version, whatever is there by then.'),
+})
 /** Wire §3.11. */
 export const signManySchema = fields({ ...signed, paths: nameList(1000) })
 
@@ -97,5 +100,5 @@ export const signObject: Describe = (server) => ({
   query: inQuery,
   body: { json: signSchema },
   answers: { 200: { description: 'The URL.', json: signedObject(server) } },
-  errors: ['InvalidParameter', 'NoSuchBucket', 'NoSuchKey'],
+  errors: ['InvalidParameter', 'NoSuchBucket', 'NoSuchKey', 'NoSuchVersion'],
 })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../../../model/errors.ts'
+import { versionQuery } from '../../message/wanted-version.ts'
 import type { AnswerHeader, RequestHeader } from '../../openapi/headers.ts'
 import type { Answer, Body, Described, Operation } from '../../openapi/operation.ts'
 
@@ -69,6 +70,8 @@ export function downloadOf(
   const { headId, errors = [], ...rest } = operation
   const query = z.object({
     download: z.string().optional().describe('Has it saved, by this name if there is one.'),
+    // What is signed says itself which version it is.
+    ...(operation.access !== 'signed' && versionQuery.shape),
   })
   return {
     ...rest,
@@ -88,6 +91,7 @@ export function downloadOf(
       'InvalidRequest',
       'NoSuchBucket',
       'NoSuchKey',
+      'NoSuchVersion',
       'MissingBytes',
       'PreconditionFailed',
       'InvalidRange',
@@ -121,6 +125,6 @@ export function headOf(id: string, errors: ErrorCode[] = []): NonNullable<Operat
       200: { description: 'It is there.', headers: OBJECT_HEADERS },
       304: { description: 'It is as the client knows it.', headers: NOT_MODIFIED_HEADERS },
     },
-    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'PreconditionFailed', ...errors],
+    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'NoSuchVersion', 'PreconditionFailed', ...errors],
   }
 }

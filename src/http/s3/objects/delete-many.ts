@@ -40,7 +40,7 @@ export const deleteObjects: Operation = {
     }
     const each = new Map(wanted.map((one) => [one.name, one])).values()
     request.c.env.notes.each = Array.from(each, ({ name, unfit }) => {
-      const objectId = done.deleted.get(name)
+      const objectId = done.deleted.get(name)?.id
       return { path: name, objectId, status: (unfit ?? kept.get(name))?.status ?? (objectId ? 204 : 404) }
     })
     const isQuiet = childText(body, 'Quiet') === 'true'

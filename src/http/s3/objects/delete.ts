@@ -12,7 +12,7 @@ export const deleteObject: Operation = {
     await refuseUnsupported(request)
     try {
       const { notes } = request.c.env
-      notes.objectId = await services.files.remove(caller, bucket, name, writeConditionOf(request))
+      notes.objectId = (await services.files.remove(caller, bucket, name, writeConditionOf(request))).id
     } catch (error) {
       if (!hasCode(error, 'NoSuchKey')) throw error
       await services.buckets.demand(bucket)

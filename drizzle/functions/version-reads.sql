@@ -1,0 +1,250 @@
+-- What was there, for those who may see it (decision 0070): reads and lists of versions. A name that has an object shows its
+-- versions to whoever sees that; of a name that has none, a row is put back in a block that is taken back again, and asked for.
+
+-- Makes an object's row as it was. What is generated, PostgreSQL makes anew; a column that has come since has its default.
+create or replace function storage.put_back(item storage.objects) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  known constant jsonb := to_jsonb(item);
+  columns text;
+begin
+  select string_agg(quote_ident(a.attname), ', ') into columns
+  from pg_attribute a
+  where a.attrelid = 'storage.objects'::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and not (a.attnotnull and known -> a.attname::text = 'null');
+  execute format('insert into storage.objects (%1$s) select %1$s from (select ($1).*) i', columns) using item;
+end $$;
+
+-- Whether the caller may see what has, or had, the name of this row, or, where `how` is 'delete', may delete it.
+create or replace function storage.may_have(item storage.objects, how text, context text) returns boolean
+  language plpgsql as $$
+declare
+  was_there boolean;
+  is_asked boolean := false;
+  answer boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  was_there := exists (select from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name);
+  if not was_there and exists (select from storage.objects o where o.id = item.id) then
+    item.id := gen_random_uuid(); -- its own has gone to another name
+  end if;
+  begin
+    if not was_there then
+      perform set_config('storage.promoting', 'true', true);
+      perform storage.put_back(item);
+    end if;
+    perform storage.act_as(context);
+    if how = 'delete' then
+      delete from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+    else
+      perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+    end if;
+    answer := found; -- a variable keeps its value when the block's work is undone
+    is_asked := true;
+    raise sqlstate 'PT200';
+  exception when sqlstate 'PT200' then
+    if not is_asked then
+      raise;
+    end if;
+  end;
+  return answer;
+end $$;
+
+-- Finds one version of a name, as `read_object` finds what is there now: by its id; as 'null', S3's null version; by its number,
+-- as '#3'; or, if `wanted` is null, what was there at a moment. A row whose id is null: there is none, or not for this caller.
+create or replace function storage.read_version(
+  access text, bucket text, object text, wanted text, moment timestamptz, bytes_unless text, context text
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean, tags text[], bytes bytea,
+  archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean
+) language plpgsql as $$
+declare
+  item storage.objects;
+  before storage.object_versions;
+  has_object boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  select b.uid, b.public into bucket_uid, is_public from storage.buckets b where b.id = bucket;
+  if bucket_uid is null or (access = 'public' and not is_public) then
+    return;
+  end if;
+  select o.* into item from storage.objects o where o.bucket_id = bucket and o.name = object;
+  has_object := item.id is not null;
+  is_delete_marker := false;
+  is_latest := true;
+  if not has_object or not coalesce(case
+      when wanted = 'null' then item.is_versioned is not true
+      when wanted like '#%' then coalesce(item.version_number, 1) = substr(wanted, 2)::integer
+      when wanted is not null then item.version = wanted
+      else coalesce(item.current_since, item.updated_at, item.created_at) <= moment
+    end, false)
+  then
+    select v.* into before from storage.object_versions v
+    where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' and case
+        when wanted = 'null' then not v.is_versioned
+        when wanted like '#%' then v.version_number = substr(wanted, 2)::integer
+        when wanted is not null then v.version = wanted
+        else v.kind = 'version' and v.valid_from <= moment and moment < v.archived_at
+      end
+    order by v.sequence desc limit 1;
+    if not found then
+      return next;
+      return;
+    end if;
+    item := storage.as_object(before);
+    is_delete_marker := before.is_delete_marker;
+    is_latest := not has_object and not exists (
+      select from storage.object_versions v
+      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' and v.sequence > before.sequence);
+    if not is_latest or not is_delete_marker then
+      archived_at := before.archived_at;
+    end if;
+  end if;
+
+  if access not in ('public', 'signed') and not (access = 'caller' and is_public)
+    and not storage.may_have(item, 'see', context)
+  then
+    is_delete_marker := null;
+    return next;
+    return;
+  end if;
+  perform set_config('role', 'service_role', true);
+  id := item.id;
+  version := item.version;
+  bytes_bucket := coalesce(item.bytes_bucket, bucket_uid);
+  owner_id := item.owner_id;
+  metadata := item.metadata;
+  user_metadata := item.user_metadata;
+  checksum := item.checksum;
+  created_at := item.created_at;
+  updated_at := item.updated_at;
+  quarantine_reason := item.quarantine_reason;
+  tags := coalesce(item.tags, '{}');
+  is_versioned := coalesce(item.is_versioned, false);
+  version_number := coalesce(item.version_number, 1);
+  if bytes_unless <> version and bytes_bucket = storage.inline_bucket() then
+    select i.bytes into bytes from storage.inline_bytes i
+    where i.version = case
+      when read_version.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+      then read_version.version::uuid end;
+  end if;
+  -- What triggers do at the end of the transaction they do as whoever reads.
+  perform set_config('role', storage.role_of(context), true);
+  return next;
+end $$;
+
+-- Lists what names have now and had before, a name's newest first, as far as the caller sees them, behind a row of the page
+-- before (`after_version` null: behind all of that name). `noncurrent` and `markers` are 'exclude', 'include' or 'only'. With
+-- `exact` the prefix is the whole name; with a delimiter names that have it behind the prefix are shown once, up to its end.
+create or replace function storage.list_versions_as(
+  bucket text, prefix text, delimiter text, after_name text, after_version text, max_rows integer,
+  noncurrent text, markers text, exact boolean, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
+  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text
+) language plpgsql as $$
+declare
+  place text := coalesce(after_name, '');
+  is_first boolean := after_name is null or after_version is not null;
+  prefix_end constant text := storage.prefix_end(prefix);
+  candidate text;
+  folder text;
+  item record;
+  wanted integer := max_rows;
+  is_seen boolean;
+  is_past boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  if exact then
+    place := prefix;
+    is_first := true;
+  elsif place collate "C" < prefix then
+    place := prefix;
+    is_first := true;
+  end if;
+  while wanted > 0 loop
+    -- Each by one seek of its index.
+    if is_first then
+      select least(
+        (select o.name collate "C" from storage.objects o
+          where o.bucket_id = bucket and o.name collate "C" >= place order by o.name collate "C" limit 1),
+        (select v.name from storage.object_versions v
+          where v.bucket_id = bucket and v.name >= place order by v.name limit 1)) into candidate;
+    else
+      select least(
+        (select o.name collate "C" from storage.objects o
+          where o.bucket_id = bucket and o.name collate "C" > place order by o.name collate "C" limit 1),
+        (select v.name from storage.object_versions v
+          where v.bucket_id = bucket and v.name > place order by v.name limit 1)) into candidate;
+    end if;
+    exit when candidate is null or candidate collate "C" >= prefix_end or (exact and candidate <> prefix);
+    folder := null;
+    if delimiter <> '' and position(delimiter in substr(candidate, length(prefix) + 1)) > 0 then
+      folder := left(candidate, length(prefix) + position(delimiter in substr(candidate, length(prefix) + 1))
+        + length(delimiter) - 1);
+    end if;
+    is_seen := null;
+    is_past := candidate is distinct from after_name or after_version is null;
+    for item in
+      select r.*, row_number() over (order by r.sequence desc nulls first) = 1 as is_newest
+      from (
+        select null::bigint as sequence, o as object, false as is_marker, null::timestamptz as until
+        from storage.objects o where o.bucket_id = bucket and o.name = candidate
+        union all
+        select v.sequence, storage.as_object(v), v.is_delete_marker, v.archived_at
+        from storage.object_versions v where v.bucket_id = bucket and v.name = candidate and v.kind <> 'trash'
+      ) r
+      order by r.sequence desc nulls first
+    loop
+      if not is_past then
+        is_past := (item.object).version = after_version;
+        continue;
+      end if;
+      continue when (noncurrent = 'exclude' and not item.is_newest) or (noncurrent = 'only' and item.is_newest)
+        or (markers = 'exclude' and item.is_marker) or (markers = 'only' and not item.is_marker);
+      if is_seen is null then
+        is_seen := storage.may_have(item.object, 'see', context);
+        perform set_config('role', 'service_role', true);
+      end if;
+      exit when not is_seen;
+      if folder is not null then
+        name := folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
+        metadata := null; version := null; version_number := null; is_versioned := null; is_delete_marker := null;
+        is_latest := null; since := null; archived_at := null; owner_id := null; checksum := null;
+      else
+        name := candidate; is_folder := false; id := (item.object).id; updated_at := (item.object).updated_at;
+        created_at := (item.object).created_at; last_accessed_at := (item.object).last_accessed_at;
+        metadata := (item.object).metadata; version := (item.object).version;
+        version_number := coalesce((item.object).version_number, 1);
+        is_versioned := coalesce((item.object).is_versioned, false); is_delete_marker := item.is_marker;
+        is_latest := item.is_newest; since := (item.object).current_since;
+        archived_at := case when not (item.is_marker and item.is_newest) then item.until end;
+        owner_id := (item.object).owner_id; checksum := (item.object).checksum;
+      end if;
+      return next;
+      wanted := wanted - 1;
+      exit when wanted = 0 or folder is not null;
+    end loop;
+    exit when exact;
+    place := case when folder is not null and is_seen then storage.prefix_end(folder) else candidate end;
+    is_first := folder is not null and is_seen;
+  end loop;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+revoke execute on function
+  storage.put_back(storage.objects),
+  storage.may_have(storage.objects, text, text),
+  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.put_back(storage.objects),
+  storage.may_have(storage.objects, text, text),
+  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
+to service_role, strongroom_server;

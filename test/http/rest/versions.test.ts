@@ -1,0 +1,307 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { withPolicies } from '../../support/policies.ts'
+import { startTestServer, type TestServer } from '../../support/server.ts'
+
+/** Versions by REST (docs/versions.md, wire §13.2). */
+
+let server: TestServer
+let bucket: string
+beforeAll(async () => {
+  server = await startTestServer()
+})
+beforeEach(async () => {
+  bucket = `b-${randomUUID()}`
+  await server.createBucket(bucket, { versioning_status: 'ENABLED' })
+})
+afterAll(() => server.close())
+
+type Init = Parameters<TestServer['request']>[2]
+
+const ask = (method: string, path: string, init?: Init) => server.request(method, `/storage/v1${path}`, init)
+
+async function json(method: string, path: string, init?: Init): Promise<Record<string, unknown>> {
+  const answer = await ask(method, path, init)
+  const text = await answer.text()
+  expect(answer.ok, text).toBe(true)
+  return text === '' ? {} : JSON.parse(text)
+}
+
+/** Uploads each text under the same name, and returns the versions. */
+async function uploaded(name: string, ...texts: string[]): Promise<string[]> {
+  const versions: string[] = []
+  for (const body of texts) {
+    await json('PUT', `/object/${bucket}/${name}`, { body })
+    versions.push(String((await json('GET', `/object/info/${bucket}/${name}`)).version))
+  }
+  return versions
+}
+
+const texts = async (name: string, versions: string[], init?: Init) =>
+  Promise.all(
+    versions.map(async (version) => {
+      const answer = await ask('GET', `/object/${bucket}/${name}?versionId=${version}`, init)
+      return answer.ok ? answer.text() : answer.status
+    }),
+  )
+
+/** What the name has: numbers of its versions, and markers, newest first. */
+async function history(name: string) {
+  const rows = await server.admin`
+    select version_number as number, false as marker, 1e18 as place from storage.objects
+      where bucket_id = ${bucket} and name = ${name}
+    union all select version_number, is_delete_marker, sequence from storage.object_versions
+      where bucket_id = ${bucket} and name = ${name} order by place desc`
+  return rows.map(({ number, marker }) => (marker ? `marker ${number}` : `${number}`))
+}
+
+const setStatus = (status: string) =>
+  json('PUT', `/bucket/${bucket}`, { body: { versioning_status: status } })
+
+describe('a version', () => {
+  it('is read by its id and by its number, whatever has come since', async () => {
+    const versions = await uploaded('a', 'one', 'two', 'three')
+    expect(await texts('a', versions)).toEqual(['one', 'two', 'three'])
+    expect(await (await ask('GET', `/object/${bucket}/a?version=2`)).text()).toBe('two')
+    const head = await ask('HEAD', `/object/authenticated/${bucket}/a?versionId=${versions[0]}`)
+    expect(head.headers.get('content-length')).toBe('3')
+    expect(await json('GET', `/object/info/${bucket}/a?versionId=${versions[0]}`)).toMatchObject({
+      version: versions[0],
+      size: 3,
+      archived_at: expect.any(String),
+      is_versioned: true,
+      is_delete_marker: false,
+    })
+    expect(await json('GET', `/object/info/${bucket}/a?version=3`)).toMatchObject({
+      version: versions[2],
+      archived_at: null,
+    })
+  })
+
+  it.each(['versionId=nonsense', `versionId=${randomUUID()}`, 'version=7'])(
+    'is not there by %s',
+    async (query) => {
+      await uploaded('a', 'one')
+      const answer = await ask('GET', `/object/${bucket}/a?${query}`)
+      expect(answer.status).toBe(404)
+      expect(await answer.json()).toMatchObject({ code: 'NoSuchVersion' })
+    },
+  )
+
+  it('is no number that is none', async () => {
+    await uploaded('a', 'one')
+    expect((await ask('GET', `/object/${bucket}/a?version=x`)).status).toBe(400)
+  })
+
+  it('of a file is read, too', async () => {
+    const [large, small] = ['x'.repeat(200_000), 'small']
+    const versions = await uploaded('a', large, small)
+    expect(await texts('a', versions)).toEqual([large, small])
+  })
+
+  it('of a public bucket is anybody’s, and is not what is there now', async () => {
+    await json('PUT', `/bucket/${bucket}`, { body: { public: true } })
+    const [first] = await uploaded('a', 'one', 'two')
+    const path = `/object/public/${bucket}/a`
+    const read = async (query = '') => (await ask('GET', `${path}${query}`, { token: null })).text()
+    for (let times = 0; times < 3; times++) {
+      expect([await read(), await read(`?versionId=${first}`)]).toEqual(['two', 'one'])
+    }
+  })
+
+  it('can be linked to', async () => {
+    const [first] = await uploaded('a', 'one', 'two')
+    const signed = await json('POST', `/object/sign/${bucket}/a`, {
+      body: { expiresIn: 60, versionId: first },
+    })
+    const answer = await ask('GET', String(signed.signedURL), { token: null })
+    expect(await answer.text()).toBe('one')
+    const body = { expiresIn: 60, versionId: randomUUID() }
+    expect((await ask('POST', `/object/sign/${bucket}/a`, { body })).status).toBe(404)
+  })
+
+  it('comes back by a copy over what is there, as another version', async () => {
+    const [first] = await uploaded('a', 'one', 'two')
+    const body = { bucketId: bucket, sourceKey: 'a', destinationKey: 'a', sourceVersionId: first }
+    await json('POST', '/object/copy', { body, headers: { 'x-upsert': 'true' } })
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('one')
+    expect(await history('a')).toEqual(['3', '2', '1'])
+  })
+
+  it('is copied to another name, though its own is deleted', async () => {
+    const [first] = await uploaded('a', 'one', 'two')
+    await ask('DELETE', `/object/${bucket}/a`)
+    const copy = (sourceVersionId?: string) =>
+      ask('POST', '/object/copy', {
+        body: { bucketId: bucket, sourceKey: 'a', destinationKey: 'b', sourceVersionId },
+      })
+    expect((await copy()).status).toBe(404)
+    expect((await copy(first)).status).toBe(200)
+    expect(await (await ask('GET', `/object/${bucket}/b`)).text()).toBe('one')
+  })
+})
+
+describe('who may see a version', () => {
+  const mine = `create policy mine on storage.objects for all to authenticated
+    using (owner_id = auth.jwt() ->> 'sub') with check (owner_id = auth.jwt() ->> 'sub')`
+
+  it.each([
+    ['of an object that is there', false],
+    ['of a name that was deleted', true],
+  ])('%s: whom the policies let', async (_, isDeleted) => {
+    await withPolicies(server.admin, mine, async () => {
+      const [owner, other] = [await server.token('owner'), await server.token('other')]
+      const path = `/object/${bucket}/a`
+      for (const body of ['one', 'two']) await json('PUT', path, { body, token: owner })
+      const versions = (
+        await server.admin`select version from storage.object_versions where bucket_id = ${bucket}`
+      ).map(({ version }) => version)
+      if (isDeleted) expect((await ask('DELETE', path, { token: owner })).status).toBe(204)
+      expect(await texts('a', versions, { token: owner })).toEqual(['one'])
+      expect(await texts('a', versions, { token: other })).toEqual([404])
+      expect((await ask('DELETE', `${path}?versionId=${versions[0]}`, { token: other })).status).toBe(404)
+      expect(await texts('a', versions, { token: owner })).toEqual(['one'])
+      expect((await ask('DELETE', `${path}?versionId=${versions[0]}`, { token: owner })).status).toBe(204)
+      expect(await texts('a', versions, { token: owner })).toEqual([404])
+      const rows = await server.admin`select type from storage.events where bucket_id = ${bucket}`
+      expect(rows.filter(({ type }) => type === 'storage.object.created')).toHaveLength(1)
+    })
+  })
+
+  it('is not who may delete it', async () => {
+    const seen = 'create policy seen on storage.objects for select to authenticated using (true)'
+    await withPolicies(server.admin, seen, async () => {
+      const versions = await uploaded('a', 'one', 'two')
+      const token = await server.token('other')
+      expect(await texts('a', versions, { token })).toEqual(['one', 'two'])
+      for (const version of versions) {
+        const path = `/object/${bucket}/a?versionId=${version}`
+        expect((await ask('DELETE', path, { token })).status).toBe(403)
+      }
+      const prefixes = [{ path: 'a', versionId: versions[0] }, 'a', 'never-there']
+      expect(await json('DELETE', `/object/${bucket}`, { body: { prefixes }, token })).toEqual([])
+      expect(await history('a')).toEqual(['2', '1'])
+    })
+  })
+})
+
+describe('a delete', () => {
+  it('leaves a marker, over which an upload needs no upsert', async () => {
+    const versions = await uploaded('a', 'one')
+    expect((await ask('DELETE', `/object/${bucket}/a`)).status).toBe(204)
+    expect((await ask('GET', `/object/${bucket}/a`)).status).toBe(404)
+    expect(await texts('a', versions)).toEqual(['one'])
+    expect(await history('a')).toEqual(['marker 2', '1'])
+    expect((await ask('POST', `/object/${bucket}/a`, { body: 'two' })).status).toBe(201)
+    expect(await history('a')).toEqual(['3', 'marker 2', '1'])
+  })
+
+  it('of a name that was never there leaves one, and no second one', async () => {
+    const remove = () => ask('DELETE', `/object/${bucket}/never`)
+    expect([(await remove()).status, (await remove()).status]).toEqual([204, 204])
+    expect(await history('never')).toEqual(['marker 1'])
+  })
+
+  it('of many tells of the markers', async () => {
+    await uploaded('a', 'one')
+    const rows = await json('DELETE', `/object/${bucket}`, { body: { prefixes: ['a', 'b', 'c', 'bad/'] } })
+    expect(rows).toMatchObject(['a', 'b', 'c'].map((name) => ({ name, is_delete_marker: true })))
+    const [marker] = await server.admin`
+      select version from storage.object_versions where bucket_id = ${bucket} and name = 'a' and is_delete_marker`
+    expect(rows).toMatchObject({ 0: { version: marker?.version } })
+  })
+
+  it('leaves none where versions are off', async () => {
+    bucket = `b-${randomUUID()}`
+    await server.createBucket(bucket)
+    await uploaded('a', 'one')
+    const rows = await json('DELETE', `/object/${bucket}`, { body: { prefixes: ['a', 'b'] } })
+    expect(rows).toMatchObject([{ name: 'a' }])
+    expect(rows).not.toHaveProperty('0.is_delete_marker')
+    expect((await ask('DELETE', `/object/${bucket}/b`)).status).toBe(404)
+    expect(await history('a')).toEqual([])
+  })
+
+  it.each([
+    [['one', 'two', 'three'], 0, ['3', '2'], 'three'],
+    [['one', 'two', 'three'], 1, ['3', '1'], 'three'],
+    [['one', 'two', 'three'], 2, ['2', '1'], 'two'],
+    [['one'], 0, [], 404],
+  ])('of a version, of %j the one at %i, leaves %j', async (bodies, which, left, now) => {
+    const before = (await server.storedFiles()).length
+    const versions = await uploaded('a', ...bodies)
+    expect((await ask('DELETE', `/object/${bucket}/a?versionId=${versions[which]}`)).status).toBe(204)
+    expect(await history('a')).toEqual(left)
+    const answer = await ask('GET', `/object/${bucket}/a`)
+    expect(answer.ok ? await answer.text() : answer.status).toBe(now)
+    expect(await texts('a', [versions[which] ?? ''])).toEqual([404])
+    expect(await server.storedFiles()).toHaveLength(before + left.length)
+  })
+
+  it('of a marker brings back what was there, as it was', async () => {
+    await uploaded('a', 'one', 'two')
+    const before = await json('GET', `/object/info/${bucket}/a`)
+    const [row] = await server.admin`select * from storage.objects where bucket_id = ${bucket}`
+    const prefixes = ['a']
+    const [gone] = Object.values(await json('DELETE', `/object/${bucket}`, { body: { prefixes } }))
+    const marker = String(Object(gone).version)
+    expect((await ask('GET', `/object/${bucket}/a?versionId=${marker}`)).status).toBe(404)
+    const rows = await json('DELETE', `/object/${bucket}`, {
+      body: { prefixes: [{ path: 'a', versionId: marker }] },
+    })
+    expect(rows).toMatchObject([{ name: 'a', version: marker, is_delete_marker: true }])
+    expect(await json('GET', `/object/info/${bucket}/a`)).toEqual(before)
+    const [after] = await server.admin`select * from storage.objects where bucket_id = ${bucket}`
+    expect(after).toEqual({ ...row, bytes_bucket: after?.bytes_bucket })
+    expect(await history('a')).toEqual(['2', '1'])
+  })
+
+  it('of the marker below which a null version is the latest, with versions suspended, keeps all others', async () => {
+    await uploaded('a', 'one', 'two')
+    await setStatus('SUSPENDED')
+    await uploaded('a', 'null')
+    await setStatus('ENABLED')
+    await ask('DELETE', `/object/${bucket}/a`)
+    await setStatus('SUSPENDED')
+    const [marker] = await server.admin`
+      select version from storage.object_versions where bucket_id = ${bucket} and is_delete_marker`
+    expect((await ask('DELETE', `/object/${bucket}/a?versionId=${marker?.version}`)).status).toBe(204)
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('null')
+    expect(await history('a')).toEqual(['3', '2', '1'])
+  })
+
+  it('of a version that is current, with versions suspended, keeps the null version', async () => {
+    bucket = `b-${randomUUID()}`
+    await server.createBucket(bucket)
+    await uploaded('a', 'null')
+    await setStatus('ENABLED')
+    const versions = await uploaded('a', 'one', 'two')
+    await setStatus('SUSPENDED')
+    await ask('DELETE', `/object/${bucket}/a?versionId=${versions[1]}`)
+    expect(await history('a')).toEqual(['2', '1'])
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('one')
+  })
+
+  it('at the same moment as others loses nothing else', async () => {
+    const versions = await uploaded('a', 'one', 'two', 'three', 'four')
+    const answers = await Promise.all(
+      versions.slice(1).map((version) => ask('DELETE', `/object/${bucket}/a?versionId=${version}`)),
+    )
+    expect(answers.map(({ status }) => status)).toEqual([204, 204, 204])
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('one')
+    expect(await history('a')).toEqual(['1'])
+  })
+})
+
+describe('uploads at the same moment', () => {
+  it('are all versions, numbered without gaps, and one is there', async () => {
+    await Promise.all(
+      Array.from({ length: 6 }, (_, i) => json('PUT', `/object/${bucket}/a`, { body: `body ${i}` })),
+    )
+    expect(await history('a')).toEqual(['6', '5', '4', '3', '2', '1'])
+    const bodies = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map(async (n) => (await ask('GET', `/object/${bucket}/a?version=${n}`)).text()),
+    )
+    expect(new Set(bodies).size).toBe(6)
+  })
+})
