@@ -8,8 +8,10 @@ import {
   listPage,
   type PageQuery,
 } from '../database/queries/listing.ts'
+import { listVersions, type VersionEntry, type VersionQuery } from '../database/queries/object-versions.ts'
 import type { Caller } from '../model/caller.ts'
 import { decodeCursor, encodeCursor, isTimestamp } from './object/list-cursor.ts'
+import { isStorableText } from './object/object-name.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
   /** A folder, with or without the slash at its end; '' is the top. */
@@ -21,8 +23,13 @@ export interface PageRequest extends Pick<PageQuery, 'prefix' | 'delimited' | 'l
   cursor: string | undefined
 }
 
-export interface Page {
-  entries: ListEntry[]
+/** Versions are listed by name alone. */
+export interface VersionsRequest extends Pick<VersionQuery, 'noncurrent' | 'markers' | 'exact' | 'limit'> {
+  prefix: string
+}
+
+export interface Page<Entry = ListEntry> {
+  entries: Entry[]
   /** How to ask for the next page, and the last name on this one. */
   next: { cursor: string; name: string } | null
 }
@@ -49,8 +56,7 @@ export class ObjectLists {
 
   /** One level of a folder (wire §3.12). */
   level(caller: Caller, asker: string, bucketId: string, request: LevelRequest): Promise<ListEntry[]> {
-    const { prefix } = request
-    const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
+    const folder = asFolder(request.prefix)
     return this.#questions.ask(asker, (database) =>
       listFolder(database, caller, { ...request, bucketId, folder, exactFolders: this.#exactFolders }),
     )
@@ -84,6 +90,86 @@ export class ObjectLists {
     return { entries, next: { cursor: encodeCursor(place), name: last.name } }
   }
 
+  /** One level of a folder, with what was there (wire §13.2). Names are relative to it. */
+  async levelOfVersions(
+    caller: Caller,
+    asker: string,
+    bucketId: string,
+    { search, offset, ...request }: VersionsRequest & { search: string; offset: number },
+  ): Promise<VersionEntry[]> {
+    const folder = request.exact ? request.prefix.replace(/[^/]*$/, '') : asFolder(request.prefix)
+    const query: VersionQuery = {
+      ...request,
+      bucketId,
+      prefix: request.exact ? request.prefix : folder + search,
+      delimiter: '/',
+      afterName: null,
+      afterVersion: null,
+      limit: offset + request.limit,
+    }
+    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    return found
+      .slice(offset)
+      .map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
+  }
+
+  /**
+   * A page of full names, with what was there.
+   *
+   * @throws InvalidParameter when the cursor is not one of ours
+   */
+  async pageOfVersions(
+    caller: Caller,
+    asker: string,
+    bucketId: string,
+    { delimited, cursor: sent, ...request }: VersionsRequest & Pick<PageRequest, 'delimited' | 'cursor'>,
+  ): Promise<Page<VersionEntry>> {
+    const cursor = sent === undefined ? undefined : decodeCursor(sent)
+    const query: VersionQuery = {
+      ...request,
+      bucketId,
+      delimiter: delimited ? '/' : '',
+      afterName: cursor?.after ?? null,
+      afterVersion: cursor?.version ?? null,
+      limit: request.limit + 1,
+    }
+    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    const entries = found.slice(0, request.limit)
+    const last = entries.at(-1)
+    if (found.length <= request.limit || last === undefined) return { entries, next: null }
+    const place = {
+      after: last.name,
+      order: 'asc',
+      column: 'name',
+      ...(last.version !== null && { version: last.version }),
+    } as const
+    return { entries, next: { cursor: encodeCursor(place), name: last.name } }
+  }
+
+  /** What one name has and had, newest first. @param request.cursor `next` of the page before */
+  async history(
+    caller: Caller,
+    asker: string,
+    bucketId: string,
+    { name, limit, cursor }: { name: string; limit: number; cursor: string | undefined },
+  ): Promise<{ entries: VersionEntry[]; next: string | null }> {
+    const query: VersionQuery = {
+      bucketId,
+      prefix: name,
+      delimiter: '',
+      afterName: cursor === undefined ? null : name,
+      afterVersion: cursor ?? null,
+      limit: limit + 1,
+      noncurrent: 'include',
+      markers: 'include',
+      exact: true,
+    }
+    if (!isStorableText(name) || !isStorableText(cursor ?? '')) return { entries: [], next: null }
+    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    const entries = found.slice(0, limit)
+    return { entries, next: found.length > limit ? (entries.at(-1)?.version ?? null) : null }
+  }
+
   /** A page of keys of S3 (decision 0050). */
   async keys(
     caller: Caller,
@@ -97,4 +183,8 @@ export class ObjectLists {
     const found = await this.#questions.ask(asker, (database) => listKeys(database, caller, query))
     return { entries: found.slice(0, limit), isTruncated: found.length > limit }
   }
+}
+
+function asFolder(prefix: string): string {
+  return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
 }

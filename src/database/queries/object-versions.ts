@@ -1,5 +1,11 @@
+import type { Caller } from '../../model/caller.ts'
+import type { Versioning } from '../../model/version-id.ts'
+import { callerContext } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
+import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import type { ListEntry } from './listing.ts'
 
 /**
  * Deletes up to `limit` versions, markers and things in the trash of a bucket, which were there at `before`. For the service.
@@ -21,3 +27,86 @@ const DELETE_HISTORY = new Statement<{ bucketId: string; before: string; limit: 
     select sequence from storage.object_versions
     where bucket_id = :bucketId and archived_at <= :before::timestamptz limit :limit
   )`)
+
+/** Which versions, or markers, are listed beside what is there, or instead of it. */
+export type Listed = 'exclude' | 'include' | 'only'
+
+export interface VersionQuery {
+  bucketId: string
+  prefix: string
+  /** Names that have it behind the prefix are shown once, up to its end; '' shows them all. */
+  delimiter: string
+  /** The last entry of the page before; its version is null when it was a folder. */
+  afterName: string | null
+  afterVersion: string | null
+  limit: number
+  noncurrent: Listed
+  markers: Listed
+  /** Whether the prefix is the whole name. */
+  exact: boolean
+}
+
+/** An object, a former version of one, a marker or a folder. A folder has a name alone. */
+export interface VersionEntry extends Omit<ListEntry, 'exact'> {
+  version: string | null
+  versioning: Versioning | null
+  isDeleteMarker: boolean
+  /** Since when it was the current one. */
+  since: Date | null
+  ownerId: string | null
+  checksum: string | null
+}
+
+/** Names in order of their bytes, as far as the caller sees them, each with its versions from the newest on. */
+export async function listVersions(
+  database: Pick<Database, 'run'>,
+  caller: Caller,
+  query: VersionQuery,
+): Promise<VersionEntry[]> {
+  const rows = await database.run(LIST_VERSIONS, { ...query, context: callerContext(caller) })
+  return rows.map((row) => ({
+    name: row.name,
+    isFolder: row.is_folder,
+    id: row.id,
+    updatedAt: dateOrNull(row.updated_at),
+    createdAt: dateOrNull(row.created_at),
+    lastAccessedAt: dateOrNull(row.last_accessed_at),
+    metadata: row.metadata,
+    version: row.version,
+    versioning: row.is_folder
+      ? null
+      : {
+          isVersioned: row.is_versioned === true,
+          archivedAt: dateOrNull(row.archived_at),
+          isLatest: row.is_latest === true,
+          number: row.version_number ?? 1,
+        },
+    isDeleteMarker: row.is_delete_marker === true,
+    since: dateOrNull(row.since),
+    ownerId: row.owner_id,
+    checksum: row.checksum,
+  }))
+}
+
+const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionRow>(`
+  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion, :limit, :noncurrent,
+    :markers, :exact, :context)`)
+
+interface VersionRow {
+  name: string
+  is_folder: boolean
+  id: string | null
+  updated_at: string | null
+  created_at: string | null
+  last_accessed_at: string | null
+  metadata: ListEntry['metadata']
+  version: string | null
+  version_number: number | null
+  is_versioned: boolean | null
+  is_delete_marker: boolean | null
+  is_latest: boolean | null
+  since: string | null
+  archived_at: string | null
+  owner_id: string | null
+  checksum: string | null
+}

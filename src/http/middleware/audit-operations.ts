@@ -54,6 +54,7 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.s3.object.copy', copy],
   ['storage.s3.object.put_tagging', update],
   ['storage.s3.object.delete_tagging', update],
+  ['storage.object.restore_version', { action: 'restore', on: 'object' }],
   ['storage.bucket.create', { action: 'create', on: 'bucket' }],
   ['storage.bucket.update', { action: 'update', on: 'bucket' }],
   ['storage.bucket.delete', { action: 'delete', on: 'bucket' }],

@@ -1,5 +1,8 @@
 import { Hono } from 'hono'
+import type { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
+import type { VersionEntry } from '../../database/queries/object-versions.ts'
+import { StorageError } from '../../model/errors.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
 import { type Env, logTarget } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
@@ -29,6 +32,17 @@ export function listRoutes(services: Services) {
         logTarget(c, bucket)
         const body = await readJson(c.env.incoming, listSchema)
         checkOffset(services, body.offset ?? 0)
+        const asksFor = versionsOf(body)
+        if (asksFor) {
+          const found = await lists.levelOfVersions(caller, askerOf(c, services, caller), bucket, {
+            ...asksFor,
+            prefix: body.prefix,
+            search: body.search ?? '',
+            limit: Math.min(body.limit ?? DEFAULT_LIST, MAX_LIST),
+            offset: body.offset ?? 0,
+          })
+          return c.json(found.map(versionJson))
+        }
         const entries = await lists.level(caller, askerOf(c, services, caller), bucket, {
           prefix: body.prefix,
           search: body.search ?? '',
@@ -48,17 +62,24 @@ export function listRoutes(services: Services) {
         logTarget(c, bucket)
         const body = await readJson(c.env.incoming, pageSchema)
         const delimited = body.with_delimiter ?? false
-        const { entries, next } = await lists.page(caller, askerOf(c, services, caller), bucket, {
+        const asker = askerOf(c, services, caller)
+        const page = {
           prefix: body.prefix ?? '',
           delimited,
           limit: Math.min(body.limit ?? MAX_PAGE, MAX_PAGE),
           cursor: body.cursor ?? undefined,
-          column: body.sortBy?.column ?? 'name',
-          order: body.sortBy?.order ?? 'asc',
-        })
+        }
+        const asksFor = versionsOf(body)
+        const { entries, next } = asksFor
+          ? await lists.pageOfVersions(caller, asker, bucket, { ...page, ...asksFor })
+          : await lists.page(caller, asker, bucket, {
+              ...page,
+              column: body.sortBy?.column ?? 'name',
+              order: body.sortBy?.order ?? 'asc',
+            })
         const shown = entries.map((entry) => ({
           ...(delimited && { key: entry.name.replace(/\/$/, '').split('/').at(-1) }),
-          ...entryJson(entry),
+          ...('versioning' in entry ? versionJson(entry) : entryJson(entry)),
         }))
         return c.json({
           hasNext: next !== null,
@@ -70,7 +91,32 @@ export function listRoutes(services: Services) {
     )
 }
 
-function entryJson(entry: ListEntry) {
+/** @throws InvalidParameter for an order that a list of versions has not */
+function versionsOf(
+  body: Pick<z.infer<typeof pageSchema>, 'noncurrentVersions' | 'deleteMarkers' | 'exactMatch'> & {
+    sortBy?: { column?: string | null | undefined; order?: string | null | undefined } | null | undefined
+  },
+) {
+  const { noncurrentVersions = 'exclude', deleteMarkers = 'exclude', exactMatch = false, sortBy } = body
+  if (noncurrentVersions === 'exclude' && deleteMarkers === 'exclude' && !exactMatch) return undefined
+  if ((sortBy?.column ?? 'name') !== 'name' || sortBy?.order === 'desc') {
+    throw new StorageError('InvalidParameter', { message: 'Versions are listed by name, ascending' })
+  }
+  return { noncurrent: noncurrentVersions, markers: deleteMarkers, exact: exactMatch }
+}
+
+function versionJson(entry: VersionEntry) {
+  const { versioning } = entry
+  return {
+    ...entryJson(entry),
+    version: entry.version,
+    archived_at: versioning?.archivedAt ?? null,
+    is_versioned: versioning?.isVersioned ?? null,
+    is_delete_marker: versioning ? entry.isDeleteMarker : null,
+  }
+}
+
+function entryJson(entry: Omit<ListEntry, 'exact'>) {
   return {
     name: entry.name,
     id: entry.id,

@@ -15,6 +15,7 @@ import { HotGet } from './hot-get.ts'
 import { listRoutes } from './list.ts'
 import { objectRoutes } from './object.ts'
 import { signRoutes } from './sign.ts'
+import { versionRoutes } from './versions.ts'
 import { webhookRoutes } from './webhook.ts'
 
 /** Objects and buckets in JSON, at every path that is no other protocol's. */
@@ -32,6 +33,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', listRoutes(services))
       .route('/', signRoutes(services))
       .route('/', objectRoutes(services))
+      .route('/', versionRoutes(services))
       .route('/', eventRoutes(services, logger))
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))

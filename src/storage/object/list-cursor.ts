@@ -21,13 +21,15 @@ const cursorSchema = z.strictObject({
   column: z.enum(['name', 'updated_at', 'created_at']),
   /** The last entry's time, when sorted by one. PostgreSQL can read it. */
   timestamp: z.string().refine(isTimestamp).exactOptional(),
+  /** The last entry's, in a list of versions. */
+  version: z.string().refine(isStorableText).exactOptional(),
 })
 
 /** In characters: the longest `after` with every character escaped still fits. */
 const MAX_LENGTH = 40_000
 
-export function encodeCursor({ after, order, column, timestamp }: ListCursor): string {
-  return Buffer.from(JSON.stringify({ after, order, column, timestamp })).toString('base64url')
+export function encodeCursor({ after, order, column, timestamp, version }: ListCursor): string {
+  return Buffer.from(JSON.stringify({ after, order, column, timestamp, version })).toString('base64url')
 }
 
 /** @throws InvalidParameter for anything that `encodeCursor` cannot have made */

@@ -138,6 +138,11 @@ export const GOOD: Record<string, Make> = {
   }),
   deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
   deleteObject: objectIn('box'),
+  listVersionsOfObject: objectIn('box'),
+  restoreVersion: async (world) => {
+    const path = await world.object()
+    return { body: { bucket: 'box', path, version_id: await world.version(path) } }
+  },
 
   listObjects: () => ({ params: { bucket: 'box' }, body: { prefix: '', limit: 3 } }),
   listObjectsByCursor: () => ({ params: { bucket: 'box' }, body: { with_delimiter: true, limit: 3 } }),
@@ -482,7 +487,14 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     EntityTooLarge: withBody({ destinationBucket: 'small' }),
     KeyAlreadyExists: async (good, world) => withBody({ destinationKey: await world.object() })(good, world),
   },
-  listObjects: { InvalidParameter: withBody({ offset: 100_001 }) },
+  listObjects: {
+    InvalidParameter: withBody({ noncurrentVersions: 'include', sortBy: { order: 'desc' } }),
+  },
+  listVersionsOfObject: { InvalidRequest: withQuery({ limit: '0' }) },
+  restoreVersion: {
+    NoSuchBucket: withBody({ bucket: 'nowhere' }),
+    NoSuchVersion: withBody({ version_id: noSuch }),
+  },
   listObjectsByCursor: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
   signUpload: { InvalidMimeType: withHeaders({ 'content-type': 'nonsense' }) },
   signObject: {

@@ -44,6 +44,13 @@ export class World {
     return name
   }
 
+  /** The id of what is there now. */
+  async version(name: string): Promise<string> {
+    const [row] = await this.server.admin<{ version: string }[]>`
+      select version from storage.objects where bucket_id = 'box' and name = ${name}`
+    return row?.version ?? ''
+  }
+
   /** Makes an object, its owner, and an entry of it in the audit log. */
   async audited(): Promise<{ subject: string; key: string }> {
     const [key, subject] = [await this.object(), this.name()]

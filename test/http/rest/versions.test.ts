@@ -305,3 +305,130 @@ describe('uploads at the same moment', () => {
     expect(new Set(bodies).size).toBe(6)
   })
 })
+
+describe('a list', () => {
+  type Row = Record<string, unknown>
+  const v1 = async (body: object, init: Init = {}) =>
+    Object.values(
+      await json('POST', `/object/list/${bucket}`, { body: { prefix: '', ...body }, ...init }),
+    ) as Row[]
+  const v2 = (body: object) => json('POST', `/object/list-v2/${bucket}`, { body })
+  /** Each by its name, the length of what it was, and whether it is what is there now. */
+  const brief = (rows: Row[]) =>
+    rows.map((row) => {
+      if (row.id === null) return `${row.name}/`
+      const what = row.is_delete_marker ? 'marker' : Object(row.metadata).size
+      return `${row.name} ${what}${row.archived_at === null ? ' now' : ''}`
+    })
+
+  beforeEach(async () => {
+    await uploaded('a', '1', '22', '333')
+    await uploaded('gone', '1')
+    await ask('DELETE', `/object/${bucket}/gone`)
+    await uploaded('in/deep/x', '1', '22')
+    await uploaded('in/y', '1')
+    await ask('DELETE', `/object/${bucket}/in/y`)
+  })
+
+  it.each([
+    [{ deleteMarkers: 'include' }, ['a 3 now', 'gone marker now', 'in/']],
+    [{ deleteMarkers: 'only' }, ['gone marker now', 'in/']],
+    [{ noncurrentVersions: 'include' }, ['a 3 now', 'a 2', 'a 1', 'gone 1', 'in/']],
+    [{ noncurrentVersions: 'only' }, ['a 2', 'a 1', 'gone 1', 'in/']],
+    [
+      { noncurrentVersions: 'include', deleteMarkers: 'include' },
+      ['a 3 now', 'a 2', 'a 1', 'gone marker now', 'gone 1', 'in/'],
+    ],
+    [{ noncurrentVersions: 'only', deleteMarkers: 'only' }, []],
+    [{ prefix: 'in', noncurrentVersions: 'include' }, ['deep/', 'y 1']],
+    [{ prefix: 'in', search: 'de', noncurrentVersions: 'include' }, ['deep/']],
+    [{ prefix: 'in/deep', noncurrentVersions: 'only' }, ['x 1']],
+    [{ prefix: 'a', exactMatch: true }, ['a 3 now']],
+    [{ prefix: 'in/y', exactMatch: true, deleteMarkers: 'include' }, ['y marker now']],
+    [{ prefix: 'in/deep/', exactMatch: true, noncurrentVersions: 'include' }, []],
+    [{ noncurrentVersions: 'include', limit: 2, offset: 1 }, ['a 2', 'a 1']],
+  ])('of %j has %j', async (body, expected) => {
+    expect(brief(await v1(body))).toEqual(expected)
+  })
+
+  it('has what is there now where nothing else is asked for', async () => {
+    expect((await v1({})).map(({ name }) => name)).toEqual(['a', 'in'])
+  })
+
+  it('by cursor goes on within the versions of a name, and behind a folder', async () => {
+    const found: Row[] = []
+    const asked = { noncurrentVersions: 'include', deleteMarkers: 'include', with_delimiter: true, limit: 1 }
+    let cursor: unknown
+    do {
+      const page = await v2({ ...asked, ...(cursor !== undefined && { cursor }) })
+      found.push(...(page.objects as Row[]), ...(page.folders as Row[]))
+      cursor = page.nextCursor
+    } while (cursor !== undefined)
+    expect(brief(found)).toEqual(['a 3 now', 'a 2', 'a 1', 'gone marker now', 'gone 1', 'in//'])
+    const flat = await v2({ noncurrentVersions: 'only', prefix: 'in/' })
+    expect(brief(flat.objects as Row[])).toEqual(['in/deep/x 1', 'in/y 1'])
+  })
+
+  it('has what the policies show, also of names that were deleted', async () => {
+    const seen = `create policy seen on storage.objects for select to authenticated
+      using (name like 'in/%' and metadata ->> 'size' = '1')`
+    await withPolicies(server.admin, seen, async () => {
+      const token = await server.token('somebody')
+      expect(brief(await v1({ prefix: 'in', noncurrentVersions: 'include' }, { token }))).toEqual(['y 1'])
+      expect(await v1({ noncurrentVersions: 'only' }, { token })).toMatchObject([{ name: 'in', id: null }])
+    })
+  })
+
+  it('is in no other order than that of names', async () => {
+    const body = { prefix: '', noncurrentVersions: 'include', sortBy: { column: 'created_at' } }
+    const answer = await ask('POST', `/object/list/${bucket}`, { body })
+    expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'InvalidParameter' }])
+  })
+
+  it('of one name tells of each version, page by page', async () => {
+    await ask('DELETE', `/object/${bucket}/a`)
+    const first = await json('GET', `/versions/${bucket}/a?limit=3`)
+    const rest = await json('GET', `/versions/${bucket}/a?limit=3&cursor=${first.next}`)
+    expect([...(first.items as Row[]), ...(rest.items as Row[])]).toMatchObject([
+      { version_number: 4, is_latest: true, is_delete_marker: true, size: null, archived_at: null },
+      { version_number: 3, is_latest: false, is_delete_marker: false, size: 3, is_versioned: true },
+      { version_number: 2, size: 2, checksum: expect.any(String), content_type: expect.any(String) },
+      { version_number: 1, size: 1, created_at: expect.any(String), archived_at: expect.any(String) },
+    ])
+    expect(rest.next).toBeNull()
+    expect((await ask('GET', `/versions/${bucket}/nothing`)).status).toBe(404)
+  })
+})
+
+describe('a restore', () => {
+  it('brings a version back as another one, with its metadata', async () => {
+    const [first] = await uploaded('a', 'one', 'two')
+    const body = { bucket, path: 'a', version_id: first }
+    const restored = await json('POST', '/versions/restore', { body })
+    expect(restored).toMatchObject({ path: 'a', size: 3, version: expect.any(String) })
+    expect(restored.version).not.toBe(first)
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('one')
+    expect(await history('a')).toEqual(['3', '2', '1'])
+  })
+
+  it('brings back what was deleted', async () => {
+    const [first] = await uploaded('a', 'one')
+    await ask('DELETE', `/object/${bucket}/a`)
+    await json('POST', '/versions/restore', { body: { bucket, path: 'a', version_id: first } })
+    expect(await (await ask('GET', `/object/${bucket}/a`)).text()).toBe('one')
+  })
+
+  it('is for who may upload there', async () => {
+    const seen = 'create policy seen on storage.objects for select to authenticated using (true)'
+    await withPolicies(server.admin, seen, async () => {
+      const [first] = await uploaded('a', 'one', 'two')
+      const token = await server.token('somebody')
+      const answer = await ask('POST', '/versions/restore', {
+        body: { bucket, path: 'a', version_id: first },
+        token,
+      })
+      expect(answer.status).toBe(403)
+      expect(await history('a')).toEqual(['2', '1'])
+    })
+  })
+})

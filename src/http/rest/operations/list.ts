@@ -6,6 +6,16 @@ import { anyObject, time, uuid } from '../../openapi/shapes.ts'
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')
 
+const listed = z.enum(['exclude', 'include', 'only'], 'must be exclude, include or only')
+/** Wire §13.2. */
+const versions = {
+  noncurrentVersions: optional(listed).describe(
+    'Whether former versions are shown, newest first, or nothing else; `exclude` without it.',
+  ),
+  deleteMarkers: optional(listed).describe('The same of delete markers.'),
+  exactMatch: optional(flag()).describe('Whether the prefix is the whole name.'),
+}
+
 /** Wire §3.12. */
 export const MAX_LIST = 1500
 export const DEFAULT_LIST = 100
@@ -13,6 +23,7 @@ export const listSchema = fields({
   prefix: text.describe('The folder, with or without its slash; empty is the top.'),
   limit: optional(integer(z.int().min(1))).describe(`At most ${MAX_LIST} are shown; else ${DEFAULT_LIST}.`),
   offset: optional(integer(z.int().min(0).max(2_000_000_000))),
+  ...versions,
   search: text.nullish().describe('What the names begin with, behind the prefix.'),
   sortBy: fields({
     column: z.enum(['name', 'updated_at', 'created_at', 'last_accessed_at']).nullish(),
@@ -26,6 +37,7 @@ export const pageSchema = fields({
   prefix: text.nullish().describe('What the names begin with.'),
   limit: optional(integer(z.int().min(1))).describe(`At most ${MAX_PAGE} are shown, and else, too.`),
   cursor: z.string().nullish().describe('`nextCursor` of the page before.'),
+  ...versions,
   with_delimiter: optional(flag()).describe('Whether folders are shown as one.'),
   sortBy: fields({
     column: z.enum(['name', 'updated_at', 'created_at']).nullish(),
@@ -42,13 +54,18 @@ const entry = {
   metadata: anyObject
     .nullable()
     .describe('What the server knows of the object: size, mimetype, eTag and more.'),
+  // Where versions were asked for.
+  version: z.string().nullable().optional().describe('Told, as what follows, where versions are asked for.'),
+  archived_at: time.nullable().optional().describe('Null of what is there now.'),
+  is_versioned: z.boolean().nullable().optional(),
+  is_delete_marker: z.boolean().nullable().optional(),
 }
 const listEntry = z.strictObject(entry).meta({ id: 'ListEntry' })
 const pageEntry = z
   .strictObject({ key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry })
   .meta({ id: 'PageEntry' })
 
-export const listObjects: Describe = ({ supabaseCompat }) => ({
+export const listObjects: Describe = () => ({
   id: 'listObjects',
   tag: 'Lists',
   summary: 'Lists one level of a folder',
@@ -56,7 +73,7 @@ export const listObjects: Describe = ({ supabaseCompat }) => ({
   access: 'token',
   body: { json: listSchema },
   answers: { 200: { description: 'Objects and folders.', json: z.array(listEntry) } },
-  errors: supabaseCompat ? [] : ['InvalidParameter'],
+  errors: ['InvalidParameter'],
 })
 
 export const listObjectsByCursor: Describe = () => ({

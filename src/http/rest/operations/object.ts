@@ -40,7 +40,7 @@ export const deleteSchema = fields({
 const deleteQuery = versionQuery.pick({ versionId: true })
 
 /** As `ownFields` makes them (wire §3.3). */
-const ownShape = {
+export const ownShape = {
   id: uuid,
   bucket: z.string(),
   path: z.string(),

@@ -1,0 +1,60 @@
+import { Hono } from 'hono'
+import type { VersionEntry } from '../../database/queries/object-versions.ts'
+import { StorageError } from '../../model/errors.ts'
+import { askerOf, requireCaller } from '../auth/caller.ts'
+import { type Env, logObject, logTarget } from '../env.ts'
+import { checkShape, jsonReader } from '../message/json-body.ts'
+import { objectTarget, queryOf } from '../message/request-path.ts'
+import { operation } from '../openapi/operation.ts'
+import type { Services } from '../services.ts'
+import { historySchema, listHistory, restoreSchema, restoreVersion } from './operations/versions.ts'
+import { keyOf, ownFields } from './responses.ts'
+
+/** What a name had before, beside the objects' own routes, where a version is named by its id (wire §13.2). */
+export function versionRoutes(services: Services) {
+  const { files, lists } = services
+  const readJson = jsonReader(services)
+  return new Hono<Env>()
+    .post(
+      '/versions/restore',
+      operation(restoreVersion, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.restore_version')
+        const { bucket, path: name, version_id: id } = await readJson(c.env.incoming, restoreSchema)
+        logTarget(c, bucket, name)
+        const from = { bucket, name, version: { id } }
+        const { object } = await files.copy(caller, { from, to: from, upsert: true, replace: undefined })
+        logObject(c, object)
+        return c.json({ Id: object.id, Key: keyOf(object), version: object.version, ...ownFields(object) })
+      }),
+    )
+    .get(
+      '/versions/:bucket/:key{.*}',
+      operation(listHistory, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.list_versions')
+        const { bucket, name } = objectTarget(c.req.path, '/versions/')
+        logTarget(c, bucket, name)
+        const { limit, cursor } = checkShape('querystring', Object.fromEntries(queryOf(c.env)), historySchema)
+        const asker = askerOf(c, services, caller)
+        const { entries, next } = await lists.history(caller, asker, bucket, { name, limit, cursor })
+        if (entries.length === 0 && cursor === undefined) throw new StorageError('NoSuchKey')
+        return c.json({ items: entries.map(historyJson), next })
+      }),
+    )
+}
+
+function historyJson(entry: VersionEntry) {
+  const { metadata } = entry
+  return {
+    version_id: entry.version,
+    version_number: entry.versioning?.number ?? 1,
+    is_latest: entry.versioning?.isLatest ?? false,
+    is_versioned: entry.versioning?.isVersioned ?? false,
+    is_delete_marker: entry.isDeleteMarker,
+    size: metadata?.size ?? null,
+    content_type: metadata?.mimetype ?? null,
+    checksum: entry.checksum,
+    created_at: entry.since,
+    created_by: entry.ownerId,
+    archived_at: entry.versioning?.archivedAt ?? null,
+  }
+}
