@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
@@ -129,6 +130,7 @@ export function objectRoutes(services: Services) {
         operation(moveObject, async (c) => {
           const caller = await requireCaller(c, services, 'storage.object.move')
           const body = await readJson(c.env.incoming, moveSchema)
+          if (body.sourceVersionId !== undefined) throw new StorageError('NotImplemented')
           const { from, to } = route(body)
           logRoute(c, from, to)
           const condition = writeCondition(c.env.incoming.headers)

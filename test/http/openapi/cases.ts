@@ -476,6 +476,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   },
   moveObject: {
     ...moving,
+    NotImplemented: withBody({ sourceVersionId: noSuch }),
     ResourceAlreadyExists: async (good, world) =>
       withBody({ destinationKey: await world.object() })(good, world),
   },

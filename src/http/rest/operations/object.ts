@@ -14,7 +14,10 @@ const move = {
   destinationBucket: key.nullish().describe('The same bucket without it.'),
 }
 
-export const moveSchema = fields(move)
+export const moveSchema = fields({
+  ...move,
+  sourceVersionId: optional(key).describe('Refused: a version is copied, and may be deleted then.'),
+})
 
 export const copySchema = fields({
   ...move,
@@ -209,6 +212,7 @@ export const moveObject: Describe = () => ({
     'KeptByRule',
     'PreconditionFailed',
     'ResourceAlreadyExists',
+    'NotImplemented',
   ],
 })
 
