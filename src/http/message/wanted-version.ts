@@ -11,19 +11,20 @@ export const versionQuery = z.object({
     .string()
     .regex(/^[1-9]\d{0,8}$/, 'must be the number of a version')
     .optional()
-    .describe('The same by its number.'),
+    .describe('The same by its number; nothing under STORAGE_COMPAT=supabase.'),
 })
 
-/** @throws InvalidRequest */
-export function wantedVersion(request: RequestContext, compat: boolean): WantedVersion | undefined {
+/**
+ * @param supabaseCompat whether a number means nothing, as to Supabase
+ * @throws InvalidRequest
+ */
+export function wantedVersion(request: RequestContext, supabaseCompat: boolean): WantedVersion | undefined {
   if (!/(?:^|&)version/.test(request.target.query)) return undefined
   const sent = queryOf(request)
-  const { versionId, version } = checkShape(
-    'querystring',
-    { versionId: sent.get('versionId') ?? undefined, version: sent.get('version') ?? undefined },
-    versionQuery,
-    compat,
-  )
-  if (versionId !== undefined) return { id: versionId }
-  return version === undefined ? undefined : { number: Number(version) }
+  const id = sent.get('versionId')
+  if (id !== null) return { id }
+  const number = supabaseCompat ? null : sent.get('version')
+  if (number === null) return undefined
+  const { version } = checkShape('querystring', { version: number }, versionQuery)
+  return { number: Number(version) }
 }

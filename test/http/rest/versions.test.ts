@@ -93,6 +93,22 @@ describe('a version', () => {
     expect((await ask('GET', `/object/${bucket}/a?version=x`)).status).toBe(400)
   })
 
+  it('has no number under STORAGE_COMPAT=supabase', async () => {
+    const supabase = await server.beside({ STORAGE_COMPAT: 'supabase' })
+    try {
+      const [first] = await uploaded('a', 'one', 'two')
+      const read = async (query: string) =>
+        (await supabase.request('GET', `/storage/v1/object/${bucket}/a?${query}`)).text()
+      expect(await read('version=1')).toBe('two')
+      expect(await read(`versionId=${first}`)).toBe('one')
+      const body = { bucketId: bucket, sourceKey: 'a', destinationKey: 'b', sourceVersionId: first }
+      const moved = await supabase.request('POST', '/storage/v1/object/move', { body })
+      expect(await moved.json()).toMatchObject({ statusCode: '501' })
+    } finally {
+      await supabase.close()
+    }
+  })
+
   it('of a file is read, too', async () => {
     const [large, small] = ['x'.repeat(200_000), 'small']
     const versions = await uploaded('a', large, small)
