@@ -5,7 +5,8 @@
 create or replace function storage.inline_bucket() returns uuid language sql immutable
   return '00000000-0000-0000-0000-000000000000'::uuid;
 
--- A row that was copied with SQL within its bucket, as far as its columns are Supabase's, names the bytes of the first one.
+-- A row that was copied with SQL within its bucket, as far as its columns are Supabase's, names the bytes of the first one, which
+-- may have been replaced or deleted since.
 -- Never those of another bucket, as with bytes outside: nobody's row opens what he only knows the version of.
 --
 -- By the index of versions alone (`offset 0` keeps the rest out of it), also when the question was planned while the table was
@@ -15,7 +16,9 @@ create or replace function storage.find_inline_bytes() returns trigger
 begin
   if exists (
     select from (
-      select o.bucket_id, o.bytes_bucket from storage.objects o where o.version = new.version offset 0
+      select o.bucket_id, o.bytes_bucket from storage.objects o where o.version = new.version
+      union all
+      select v.bucket_id, v.bytes_bucket from storage.object_versions v where v.version = new.version offset 0
     ) same
     where same.bucket_id = new.bucket_id and same.bytes_bucket = storage.inline_bucket()
   ) then
@@ -41,6 +44,10 @@ begin
     and not exists (
       select from storage.objects o
       where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()
+    )
+    and not exists (
+      select from storage.object_versions v
+      where v.version = new.version and v.bucket_id = new.bucket_id and v.bytes_bucket = storage.inline_bucket()
     )
   then
     raise exception 'the bytes of this version belong to another bucket' using errcode = '42501';

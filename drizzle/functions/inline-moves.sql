@@ -1,19 +1,26 @@
--- Bytes that go to another place while their object stays as it is (`strongroom inline`). Each is one transaction of the
+-- Bytes that go to another place while their object, or what was there before, stays as it is (`strongroom inline`). Each is one transaction of the
 -- session that has the cleanup's turn: what it names no cleanup takes for unnamed.
 
 -- The bytes are in the backend, under the uid `home`, and from now on rows name them there. Returns whether any does.
 create or replace function storage.move_bytes_out(moved uuid, home uuid) returns boolean
   language plpgsql volatile as $$
+declare
+  is_named boolean;
 begin
   perform set_config('role', 'service_role', true);
   update storage.objects o set bytes_bucket = home
   where o.version = moved::text and o.bytes_bucket = storage.inline_bucket();
-  if not found then
+  is_named := found;
+  update storage.object_versions v set bytes_bucket = home
+  where v.version = moved::text and v.bytes_bucket = storage.inline_bucket();
+  if not (is_named or found) then
     return false;
   end if;
   -- A user's trigger may have kept a row as it was.
   delete from storage.inline_bytes i where i.version = moved and not exists (
     select from storage.objects o where o.version = moved::text and o.bytes_bucket = storage.inline_bucket()
+  ) and not exists (
+    select from storage.object_versions v where v.version = moved::text and v.bytes_bucket = storage.inline_bucket()
   );
   -- Of a way in before: what was to be removed then is named now.
   delete from storage.removals r where r.version = moved and r.bucket_uid = home;
@@ -24,19 +31,24 @@ end $$;
 -- them there, or else whether they may be removed there; then they are on the list, as they are while a backup needs them.
 create or replace function storage.move_bytes_in(moved uuid, home uuid, moved_bytes bytea) returns boolean
   language plpgsql volatile as $$
+declare
+  is_named boolean;
 begin
   perform set_config('role', 'service_role', true);
   update storage.objects o set bytes_bucket = storage.inline_bucket()
   from storage.buckets b
   where o.version = moved::text and b.id = o.bucket_id and coalesce(o.bytes_bucket, b.uid) = home;
-  if not found then
+  is_named := found;
+  update storage.object_versions v set bytes_bucket = storage.inline_bucket()
+  where v.version = moved::text and v.bytes_bucket = home;
+  if not (is_named or found) then
     return null;
   end if;
   insert into storage.inline_bytes (version, bytes) values (moved, moved_bytes) on conflict do nothing;
   if exists (
     select from storage.objects o join storage.buckets b on b.id = o.bucket_id
     where o.version = moved::text and coalesce(o.bytes_bucket, b.uid) = home
-  ) then
+  ) or exists (select from storage.object_versions v where v.version = moved::text and v.bytes_bucket = home) then
     return false;
   end if;
   insert into storage.removals as r (version, bucket_uid) values (moved, home)

@@ -306,9 +306,14 @@ $$;
 -- Whoever has read the whole and found each part as it should be says the hash of all of it.
 create or replace function storage.note_checksum(object uuid, made text, sha256 text) returns void
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  is_noted boolean;
 begin
   update storage.objects o set checksum = sha256 where o.id = object and o.version = made and o.checksum is null;
-  if found then
+  is_noted := found;
+  update storage.object_versions v set checksum = sha256
+  where v.object_id = object and v.version = made and v.checksum is null;
+  if is_noted or found then
     delete from storage.version_parts v where v.version = made::uuid;
   end if;
 end $$;

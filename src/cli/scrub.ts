@@ -56,8 +56,9 @@ async function scrub({ bucket, rate, restart = false }: ScrubCommandOptions): Pr
     process.stdout.write(`${summary(state)}\n`)
     if (!state.isFinished) process.stdout.write('Interrupted; the next scrub goes on here.\n')
     const damaged = await quarantined(database, bucket, NAMED)
-    for (const { bucketId, name, reason } of damaged) {
-      process.stdout.write(`${reason.padEnd(9)}  ${printable(`${bucketId}/${name}`)}\n`)
+    for (const { bucketId, name, version, reason } of damaged) {
+      const which = version === null ? '' : `  version ${printable(version)}`
+      process.stdout.write(`${reason.padEnd(9)}  ${printable(`${bucketId}/${name}`)}${which}\n`)
     }
     if (damaged.length > 0) process.exitCode = 1
   })

@@ -73,11 +73,11 @@ const PAGE = 200
 const MOST_STALLS = 3
 
 /**
- * Copies the bytes of every object from one backend to another, beside running servers. The source stays as it is, and
+ * Copies the bytes of every object, and of every version and what is in the trash, from one backend to another, beside running servers. The source stays as it is, and
  * so do bytes in the database, which are in neither.
  *
- * Goes through the rows by id, and from the start again until a pass finds nothing to copy: an object that is uploaded
- * meanwhile may have an id that the pass has gone by. Only a pass of one run counts for that, from its first row to
+ * Goes through the rows in an order, and from the start again until a pass finds nothing to copy: an object that is uploaded
+ * meanwhile may have a place that the pass has gone by. Only a pass of one run counts for that, from its first row to
  * its last: between two runs there may be months.
  */
 export class BackendMove {
@@ -174,7 +174,7 @@ export class BackendMove {
       await this.#removeUnnamed(copied)
       // A page that was interrupted is done again: what it has copied is there then.
       if (signal.aborted) Object.assign(state, { done, doneBytes })
-      else state.position = page.at(-1)?.id ?? state.position
+      else state.position = page.at(-1)?.place ?? state.position
       await saveMove(database, direction, state)
       isLast = page.length < PAGE
     }

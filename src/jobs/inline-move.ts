@@ -72,7 +72,7 @@ const PAGE = 100
 /** How many objects are moved at once. */
 const CONCURRENCY = 4
 
-/** So often the rows are gone through: an object that is stored meanwhile may have an id that was gone by. */
+/** So often the rows are gone through: an object that is stored meanwhile may have a place that was gone by. */
 const MOST_PASSES = 3
 
 type Outcome = 'moved' | 'gone' | { why: string }
@@ -151,7 +151,7 @@ export class InlineMove {
           return 'cleaning'
         }
         if (page.length < PAGE) break
-        last = page.at(-1)?.id ?? null
+        last = page.at(-1)?.place ?? null
       }
       if (state.moved === before) break
     }
@@ -251,8 +251,9 @@ export class InlineMove {
   }
 
   /** Why an object was not moved: it has been deleted, replaced or moved meanwhile, or else `why`. */
-  async #why({ id, location }: ObjectToCheck, why: string): Promise<Outcome> {
-    const now = (await findObjectToCheck(this.options.database, id))?.location
+  async #why(object: ObjectToCheck, why: string): Promise<Outcome> {
+    const { location } = object
+    const now = (await findObjectToCheck(this.options.database, object))?.location
     return now?.version === location.version && now.bucket === location.bucket ? { why } : 'gone'
   }
 }

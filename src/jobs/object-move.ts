@@ -65,7 +65,7 @@ export class ObjectMove {
       const outcome = await this.#moveVersion(object, signal, onBytes)
       if (outcome !== 'gone') return { outcome, object }
       // Its newest version may be in the target already, where running servers write: nothing is left to copy then.
-      const now = await findObjectToCheck(this.options.database, object.id)
+      const now = await findObjectToCheck(this.options.database, object)
       if (now === null || isInline(now.location)) return { outcome, object }
       object = now
     }

@@ -56,7 +56,7 @@ const BACKGROUND_RATE = 50_000_000
 const BACKGROUND_STEP_MS = 60_000
 
 /**
- * Reads every object and compares its SHA-256 with the row's, to find what the disk has damaged before a client
+ * Reads every object, and what was there before, and compares its SHA-256 with the row's, to find what the disk has damaged before a client
  * does. What differs is marked and no longer served; what is whole again loses its mark. What was made of parts has no
  * SHA-256 yet: it is compared with those of its parts, and gets one (decision 0051).
  */
@@ -124,7 +124,7 @@ export class Scrub {
         await this.#check(object, state, throttle, signal)
         onProgress?.(state)
       }
-      state.isFinished = page.length < PAGE && (page.at(-1)?.id ?? state.position) === state.position
+      state.isFinished = page.length < PAGE && (page.at(-1)?.place ?? state.position) === state.position
       await saveScrub(database, scope, state)
     }
     if (state.isFinished) logger.info({ bucket, ...state }, 'the scrub has checked all objects')
@@ -139,7 +139,7 @@ export class Scrub {
     const { database, logger } = this.options
     const found = await this.#examine(object, state, throttle, signal)
     if (found === 'interrupted') return
-    state.position = object.id
+    state.position = object.place
     state.checked++
     state.total = Math.max(state.total, state.checked)
     const { location, quarantineReason, bucketId, name } = object

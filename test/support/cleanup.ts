@@ -65,6 +65,7 @@ export async function isThere(path: string): Promise<boolean> {
   )
 }
 
-function pathOf(server: TestServer, uid: string, version: string): string {
+/** Where the file of a version is. */
+export function pathOf(server: TestServer, uid: string, version: string): string {
   return join(server.dataDir, 'objects', uid, version.slice(0, 2), version)
 }

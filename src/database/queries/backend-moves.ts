@@ -4,7 +4,8 @@ import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
 import { ask } from './drift.ts'
-import { isIn, SIZE } from './objects-to-check.ts'
+import { NAMING_ROWS } from './naming-rows.ts'
+import { isIn } from './objects-to-check.ts'
 
 /** From which backend to which, by their names in the settings. */
 export interface Direction {
@@ -13,11 +14,11 @@ export interface Direction {
 }
 
 /**
- * How far the move of all bytes to another backend has come. A pass goes through the objects by id, so that it can go
- * on where it was interrupted; one pass after another, until one finds nothing to copy.
+ * How far the move of all bytes to another backend has come. A pass goes through the objects and then their versions, in an
+ * order, so that it can go on where it was interrupted; one pass after another, until one finds nothing to copy.
  */
 export interface MoveState {
-  /** The last object that is done in this pass; null before the first. */
+  /** The place of the last one that is done in this pass; null before the first. */
   position: string | null
   /** How many objects there were when the pass began. */
   total: number
@@ -53,8 +54,8 @@ export async function beginPass(
   await asService(database, (tx) =>
     tx.execute(sql`
       insert into storage.moves (source, target, total, total_bytes)
-      select ${source}, ${target}, count(*), coalesce(sum(${SIZE}), 0)
-      from storage.objects where version ~ ${UUID.source} and ${isIn('backend')}
+      select ${source}, ${target}, count(*), coalesce(sum(size), 0)
+      from ${NAMING_ROWS} n where version ~ ${UUID.source} and ${isIn('backend')}
       on conflict (source, target) do update set position = null, total = excluded.total,
         total_bytes = excluded.total_bytes, done = 0, done_bytes = 0, finished_at = null${isFirst ? anew : sql``}`),
   )
@@ -86,7 +87,7 @@ export async function unnamedVersions(database: Database, versions: string[]): P
   const rows = await ask<{ version: string }>(
     database,
     sql`select v.version from unnest(${textArray(versions)}) v (version)
-      where not exists (select from storage.objects where version = v.version and ${isIn('backend')})
+      where not exists (select from ${NAMING_ROWS} n where n.version = v.version and ${isIn('backend')})
         and not exists (select from storage.backup_holds)`,
   )
   return new Set(rows.map(({ version }) => version))
@@ -96,7 +97,7 @@ export async function unnamedVersions(database: Database, versions: string[]): P
 export async function namedVersions(database: Database, versions: string[]): Promise<Set<string>> {
   const rows = await asService(database, (tx) =>
     tx.execute(
-      sql`select version from storage.objects where version = any (${textArray(versions)}) and ${isIn('backend')}`,
+      sql`select version from ${NAMING_ROWS} n where version = any (${textArray(versions)}) and ${isIn('backend')}`,
     ),
   )
   return new Set((rows as unknown as { version: string }[]).map(({ version }) => version))

@@ -1,9 +1,10 @@
 import { type SQL, sql } from 'drizzle-orm'
-import { INLINE_BUCKET, type Location } from '../../model/location.ts'
+import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { isNamed } from './naming-rows.ts'
 
 /**
  * The questions of the cleanup and the scrub (design §6), but for those about single objects (objects-to-check.ts). The
@@ -140,20 +141,6 @@ export async function unnamed<At extends Location>(database: Database, places: A
         and not exists (select from storage.removals r where r.version = v.version)`,
   )
   return rows.flatMap(({ index }) => places[index] ?? [])
-}
-
-/**
- * Whether a row names these bytes. One names its version where it says, and nowhere else: `strongroom inline` brings bytes out
- * into the folder of the bucket where their object is by then, and in another one they may be back after a power failure, or
- * have been left by a run that was killed. Where a row says nothing, such as one copied with SQL, it keeps its version outside
- * the database wherever that is.
- */
-function isNamed(version: SQL, bucket: SQL): SQL {
-  return sql`exists (
-    select from storage.objects o
-    where o.version = ${version}::text
-      and (o.bytes_bucket = ${bucket} or (o.bytes_bucket is null and ${bucket} <> ${INLINE_BUCKET}))
-  )`
 }
 
 /** Which of these versions are on the list of uploads. */

@@ -5,7 +5,7 @@ import { textArray } from '../connection/row-values.ts'
 import { ask } from './drift.ts'
 
 /**
- * Where the bytes of these versions are, of those that have any outside the database and that an object has, or had until
+ * Where the bytes of these versions are, of those that have any outside the database and that a row names, or did until
  * somebody removes them.
  *
  * @throws DatabaseUnavailable
@@ -18,6 +18,8 @@ export function placesOf(database: Database, versions: string[]): Promise<Locati
       cross join lateral (
         select coalesce(o.bytes_bucket, b.uid) as bucket
         from storage.objects o join storage.buckets b on b.id = o.bucket_id where o.version = v.version::text
+        union all
+        select f.bytes_bucket from storage.object_versions f where f.version = v.version::text
         union all
         select r.bucket_uid from storage.removals r where r.version = v.version
         limit 1

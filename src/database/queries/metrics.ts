@@ -96,6 +96,10 @@ export interface BucketUsage {
   objects: number
   /** Of their objects, in bytes. */
   size: number
+  /** What was there before: versions that are not the current one, and what is in the trash. */
+  versions: number
+  /** Of these, in bytes. */
+  versionSize: number
 }
 
 /**
@@ -107,21 +111,25 @@ export interface BucketUsage {
 export async function readUsage(database: Database, mostBuckets: number): Promise<BucketUsage[]> {
   return database.questions.ask(ASKER, (connection) =>
     asService(connection, async (tx) => {
-      const rows = await tx.execute<{ bucket: string | null; objects: number; size: number }>(sql`
+      const rows = await tx.execute<Record<keyof BucketUsage, never>>(sql`
         with usage as (
           select bucket_id, count(*) as objects, sum(
             case when jsonb_typeof(metadata -> 'size') = 'number' then (metadata ->> 'size')::numeric else 0 end
           ) as size
           from storage.objects group by bucket_id
+        ), before as (
+          select bucket_id, count(*) as versions, coalesce(sum(v.size), 0) as size
+          from storage.object_versions v where not is_delete_marker group by bucket_id
         ), ranked as (
-          select b.id, coalesce(objects, 0) as objects, coalesce(size, 0) as size,
-            row_number() over (order by coalesce(size, 0) desc, b.id) as rank
-          from storage.buckets b left join usage u on u.bucket_id = b.id
+          select b.id, coalesce(objects, 0) as objects, coalesce(u.size, 0) as size, coalesce(versions, 0) as versions,
+            coalesce(f.size, 0) as version_size,
+            row_number() over (order by coalesce(u.size, 0) + coalesce(f.size, 0) desc, b.id) as rank
+          from storage.buckets b left join usage u on u.bucket_id = b.id left join before f on f.bucket_id = b.id
         )
         select case when rank <= ${mostBuckets} then id end as bucket, sum(objects)::float8 as objects,
-          sum(size)::float8 as size
+          sum(size)::float8 as size, sum(versions)::float8 as versions, sum(version_size)::float8 as "versionSize"
         from ranked group by 1`)
-      return rows.map(({ bucket, objects, size }) => ({ bucket, objects, size }))
+      return rows as unknown as BucketUsage[]
     }),
   )
 }

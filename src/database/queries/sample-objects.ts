@@ -14,11 +14,12 @@ import { isIn, type Place } from './objects-to-check.ts'
  */
 const IS_OURS = sql`bytes_bucket is not null and (checksum is not null or metadata -> 'parts' is not null)`
 
-/** Those whose bytes are in the backend. */
+/** Those whose bytes are in the backend, with what was there before and is kept. */
 export async function countOwnObjects(database: Database): Promise<number> {
   const [row] = await asService(database, (tx) =>
     tx.execute<{ count: number }>(
-      sql`select count(*)::float8 as count from storage.objects where ${IS_OURS} and ${isIn('backend')}`,
+      sql`select ((select count(*) from storage.objects where ${IS_OURS} and ${isIn('backend')})
+        + (select count(*) from storage.object_versions where not is_delete_marker and ${isIn('backend')}))::float8 as count`,
     ),
   )
   return row?.count ?? 0

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import { NAMING_ROWS } from './naming-rows.ts'
 
 /** What is scrubbed, and by whom: each goes on with its own only. */
 export type ScrubScope =
@@ -9,9 +10,9 @@ export type ScrubScope =
   /** By a server itself: all buckets. */
   | 'background'
 
-/** How far a scrub has come. It goes through the objects by id, so that it can go on where it was interrupted. */
+/** How far a scrub has come. It goes through the objects and then their versions, in an order, so that it can go on. */
 export interface ScrubState {
-  /** The last object that was checked; null before the first. */
+  /** The place of the last one that was checked; null before the first. */
   position: string | null
   /** How many objects there were when it began; as many as were checked if they have become more. */
   total: number
@@ -42,7 +43,7 @@ export async function beginScrub(database: Database, scope: ScrubScope): Promise
   await asService(database, (tx) =>
     tx.execute(sql`
       insert into storage.scrubs as s (scope, total)
-      select ${keyOf(scope)}, count(*) from storage.objects
+      select ${keyOf(scope)}, count(*) from ${NAMING_ROWS} n
       where ${bucket === undefined ? sql`true` : sql`bucket_id = ${bucket}`}
       on conflict (scope) do update set started_at = now(), position = null, total = excluded.total, checked = 0,
         bytes = 0, corrupted = 0, missing = 0, finished_at = null`),

@@ -58,7 +58,7 @@ async function markMissing(pass: CleanupPass): Promise<Map<string, BucketCount>>
       count.objects++
       if (await isMissing(pass, object)) count.missing++
     })
-    last = page.at(-1)?.id ?? null
+    last = page.at(-1)?.place ?? null
     if (last === null) return counts
     done += page.length
     await pass.between('rows', done)

@@ -80,6 +80,14 @@ function usageFamilies(usage: BucketUsage[]): Family[] {
       'storage_objects',
       usage.map(({ bucket, objects }) => ({ labels: labels(bucket), value: objects })),
     ),
+    family(
+      'storage_version_bytes',
+      usage.map(({ bucket, versionSize }) => ({ labels: labels(bucket), value: versionSize })),
+    ),
+    family(
+      'storage_versions',
+      usage.map(({ bucket, versions }) => ({ labels: labels(bucket), value: versions })),
+    ),
   ]
 }
 

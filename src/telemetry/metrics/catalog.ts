@@ -137,6 +137,16 @@ export const CATALOG = {
     help: 'Bytes of the objects of a bucket.',
   },
   storage_objects: { type: 'gauge', labels: ['bucket', 'tenant'], help: 'Objects of a bucket.' },
+  storage_version_bytes: {
+    type: 'gauge',
+    labels: ['bucket', 'tenant'],
+    help: 'Bytes of versions of a bucket that are not the current ones, and of its trash.',
+  },
+  storage_versions: {
+    type: 'gauge',
+    labels: ['bucket', 'tenant'],
+    help: 'Versions of a bucket that are not the current ones, and what is in its trash.',
+  },
   storage_resumable_uploads: {
     type: 'gauge',
     labels: [],
