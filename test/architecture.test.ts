@@ -47,7 +47,17 @@ const FLOORS: Record<string, Floors> = {
   'src/jobs': [
     ['schedules.ts'],
     ['cleanup-health.ts', 'cleanup-metrics.ts'],
-    ['orphan-cleanup.ts', 'audit-months.ts', 'scrub.ts', 'backend-move.ts', 'inline-move.ts', 'backup'],
+    [
+      ...[
+        'orphan-cleanup.ts',
+        'audit-months.ts',
+        'version-retention.ts',
+        'scrub.ts',
+        'backend-move.ts',
+        'inline-move.ts',
+      ],
+      'backup',
+    ],
     ['cleanup', 'object-move.ts', 'schedule.ts', 'failures.ts'],
     ['throttle.ts', 'turns.ts'],
   ],

@@ -3,6 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { HealthChecks } from '../telemetry/health/health-checks.ts'
+import { single } from '../telemetry/metrics/catalog.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { keepAuditMonths } from './audit-months.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
@@ -13,6 +14,7 @@ import { cleanupFamilies } from './cleanup-metrics.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
+import { VersionRetention } from './version-retention.ts'
 
 /** A pass that was full has left something to do. In milliseconds. */
 const SOON_MS = 10_000
@@ -56,6 +58,12 @@ export function startSchedules({
   }
   const months = () => keepAuditMonths(database, config.audit.retentionDays)
   schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  const retention = new VersionRetention({ database, backend, logger })
+  metrics?.add(() => [single('storage_versions_purged_total', retention.purged)])
+  const round = (signal: AbortSignal) => retention.round(signal)
+  schedules.push(
+    schedule('version-retention', round, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
+  )
   const { scrubIntervalMs } = config
   if (scrubIntervalMs > 0) {
     const scrub = new Scrub({ database, backend, logger })

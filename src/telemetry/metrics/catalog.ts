@@ -213,6 +213,11 @@ export const CATALOG = {
     labels: [],
     help: 'Buckets that the last pass has left alone, as too much of them seemed to be lost.',
   },
+  storage_versions_purged_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Versions and what was in the trash that this server has removed, after they were kept for long enough.',
+  },
   storage_scrub_last_success_timestamp_seconds: {
     type: 'gauge',
     labels: [],

@@ -1,0 +1,29 @@
+import { sql } from 'drizzle-orm'
+import type { Location } from '../../model/location.ts'
+import { asService } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import { ownRemovals } from './listed-versions.ts'
+
+/**
+ * Deletes versions that are too old, and what has been in the trash for long enough, what was due first; nothing that is locked, and
+ * nothing that somebody else is deleting.
+ *
+ * @param most how many
+ * @returns how many those are, and which bytes are superfluous now
+ * @throws ObjectLocked when one was locked at this moment: none of them is deleted then
+ */
+export function deleteDueVersions(
+  database: Database,
+  most: number,
+): Promise<{ count: number; removals: Location[] }> {
+  return asService(database, async (tx) => {
+    const rows = await tx.execute(sql`
+      delete from storage.object_versions where sequence in (
+        select v.sequence from storage.object_versions v
+        where v.purge_at <= now() and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null
+        order by v.purge_at limit ${most} for update skip locked
+      )
+      returning 1`)
+    return { count: rows.length, removals: await ownRemovals(tx) }
+  })
+}
