@@ -29,14 +29,14 @@ export interface Snapshot {
   /** How many rows there are. */
   count(table: string): Promise<number>
   /**
-   * The rows of a table of `tables`, each as a line of JSON without its end, sorted by primary key, objects by version, texts byte by byte.
+   * The rows of a table of `tables`, each as a line of JSON without its end, sorted by primary key, objects and what was before them by version, texts byte by byte.
    * Values are exact: numbers as PostgreSQL has them, times with microseconds, `bytea` in hexadecimal. Generated columns are
    * left out, since another database makes them by its own collation.
    */
   rows(table: string): AsyncIterable<string>
   /**
-   * All versions that have bytes: those of objects, and those whose bytes are still to be removed. Each once, sorted as
-   * texts.
+   * All versions that have bytes: those of objects, those of before, and those whose bytes are still to be removed. Each once,
+   * sorted as texts.
    */
   versions(): AsyncIterable<VersionRow>
   /** The bytes of those versions that are in the database, in the order in which they are asked for; others are left out. */
@@ -55,7 +55,7 @@ export interface VersionRow {
   size: number | null
   /** Whether the bytes are in the database (decision 0052). */
   isInline: boolean
-  /** An object that has it, as `<bucket>/<name>`; null when the bytes are only to be removed yet. */
+  /** An object that has it, or had it before, as `<bucket>/<name>`; null when the bytes are only to be removed yet. */
   object: string | null
 }
 
@@ -122,7 +122,7 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
         return row?.count ?? 0
       },
       rows: (name) => readLines(session, shape(name)),
-      versions: () => readVersions(session),
+      versions: () => readVersions(session, tables.has('object_versions')),
       inlineBytes: (versions) => readInlineBytes(session, versions),
       close: session.close,
     }
@@ -178,8 +178,15 @@ async function findTables(
   return result
 }
 
+/** What was there before; none in a database of a Strongroom that kept nothing of it. */
+const FORMER_VERSIONS = `
+    union all
+    select f.version::uuid, f.bytes_bucket, f.checksum, f.size, f.bucket_id || '/' || f.name
+    from storage.object_versions f
+    where not f.is_delete_marker and f.version ~ '${UUID.source}'`
+
 /** One version may be named by several rows, where somebody has copied them with SQL. */
-const VERSIONS = `
+const versionsWith = (former: string) => `
   select distinct on (version) version::text, bucket::text, checksum, size::text, bucket = '${INLINE_BUCKET}' as "isInline", object
   from (
     select o.version::uuid as version, coalesce(o.bytes_bucket, b.uid) as bucket, o.checksum,
@@ -187,14 +194,16 @@ const VERSIONS = `
       o.bucket_id || '/' || o.name as object
     from storage.objects o join storage.buckets b on b.id = o.bucket_id
     where o.version ~ '${UUID.source}'
+    ${former}
     union all
     select r.version, r.bucket_uid, null, null, null from storage.removals r
   ) v
   order by version, object nulls last`
 
-async function* readVersions(session: Session): AsyncIterable<VersionRow> {
+async function* readVersions(session: Session, hasFormer: boolean): AsyncIterable<VersionRow> {
+  const query = versionsWith(hasFormer ? FORMER_VERSIONS : '')
   const lengthOf = (row: { object: string | null }) => 200 + (row.object?.length ?? 0)
-  const rows = readRows<Omit<VersionRow, 'size'> & { size: string | null }>(session, VERSIONS, lengthOf)
+  const rows = readRows<Omit<VersionRow, 'size'> & { size: string | null }>(session, query, lengthOf)
   for await (const row of rows) yield { ...row, size: row.size === null ? null : Number(row.size) }
 }
 

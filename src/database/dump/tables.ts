@@ -23,9 +23,9 @@ export const TABLES: CarriedTable[] = [
   // Before the objects, which are told apart by whether their bytes are here.
   { name: 'inline_bytes', backup: true, move: true },
   { name: 'objects', backup: true, move: true, sortedBy: ['version'] },
-  // What backups have of it, they do not yet have the bytes of.
-  { name: 'object_versions', backup: false, move: true },
-  { name: 'object_locks', backup: false, move: true },
+  // What was there before: versions, markers and the trash.
+  { name: 'object_versions', backup: true, move: true, sortedBy: ['version'] },
+  { name: 'object_locks', backup: true, move: true },
   // The ETags of objects that came in parts.
   { name: 'version_parts', backup: true, move: true },
   // By which the cleanup knows which bytes in a data folder or store are this database's to remove.

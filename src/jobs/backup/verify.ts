@@ -57,6 +57,8 @@ const objectRow = z.object({
   name: z.string().nullable(),
   version: z.string().nullable(),
   checksum: z.string().nullable(),
+  /** Of what was there before. */
+  kind: z.string().optional(),
 })
 
 /**
@@ -81,6 +83,8 @@ class Verification {
   readonly #hashes = new Fingerprints()
   #versionCount = 0
   #objectCount = 0
+  /** Rows without bytes. */
+  #absent = 0
 
   constructor(
     private readonly target: BackupTarget,
@@ -112,7 +116,8 @@ class Verification {
         await this.#readBytesList()
         for (const owner of this.#expected.keys()) await this.#compareBytes(owner)
         await this.#findMissing()
-        await this.#compareObjects(manifest, damaged)
+        for (const table of ['objects', 'object_versions'])
+          await this.#compareObjects(table, manifest, damaged)
       }
 
       // 5. What nobody has listed.
@@ -233,18 +238,19 @@ class Verification {
     return this.#findings.add('missing', path, 'is not there')
   }
 
-  /** Every object has bytes in the list, with its hash; or had none when the backup was made. */
-  async #compareObjects({ damaged: before }: Manifest, damaged: string[]): Promise<void> {
-    const path = `${this.id}/rows/objects.ndjson`
-    let absent = 0
+  /** Every object, and what was there before, has bytes in the list, with its hash; or had none when the backup was made. */
+  async #compareObjects(table: string, { damaged: before }: Manifest, damaged: string[]): Promise<void> {
+    const path = `${this.id}/rows/${table}.ndjson`
     try {
+      // Backups of before had no versions. A file that is listed and gone was found to be missing.
+      if (table !== 'objects' && (await this.target.exists(path)) === null) return
       for await (const line of readLines(await this.target.read(path), path)) {
         this.options.signal.throwIfAborted()
         const row = jsonAs(line, objectRow)
         if (!row) continue // the file was found to be damaged
-        this.#objectCount++
-        const { version, checksum } = row
-        if (version === null || !UUID.test(version)) continue
+        if (table === 'objects') this.#objectCount++
+        const { version, checksum, kind } = row
+        if (kind === 'delete_marker' || version === null || !UUID.test(version)) continue
         const object = `${row.bucket_id}/${row.name}`
         this.#findings.nameObject(version, object)
         const isListed =
@@ -252,7 +258,7 @@ class Verification {
             ? this.#versions.has(ofVersion(version))
             : this.#hashes.has(ofBoth(version, checksum))
         if (isListed) continue
-        if (++absent > before) {
+        if (++this.#absent > before) {
           this.#findings
             .add('missing', `${this.id}/${BYTES}`, `does not have the bytes of an object`)
             .objects.push(object)

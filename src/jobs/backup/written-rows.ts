@@ -55,4 +55,5 @@ function chosenRows(table: string, buckets: string[] | null): ((line: string) =>
 const BUCKET_COLUMNS = new Map([
   ['buckets', 'id'],
   ['objects', 'bucket_id'],
+  ['object_versions', 'bucket_id'],
 ])
