@@ -22,7 +22,9 @@ alter table storage.objects
   -- Since when this version is the current one of its name.
   add column current_since timestamptz,
   -- Which one of its name it is; null for the first, of a row of before, and in an insert that lets a trigger count.
-  add column version_number integer;
+  add column version_number integer,
+  -- What its writer says of this version. Another one begins without.
+  add column version_comment text check (char_length(version_comment) <= 1000);
 --> statement-breakpoint
 alter table storage.objects alter column current_since set default clock_timestamp();
 --> statement-breakpoint

@@ -64,6 +64,7 @@ const FLOORS: Record<string, Floors> = {
   'src/storage': [
     ['links'],
     ['file-storage.ts', 'object-lists.ts'],
+    ['versions'],
     ['multipart'],
     ['resumable'],
     ['uploads'],

@@ -11,7 +11,7 @@ create or replace function storage.trusted_setting(name text) returns text langu
 -- (decision 0040): texts with the unit separator of ASCII between them, which none of them may have.
 --
 --   1 role   2 subject   3 claims   4 token   5 operation   6 method   7 path   8 headers   9 user_buckets
---   10 traceparent, which is not there where nothing is traced
+--   10 traceparent, 11 what he says of the version that he makes: neither is there where nothing is traced and nothing said
 --
 -- Claims and headers are JSON as it was sent. A field that an older server does not know is none, and its setting empty.
 create or replace function storage.role_of(context text) returns text language sql immutable
@@ -47,7 +47,8 @@ begin
   );
   -- For the events of what the caller does (0041_traces_of_events.sql).
   if cardinality(said) > 9 then
-    done := num_nulls(set_config('storage.traceparent', said[10], true));
+    done := num_nulls(
+      set_config('storage.traceparent', said[10], true), set_config('storage.version_comment', said[11], true));
   end if;
   return now();
 end $$;

@@ -78,6 +78,9 @@ declare
 begin
   select b.versioning_status into status from storage.buckets b where b.id = new.bucket_id;
   new.is_versioned := coalesce(status = 'ENABLED', false);
+  if tg_op = 'INSERT' and new.version_comment is null then
+    new.version_comment := storage.trusted_setting('storage.version_comment');
+  end if;
   if tg_op = 'UPDATE' then
     new.current_since := storage.moment_after(old.current_since);
     if old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name then
@@ -170,7 +173,7 @@ begin
   if not found or object.name is null then
     return false;
   end if;
-  if deletion = 'purge' and way = 'deleted' then
+  if deletion = 'purge' and way <> 'replaced' then
     if bucket.object_lock then
       perform storage.refuse_locked(object.bucket_id, object.version, since);
     end if;

@@ -301,7 +301,7 @@ begin
   role_set := set_config('role', storage.role_of(context), true);
 end $$;
 
--- A mark is about one version's bytes: another version begins without it. And it is no change of the object, nor is a hash
+-- A mark is about one version's bytes, and a comment about one version: another one begins without it. And it is no change of the object, nor is a hash
 -- that is noted later than its bytes, nor that the bytes have gone to another place. What the service restores was changed when
 -- it says.
 create or replace function storage.touch_updated_at() returns trigger
@@ -313,6 +313,9 @@ begin
   if new.version is distinct from old.version then
     new.quarantine_reason := null;
     new.quarantined_at := null;
+    if new.bucket_id is not distinct from old.bucket_id and new.name is not distinct from old.name then
+      new.version_comment := storage.trusted_setting('storage.version_comment');
+    end if;
   elsif new.quarantine_reason is distinct from old.quarantine_reason
     or (old.checksum is null and new.checksum is not null)
     or (new.bytes_bucket is distinct from old.bytes_bucket and new.bucket_id = old.bucket_id)

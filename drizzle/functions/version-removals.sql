@@ -55,6 +55,32 @@ begin
   end loop;
 end $$;
 
+-- Where no object has this name, and its newest version is no marker, that is what it has now.
+create or replace function storage.promote_version(bucket text, object text) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  newest storage.object_versions;
+  live storage.objects;
+begin
+  if exists (select from storage.objects o where o.bucket_id = bucket and o.name = object) then
+    return;
+  end if;
+  select v.* into newest from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1;
+  if not found or newest.kind <> 'version' then
+    return;
+  end if;
+  live := storage.as_object(newest);
+  if exists (select from storage.objects o where o.id = live.id) then
+    live.id := gen_random_uuid();
+  end if;
+  perform set_config('storage.promoting', 'true', true);
+  perform storage.put_back(live);
+  perform set_config('storage.promoting', '', true);
+  -- After the object's row is there: or its bytes would be listed for removal.
+  delete from storage.object_versions v where v.sequence = newest.sequence;
+end $$;
+
 -- Deletes one version of a name for good, or a marker, found as by `read_version`. When it was what the name has now, the one
 -- before moves up. Told as by `delete_objects`: 'deleted', 'there' when the caller may see and not delete it, then 'removal's.
 create or replace function storage.delete_version(bucket text, object text, wanted text, context text) returns table (
@@ -126,21 +152,7 @@ begin
   else
     delete from storage.object_versions v where v.sequence = before.sequence;
   end if;
-  if not exists (select from storage.objects o where o.bucket_id = bucket and o.name = object) then
-    select v.* into newest from storage.object_versions v
-    where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1;
-    if found and newest.kind = 'version' then
-      live := storage.as_object(newest);
-      if exists (select from storage.objects o where o.id = live.id) then
-        live.id := gen_random_uuid();
-      end if;
-      perform set_config('storage.promoting', 'true', true);
-      perform storage.put_back(live);
-      perform set_config('storage.promoting', '', true);
-      -- After the object's row is there: or its bytes would be listed for removal.
-      delete from storage.object_versions v where v.sequence = newest.sequence;
-    end if;
-  end if;
+  perform storage.promote_version(bucket, object);
   outcome := 'deleted';
   id := item.id;
   delete_version.name := object;
@@ -164,10 +176,12 @@ end $$;
 
 revoke execute on function
   storage.mark_deleted(text, text[], text),
+  storage.promote_version(text, text),
   storage.delete_version(text, text, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.mark_deleted(text, text[], text),
+  storage.promote_version(text, text),
   storage.delete_version(text, text, text, text)
 to service_role, strongroom_server;

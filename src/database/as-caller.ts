@@ -28,7 +28,9 @@ export function callerContext(caller: Caller): string {
     JSON.stringify(caller.headers),
     String(caller.userBuckets),
   ]
-  if (caller.traceparent !== undefined) said.push(caller.traceparent)
+  const { traceparent, versionComment } = caller
+  if (traceparent !== undefined || versionComment !== undefined) said.push(traceparent ?? '')
+  if (versionComment !== undefined) said.push(versionComment)
   if (said.some(isAmbiguous)) {
     throw new StorageError('InvalidParameter', {
       message: 'The character U+001F is not allowed in what a token says',

@@ -78,6 +78,8 @@ export const objects = storage.table('objects', {
   checksum: text('checksum'),
   /** Words, and what S3 calls tags as `key=value` (storage/object/tags.ts); they go with the version. */
   tags: text('tags').array().notNull().default([]),
+  /** What its writer says of this version. */
+  versionComment: text('version_comment'),
   /** Why the bytes of this version cannot be had, as a cleanup or a scrub has found; null when nothing is known. */
   quarantineReason: text('quarantine_reason').$type<QuarantineReason>(),
   quarantinedAt: moment('quarantined_at'),

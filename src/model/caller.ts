@@ -28,6 +28,8 @@ export interface Caller extends Identity {
   userBuckets: boolean
   /** By which others go on with the request's trace (https://www.w3.org/TR/trace-context/); undefined where it has none. */
   traceparent?: string | undefined
+  /** What he says of the version that he makes, where versions are kept; undefined: nothing. */
+  versionComment?: string | undefined
 }
 
 /**

@@ -33,6 +33,7 @@ import {
   type SmallUploadParts,
   storeSmall,
 } from './uploads/small-upload.ts'
+import { moveObject, moveVersion } from './versions/moving.ts'
 import { deleteEach, deleteMany, type Removed, type VersionOfName } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
@@ -42,7 +43,7 @@ import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
 import { deleteOne, deleteOneVersion, type Gone } from './writing/removal.ts'
-import { type MoveConditions, rename } from './writing/renaming.ts'
+import type { MoveConditions } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
@@ -255,31 +256,39 @@ export class FileStorage {
   }
 
   /**
-   * Gives an object another name, in its bucket or another one. The row changes alone; the bytes stay.
+   * Gives an object another name, in its bucket or another one. The row changes alone, and the bytes stay; but where versions
+   * are kept, what it was stays as one, under a marker, and the new name has a copy. With a version, that one leaves the name
+   * and all that it had, with its bytes.
    *
-   * @param conditions.replaces takes away what has the new name, in the same moment
+   * @param conditions.replaces takes away what has the new name, in the same moment; not with a version
    * @returns the object as it was found
-   * @throws InvalidKey, NoSuchKey, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced, EntityTooLarge,
-   *   InvalidMimeType, PreconditionFailed
+   * @throws InvalidKey, NoSuchKey, NoSuchVersion, NoSuchBucket, AccessDenied, KeptByRule, ResourceAlreadyExists, ResourceReferenced,
+   *   ObjectLocked, EntityTooLarge, InvalidMimeType, PreconditionFailed, MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
    */
   async move(
     caller: Caller,
-    from: { bucket: string; name: string },
+    from: { bucket: string; name: string; version?: WantedVersion | undefined },
     to: { bucket: string; name: string },
     conditions: MoveConditions = {},
   ): Promise<StoredObject> {
     const name = this.#parseName(to.name)
-    const { object } = await this.find(caller, { ...from, access: 'policy' })
-    if (from.bucket === to.bucket && object.name === name) {
-      for (const condition of [conditions.source, conditions.target]) demand(condition, object)
-      return object
-    }
-    if (from.bucket !== to.bucket) {
-      checkFits(await this.#options.knownBuckets.find(to.bucket), name, object, this.#options.maxFileSize)
-    }
-    const target = { bucketId: to.bucket, name }
-    await rename(this.#options, caller, { bucketId: from.bucket, name: object.name }, target, conditions)
-    return object
+    return this.#reads.whileReplaced(
+      () => this.find(caller, { ...from, access: 'policy' }),
+      async ({ object }) => {
+        const isCurrent = !object.versioning?.archivedAt
+        if (from.bucket === to.bucket && object.name === name && isCurrent) {
+          for (const condition of [conditions.source, conditions.target]) demand(condition, object)
+          return object
+        }
+        if (from.bucket !== to.bucket) {
+          checkFits(await this.#options.knownBuckets.find(to.bucket), name, object, this.#options.maxFileSize)
+        }
+        const target = { bucketId: to.bucket, name }
+        if (from.version) await moveVersion(this.#options, caller, object, target, conditions)
+        else await moveObject(this.#options, caller, object, target, conditions)
+        return object
+      },
+    )
   }
 
   /**

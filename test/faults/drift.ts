@@ -13,7 +13,9 @@ export const NO_DRIFT: Drift = { filesWithoutRow: [], rowsWithoutFile: [], pendi
 /** Compares both ways, row by row and file by file. */
 export async function findDrift(server: Pick<TestServer, 'admin' | 'storedFiles'>): Promise<Drift> {
   const rows = await server.admin`
-    select bytes_bucket || '/' || left(version, 2) || '/' || version as file from storage.objects`
+    select bytes_bucket || '/' || left(version, 2) || '/' || version as file from storage.objects
+    union
+    select bytes_bucket || '/' || left(version, 2) || '/' || version from storage.object_versions where not is_delete_marker`
   const pending = await server.admin`
     select version from storage.uploads union all select version from storage.removals`
   const [expected, stored] = [new Set(rows.map((row) => row.file)), new Set(await server.storedFiles())]

@@ -1,4 +1,5 @@
 import type { Location } from '../../model/location.ts'
+import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { Statement } from '../connection/statement.ts'
@@ -7,6 +8,19 @@ import { Statement } from '../connection/statement.ts'
  * The lists of versions that no row names: `storage.uploads` has those that are being written, `storage.removals` those that
  * rows have left. What stays on them is for the cleanup (`jobs/cleanup/listed-versions.ts`).
  */
+
+/** Puts a version on the list of those being written: who is killed then leaves nothing that the cleanup does not find. */
+export async function listUpload(
+  database: Database,
+  at: Location,
+  object: { bucketId: string; name: string },
+): Promise<void> {
+  await asService(database, (tx) => tx.run(LIST_UPLOAD, { ...at, ...object }))
+}
+
+const LIST_UPLOAD = new Statement<Location & { bucketId: string; name: string }, object>(
+  `insert into storage.uploads (version, bucket_uid, bucket_id, name) values (:version, :bucket, :bucketId, :name)`,
+)
 
 /**
  * Takes a version off the list of those being written, and says which versions this transaction has made

@@ -1,6 +1,7 @@
 import { and, eq, sql } from 'drizzle-orm'
 import { asUuid } from '../../lib/uuid.ts'
 import type { Access, Caller } from '../../model/caller.ts'
+import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import type { Versioning, WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
@@ -153,22 +154,28 @@ interface FoundRow {
   is_latest?: boolean
 }
 
-/** Gives a visible object another name or bucket. Returns whether the policies let it. */
+/**
+ * Gives a visible object another name or bucket.
+ *
+ * @param to.at its bytes from now on, under a version of their own; undefined: they stay what they are
+ * @returns null when the policies do not let it; else whether the name that it leaves keeps a version, or a marker
+ */
 export async function renameObject(
   tx: Transaction,
   from: { bucketId: string; name: string },
-  to: { bucketId: string; name: string; ownerId: string | null },
-): Promise<boolean> {
-  const rows = await tx
+  to: { bucketId: string; name: string; ownerId: string | null; at?: Location | undefined },
+): Promise<{ keepsVersions: boolean } | null> {
+  const [row] = await tx
     .update(objects)
     .set({
       bucketId: to.bucketId,
       name: to.name,
       ...(to.ownerId === null ? {} : { ownerId: to.ownerId, owner: asUuid(to.ownerId) }),
+      ...(to.at && { version: to.at.version, bytesBucket: to.at.bucket }),
     })
     .where(named(from))
-    .returning({ id: objects.id })
-  return rows.length > 0
+    .returning({ keepsVersions: sql<boolean | null>`storage.keeps_versions(${from.bucketId})` })
+  return row ? { keepsVersions: row.keepsVersions === true } : null
 }
 
 /** Gives a visible object these tags. Returns whether the policies let it. */

@@ -58,19 +58,6 @@ function isOf(row: SQL): SQL {
   )`
 }
 
-/** Lists a version as one that is being written: a killed restore leaves nothing that the cleanup does not find. */
-export async function beginRestoring(
-  database: Database,
-  at: Location,
-  object: { bucketId: string; name: string },
-) {
-  await ask(
-    database,
-    sql`insert into storage.uploads (version, bucket_uid, bucket_id, name)
-      values (${at.version}, ${at.bucket}, ${object.bucketId}, ${object.name})`,
-  )
-}
-
 /**
  * Makes the row, with its id, owner and times, unless its name is taken and may not be replaced. An id that another object
  * has by now, as one that was moved, is not taken from that.
@@ -92,11 +79,11 @@ export function restoreObject(database: Database, object: RestoredObject): Promi
     const made = await tx.execute(sql`
       insert into storage.objects (
         id, bucket_id, name, owner, owner_id, created_at, updated_at, last_accessed_at, metadata, user_metadata, tags,
-        version, bytes_bucket, checksum
+        version, bytes_bucket, checksum, version_comment
       )
       select case when exists (select from storage.objects o where o.id = r.id) then gen_random_uuid() else r.id end,
         ${bucketId}, ${name}, r.owner, r.owner_id, r.created_at, r.updated_at, r.last_accessed_at, r.metadata,
-        r.user_metadata, coalesce(r.tags, '{}'), ${at.version}, ${at.bucket}, ${checksum}
+        r.user_metadata, coalesce(r.tags, '{}'), ${at.version}, ${at.bucket}, ${checksum}, r.version_comment
       from jsonb_populate_record(null::storage.objects, ${row}::jsonb) r
       on conflict (bucket_id, name) do nothing returning id`)
     if (made.length === 0) return null

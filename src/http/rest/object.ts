@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
-import { StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
@@ -130,13 +129,17 @@ export function objectRoutes(services: Services) {
         operation(moveObject, async (c) => {
           const caller = await requireCaller(c, services, 'storage.object.move')
           const body = await readJson(c.env.incoming, moveSchema)
-          if (body.sourceVersionId !== undefined) throw new StorageError('NotImplemented')
           const { from, to } = route(body)
           logRoute(c, from, to)
           const condition = writeCondition(c.env.incoming.headers)
           const { ifNoneMatch, ...source } = condition ?? {}
           // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
-          const moved = await files.move(caller, from, to, condition && { source, target: { ifNoneMatch } })
+          const moved = await files.move(
+            caller,
+            { ...from, version: byId(body.sourceVersionId) },
+            to,
+            condition && { source, target: { ifNoneMatch } },
+          )
           logObject(c, moved)
           return c.json({ message: 'Successfully moved' })
         }),

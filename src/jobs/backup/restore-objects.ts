@@ -4,8 +4,8 @@ import { buffer } from 'node:stream/consumers'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
+import { listUpload } from '../../database/queries/listed-versions.ts'
 import {
-  beginRestoring,
   bucketUids,
   type CurrentObject,
   currentObjects,
@@ -245,7 +245,7 @@ class ObjectRestore {
   ): Promise<Location[] | null> {
     const { database, backend } = this.parts
     const { at } = object
-    await beginRestoring(database, at, object)
+    await listUpload(database, at, object)
     try {
       return await this.#heartbeats.during(at.version, async () => {
         const given = line ?? (await this.#stored.open(entry))

@@ -5,10 +5,12 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { type CurrentObject, findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
 import { sayDeletion } from '../../database/queries/deletion.ts'
-import { ownRemovals } from '../../database/queries/listed-versions.ts'
+import { finishUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId, renameObject } from '../../database/queries/objects.ts'
+import { copyVersionParts } from '../../database/queries/version-parts.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import type { Location } from '../../model/location.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
@@ -26,16 +28,29 @@ export interface MoveConditions {
   target?: WriteCondition | undefined
 }
 
-interface Place {
+export interface Place {
   bucketId: string
   name: string
 }
+
+/** Bytes that an object gets with its new name, since what it has stays where it was, as a version. */
+export interface OwnBytes {
+  at: Location
+  /** The version of which they are a copy. */
+  of: string
+  /** Runs in the transaction, before the row has them; undefined where they are stored, and `at` is listed as being written. */
+  store: ((tx: Transaction) => Promise<unknown>) | undefined
+}
+
+/** The bucket keeps versions: nothing is done, though it might be, with bytes of its own. */
+export class NeedsOwnBytes extends Error {}
 
 /**
  * Gives an object that the caller has seen another name, or bucket, if the policies and the conditions let him. What it
  * replaces goes in the same transaction, by the caller's right to delete it.
  *
- * @throws NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, PreconditionFailed
+ * @throws NoSuchKey, NoSuchBucket, AccessDenied, ResourceAlreadyExists, PreconditionFailed; NeedsOwnBytes without `own`;
+ *   MissingBytes when `own` are of another version than it has now
  */
 export async function rename(
   parts: { database: Database; backend: Backend; logger: Logger; invalidate: Invalidate },
@@ -43,18 +58,26 @@ export async function rename(
   source: Place,
   target: Place,
   conditions: MoveConditions,
+  own?: OwnBytes,
 ): Promise<void> {
   const { database } = parts
   const commit = () =>
     unlessDenied((deniedOrGone) =>
       asCaller(database, caller, async (tx) => {
         const hasGivenWay = conditions.replaces && (await giveWay(tx, source, target, conditions.target))
-        const before = conditions.source && (await lockCurrent(tx, source))
-        if (await renameObject(tx, source, { ...target, ownerId: caller.subject })) {
+        const before = conditions.source || own ? await lockCurrent(tx, source) : null
+        if (own && before) {
+          if (before.version !== own.of) throw new StorageError('MissingBytes')
+          await copyVersionParts(tx, own.of, own.at.version)
+          await own.store?.(tx)
+        }
+        const renamed = await renameObject(tx, source, { ...target, ownerId: caller.subject, at: own?.at })
+        if (renamed) {
           demand(conditions.source, before ? validatorsOf(before) : null)
-          if (conditions.replaces) return ownRemovals(tx)
-          demand(conditions.target, null) // else the name would have been taken
-          return []
+          if (!conditions.replaces) demand(conditions.target, null) // else the name would have been taken
+          if (renamed.keepsVersions && !own) throw new NeedsOwnBytes()
+          if (own && !own.store) return finishUpload(tx, own.at.version)
+          return own || conditions.replaces ? ownRemovals(tx) : []
         }
         if (hasGivenWay) throw new StorageError('KeptByRule') // and what has given way stays where it is
         // It was visible a moment ago: gone since, or the policies keep it.
@@ -128,7 +151,7 @@ function isBefore(a: Place, b: Place): boolean {
 }
 
 /** What the condition, or the caller's right to delete, has to do with a name that is taken. */
-async function inWordsOfTarget(
+export async function inWordsOfTarget(
   database: Database,
   caller: Caller,
   target: Place,

@@ -28,6 +28,9 @@ const MEDIUM = 20_000
 /** Kept in the database. */
 const SMALL = 1000
 
+/** Of buckets that keep versions. */
+const VERSIONED = { versioning_status: 'ENABLED' }
+
 const KINDS: Record<number, string> = { [SMALL]: 'small', [MEDIUM]: 'medium', [LARGE]: 'streamed' }
 
 /** Bytes that tell which object they are of, wherever they are cut. */
@@ -97,18 +100,22 @@ function copy(size: number, over: boolean): Operation {
   }
 }
 
-function move(to: 'the same bucket' | 'another bucket'): Operation {
+function move(to: 'the same bucket' | 'another bucket', size = SMALL, settings = {}): Operation {
+  const isCopied = Object.keys(settings).length > 0
   return {
-    what: `a move within ${to}`.replace('within another', 'to another'),
+    what: `a ${isCopied ? `copying move of ${KINDS[size]} bytes` : 'move'} within ${to}`.replace(
+      'within another',
+      'to another',
+    ),
     isOneCall: false,
     round: (server, id) => {
       const bucket = to === 'the same bucket' ? id : `${id}-to`
-      const bytes = content(id, SMALL)
+      const bytes = content(id, size)
       return {
         before: { [`${id}/from`]: sha256(bytes), [`${bucket}/to`]: null },
         after: { [`${id}/from`]: null, [`${bucket}/to`]: sha256(bytes) },
         prepare: async () => {
-          await makeBuckets(server, ...new Set([id, bucket]))
+          for (const one of new Set([id, bucket])) await server.createBucket(one, settings)
           await put(server, `${id}/from`, bytes)
         },
         run: () =>
@@ -162,6 +169,8 @@ export const OPERATIONS: Operation[] = [
   copy(SMALL, true),
   move('the same bucket'),
   move('another bucket'),
+  move('another bucket', SMALL, VERSIONED),
+  move('the same bucket', MEDIUM, VERSIONED),
   remove(1, SMALL),
   remove(1, MEDIUM),
   remove(3, SMALL),

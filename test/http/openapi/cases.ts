@@ -476,7 +476,11 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   },
   moveObject: {
     ...moving,
-    NotImplemented: withBody({ sourceVersionId: noSuch }),
+    NoSuchVersion: withBody({ sourceVersionId: noSuch }),
+    ObjectLocked: async (good, world) => {
+      const { bucket, name, version } = await world.locked()
+      return withBody({ bucketId: bucket, sourceKey: name, sourceVersionId: version })(good, world)
+    },
     ResourceAlreadyExists: async (good, world) =>
       withBody({ destinationKey: await world.object() })(good, world),
   },

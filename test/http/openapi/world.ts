@@ -45,10 +45,19 @@ export class World {
   }
 
   /** The id of what is there now. */
-  async version(name: string): Promise<string> {
+  async version(name: string, bucket = 'box'): Promise<string> {
     const [row] = await this.server.admin<{ version: string }[]>`
-      select version from storage.objects where bucket_id = 'box' and name = ${name}`
+      select version from storage.objects where bucket_id = ${bucket} and name = ${name}`
     return row?.version ?? ''
+  }
+
+  /** Makes a bucket whose versions are locked, with an object. */
+  async locked(): Promise<{ bucket: string; name: string; version: string }> {
+    const bucket = await this.bucket()
+    await this.server.admin`
+      update storage.buckets set versioning_status = 'ENABLED', object_lock = true, retention_days = 1 where id = ${bucket}`
+    const name = await this.object(bucket)
+    return { bucket, name, version: await this.version(name, bucket) }
   }
 
   /** Makes an object, its owner, and an entry of it in the audit log. */

@@ -1,62 +1,32 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { withPolicies } from '../../support/policies.ts'
-import { startTestServer, type TestServer } from '../../support/server.ts'
+import { type RequestOptions, startTestServer, type TestServer } from '../../support/server.ts'
+import { VersionSteps } from '../../support/version-steps.ts'
 
 /** Versions by REST (docs/versions.md, wire §13.2). */
 
 let server: TestServer
+let steps: VersionSteps
 let bucket: string
 beforeAll(async () => {
   server = await startTestServer()
+  steps = new VersionSteps(server)
+  ;({ ask, json, setStatus, uploaded, texts, history } = steps)
 })
 beforeEach(async () => {
-  bucket = `b-${randomUUID()}`
-  await server.createBucket(bucket, { versioning_status: 'ENABLED' })
+  bucket = await steps.newBucket()
 })
 afterAll(() => server.close())
 
-type Init = Parameters<TestServer['request']>[2]
+type Init = RequestOptions
 
-const ask = (method: string, path: string, init?: Init) => server.request(method, `/storage/v1${path}`, init)
-
-async function json(method: string, path: string, init?: Init): Promise<Record<string, unknown>> {
-  const answer = await ask(method, path, init)
-  const text = await answer.text()
-  expect(answer.ok, text).toBe(true)
-  return text === '' ? {} : JSON.parse(text)
-}
-
-/** Uploads each text under the same name, and returns the versions. */
-async function uploaded(name: string, ...texts: string[]): Promise<string[]> {
-  const versions: string[] = []
-  for (const body of texts) {
-    await json('PUT', `/object/${bucket}/${name}`, { body })
-    versions.push(String((await json('GET', `/object/info/${bucket}/${name}`)).version))
-  }
-  return versions
-}
-
-const texts = async (name: string, versions: string[], init?: Init) =>
-  Promise.all(
-    versions.map(async (version) => {
-      const answer = await ask('GET', `/object/${bucket}/${name}?versionId=${version}`, init)
-      return answer.ok ? answer.text() : answer.status
-    }),
-  )
-
-/** What the name has: numbers of its versions, and markers, newest first. */
-async function history(name: string) {
-  const rows = await server.admin`
-    select version_number as number, false as marker, 1e18 as place from storage.objects
-      where bucket_id = ${bucket} and name = ${name}
-    union all select version_number, is_delete_marker, sequence from storage.object_versions
-      where bucket_id = ${bucket} and name = ${name} order by place desc`
-  return rows.map(({ number, marker }) => (marker ? `marker ${number}` : `${number}`))
-}
-
-const setStatus = (status: string) =>
-  json('PUT', `/bucket/${bucket}`, { body: { versioning_status: status } })
+let ask: VersionSteps['ask']
+let json: VersionSteps['json']
+let setStatus: VersionSteps['setStatus']
+let uploaded: VersionSteps['uploaded']
+let texts: VersionSteps['texts']
+let history: VersionSteps['history']
 
 describe('a version', () => {
   it('is read by its id and by its number, whatever has come since', async () => {
@@ -101,9 +71,6 @@ describe('a version', () => {
         (await supabase.request('GET', `/storage/v1/object/${bucket}/a?${query}`)).text()
       expect(await read('version=1')).toBe('two')
       expect(await read(`versionId=${first}`)).toBe('one')
-      const body = { bucketId: bucket, sourceKey: 'a', destinationKey: 'b', sourceVersionId: first }
-      const moved = await supabase.request('POST', '/storage/v1/object/move', { body })
-      expect(await moved.json()).toMatchObject({ statusCode: '501' })
     } finally {
       await supabase.close()
     }
@@ -228,8 +195,7 @@ describe('a delete', () => {
   })
 
   it('leaves none where versions are off', async () => {
-    bucket = `b-${randomUUID()}`
-    await server.createBucket(bucket)
+    bucket = await steps.newBucket({})
     await uploaded('a', 'one')
     const rows = await json('DELETE', `/object/${bucket}`, { body: { prefixes: ['a', 'b'] } })
     expect(rows).toMatchObject([{ name: 'a' }])
@@ -287,8 +253,7 @@ describe('a delete', () => {
   })
 
   it('of a version that is current, with versions suspended, keeps the null version', async () => {
-    bucket = `b-${randomUUID()}`
-    await server.createBucket(bucket)
+    bucket = await steps.newBucket({})
     await uploaded('a', 'null')
     await setStatus('ENABLED')
     const versions = await uploaded('a', 'one', 'two')

@@ -16,7 +16,9 @@ const move = {
 
 export const moveSchema = fields({
   ...move,
-  sourceVersionId: optional(key).describe('Refused: a version is copied, and may be deleted then.'),
+  sourceVersionId: optional(key).describe(
+    'This one leaves the name, and all that it had: no marker says that it was there.',
+  ),
 })
 
 export const copySchema = fields({
@@ -200,7 +202,8 @@ export const moveObject: Describe = () => ({
   id: 'moveObject',
   tag: 'Objects',
   summary: 'Moves, or renames',
-  description: 'Never replaces. The bytes stay where they are.',
+  description:
+    'Never replaces. The bytes stay where they are; where versions are kept, the object stays as a version, under a delete marker.',
   access: 'token',
   headers: ['if-match', 'if-none-match', 'if-unmodified-since'],
   body: { json: moveSchema },
@@ -211,8 +214,9 @@ export const moveObject: Describe = () => ({
     'NoSuchBucket',
     'KeptByRule',
     'PreconditionFailed',
+    'NoSuchVersion',
     'ResourceAlreadyExists',
-    'NotImplemented',
+    'ObjectLocked',
   ],
 })
 
