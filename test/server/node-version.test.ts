@@ -18,6 +18,14 @@ describe('a Node that is too old', () => {
     expect(engines.node).toBe(`>=${OLDEST_NODE.join('.')}`)
   })
 
+  // npm refuses the package on Node 20 by that entry, although all that is asked of it works there (decision 0072).
+  it('is not told by npm to be too old for the newest storage-js', () => {
+    const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8'))
+    const newest = packages['node_modules/storage-js-newest']
+    expect(newest).toMatchObject({ name: '@supabase/storage-js', dev: true })
+    expect(newest).not.toHaveProperty('engines')
+  })
+
   // An import is carried out before the first line of the file that has it.
   it('reads nothing of the program before it is told', () => {
     const imports = (file: string) =>
