@@ -73,7 +73,9 @@ create index object_versions_purge_at on storage.object_versions (purge_at) wher
 create table storage.object_locks (
   version uuid primary key,
   retain_until timestamptz,
-  legal_hold boolean not null default false
+  legal_hold boolean not null default false,
+  -- When an operator has lifted it, and the days of its bucket with it; null: not since it was locked.
+  lifted_at timestamptz
 );
 --> statement-breakpoint
 alter table storage.object_versions enable row level security;
@@ -83,7 +85,18 @@ alter table storage.object_locks enable row level security;
 revoke all on storage.object_versions, storage.object_locks, storage.object_versions_sequence_seq
   from public, anon, authenticated, service_role;
 --> statement-breakpoint
-grant select, insert, update, delete on storage.object_versions to service_role;
+grant select, delete on storage.object_versions to service_role;
+--> statement-breakpoint
+-- Rows come by triggers, and where bytes are is written by functions.
+grant update (purge_at, quarantine_reason, quarantined_at) on storage.object_versions to service_role;
 --> statement-breakpoint
 -- They are written by functions.
 grant select on storage.object_locks to service_role;
+--> statement-breakpoint
+-- What locked versions are kept by is not for whoever has the service key: bytes come with a row, and go with it.
+revoke update, delete, truncate, references, trigger on storage.inline_bytes from service_role;
+--> statement-breakpoint
+revoke insert, update, delete, truncate, references, trigger on storage.version_parts from service_role;
+--> statement-breakpoint
+-- What a trigger does it does as whoever writes, and functions write with the rights of who owns them.
+revoke trigger on storage.buckets, storage.objects from service_role;

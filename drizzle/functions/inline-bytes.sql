@@ -119,10 +119,20 @@ begin
   return found;
 end $$;
 
+-- Those of a locked version stay, whoever asks.
 create or replace function storage.remove_inline_bytes(unwanted uuid) returns void
-  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-  delete from storage.inline_bytes i where i.version = unwanted
-$$;
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from storage.inline_bytes i where i.version = unwanted and not exists (
+    select from storage.objects o
+    where o.version = unwanted::text and o.bytes_bucket = storage.inline_bucket()
+      and storage.lock_of(o.bucket_id, o.version, storage.since_of(o)) is not null
+  ) and not exists (
+    select from storage.object_versions v
+    where v.version = unwanted::text and v.bytes_bucket = storage.inline_bucket()
+      and storage.lock_of(v.bucket_id, v.version, v.valid_from) is not null
+  );
+end $$;
 
 -- A page of all, by version, from after the given one. A bound that may be none would be none of the index before
 -- PostgreSQL 18.

@@ -1,18 +1,19 @@
 -- What was there, kept by triggers (decision 0070): how a version gets its number and its place among those of its name, and
 -- what becomes of the one before it. The triggers behind the objects that call `archive_object` are in versions.sql.
 
--- Why nothing removes this version now; null: anything may. Only in a bucket whose versions can be locked.
+-- Why nothing removes this version now; null: anything may. Only in a bucket whose versions can be locked. Days have 24 hours: they
+-- are no shorter in another time zone. Who sees the database as it was does not know what has been locked since.
 create or replace function storage.lock_of(bucket text, version text, since timestamptz) returns text
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select case
     when not b.object_lock then null
     when l.legal_hold then 'legal hold'
-    when greatest(l.retain_until, since + b.retention_days * interval '1 day') > now() then 'retention'
+    when l.lifted_at is null and greatest(l.retain_until, since + make_interval(hours => 24 * b.retention_days)) > now()
+      then 'retention'
+    when current_setting('transaction_isolation') <> 'read committed' then 'perhaps, since this transaction began'
   end
   from storage.buckets b
-  -- Plain SQL may have given a row any version.
-  left join storage.object_locks l on l.version = case
-    when lock_of.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then lock_of.version::uuid end
+  left join storage.object_locks l on l.version = storage.version_uuid(lock_of.version)
   where b.id = bucket
 $$;
 
@@ -161,7 +162,7 @@ declare
   is_ours constant boolean := coalesce(
     object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', false);
   is_versioned constant boolean := coalesce(object.is_versioned, false);
-  since constant timestamptz := coalesce(object.current_since, object.updated_at, object.created_at, now());
+  since constant timestamptz := coalesce(storage.since_of(object), now());
   left_at timestamptz;
   kept_as text;
   days integer;
@@ -255,6 +256,8 @@ create or replace trigger strongroom_refuse_changed_history before update on sto
     is distinct from
     (new.sequence, new.kind, new.bucket_id, new.name, new.object_id, new.version, new.version_number, new.is_versioned,
       new.valid_from, new.archived_at)
+    or (old.size, old.owner_id, old.archived_by, old.object_row)
+    is distinct from (new.size, new.owner_id, new.archived_by, new.object_row)
   )
   execute function storage.refuse_changed_history();
 
@@ -289,6 +292,9 @@ begin
   if new.object_lock and new.versioning_status <> 'ENABLED' then
     raise exception 'a bucket with object_lock keeps its versions: its versioning_status is ENABLED' using errcode = 'SR005';
   end if;
+  if new.retention_days is not null and not new.object_lock and (tg_op = 'INSERT' or not old.object_lock) then
+    raise exception 'retention_days need object_lock' using errcode = 'SR005';
+  end if;
   if tg_op = 'INSERT' then
     return new;
   end if;
@@ -299,7 +305,11 @@ begin
       using errcode = 'SR005';
   end if;
   if old.object_lock and (not new.object_lock or coalesce(new.retention_days, 0) < coalesce(old.retention_days, 0)) then
-    raise exception 'a lock is not taken back, and retention_days only grow' using errcode = 'SR006';
+    raise exception 'object_lock is not taken back, and retention_days only grow' using errcode = 'SR006';
+  end if;
+  -- By which bytes are found of rows that name no place.
+  if old.object_lock and new.uid is distinct from old.uid then
+    raise exception 'the uid of a bucket with object_lock stays' using errcode = 'SR006';
   end if;
   return new;
 end $$;

@@ -121,7 +121,8 @@ begin
   end if;
 end $$;
 
--- Takes an upload for one more request: what those with a lower number write is refused from here on.
+-- Takes an upload for one more request: what those with a lower number write is refused from here on. What a row names is no
+-- upload, whatever the list says: its bytes are written once.
 create or replace function storage.begin_attempt(upload uuid, lifetime_ms double precision) returns table (
   upload_length bigint, upload_offset bigint, notes text, attempt bigint
 ) language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -129,6 +130,8 @@ create or replace function storage.begin_attempt(upload uuid, lifetime_ms double
   set attempt = r.attempt + 1, wanted_attempt = null, expires_at = now() + lifetime_ms * interval '1 millisecond'
   where r.id = upload and r.ended is null and r.expires_at > now()
     and exists (select from storage.uploads u where u.version = r.id)
+    and not exists (select from storage.objects o where o.version = upload::text)
+    and not exists (select from storage.object_versions v where v.version = upload::text)
   returning r.upload_length, r.upload_offset, r.notes, r.attempt
 $$;
 

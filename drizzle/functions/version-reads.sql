@@ -15,7 +15,7 @@ begin
   execute format('insert into storage.objects (%1$s) select %1$s from (select ($1).*) i', columns) using item;
 end $$;
 
--- Whether the caller may see what has, or had, the name of this row, or, where `how` is 'delete', may delete it.
+-- Whether the caller may see what has, or had, the name of this row, or, where `how` is 'change' or 'delete', may do that with it.
 create or replace function storage.may_have(item storage.objects, how text, context text) returns boolean
   language plpgsql as $$
 declare
@@ -36,6 +36,8 @@ begin
     perform storage.act_as(context);
     if how = 'delete' then
       delete from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+    elsif how = 'change' then
+      update storage.objects o set metadata = o.metadata where o.bucket_id = item.bucket_id and o.name = item.name;
     else
       perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
     end if;

@@ -8,6 +8,7 @@ import type { FileStorage } from '../storage/file-storage.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
+import type { ObjectLocks } from '../storage/object-locks.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { RateLimits } from './auth/rate-limits.ts'
 import type { TokenVerifier } from './auth/token-verifier.ts'
@@ -20,6 +21,7 @@ import type { Cors } from './middleware/cors.ts'
 export interface Services {
   files: FileStorage
   lists: ObjectLists
+  locks: ObjectLocks
   buckets: BucketStorage
   urls: SignedUrls
   resumable: ResumableUploads

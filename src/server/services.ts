@@ -27,6 +27,7 @@ import { PutGroups } from '../storage/inline/put-groups.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
+import { ObjectLocks } from '../storage/object-locks.ts'
 import type { HotObjects } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { UploadLocks } from '../storage/resumable/upload-locks.ts'
@@ -134,6 +135,7 @@ export function buildServices(parts: ServiceParts): Services {
   return {
     files,
     lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat })),
+    locks: traced(new ObjectLocks({ database })),
     buckets: traced(buckets),
     urls: traced(urls),
     resumable: traced(resumable),

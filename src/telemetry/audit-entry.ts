@@ -7,6 +7,9 @@ export type AuditAction =
   | 'empty'
   | 'replay'
   | 'restore'
+  | 'lock'
+  /** By an operator alone, in SQL (drizzle/functions/locks.sql). */
+  | 'unlock'
   /** By the service alone: what it has looked at. */
   | 'read'
   /** Entries of reads that there was no room for; `repeated` says how many. */

@@ -89,6 +89,8 @@ export interface NewBucket {
   allowedMimeTypes: string[] | null
   type: BucketRow['type']
   versioningStatus: BucketRow['versioningStatus']
+  objectLock: boolean
+  retentionDays: number | null
 }
 
 /**
@@ -185,6 +187,8 @@ export interface BucketChanges {
   allowedMimeTypes?: string[] | null
   public?: boolean
   versioningStatus?: BucketRow['versioningStatus']
+  objectLock?: boolean
+  retentionDays?: number | null
 }
 
 /** Changes what is given. Returns whether the policies let it. */

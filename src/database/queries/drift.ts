@@ -30,7 +30,8 @@ export function staleUploads(database: Database, graceMs: number, scope: Scope, 
 
 /**
  * Lets these uploads expire, unless they have been heard of meanwhile or are being committed at this moment: their
- * versions go from the one list to the other, in one transaction. Returns those versions.
+ * versions go from the one list to the other, in one transaction. Returns those versions; none that a row names, which may have
+ * come onto the list by SQL alone.
  */
 export async function expireUploads(
   database: Database,
@@ -49,6 +50,8 @@ export async function expireUploads(
         delete from storage.s3_multipart_uploads m using expired where m.upload = expired.version
       )
       insert into storage.removals (version, bucket_uid) select version, bucket_uid from expired
+      where not exists (select from storage.objects o where o.version = expired.version::text)
+        and not exists (select from storage.object_versions o where o.version = expired.version::text)
       on conflict do nothing returning version`,
   )
   return new Set(rows.map((row) => row.version))

@@ -134,7 +134,7 @@ export async function longMissing(
   const rows = await ask<CheckRow>(
     database,
     sql`(select ${OBJECT_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
-          where ${isLong} and storage.lock_of(o.bucket_id, o.version, o.current_since) is null limit ${limit})
+          where ${isLong} and storage.lock_of(o.bucket_id, o.version, storage.since_of(o)) is null limit ${limit})
       union all
       (select ${VERSION_COLUMNS} from storage.object_versions o join storage.buckets b on b.id = o.bucket_id
           where ${isLong} and storage.lock_of(o.bucket_id, o.version, o.valid_from) is null limit ${limit})

@@ -19,6 +19,7 @@ const remove: AuditedOperation = { action: 'delete', on: 'object' }
 const update: AuditedOperation = { action: 'update', on: 'object' }
 const move: AuditedOperation = { action: 'move', on: 'object' }
 const copy: AuditedOperation = { action: 'copy', on: 'object' }
+const lock: AuditedOperation = { action: 'lock', on: 'object' }
 
 /** By the operations' names (wire §3.2, §5.1, §6.10). */
 const OPERATIONS = new Map<string, AuditedOperation>([
@@ -55,6 +56,10 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.s3.object.put_tagging', update],
   ['storage.s3.object.delete_tagging', update],
   ['storage.object.restore_version', { action: 'restore', on: 'object' }],
+  ['storage.object.lock', lock],
+  ['storage.s3.object.put_retention', lock],
+  ['storage.s3.object.put_legal_hold', lock],
+  ['storage.s3.bucket.put_object_lock', { action: 'update', on: 'bucket' }],
   ['storage.bucket.create', { action: 'create', on: 'bucket' }],
   ['storage.bucket.update', { action: 'update', on: 'bucket' }],
   ['storage.bucket.delete', { action: 'delete', on: 'bucket' }],

@@ -158,6 +158,8 @@ function asRequest(
     fileSizeLimit: body.max_file_size !== undefined ? body.max_file_size : body.file_size_limit,
     allowedMimeTypes: body.allowed_mime_types,
     versioningStatus: body.versioning_status,
+    objectLock: body.object_lock ?? undefined,
+    retentionDays: body.retention_days,
   }
 }
 
@@ -181,6 +183,8 @@ function ownFields(row: BucketRow, stats: BucketStats | undefined) {
   return {
     policy: row.policy,
     max_file_size: row.fileSizeLimit,
+    object_lock: row.objectLock,
+    retention_days: row.retentionDays,
     ...(stats && { file_count: stats.fileCount, total_size: stats.totalSize }),
   }
 }

@@ -13,6 +13,7 @@ import { HEALTH_PATHS, healthRoutes } from './health.ts'
 import { homeRoutes } from './home.ts'
 import { HotGet } from './hot-get.ts'
 import { listRoutes } from './list.ts'
+import { lockRoutes } from './locks.ts'
 import { objectRoutes } from './object.ts'
 import { signRoutes } from './sign.ts'
 import { versionRoutes } from './versions.ts'
@@ -34,6 +35,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', signRoutes(services))
       .route('/', objectRoutes(services))
       .route('/', versionRoutes(services))
+      .route('/', lockRoutes(services))
       .route('/', eventRoutes(services, logger))
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))

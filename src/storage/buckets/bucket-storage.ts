@@ -20,6 +20,7 @@ import {
 } from '../../database/queries/buckets.ts'
 import { sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
+import { hasLocked } from '../../database/queries/object-locks.ts'
 import { deleteHistory } from '../../database/queries/object-versions.ts'
 import { databaseTime, deleteAnyObjects } from '../../database/queries/objects.ts'
 import type { BucketPolicy } from '../../database/schema.ts'
@@ -54,6 +55,10 @@ export interface BucketRequest {
   fileSizeLimit?: number | string | null | undefined
   allowedMimeTypes?: string[] | null | undefined
   versioningStatus?: BucketRow['versioningStatus'] | undefined
+  /** Whether versions can be locked, which is never taken back. */
+  objectLock?: boolean | undefined
+  /** For how many days each version is locked from when it becomes current. */
+  retentionDays?: number | null | undefined
 }
 
 export interface NewBucketRequest extends BucketRequest {
@@ -100,7 +105,9 @@ export class BucketStorage {
           fileSizeLimit: settings.fileSizeLimit ?? null,
           allowedMimeTypes: settings.allowedMimeTypes ?? null,
           type: request.type,
-          versioningStatus: request.versioningStatus ?? 'DISABLED',
+          versioningStatus: request.versioningStatus ?? (request.objectLock ? 'ENABLED' : 'DISABLED'),
+          objectLock: request.objectLock ?? false,
+          retentionDays: request.retentionDays ?? null,
         })
         demand(condition, null)
       })
@@ -166,7 +173,7 @@ export class BucketStorage {
    * Changes the settings that are given. Objects that are in the bucket stay, whatever the new ones say.
    *
    * @throws NoSuchBucket when absent or hidden, AccessDenied, KeptByRule, InvalidRequest, EntityTooLarge, InvalidMimeType,
-   *   InvalidParameter when versions cannot be switched so, PreconditionFailed
+   *   InvalidParameter when versions cannot be switched so, ObjectLocked when a lock would be taken back, PreconditionFailed
    */
   async update(
     caller: Caller,
@@ -178,6 +185,8 @@ export class BucketStorage {
     if (request.policy !== undefined) changes.policy = request.policy
     else if (request.public !== undefined) changes.public = request.public
     if (request.versioningStatus !== undefined) changes.versioningStatus = request.versioningStatus
+    if (request.objectLock !== undefined) changes.objectLock = request.objectLock
+    if (request.retentionDays !== undefined) changes.retentionDays = request.retentionDays
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
         const before = condition && (await lockBucket(tx, id))
@@ -202,6 +211,10 @@ export class BucketStorage {
     requireService(caller)
     const before = await asService(this.#database, async (tx) => {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
+      // Before anything goes: all of it, or nothing. What is locked from now on is kept where it is met.
+      if (await hasLocked(tx, id)) {
+        throw new StorageError('ObjectLocked', { message: 'The bucket has versions that are locked' })
+      }
       return databaseTime(tx)
     })
     const { logger } = this.#options

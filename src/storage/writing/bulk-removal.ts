@@ -62,7 +62,8 @@ export async function deleteMany(
       await removeBytes(parts, removals)
       deleted.push(row)
     } catch (error) {
-      if (!hasCode(error, 'NoSuchVersion') && !hasCode(error, 'KeptByRule')) throw error
+      const isKept = hasCode(error, 'KeptByRule') || hasCode(error, 'ObjectLocked')
+      if (!isKept && !hasCode(error, 'NoSuchVersion')) throw error
     }
   }
   return deleted

@@ -16,6 +16,8 @@ export interface Sent {
 
 export type Make = (world: World) => Sent | Promise<Sent>
 
+const IN_A_YEAR = new Date(Date.now() + 365 * 86_400_000).toISOString()
+
 const CHUNK = { 'content-type': 'application/offset+octet-stream', 'upload-offset': '0' }
 const TUS = { 'tus-resumable': '1.0.0' }
 const OCTETS = { 'content-type': 'text/plain' }
@@ -139,6 +141,11 @@ export const GOOD: Record<string, Make> = {
   deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
   deleteObject: objectIn('box'),
   listVersionsOfObject: objectIn('box'),
+  getObjectLock: objectIn('box'),
+  lockObject: async (world) => ({
+    params: await world.lockable(),
+    body: { retain_until: IN_A_YEAR },
+  }),
   restoreVersion: async (world) => {
     const path = await world.object()
     return { body: { bucket: 'box', path, version_id: await world.version(path) } }
@@ -461,12 +468,16 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       id,
       {
         InvalidParameter: withBody({ versioning_status: 'SUSPENDED' }),
+        ObjectLocked: async (good: Sent, world: World) => ({
+          ...good,
+          params: { id: (await world.lockable()).bucket },
+          body: { object_lock: false },
+        }),
         InvalidMimeType: withBody({ allowed_mime_types: ['nonsense'] }),
         EntityTooLarge: withBody({ file_size_limit: '100000GB' }),
       },
     ]),
   ),
-  emptyBucket: { InvalidRequest: withHeaders({ 'if-match': '*' }) },
   deleteBucket: {
     ResourceNotEmpty: async (good, world) => {
       const id = await world.bucket()
@@ -496,6 +507,24 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     InvalidParameter: withBody({ noncurrentVersions: 'include', sortBy: { order: 'desc' } }),
   },
   listVersionsOfObject: { InvalidRequest: withQuery({ limit: '0' }) },
+  lockObject: {
+    KeptByRule: async (good, world) => ({ ...good, token: await world.user() }),
+    InvalidParameter: withBody({ retain_until: '2000-01-01T00:00:00Z' }),
+    ObjectLocked: async (good, world) => {
+      await world.server.request('PUT', `/lock/${good.params?.bucket}/${good.params?.key}`, {
+        body: { legal_hold: true },
+      })
+      return { ...good, body: { legal_hold: false } }
+    },
+  },
+  emptyBucket: {
+    InvalidRequest: withHeaders({ 'if-match': '*' }),
+    ObjectLocked: async (good, world) => {
+      const { bucket, key } = await world.lockable()
+      await world.server.request('PUT', `/lock/${bucket}/${key}`, { body: { legal_hold: true } })
+      return { ...good, params: { id: bucket } }
+    },
+  },
   restoreVersion: {
     NoSuchBucket: withBody({ bucket: 'nowhere' }),
     NoSuchVersion: withBody({ version_id: noSuch }),

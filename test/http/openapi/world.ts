@@ -44,6 +44,13 @@ export class World {
     return name
   }
 
+  /** A new object in a new bucket whose versions can be locked. */
+  async lockable(): Promise<{ bucket: string; key: string }> {
+    const bucket = this.name()
+    await this.server.createBucket(bucket, { object_lock: true })
+    return { bucket, key: await this.object(bucket) }
+  }
+
   /** The id of what is there now. */
   async version(name: string, bucket = 'box'): Promise<string> {
     const [row] = await this.server.admin<{ version: string }[]>`

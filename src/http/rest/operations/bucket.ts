@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { BUCKET_POLICIES, VERSIONING_STATUSES } from '../../../database/schema.ts'
-import { fields, flag, ignored, optional, textList } from '../../message/json-fields.ts'
+import { fields, flag, ignored, integer, optional, textList } from '../../message/json-fields.ts'
 import type { Describe, Operation } from '../../openapi/operation.ts'
 import { message, numeric, shapeOf, time } from '../../openapi/shapes.ts'
 
@@ -19,6 +19,20 @@ const settings = {
   allowed_mime_types: textList(z.array(z.string(), 'must be an array of MIME types'))
     .nullish()
     .describe('Such as `image/png` or `image/*`; null and `[]` take everything.'),
+  object_lock: flag()
+    .nullish()
+    .describe('Whether versions can be locked. Needs `ENABLED`, and is never taken back.'),
+  retention_days: integer(
+    z
+      .int('must be a whole number')
+      .min(1, 'must be at least 1')
+      .max(36_500, 'must be at most 36500')
+      .optional(),
+  )
+    .nullish()
+    .describe(
+      'For how many days nobody removes a version, from when it became the current one. It only grows.',
+    ),
 }
 
 export type BucketSettings = typeof settings
@@ -57,7 +71,8 @@ export const updateSchema = fields({
   type: ignored,
 }).refine(
   (body) => [...SETTINGS, 'versioning_status' as const].some((name) => body[name] !== undefined),
-  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types, versioning_status',
+  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types, object_lock, ' +
+    'retention_days, versioning_status',
 )
 
 const wholeNumber = (min: number) =>
@@ -96,6 +111,8 @@ const base = {
 const own = {
   policy: z.enum(BUCKET_POLICIES),
   max_file_size: z.int().nullable(),
+  object_lock: z.boolean(),
+  retention_days: z.int().nullable(),
   file_count: z.int().optional().describe('With `?stats=true`.'),
   total_size: z.int().optional().describe('In bytes, with `?stats=true`.'),
 }
@@ -178,6 +195,7 @@ export const updateBucket: Describe = () =>
       'EntityTooLarge',
       'NoSuchBucket',
       'KeptByRule',
+      'ObjectLocked',
       'PreconditionFailed',
     ],
   })
@@ -189,7 +207,7 @@ export const emptyBucket: Describe = () =>
     description: 'It goes on though the client leaves.',
     access: 'service',
     answers: { 200: { description: 'It is empty.', json: message } },
-    errors: ['InvalidRequest', 'NoSuchBucket'],
+    errors: ['InvalidRequest', 'NoSuchBucket', 'ObjectLocked'],
   })
 
 export const deleteBucket: Describe = ({ supabaseCompat }) =>

@@ -1,0 +1,79 @@
+import type { Caller } from '../../model/caller.ts'
+import type { Lock, NewLock } from '../../model/object-lock.ts'
+import type { WantedVersion } from '../../model/version-id.ts'
+import { callerContext } from '../as-caller.ts'
+import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
+import { dateOrNull } from '../connection/row-values.ts'
+import { Statement } from '../connection/statement.ts'
+import { versionValues } from './objects.ts'
+
+/** How a version is locked (drizzle/functions/locks.sql). */
+export interface FoundLock extends Lock {
+  /** The object's. */
+  id: string
+}
+
+/**
+ * Tells how a version is locked, after it has been locked as `lock` says, if that says anything.
+ *
+ * @param version undefined: what the name has now
+ * @returns `marker` of what has no bytes; `kept` when the caller may see and not change it; null when there is none, or not for him
+ * @throws InvalidParameter for what cannot be a lock, ObjectLocked for what would be a shorter one
+ */
+export async function setLock(
+  connection: Pick<Database, 'run'> | Transaction,
+  caller: Caller,
+  object: { bucketId: string; name: string },
+  version: WantedVersion | undefined,
+  lock: NewLock,
+): Promise<FoundLock | 'marker' | 'kept' | null> {
+  const [row] = await connection.run(SET, {
+    ...object,
+    wanted: version === undefined ? null : versionValues(version).wanted,
+    until: lock.retainUntil?.toISOString() ?? null,
+    hold: lock.legalHold ?? null,
+    context: callerContext(caller),
+  })
+  if (!row) return null
+  if (row.outcome === 'there') return 'kept'
+  if (row.outcome === 'marker') return 'marker'
+  return {
+    id: row.id,
+    version: row.version,
+    retainUntil: dateOrNull(row.retain_until),
+    legalHold: row.legal_hold === true,
+    lockedUntil: dateOrNull(row.locked_until),
+    canBeLocked: row.can_be_locked === true,
+  }
+}
+
+const SET = new Statement<
+  {
+    bucketId: string
+    name: string
+    wanted: string | null
+    until: string | null
+    hold: boolean | null
+    context: string
+  },
+  {
+    outcome: 'told' | 'there' | 'marker'
+    id: string
+    version: string
+    retain_until: string | null
+    legal_hold: boolean | null
+    locked_until: string | null
+    can_be_locked: boolean | null
+  }
+>('select * from storage.set_lock(:bucketId, :name, :wanted, :until, :hold, :context)')
+
+/** Whether anything in a bucket is locked, current or not. For the service. */
+export async function hasLocked(tx: Transaction, bucketId: string): Promise<boolean> {
+  const [row] = await tx.run(HAS_LOCKED, { bucketId })
+  return row?.locked ?? false
+}
+
+const HAS_LOCKED = new Statement<{ bucketId: string }, { locked: boolean }>(
+  'select storage.has_locked(:bucketId) as locked',
+)
