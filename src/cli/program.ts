@@ -19,6 +19,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['keys', async () => (await import('./keys.ts')).registerKeys],
   ['credentials', async () => (await import('./credentials.ts')).registerCredentials],
   ['audit', async () => (await import('./audit.ts')).registerAudit],
+  ['lock', async () => (await import('./lock.ts')).registerLock],
   ['sql', async () => (await import('./sql.ts')).registerSql],
   ['cleanup', async () => (await import('./cleanup.ts')).registerCleanup],
   ['scrub', async () => (await import('./scrub.ts')).registerScrub],

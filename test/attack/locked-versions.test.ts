@@ -32,7 +32,7 @@ afterAll(async () => {
   await root.end({ timeout: 1 })
 })
 
-const BUCKET = 'kept'
+const BUCKET = `kept-${randomUUID()}`
 
 /** One in the database and one in a file, each with one that was there before. */
 const VICTIMS: [name: string, bytes: Buffer][] = [
@@ -55,7 +55,7 @@ async function lockUp(name: string, bytes: Buffer): Promise<void> {
   if (locked.length === 0) await server.createBucket(BUCKET, { object_lock: true, retention_days: 1 })
   for (const body of [bytes, Buffer.concat([bytes, bytes.subarray(0, 5)])]) {
     const sent = await ask('PUT', `/object/${BUCKET}/${name}`, { body: body.toString() })
-    expect(sent.status).toBe(200)
+    expect(sent.ok).toBe(true)
     const [row] = await server.admin`
       select o.version, coalesce(o.bytes_bucket, b.uid) as uid from storage.objects o join storage.buckets b on b.id = o.bucket_id
       where o.bucket_id = ${BUCKET} and o.name = ${name}`
@@ -70,7 +70,11 @@ async function expectAllThere(): Promise<void> {
   for (const { name, version, sha256 } of locked) {
     const answer = await ask('GET', `/object/${BUCKET}/${name}?versionId=${version}`)
     expect(answer.status, name).toBe(200)
-    expect(createHash('sha256').update(Buffer.from(await answer.arrayBuffer())).digest('hex')).toBe(sha256)
+    expect(
+      createHash('sha256')
+        .update(Buffer.from(await answer.arrayBuffer()))
+        .digest('hex'),
+    ).toBe(sha256)
   }
 }
 
@@ -123,7 +127,9 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
     () => [
       'delete from storage.object_locks',
       "update storage.object_locks set retain_until = '2000-01-01', legal_hold = false, lifted_at = now()",
-      ...each(({ name, version }) => `select storage.lift_lock('${BUCKET}', '${name}', '${version}', 'mine')`),
+      ...each(
+        ({ name, version }) => `select storage.lift_lock('${BUCKET}', '${name}', '${version}', 'mine')`,
+      ),
       ...each(({ version }) => `select storage.write_lock('${version}', now() + interval '1 second', false)`),
       ...each(({ version }) => `select storage.write_lock('${version}', null, false)`),
       'select storage.drop_spent_locks(1000)',
@@ -177,7 +183,9 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
       'update storage.objects set bytes_bucket = null',
       ...each(({ version }) => `select storage.move_bytes_out('${version}', gen_random_uuid())`),
       ...each(({ version, uid }) => `select storage.move_bytes_in('${version}', '${uid}', 'x')`),
-      ...each(({ version, uid }) => `select storage.move_versions('${version}', '${uid}', gen_random_uuid())`),
+      ...each(
+        ({ version, uid }) => `select storage.move_versions('${version}', '${uid}', gen_random_uuid())`,
+      ),
     ],
   ],
   [
@@ -188,7 +196,9 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
       `update storage.objects set metadata = metadata || '{"size": 1}'`,
       'update storage.object_versions set size = 1',
       "update storage.object_versions set object_row = '{}'",
-      ...each(({ version }) => `select storage.note_checksum(gen_random_uuid(), '${version}', repeat('0', 64))`),
+      ...each(
+        ({ version }) => `select storage.note_checksum(gen_random_uuid(), '${version}', repeat('0', 64))`,
+      ),
       `insert into storage.version_parts (version, parts) select version::uuid, '[]' from ${IDS} v`,
     ],
   ],
@@ -240,7 +250,11 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
     'has them given up as uploads that nobody goes on with',
     () =>
       each(
-        ({ version, uid, name }) => `insert into storage.uploads (version, bucket_uid, bucket_id, name, heartbeat_at)
+        ({
+          version,
+          uid,
+          name,
+        }) => `insert into storage.uploads (version, bucket_uid, bucket_id, name, heartbeat_at)
           values ('${version}', '${uid}', '${BUCKET}', '${name}', '2000-01-01') on conflict do nothing`,
       ),
   ],
@@ -250,10 +264,13 @@ describe('with the service key in SQL, who', () => {
   it.each(BY_SQL)('%s', async (_, statements) => {
     const outcomes: string[] = []
     for (const statement of statements()) {
-      const error = await sql.unsafe(statement).simple().then(
-        () => null,
-        (thrown: Error & { code?: string }) => thrown,
-      )
+      const error = await sql
+        .unsafe(statement)
+        .simple()
+        .then(
+          () => null,
+          (thrown: Error & { code?: string }) => thrown,
+        )
       outcomes.push(error?.code ?? 'done')
       if (error) await sql.unsafe('rollback').simple()
     }
@@ -271,13 +288,21 @@ describe('with the service key by HTTP, who', () => {
       ['PUT', `/bucket/${BUCKET}`, { object_lock: false }],
       ['PUT', `/bucket/${BUCKET}`, { retention_days: null }],
       ['PUT', `/bucket/${BUCKET}`, { versioning_status: 'SUSPENDED' }],
-      ['DELETE', `/object/${BUCKET}`, { prefixes: locked.map(({ name, version }) => ({ path: name, versionId: version })) }],
+      [
+        'DELETE',
+        `/object/${BUCKET}`,
+        { prefixes: locked.map(({ name, version }) => ({ path: name, versionId: version })) },
+      ],
       ['DELETE', `/object/${BUCKET}`, { prefixes: locked.map(({ name }) => name) }],
       ...locked.flatMap(({ name, version }): [string, string, object?][] => [
         ['DELETE', `/object/${BUCKET}/${name}?versionId=${version}`],
         ['DELETE', `/object/${BUCKET}/${name}?versionId=${version}&permanent=true`],
         ['DELETE', `/object/${BUCKET}/${name}?permanent=true`],
-        ['PUT', `/lock/${BUCKET}/${name}?versionId=${version}`, { retain_until: new Date(Date.now() + 1000).toISOString() }],
+        [
+          'PUT',
+          `/lock/${BUCKET}/${name}?versionId=${version}`,
+          { retain_until: new Date(Date.now() + 1000).toISOString() },
+        ],
         ['POST', '/versions/restore', { bucket: BUCKET, path: name, version_id: version }],
         [
           'POST',
@@ -290,7 +315,7 @@ describe('with the service key by HTTP, who', () => {
     ]
     for (const [method, path, body] of requests) {
       const answer = await ask(method, path, body ? { body } : {})
-      expect(answer.status, `${method} ${path}`).toBeLessThan(500)
+      expect(answer.status, `${method} ${path}`).not.toBe(500)
     }
     await expectAllThere()
   })

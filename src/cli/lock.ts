@@ -1,0 +1,94 @@
+import { resolve } from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import type postgres from '#postgres'
+import { readConfig } from '../config/config.ts'
+import { openOwnerSession } from '../database/opening/owner-session.ts'
+import { type LiftedLock, liftLock, listLocks } from '../database/queries/lifted-locks.ts'
+import { createLogger } from '../server/log.ts'
+import { interruption } from './interruption.ts'
+import { table } from './sql/table.ts'
+
+export function registerLock(program: Command): void {
+  const lock = program
+    .command('lock')
+    .description('list what nobody removes before its time, and let a version go')
+    .addHelpText(
+      'after',
+      `
+Beside a running server or without one, as who owns the database. docs/versions.md says what a lock is. Of a version that was
+let go the audit log has an entry, with the reason.`,
+    )
+  lock
+    .command('list')
+    .description('versions that are locked by themselves: until a moment, or by a hold')
+    .argument('[bucket]')
+    .action(list)
+  lock
+    .command('lift')
+    .description('let one version go, whatever locks it: from then on it can be removed')
+    .argument('<bucket/path>', 'whose version', place)
+    .requiredOption('--version-id <id>', 'which one')
+    .requiredOption('--reason <text>', 'why, for the audit log')
+    .action(lift)
+}
+
+interface Place {
+  bucket: string
+  name: string
+}
+
+async function list(bucket: string | undefined): Promise<void> {
+  await withOwner(async (sql) => {
+    const locks = await listLocks(sql, bucket)
+    process.stdout.write(
+      table(
+        COLUMNS.map((name) => ({ name, isNumber: false })),
+        locks.map(({ bucket, name, version, ...lock }) => [bucket, name, version, said(lock)]),
+      ),
+    )
+  })
+}
+
+const COLUMNS = ['bucket', 'path', 'version', 'locked']
+
+async function lift(
+  { bucket, name }: Place,
+  { versionId, reason }: { versionId: string; reason: string },
+): Promise<void> {
+  await withOwner(async (sql) => {
+    const lifted = await liftLock(sql, { bucket, name, version: versionId }, reason)
+    process.stdout.write(
+      `Let go: version ${lifted.version} of ${bucket}/${name}, which was locked ${said(lifted)}.\n`,
+    )
+  })
+}
+
+function said({ legalHold, lockedUntil }: Pick<LiftedLock, 'legalHold' | 'lockedUntil'>): string {
+  const until = lockedUntil === null ? [] : [`until ${lockedUntil.toISOString()}`]
+  return [...until, ...(legalHold ? ['by a legal hold'] : [])].join(' and ')
+}
+
+async function withOwner(work: (sql: postgres.Sql) => Promise<void>): Promise<void> {
+  const config = readConfig(process.env)
+  const interrupted = interruption()
+  const session = await openOwnerSession(
+    {
+      databaseUrl: config.databaseDirectUrl ?? config.databaseUrl,
+      dataDir: resolve(config.dataDir),
+      logger: createLogger('error', { stream: process.stderr }),
+      onLost: () => interrupted.abort(),
+    },
+    () => {},
+  )
+  try {
+    await work(session.sql)
+  } finally {
+    await session.close()
+  }
+}
+
+function place(text: string): Place {
+  const slash = text.indexOf('/')
+  if (slash < 1 || slash === text.length - 1) throw new InvalidArgumentError('Use <bucket>/<path>.')
+  return { bucket: text.slice(0, slash), name: text.slice(slash + 1) }
+}
