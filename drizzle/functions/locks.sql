@@ -181,8 +181,8 @@ begin
   );
 end $$;
 
--- Where the bytes of a locked version are, and by what they are known to be its own: only a server changes that, as when it moves
--- them. Whoever else could would have them taken for another's, and then for nobody's.
+-- Where the bytes of a locked version are, by what they are known to be its own, and since when it is locked: only a server changes
+-- that, as when it moves them. Whoever else could would have them taken for another's, and then for nobody's.
 create or replace function storage.keep_locked_bytes() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -195,6 +195,7 @@ begin
   if coalesce(old.bytes_bucket, uid) is distinct from coalesce(new.bytes_bucket, uid)
     or old.checksum is distinct from new.checksum
     or old.metadata -> 'size' is distinct from new.metadata -> 'size'
+    or storage.since_of(new) < storage.since_of(old)
   then
     perform storage.refuse_locked(old.bucket_id, old.version, storage.since_of(old));
   end if;
@@ -206,6 +207,7 @@ create or replace trigger strongroom_keep_locked_bytes before update on storage.
     old.version = new.version and (
       old.bytes_bucket is distinct from new.bytes_bucket or old.checksum is distinct from new.checksum
       or old.metadata -> 'size' is distinct from new.metadata -> 'size'
+      or (old.current_since is null and new.updated_at is distinct from old.updated_at)
     )
   )
   execute function storage.keep_locked_bytes();

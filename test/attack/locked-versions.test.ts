@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import postgres from '#postgres'
 import { cleanUp } from '../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
@@ -21,7 +21,12 @@ beforeAll(async () => {
   const { host, port } = inject('postgres')
   sql = postgres({ host, port, database: String(row?.database), username: ROLE, max: 1, onnotice: () => {} })
   await sql`set role service_role`
-  for (const [name, bytes] of VICTIMS) await lockUp(name, bytes)
+  await server.createBucket(BUCKET, { object_lock: true, retention_days: DAYS })
+})
+beforeEach(async () => {
+  locked = []
+  for (const [name, bytes] of VICTIMS) await lockUp(`${name} ${randomUUID()}`, bytes)
+  await grow()
 })
 afterAll(async () => {
   await sql.end({ timeout: 1 })
@@ -34,10 +39,14 @@ afterAll(async () => {
 
 const BUCKET = `kept-${randomUUID()}`
 
-/** One in the database and one in a file, each with one that was there before. */
+/** For so many days all are locked, of which half are over. */
+const DAYS = 20
+
+/** One in the database and two in files, each with one that was there before; one is from before it was noted since when they are there. */
 const VICTIMS: [name: string, bytes: Buffer][] = [
   ['small', Buffer.from('small but mine')],
   ['large', Buffer.alloc(3 * INLINE_SIZE, 'large ')],
+  ['old', Buffer.alloc(3 * INLINE_SIZE, 'old ')],
 ]
 
 interface Locked {
@@ -46,15 +55,14 @@ interface Locked {
   sha256: string
   uid: string
 }
-const locked: Locked[] = []
+let locked: Locked[] = []
 
 const ask = (method: string, path: string, init?: Parameters<TestServer['request']>[2]) =>
   server.request(method, `/storage/v1${path}`, init)
 
 async function lockUp(name: string, bytes: Buffer): Promise<void> {
-  if (locked.length === 0) await server.createBucket(BUCKET, { object_lock: true, retention_days: 1 })
   for (const body of [bytes, Buffer.concat([bytes, bytes.subarray(0, 5)])]) {
-    const sent = await ask('PUT', `/object/${BUCKET}/${name}`, { body: body.toString() })
+    const sent = await ask('PUT', `/object/${BUCKET}/${encodeURIComponent(name)}`, { body: body.toString() })
     expect(sent.ok).toBe(true)
     const [row] = await server.admin`
       select o.version, coalesce(o.bytes_bucket, b.uid) as uid from storage.objects o join storage.buckets b on b.id = o.bucket_id
@@ -64,11 +72,24 @@ async function lockUp(name: string, bytes: Buffer): Promise<void> {
   }
 }
 
+/** As if they had been there for days, and one of them since before that was noted. */
+async function grow(): Promise<void> {
+  await server.admin.begin(async (tx) => {
+    await tx`set local session_replication_role = replica`
+    const since = tx`now() - ${DAYS / 2} * interval '24 hours'`
+    await tx`update storage.objects set current_since = ${since} where bucket_id = ${BUCKET}`
+    await tx`update storage.object_versions set valid_from = ${since} where bucket_id = ${BUCKET}`
+    await tx`
+      update storage.objects set current_since = null, updated_at = ${since}
+      where bucket_id = ${BUCKET} and name like 'old %'`
+  })
+}
+
 /** After the next round of the server's own housekeeping, too. */
 async function expectAllThere(): Promise<void> {
   await cleanUp(server)
   for (const { name, version, sha256 } of locked) {
-    const answer = await ask('GET', `/object/${BUCKET}/${name}?versionId=${version}`)
+    const answer = await ask('GET', `/object/${BUCKET}/${encodeURIComponent(name)}?versionId=${version}`)
     expect(answer.status, name).toBe(200)
     expect(
       createHash('sha256')
@@ -81,6 +102,14 @@ async function expectAllThere(): Promise<void> {
 const each = (make: (one: Locked) => string) => locked.map(make)
 const IDS = `(select version from storage.objects where bucket_id = '${BUCKET}'
   union select version from storage.object_versions where bucket_id = '${BUCKET}' and kind = 'version')`
+
+/** Where clocks were put forward by 334 hours a few days ago: so much less is twenty days there. */
+function shortDays(): string {
+  const now = new Date()
+  const today = Math.ceil((now.getTime() - Date.UTC(now.getUTCFullYear(), 0, 1)) / 86_400_000)
+  const [forward, back] = [today - 12, today + 170].map((day) => ((day + 364) % 365) + 1)
+  return `AAA167BBB-167,J${forward}/0,J${back}/0`
+}
 
 /** What is tried, a statement at a time; many are refused, and what is not has no effect on the bytes. */
 const BY_SQL: [what: string, statements: () => string[]][] = [
@@ -105,7 +134,7 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
   [
     'goes where days are short',
     () => [
-      "set timezone = 'AAA167BBB-167,0/0,365/23'",
+      `set timezone = '${shortDays()}'`,
       'delete from storage.object_versions',
       "begin; set local storage.deletion = 'purge'; delete from storage.objects; commit",
       'reset timezone',
@@ -145,6 +174,11 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
       `update storage.buckets set uid = gen_random_uuid() where id = '${BUCKET}'`,
       `update storage.buckets set id = 'other' where id = '${BUCKET}'`,
       `delete from storage.buckets where id = '${BUCKET}'`,
+      `insert into storage.buckets (id, name) values ('other', 'other')`,
+      `begin; set local storage.deletion = 'purge'; update storage.objects set bucket_id = 'other' where bucket_id = '${BUCKET}';
+        delete from storage.objects where bucket_id = 'other'; commit`,
+      `update storage.objects set bucket_id = 'other' where bucket_id = '${BUCKET}'`,
+      "begin; set local storage.deletion = 'purge'; delete from storage.objects where bucket_id = 'other'; commit",
     ],
   ],
   [
@@ -153,6 +187,9 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
       "update storage.objects set current_since = '2000-01-01', created_at = '2000-01-01', updated_at = '2000-01-01'",
       "update storage.object_versions set valid_from = '2000-01-01'",
       "update storage.object_versions set purge_at = '2000-01-01'",
+      `begin; set local storage.restoring = 'true';
+        update storage.objects set updated_at = '2000-01-01', created_at = '2000-01-01'; commit`,
+      `begin; set local storage.restoring = 'true'; update storage.objects set updated_at = null, created_at = null; commit`,
       "begin; set local storage.deletion = 'purge'; delete from storage.objects; commit",
     ],
   ],
@@ -295,9 +332,9 @@ describe('with the service key by HTTP, who', () => {
       ],
       ['DELETE', `/object/${BUCKET}`, { prefixes: locked.map(({ name }) => name) }],
       ...locked.flatMap(({ name, version }): [string, string, object?][] => [
-        ['DELETE', `/object/${BUCKET}/${name}?versionId=${version}`],
-        ['DELETE', `/object/${BUCKET}/${name}?versionId=${version}&permanent=true`],
-        ['DELETE', `/object/${BUCKET}/${name}?permanent=true`],
+        ['DELETE', `/object/${BUCKET}/${encodeURIComponent(name)}?versionId=${version}`],
+        ['DELETE', `/object/${BUCKET}/${encodeURIComponent(name)}?versionId=${version}&permanent=true`],
+        ['DELETE', `/object/${BUCKET}/${encodeURIComponent(name)}?permanent=true`],
         [
           'PUT',
           `/lock/${BUCKET}/${name}?versionId=${version}`,
@@ -310,7 +347,7 @@ describe('with the service key by HTTP, who', () => {
           { bucketId: BUCKET, sourceKey: name, destinationKey: `${name}-moved`, sourceVersionId: version },
         ],
         ['POST', '/object/move', { bucketId: BUCKET, sourceKey: name, destinationKey: `${name}-moved` }],
-        ['DELETE', `/object/${BUCKET}/${name}-moved`],
+        ['DELETE', `/object/${BUCKET}/${encodeURIComponent(name)}-moved`],
       ]),
     ]
     for (const [method, path, body] of requests) {
