@@ -15,11 +15,13 @@ create or replace function storage.bucket_settings(bucket text) returns table (
 $$;
 
 -- Which of these buckets are still there and public, and have nothing that is marked as corrupted: a change of a bucket
--- is no event, nor is a mark.
-create or replace function storage.still_public(buckets text[]) returns setof text
+-- is no event, nor is a mark. Of the `unversioned` ones those are left out that keep versions by now.
+create or replace function storage.still_public(buckets text[], unversioned text[]) returns setof text
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select b.id from storage.buckets b
-  where b.id = any (buckets) and b.public and not exists (
+  where b.id = any (buckets) and b.public
+  and (b.versioning_status = 'DISABLED' or b.id <> all (unversioned))
+  and not exists (
     select from storage.objects o where o.bucket_id = b.id and o.quarantine_reason = 'corrupted'
   )
 $$;
@@ -71,13 +73,13 @@ create or replace trigger strongroom_remember_all_buckets before truncate on sto
 revoke execute on function
   storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
-  storage.still_public(text[])
+  storage.still_public(text[], text[])
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
-  storage.still_public(text[])
+  storage.still_public(text[], text[])
 to service_role, strongroom_server;
 
 -- A trigger needs no such right when it fires, only when it is made.

@@ -10,13 +10,13 @@
 --          'policy'  RLS decides
 --
 -- Bytes that are in the database come along, unless `bytes_unless` is null, or the version that is found: that the reader
--- has.
+-- has. `keeps_versions` is true of the bucket if it has, or has had, versions; `is_versioned` is the object's.
 create or replace function storage.read_object(
   access text, bucket text, object text, bytes_unless text, context text
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
-  is_public boolean, tags text[], bytes bytea
+  is_public boolean, tags text[], bytes bytea, keeps_versions boolean, is_versioned boolean
 ) language plpgsql as $$
 declare
   role_set text;
@@ -25,23 +25,26 @@ declare
 begin
   -- Assignments: `perform` would take the way of a query.
   role_set := set_config('role', 'service_role', true);
-  select b.uid, b.public into bucket_uid, is_public from storage.buckets b where b.id = bucket;
+  select b.uid, b.public, b.versioning_status <> 'DISABLED' into bucket_uid, is_public, keeps_versions
+    from storage.buckets b where b.id = bucket;
   if bucket_uid is null or (access = 'public' and not is_public) then
     return;
   end if;
   if access in ('public', 'signed') or (access = 'caller' and is_public) then
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
+        o.is_versioned
       into id, version, bytes_bucket, owner_id, metadata,
-        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   else
     began := storage.act_as(context);
     -- The same statement again, not shared with the one above: a plan is kept per role.
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
-        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags
+        o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
+        o.is_versioned
       into id, version, bytes_bucket, owner_id, metadata,
-        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   -- A condition costs something with each call: who has the bytes, or wants none, needs the first one alone.
@@ -141,7 +144,7 @@ create or replace function storage.put_object(
   new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, known_sweep bigint, upsert boolean, context text,
   out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
   out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
-  out removed_versions uuid[], out removed_buckets uuid[]
+  out removed_versions uuid[], out removed_buckets uuid[], out keeps_versions boolean, out is_versioned boolean
 ) language plpgsql as $$
 declare
   role_set text;
@@ -177,8 +180,8 @@ begin
       version_number = case when is_unversioned then coalesce(o.version_number, 1) + 1 else o.version_number end,
       current_since = case when is_unversioned then clock_timestamp() else o.current_since end,
       is_versioned = o.is_versioned and not is_unversioned
-    returning o.id, o.owner_id, o.xmax = 0, o.created_at, o.updated_at
-    into id, owner_id, created, created_at, updated_at;
+    returning o.id, o.owner_id, o.xmax = 0, o.created_at, o.updated_at, o.is_versioned
+    into id, owner_id, created, created_at, updated_at, is_versioned;
   else
     -- Asks for nothing back, since that would need a SELECT policy.
     insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
@@ -212,8 +215,10 @@ begin
   if new_bytes is null and known_sweep is distinct from storage.last_sweep() then
     raise exception 'a sweep has begun since the file was made' using errcode = 'SR001';
   end if;
-  if not is_unversioned and not upsert then
-    select o.id into id from storage.objects o where o.bucket_id = bucket and o.name = object; -- that of its history
+  keeps_versions := not is_unversioned;
+  if keeps_versions and not upsert then
+    -- The id is that of its history.
+    select o.id, o.is_versioned into id, is_versioned from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   -- A created row replaces nothing, but there may be too many of its name before it.
   if not (created and is_unversioned) then
@@ -240,7 +245,8 @@ create or replace function storage.delete_objects(
   bucket text, names text[], markable text[], looking text, deletion text, context text
 ) returns table (
   outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
-  created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
+  created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb,
+  is_versioned boolean
 ) language plpgsql as $$
 declare
   role_set text;
@@ -259,12 +265,12 @@ begin
     return query
       delete from storage.objects o where o.bucket_id = bucket and o.name = names[1]
       returning 'deleted', o.id, o.name, o.version, o.bytes_bucket, o.owner, o.owner_id,
-        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata;
+        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata, o.is_versioned;
   else
     return query
       delete from storage.objects o where o.bucket_id = bucket and o.name = any (names)
       returning 'deleted', o.id, o.name, o.version, o.bytes_bucket, o.owner, o.owner_id,
-        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata;
+        o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata, o.is_versioned;
   end if;
   get diagnostics gone = row_count;
   if gone < cardinality(names) and looking <> 'none' then
@@ -273,7 +279,7 @@ begin
     end if;
     return query
       select 'there', o.id, o.name, o.version, o.bytes_bucket, null::uuid, null, null::timestamptz, null::timestamptz,
-        null::timestamptz, null::jsonb, null::jsonb
+        null::timestamptz, null::jsonb, null::jsonb, null::boolean
       from storage.objects o where o.bucket_id = bucket and o.name = any (names);
   end if;
   role_set := set_config('role', 'service_role', true);
@@ -282,7 +288,7 @@ begin
     if status <> 'DISABLED' then
       return query
         select 'marker', m.object_id, m.name, m.version, null::uuid, null::uuid, null, null::timestamptz, null::timestamptz,
-          null::timestamptz, null::jsonb, null::jsonb
+          null::timestamptz, null::jsonb, null::jsonb, m.is_versioned
         from storage.mark_deleted(bucket, markable, context) m;
       role_set := set_config('role', 'service_role', true);
     end if;
@@ -293,7 +299,7 @@ begin
   if removed_versions is not null then
     return query
       select 'removal', null::uuid, null, u.version::text, u.bucket_uid, null::uuid, null, null::timestamptz,
-        null::timestamptz, null::timestamptz, null::jsonb, null::jsonb
+        null::timestamptz, null::timestamptz, null::jsonb, null::jsonb, null::boolean
       from unnest(removed_versions, removed_buckets) u (version, bucket_uid)
       where not exists (select from storage.backup_holds);
   end if;

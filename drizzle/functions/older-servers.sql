@@ -73,12 +73,20 @@ begin
 end $$;
 
 -- Of servers that know no versions.
+create or replace function storage.still_public(buckets text[]) returns setof text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.id from storage.still_public(buckets, '{}') p (id)
+$$;
+
 create or replace function storage.delete_objects(bucket text, names text[], looking text, context text) returns table (
   outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
   created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
 ) language plpgsql as $$
 begin
-  return query select f.* from storage.delete_objects(bucket, names, '{}', looking, null, context) f;
+  return query
+    select f.outcome, f.id, f.name, f.version, f.bytes_bucket, f.owner, f.owner_id, f.created_at, f.updated_at,
+      f.last_accessed_at, f.metadata, f.user_metadata
+    from storage.delete_objects(bucket, names, '{}', looking, null, context) f;
 end $$;
 
 -- Of servers that know no tags.
@@ -193,6 +201,7 @@ revoke execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
@@ -225,6 +234,7 @@ grant execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(

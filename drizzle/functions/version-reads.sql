@@ -52,6 +52,22 @@ begin
   return answer;
 end $$;
 
+-- What a policy is asked about in place of a marker, which has nothing that it could judge: the newest version that it hides.
+create or replace function storage.judged(item storage.objects, is_marker boolean) returns storage.objects
+  language plpgsql stable as $$
+declare
+  hidden storage.object_versions;
+begin
+  if is_marker then
+    select v.* into hidden from storage.object_versions v
+    where v.bucket_id = item.bucket_id and v.name = item.name and v.kind = 'version' order by v.sequence desc limit 1;
+    if found then
+      return storage.as_object(hidden);
+    end if;
+  end if;
+  return item;
+end $$;
+
 -- Finds one version of a name, as `read_object` finds what is there now: by its id; as 'null', S3's null version; by its number,
 -- as '#3'; or, if `wanted` is null, what was there at a moment. A row whose id is null: there is none, or not for this caller.
 create or replace function storage.read_version(
@@ -60,7 +76,8 @@ create or replace function storage.read_version(
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
   is_public boolean, tags text[], bytes bytea,
-  archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean
+  archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean,
+  keeps_versions boolean
 ) language plpgsql as $$
 declare
   item storage.objects;
@@ -68,7 +85,8 @@ declare
   has_object boolean;
 begin
   perform set_config('role', 'service_role', true);
-  select b.uid, b.public into bucket_uid, is_public from storage.buckets b where b.id = bucket;
+  select b.uid, b.public, b.versioning_status <> 'DISABLED' into bucket_uid, is_public, keeps_versions
+  from storage.buckets b where b.id = bucket;
   if bucket_uid is null or (access = 'public' and not is_public) then
     return;
   end if;
@@ -106,7 +124,7 @@ begin
   end if;
 
   if access not in ('public', 'signed') and not (access = 'caller' and is_public)
-    and not storage.may_have(item, 'see', context)
+    and not storage.may_have(storage.judged(item, is_delete_marker), 'see', context)
   then
     is_delete_marker := null;
     return next;
@@ -137,9 +155,40 @@ begin
   return next;
 end $$;
 
+-- The marker by which a name is deleted now, for who might see what it hides. No row: there is none, or not for this caller.
+create or replace function storage.read_marker(access text, bucket text, object text, context text) returns table (
+  version text, is_versioned boolean
+) language plpgsql as $$
+declare
+  newest storage.object_versions;
+  bucket_is_public boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  select b.public into bucket_is_public from storage.buckets b where b.id = bucket;
+  if exists (select from storage.objects o where o.bucket_id = bucket and o.name = object) then
+    return;
+  end if;
+  select v.* into newest from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1;
+  if newest.kind is distinct from 'delete_marker' then
+    return;
+  end if;
+  if access not in ('public', 'signed') and not (access = 'caller' and bucket_is_public)
+    and not storage.may_have(storage.judged(storage.as_object(newest), true), 'see', context)
+  then
+    return;
+  end if;
+  version := newest.version;
+  is_versioned := newest.is_versioned;
+  -- What triggers do at the end of the transaction they do as whoever reads.
+  perform set_config('role', storage.role_of(context), true);
+  return next;
+end $$;
+
 -- Lists what names have now and had before, a name's newest first, as far as the caller sees them, behind a row of the page
--- before (`after_version` null: behind all of that name). `noncurrent` and `markers` are 'exclude', 'include' or 'only'. With
--- `exact` the prefix is the whole name; with a delimiter names that have it behind the prefix are shown once, up to its end.
+-- before: `after_version` is that row's, or null for all of that name; with a dot and its number behind it the row may be gone by
+-- now. `noncurrent` and `markers` are 'exclude', 'include' or 'only'. With `exact` the prefix is the whole name; with a delimiter
+-- names that have it behind the prefix are shown once, up to its end.
 create or replace function storage.list_versions_as(
   bucket text, prefix text, delimiter text, after_name text, after_version text, max_rows integer,
   noncurrent text, markers text, exact boolean, context text
@@ -156,8 +205,12 @@ declare
   folder text;
   item record;
   wanted integer := max_rows;
+  is_service constant boolean := storage.role_of(context) = 'service_role';
   is_seen boolean;
-  is_past boolean;
+  has_object boolean;
+  -- Only what comes behind these is shown, of the name that the page before has ended in.
+  after_number integer;
+  after_sequence bigint;
 begin
   perform set_config('role', 'service_role', true);
   if exact then
@@ -166,6 +219,12 @@ begin
   elsif place collate "C" < prefix then
     place := prefix;
     is_first := true;
+  elsif delimiter <> '' and after_version is null and starts_with(place, prefix) then
+    folder := storage.folder_in(place, prefix, delimiter);
+    if folder is not null then
+      place := storage.prefix_end(folder);
+      is_first := true;
+    end if;
   end if;
   while wanted > 0 loop
     -- Each by one seek of its index.
@@ -183,32 +242,43 @@ begin
           where v.bucket_id = bucket and v.name > place order by v.name limit 1)) into candidate;
     end if;
     exit when candidate is null or candidate collate "C" >= prefix_end or (exact and candidate <> prefix);
-    folder := null;
-    if delimiter <> '' and position(delimiter in substr(candidate, length(prefix) + 1)) > 0 then
-      folder := left(candidate, length(prefix) + position(delimiter in substr(candidate, length(prefix) + 1))
-        + length(delimiter) - 1);
-    end if;
+    folder := storage.folder_in(candidate, prefix, delimiter);
     is_seen := null;
-    is_past := candidate is distinct from after_name or after_version is null;
+    has_object := exists (select from storage.objects o where o.bucket_id = bucket and o.name = candidate);
+    after_number := null;
+    after_sequence := null;
+    if candidate = after_name and after_version is not null then
+      select p.number, p.sequence into after_number, after_sequence
+      from storage.place_in_history(bucket, candidate, after_version) p;
+    end if;
     for item in
-      select r.*, row_number() over (order by r.sequence desc nulls first) = 1 as is_newest
-      from (
-        select null::bigint as sequence, o as object, false as is_marker, null::timestamptz as until
-        from storage.objects o where o.bucket_id = bucket and o.name = candidate
+      select r.* from (
+        select null::bigint as sequence, o as object, false as is_marker, true as is_newest, null::timestamptz as until
+        from storage.objects o
+        where o.bucket_id = bucket and o.name = candidate
+          and after_sequence is null and (after_number is null or coalesce(o.version_number, 1) < after_number)
         union all
-        select v.sequence, storage.as_object(v), v.is_delete_marker, v.archived_at
-        from storage.object_versions v where v.bucket_id = bucket and v.name = candidate and v.kind <> 'trash'
+        (
+          select v.sequence, storage.as_object(v), v.is_delete_marker,
+            not has_object and v.sequence = (
+              select max(n.sequence) from storage.object_versions n
+              where n.bucket_id = bucket and n.name = candidate and n.kind <> 'trash'),
+            v.archived_at
+          from storage.object_versions v
+          where v.bucket_id = bucket and v.name = candidate and v.kind <> 'trash'
+            and (after_sequence is null or v.sequence < after_sequence)
+            and (after_number is null or v.version_number < after_number)
+          order by v.sequence desc
+          limit case when noncurrent = 'include' and markers = 'include' then wanted end
+        )
       ) r
       order by r.sequence desc nulls first
     loop
-      if not is_past then
-        is_past := (item.object).version = after_version;
-        continue;
-      end if;
       continue when (noncurrent = 'exclude' and not item.is_newest) or (noncurrent = 'only' and item.is_newest)
         or (markers = 'exclude' and item.is_marker) or (markers = 'only' and not item.is_marker);
       if is_seen is null then
-        is_seen := storage.may_have(item.object, 'see', context);
+        -- To ask takes a subtransaction, and the service sees all.
+        is_seen := is_service or storage.may_have(storage.judged(item.object, item.is_marker), 'see', context);
         perform set_config('role', 'service_role', true);
       end if;
       exit when not is_seen;
@@ -219,7 +289,7 @@ begin
       else
         name := candidate; is_folder := false; id := (item.object).id; updated_at := (item.object).updated_at;
         created_at := (item.object).created_at; last_accessed_at := (item.object).last_accessed_at;
-        metadata := (item.object).metadata; version := (item.object).version;
+        metadata := storage.without_parts((item.object).metadata); version := (item.object).version;
         version_number := coalesce((item.object).version_number, 1);
         is_versioned := coalesce((item.object).is_versioned, false); is_delete_marker := item.is_marker;
         is_latest := item.is_newest; since := (item.object).current_since;
@@ -237,16 +307,52 @@ begin
   perform set_config('role', storage.role_of(context), true);
 end $$;
 
+-- What a list with a delimiter shows of a name in place of it; null: the name itself.
+create or replace function storage.folder_in(name text, prefix text, delimiter text) returns text language sql immutable as $$
+  select left(name, length(prefix) + f.finish + length(delimiter) - 1)
+  from (select case when delimiter <> '' then position(delimiter in substr(name, length(prefix) + 1)) else 0 end) f (finish)
+  where f.finish > 0
+$$;
+
+-- Where a version stands, as `list_versions_as` takes it: only what has a lower sequence comes behind it; if it is not there any
+-- more, or is the object, what has a lower number. Of one that nobody knows nothing does.
+create or replace function storage.place_in_history(bucket text, object text, wanted text) returns table (
+  number integer, sequence bigint
+) language plpgsql stable as $$
+declare
+  named constant text := regexp_replace(wanted, '[.]\d{1,9}$', '');
+begin
+  select v.sequence into sequence from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash'
+    and case when named = 'null' then not v.is_versioned else v.version = named end
+  order by v.sequence desc limit 1;
+  if not found then
+    select coalesce(o.version_number, 1) into number from storage.objects o
+    where o.bucket_id = bucket and o.name = object
+      and case when named = 'null' then o.is_versioned is not true else o.version = named end;
+    if not found then
+      number := coalesce(substring(wanted from '[.](\d{1,9})$')::integer, 0);
+    end if;
+  end if;
+  return next;
+end $$;
+
 revoke execute on function
   storage.put_back(storage.objects),
   storage.may_have(storage.objects, text, text),
+  storage.judged(storage.objects, boolean),
   storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.read_marker(text, text, text, text),
+  storage.place_in_history(text, text, text),
   storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.put_back(storage.objects),
   storage.may_have(storage.objects, text, text),
+  storage.judged(storage.objects, boolean),
   storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.read_marker(text, text, text, text),
+  storage.place_in_history(text, text, text),
   storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
 to service_role, strongroom_server;

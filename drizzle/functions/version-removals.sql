@@ -4,7 +4,7 @@
 -- is the latest already. One that this transaction's own deletion has left is told of; for any other one the caller is asked
 -- whether he may upload there, since no row is there for a DELETE policy to judge.
 create or replace function storage.mark_deleted(bucket text, names text[], context text) returns table (
-  name text, object_id uuid, version text
+  name text, object_id uuid, version text, is_versioned boolean
 ) language plpgsql as $$
 declare
   status text;
@@ -18,7 +18,7 @@ begin
   end if;
   for name in select n.name from unnest(names) n (name) order by n.name collate "C" loop
     continue when exists (select from storage.objects o where o.bucket_id = bucket and o.name = mark_deleted.name);
-    select v.kind, v.object_id, v.version, v.version_number, v.archived_at,
+    select v.kind, v.object_id, v.version, v.version_number, v.archived_at, v.is_versioned,
       v.xmin = pg_current_xact_id_if_assigned()::xid as is_own
     into item from storage.object_versions v
     where v.bucket_id = bucket and v.name = mark_deleted.name and v.kind <> 'trash'
@@ -35,7 +35,8 @@ begin
       perform set_config('role', 'service_role', true);
       -- One marker, whoever else deletes the name now. Who takes several takes them in order.
       perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || name, 42));
-      select v.kind, v.object_id, v.version, v.version_number, v.archived_at into item from storage.object_versions v
+      select v.kind, v.object_id, v.version, v.version_number, v.archived_at, v.is_versioned into item
+      from storage.object_versions v
       where v.bucket_id = bucket and v.name = mark_deleted.name and v.kind <> 'trash'
       order by v.sequence desc limit 1;
       if item.kind is distinct from 'delete_marker' then
@@ -45,12 +46,14 @@ begin
         object_id := coalesce(item.object_id, gen_random_uuid());
         version := storage.add_marker(bucket, name, object_id, coalesce(item.version_number, 0) + 1,
           storage.moment_after(item.archived_at));
+        is_versioned := status = 'ENABLED';
         return next;
         continue;
       end if;
     end if;
     object_id := item.object_id;
     version := item.version;
+    is_versioned := item.is_versioned;
     return next;
   end loop;
 end $$;
@@ -123,15 +126,7 @@ begin
     end if;
     item := storage.as_object(before);
   end if;
-  judged := item;
-  if live.id is null and before.is_delete_marker then
-    -- Of a marker there is nothing that a policy could judge but what it hides.
-    select v.* into newest from storage.object_versions v
-    where v.bucket_id = bucket and v.name = object and v.kind = 'version' order by v.sequence desc limit 1;
-    if found then
-      judged := storage.as_object(newest);
-    end if;
-  end if;
+  judged := storage.judged(item, live.id is null and before.is_delete_marker);
   if not storage.may_have(judged, 'delete', context) then
     if storage.may_have(judged, 'see', context) then
       outcome := 'there';

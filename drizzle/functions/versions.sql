@@ -188,6 +188,28 @@ begin
   end if;
 end $$;
 
+-- What a row that the transaction has made is to S3, and which id the history of its name has given it. No row where the bucket
+-- keeps no versions. For callers' roles too, who cannot always see what they have made.
+create or replace function storage.written_version(bucket text, object text, written text) returns table (
+  id uuid, is_versioned boolean
+) language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from storage.buckets b where b.id = bucket and b.versioning_status <> 'DISABLED') then
+    return query
+      select o.id, coalesce(o.is_versioned, false) from storage.objects o
+      where o.bucket_id = bucket and o.name = object and o.version = written;
+  end if;
+end $$;
+
+-- The marker that this transaction's own deletion has left. For callers' roles too.
+create or replace function storage.own_marker(bucket text, object text) returns table (version text, is_versioned boolean)
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  select v.version, v.is_versioned from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker'
+    and v.xmin = pg_current_xact_id_if_assigned()::xid
+  order by v.sequence desc limit 1
+$$;
+
 -- What the transaction has put on the list of removals, to be removed once it has committed: nothing while a backup needs
 -- what rows have named, which stays on the list then. A hold that this does not see yet waits for the transaction's end
 -- (src/database/queries/backup-holds.ts): it has written by now, and each call looks anew, whatever the statement around it.
@@ -229,11 +251,15 @@ $$;
 
 revoke execute on function
   storage.finish_upload(uuid),
+  storage.written_version(text, text, text),
+  storage.own_marker(text, text),
   storage.own_removals()
 from public;
 
 grant execute on function
   storage.finish_upload(uuid),
+  storage.written_version(text, text, text),
+  storage.own_marker(text, text),
   storage.own_removals()
 to anon, authenticated, service_role;
 

@@ -295,6 +295,13 @@ export const ERROR_TABLE = {
   BucketAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceAlreadyExists: { status: 409, label: 'Duplicate', message: 'The resource already exists' },
   ResourceNotEmpty: { status: 409, message: 'The bucket is not empty' },
+  /** Of S3: a bucket's versions cannot be switched so. */
+  IllegalVersioningConfiguration: {
+    status: 400,
+    message: 'The versions of a bucket cannot be switched so',
+    wireCode: 'IllegalVersioningConfigurationException',
+  },
+  InvalidBucketState: { status: 409, message: 'The bucket is one for which this cannot be' },
   /** A version that is kept for a time, or until somebody says otherwise. */
   ObjectLocked: { status: 409, message: 'The version is locked' },
   ResourceReferenced: { status: 409, message: 'It is still referenced' },

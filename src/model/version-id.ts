@@ -11,3 +11,11 @@ export interface Versioning {
   /** From 1 on, in the order of changes. */
   number: number
 }
+
+/** What S3 calls a version that was written while versions were off. */
+export const NULL_VERSION = 'null'
+
+/** What S3 calls a version of a bucket that keeps them. */
+export function versionId(version: string | null, isVersioned: boolean | null | undefined): string {
+  return isVersioned && version !== null ? version : NULL_VERSION
+}

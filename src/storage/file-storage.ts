@@ -45,6 +45,11 @@ import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } fr
 import { deleteOne, deleteOneVersion, type Gone } from './writing/removal.ts'
 import type { MoveConditions } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
+import {
+  type ConditionalVersion,
+  deleteEachVersion,
+  type RemovedVersion,
+} from './writing/version-removals.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
@@ -236,23 +241,48 @@ export class FileStorage {
     return deleteEach(this.#options, caller, bucket, names, conditions)
   }
 
+  /** Deletes versions and markers for good, each as if it were alone: what has become of each, in its place. */
+  removeEachVersion(
+    caller: Caller,
+    bucket: string,
+    versions: ConditionalVersion[],
+  ): Promise<RemovedVersion[]> {
+    return deleteEachVersion(versions, ({ name, version, condition }) =>
+      this.removeVersion(caller, bucket, name, version, condition),
+    )
+  }
+
   /**
    * Gives an object these tags instead of those that it has. Its version stays.
    *
    * @param tags as `tagTexts` makes them
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, AccessDenied, KeptByRule
+   * @param version which has to be the one that is there now: what was there stays as it was
+   * @returns the object as it was found
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, NoSuchVersion, AccessDenied, KeptByRule, NotImplemented
    */
-  async setTags(caller: Caller, bucket: string, sentName: string, tags: string[]): Promise<void> {
+  async setTags(
+    caller: Caller,
+    bucket: string,
+    sentName: string,
+    tags: string[],
+    version?: WantedVersion,
+  ): Promise<StoredObject> {
     const name = this.#parseName(sentName)
-    await this.find(caller, { access: 'policy', bucket, name })
     const commit = () =>
-      unlessDenied((deniedOrGone) =>
-        asCaller(this.#database, caller, async (tx) => {
-          if (await updateTags(tx, { bucketId: bucket, name }, tags)) return
+      unlessDenied<StoredObject>(async (deniedOrGone) => {
+        const { object } = await this.find(caller, { access: 'policy', bucket, name, version })
+        if (version && !object.versioning?.isLatest) {
+          throw new StorageError('NotImplemented', {
+            message: 'The tags of a former version stay as they are',
+          })
+        }
+        const only = version ? object.version : null
+        return asCaller(this.#database, caller, async (tx) => {
+          if (await updateTags(tx, { bucketId: bucket, name }, tags, only)) return object
           return deniedOrGone(await findObjectId(tx, bucket, name))
-        }),
-      )
-    await withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+        })
+      })
+    return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
   }
 
   /**

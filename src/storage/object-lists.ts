@@ -34,6 +34,13 @@ export interface Page<Entry = ListEntry> {
   next: { cursor: string; name: string } | null
 }
 
+/** A page of S3's versions. */
+export interface VersionPage {
+  entries: VersionEntry[]
+  /** Whether there are more behind them. */
+  isTruncated: boolean
+}
+
 export interface KeyPage {
   entries: KeyEntry[]
   /** Whether there are more behind them. */
@@ -141,7 +148,7 @@ export class ObjectLists {
       after: last.name,
       order: 'asc',
       column: 'name',
-      ...(last.version !== null && { version: last.version }),
+      ...(last.version !== null && { version: placeOf(last) }),
     } as const
     return { entries, next: { cursor: encodeCursor(place), name: last.name } }
   }
@@ -167,7 +174,33 @@ export class ObjectLists {
     if (!isStorableText(name) || !isStorableText(cursor ?? '')) return { entries: [], next: null }
     const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
     const entries = found.slice(0, limit)
-    return { entries, next: found.length > limit ? (entries.at(-1)?.version ?? null) : null }
+    const last = entries.at(-1)
+    return { entries, next: found.length > limit && last ? placeOf(last) : null }
+  }
+
+  /**
+   * A page of all that names have and had, each name's newest first.
+   *
+   * @param request.afterVersion with a dot and the number of that version behind it, which may be gone by now
+   */
+  async versions(
+    caller: Caller,
+    asker: string,
+    bucketId: string,
+    request: Pick<VersionQuery, 'prefix' | 'delimiter' | 'afterName' | 'afterVersion' | 'limit'>,
+  ): Promise<VersionPage> {
+    const { limit } = request
+    if (limit === 0) return { entries: [], isTruncated: false }
+    const query: VersionQuery = {
+      ...request,
+      bucketId,
+      limit: limit + 1,
+      noncurrent: 'include',
+      markers: 'include',
+      exact: false,
+    }
+    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    return { entries: found.slice(0, limit), isTruncated: found.length > limit }
   }
 
   /** A page of keys of S3 (decision 0050). */
@@ -183,6 +216,11 @@ export class ObjectLists {
     const found = await this.#questions.ask(asker, (database) => listKeys(database, caller, query))
     return { entries: found.slice(0, limit), isTruncated: found.length > limit }
   }
+}
+
+/** Where a list goes on behind an entry, also if that is gone by then. */
+export function placeOf({ version, versioning }: VersionEntry): string {
+  return `${version ?? ''}.${versioning?.number ?? 1}`
 }
 
 function asFolder(prefix: string): string {

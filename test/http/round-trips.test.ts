@@ -115,6 +115,7 @@ describe('what a request costs in statements', () => {
       'commit',
       ...judging,
       'insert',
+      'written_version',
       'own_removals',
       'select',
       'write_inline_bytes',
@@ -135,6 +136,7 @@ describe('what a request costs in statements', () => {
       'begin',
       'act_as',
       'insert',
+      'written_version',
       'select',
       'copy_inline_bytes',
       'act_as',
@@ -158,14 +160,14 @@ describe('what a request costs in statements', () => {
       const token = await server.token(randomUUID())
       await send('POST', `/object/users/${fresh()}`, { token, body: LARGER })
     }
-    await costs(anew, ['bucket_settings', 'begin', 'act_as', 'insert', 'commit'])
+    await costs(anew, ['bucket_settings', 'begin', 'act_as', 'insert', 'written_version', 'commit'])
   })
 
   it('one under a condition: one transaction more than it takes to foretell it', async () => {
     await upload('users/larger-judged', LARGER)
     const judged = () => upload('users/larger-judged', LARGER, { 'x-upsert': 'true', 'if-match': '*' })
     const judging = ['begin', 'act_as', 'select']
-    const transaction = [...judging, 'insert', 'own_removals', 'commit', 'strike_removals']
+    const transaction = [...judging, 'insert', 'written_version', 'own_removals', 'commit', 'strike_removals']
     await costs(judged, ['bucket_settings', ...judging, 'commit', ...transaction])
   })
 
@@ -173,7 +175,16 @@ describe('what a request costs in statements', () => {
     const body = 'x'.repeat(300_000)
     await costs(
       () => upload(`users/${fresh()}`, body),
-      ['bucket_settings', 'begin_upload', 'begin', 'act_as', 'insert', 'finish_upload', 'commit'],
+      [
+        'bucket_settings',
+        'begin_upload',
+        'begin',
+        'act_as',
+        'insert',
+        'written_version',
+        'finish_upload',
+        'commit',
+      ],
     )
   })
 

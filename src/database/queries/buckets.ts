@@ -57,14 +57,22 @@ export async function hasBuckets(database: Database): Promise<boolean> {
   return row?.there ?? false
 }
 
-/** Which of these buckets are there and public. @throws DatabaseUnavailable */
-export async function stillPublic(database: Database, ids: string[]): Promise<Set<string>> {
-  const rows = await database.run(STILL_PUBLIC, { ids })
+/**
+ * Which of these buckets are there and public, and, of the unversioned ones, still without versions.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function stillPublic(
+  database: Database,
+  ids: string[],
+  unversioned: string[],
+): Promise<Set<string>> {
+  const rows = await database.run(STILL_PUBLIC, { ids, unversioned })
   return new Set(rows.map(({ id }) => id))
 }
 
-const STILL_PUBLIC = new Statement<{ ids: string[] }, { id: string }>(
-  'select storage.still_public(:ids::text[]) as id',
+const STILL_PUBLIC = new Statement<{ ids: string[]; unversioned: string[] }, { id: string }>(
+  'select storage.still_public(:ids::text[], :unversioned::text[]) as id',
 )
 
 const SETTINGS = new Statement<{ id: string }, MarkedColumns & { uid: string }>(

@@ -1,9 +1,10 @@
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
-import type { WantedVersion } from '../../model/version-id.ts'
+import { versionId, type WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import type { Transaction } from '../connection/drizzle.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { versionValues } from './objects.ts'
@@ -42,6 +43,8 @@ export interface Deletions {
 export interface Marker {
   objectId: string
   version: string
+  /** What S3 calls it. */
+  versionId: string
 }
 
 /**
@@ -66,8 +69,7 @@ export async function deleteObjects(
   for (const row of rows) {
     if (row.outcome === 'deleted') done.deleted.push(deletedRow(bucketId, row))
     else if (row.outcome === 'there') done.there.set(row.name ?? '', row.id)
-    else if (row.outcome === 'marker')
-      done.markers.set(row.name ?? '', { objectId: row.id, version: row.version ?? '' })
+    else if (row.outcome === 'marker') done.markers.set(row.name ?? '', markerOf(row.id, row))
     else done.removals.push({ bucket: row.bytes_bucket ?? '', version: row.version ?? '' })
   }
   return done
@@ -107,8 +109,28 @@ export async function deleteVersion(
 
 const DELETE_VERSION = new Statement<
   { bucketId: string; name: string; wanted: string | null; context: string },
-  OutcomeRow & { is_delete_marker: boolean | null }
+  Omit<OutcomeRow, 'is_versioned'> & { is_delete_marker: boolean | null }
 >('select * from storage.delete_version(:bucketId, :name, :wanted, :context)')
+
+/** The marker that this transaction's deletion of an object has left; null where the bucket keeps no versions. */
+export async function ownMarker(
+  tx: Transaction,
+  object: { bucketId: string; name: string },
+  objectId: string,
+): Promise<Marker | null> {
+  const [row] = await tx.run(OWN_MARKER, object)
+  return row ? markerOf(objectId, row) : null
+}
+
+const OWN_MARKER = new Statement<{ bucketId: string; name: string }, MarkerColumns>(
+  'select * from storage.own_marker(:bucketId, :name)',
+)
+
+type MarkerColumns = Pick<OutcomeRow, 'version' | 'is_versioned'>
+
+function markerOf(objectId: string, row: MarkerColumns): Marker {
+  return { objectId, version: row.version ?? '', versionId: versionId(row.version, row.is_versioned) }
+}
 
 interface OutcomeRow {
   outcome: 'deleted' | 'there' | 'marker' | 'removal'
@@ -123,9 +145,10 @@ interface OutcomeRow {
   last_accessed_at: string | null
   metadata: SystemMetadata | null
   user_metadata: UserMetadata | null
+  is_versioned: boolean | null
 }
 
-function deletedRow(bucketId: string, row: OutcomeRow): DeletedRow {
+function deletedRow(bucketId: string, row: Omit<OutcomeRow, 'is_versioned'>): DeletedRow {
   return {
     id: row.id,
     bucketId,

@@ -55,6 +55,8 @@ export interface MultipartUpload {
   shareOthers: number | null
   /** Of the object that it has become. */
   objectMetadata: SystemMetadata | null
+  /** What S3 calls the version that it has made; null where the bucket keeps none. */
+  objectVersion: string | null
   /** When the number of the part that was asked about is that part's alone: what the backend has noted for all parts. */
   claim: { notes: string | null } | null
 }
@@ -204,6 +206,7 @@ interface FoundRow extends SettingsColumns {
   share: string | null
   share_others: string | null
   object_metadata: SystemMetadata | null
+  object_version: string | null
   /** Where it was asked for. */
   claimed?: boolean | null
   notes?: string | null
@@ -225,6 +228,7 @@ function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
     share: row.share,
     shareOthers: bytesOrNull(row.share_others),
     objectMetadata: row.object_metadata,
+    objectVersion: row.object_version,
     claim: row.claimed ? { notes: row.notes ?? null } : null,
   }
 }

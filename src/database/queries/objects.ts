@@ -3,7 +3,7 @@ import { asUuid } from '../../lib/uuid.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
-import type { Versioning, WantedVersion } from '../../model/version-id.ts'
+import { NULL_VERSION, type Versioning, versionId, type WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
@@ -32,6 +32,8 @@ export interface ObjectRow {
   updatedAt: Date
   /** Undefined where it was not asked for. */
   versioning?: Versioning
+  /** What S3 calls its version; null where the bucket keeps none, undefined where it was not asked for. */
+  versionId?: string | null
 }
 
 /** An object that was found, and what its bucket is. */
@@ -51,29 +53,41 @@ export interface ReadTarget {
   bucketUid?: string | undefined
   /** Undefined: what is there now. */
   version?: WantedVersion | undefined
+  /** Whether a name that has no object is told of by the marker that says so: another question, where versions are kept. */
+  withMarker?: boolean
+}
+
+/** In place of an object: what S3 calls the marker by which it is deleted, or that was asked for. */
+export interface FoundMarker {
+  marker: string
 }
 
 /**
- * Finds an object in one round trip.
+ * Finds an object in one round trip, or in two where that is a marker.
  *
  * @param bytesUnless the version whose bytes the reader has; bytes that are in the database come along unless it is this
  *   one, or null
- * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object is absent or
- *   hidden, or the version, which may be a marker
+ * @returns `noBucket` when the bucket is absent, another one, or not for this access; null when the object, or the version, is
+ *   absent or hidden
  */
 export async function findObject(
   database: Database,
   caller: Caller,
-  { access, bucket: bucketId, name, bucketUid, version }: ReadTarget,
+  { access, bucket: bucketId, name, bucketUid, version, withMarker }: ReadTarget,
   bytesUnless: string | null = null,
-): Promise<FoundObject | null | 'noBucket'> {
+): Promise<FoundObject | FoundMarker | null | 'noBucket'> {
   const context = callerContext(caller)
   const asked = { access, bucketId, name, bytesUnless, context }
   const [row] = version
     ? await database.run(READ_VERSION, { ...asked, ...versionValues(version) })
     : await database.read(READ_OBJECT, asked)
   if (row === undefined || (bucketUid !== undefined && row.bucket_uid !== bucketUid)) return 'noBucket'
-  if (row.id === null || row.is_delete_marker) return null
+  if (row.is_delete_marker) return { marker: versionId(row.version, row.is_versioned) }
+  if (row.id === null) {
+    if (version || !withMarker || !row.keeps_versions) return null
+    const [marker] = await database.run(READ_MARKER, { access, bucketId, name, context })
+    return marker ? { marker: versionId(marker.version, marker.is_versioned) } : null
+  }
   return {
     id: row.id,
     bucketId,
@@ -91,6 +105,7 @@ export async function findObject(
     bytes: row.bytes,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
+    versionId: row.keeps_versions ? versionId(row.version, row.is_versioned) : null,
     ...(row.version_number !== undefined && { versioning: versioningOf(row) }),
   }
 }
@@ -103,7 +118,7 @@ const READ_OBJECT = new Statement<
 /** As `storage.read_version` and its like take them. */
 export function versionValues(version: WantedVersion): { wanted: string | null; moment: string | null } {
   if ('at' in version) return { wanted: null, moment: version.at.toISOString() }
-  const wanted = 'id' in version ? version.id : 'number' in version ? `#${version.number}` : 'null'
+  const wanted = 'id' in version ? version.id : 'number' in version ? `#${version.number}` : NULL_VERSION
   return { wanted, moment: null }
 }
 
@@ -121,6 +136,11 @@ const READ_VERSION = new Statement<
 >(
   `select * from storage.read_version(:access, :bucketId, :name, :wanted, :moment::timestamptz, :bytesUnless, :context)`,
 )
+
+const READ_MARKER = new Statement<
+  { access: Access; bucketId: string; name: string; context: string },
+  { version: string; is_versioned: boolean }
+>('select * from storage.read_marker(:access, :bucketId, :name, :context)')
 
 function versioningOf(row: FoundRow): Versioning {
   return {
@@ -146,9 +166,10 @@ interface FoundRow {
   bytes: Uint8Array<ArrayBuffer> | null
   created_at: string | null
   updated_at: string | null
+  keeps_versions: boolean | null
+  is_versioned: boolean | null
   // Of a version alone.
   archived_at?: string | null
-  is_versioned?: boolean
   is_delete_marker?: boolean
   version_number?: number
   is_latest?: boolean
@@ -178,13 +199,15 @@ export async function renameObject(
   return row ? { keepsVersions: row.keepsVersions === true } : null
 }
 
-/** Gives a visible object these tags. Returns whether the policies let it. */
+/** Gives a visible object these tags, if it still has that version. Returns whether the policies let it. */
 export async function updateTags(
   tx: Transaction,
   object: { bucketId: string; name: string },
   tags: string[],
+  version: string | null,
 ): Promise<boolean> {
-  const rows = await tx.update(objects).set({ tags }).where(named(object)).returning({ id: objects.id })
+  const chosen = version === null ? named(object) : and(named(object), eq(objects.version, version))
+  const rows = await tx.update(objects).set({ tags }).where(chosen).returning({ id: objects.id })
   return rows.length > 0
 }
 

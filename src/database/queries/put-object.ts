@@ -2,6 +2,7 @@ import { asUuid } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
+import { versionId } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Pool } from '../connection/pool.ts'
@@ -48,7 +49,7 @@ export async function putObject(
     upsert,
     context: callerContext(caller),
   })
-  return outcomeOf(row)
+  return outcomeOf(row, object.version)
 }
 
 /** Of several callers, each as `putObject`, in one round trip and one transaction. */
@@ -104,7 +105,7 @@ export async function putObjects(connection: Pick<Pool, 'run'>, puts: GroupedPut
   const known = new Set<string>()
   const outcomeAt = (place: number) => {
     const put = told?.puts[place]
-    return put ? untold(outcomeOf(put), known) : null
+    return put ? untold(outcomeOf(put, items[place]?.version ?? null), known) : null
   }
   return { outcomes: puts.map((_, place) => outcomeAt(place)), slowest: told?.slowest ?? null }
 }
@@ -122,9 +123,12 @@ function untold(outcome: PutOutcome, known: Set<string>): PutOutcome {
   return { ...outcome, removals }
 }
 
-function outcomeOf(row: PutRow | undefined): PutOutcome {
+function outcomeOf(row: PutRow | undefined, version: string | null): PutOutcome {
   if (row?.id == null) return { saved: null, bucket: row?.uid == null ? null : knownSettings(row.uid, row) }
-  const saved = asSaved({ ...row, id: row.id, created: row.created === true })
+  const saved = {
+    ...asSaved({ ...row, id: row.id, created: row.created === true }),
+    versionId: row.keeps_versions ? versionId(version, row.is_versioned) : null,
+  }
   const buckets = row.removed_buckets ?? []
   const removals = (row.removed_versions ?? []).map((version, i) => ({ bucket: buckets[i] ?? '', version }))
   return { saved, removals }
@@ -163,6 +167,8 @@ interface PutRow extends MarkedColumns {
   updated_at: string | null
   removed_versions: string[] | null
   removed_buckets: string[] | null
+  keeps_versions: boolean | null
+  is_versioned: boolean | null
 }
 
 const PUT = new Statement<PutValues, PutRow>(

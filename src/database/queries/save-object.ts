@@ -1,6 +1,7 @@
 import { asUuid } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import { versionId } from '../../model/version-id.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, jsonOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
@@ -43,10 +44,15 @@ export interface Saved {
   created: boolean
   createdAt: Date
   updatedAt: Date
+  /** What S3 calls the version; null where the bucket keeps none. */
+  versionId: string | null
 }
 
+/** What `insertObject` and its like know; what becomes of the version, `writtenVersion` tells. */
+export type SavedRow = Omit<Saved, 'versionId'>
+
 /** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (wire §7.7). @throws SkippedByTrigger */
-export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
+export async function upsertObject(tx: Transaction, object: NewObject): Promise<SavedRow> {
   const [row] = await tx.run(UPSERT, rowValues(crypto.randomUUID(), object))
   if (!row) throw new StorageError('SkippedByTrigger')
   return asSaved(row)
@@ -61,7 +67,7 @@ export async function upsertObjectOver(
   tx: Transaction,
   object: NewObject,
   current: CurrentObject | null,
-): Promise<Saved | null> {
+): Promise<SavedRow | null> {
   const values = rowValues(crypto.randomUUID(), object)
   const [row] = await tx.run(UPSERT_OVER, { ...values, mark: current?.mark ?? null })
   return row ? asSaved(row) : null
@@ -80,7 +86,7 @@ export function rowValues(id: string, object: NewObject) {
 
 export type RowValues = ReturnType<typeof rowValues>
 
-export function asSaved(row: UpsertedRow): Saved {
+export function asSaved(row: UpsertedRow): SavedRow {
   return {
     id: row.id,
     ownerId: row.owner_id,
@@ -89,6 +95,23 @@ export function asSaved(row: UpsertedRow): Saved {
     updatedAt: dateOr1970(row.updated_at),
   }
 }
+
+/**
+ * What has become of a version that the transaction has just made a row of: which id the history of its name has given that,
+ * and what S3 calls it. Null where the bucket keeps no versions.
+ */
+export async function writtenVersion(
+  tx: Transaction,
+  { bucketId, name, version }: Pick<NewObject, 'bucketId' | 'name' | 'version'>,
+): Promise<Pick<Saved, 'id' | 'versionId'> | null> {
+  const [row] = await tx.run(WRITTEN_VERSION, { bucketId, name, version })
+  return row ? { id: row.id, versionId: versionId(version, row.is_versioned) } : null
+}
+
+const WRITTEN_VERSION = new Statement<
+  Pick<NewObject, 'bucketId' | 'name' | 'version'>,
+  { id: string; is_versioned: boolean }
+>('select * from storage.written_version(:bucketId, :name, :version)')
 
 interface UpsertedRow {
   id: string

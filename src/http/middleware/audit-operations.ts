@@ -66,6 +66,7 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.bucket.empty', { action: 'empty', on: 'bucket' }],
   ['storage.s3.bucket.create', { action: 'create', on: 'bucket' }],
   ['storage.s3.bucket.put_acl', { action: 'update', on: 'bucket' }],
+  ['storage.s3.bucket.put_versioning', { action: 'update', on: 'bucket' }],
   ['storage.s3.bucket.delete', { action: 'delete', on: 'bucket' }],
   ['storage.webhook.create', { action: 'create', on: 'webhook' }],
   ['storage.webhook.update', { action: 'update', on: 'webhook' }],

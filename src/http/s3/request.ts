@@ -24,6 +24,8 @@ import { answerDocument, S3_NAMESPACE, type XmlContent } from './xml-writer.ts'
 export interface Operation {
   /** For policies and the log (wire §6.10). */
   name: string
+  /** Whether it is about the version that `versionId` names, if the query has that. */
+  ofVersions?: true
   /** May write past Hono (`RESPONSE_ALREADY_SENT`). */
   handle(request: S3Request): Promise<Response>
 }

@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { printable } from '../../lib/printable.ts'
 import { StorageError } from '../../model/errors.ts'
+import { NULL_VERSION } from '../../model/version-id.ts'
 import type { AppContext, Env } from '../env.ts'
 import { addressOf, type Level, S3_PATH } from './address.ts'
 import { getBucketAcl, putBucketAcl } from './buckets/acl.ts'
@@ -10,6 +11,8 @@ import { deleteBucket } from './buckets/delete.ts'
 import { headBucket } from './buckets/head.ts'
 import { listBuckets } from './buckets/list.ts'
 import { listObjects, listObjectsV2 } from './buckets/list-objects.ts'
+import { listObjectVersions } from './buckets/list-versions.ts'
+import { getBucketVersioning, putBucketVersioning } from './buckets/versioning.ts'
 import { abortMultipartUpload } from './multipart/abort.ts'
 import { completeMultipartUpload } from './multipart/complete.ts'
 import { createMultipartUpload } from './multipart/create.ts'
@@ -50,6 +53,9 @@ export const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'POST ?delete': deleteObjects,
     'GET ?acl': getBucketAcl,
     'PUT ?acl': putBucketAcl,
+    'GET ?versioning': getBucketVersioning,
+    'PUT ?versioning': putBucketVersioning,
+    'GET ?versions': listObjectVersions,
     ...CONFIGURATIONS,
   },
   object: {
@@ -151,14 +157,14 @@ async function answer(c: AppContext, server: S3Server): Promise<Response> {
   const request = new S3Request(c, server, address, query)
   const operation = findOperation(request, address.level, incoming.method ?? 'GET')
   c.env.notes.operation = operation.name
-  refuseVersion(query.get('versionId'))
+  if (!operation.ofVersions) refuseVersion(query.get('versionId'))
   refusePartOfNothing(operation, query)
   return operation.handle(request)
 }
 
-/** Objects have one version, which S3 calls `null`. @throws InvalidParameter */
+/** What is not about one version takes none for another. @throws InvalidParameter */
 function refuseVersion(id: string | undefined): void {
-  if (id === undefined || id === 'null') return
+  if (id === undefined || id === NULL_VERSION) return
   throw new StorageError('InvalidParameter', { message: 'Invalid version id specified' })
 }
 

@@ -44,6 +44,8 @@ export interface MultipartUploadsOptions extends PartArrivalsOptions {
 /** What an upload has become. */
 export interface Completed {
   metadata: SystemMetadata
+  /** What S3 calls the object's version; null where the bucket keeps none. */
+  versionId: string | null
   /** The object, unless it was made by an earlier request. */
   made?: Stored
 }
@@ -145,13 +147,13 @@ export class MultipartUploads {
    */
   async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<Completed> {
     const upload = await this.#ask(caller, place, null)
-    if (upload.state === 'finished') return { metadata: upload.objectMetadata ?? {} }
+    if (upload.state === 'finished') return finished(upload)
     const { version } = upload.at
     const make = (taken: TakenUpload) => this.#make(caller, upload, taken, completion)
     const made = await this.#exclusive.during(version, make)
     if (made) return made
     const ended = await findMultipartUpload(this.#database, version)
-    if (ended?.state === 'finished') return { metadata: ended.objectMetadata ?? {} }
+    if (ended?.state === 'finished') return finished(ended)
     throw new StorageError('NoSuchUpload')
   }
 
@@ -206,7 +208,7 @@ export class MultipartUploads {
     const ownerId = upload.ownerId ?? object.ownerId
     const row = { ...object, checksum, ownerId }
     const made = await commitUpload(this.#options, caller, row, { upsert: true, condition })
-    return { metadata: object.metadata, made }
+    return { metadata: object.metadata, versionId: made.object.versionId, made }
   }
 
   /** Ends an upload, and removes what there is of it. @throws NoSuchUpload, AccessDenied, LockTimeout */
@@ -256,6 +258,10 @@ export class MultipartUploads {
     const asking = askMultipartUpload(this.#database, caller, { ...place, version }, part)
     return theirs(caller, place, await inUploadWords(asking))
   }
+}
+
+function finished({ objectMetadata, objectVersion }: MultipartUpload): Completed {
+  return { metadata: objectMetadata ?? {}, versionId: objectVersion }
 }
 
 /** @throws NoSuchUpload; AccessDenied when it is somebody else's */

@@ -14,6 +14,8 @@ export interface StoredObject {
   /** Null when no bytes of ours belong to the row. */
   location: Location | null
   version: string | null
+  /** What S3 calls it; null where the bucket keeps no versions. */
+  versionId: string | null
   /** In bytes; null when unknown. */
   size: number | null
   contentType: string
@@ -54,6 +56,7 @@ export function storedObject(row: ObjectRow): StoredObject {
         ? { bucket: row.bytesBucket, version: row.version }
         : null,
     version: row.version,
+    versionId: row.versionId ?? null,
     size: typeof size === 'number' && Number.isSafeInteger(size) && size >= 0 ? size : null,
     contentType: textOr(metadata?.mimetype, UNKNOWN_TYPE),
     cacheControl: textOr(metadata?.cacheControl, DEFAULT_CACHE_CONTROL),

@@ -66,8 +66,11 @@ export class CacheInvalidation {
   /** @throws DatabaseUnavailable */
   async #catchUp(): Promise<void> {
     const { database, outbox, rowCache } = this.#options
-    const { buckets } = rowCache
-    const [newest, open] = await Promise.all([outbox.settled(), stillPublic(database, buckets)])
+    const { buckets, unversionedBuckets } = rowCache
+    const [newest, open] = await Promise.all([
+      outbox.settled(),
+      stillPublic(database, buckets, unversionedBuckets),
+    ])
     for (const bucket of buckets) if (!open.has(bucket)) rowCache.dropBucket(bucket)
     // Positions that count anew are those of another database, put in this one's place.
     if (newest - this.#position > TOO_MANY || newest < this.#position) {

@@ -1,6 +1,7 @@
 import { findObject, type ReadTarget } from '../../database/queries/objects.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
+import { DeleteMarker } from '../object/delete-marker.ts'
 import { isObjectName, type NameRules } from '../object/object-name.ts'
 import { type StoredObject, storedObject } from '../object/stored-object.ts'
 import { type ObjectBytesOptions, representationOf } from './object-bytes.ts'
@@ -47,7 +48,7 @@ export class ObjectReads {
    * something exists, and tell that from a mistake by the code.
    *
    * @param bytesUnless as of `findObject`
-   * @throws NoSuchBucket, NoSuchKey, NoSuchVersion
+   * @throws NoSuchBucket; NoSuchKey and NoSuchVersion, with a `DeleteMarker` for the cause where that is what was found
    */
   async find(caller: Caller, target: ReadTarget, bytesUnless: string | null = null): Promise<Found> {
     const { database, nameRules } = this.#options
@@ -55,7 +56,10 @@ export class ObjectReads {
     // Whether there is such a bucket is told first, whatever the name. PostgreSQL may not be able to hold that.
     const row = await findObject(database, caller, isName ? target : { ...target, name: '' }, bytesUnless)
     if (row === 'noBucket') throw new StorageError('NoSuchBucket')
-    if (row === null || !isName) throw new StorageError(target.version ? 'NoSuchVersion' : 'NoSuchKey')
+    if (row === null || !isName || 'marker' in row) {
+      const cause = row && 'marker' in row ? new DeleteMarker(row.marker) : undefined
+      throw new StorageError(target.version ? 'NoSuchVersion' : 'NoSuchKey', { cause })
+    }
     const { isPublic, bucketUid, bytes } = row
     return { object: storedObject(row), isPublic, bucketUid, bytes }
   }

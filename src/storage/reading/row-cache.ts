@@ -100,6 +100,13 @@ export class RowCache {
     return [...new Set([...this.#rows.keys(), ...this.#reading.keys()].map(bucketOf))]
   }
 
+  /** Those of them that kept no versions when a row was read. */
+  get unversionedBuckets(): string[] {
+    const keys = new Set<string>()
+    for (const [key, { versionId }] of this.#rows.entries()) if (versionId === null) keys.add(bucketOf(key))
+    return [...keys]
+  }
+
   /** All that was committed before this moment of `performance.now()` has been dropped. */
   confirm(moment: number): void {
     this.#freshUntil = moment + FRESH_MS

@@ -172,7 +172,7 @@ async function deleteUnlessKept(
       there.delete(name ?? '') // made anew by a trigger
       gone.set(name ?? '', { id, marker: null })
     }
-    for (const [name, { objectId, version }] of markers) gone.set(name, { id: objectId, marker: version })
+    for (const [name, marker] of markers) gone.set(name, { id: marker.objectId, marker })
     for (const [name, id] of there) {
       if (before.get(name) === id) kept.set(name, new StorageError('KeptByRule'))
       else if (tries === MOST_TRIES) kept.set(name, new StorageError('TransactionConflict'))
@@ -184,6 +184,6 @@ async function deleteUnlessKept(
 }
 
 /** Whether it is about what was asked for, and not about the server. */
-function isOfTheRequest(error: unknown): error is StorageError {
+export function isOfTheRequest(error: unknown): error is StorageError {
   return error instanceof StorageError && error.status < 500
 }

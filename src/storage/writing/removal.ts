@@ -1,8 +1,15 @@
 import { asCaller, becomeService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
-import { type DeletedRow, deleteObjects, deleteVersion } from '../../database/queries/delete-objects.ts'
+import {
+  type DeletedRow,
+  deleteObjects,
+  deleteVersion,
+  type Marker,
+  ownMarker,
+} from '../../database/queries/delete-objects.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
+import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
@@ -23,7 +30,7 @@ export interface RemovalParts {
 export interface Gone {
   id: string
   /** What says so, in a bucket that keeps versions. */
-  marker: string | null
+  marker: Marker | null
 }
 
 interface Deletion extends Gone {
@@ -48,10 +55,12 @@ export function deleteOne(
     unlessDenied<Deletion>(async (deniedOrGone) => {
       if (condition) {
         return asCaller(database, caller, async (tx) => {
-          const row = await deleteObject(tx, { bucketId: bucket, name })
+          const place = { bucketId: bucket, name }
+          const row = await deleteObject(tx, place)
           if (row) {
             demand(condition, validatorsOf(row))
-            return { id: row.id, marker: null, removals: await ownRemovals(tx) }
+            const [removals, marker] = await settleBoth(ownRemovals(tx), ownMarker(tx, place, row.id))
+            return { id: row.id, marker, removals }
           }
           if (tellsOfHidden) await becomeService(tx)
           return deniedOrGone(await findObjectId(tx, bucket, name))
@@ -60,10 +69,10 @@ export function deleteOne(
       const looking = tellsOfHidden ? 'all' : 'seen'
       const done = await deleteObjects(database, caller, bucket, [name], [name], looking)
       const [row] = done.deleted
-      const marker = done.markers.get(name)
+      const marker = done.markers.get(name) ?? null
       const id = row?.id ?? marker?.objectId
       if (id === undefined) return deniedOrGone(done.there.get(name) ?? null)
-      return { id, marker: marker?.version ?? null, removals: done.removals }
+      return { id, marker, removals: done.removals }
     })
   return withInvalidation(parts, [{ bucket, names: [name] }], commit)
 }

@@ -51,6 +51,7 @@ const OBJECT_OPERATIONS = {
   list: [
     'storage.object.list',
     'storage.s3.object.list',
+    'storage.s3.object.list_versions',
     'storage.s3.upload.list_parts',
     'storage.s3.upload.list_multipart',
   ],

@@ -5,6 +5,16 @@ import { seededBytes } from '../../support/seeded-bytes.ts'
 import { describeProgram, LARGE } from './describe-program.ts'
 
 const WALK = fileURLToPath(new URL('boto3-client.py', import.meta.url))
+const VERSIONS = fileURLToPath(new URL('boto3-versions.py', import.meta.url))
+
+/** Of lines of JSON, each a name and a value. */
+const stepsOf = (printed: string) =>
+  Object.fromEntries(
+    printed
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  )
 
 /** Debian's Python has Debian's packages; another on the PATH has its own. */
 const PYTHON = ['python3', '/usr/bin/python3'].find((python) => {
@@ -20,13 +30,7 @@ describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
   it('does all that it can do', async () => {
     await place().write('large.bin', seededBytes('boto3', LARGE))
     const printed = await place().run(PYTHON ?? '', [WALK, place().server.endpoint, 'by-boto3', 'large.bin'])
-    const steps = Object.fromEntries(
-      printed
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line)),
-    )
-    expect(steps).toEqual({
+    expect(stepsOf(printed)).toEqual({
       buckets: ['by-boto3'],
       large: true,
       head: [{ of: 'a' }, 'a/b', true],
@@ -41,6 +45,25 @@ describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
       'conditional put': [null, 'PreconditionFailed'],
       'no such key': 'NoSuchKey',
       deleted: 29,
+      bucket: 'NoSuchBucket',
+    })
+  })
+
+  it('reads, copies, lists and deletes versions', async () => {
+    const printed = await place().run(PYTHON ?? '', [VERSIONS, place().server.endpoint, 'versions-by-boto3'])
+    expect(stepsOf(printed)).toEqual({
+      before: null,
+      after: 'Enabled',
+      read: ['of before', 'text 0', 'text 1', 'text 2'],
+      marker: [true, true],
+      hidden: 'NoSuchKey',
+      'by id': 'MethodNotAllowed',
+      'brought back': ['text 0', true, 'text 0'],
+      pages: [7, 7, 7, 5],
+      latest: 21,
+      deleted: [3, []],
+      left: true,
+      'not empty': 'BucketNotEmpty',
       bucket: 'NoSuchBucket',
     })
   })

@@ -68,4 +68,34 @@ describeProgram('rclone', 'rclone', (place) => {
     await rclone(place(), 'purge', 'at:by-rclone')
     expect(await rclone(place(), 'lsf', 'at:')).not.toContain('by-rclone')
   })
+
+  it('shows versions, goes back to a moment, and cleans up what is hidden', async () => {
+    const bucket = await place().bucket()
+    const at = `at:${bucket}`
+    expect(await rclone(place(), 'backend', 'versioning', at)).toContain('Unversioned')
+    expect(await rclone(place(), 'backend', 'versioning', at, 'Enabled')).toContain('Enabled')
+    await place().write('v/a.txt', 'one')
+    await rclone(place(), 'copy', 'v', at)
+    const [row] = await place().server.admin`
+      select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`
+    await place().write('v/a.txt', 'longer')
+    await rclone(place(), 'copy', 'v', at)
+    await rclone(place(), 'deletefile', `${at}/a.txt`)
+    expect(await rclone(place(), 'lsf', at)).toBe('')
+
+    const listed = (await rclone(place(), 'lsf', '--s3-versions', at)).trim().split('\n')
+    expect(listed).toHaveLength(2)
+    const texts = listed.map((name) => rclone(place(), 'cat', '--s3-versions', `${at}/${name}`))
+    expect((await Promise.all(texts)).toSorted()).toEqual(['longer', 'one'])
+    expect(await rclone(place(), 'cat', '--s3-version-at', String(row?.now), `${at}/a.txt`)).toBe('one')
+
+    await place().write('v/a.txt', 'last')
+    await rclone(place(), 'copy', 'v', at)
+    await rclone(place(), 'backend', 'cleanup-hidden', at)
+    expect(await rclone(place(), 'lsf', '--s3-versions', at)).toBe('a.txt\n')
+    expect(await rclone(place(), 'cat', `${at}/a.txt`)).toBe('last')
+    const [left] = await place().server.admin`
+      select count(*)::int as count from storage.object_versions where bucket_id = ${bucket}`
+    expect(left?.count).toBe(0)
+  })
 })

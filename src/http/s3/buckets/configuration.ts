@@ -37,7 +37,6 @@ const EMPTY: Record<string, [root: string, content: XmlContent]> = {
   logging: ['BucketLoggingStatus', ''],
   notification: ['NotificationConfiguration', ''],
   requestPayment: ['RequestPaymentConfiguration', { Payer: 'BucketOwner' }],
-  versioning: ['VersioningConfiguration', ''],
 }
 
 /** Of which a bucket may have many: a list of none, or none of that name. */

@@ -7,6 +7,7 @@ import { absoluteUrl } from '../../message/public-url.ts'
 import { checksumElements } from '../checksum-words.ts'
 import { underCondition, writeConditionOf } from '../objects/conditions.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { childText, malformed, type XmlElement } from '../xml-reader.ts'
 import { describedBy } from './described.ts'
 import { placeOf } from './place.ts'
@@ -19,7 +20,7 @@ export const completeMultipartUpload: Operation = {
     const caller = await request.caller()
     const condition = writeConditionOf(request)
     const parts = await namedParts(request)
-    const { metadata, made } = await underCondition(request, caller, condition, () =>
+    const { metadata, versionId, made } = await underCondition(request, caller, condition, () =>
       services.multipart.complete(caller, placeOf(request), {
         parts,
         condition,
@@ -28,13 +29,17 @@ export const completeMultipartUpload: Operation = {
     )
     if (made) logAssembled(c, made)
     const checksum = storedChecksum(metadata.checksum)
-    return request.xml('CompleteMultipartUploadResult', {
-      Location: absoluteUrl(c, services, c.env.target.path),
-      Bucket: bucket,
-      Key: key,
-      ETag: metadata.eTag,
-      ...(checksum && checksumElements(checksum)),
-    })
+    return request.xml(
+      'CompleteMultipartUploadResult',
+      {
+        Location: absoluteUrl(c, services, c.env.target.path),
+        Bucket: bucket,
+        Key: key,
+        ETag: metadata.eTag,
+        ...(checksum && checksumElements(checksum)),
+      },
+      versionHeaders(versionId),
+    )
   },
 }
 

@@ -11,6 +11,7 @@ import { refuseUnsupported } from '../objects/refusals.ts'
 import { parseCopySource } from '../objects/source.ts'
 import { PassingDigests } from '../passing-digests.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { partNumberOf, placeOf } from './place.ts'
 
 /** PUT with `uploadId` and a source: a part of bytes that another object has (wire §6.3). */
@@ -26,8 +27,10 @@ export const uploadPartCopy: Operation = {
       access: 'policy',
       withBytes: true,
     } as const
+    let sourceVersion: string | null = null
     const part = await services.files.download(caller, target, async (representation, object) => {
       demandOfSource(request, object)
+      sourceVersion = object.versionId
       const { part, size } = rangeOf(request, object)
       const bytes = await streamOf(representation, part)
       try {
@@ -45,11 +48,11 @@ export const uploadPartCopy: Operation = {
     })
     const { etag, createdAt, checksums } = part
     const sums = Object.entries(checksums).map(([algorithm, value]) => [`Checksum${algorithm}`, value])
-    return request.xml('CopyPartResult', {
-      LastModified: createdAt.toISOString(),
-      ETag: etag,
-      ...Object.fromEntries(sums),
-    })
+    return request.xml(
+      'CopyPartResult',
+      { LastModified: createdAt.toISOString(), ETag: etag, ...Object.fromEntries(sums) },
+      versionHeaders(sourceVersion, 'x-amz-copy-source-version-id'),
+    )
   },
 }
 

@@ -3,16 +3,23 @@ import type { Caller } from '../../../model/caller.ts'
 import { hasCode } from '../../../model/errors.ts'
 import { aclElements } from '../acl.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { tellingOfMarkers, versionHeaders, versionIn } from '../version-ids.ts'
 
 /** GET of an object's ACL: what its bucket's policy means for it. */
 export const getObjectAcl: Operation = {
   name: 'storage.s3.object.get_acl',
+  ofVersions: true,
   async handle(request) {
-    const { services, bucket, name } = request
+    const { services, bucket, name, query } = request
     const caller = await request.caller()
-    const { object, isPublic } = await services.files.find(caller, { access: 'caller', bucket, name })
+    const target = { access: 'caller', bucket, name, version: versionIn(query), withMarker: true } as const
+    const { object, isPublic } = await tellingOfMarkers(() => services.files.find(caller, target))
     const policy = isPublic ? 'public' : await policyOf(request, caller)
-    return request.xml('AccessControlPolicy', aclElements(object.ownerId, policy))
+    return request.xml(
+      'AccessControlPolicy',
+      aclElements(object.ownerId, policy),
+      versionHeaders(object.versionId),
+    )
   },
 }
 

@@ -4,6 +4,7 @@ import { checksumOf, partsOf } from '../../../storage/object/s3-metadata.ts'
 import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import { checksumElements } from '../checksum-words.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { tellingOfMarkers, versionHeaders, versionIn } from '../version-ids.ts'
 import type { XmlElements } from '../xml-writer.ts'
 
 /** What can be asked for, in the order in which it is told. */
@@ -28,17 +29,20 @@ const MOST_PARTS = 1000
 /** GET with `?attributes`: what is known of an object, of its parts, too (wire §6.3). */
 export const getObjectAttributes: Operation = {
   name: 'storage.s3.object.get_attributes',
+  ofVersions: true,
   async handle(request) {
-    const { services, bucket, name } = request
+    const { services, bucket, name, query } = request
     const caller = await request.caller()
     const wanted = wantedAttributes(request.header('x-amz-object-attributes'))
-    const { object } = await services.files.find(caller, { access: 'caller', bucket, name })
+    const target = { access: 'caller', bucket, name, version: versionIn(query), withMarker: true } as const
+    const { object } = await tellingOfMarkers(() => services.files.find(caller, target))
     const elements: XmlElements = {}
     for (const [attribute, tell] of Object.entries(ATTRIBUTES)) {
       if (wanted.has(attribute)) Object.assign(elements, tell(object, request))
     }
     return request.xml('GetObjectAttributesResponse', elements, {
       'Last-Modified': object.lastModified.toUTCString(),
+      ...versionHeaders(object.versionId),
     })
   },
 }

@@ -7,6 +7,7 @@ import { logObject, logRoute } from '../../env.ts'
 import { checkConditions } from '../../message/conditionals.ts'
 import { checksumElements, parseAlgorithm } from '../checksum-words.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { conditionsOf, underCondition, writeConditionOf } from './conditions.ts'
 import { contentOf, type SentContent } from './content.ts'
 import { refuseUnsupported } from './refusals.ts'
@@ -27,6 +28,7 @@ export const copyObject: Operation = {
     const tags = isReplaced(request, 'x-amz-tagging-directive') ? (content.tags ?? []) : undefined
     if (!replace && !tags && !checksumAlgorithm) refuseItself(request, from)
     const condition = writeConditionOf(request)
+    let sourceVersion: string | null = null
     const { object } = await underCondition(request, caller, condition, () =>
       services.files.copy(caller, {
         from,
@@ -36,16 +38,26 @@ export const copyObject: Operation = {
         replace,
         tags,
         checksumAlgorithm,
-        checkSource: (source) => checkSource(request, source),
+        checkSource: (source) => {
+          checkSource(request, source)
+          sourceVersion = source.versionId
+        },
       }),
     )
     logObject(c, object)
     const checksum = checksumOf(object)
-    return request.xml('CopyObjectResult', {
-      LastModified: object.lastModified.toISOString(),
-      ETag: object.etag,
-      ...(checksum && checksumElements(checksum)),
-    })
+    return request.xml(
+      'CopyObjectResult',
+      {
+        LastModified: object.lastModified.toISOString(),
+        ETag: object.etag,
+        ...(checksum && checksumElements(checksum)),
+      },
+      {
+        ...versionHeaders(object.versionId),
+        ...versionHeaders(sourceVersion, 'x-amz-copy-source-version-id'),
+      },
+    )
   },
 }
 
@@ -67,9 +79,9 @@ function replacing({ headers, userMetadata, ...content }: SentContent, name: str
   }
 }
 
-/** @throws InvalidRequest, as S3 does: such a copy would change nothing but the version */
+/** @throws InvalidRequest, as S3 does: such a copy would change nothing but the version, unless it brings a former one back */
 function refuseItself({ bucket, name }: S3Request, from: Source): void {
-  if (from.bucket !== bucket || from.name !== name) return
+  if (from.bucket !== bucket || from.name !== name || from.version) return
   throw new StorageError('InvalidRequest', {
     message:
       'This copy request is illegal because it is trying to copy an object to itself without changing ' +

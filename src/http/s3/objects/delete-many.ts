@@ -1,9 +1,13 @@
+import type { Caller } from '../../../model/caller.ts'
 import { StorageError } from '../../../model/errors.ts'
+import type { WantedVersion } from '../../../model/version-id.ts'
 import type { Tags, WriteCondition } from '../../../model/write-condition.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
+import type { RemovedVersion } from '../../../storage/writing/version-removals.ts'
 import { announcedTrailers } from '../checksum-words.ts'
 import { s3Code } from '../errors.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { parseVersionId } from '../version-ids.ts'
 import { childText, malformed, type XmlElement } from '../xml-reader.ts'
 import type { XmlElements } from '../xml-writer.ts'
 
@@ -23,29 +27,68 @@ export const deleteObjects: Operation = {
       throw malformed(`it must name 1 to ${MOST_KEYS} objects`)
     }
     await services.buckets.demand(bucket)
-    const fit = wanted.filter(({ unfit }) => !unfit)
-    const conditions = new Map(
-      fit.flatMap(({ name, condition }) => (condition ? [[name, condition] as const] : [])),
-    )
-    const names = fit.map(({ name }) => name)
-    const done = await services.files.removeEach(caller, bucket, names, conditions)
-    const { kept } = done
+    const outcomes = await deleteAll(request, caller, wanted)
 
     const deleted: XmlElements[] = []
     const errors: XmlElements[] = []
-    for (const { key, name, unfit } of wanted) {
-      const error = unfit ?? kept.get(name)
-      if (error) errors.push({ Key: key, Code: s3Code(error.code), Message: error.message })
-      else deleted.push({ Key: key })
+    for (const [{ key, versionId: VersionId }, outcome] of outcomes) {
+      if (outcome instanceof StorageError) {
+        errors.push({ Key: key, VersionId, Code: s3Code(outcome.code), Message: outcome.message })
+      } else {
+        deleted.push({ Key: key, VersionId, ...(outcome?.marker && markerElements(outcome.marker)) })
+      }
     }
-    const each = new Map(wanted.map((one) => [one.name, one])).values()
-    request.c.env.notes.each = Array.from(each, ({ name, unfit }) => {
-      const objectId = done.deleted.get(name)?.id
-      return { path: name, objectId, status: (unfit ?? kept.get(name))?.status ?? (objectId ? 204 : 404) }
+    const each = new Map([...outcomes].map((entry) => [entry[0].name, entry])).values()
+    request.c.env.notes.each = Array.from(each, ([{ name }, outcome]) => {
+      if (outcome instanceof StorageError) return { path: name, objectId: undefined, status: outcome.status }
+      return { path: name, objectId: outcome?.id, status: outcome ? 204 : 404 }
     })
     const isQuiet = childText(body, 'Quiet') === 'true'
     return request.xml('DeleteResult', { Deleted: isQuiet ? [] : deleted, Error: errors })
   },
+}
+
+/** What has become of an entry: what is gone, and the marker that says so or was there; null when nothing was there. */
+type Outcome = { id: string; marker: string | null } | StorageError | null
+
+/** First the names, then the versions, in their order. */
+async function deleteAll(
+  { services, bucket }: S3Request,
+  caller: Caller,
+  wanted: Wanted[],
+): Promise<Map<Wanted, Outcome>> {
+  const { files } = services
+  const fit = wanted.filter(({ unfit }) => !unfit)
+  const plain = fit.filter(({ version }) => !version)
+  const names = plain.map(({ name }) => name)
+  const conditions = new Map(
+    plain.flatMap(({ name, condition }) => (condition ? [[name, condition] as const] : [])),
+  )
+  const { deleted, kept } = await files.removeEach(caller, bucket, names, conditions)
+  const versions = fit.flatMap(({ version, name, condition }) =>
+    version ? [{ name, version, condition }] : [],
+  )
+  const removed = (await files.removeEachVersion(caller, bucket, versions)).values()
+  return new Map(
+    wanted.map((one) => {
+      if (one.unfit) return [one, one.unfit]
+      if (one.version) return [one, outcomeOf(removed.next().value ?? null, one.versionId ?? null)]
+      const gone = deleted.get(one.name)
+      return [
+        one,
+        kept.get(one.name) ?? (gone ? { id: gone.id, marker: gone.marker?.versionId ?? null } : null),
+      ]
+    }),
+  )
+}
+
+function outcomeOf(removed: RemovedVersion, versionId: string | null): Outcome {
+  if (removed === null || removed instanceof StorageError) return removed
+  return { id: removed.id, marker: removed.isDeleteMarker ? versionId : null }
+}
+
+function markerElements(versionId: string): XmlElements {
+  return { DeleteMarker: true, DeleteMarkerVersionId: versionId }
 }
 
 /** S3 wants it, so that a body that was damaged on its way deletes nothing else; a signature of the body is as good. */
@@ -63,6 +106,9 @@ function demandDigest(request: S3Request): void {
 interface Wanted {
   key: string
   name: string
+  /** As it was sent. */
+  versionId: string | undefined
+  version: WantedVersion | undefined
   condition: WriteCondition | undefined
   /** Why nothing is done about it. */
   unfit: StorageError | undefined
@@ -74,17 +120,22 @@ function wantedOf(object: XmlElement): Wanted {
   if (!key) throw malformed('an object has no key')
   const tag = childText(object, 'ETag')
   const condition = tag === undefined ? undefined : { ifMatch: asTags(tag) }
-  return { key, name: nameOfKey(key), condition, unfit: unfitOf(object) }
+  const versionId = childText(object, 'VersionId') || undefined
+  return { key, name: nameOfKey(key), versionId, condition, ...fitOf(object, versionId) }
 }
 
-function unfitOf(object: XmlElement): StorageError | undefined {
-  const version = childText(object, 'VersionId')
-  if (version !== undefined && version !== '' && version !== 'null') {
-    return new StorageError('InvalidParameter', { message: 'Invalid version id specified' })
-  }
+function fitOf(object: XmlElement, versionId: string | undefined): Pick<Wanted, 'version' | 'unfit'> {
   const condition = ['LastModifiedTime', 'Size'].find((name) => childText(object, name) !== undefined)
-  if (condition === undefined) return undefined
-  return new StorageError('NotImplemented', { message: `A condition by ${condition} is not supported` })
+  if (condition !== undefined) {
+    const message = `A condition by ${condition} is not supported`
+    return { version: undefined, unfit: new StorageError('NotImplemented', { message }) }
+  }
+  try {
+    return { version: versionId === undefined ? undefined : parseVersionId(versionId), unfit: undefined }
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    return { version: undefined, unfit: error }
+  }
 }
 
 function asTags(text: string): Tags {

@@ -6,28 +6,38 @@ import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import { type ObjectHeaders, type SendOptions, sendRepresentation } from '../../message/object-response.ts'
 import { checksumHeaders, headerOf } from '../checksum-words.ts'
 import type { Operation, S3Request } from '../request.ts'
+import { tellingOfMarkers, versionIn } from '../version-ids.ts'
 import { conditionsOf } from './conditions.ts'
 import { objectHeaders } from './object-headers.ts'
 
 /** GET of an object: it, a range, or one of the parts that it came in (wire §6.3). */
-export const getObject: Operation = { name: 'storage.s3.object.get', handle: send }
+export const getObject: Operation = { name: 'storage.s3.object.get', ofVersions: true, handle: send }
 
 /** The same without the bytes. */
-export const headObject: Operation = { name: 'storage.s3.object.info', handle: send }
+export const headObject: Operation = { name: 'storage.s3.object.info', ofVersions: true, handle: send }
 
 async function send(request: S3Request): Promise<Response> {
   const { c, services, bucket, name } = request
   const caller = await request.caller()
   const number = partNumberOf(request)
-  const target = { access: 'caller', bucket, name, withBytes: c.req.method !== 'HEAD' } as const
-  return services.files.download(caller, target, (representation, object) => {
-    c.env.notes.objectId = object.id
-    return sendRepresentation(c, representation, {
-      ...answerWith(request, object, number),
-      conditions: conditionsOf(request),
-      headHasRanges: true,
-    })
-  })
+  const target = {
+    access: 'caller',
+    bucket,
+    name,
+    version: versionIn(request.query),
+    withMarker: true,
+    withBytes: c.req.method !== 'HEAD',
+  } as const
+  return tellingOfMarkers(() =>
+    services.files.download(caller, target, (representation, object) => {
+      c.env.notes.objectId = object.id
+      return sendRepresentation(c, representation, {
+        ...answerWith(request, object, number),
+        conditions: conditionsOf(request),
+        headHasRanges: true,
+      })
+    }),
+  )
 }
 
 /** @throws InvalidPartNumber, InvalidHeaderChar */

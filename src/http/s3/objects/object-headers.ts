@@ -5,6 +5,7 @@ import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import { type ObjectHeaders, reprDigest, SANDBOX } from '../../message/object-response.ts'
 import { headerSent } from '../../message/upload-headers.ts'
 import type { S3Request } from '../request.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { metadataHeaders } from './user-metadata.ts'
 
 /** Parameters by which a reader says what a header of the answer is to be. */
@@ -32,6 +33,7 @@ export function objectHeaders({ query }: S3Request, object: StoredObject): Objec
     'Accept-Ranges': 'bytes',
     'Cache-Control': object.cacheControl,
     'created-at': object.createdAt.toISOString(),
+    ...versionHeaders(object.versionId),
     ...metadataHeaders(object.userMetadata),
   }
   if (object.contentEncoding !== null) headers['Content-Encoding'] = object.contentEncoding

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { StorageError } from '../../../model/errors.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
+import type { StoredObject } from '../../../storage/object/stored-object.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
 import type { UploadBody } from '../../../storage/writing/upload-request.ts'
 import { logStored, logTarget } from '../../env.ts'
@@ -12,6 +13,7 @@ import { refuseUnknownChecksums, sentChecksum } from '../checksum-words.ts'
 import { PassingDigests } from '../passing-digests.ts'
 import type { Operation, S3Request } from '../request.ts'
 import type { PostPolicy } from '../signature/post-policy.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { readXml } from '../xml-reader.ts'
 import { XML_TYPE, xmlDocument } from '../xml-writer.ts'
 import { contentIn } from './content.ts'
@@ -74,7 +76,7 @@ export const postObject: Operation = {
       },
     )
     logStored(c, stored)
-    return answer(request, fields, { key, etag: stored.object.etag })
+    return answer(request, fields, key, stored.object)
   },
 }
 
@@ -147,17 +149,18 @@ function checkedBody(
 function answer(
   request: S3Request,
   fields: ReadonlyMap<string, string>,
-  { key, etag }: { key: string; etag: string },
+  key: string,
+  { etag, versionId }: StoredObject,
 ): Response {
   const { c, services, bucket } = request
   const page = pageIn(fields.get('success_action_redirect') ?? fields.get('redirect'))
   if (page) {
     for (const [name, value] of Object.entries({ bucket, key, etag })) page.searchParams.append(name, value)
-    return c.body(null, 303, { Location: page.href })
+    return c.body(null, 303, { Location: page.href, ...versionHeaders(versionId) })
   }
   const path = [bucket, ...key.split('/')].map(encodeURIComponent).join('/')
   const location = absoluteUrl(c, services, `${S3_PATH}/${path}`)
-  const headers = { ETag: etag, Location: location }
+  const headers = { ETag: etag, Location: location, ...versionHeaders(versionId) }
   switch (fields.get('success_action_status')) {
     case '200':
       return request.empty(200, headers)

@@ -3,6 +3,7 @@ import { logStored } from '../../env.ts'
 import { readBody } from '../body.ts'
 import { checksumHeaders } from '../checksum-words.ts'
 import type { Operation } from '../request.ts'
+import { versionHeaders } from '../version-ids.ts'
 import { underCondition, writeConditionOf } from './conditions.ts'
 import { contentOf } from './content.ts'
 import { refuseUnsupported } from './refusals.ts'
@@ -32,6 +33,10 @@ export const putObject: Operation = {
     const { object } = stored
     logStored(c, stored)
     const checksum = checksumOf(object)
-    return request.empty(200, { ETag: object.etag, ...(checksum && checksumHeaders(checksum)) })
+    return request.empty(200, {
+      ETag: object.etag,
+      ...versionHeaders(object.versionId),
+      ...(checksum && checksumHeaders(checksum)),
+    })
   },
 }

@@ -1,23 +1,31 @@
 import { StorageError } from '../../../model/errors.ts'
+import type { WantedVersion } from '../../../model/version-id.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
+import { parseVersionId } from '../version-ids.ts'
 
 export interface Source {
   bucket: string
   name: string
+  /** Undefined for what is there now. */
+  version?: WantedVersion | undefined
 }
 
 /**
- * What `x-amz-copy-source` names: a bucket and a key, perhaps with a slash before them, percent-encoded; a plus is one.
+ * What `x-amz-copy-source` names: a bucket and a key, perhaps with a slash before them, percent-encoded; a plus is one. And
+ * perhaps a version of it, behind `?versionId=`.
  *
  * @throws InvalidParameter
  */
 export function parseCopySource(header: string): Source {
   const [, path = '', version] = /^([^?]*)(?:\?versionId=(.*))?$/s.exec(header) ?? []
-  if (version !== undefined && version !== 'null') throw invalid('Invalid version id specified')
   const decoded = decode(path)
   const [, bucket = '', key = ''] = /^\/?([^/]+)\/(.+)$/s.exec(decoded) ?? []
   if (key === '') throw invalid('x-amz-copy-source must be as /bucket/key')
-  return { bucket, name: nameOfKey(key) }
+  return {
+    bucket,
+    name: nameOfKey(key),
+    version: version === undefined ? undefined : parseVersionId(version),
+  }
 }
 
 /**

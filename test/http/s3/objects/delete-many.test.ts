@@ -62,7 +62,7 @@ describe('many objects deleted by S3', () => {
     })
     expect([Deleted, Errors]).toEqual([
       undefined,
-      [{ Key: 'b', Code: 'InvalidArgument', Message: 'Invalid version id specified' }],
+      [{ Key: 'b', VersionId: 'v1', Code: 'InvalidArgument', Message: 'Invalid version id specified' }],
     ])
     expect(await left(bucket)).toEqual(['b'])
   })

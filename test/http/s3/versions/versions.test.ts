@@ -1,0 +1,3 @@
+import { describeVersions } from './describe-versions.ts'
+
+describeVersions('a version by S3', async () => ({}))
