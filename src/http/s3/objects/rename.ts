@@ -10,7 +10,7 @@ const NOT_DONE = ['if-modified-since', 'x-amz-rename-source-if-modified-since']
 
 /**
  * PUT with `?renameObject`: the object of this key is from now on the one that was another's; in one moment, and no byte is
- * moved (wire §14). What had the key gives way, unless `If-None-Match: *` says otherwise.
+ * moved (wire §14), but where versions are kept, which stay. What had the key gives way, unless `If-None-Match: *` says otherwise.
  */
 export const renameObject: Operation = {
   name: 'storage.s3.object.rename',
