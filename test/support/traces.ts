@@ -5,11 +5,18 @@ import { until } from './wait.ts'
 /** Everything that a request can leave behind: rows, bytes, and what is written down about either. */
 export async function traces(server: TestServer) {
   const [rows] = await server.admin<
-    { buckets: unknown; objects: { version: string }[] | null; uploads: unknown; removals: unknown }[]
+    {
+      buckets: unknown
+      objects: { version: string }[] | null
+      history: { version: string }[] | null
+      uploads: unknown
+      removals: unknown
+    }[]
   >`
     select
       (select json_agg(b order by b.id) from storage.buckets b) as buckets,
       (select json_agg(o order by o.id) from storage.objects o) as objects,
+      (select json_agg(v order by v.sequence) from storage.object_versions v) as history,
       (select json_agg(u order by u.version) from storage.uploads u) as uploads,
       (select json_agg(r order by r.version) from storage.removals r) as removals`
   if (rows === undefined) throw new Error('PostgreSQL told no row')
@@ -35,20 +42,29 @@ export async function expectNothingWritten<T>(server: TestServer, work: () => Pr
 }
 
 /** Whether nothing is under way. The rows were asked for before the files, so a file may be of what has begun between. */
-function isAtRest({ uploads, removals, objects, files }: Awaited<ReturnType<typeof traces>>): boolean {
+function isAtRest({
+  uploads,
+  removals,
+  objects,
+  history,
+  files,
+}: Awaited<ReturnType<typeof traces>>): boolean {
   if (uploads !== null || removals !== null) return false
-  const versions = new Set(objects?.map(({ version }) => version))
+  const versions = new Set([...(objects ?? []), ...(history ?? [])].map(({ version }) => version))
   return files.every((file) => versions.has(file.split('/').at(-1) ?? ''))
 }
 
-/** Says that each file is one row's and each row has its file, and that no upload or removal is left unfinished. */
+/** Says that each file is one row's and each row has its file, of what was there, too, and that no upload or removal is left unfinished. */
 export async function expectNoDrift(server: TestServer): Promise<void> {
   const drift = async () => {
     const [row] = await server.admin`
       select
         (select count(*)::int from storage.uploads) as uploads,
         (select count(*)::int from storage.removals) as removals,
-        (select array_agg(bytes_bucket || '/' || left(version, 2) || '/' || version) from storage.objects) as versions`
+        (select array_agg(bytes_bucket || '/' || left(version, 2) || '/' || version) from (
+          select bytes_bucket, version from storage.objects
+          union all select bytes_bucket, version from storage.object_versions where not is_delete_marker
+        ) named) as versions`
     const files = new Set(await server.storedFiles())
     const versions = new Set<string>(row?.versions)
     return {

@@ -1,4 +1,4 @@
-import { describeWithS3, s3Env } from '../../../support/s3.ts'
+import { describeWithS3, s3Env } from '../../support/s3.ts'
 import { describeVersions } from './describe-versions.ts'
 
 describeWithS3('a server with an S3 store', (s3) => {

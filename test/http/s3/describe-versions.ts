@@ -17,10 +17,10 @@ import {
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { refusal } from '../../../support/s3-errors.ts'
-import { signedForm } from '../../../support/s3-form.ts'
-import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
-import { expectNoDrift } from '../../../support/traces.ts'
+import { refusal } from '../../support/s3-errors.ts'
+import { signedForm } from '../../support/s3-form.ts'
+import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
+import { expectNoDrift } from '../../support/traces.ts'
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 

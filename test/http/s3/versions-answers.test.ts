@@ -10,11 +10,11 @@ import {
 } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { withPolicies } from '../../../support/policies.ts'
-import { refusal } from '../../../support/s3-errors.ts'
-import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
-import type { Served } from '../../../support/server.ts'
-import { until } from '../../../support/wait.ts'
+import { withPolicies } from '../../support/policies.ts'
+import { refusal } from '../../support/s3-errors.ts'
+import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
+import type { Served } from '../../support/server.ts'
+import { until } from '../../support/wait.ts'
 
 /** What S3 clients are told of versions, by the words of the wire. */
 

@@ -7,8 +7,8 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { refusal } from '../../../support/s3-errors.ts'
-import { type S3TestServer, startS3Server } from '../../../support/s3-protocol.ts'
+import { refusal } from '../../support/s3-errors.ts'
+import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
 
 let server: S3TestServer
 let Bucket: string
