@@ -10,8 +10,12 @@ import { Writer } from './power-loss/writer.ts'
 import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
+import { differences, findHistories, unreadable } from './versions/found.ts'
+import { KEEPING, makeBuckets } from './versions/keeping.ts'
+import { VersionedLoad } from './versions/versioned-load.ts'
 
 const ROUNDS = isFull ? 30 : 2
+const VERSION_ROUNDS = isFull ? 50 : 1
 const WRITERS = isFull ? ['a', 'b', 'c', 'd', 'e'] : ['a', 'b', 'c']
 
 /** The power fails at most so many changes of files later than 100 of them, each counted as it begins and as it ends. */
@@ -88,6 +92,58 @@ describe('when the power fails amid uploads, overwrites, copies, moves, deletes,
     expect({ problems, lost, leaked }, message).toEqual({ problems: [], lost: [], leaked: [] })
     expect(rows, message).toEqual(new Map(checks.flatMap(({ found }) => [...found])))
   }
+})
+
+describe('when the power fails amid versions and the trash', () => {
+  const total = new Tally('power loss amid versions')
+  let computer: Machine
+  let load: VersionedLoad
+  const place = () => ({ url: `${computer.url}/storage/v1`, token: computer.token })
+
+  beforeAll(async () => {
+    computer = await Machine.build()
+    load = new VersionedLoad({ place, keeping: KEEPING, seed: random.below(2 ** 31) })
+  })
+  afterAll(async () => {
+    await computer?.close()
+    total.acknowledged = load.acknowledged
+    total.print()
+  })
+
+  it('the next start has every version that was acknowledged, and none that was deleted', {
+    timeout: (VERSION_ROUNDS + 1) * ROUND_LIMIT_MS,
+  }, async () => {
+    for (let round = 1; round <= VERSION_ROUNDS; round++) {
+      const keepsInline = random.below(2) === 0
+      if (round === 1) {
+        await computer.boot({ keepsInline })
+        await computer.sql((sql) => makeBuckets(place(), sql))
+        await computer.losePower(EVERYTHING)
+      }
+      const diesAt = 100 + random.below(LATEST_MOMENT)
+      await computer.boot({ diesAt, canLink: round % 3 !== 0, keepsInline })
+      load.start(WRITERS.length)
+      await computer.dies().finally(() => load.stop())
+      await computer.losePower(random.below(2) === 0 ? anything(random) : EVERYTHING)
+      await computer.boot()
+      await computer.cleanUp()
+      total.rounds++
+      const found = await computer.sql(findHistories)
+      const wrong = [...differences(found, load.possible), ...(await unreadable(found, place()))]
+      const { lost, leaked } = await takeInventory(computer)
+      await computer.losePower(EVERYTHING)
+      total.lost += wrong.length + lost.length
+      total.leaked += leaked.length
+      const what = `round ${round} with FAULTS_SEED=${seed}`
+      expect({ what, wrong, lost, leaked, strange: load.strange }).toEqual({
+        what,
+        wrong: [],
+        lost: [],
+        leaked: [],
+        strange: [],
+      })
+    }
+  })
 })
 
 describe('when the power fails during the very first start', () => {

@@ -8,7 +8,7 @@ import type { Contents } from './operation.ts'
 import type { Site } from './site.ts'
 
 export interface Inventory {
-  /** The SHA-256 of each row's object, by its key. */
+  /** The SHA-256 of each row's object, by its key; of what was there before, by key and version. */
   rows: Contents
   /** Rows whose file is missing, is not what the row says, or that have been marked as damaged. */
   lost: string[]
@@ -23,7 +23,12 @@ export async function takeInventory(site: Pick<Site, 'dataDir' | 'sql'>): Promis
       select bucket_id || '/' || name as key, checksum, metadata->>'size' as size,
         bytes_bucket || '/' || left(version, 2) || '/' || version as path,
         to_jsonb(o)->>'quarantine_reason' as mark, storage.find_version_parts(version::uuid) as parts
-      from storage.objects o`,
+      from storage.objects o
+      union all
+      select bucket_id || '/' || name || ' ' || version, checksum, size::text,
+        bytes_bucket || '/' || left(version, 2) || '/' || version, quarantine_reason,
+        storage.find_version_parts(version::uuid)
+      from storage.object_versions where not is_delete_marker`,
   )
   const unfinished = await site.sql(
     (sql) => sql<{ entry: string }[]>`

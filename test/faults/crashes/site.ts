@@ -15,13 +15,17 @@ export class Site {
   readonly #folder: string
   #server: Command | undefined
 
-  private constructor(folder: string) {
+  private constructor(
+    folder: string,
+    /** Of each server, and of commands beside it. */
+    private readonly env: Record<string, string>,
+  ) {
     this.#folder = folder
     this.dataDir = join(folder, 'storage-data')
   }
 
-  static async open(): Promise<Site> {
-    return new Site(await newFolder())
+  static async open(env: Record<string, string> = {}): Promise<Site> {
+    return new Site(await newFolder(), env)
   }
 
   get server(): Command {
@@ -31,7 +35,7 @@ export class Site {
 
   /** Begins to start a server; `start` waits until it serves. */
   launch(): Command {
-    const env = { STORAGE_PORT: '0' }
+    const env = { STORAGE_PORT: '0', ...this.env }
     // Its own cleanup runs all the time, so that it too is killed now and then in the middle.
     const cleanup = { STORAGE_CLEANUP_INTERVAL: '200ms', STORAGE_CLEANUP_GRACE: '2s' }
     this.#server = new Command(['serve'], { cwd: this.#folder, env: { ...env, ...cleanup } })
@@ -77,7 +81,7 @@ export class Site {
 
   /** One cleanup of everything that is left over, beside the running server. */
   async cleanup(): Promise<void> {
-    const env = { STORAGE_CLEANUP_GRACE: '0s' }
+    const env = { ...this.env, STORAGE_CLEANUP_GRACE: '0s' }
     const { code, stdout, stderr } = await strongroom(['cleanup'], { cwd: this.#folder, env })
     // The server is at its own passes all the time; this one has its turn between two of them.
     if (code !== 0 || !stdout.startsWith('Done:'))

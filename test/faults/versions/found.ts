@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import type postgres from '#postgres'
+import type { Backend } from '../../../src/backend/backend.ts'
+import { forEachConcurrent } from '../../../src/lib/concurrency.ts'
+import { INLINE_BUCKET, type Location } from '../../../src/model/location.ts'
+import { type Entry, type History, purged, told } from './history.ts'
+import type { Place } from './versioned-load.ts'
+
+const READS_AT_ONCE = 8
+
+/** A row of what is there, or was. */
+export interface Row extends Entry {
+  id: string
+  /** Of a marker null, and so is its size. */
+  bytesBucket: string | null
+  size: number | null
+  mark: string | null
+}
+
+/** What the rows say that each name has, by its path, the newest first. */
+export async function findHistories(sql: postgres.Sql): Promise<Map<string, Row[]>> {
+  const rows = await sql<(Row & { path: string })[]>`
+    select bucket_id || '/' || name as path, 'object' as kind, checksum as sha256, version as id,
+      bytes_bucket as "bytesBucket", (metadata ->> 'size')::float8 as size, quarantine_reason as mark,
+      9223372036854775807 as place
+    from storage.objects
+    union all
+    select bucket_id || '/' || name, case kind when 'delete_marker' then 'marker' else kind end, checksum, version,
+      bytes_bucket, size::float8, quarantine_reason, sequence
+    from storage.object_versions
+    order by path, place desc`
+  const histories = new Map<string, Row[]>()
+  for (const { path, ...row } of rows) histories.set(path, [...(histories.get(path) ?? []), row])
+  return histories
+}
+
+/** Names that are not what their writers were told; once all that is due was taken away. */
+export function differences(
+  found: ReadonlyMap<string, readonly Row[]>,
+  possible: ReadonlyMap<string, readonly History[]>,
+): string[] {
+  return [...new Set([...found.keys(), ...possible.keys()])].flatMap((path) => {
+    const is = found.get(path) ?? []
+    const may = (possible.get(path) ?? [[]]).map(purged)
+    const same = may.filter((history) => told(history) === told(is))
+    if (same.length === 0) return [`${path} is\n${told(is)}\nand not\n${may.map(told).join('\nor\n')}`]
+    const hasIds = (history: History) => history.every(({ id }, at) => id === undefined || id === is[at]?.id)
+    const ids = (history: History) => history.map(({ id }) => id).join(' ')
+    return same.some(hasIds) ? [] : [`${path} has ${ids(is)}, and not ${same.map(ids).join(' or ')}`]
+  })
+}
+
+/** What is not read, by its id, as its row says it. Things in the trash are not asked for. */
+export async function unreadable(
+  found: ReadonlyMap<string, readonly Row[]>,
+  { url, token }: Place,
+): Promise<string[]> {
+  const wrong: string[] = []
+  const wanted = [...found].flatMap(([path, rows]) => rows.map((row) => ({ path, ...row })))
+  await forEachConcurrent(READS_AT_ONCE, wanted, async ({ path, kind, id, sha256: told }) => {
+    if (kind === 'trash') return
+    const headers = { authorization: `Bearer ${token}` }
+    const response = await fetch(`${url}/object/${path}?versionId=${id}`, { headers })
+    const bytes = new Uint8Array(await response.arrayBuffer())
+    const is = response.status === 200 ? sha256(bytes) : response.status
+    if (is !== (kind === 'marker' ? 404 : told))
+      wrong.push(`${kind} ${id} of ${path} is ${is}, and not ${told}`)
+  })
+  return wrong
+}
+
+type Read = (at: Location, size: number) => Promise<Uint8Array>
+
+/** From the database what is there, and all else from where it is kept. */
+export function readingInline(sql: postgres.Sql, outside: Pick<Backend, 'readWhole'>): Read {
+  return async (at, size) => {
+    if (at.bucket !== INLINE_BUCKET) return outside.readWhole(at, size)
+    const [row] = await sql<{ bytes: Uint8Array }[]>`
+      select bytes from storage.inline_bytes where version = ${at.version}`
+    if (row === undefined) throw new Error('not in the database')
+    return row.bytes
+  }
+}
+
+/** Rows whose bytes are missing or others, or that are marked as damaged, whatever somebody may ask for. */
+export async function damaged(found: ReadonlyMap<string, readonly Row[]>, read: Read): Promise<string[]> {
+  const wrong: string[] = []
+  await forEachConcurrent(READS_AT_ONCE, [...found.values()].flat(), async (row) => {
+    const { kind, id, bytesBucket, size, mark } = row
+    if (kind === 'marker') return
+    const bytes = await read({ bucket: String(bytesBucket), version: id }, Number(size)).catch(String)
+    if (mark !== null || typeof bytes === 'string' || sha256(bytes) !== row.sha256) {
+      wrong.push(`${JSON.stringify(row)}: ${typeof bytes === 'string' ? bytes : 'other bytes'}`)
+    }
+  })
+  return wrong
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
