@@ -21,6 +21,7 @@ import { smallGetRls, smallGetRlsCold } from './rows/small-get-rls.ts'
 import { info, notModified, signHundred, signOne, smallGetSigned } from './rows/small-requests.ts'
 import { smallUpload, smallUploadSlowFlush, smallUpsert } from './rows/small-upload.ts'
 import { sweep } from './rows/sweep.ts'
+import { versions } from './rows/versions.ts'
 
 interface Described {
   measure: Family
@@ -79,6 +80,11 @@ export const FAMILIES: Record<string, Described> = {
   growth: {
     measure: growth,
     shows: 'costs at ten thousand, a hundred thousand and a million rows',
+    needsOwnServer: true,
+  },
+  versions: {
+    measure: versions,
+    shows: 'what versions cost uploads over what is there, and lists',
     needsOwnServer: true,
   },
   sweep: { measure: sweep, shows: 'what a cleanup of a million files costs', needsOwnServer: true },
