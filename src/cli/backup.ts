@@ -29,6 +29,8 @@ export function registerBackup(program: Command): void {
     .option('--to <target>', 'a folder, or s3://bucket/prefix; STORAGE_BACKUP_TARGET without it')
     .option('--incremental', 'only what the newest backup of the target has not')
     .option('--bucket <id...>', 'only these buckets, without the database itself')
+    .option('--without-versions', 'without the versions of before, and markers')
+    .option('--with-trash', 'also what is in the trash')
     .option(
       '--with-keys',
       'also keys.json and other secrets: whoever has the backup can act as the server then',
@@ -60,6 +62,8 @@ interface CreateOptions {
   to?: string
   incremental?: boolean
   bucket?: string[]
+  withoutVersions?: boolean
+  withTrash?: boolean
   withKeys?: boolean
   description: string
   json?: boolean
@@ -71,6 +75,8 @@ async function create(options: CreateOptions): Promise<void> {
     to,
     incremental = false,
     bucket: buckets = null,
+    withoutVersions = false,
+    withTrash = false,
     withKeys = false,
     description,
     json = false,
@@ -91,8 +97,8 @@ async function create(options: CreateOptions): Promise<void> {
       parent: null,
       description,
       buckets,
-      includeVersions: true,
-      includeTrash: false,
+      includeVersions: !withoutVersions,
+      includeTrash: withTrash,
       request: withKeys ? { withKeys } : {},
       retentionDays: null,
       createdBy: 'command',

@@ -3,11 +3,8 @@ import { text } from 'node:stream/consumers'
 import pino from 'pino'
 import { openBackends } from '../../src/backend/open.ts'
 import type { Manifest } from '../../src/jobs/backup/manifest.ts'
-import {
-  type RestoreReport,
-  type RestoreRequest,
-  restoreObjects,
-} from '../../src/jobs/backup/restore-objects.ts'
+import { restoreObjects } from '../../src/jobs/backup/restore-objects.ts'
+import type { RestoreReport, RestoreRequest } from '../../src/jobs/backup/restore-request.ts'
 import {
   type BackupParts,
   type BackupReport,

@@ -15,6 +15,8 @@ export interface TableShape {
   columns: string[]
   /** By what its rows are sorted: the primary key, mostly. */
   key: { name: string; isText: boolean }[]
+  /** A condition on those that are read; all are without it. */
+  only?: string
 }
 
 /** How values are written, whatever the database's own settings are. */
@@ -25,10 +27,10 @@ const BATCH_LENGTH = 2 ** 21
 const BATCH_ROWS = 2000
 
 /** Columns by name, whatever the order in which a table has got them. */
-function selectLines({ name, columns, key }: TableShape): string {
+function selectLines({ name, columns, key, only = 'true' }: TableShape): string {
   const order = key.map((column) => `${quote(column.name)}${column.isText ? ' collate "C"' : ''}`)
   return `select row_to_json(r)::text as line
-    from (select ${columns.map(quote).join(', ')} from storage.${quote(name)} order by ${order.join(', ')}) r`
+    from (select ${columns.map(quote).join(', ')} from storage.${quote(name)} where ${only} order by ${order.join(', ')}) r`
 }
 
 /** The rows of a table as lines of JSON, sorted by its key, texts byte by byte. Under `EXACTLY`. */

@@ -7,6 +7,7 @@ import type { Session } from '../connection/session.ts'
 import { schemaVersion } from '../migrations/schema-version.ts'
 import { findServiceRights, whatBinds } from '../migrations/service-role.ts'
 import { DumpError } from './dump-error.ts'
+import { ALL_FORMER, type Former, whichFormer } from './former.ts'
 import { asked, EXACTLY, readLines, readRows, type TableShape } from './rows.ts'
 import { TABLES } from './tables.ts'
 
@@ -67,6 +68,8 @@ export interface InlineBytes {
 export interface SnapshotOptions {
   /** What it is for: a backup, one with secrets in it, or a move of the whole database. */
   for: 'backup' | 'backup with keys' | 'move'
+  /** Which rows of what was there before are read, and which of their versions. */
+  former?: Former
 }
 
 /** Versions whose bytes are asked for at once: of 16 KiB they are 2 MB. */
@@ -80,6 +83,7 @@ const BYTES_AT_ONCE = 128
  * @throws DatabaseUnavailable
  */
 export async function openSnapshot(database: Database, options: SnapshotOptions): Promise<Snapshot> {
+  const { former = ALL_FORMER } = options
   const session = await database.openSession()
   const { sql } = session
   try {
@@ -99,7 +103,7 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
     const settings = `${EXACTLY}; set local row_security = ${bypasses ? 'off' : 'on'}`
     const noLimit = about.number >= 170_000 ? '; set local transaction_timeout = 0' : ''
     await sql.unsafe(`${settings}${noLimit}; set local role service_role`)
-    const tables = await findTables(sql, options.for)
+    const tables = await findTables(sql, options.for, former)
     const shape = (name: string) => {
       const found = tables.get(name)
       if (!found) throw new Error(`no table ${name} in this snapshot`)
@@ -114,15 +118,16 @@ export async function openSnapshot(database: Database, options: SnapshotOptions)
       shape,
       tables: [...tables.keys()],
       count: async (name) => {
+        const { name: table, only = 'true' } = shape(name)
         const [row] = await asked(
           session,
           sql<{ count: number }[]>`
-          select count(*)::float8 as count from storage.${sql(shape(name).name)}`,
+          select count(*)::float8 as count from storage.${sql(table)} where ${sql.unsafe(only)}`,
         )
         return row?.count ?? 0
       },
       rows: (name) => readLines(session, shape(name)),
-      versions: () => readVersions(session, tables.has('object_versions')),
+      versions: () => readVersions(session, tables.get('object_versions')),
       inlineBytes: (versions) => readInlineBytes(session, versions),
       close: session.close,
     }
@@ -152,6 +157,7 @@ const BEGIN = `
 async function findTables(
   sql: postgres.Sql,
   purpose: SnapshotOptions['for'],
+  former: Former,
 ): Promise<Map<string, TableShape>> {
   const rows = await sql<TableShape[]>`
     select c.relname as name,
@@ -173,17 +179,18 @@ async function findTables(
     if (!table || !goes) continue
     const without = new Set([...local, ...(purpose === 'backup' ? secrets : [])])
     const key = [...sortedBy.map((column) => ({ name: column, isText: true })), ...table.key]
-    result.set(name, { name, columns: table.columns.filter((column) => !without.has(column)), key })
+    const columns = table.columns.filter((column) => !without.has(column))
+    result.set(name, { name, columns, key, ...(name === 'object_versions' && { only: whichFormer(former) }) })
   }
   return result
 }
 
 /** What was there before; none in a database of a Strongroom that kept nothing of it. */
-const FORMER_VERSIONS = `
+const formerVersions = ({ only = 'true' }: TableShape) => `
     union all
     select f.version::uuid, f.bytes_bucket, f.checksum, f.size, f.bucket_id || '/' || f.name
     from storage.object_versions f
-    where not f.is_delete_marker and f.version ~ '${UUID.source}'`
+    where not f.is_delete_marker and f.version ~ '${UUID.source}' and ${only}`
 
 /** One version may be named by several rows, where somebody has copied them with SQL. */
 const versionsWith = (former: string) => `
@@ -200,8 +207,8 @@ const versionsWith = (former: string) => `
   ) v
   order by version, object nulls last`
 
-async function* readVersions(session: Session, hasFormer: boolean): AsyncIterable<VersionRow> {
-  const query = versionsWith(hasFormer ? FORMER_VERSIONS : '')
+async function* readVersions(session: Session, former: TableShape | undefined): AsyncIterable<VersionRow> {
+  const query = versionsWith(former ? formerVersions(former) : '')
   const lengthOf = (row: { object: string | null }) => 200 + (row.object?.length ?? 0)
   const rows = readRows<Omit<VersionRow, 'size'> & { size: string | null }>(session, query, lengthOf)
   for await (const row of rows) yield { ...row, size: row.size === null ? null : Number(row.size) }

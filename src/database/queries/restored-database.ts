@@ -1,6 +1,18 @@
 import { sql } from 'drizzle-orm'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
+import { type Former, whichFormer } from '../dump/former.ts'
+
+/**
+ * Takes out of a copy of the database what of the past the backup does not have: its bytes are not there.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function forgetLeftOut(database: Database, former: Former): Promise<void> {
+  await asService(database, (tx) =>
+    tx.execute(sql`delete from storage.object_versions where not ${sql.raw(whichFormer(former))}`),
+  )
+}
 
 /**
  * Takes out of a restored database what was under way at its moment, and has no bytes in a backup: unfinished uploads, and

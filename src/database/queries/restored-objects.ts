@@ -93,6 +93,33 @@ export function restoreObject(database: Database, object: RestoredObject): Promi
   })
 }
 
+/** What was there before and is still that of a backup's row, and whose bytes were found missing or damaged. */
+interface DamagedVersion {
+  /** Of its object. */
+  id: string
+  bucketId: string
+  name: string
+  location: Location
+}
+
+/** Those of these rows, in the order of their versions. @param rows of a backup, as JSON */
+export async function damagedVersions(database: Database, rows: string[]): Promise<DamagedVersion[]> {
+  const found = await ask<Omit<DamagedVersion, 'location'> & { version: string; bytesBucket: string }>(
+    database,
+    sql`select distinct on (v.version collate "C") v.object_id as id, v.bucket_id as "bucketId", v.name, v.version,
+        v.bytes_bucket as "bytesBucket"
+      from jsonb_array_elements(${`[${rows.join(',')}]`}::jsonb) as line
+      join storage.object_versions v
+        on v.version = line ->> 'version' and v.bucket_id = line ->> 'bucket_id' and v.name = line ->> 'name'
+      where v.quarantine_reason is not null and not v.is_delete_marker
+      order by v.version collate "C"`,
+  )
+  return found.map(({ version, bytesBucket, ...row }) => ({
+    ...row,
+    location: { bucket: bytesBucket, version },
+  }))
+}
+
 /** The buckets' uids, of those that are there. */
 export async function bucketUids(database: Database, ids: string[]): Promise<Map<string, string>> {
   const rows = await ask<{ id: string; uid: string }>(

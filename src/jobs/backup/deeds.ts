@@ -6,6 +6,7 @@ import type { Backend } from '../../backend/backend.ts'
 import type { Config } from '../../config/config.ts'
 import { asService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
+import { ALL_FORMER } from '../../database/dump/former.ts'
 import { EmbeddedPostgresError } from '../../database/embedded/embedded-error.ts'
 import { findRunning } from '../../database/embedded/embedded-postgres.ts'
 import { type BackupCounts, type BackupJob, findJob } from '../../database/queries/backup-jobs.ts'
@@ -17,7 +18,8 @@ import { BYTES } from './entries.ts'
 import type { BackupDeeds, JobRun } from './job-run.ts'
 import { type Manifest, readManifest } from './manifest.ts'
 import { openTarget } from './open-target.ts'
-import { type RestoreReport, type RestoreRequest, restoreObjects } from './restore-objects.ts'
+import { restoreObjects } from './restore-objects.ts'
+import type { RestoreReport, RestoreRequest } from './restore-request.ts'
 import { type BackupParts, runBackup } from './run.ts'
 import type { BackupTarget } from './target.ts'
 
@@ -61,6 +63,8 @@ export class Deeds implements BackupDeeds {
         job: job.id,
         parent,
         buckets: job.buckets,
+        // Any second from then on can be restored, so that all of it has to be there.
+        former: config.backup.log ? ALL_FORMER : { versions: job.includeVersions, trash: job.includeTrash },
         ...(job.request.withKeys === true && { keysFile: join(dataDir, 'keys.json') }),
         ...(job.description !== '' && { description: job.description }),
         signal,

@@ -1,5 +1,6 @@
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
+import { ALL_FORMER } from '../../database/dump/former.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { BackupError, hasFault } from './backup-error.ts'
 import { withChecksum } from './checksummed.ts'
@@ -41,6 +42,8 @@ const manifestSchema = z.object({
   }),
   /** Ids of the buckets that are in it; null for all. */
   buckets: z.array(z.string()).nullable(),
+  /** What of the past is in it; one of before that was said has all there was. */
+  former: z.object({ versions: z.boolean(), trash: z.boolean() }).default(ALL_FORMER),
   /** Whether the secrets of the server are in it. */
   with_keys: z.boolean(),
   totals: z.object({

@@ -1,9 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import type { Logger } from 'pino'
-import type { Backend } from '../../backend/backend.ts'
-import type { Database } from '../../database/connection/client.ts'
 import { listUpload } from '../../database/queries/listed-versions.ts'
 import {
   bucketUids,
@@ -20,53 +17,13 @@ import { INLINE_BUCKET, type Location } from '../../model/location.ts'
 import { removeBytes } from '../../storage/writing/byte-removal.ts'
 import { abortUpload } from '../../storage/writing/commit.ts'
 import { Heartbeats } from '../../storage/writing/heartbeats.ts'
-import { type Failures, noFailures, noteFailure } from '../failures.ts'
+import { noFailures, noteFailure } from '../failures.ts'
 import { type BytesEntry, readBytesEntries } from './entries.ts'
 import { readLines } from './lines.ts'
-import type { Manifest } from './manifest.ts'
 import { checkedBytes } from './placing.ts'
+import type { RestoreParts, RestoreReport, RestoreRequest } from './restore-request.ts'
+import { restoreVersions } from './restore-versions.ts'
 import { StoredBytes } from './stored-bytes.ts'
-import type { BackupTarget } from './target.ts'
-
-export interface RestoreParts {
-  database: Database
-  backend: Backend
-  target: BackupTarget
-  /** Up to here bytes go into the database, in bytes. */
-  inlineSize: number
-  logger: Logger
-}
-
-export interface RestoreRequest {
-  manifest: Manifest
-  /**
-   * `missing`: only objects whose names are free, or that are the very ones, with bytes that are lost or damaged;
-   * `replace`: others become what they were, too. Nothing is deleted, and what was put back before is left as it is.
-   */
-  mode: 'missing' | 'replace'
-  /** Ids of the only buckets that are wanted; null for all. */
-  buckets: string[] | null
-  /** Only objects whose names begin so. */
-  prefix: string
-  /** Another bucket than theirs, for objects of one bucket. */
-  intoBucket: string | null
-  /** Only count. */
-  dryRun: boolean
-  signal: AbortSignal
-  /** @param done objects of the backup that were come by */
-  onProgress?: (done: number, report: RestoreReport) => void
-}
-
-export interface RestoreReport {
-  /** Objects that were not there, and are now, or would be. */
-  created: number
-  /** Objects that were others, or had lost their bytes, and are now what they were, or would be. */
-  replaced: number
-  /** Objects that were left as they are: the same, or of a name that is taken. */
-  kept: number
-  bytes: number
-  failures: Failures
-}
 
 interface ObjectRow {
   bucket_id: string
@@ -140,6 +97,7 @@ class ObjectRestore {
       onProgress?.(done, this.#report)
     }
     await this.#restore(page)
+    await restoreVersions(this.parts, this.request, this.#report)
     onProgress?.(done, this.#report)
     return this.#report
   }

@@ -10,7 +10,7 @@ import { openSnapshot } from '../../database/dump/snapshot.ts'
 import { type CarriedTable, TABLES } from '../../database/dump/tables.ts'
 import { type CopiedFile, recoverCluster } from '../../database/embedded/recovery.ts'
 import type { OwnerSession } from '../../database/opening/owner-session.ts'
-import { forgetUnfinished } from '../../database/queries/restored-database.ts'
+import { forgetLeftOut, forgetUnfinished } from '../../database/queries/restored-database.ts'
 import { flushPath } from '../../lib/fsync.ts'
 import { BackupError } from './backup-error.ts'
 import { readBytesEntries, readFileEntries } from './entries.ts'
@@ -80,6 +80,8 @@ export async function restoreWhole(options: WholeRestoreOptions): Promise<WholeR
   else if (!existsSync(join(dataDir, 'postgres/PG_VERSION'))) await recover(options, manifest)
   const database = await options.openDatabase()
   try {
+    // Of what came later the log has all.
+    if (isPhysical && options.point === undefined) await forgetLeftOut(database, manifest.former)
     await forgetUnfinished(database)
     const placed = await place(options, manifest, database, isPhysical)
     const hasKeys = manifest.with_keys && (await writeKeys(options))

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import type { Database } from '../../database/connection/client.ts'
 import { definitionsScript, readDefinitions } from '../../database/dump/definitions.ts'
+import { ALL_FORMER, type Former } from '../../database/dump/former.ts'
 import { openSnapshot, type Snapshot, type VersionRow } from '../../database/dump/snapshot.ts'
 import type { SocketAddress } from '../../database/embedded/folder-owner.ts'
 import { copyOnline, type OnlineCopy } from '../../database/embedded/online-copy.ts'
@@ -45,6 +46,8 @@ export interface BackupRequest {
   parent: Manifest | null
   /** Ids of the only buckets that are wanted; null for all. */
   buckets: string[] | null
+  /** What of the past goes along; all of it without it. */
+  former?: Former | undefined
   /** The keys file, if the backup is to have all secrets. */
   keysFile?: string | undefined
   description?: string | undefined
@@ -119,7 +122,7 @@ class Run {
 
   async run(): Promise<BackupReport> {
     const { target, cluster, database, scratchDir } = this.parts
-    const { id, buckets, keysFile, parent, description, signal } = this.request
+    const { id, buckets, former = ALL_FORMER, keysFile, parent, description, signal } = this.request
     const createdAt = new Date().toISOString()
 
     // 1. The database as a whole, of a moment just before the snapshot's.
@@ -129,7 +132,7 @@ class Run {
     const plan = await ScratchLines.open<PlannedVersion>(scratchDir)
     try {
       const purpose = keysFile === undefined ? 'backup' : 'backup with keys'
-      const snapshot = await openSnapshot(database, { for: purpose })
+      const snapshot = await openSnapshot(database, { for: purpose, former })
       if (cluster !== null) this.#load.count(snapshot.pid) // else it may be another machine's
       try {
         const spareTime = this.#spareTime
@@ -174,6 +177,7 @@ class Run {
           }),
         },
         buckets,
+        former,
         with_keys: keysFile !== undefined,
         totals: {
           objects: this.#objects,

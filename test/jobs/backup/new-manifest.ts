@@ -15,6 +15,7 @@ export function newManifest(change: Partial<Manifest> = {}): Manifest {
     functions_revision: 40,
     database: { kind: 'own', postgres: '15.8' },
     buckets: null,
+    former: { versions: true, trash: false },
     with_keys: false,
     totals: { objects: 0, bytes: 0, files: 0, new_bytes: 0 },
     damaged: 0,

@@ -186,6 +186,55 @@ describe('a backup of a store that keeps what was there before', () => {
     ])
   })
 
+  it.each([
+    [{ versions: true, trash: false }, ['delete_marker', 'version', 'version'], 3],
+    [{ versions: false, trash: true }, ['trash'], 2],
+    [{ versions: false, trash: false }, [], 1],
+  ])('has of the past what is asked for: %j', async (former, kinds, bytes) => {
+    const { manifest } = await backUp(server, target, { former })
+    expect(manifest.former).toEqual(former)
+    expect((await versionsOf(manifest.id)).map(({ kind }) => kind).sort()).toEqual(kinds)
+    expect(await entriesOf(manifest.id)).toHaveLength(bytes)
+  })
+
+  it('has the versions of a bucket that can be locked in any case', async () => {
+    await server.admin`update storage.buckets set object_lock = true where id = ${kept}`
+    const { manifest } = await backUp(server, target, { former: { versions: false, trash: false } })
+    expect(await versionsOf(manifest.id)).toHaveLength(3)
+    await unlock(server.admin)
+  })
+
+  it('gives what was there before its bytes back, where they are lost or damaged', async () => {
+    const { manifest } = await backUp(server, target)
+    const lost = await server.admin<
+      { name: string; version: string; bytes_bucket: string; checksum: string }[]
+    >`
+      select name, version, bytes_bucket, checksum from storage.object_versions where not is_delete_marker`
+    const backend = placeIn(server.dataDir, server.database)
+    for (const { name, version, bytes_bucket: bucket } of lost) {
+      await backend.remove({ bucket, version })
+      // One is found to be another than it was, and all others to be gone.
+      if (name === 'overwritten')
+        await backend.write({ bucket, version }, randomBytes(LARGE), { maxBytes: LARGE })
+      await server.admin`
+        update storage.object_versions set quarantine_reason = ${name === 'overwritten' ? 'corrupted' : 'missing'},
+          quarantined_at = now() where version = ${version}`
+    }
+    const nothing = await putBack(server, target, manifest, { prefix: 'nothing begins so' })
+    expect(nothing).toMatchObject({ created: 0, replaced: 0 })
+    expect(await putBack(server, target, manifest, { dryRun: true })).toMatchObject({ replaced: 3 })
+    expect(await putBack(server, target, manifest)).toMatchObject({ created: 0, replaced: 3, kept: 1 })
+    expect(await putBack(server, target, manifest)).toMatchObject({ created: 0, replaced: 0, kept: 1 })
+    for (const { version, bytes_bucket: bucket, checksum } of lost) {
+      const at = { bucket, version }
+      expect(sha256(await backend.readWhole(at, (await backend.size(at)) ?? -1))).toBe(checksum)
+    }
+    const marked = await server.admin`
+      select from storage.object_versions where quarantine_reason is not null or quarantined_at is not null`
+    expect(marked).toHaveLength(0)
+    await backend.close()
+  })
+
   it('makes a bucket again with what it keeps', async () => {
     const { manifest } = await backUp(server, target)
     await putBack(server, target, manifest, { buckets: [kept], intoBucket: `${kept}-again` })
