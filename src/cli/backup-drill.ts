@@ -17,7 +17,7 @@ export function registerDrill(backup: Command): void {
   backup
     .command('drill [id]')
     .description(
-      'restore a backup to a temporary folder, start a server on it, and ask that for every object',
+      'restore a backup to a temporary folder, start a server on it, and ask that for every object and version',
     )
     .option('--from <target>', 'the target; STORAGE_BACKUP_TARGET without it')
     .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
@@ -53,18 +53,18 @@ function tryOut(
       if (!signal.aborted) await note({ ...about, report: NOTHING, error: String(error) })
       throw error
     }
-    const wrong = report.objects - report.answered
+    const wrong = wrongIn(report)
     await note({
       ...about,
       report,
-      error: wrong === 0 ? null : `${count(wrong)} objects were answered wrongly`,
+      error: wrong === 0 ? null : `${count(wrong)} objects or versions were answered wrongly`,
     })
     process.stdout.write(json ? `${JSON.stringify(report)}\n` : describe(manifest, report))
     if (wrong > 0) process.exitCode = 1
   })
 }
 
-const NOTHING: DrillReport = { objects: 0, answered: 0, bytes: 0, wrong: [] }
+const NOTHING: DrillReport = { objects: 0, versions: 0, answered: 0, bytes: 0, wrong: [] }
 
 interface Drilled {
   /** Its id. */
@@ -94,7 +94,7 @@ async function note({ report, ...drilled }: Drilled): Promise<void> {
         id: uuidV7(drilled.startedAt),
         objectCount: report.objects,
         totalBytes: report.bytes,
-        damaged: report.objects - report.answered,
+        damaged: wrongIn(report),
       })
     } finally {
       await database.close()
@@ -104,9 +104,15 @@ async function note({ report, ...drilled }: Drilled): Promise<void> {
   }
 }
 
-function describe({ id }: Manifest, { objects, answered, bytes, wrong }: DrillReport): string {
+function wrongIn({ objects, versions, answered }: DrillReport): number {
+  return objects + versions - answered
+}
+
+function describe({ id }: Manifest, { objects, versions, answered, bytes, wrong }: DrillReport): string {
+  const asked =
+    versions === 0 ? `${count(objects)} objects` : `${count(objects + versions)} objects and versions`
   const lines = [
-    `A server on what backup ${id} restores has answered ${count(answered)} of ${count(objects)} objects rightly, ${megabytes(bytes)}.`,
+    `A server on what backup ${id} restores has answered ${count(answered)} of ${asked} rightly, ${megabytes(bytes)}.`,
     ...wrong.map((object) => `Wrong: ${printable(object)}`),
   ]
   return `${lines.join('\n')}\n`

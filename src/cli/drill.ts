@@ -31,10 +31,12 @@ export interface DrillOptions {
 export interface DrillReport {
   /** Objects that the restored database has. */
   objects: number
-  /** Of these, those that a server on it has answered with the bytes that their checksums are of. */
+  /** Versions of before that it has. */
+  versions: number
+  /** Of both, those that a server on it has answered with the bytes that their checksums are of. */
   answered: number
   bytes: number
-  /** Objects that were answered otherwise, as `<bucket>/<name>`; the first of them. */
+  /** What was answered otherwise: objects as `<bucket>/<name>`, versions with their ids behind it; the first of them. */
   wrong: string[]
 }
 
@@ -53,7 +55,7 @@ const SETTINGS = {
 }
 
 /**
- * Restores a backup to a folder of its own, starts a server on it, asks that for every object, and removes all of it again.
+ * Restores a backup to a folder of its own, starts a server on it, asks that for every object and every version, and removes all of it again.
  *
  * @throws as `restoreWhole`; what starting a server throws; the signal's reason
  */
@@ -100,7 +102,7 @@ async function tryServer(
   dataDir: string,
   { logger, signal, onProgress }: DrillOptions,
 ): Promise<DrillReport> {
-  const report: DrillReport = { objects: 0, answered: 0, bytes: 0, wrong: [] }
+  const report: DrillReport = { objects: 0, versions: 0, answered: 0, bytes: 0, wrong: [] }
   const server = await startServer({ config: configOf(dataDir), logger, onFatal: () => {} })
   try {
     const database = await connectBeside({
@@ -111,14 +113,16 @@ async function tryServer(
       onLost: () => {},
     })
     try {
-      for await (const { object, checksum, count } of objectsOf(database)) {
+      for await (const { object, version, checksum, count } of storedIn(database)) {
         signal.throwIfAborted()
-        report.objects++
-        onProgress?.('reading', report.objects / count)
-        const found = await ask(server, object)
+        report[version === undefined ? 'objects' : 'versions']++
+        onProgress?.('reading', (report.objects + report.versions) / count)
+        const found = await ask(server, object, version)
         report.bytes += found?.size ?? 0
         if (found !== null && (checksum === null || found.sha256 === checksum)) report.answered++
-        else if (report.wrong.length < MOST_NAMED) report.wrong.push(object)
+        else if (report.wrong.length < MOST_NAMED) {
+          report.wrong.push(version === undefined ? object : `${object} ${version}`)
+        }
       }
     } finally {
       await database.close()
@@ -129,15 +133,28 @@ async function tryServer(
   return report
 }
 
-async function* objectsOf(
-  database: Database,
-): AsyncGenerator<{ object: string; checksum: string | null; count: number }> {
-  const snapshot = await openSnapshot(database, { for: 'backup' })
+interface StoredVersion {
+  object: string
+  /** Of one that is not what is there now. */
+  version?: string
+  checksum: string | null
+  /** How many there are in all, about. */
+  count: number
+}
+
+/** Objects, and what they were before. What is in the trash cannot be asked for. */
+async function* storedIn(database: Database): AsyncGenerator<StoredVersion> {
+  const former = { versions: true, trash: false }
+  const snapshot = await openSnapshot(database, { for: 'backup', former })
   try {
-    const count = await snapshot.count('objects')
+    const count = (await snapshot.count('objects')) + (await snapshot.count('object_versions'))
     for await (const line of snapshot.rows('objects')) {
       const { bucket_id: bucket, name, checksum, version } = JSON.parse(line)
       if (version !== null) yield { object: `${bucket}/${name}`, checksum, count }
+    }
+    for await (const line of snapshot.rows('object_versions')) {
+      const { bucket_id: bucket, name, checksum, version, kind } = JSON.parse(line)
+      if (kind === 'version') yield { object: `${bucket}/${name}`, version, checksum, count }
     }
   } finally {
     await snapshot.close()
@@ -148,10 +165,12 @@ async function* objectsOf(
 async function ask(
   { url, keys }: RunningServer,
   object: string,
+  version?: string,
 ): Promise<{ size: number; sha256: string } | null> {
   const path = object.split('/').map(encodeURIComponent).join('/')
   const headers = { authorization: `Bearer ${keys.serviceKey}` }
-  const response = await fetch(`${url}/storage/v1/object/${path}`, { headers })
+  const which = version === undefined ? '' : `?versionId=${encodeURIComponent(version)}`
+  const response = await fetch(`${url}/storage/v1/object/${path}${which}`, { headers })
   const hash = createHash('sha256')
   let size = 0
   for await (const chunk of response.body ?? []) {

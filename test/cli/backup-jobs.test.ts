@@ -12,8 +12,8 @@ let server: TestServer
 beforeAll(async () => {
   folder = await newFolder()
   server = await startTestServer({ STORAGE_BACKUP_TARGET: join(folder, 'backups') })
-  await server.createBucket('box')
-  await server.request('PUT', '/object/box/a', { body: 'a' })
+  await server.createBucket('box', { versioning_status: 'ENABLED' })
+  for (const body of ['a', 'b']) await server.request('PUT', '/object/box/a', { body })
 })
 afterAll(async () => {
   await server.close()
@@ -47,6 +47,7 @@ it('a drill is noted, with what it has found', async () => {
   const id = await backUp()
   const good = await command('drill', '--folder', folder)
   expect([good.code, good.stderr]).toEqual([0, ''])
+  expect(good.stdout).toContain('has answered 2 of 2 objects and versions rightly')
   await rm(join(folder, 'backups', id, 'rows/inline_bytes.ndjson'))
   expect((await command('drill', '--folder', folder)).code).toBe(1)
   const { items } = await ask('?kind=drill')
