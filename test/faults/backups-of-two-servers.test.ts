@@ -53,7 +53,7 @@ describe('two servers with one database and one target', () => {
       const { seen } = await site.underLoad(async () => {
         await strikes.strike(maker)
         return site.watched(async () => {
-          const { status, job } = await site.ask('POST', '', { type: 'incremental' })
+          const { status, job } = await site.ask('POST', '', { type: 'incremental', include_trash: true })
           expect([status, await site.ended(job.id)]).toMatchObject([202, { status: 'completed' }])
         })
       })

@@ -13,8 +13,13 @@ import type { Possible } from '../possibilities.ts'
 import { newSeed } from '../random.ts'
 import { ServerProcesses } from '../server-processes.ts'
 import { isFull } from '../size.ts'
+import { findHistories, unreadable } from '../versions/found.ts'
+import { told } from '../versions/history.ts'
+import { KEEPING, makeBuckets } from '../versions/keeping.ts'
+import { type Place, VersionedLoad } from '../versions/versioned-load.ts'
 
 const CLIENTS = isFull ? 8 : 2
+const VERSION_CLIENTS = isFull ? 4 : 1
 const PAGE = 1000
 const READS_AT_ONCE = 8
 /** Between two questions, in milliseconds. */
@@ -42,7 +47,7 @@ export interface Job {
   error: string | null
 }
 
-/** What may be stored at each path, at some moment or another. */
+/** What may be stored at each path, at some moment or another; where versions or a trash are kept, what may be told of all of them. */
 export type Seen = Map<string, Possible>
 
 /**
@@ -52,6 +57,7 @@ export type Seen = Map<string, Possible>
 export class BackupSite {
   readonly load: Load
   readonly moving: MovingLoad
+  readonly versions: VersionedLoad
   readonly #commands: Command[] = []
   #restored = 0
 
@@ -63,6 +69,7 @@ export class BackupSite {
     this.load = new Load({ request: servers.requestOnLine }, 'box', seed)
     const options = { seed: seed + 1000, mayGoUnanswered }
     this.moving = new MovingLoad(servers, 'box', this.load.possible, options)
+    this.versions = new VersionedLoad({ place: () => this.#place, keeping: KEEPING, seed: seed + 2000 })
   }
 
   /** One server serves, and nobody asks it for anything yet. */
@@ -79,6 +86,7 @@ export class BackupSite {
       await site.servers.start()
       const made = await site.servers.request('POST', '/storage/v1/bucket', { body: { name: 'box' } })
       expect(made.status).toBe(201)
+      await site.sql((sql) => makeBuckets(site.#place, sql))
     } catch (error) {
       await site.close()
       throw error
@@ -87,7 +95,7 @@ export class BackupSite {
   }
 
   get acknowledged(): number {
-    return this.load.acknowledged + this.moving.acknowledged
+    return this.load.acknowledged + this.moving.acknowledged + this.versions.acknowledged
   }
 
   /** The data folder of the first server. */
@@ -104,11 +112,13 @@ export class BackupSite {
   async underLoad<T>(work: () => Promise<T>): Promise<T> {
     this.load.start(CLIENTS)
     this.moving.start()
+    this.versions.start(VERSION_CLIENTS)
     try {
       await this.load.succeeds(20)
       return await work()
     } finally {
-      await Promise.all([this.moving.stop(), this.load.stop()])
+      await Promise.all([this.moving.stop(), this.load.stop(), this.versions.stop()])
+      expect(this.versions.strange).toEqual([])
     }
   }
 
@@ -132,14 +142,16 @@ export class BackupSite {
 
   /** Makes a backup that must be one, by the command. Returns what may be in it. */
   async create(...more: string[]): Promise<Seen> {
-    return (await this.watched(() => this.succeeds(['backup', 'create', ...more]))).seen
+    return (await this.watched(() => this.succeeds(['backup', 'create', '--with-trash', ...more]))).seen
   }
 
   /** What may be seen at one moment of `work`. */
   async watched<T>(work: () => Promise<T>): Promise<{ seen: Seen; result: T }> {
     const seen = this.load.possible.watch()
+    const versions = this.versions.watch()
     const result = await work()
-    return { seen: seen(), result }
+    const told = [...versions()].map(([path, all]) => [path, new Set([...all].map(orNothing))] as const)
+    return { seen: new Map([...seen(), ...told]), result }
   }
 
   /** Runs a command that must succeed. Returns what it prints. */
@@ -236,10 +248,15 @@ export class BackupSite {
     await this.servers.remove()
   }
 
+  get #place(): Place {
+    return { url: `${this.servers.url}/storage/v1`, token: this.servers.keys.serviceKey }
+  }
+
   async #contentOf(env: Record<string, string>): Promise<Map<string, string>> {
     const server = this.begin(['serve'], env)
     try {
-      const url = `${await server.url()}/storage/v1/object`
+      const place = { ...this.#place, url: `${await server.url()}/storage/v1` }
+      const url = `${place.url}/object`
       const headers = { authorization: `Bearer ${this.servers.keys.serviceKey}` }
       const found = new Map<string, string>()
       await forEachConcurrent(READS_AT_ONCE, await namesIn(url, headers), async (name) => {
@@ -248,12 +265,20 @@ export class BackupSite {
         const hash = createHash('sha256').update(bytes).digest('hex')
         found.set(`box/${name}`, response.status === 200 ? hash : String(response.status))
       })
+      const all = await asSuperuser(String(env.STORAGE_DATA_DIR), findHistories)
+      const histories = new Map([...all].filter(([path]) => KEEPING.has(path.split('/')[0] ?? '')))
+      for (const [path, rows] of histories) found.set(path, told(rows))
+      for (const wrong of await unreadable(histories, place)) found.set(wrong, 'not readable')
       return found
     } finally {
       server.signal('SIGTERM')
       await server.ended
     }
   }
+}
+
+function orNothing(told: string): string | null {
+  return told === '' ? null : told
 }
 
 async function namesIn(url: string, headers: Record<string, string>): Promise<string[]> {
