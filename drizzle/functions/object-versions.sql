@@ -32,16 +32,25 @@ create or replace function storage.moment_after(before timestamptz) returns time
   language sql volatile return greatest(clock_timestamp(), before + interval '1 microsecond');
 
 -- Takes the oldest versions of a name away, and leaves `most`. Locked ones stay.
+--
+-- By the index of names (`enable_seqscan`), also when it was planned while the table was small, and looks before it deletes, which
+-- has triggers: an overwrite mostly has nothing to take away.
 create or replace function storage.trim_versions(bucket text, object text, most integer) returns void
-  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+  newest bigint;
+begin
+  select v.sequence into newest from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind = 'version'
+  order by v.sequence desc offset most limit 1;
+  if not found then
+    return;
+  end if;
   delete from storage.object_versions v
-  where v.sequence in (
-      select f.sequence from storage.object_versions f
-      where f.bucket_id = bucket and f.name = object and f.kind = 'version'
-      order by f.sequence desc offset most
-    )
-    and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null
-$$;
+  where v.bucket_id = bucket and v.name = object and v.sequence <= newest and v.kind = 'version'
+    and (not (select b.object_lock from storage.buckets b where b.id = bucket)
+      or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
+end $$;
 
 -- A name has one null version at most: who writes another one takes this away for good.
 create or replace function storage.remove_null_version(bucket text, object text) returns void
@@ -72,7 +81,7 @@ end $$;
 --
 -- A row that is new waits for whoever is just deleting what had its name, and comes after him.
 create or replace function storage.place_version() returns trigger
-  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+  language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   status text;
   newest record;
@@ -94,6 +103,10 @@ begin
     return new;
   end if;
   perform from storage.objects o where o.bucket_id = new.bucket_id and o.name = new.name for key share;
+  -- Then it replaces that, or is refused, and what it would be as a new one is of no use.
+  if found and tg_op = 'INSERT' then
+    return new;
+  end if;
   select v.object_id, v.version_number, v.archived_at into newest
   from storage.object_versions v
   where v.bucket_id = new.bucket_id and v.name = new.name and v.kind <> 'trash'

@@ -19,10 +19,10 @@ import { VersionedLoad } from './versions/versioned-load.ts'
 const ROUNDS = isFull ? 50 : 1
 const CLIENTS = isFull ? 6 : 2
 /** Of the round trips that change something, and of all others, one in so many is cut. */
-const ONE_OF = { change: 6, other: 60 }
+const ONE_OF = { change: 4, other: 60 }
 /** So many changes have no answer in each round. */
-const ENOUGH = isFull ? 25 : 5
-const ROUND_LIMIT_MS = 120_000
+const ENOUGH = isFull ? 25 : 2
+const ROUND_LIMIT_MS = 300_000
 
 /** Commits, and what is a transaction of its own. */
 const CHANGE = /commit|put_object|delete_objects|delete_version|mark_deleted/
