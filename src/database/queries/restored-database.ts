@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import { type Former, whichFormer } from '../dump/former.ts'
+import { type Former, whichFormer } from './former.ts'
 
 /**
  * Takes out of a copy of the database what of the past the backup does not have: its bytes are not there.

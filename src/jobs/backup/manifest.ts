@@ -1,6 +1,6 @@
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
-import { ALL_FORMER } from '../../database/dump/former.ts'
+import { ALL_FORMER } from '../../database/queries/former.ts'
 import { UUID } from '../../lib/uuid.ts'
 import { BackupError, hasFault } from './backup-error.ts'
 import { withChecksum } from './checksummed.ts'

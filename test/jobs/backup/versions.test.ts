@@ -187,14 +187,18 @@ describe('a backup of a store that keeps what was there before', () => {
   })
 
   it.each([
-    [{ versions: true, trash: false }, ['delete_marker', 'version', 'version'], 3],
-    [{ versions: false, trash: true }, ['trash'], 2],
-    [{ versions: false, trash: false }, [], 1],
-  ])('has of the past what is asked for: %j', async (former, kinds, bytes) => {
+    [{ versions: true, trash: false }, ['delete_marker', 'version', 'version']],
+    [{ versions: false, trash: true }, ['trash']],
+    [{ versions: false, trash: false }, []],
+  ])('has of the past what is asked for: %j', async (former, kinds) => {
     const { manifest } = await backUp(server, target, { former })
     expect(manifest.former).toEqual(former)
     expect((await versionsOf(manifest.id)).map(({ kind }) => kind).sort()).toEqual(kinds)
-    expect(await entriesOf(manifest.id)).toHaveLength(bytes)
+    const entries = new Set((await entriesOf(manifest.id)).map(({ version }) => version))
+    const rows = await server.admin<{ kind: string; version: string }[]>`
+      select kind, version from storage.object_versions where not is_delete_marker`
+    const found = rows.filter(({ version }) => entries.has(version)).map(({ kind }) => kind)
+    expect(found.sort()).toEqual(kinds.filter((kind) => kind !== 'delete_marker'))
   })
 
   it('has the versions of a bucket that can be locked in any case', async () => {
