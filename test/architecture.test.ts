@@ -63,7 +63,7 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/storage': [
     ['links'],
-    ['file-storage.ts', 'object-lists.ts'],
+    ['file-storage.ts', 'object-lists.ts', 'object-locks.ts'],
     ['versions'],
     ['multipart'],
     ['resumable'],
