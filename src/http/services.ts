@@ -5,6 +5,8 @@ import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
+import type { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
+import type { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -31,6 +33,8 @@ export interface Services {
   credentials: Credentials
   audit: Audit
   backups: Backups
+  lifecycle: LifecyclePolicies
+  bucketLifecycle: BucketLifecycle
   /** The database roles that a token may name, and an access key. */
   roles: string[]
   events: Events

@@ -11,6 +11,7 @@ import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
 import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
+import { Lifecycle, lifecycleFamily } from './lifecycle.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
@@ -64,6 +65,10 @@ export function startSchedules({
   schedules.push(
     schedule('version-retention', round, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
   )
+  const lifecycle = new Lifecycle({ database, backend, logger })
+  metrics?.add(() => [lifecycleFamily(lifecycle)])
+  const pass = (signal: AbortSignal) => lifecycle.pass(signal)
+  schedules.push(schedule('lifecycle', pass, { firstAfterMs: 120_000, afterFailureMs: 600_000, logger }))
   const { scrubIntervalMs } = config
   if (scrubIntervalMs > 0) {
     const scrub = new Scrub({ database, backend, logger })

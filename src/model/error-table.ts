@@ -45,6 +45,8 @@ export const ERROR_TABLE = {
     message: 'Version not found',
     compat: { wireCode: 'NoSuchKey', message: 'Object not found' },
   },
+  NoSuchLifecyclePolicy: { status: 404, message: 'There is no such lifecycle policy' },
+  NoSuchLifecycleConfiguration: { status: 404, message: 'The lifecycle configuration does not exist' },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
   NoSuchCredential: { status: 404, message: 'There is no such access key' },
   NoSuchBackup: { status: 404, message: 'There is no such backup' },

@@ -24,6 +24,8 @@ import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
+import { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
+import { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
@@ -143,6 +145,8 @@ export function buildServices(parts: ServiceParts): Services {
     tokens,
     credentials: traced(new Credentials({ database, seal: new SecretSeal(secrets) })),
     audit: traced(new Audit({ database })),
+    lifecycle: traced(new LifecyclePolicies({ database, backend, logger })),
+    bucketLifecycle: traced(new BucketLifecycle({ database })),
     backups: traced(new Backups({ database, settings: config.backup })),
     roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
     events,

@@ -10,6 +10,8 @@ export type AuditAction =
   | 'lock'
   /** By an operator alone, in SQL (drizzle/functions/locks.sql). */
   | 'unlock'
+  /** What a lifecycle policy says, now. */
+  | 'run'
   /** By the service alone: what it has looked at. */
   | 'read'
   /** Entries of reads that there was no room for; `repeated` says how many. */
@@ -17,7 +19,15 @@ export type AuditAction =
 
 type ObjectAction = 'download' | 'access' | 'upload' | 'update' | 'delete' | 'move' | 'copy'
 
-export type AuditedResource = 'object' | 'bucket' | 'webhook' | 'credential' | 'backup' | 'event' | 'audit'
+export type AuditedResource =
+  | 'object'
+  | 'bucket'
+  | 'webhook'
+  | 'credential'
+  | 'backup'
+  | 'lifecycle'
+  | 'event'
+  | 'audit'
 
 /** An entry of the audit log, under the names of its columns (docs/audit.md). What is not there is null. */
 export interface AuditEntry {

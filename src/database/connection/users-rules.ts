@@ -15,13 +15,15 @@ const OWN_UNIQUE = new Set([
   'objects_pkey',
   'bucketid_objname',
   'idx_name_bucket_level_unique',
+  'lifecycle_policies_bucket_id_key',
 ])
 
-/** The references that are ours, to a bucket: from objects, by either name, and from what was there of them. */
+/** The references that are ours, to a bucket: from objects, by either name, from what was there of them, and from its policy. */
 const OWN_REFERENCE = new Set([
   'objects_bucket_id_fkey',
   'objects_bucketId_fkey',
   'object_versions_bucket_id_fkey',
+  'lifecycle_policies_bucket_id_fkey',
 ])
 
 /** Wire §1.7; what is not here is `DatabaseError`, unless it was raised. */

@@ -20,6 +20,9 @@ export interface CarriedTable {
 /** In an order in which their rows can be written: what is referred to comes first. */
 export const TABLES: CarriedTable[] = [
   { name: 'buckets', backup: true, move: true },
+  // What they get rid of by themselves.
+  { name: 'lifecycle_policies', backup: true, move: true },
+  { name: 'policy_rules', backup: true, move: true },
   // Before the objects, which are told apart by whether their bytes are here.
   { name: 'inline_bytes', backup: true, move: true },
   { name: 'objects', backup: true, move: true, sortedBy: ['version'] },

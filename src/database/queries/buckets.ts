@@ -132,6 +132,15 @@ export async function lockBucket(tx: Transaction, id: string): Promise<BucketRow
   return row ?? null
 }
 
+/**
+ * Holds a bucket that the transaction's role may see and change, so that who else wants to change it, or what belongs to it,
+ * waits; uploads do not. Null when it may not.
+ */
+export async function holdBucket(tx: Transaction, id: string): Promise<BucketRow | null> {
+  const [row] = await tx.select().from(buckets).where(eq(buckets.id, id)).for('no key update')
+  return row ?? null
+}
+
 export interface BucketListQuery {
   limit: number | undefined
   offset: number

@@ -24,5 +24,5 @@ function findKind(operation: string): RequestKind {
   if (words.some((word) => ADMINISTERED.has(word))) return 'admin'
   if (verb.startsWith('sign')) return 'sign'
   if (READING.test(verb)) return 'read'
-  return words.includes('bucket') ? 'admin' : 'write'
+  return words.includes('bucket') || words.includes('lifecycle') ? 'admin' : 'write'
 }

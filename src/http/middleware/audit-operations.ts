@@ -64,6 +64,10 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.bucket.update', { action: 'update', on: 'bucket' }],
   ['storage.bucket.delete', { action: 'delete', on: 'bucket' }],
   ['storage.bucket.empty', { action: 'empty', on: 'bucket' }],
+  ['storage.bucket.put_lifecycle', { action: 'update', on: 'bucket' }],
+  ['storage.bucket.delete_lifecycle', { action: 'update', on: 'bucket' }],
+  ['storage.s3.bucket.put_lifecycle', { action: 'update', on: 'bucket' }],
+  ['storage.s3.bucket.delete_lifecycle', { action: 'update', on: 'bucket' }],
   ['storage.s3.bucket.create', { action: 'create', on: 'bucket' }],
   ['storage.s3.bucket.put_acl', { action: 'update', on: 'bucket' }],
   ['storage.s3.bucket.put_versioning', { action: 'update', on: 'bucket' }],
@@ -78,14 +82,17 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.backup.create', { action: 'create', on: 'backup' }],
   ['storage.backup.delete', { action: 'delete', on: 'backup' }],
   ['storage.backup.restore', { action: 'restore', on: 'backup' }],
+  ['storage.lifecycle.create', { action: 'create', on: 'lifecycle' }],
+  ['storage.lifecycle.update', { action: 'update', on: 'lifecycle' }],
+  ['storage.lifecycle.delete', { action: 'delete', on: 'lifecycle' }],
+  ['storage.lifecycle.run', { action: 'run', on: 'lifecycle' }],
 ])
 
 /** What the service has looked at, by what it is about. */
 const LOOKS: Record<string, AuditedOperation> = Object.fromEntries(
-  (['object', 'bucket', 'webhook', 'credential', 'backup', 'event', 'audit'] as const).map((on) => [
-    on,
-    { action: 'read', on, isRead: true },
-  ]),
+  (['object', 'bucket', 'webhook', 'credential', 'backup', 'lifecycle', 'event', 'audit'] as const).map(
+    (on) => [on, { action: 'read', on, isRead: true }],
+  ),
 )
 
 /**
@@ -100,6 +107,6 @@ export function auditedOperation(
   const known = OPERATIONS.get(operation)
   if (known || role !== 'service_role') return known
   const [, about = ''] =
-    /(?:^|\.)(object|bucket|webhook|credential|backup|event|audit)\./.exec(operation) ?? []
+    /(?:^|\.)(object|bucket|webhook|credential|backup|lifecycle|event|audit)\./.exec(operation) ?? []
   return LOOKS[about]
 }

@@ -48,6 +48,7 @@ export const TAGS = {
   Events: 'What happens to objects and buckets.',
   Webhooks: 'Who is told of events by HTTP.',
   'Access keys': 'For S3 clients.',
+  Lifecycle: 'What goes by itself, and when.',
   Backups: 'Backups and restores.',
   Audit: 'Who has done what.',
   Server: 'Health, version, and this documentation.',

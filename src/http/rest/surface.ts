@@ -7,11 +7,13 @@ import type { Surface } from '../surface.ts'
 import { auditRoutes } from './audit.ts'
 import { backupRoutes } from './backups.ts'
 import { bucketRoutes } from './bucket.ts'
+import { bucketLifecycleRoutes } from './bucket-lifecycle.ts'
 import { credentialRoutes } from './credential.ts'
 import { eventRoutes } from './events.ts'
 import { HEALTH_PATHS, healthRoutes } from './health.ts'
 import { homeRoutes } from './home.ts'
 import { HotGet } from './hot-get.ts'
+import { lifecycleRoutes } from './lifecycle.ts'
 import { listRoutes } from './list.ts'
 import { lockRoutes } from './locks.ts'
 import { objectRoutes } from './object.ts'
@@ -30,6 +32,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', homeRoutes(services))
       .route('/', healthRoutes(services))
       .route('/', bucketRoutes(services))
+      .route('/', bucketLifecycleRoutes(services))
       // Fixed words win over bucket names (wire §3.2), so the routes with the most of them stand first.
       .route('/', listRoutes(services))
       .route('/', signRoutes(services))
@@ -40,6 +43,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))
       .route('/', backupRoutes(services))
+      .route('/', lifecycleRoutes(services))
       .route('/', auditRoutes(services)),
     authenticate: (request, headers = request.incoming.headers) => tokens.identify(headers),
     error: (error, request) => jsonError(error, request, supabaseCompat),

@@ -218,6 +218,11 @@ export const CATALOG = {
     labels: [],
     help: 'Versions and what was in the trash that this server has removed, after they were kept for long enough.',
   },
+  storage_lifecycle_actions_total: {
+    type: 'counter',
+    labels: ['action'],
+    help: 'What this server has done by the rules of lifecycle policies.',
+  },
   storage_scrub_last_success_timestamp_seconds: {
     type: 'gauge',
     labels: [],

@@ -240,6 +240,21 @@ describe.each(['', 'supabase'])('with STORAGE_AUDIT=all and compat %j', (compat)
       .toMatchObject([
         { action: 'delete', resource_type: 'credential', resource_id: made?.resource_id, status: 204 },
       ])
+    const rules = [{ action: 'delete', after_days: 1 }]
+    const policy = { body: { name: 'tidy', bucket: 'docs', enabled: false, rules } }
+    const [ruled] = await trail.entriesOf(await trail.done('POST', '/lifecycle', policy))
+    expect(ruled).toMatchObject({ action: 'create', resource_type: 'lifecycle', bucket: 'docs' })
+    for (const [method, path, action] of [
+      ['PUT', '', 'update'],
+      ['POST', '/run?dry_run=true', 'read'],
+      ['POST', '/run', 'run'],
+      ['DELETE', '', 'delete'],
+    ] as const) {
+      const init = method === 'PUT' ? { body: { rules } } : {}
+      trail
+        .expect(await trail.done(method, `/lifecycle/${ruled?.resource_id}${path}`, init))
+        .toMatchObject([{ action, resource_type: 'lifecycle', resource_id: ruled?.resource_id }])
+    }
     const hook = { url: 'https://hooks.example/x' }
     trail
       .expect(await trail.done('POST', '/webhook', { body: hook }))

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../../src/model/errors.ts'
-import { noSuch, uploadMetadata, type World } from './world.ts'
+import { BUCKET_LIFECYCLE, noSuch, uploadMetadata, type World } from './world.ts'
 
 /** What is sent, without the method and the path, which the document says. */
 export interface Sent {
@@ -216,6 +216,27 @@ export const GOOD: Record<string, Make> = {
   deleteBackup: async (world) => ({ params: { id: await world.backup() } }),
   restoreBackup: async (world) => ({ params: { id: await world.backup() }, body: {} }),
 
+  listLifecyclePolicies: async (world) => {
+    await world.policy()
+    return { query: { limit: '1' } }
+  },
+  createLifecyclePolicy: async (world) => ({
+    body: { name: 'new', bucket: await world.bucket(), rules: [{ action: 'delete', after_days: 3 }] },
+  }),
+  getLifecyclePolicy: async (world) => ({ params: { id: await world.policy() } }),
+  updateLifecyclePolicy: async (world) => ({
+    params: { id: await world.policy() },
+    body: { enabled: false },
+  }),
+  deleteLifecyclePolicy: async (world) => ({ params: { id: await world.policy() } }),
+  runLifecyclePolicy: async (world) => ({
+    params: { id: await world.policy() },
+    query: { dry_run: 'true' },
+  }),
+  getBucketLifecycle: async (world) => ({ params: { id: await world.bucketWithPolicy() } }),
+  putBucketLifecycle: async (world) => ({ params: { id: await world.bucket() }, body: BUCKET_LIFECYCLE }),
+  deleteBucketLifecycle: async (world) => ({ params: { id: await world.bucketWithPolicy() } }),
+
   listAudit: async (world) => {
     await world.audited()
     return { query: { limit: '1' } }
@@ -338,6 +359,8 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
   NoSuchDeadLetter: withParams({ event: '999999999' }),
   NoSuchCredential: withParams({ id: 'SRNOBODY' }),
   NoSuchBackup: withParams({ id: noSuch }),
+  NoSuchLifecyclePolicy: withParams({ id: noSuch }),
+  NoSuchLifecycleConfiguration: withParams({ id: 'box' }),
   WebhookFromSettings: async (good, world) => {
     const webhooks = (await (await world.server.request('GET', '/webhook')).json()) as {
       id: string
@@ -574,6 +597,20 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   listDeadLetters: badQuery({ limit: '0' }),
   listAccessKeys: badQuery({ limit: '0' }),
   listBackups: badQuery({ limit: '0' }),
+  listLifecyclePolicies: badQuery({ limit: '0' }),
+  createLifecyclePolicy: {
+    RoleNotAllowed: async (good, world) => asUser(await withBody({ bucket: null })(good, world), world),
+    NoSuchBucket: withBody({ bucket: 'nowhere' }),
+    ResourceAlreadyExists: async (good, world) =>
+      withBody({ bucket: await world.bucketWithPolicy() })(good, world),
+    BodyTooLarge: tooLarge(2_200_000),
+  },
+  updateLifecyclePolicy: {
+    NoSuchBucket: withBody({ bucket: 'nowhere' }),
+    BodyTooLarge: tooLarge(2_200_000),
+  },
+  runLifecyclePolicy: badQuery({ dry_run: 'perhaps' }),
+  putBucketLifecycle: { BodyTooLarge: tooLarge(2_200_000) },
   listAudit: badQuery({ limit: '0' }),
   listObjectAudit: {
     ...badQuery({ limit: '0' }),

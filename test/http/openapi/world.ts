@@ -137,6 +137,20 @@ export class World {
     return id
   }
 
+  /** A policy of a bucket of its own. Returns its id. */
+  async policy(): Promise<string> {
+    const rules = [{ action: 'delete_old_versions', after_days: 30 }]
+    const made = await this.#ask('POST', '/lifecycle', { name: 'old', bucket: await this.bucket(), rules })
+    return String(made.id)
+  }
+
+  /** A bucket that has one. */
+  async bucketWithPolicy(): Promise<string> {
+    const bucket = await this.bucket()
+    await this.#ask('PUT', `/bucket/${bucket}/lifecycle`, BUCKET_LIFECYCLE)
+    return bucket
+  }
+
   /** Begins a resumable upload, of a length that is not reached yet. Returns the last part of its URL. */
   async upload({
     length = 20,
@@ -193,3 +207,7 @@ const NO_EVENT = {
 }
 
 export const noSuch = randomUUID()
+
+export const BUCKET_LIFECYCLE = {
+  rules: [{ status: 'Enabled', filter: {}, noncurrentVersionExpiration: { noncurrentDays: 30 } }],
+}

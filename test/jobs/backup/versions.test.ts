@@ -132,7 +132,9 @@ describe('a backup of a store that keeps what was there before', () => {
     await server.admin`
       insert into storage.object_locks (version, legal_hold)
       select version::uuid, true from storage.object_versions where kind = 'version' and name = 'deleted'`
+    await server.request('PUT', `/bucket/${kept}/lifecycle`, { body: LIFECYCLE })
     const before = await rowsIn(server.admin)
+    expect([before.policies.length, before.rules.length]).toEqual([1, 2])
     const { manifest } = await backUp(server, target)
     const made = await createTestDatabase()
     const dataDir = await mkdtemp(join(tmpdir(), 'strongroom-restored-'))
@@ -250,6 +252,14 @@ describe('a backup of a store that keeps what was there before', () => {
   })
 })
 
+const LIFECYCLE = {
+  rules: [30, 90].map((noncurrentDays) => ({
+    status: 'Enabled',
+    filter: {},
+    noncurrentVersionExpiration: { noncurrentDays },
+  })),
+}
+
 const placeIn = (dataDir: string, database: Database) =>
   new InlineBackend(new LocalBackend({ root: dataDir, fsync: false }), database)
 
@@ -263,6 +273,8 @@ async function rowsIn(sql: TestServer['admin']) {
     }[],
     locks: await sql`select * from storage.object_locks`,
     buckets: await sql`select * from storage.buckets order by id`,
+    policies: await sql`select * from storage.lifecycle_policies`,
+    rules: await sql`select * from storage.policy_rules order by position`,
   }
 }
 
