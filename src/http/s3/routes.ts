@@ -9,6 +9,7 @@ import { CONFIGURATIONS } from './buckets/configuration.ts'
 import { createBucket } from './buckets/create.ts'
 import { deleteBucket } from './buckets/delete.ts'
 import { headBucket } from './buckets/head.ts'
+import { deleteBucketLifecycle, getBucketLifecycle, putBucketLifecycle } from './buckets/lifecycle.ts'
 import { listBuckets } from './buckets/list.ts'
 import { listObjects, listObjectsV2 } from './buckets/list-objects.ts'
 import { listObjectVersions } from './buckets/list-versions.ts'
@@ -56,6 +57,9 @@ export const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'GET ?versioning': getBucketVersioning,
     'PUT ?versioning': putBucketVersioning,
     'GET ?versions': listObjectVersions,
+    'GET ?lifecycle': getBucketLifecycle,
+    'PUT ?lifecycle': putBucketLifecycle,
+    'DELETE ?lifecycle': deleteBucketLifecycle,
     ...CONFIGURATIONS,
   },
   object: {

@@ -105,6 +105,31 @@ def put_if_absent(**headers):
 tell("conditional put", [put_if_absent(), put_if_absent()])
 tell("no such key", code(lambda: s3.get_object(Bucket=bucket, Key="nothing")))
 
+def lifecycle():
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    return sorted(rule["ID"] for rule in rules), rules == RULES
+
+
+RULES = [
+    {
+        "ID": "all",
+        "Filter": {"And": {"Prefix": "logs/", "Tags": [{"Key": "kind", "Value": "draft"}]}},
+        "Status": "Enabled",
+        "Expiration": {"Days": 30},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 7, "NewerNoncurrentVersions": 3},
+    },
+    {
+        "ID": "uploads",
+        "Filter": {"Prefix": ""},
+        "Status": "Disabled",
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+    },
+]
+s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": RULES})
+tell("lifecycle", lifecycle())
+s3.delete_bucket_lifecycle(Bucket=bucket)
+tell("no lifecycle", code(lifecycle))
+
 every = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket)["Contents"]]
 answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in every]})
 tell("deleted", len(answer["Deleted"]))

@@ -44,6 +44,8 @@ describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
       'by form': 'by form',
       'conditional put': [null, 'PreconditionFailed'],
       'no such key': 'NoSuchKey',
+      lifecycle: [['all', 'uploads'], true],
+      'no lifecycle': 'NoSuchLifecycleConfiguration',
       deleted: 29,
       bucket: 'NoSuchBucket',
     })

@@ -14,7 +14,6 @@ const NOTHING: Record<string, [code: string, message: string]> = {
     'ServerSideEncryptionConfigurationNotFoundError',
     'The server side encryption configuration was not found',
   ],
-  lifecycle: ['NoSuchLifecycleConfiguration', 'The lifecycle configuration does not exist'],
   'object-lock': [
     'ObjectLockConfigurationNotFoundError',
     'Object Lock configuration does not exist for this bucket',

@@ -194,7 +194,6 @@ describe('what is configured of a bucket', () => {
   it.each([
     ['cors', 'NoSuchCORSConfiguration'],
     ['encryption', 'ServerSideEncryptionConfigurationNotFoundError'],
-    ['lifecycle', 'NoSuchLifecycleConfiguration'],
     ['object-lock', 'ObjectLockConfigurationNotFoundError'],
     ['ownershipControls', 'OwnershipControlsNotFoundError'],
     ['policy', 'NoSuchBucketPolicy'],
