@@ -9,6 +9,7 @@ import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { StorageError } from '../model/errors.ts'
 import { INLINE_BUCKET, isInline } from '../model/location.ts'
+import type { NewLock } from '../model/object-lock.ts'
 import { newVersion } from '../model/version.ts'
 import type { WantedVersion } from '../model/version-id.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
@@ -67,6 +68,8 @@ export interface CopyRequest {
   replace: ReplacedMetadata | undefined
   /** Undefined copies them. */
   tags?: string[] | undefined
+  /** How the copy is locked, from the moment when anybody sees it. */
+  lock?: NewLock | undefined
   /** Looks at what is about to be copied, and throws when it is not to be. */
   checkSource?: ((source: StoredObject) => void) | undefined
   /** By which the copy is to be checked; undefined copies the checksum, too. */
@@ -347,7 +350,7 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, condition, replace, tags, checkSource, checksumAlgorithm }: CopyRequest,
+    { to, upsert, condition, replace, tags, lock, checkSource, checksumAlgorithm }: CopyRequest,
   ): Promise<Stored> {
     const { location } = source
     checkSource?.(source)
@@ -370,7 +373,7 @@ export class FileStorage {
     }
     if (isForDatabase) {
       await sum()
-      return storeInlineCopy(this.#options, caller, source, location.version, object, { upsert, condition })
+      return storeInlineCopy(this.#options, caller, source, location.version, object, { upsert, condition, lock })
     }
 
     // 3. The policies allow the write; the condition holds so far.
@@ -381,7 +384,7 @@ export class FileStorage {
       await this.#backend.copy(location, at)
       await sum()
       const copyOf = source.checksum === null ? location.version : undefined
-      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf })
+      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf, lock })
     })
   }
 

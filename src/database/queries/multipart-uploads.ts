@@ -17,6 +17,8 @@ import { type IntendedWrite, writeValues } from './trial-writes.ts'
 export interface MultipartContent extends ResumableContent {
   contentEncoding?: string
   tags?: string[]
+  /** How its version will be locked. */
+  lock?: { retainUntil?: string | undefined; legalHold?: boolean | undefined }
   /** What else its row's metadata will say. */
   s3?: SystemMetadata
   /** How the parts are checked. */

@@ -28,6 +28,7 @@ const WORDS: Partial<Record<ErrorCode, string>> = {
   MismatchedMimeType: 'InvalidArgument',
   MissingInRule: 'InvalidRequest',
   NotImplemented: 'NotImplemented',
+  ObjectLocked: 'AccessDenied',
   PreconditionFailed: 'PreconditionFailed',
   RefusedByRule: 'InvalidRequest',
   RequestTimeout: 'RequestTimeout',
@@ -44,6 +45,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   AuthenticationRequired: 403,
   ExpiredToken: 400,
   InvalidToken: 400,
+  ObjectLocked: 403,
   KeyAlreadyExists: 412,
   // As with Amazon: by this one even clients that do not look for the word come again.
   SlowDown: 503,

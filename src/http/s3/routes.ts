@@ -14,6 +14,7 @@ import { listBuckets } from './buckets/list.ts'
 import { listObjects, listObjectsV2 } from './buckets/list-objects.ts'
 import { listObjectVersions } from './buckets/list-versions.ts'
 import { getBucketVersioning, putBucketVersioning } from './buckets/versioning.ts'
+import { getObjectLockConfiguration, putObjectLockConfiguration } from './buckets/object-lock.ts'
 import { abortMultipartUpload } from './multipart/abort.ts'
 import { completeMultipartUpload } from './multipart/complete.ts'
 import { createMultipartUpload } from './multipart/create.ts'
@@ -27,9 +28,11 @@ import { copyObject } from './objects/copy.ts'
 import { deleteObject } from './objects/delete.ts'
 import { deleteObjects } from './objects/delete-many.ts'
 import { getObject, headObject } from './objects/get.ts'
+import { getObjectLegalHold, putObjectLegalHold } from './objects/legal-hold.ts'
 import { postObject } from './objects/post-object.ts'
 import { putObject } from './objects/put.ts'
 import { renameObject } from './objects/rename.ts'
+import { getObjectRetention, putObjectRetention } from './objects/retention.ts'
 import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './objects/tagging.ts'
 import { parseQuery } from './query.ts'
 import { type Operation, S3Request, type S3Server } from './request.ts'
@@ -60,6 +63,8 @@ export const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'GET ?lifecycle': getBucketLifecycle,
     'PUT ?lifecycle': putBucketLifecycle,
     'DELETE ?lifecycle': deleteBucketLifecycle,
+    'GET ?object-lock': getObjectLockConfiguration,
+    'PUT ?object-lock': putObjectLockConfiguration,
     ...CONFIGURATIONS,
   },
   object: {
@@ -80,6 +85,10 @@ export const OPERATIONS: Record<Level, Record<string, Operation>> = {
     'GET ?tagging': getObjectTagging,
     'PUT ?tagging': putObjectTagging,
     'DELETE ?tagging': deleteObjectTagging,
+    'GET ?retention': getObjectRetention,
+    'PUT ?retention': putObjectRetention,
+    'GET ?legal-hold': getObjectLegalHold,
+    'PUT ?legal-hold': putObjectLegalHold,
   },
 }
 

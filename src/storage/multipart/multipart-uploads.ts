@@ -207,7 +207,11 @@ export class MultipartUploads {
     const checksum = only?.sha256 ?? null
     const ownerId = upload.ownerId ?? object.ownerId
     const row = { ...object, checksum, ownerId }
-    const made = await commitUpload(this.#options, caller, row, { upsert: true, condition })
+    const lock = content.lock && {
+      ...content.lock,
+      retainUntil: content.lock.retainUntil && new Date(content.lock.retainUntil),
+    }
+    const made = await commitUpload(this.#options, caller, row, { upsert: true, condition, lock })
     return { metadata: object.metadata, versionId: made.object.versionId, made }
   }
 

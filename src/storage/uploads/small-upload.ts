@@ -108,7 +108,8 @@ async function storeRead(
       throw error
     }
   }
-  const isFileFirst = backend.isLocal && !condition && parts.recentlyAllowed.has(caller, bucket.uid)
+  const isPlain = !condition && !request.lock
+  const isFileFirst = backend.isLocal && isPlain && parts.recentlyAllowed.has(caller, bucket.uid)
   const settings = await letIn(
     parts,
     isRemembered && !isFileFirst ? undefined : bucket,
@@ -147,11 +148,11 @@ function storeInDatabase(
 ): Promise<Stored> {
   const at = { bucket: INLINE_BUCKET, version: randomUUID() }
   const object = uploadedObject(caller, request, at, written, parts.now())
-  const { upsert, bucketUid, condition } = request
-  if (condition) {
+  const { upsert, bucketUid, condition, lock } = request
+  if (condition || lock) {
     const storeBytes = (tx: Transaction) =>
       asServiceWithin(tx, caller, () => writeInlineBytes(tx, at.version, bytes))
-    return commitUpload(parts, caller, object, { upsert, bucketUid, condition, storeBytes })
+    return commitUpload(parts, caller, object, { upsert, bucketUid, condition, lock, storeBytes })
   }
   const check = (now: BucketSettings) => checkUploadFits(parts, { request, bucket: now }, written.size)
   const isLikely = parts.recentlyAllowed.has(caller, bucket.uid)

@@ -1,11 +1,12 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
-import { asCaller } from '../../database/as-caller.ts'
+import { asCaller, asServiceWithin } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
 import { finishUpload, forgetUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
+import { setLock } from '../../database/queries/object-locks.ts'
 import {
   insertObject,
   type NewObject,
@@ -19,6 +20,7 @@ import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
+import type { NewLock } from '../../model/object-lock.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { type StoredObject, storedObject } from '../object/stored-object.ts'
@@ -48,6 +50,8 @@ interface CommitOptions {
   condition?: WriteCondition | undefined
   /** The version of which this one is a copy, when only its parts have hashes. */
   copyOf?: string | undefined
+  /** How its version is locked, by whoever may change it; nobody sees it without. */
+  lock?: NewLock | undefined
   /** Runs inside the transaction, after the policies have agreed: the bytes of a small body, or of a small copy. */
   storeBytes?: (tx: Transaction) => Promise<unknown>
 }
@@ -62,7 +66,7 @@ export async function commitUpload(
   parts: CommitParts,
   caller: Caller,
   object: NewObject,
-  { upsert, bucketUid, condition, copyOf, storeBytes }: CommitOptions,
+  { upsert, bucketUid, condition, copyOf, lock, storeBytes }: CommitOptions,
 ): Promise<Stored> {
   const transaction = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
@@ -76,12 +80,21 @@ export async function commitUpload(
         bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid),
       )
       // What is small was never on the list of uploads, and a created row replaces nothing.
-      if (!storeBytes) return settleBoth(saving, finishUpload(tx, object.version))
-      const done = await settleBoth(saving, upsert ? ownRemovals(tx) : NO_REMOVALS)
-      await storeBytes(tx)
+      const leaving = storeBytes ? (upsert ? ownRemovals(tx) : NO_REMOVALS) : finishUpload(tx, object.version)
+      const done = await settleBoth(saving, leaving)
+      await storeBytes?.(tx)
+      if (lock) await lockNew(tx, caller, object, lock)
       return done
     })
   return carryOut(parts, object, condition ? () => undisturbed(transaction) : transaction)
+}
+
+/** @throws AccessDenied when the caller may not change what he has made, InvalidParameter */
+async function lockNew(tx: Transaction, caller: Caller, object: NewObject, lock: NewLock): Promise<void> {
+  const found = await asServiceWithin(tx, caller, () =>
+    setLock(tx, caller, object, { id: object.version }, lock),
+  )
+  if (found === null || typeof found === 'string') throw new StorageError('AccessDenied')
 }
 
 /** Carries out a commit, tells of it, and removes the bytes that it has made superfluous. @throws as `commit` */

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { ChunkReader, Written } from '../../backend/backend.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
+import type { NewLock } from '../../model/object-lock.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import type { S3Metadata } from '../object/s3-metadata.ts'
 
@@ -29,6 +30,8 @@ export interface UploadRequest {
   s3?: S3Metadata | undefined
   /** As `tagTexts` makes them; none when absent. */
   tags?: string[] | undefined
+  /** How its version is locked, from the moment when anybody sees it. */
+  lock?: NewLock | undefined
   body: UploadBody
 }
 

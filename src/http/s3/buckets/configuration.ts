@@ -14,10 +14,6 @@ const NOTHING: Record<string, [code: string, message: string]> = {
     'ServerSideEncryptionConfigurationNotFoundError',
     'The server side encryption configuration was not found',
   ],
-  'object-lock': [
-    'ObjectLockConfigurationNotFoundError',
-    'Object Lock configuration does not exist for this bucket',
-  ],
   ownershipControls: ['OwnershipControlsNotFoundError', 'The bucket ownership controls were not found'],
   policy: ['NoSuchBucketPolicy', 'The bucket policy does not exist'],
   policyStatus: ['NoSuchBucketPolicy', 'The bucket policy does not exist'],
@@ -77,7 +73,7 @@ function operation(parameter: string, answer: (request: S3Request) => Response):
   return [`GET ?${parameter}`, { name, handle }]
 }
 
-function missing({ c }: S3Request, code: string, message: string): Response {
+export function missing({ c }: S3Request, code: string, message: string): Response {
   const { type, text } = errorDocument(code, message, c.env)
   return c.body(text, 404, { 'Content-Type': type })
 }

@@ -13,6 +13,7 @@ export const createBucket: Operation = {
       name: bucket,
       policy,
       type: 'STANDARD',
+      objectLock: request.header('x-amz-bucket-object-lock-enabled')?.toLowerCase() === 'true',
     })
     return request.empty(200, { Location: `/${bucket}` })
   },

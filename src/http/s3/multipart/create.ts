@@ -14,7 +14,8 @@ export const createMultipartUpload: Operation = {
     const { services, bucket, key, name } = request
     const caller = await request.caller()
     await refuseUnsupported(request)
-    const { contentType, cacheControl, contentEncoding, userMetadata, tags, headers } = contentOf(request)
+    const { contentType, cacheControl, contentEncoding, userMetadata, tags, lock, headers } =
+      contentOf(request)
     const checksum = checksumWanted(request)
     const UploadId = await services.multipart.create(caller, {
       bucket,
@@ -26,6 +27,7 @@ export const createMultipartUpload: Operation = {
         s3: headers,
         ...(contentEncoding !== undefined && { contentEncoding }),
         ...(tags && { tags }),
+        ...(lock && { lock: { ...lock, retainUntil: lock.retainUntil?.toISOString() } }),
         ...(checksum && { checksum }),
       },
       share: request.client(caller),

@@ -1,9 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { UserMetadata } from '../../../model/metadata.ts'
+import type { NewLock } from '../../../model/object-lock.ts'
 import type { S3Headers } from '../../../storage/object/s3-metadata.ts'
 import { tagTexts } from '../../../storage/object/tags.ts'
 import { rawContentType } from '../../message/upload-body.ts'
 import { headerSent } from '../../message/upload-headers.ts'
+import { lockIn } from '../lock-words.ts'
 import type { S3Request } from '../request.ts'
 import { metadataOf } from './user-metadata.ts'
 
@@ -15,10 +17,11 @@ export interface SentContent {
   robotsTag: undefined
   userMetadata: UserMetadata
   tags: string[] | undefined
+  lock: NewLock | undefined
   headers: S3Headers
 }
 
-/** @throws InvalidMimeType, InvalidHeaderChar, MetadataTooLarge, InvalidTag */
+/** @throws InvalidMimeType, InvalidHeaderChar, MetadataTooLarge, InvalidTag, and as `lockIn` */
 export function contentOf(request: S3Request): SentContent {
   return contentIn(request.c.env.incoming.headers)
 }
@@ -32,6 +35,7 @@ export function contentIn(headers: IncomingHttpHeaders): SentContent {
     robotsTag: undefined,
     userMetadata: metadataOf(headers),
     tags: tagsIn(headers['x-amz-tagging']?.toString()),
+    lock: lockIn(headers),
     headers: {
       ...kept('contentDisposition', headers['content-disposition']),
       ...kept('contentLanguage', headers['content-language']?.toString()),

@@ -26,7 +26,7 @@ export const copyObject: Operation = {
     const checksumAlgorithm = parseAlgorithm(request.header('x-amz-checksum-algorithm'))
     const replace = isReplaced(request, 'x-amz-metadata-directive') ? replacing(content, name) : undefined
     const tags = isReplaced(request, 'x-amz-tagging-directive') ? (content.tags ?? []) : undefined
-    if (!replace && !tags && !checksumAlgorithm) refuseItself(request, from)
+    if (!replace && !tags && !checksumAlgorithm && !content.lock) refuseItself(request, from)
     const condition = writeConditionOf(request)
     let sourceVersion: string | null = null
     const { object } = await underCondition(request, caller, condition, () =>
@@ -37,6 +37,7 @@ export const copyObject: Operation = {
         condition,
         replace,
         tags,
+        lock: content.lock,
         checksumAlgorithm,
         checkSource: (source) => {
           checkSource(request, source)

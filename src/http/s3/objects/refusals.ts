@@ -6,7 +6,6 @@ import type { S3Request } from '../request.ts'
 const NOT_DONE = [
   /^x-amz-server-side-encryption/,
   /^x-amz-copy-source-server-side-encryption/,
-  /^x-amz-object-lock-/,
   /^x-amz-website-redirect-location$/,
   /^x-amz-write-offset-bytes$/,
   /^x-amz-if-match-/,
