@@ -373,7 +373,11 @@ export class FileStorage {
     }
     if (isForDatabase) {
       await sum()
-      return storeInlineCopy(this.#options, caller, source, location.version, object, { upsert, condition, lock })
+      return storeInlineCopy(this.#options, caller, source, location.version, object, {
+        upsert,
+        condition,
+        lock,
+      })
     }
 
     // 3. The policies allow the write; the condition holds so far.

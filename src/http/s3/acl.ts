@@ -23,8 +23,6 @@ const CANNED = new Map<string, BucketPolicy>([
 export function cannedAcl(request: S3Request): BucketPolicy | undefined {
   for (const name in request.c.env.incoming.headers) {
     if (name.startsWith('x-amz-grant-')) throw refused(`${name} is not supported`)
-    if (name === 'x-amz-bucket-object-lock-enabled' && request.header(name)?.toLowerCase() === 'true')
-      throw new StorageError('NotImplemented', { message: `${name} is not supported` })
   }
   const acl = request.header('x-amz-acl')
   if (acl === undefined) return undefined

@@ -13,12 +13,11 @@ export function lockIn(headers: IncomingHttpHeaders): NewLock | undefined {
   const until = headers['x-amz-object-lock-retain-until-date']?.toString()
   const hold = headers['x-amz-object-lock-legal-hold']?.toString()
   if (mode === undefined && until === undefined && hold === undefined) return undefined
+  if (mode !== undefined) demandCompliance(mode)
   if ((mode === undefined) !== (until === undefined)) {
-    const message =
-      'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied'
+    const message = 'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied'
     throw new StorageError('InvalidParameter', { message })
   }
-  if (mode !== undefined) demandCompliance(mode)
   return {
     ...(until !== undefined && { retainUntil: parseMoment(until) }),
     ...(hold !== undefined && { legalHold: parseHold(hold) }),
@@ -58,7 +57,9 @@ export function parseHold(status: string | undefined): boolean {
 export function parseMoment(text: string | undefined): Date {
   const moment = new Date(text ?? '')
   if (/^\d{4}-\d\d-\d\d/.test(text ?? '') && !Number.isNaN(moment.getTime())) return moment
-  throw new StorageError('InvalidParameter', { message: 'The date until which to retain must be in ISO 8601' })
+  throw new StorageError('InvalidParameter', {
+    message: 'The date until which to retain must be in ISO 8601',
+  })
 }
 
 /** @throws InvalidRequest as S3 says where nothing can be locked */

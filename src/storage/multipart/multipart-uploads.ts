@@ -207,9 +207,10 @@ export class MultipartUploads {
     const checksum = only?.sha256 ?? null
     const ownerId = upload.ownerId ?? object.ownerId
     const row = { ...object, checksum, ownerId }
+    const { retainUntil, legalHold } = content.lock ?? {}
     const lock = content.lock && {
-      ...content.lock,
-      retainUntil: content.lock.retainUntil && new Date(content.lock.retainUntil),
+      legalHold,
+      retainUntil: retainUntil === undefined ? undefined : new Date(retainUntil),
     }
     const made = await commitUpload(this.#options, caller, row, { upsert: true, condition, lock })
     return { metadata: object.metadata, versionId: made.object.versionId, made }

@@ -5,6 +5,7 @@ import { seededBytes } from '../../support/seeded-bytes.ts'
 import { describeProgram, LARGE } from './describe-program.ts'
 
 const WALK = fileURLToPath(new URL('boto3-client.py', import.meta.url))
+const LOCKS = fileURLToPath(new URL('boto3-locks.py', import.meta.url))
 const VERSIONS = fileURLToPath(new URL('boto3-versions.py', import.meta.url))
 
 /** Of lines of JSON, each a name and a value. */
@@ -48,6 +49,30 @@ describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
       'no lifecycle': 'NoSuchLifecycleConfiguration',
       deleted: 29,
       bucket: 'NoSuchBucket',
+    })
+  })
+
+  it('locks versions, and cannot remove them', async () => {
+    const printed = await place().run(PYTHON ?? '', [LOCKS, place().server.endpoint, 'locks-by-boto3'])
+    expect(stepsOf(printed)).toEqual({
+      none: 'ObjectLockConfigurationNotFoundError',
+      configuration: { Mode: 'COMPLIANCE', Days: 2 },
+      shorter: 'AccessDenied',
+      governance: 'NotImplemented',
+      default: ['COMPLIANCE', true],
+      retention: ['COMPLIANCE', true],
+      'retention back': 'AccessDenied',
+      'hold off before': null,
+      hold: ['OFF', 'ON'],
+      'hold off': 'AccessDenied',
+      sent: ['COMPLIANCE', 'ON', true],
+      copied: ['COMPLIANCE', true],
+      parts: ['COMPLIANCE', 'ON'],
+      deleted: ['AccessDenied', 'AccessDenied'],
+      'deleted many': ['AccessDenied', true],
+      there: true,
+      unlockable: ['InvalidArgument', 'InvalidRequest'],
+      unlocked: 'NoSuchObjectLockConfiguration',
     })
   })
 

@@ -8,6 +8,7 @@ import { checksumHeaders, headerOf } from '../checksum-words.ts'
 import type { Operation, S3Request } from '../request.ts'
 import { tellingOfMarkers, versionIn } from '../version-ids.ts'
 import { conditionsOf } from './conditions.ts'
+import { lockHeadersOf } from './lock-headers.ts'
 import { objectHeaders } from './object-headers.ts'
 
 /** GET of an object: it, a range, or one of the parts that it came in (wire §6.3). */
@@ -29,10 +30,11 @@ async function send(request: S3Request): Promise<Response> {
     withBytes: c.req.method !== 'HEAD',
   } as const
   return tellingOfMarkers(() =>
-    services.files.download(caller, target, (representation, object) => {
+    services.files.download(caller, target, async (representation, object) => {
       c.env.notes.objectId = object.id
+      const lock = await lockHeadersOf(request, caller, object)
       return sendRepresentation(c, representation, {
-        ...answerWith(request, object, number),
+        ...answerWith(request, object, number, lock),
         conditions: conditionsOf(request),
         headHasRanges: true,
       })
@@ -45,8 +47,9 @@ function answerWith(
   request: S3Request,
   object: StoredObject,
   number: number | undefined,
+  lock: Record<string, string>,
 ): Pick<SendOptions, 'headers' | 'part'> {
-  const headers = objectHeaders(request, object)
+  const headers = { ...objectHeaders(request, object), ...lock }
   if (number !== undefined) return partOf(request, object, number, headers)
   // Of a range nothing is known by which it could be checked.
   if (wantsChecksum(request) && request.header('range') === undefined) addChecksum(headers, object)

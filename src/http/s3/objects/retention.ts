@@ -35,7 +35,11 @@ export const putObjectRetention: Operation = {
     const retention = await request.readXml('Retention')
     demandCompliance(childText(retention, 'Mode'))
     const retainUntil = parseMoment(childText(retention, 'RetainUntilDate'))
-    const lock = await services.locks.lock(caller, { bucket, name, version: versionIn(query) }, { retainUntil })
+    const lock = await services.locks.lock(
+      caller,
+      { bucket, name, version: versionIn(query) },
+      { retainUntil },
+    )
     c.env.notes.objectId = lock.id
     return request.empty(200)
   },

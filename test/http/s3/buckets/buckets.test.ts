@@ -194,7 +194,6 @@ describe('what is configured of a bucket', () => {
   it.each([
     ['cors', 'NoSuchCORSConfiguration'],
     ['encryption', 'ServerSideEncryptionConfigurationNotFoundError'],
-    ['object-lock', 'ObjectLockConfigurationNotFoundError'],
     ['ownershipControls', 'OwnershipControlsNotFoundError'],
     ['policy', 'NoSuchBucketPolicy'],
     ['policyStatus', 'NoSuchBucketPolicy'],
