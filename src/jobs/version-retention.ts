@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
+import { dropSpentLocks } from '../database/queries/object-locks.ts'
 import { deleteDueVersions } from '../database/queries/version-retention.ts'
 import { removeBytes } from '../storage/writing/byte-removal.ts'
 import { WorkThrottle } from './throttle.ts'
@@ -47,6 +48,7 @@ export class VersionRetention {
       await removeBytes(this.options, gone.removals)
       await throttle.rest()
     }
+    await dropSpentLocks(database, batch)
     const versions = this.purged - before
     if (versions > 0) logger.info({ versions }, 'versions were removed that were kept for long enough')
     return ROUND_MS

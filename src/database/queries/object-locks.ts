@@ -68,6 +68,13 @@ const SET = new Statement<
   }
 >('select * from storage.set_lock(:bucketId, :name, :wanted, :until, :hold, :context)')
 
+/** Forgets locks that are over, of versions that are gone, at most `most`. */
+export async function dropSpentLocks(database: Pick<Database, 'run'>, most: number): Promise<void> {
+  await database.run(DROP_SPENT, { most })
+}
+
+const DROP_SPENT = new Statement<{ most: number }, object>('select storage.drop_spent_locks(:most)')
+
 /** Whether anything in a bucket is locked, current or not. For the service. */
 export async function hasLocked(tx: Transaction, bucketId: string): Promise<boolean> {
   const [row] = await tx.run(HAS_LOCKED, { bucketId })
