@@ -15,16 +15,37 @@ begin
   execute format('insert into storage.objects (%1$s) select %1$s from (select ($1).*) i', columns) using item;
 end $$;
 
+-- Gives what has a name now all that policies may look at from a former version of it, for as long as that is judged.
+create or replace function storage.judge_as(item storage.objects) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  update storage.objects o
+  set owner = item.owner, owner_id = item.owner_id, metadata = item.metadata, user_metadata = item.user_metadata,
+    tags = coalesce(item.tags, '{}'), created_at = item.created_at, updated_at = item.updated_at,
+    last_accessed_at = item.last_accessed_at
+  where o.bucket_id = item.bucket_id and o.name = item.name;
+  if not found then
+    raise exception 'a trigger keeps a former version from being judged' using errcode = '42501';
+  end if;
+end $$;
+
 -- Whether the caller may see what has, or had, the name of this row, or, where `how` is 'change' or 'delete', may do that with it.
+-- Of what is there no more he has to see what has the name now, and it has to be his to see by itself: who takes the name of
+-- what another has deleted does not come by that.
 create or replace function storage.may_have(item storage.objects, how text, context text) returns boolean
   language plpgsql as $$
 declare
   was_there boolean;
+  is_former boolean;
   is_asked boolean := false;
   answer boolean;
 begin
   perform set_config('role', 'service_role', true);
-  was_there := exists (select from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name);
+  -- The service sees all; a marker has nothing that could be judged.
+  select o.version is distinct from item.version and item.is_delete_marker is not true
+    and storage.role_of(context) <> 'service_role'
+  into is_former from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+  was_there := found;
   if not was_there and exists (select from storage.objects o where o.id = item.id) then
     item.id := gen_random_uuid(); -- its own has gone to another name
   end if;
@@ -34,6 +55,14 @@ begin
       perform storage.put_back(item);
     end if;
     perform storage.act_as(context);
+    if is_former then
+      perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+      if found then
+        perform set_config('role', 'service_role', true);
+        perform storage.judge_as(item);
+        perform storage.act_as(context);
+      end if;
+    end if;
     if how = 'delete' then
       delete from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
     elsif how = 'change' then
@@ -60,7 +89,10 @@ declare
 begin
   if is_marker then
     select v.* into hidden from storage.object_versions v
-    where v.bucket_id = item.bucket_id and v.name = item.name and v.kind = 'version' order by v.sequence desc limit 1;
+    where v.bucket_id = item.bucket_id and v.name = item.name and v.kind = 'version' and v.sequence < (
+      select max(m.sequence) from storage.object_versions m
+      where m.bucket_id = item.bucket_id and m.name = item.name and m.version = item.version)
+    order by v.sequence desc limit 1;
     if found then
       return storage.as_object(hidden);
     end if;
@@ -206,7 +238,10 @@ declare
   item record;
   wanted integer := max_rows;
   is_service constant boolean := storage.role_of(context) = 'service_role';
-  is_seen boolean;
+  live storage.objects;
+  is_seen boolean; -- what the name has now
+  is_own boolean;
+  is_shown boolean;
   has_object boolean;
   -- Only what comes behind these is shown, of the name that the page before has ended in.
   after_number integer;
@@ -244,6 +279,7 @@ begin
     exit when candidate is null or candidate collate "C" >= prefix_end or (exact and candidate <> prefix);
     folder := storage.folder_in(candidate, prefix, delimiter);
     is_seen := null;
+    is_shown := false;
     has_object := exists (select from storage.objects o where o.bucket_id = bucket and o.name = candidate);
     after_number := null;
     after_sequence := null;
@@ -269,7 +305,7 @@ begin
             and (after_sequence is null or v.sequence < after_sequence)
             and (after_number is null or v.version_number < after_number)
           order by v.sequence desc
-          limit case when noncurrent = 'include' and markers = 'include' then wanted end
+          limit case when is_service and noncurrent = 'include' and markers = 'include' then wanted end
         )
       ) r
       order by r.sequence desc nulls first
@@ -278,10 +314,18 @@ begin
         or (markers = 'exclude' and item.is_marker) or (markers = 'only' and not item.is_marker);
       if is_seen is null then
         -- To ask takes a subtransaction, and the service sees all.
-        is_seen := is_service or storage.may_have(storage.judged(item.object, item.is_marker), 'see', context);
+        select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = candidate;
+        is_seen := is_service or not found or storage.may_have(live, 'see', context);
         perform set_config('role', 'service_role', true);
       end if;
       exit when not is_seen;
+      -- Each by itself, too: others may have had the name before.
+      if item.sequence is not null and not is_service then
+        is_own := storage.may_have(storage.judged(item.object, item.is_marker), 'see', context);
+        perform set_config('role', 'service_role', true);
+        continue when not is_own;
+      end if;
+      is_shown := true;
       if folder is not null then
         name := folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
         metadata := null; version := null; version_number := null; is_versioned := null; is_delete_marker := null;
@@ -301,8 +345,8 @@ begin
       exit when wanted = 0 or folder is not null;
     end loop;
     exit when exact;
-    place := case when folder is not null and is_seen then storage.prefix_end(folder) else candidate end;
-    is_first := folder is not null and is_seen;
+    place := case when folder is not null and is_shown then storage.prefix_end(folder) else candidate end;
+    is_first := folder is not null and is_shown;
   end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
@@ -339,6 +383,7 @@ end $$;
 
 revoke execute on function
   storage.put_back(storage.objects),
+  storage.judge_as(storage.objects),
   storage.may_have(storage.objects, text, text),
   storage.judged(storage.objects, boolean),
   storage.read_version(text, text, text, text, timestamptz, text, text),
@@ -349,6 +394,7 @@ from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.put_back(storage.objects),
+  storage.judge_as(storage.objects),
   storage.may_have(storage.objects, text, text),
   storage.judged(storage.objects, boolean),
   storage.read_version(text, text, text, text, timestamptz, text, text),

@@ -126,7 +126,7 @@ begin
     end if;
     item := storage.as_object(before);
   end if;
-  judged := storage.judged(item, live.id is null and before.is_delete_marker);
+  judged := storage.judged(item, before.is_delete_marker);
   if not storage.may_have(judged, 'delete', context) then
     if storage.may_have(judged, 'see', context) then
       outcome := 'there';

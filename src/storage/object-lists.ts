@@ -112,12 +112,10 @@ export class ObjectLists {
       delimiter: '/',
       afterName: null,
       afterVersion: null,
-      limit: offset + request.limit,
+      offset,
     }
     const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
-    return found
-      .slice(offset)
-      .map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
+    return found.map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
   }
 
   /**
@@ -139,6 +137,7 @@ export class ObjectLists {
       afterName: cursor?.after ?? null,
       afterVersion: cursor?.version ?? null,
       limit: request.limit + 1,
+      offset: 0,
     }
     const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
     const entries = found.slice(0, request.limit)
@@ -167,6 +166,7 @@ export class ObjectLists {
       afterName: cursor === undefined ? null : name,
       afterVersion: cursor ?? null,
       limit: limit + 1,
+      offset: 0,
       noncurrent: 'include',
       markers: 'include',
       exact: true,

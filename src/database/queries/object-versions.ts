@@ -40,6 +40,8 @@ export interface VersionQuery {
   afterName: string | null
   afterVersion: string | null
   limit: number
+  /** Entries, folders among them, that are passed over. */
+  offset: number
   noncurrent: Listed
   markers: Listed
   /** Whether the prefix is the whole name. */
@@ -89,8 +91,8 @@ export async function listVersions(
 }
 
 const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionRow>(`
-  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion, :limit, :noncurrent,
-    :markers, :exact, :context)`)
+  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion,
+    :limit::integer + :offset::integer, :noncurrent, :markers, :exact, :context) offset :offset::integer`)
 
 interface VersionRow {
   name: string

@@ -118,8 +118,16 @@ const READ_OBJECT = new Statement<
 /** As `storage.read_version` and its like take them. */
 export function versionValues(version: WantedVersion): { wanted: string | null; moment: string | null } {
   if ('at' in version) return { wanted: null, moment: version.at.toISOString() }
-  const wanted = 'id' in version ? version.id : 'number' in version ? `#${version.number}` : NULL_VERSION
-  return { wanted, moment: null }
+  if ('id' in version) return { wanted: isId(version.id) ? version.id : NO_VERSION, moment: null }
+  return { wanted: 'number' in version ? `#${version.number}` : NULL_VERSION, moment: null }
+}
+
+/** Numbers begin with 1. */
+const NO_VERSION = '#0'
+
+/** Whether it can be told from the other ways to name a version, and PostgreSQL takes it. */
+function isId(text: string): boolean {
+  return text !== NULL_VERSION && !text.startsWith('#') && !/[\0\p{Cs}]/u.test(text)
 }
 
 const READ_VERSION = new Statement<
