@@ -200,7 +200,7 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
   ])('an id that is none is nobody’s: %s', async (_, id) => {
     const { bucket } = await vault()
     const before = await everything(bucket)
-    const inUrl = encodeURIComponent(id.toWellFormed())
+    const inUrl = encodeURIComponent(id.replace(/\p{Cs}/gu, '\ufffd'))
     for (const [how, question] of everyQuestion) {
       if (how === 'history') continue
       const isInBody = ['sign', 'copy', 'move', 'restore', 'delete many'].includes(how)
