@@ -212,6 +212,31 @@ describeClientInBothModes((clients) => {
       expect(await historyOf(of, 'b')).toEqual(['1 now', '3'])
     })
 
+    it('a move leaves a marker and the history, and has a version of its own', async () => {
+      const { of } = await bucketOf(newest, owner)
+      const versions = await uploaded(of, 'a', '1', '22')
+      await uploaded(of, 'taken', '1')
+      expect(refusedWithCode(await of.move('a', 'taken'))).toMatchObject({ statusCode: '409' })
+      ok(await of.move('a', 'b'))
+      expect(await historyOf(of, 'a')).toEqual(['marker now', '2', '1'])
+      expect(await textsOf(of, 'a', versions)).toEqual(['1', '22'])
+      expect(await now(of, 'b')).toBe('22')
+      expect(await historyOf(of, 'b')).toEqual(['2 now'])
+      expect(versions).not.toContain(ok(await of.info('b')).version)
+    })
+
+    it('a move of the current version by its id promotes the one before, and leaves no marker', async () => {
+      const { of } = await bucketOf(newest, owner)
+      const versions = await uploaded(of, 'a', '1', '22')
+      ok(await of.move('a', 'b', { sourceVersionId: String(versions[1]) }))
+      expect(await now(of, 'a')).toBe('1')
+      expect(await historyOf(of, 'a')).toEqual(['1 now'])
+      expect(await now(of, 'b')).toBe('22')
+      expect(refusedWithCode(await of.move('a', 'c', { sourceVersionId: unknown }))).toMatchObject({
+        code: noVersion,
+      })
+    })
+
     it('a link to a version is for that one, whatever comes after', async () => {
       const { of } = await bucketOf(newest, owner)
       const [first] = await uploaded(of, 'a', '1', '22')
