@@ -195,6 +195,7 @@ export class ObjectLists {
       ...request,
       bucketId,
       limit: limit + 1,
+      offset: 0,
       noncurrent: 'include',
       markers: 'include',
       exact: false,
