@@ -14,6 +14,12 @@ create or replace function storage.bucket_settings(bucket text) returns table (
   from storage.buckets b where b.id = bucket
 $$;
 
+-- Whether a bucket keeps versions, past RLS as well. Null: there is no such bucket.
+create or replace function storage.versioning_of(bucket text) returns text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select b.versioning_status from storage.buckets b where b.id = bucket
+$$;
+
 -- Which of these buckets are still there and public, and have nothing that is marked as corrupted: a change of a bucket
 -- is no event, nor is a mark. Of the `unversioned` ones those are left out that keep versions by now.
 create or replace function storage.still_public(buckets text[], unversioned text[]) returns setof text
@@ -73,12 +79,14 @@ create or replace trigger strongroom_remember_all_buckets before truncate on sto
 revoke execute on function
   storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
+  storage.versioning_of(text),
   storage.still_public(text[], text[])
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.settings_mark(bigint, text[]),
   storage.bucket_settings(text),
+  storage.versioning_of(text),
   storage.still_public(text[], text[])
 to service_role, strongroom_server;
 

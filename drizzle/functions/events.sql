@@ -16,7 +16,12 @@ create or replace function storage.emit_object_event() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
+  replaced text;
 begin
+  -- Anybody may set it, and each upload would ask: whether that counts is asked where it is set.
+  if tg_op = 'INSERT' and current_setting('storage.promoting', true) = 'true' then
+    replaced := storage.trusted_setting('storage.replaced_version');
+  end if;
   -- One statement, with the rules of both buckets: each upload waits for it.
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
@@ -25,13 +30,14 @@ begin
     old_bucket_id, old_name, old_owner_id, old_bucket_policy, old_bucket_owner_id
   )
   select
-    case tg_op when 'INSERT' then 'storage.object.created' else 'storage.object.updated' end,
+    -- What moves up to a version that is deleted (`promote_version`) is a change of what the name has.
+    case when tg_op = 'INSERT' and replaced is null then 'storage.object.created' else 'storage.object.updated' end,
     new.bucket_id, new.name, new.version,
     storage.size_of(new.metadata), new.metadata ->> 'mimetype', new.checksum, new.owner_id,
     new.id, new.owner, new.metadata, storage.unless_large(new.user_metadata),
     new.created_at, new.updated_at, new.last_accessed_at,
     storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
-    case when tg_op = 'UPDATE' then old.version end,
+    case when tg_op = 'UPDATE' then old.version else replaced end,
     case when has_moved then old.bucket_id end, case when has_moved then old.name end,
     case when has_moved then old.owner_id end,
     former.policy, former.owner_id
@@ -49,6 +55,8 @@ create or replace function storage.emit_deletions() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   operation text := storage.trusted_setting('storage.operation');
+  -- The one before it moves up: the name is there all the time.
+  replaced constant text := storage.trusted_setting('storage.replaced_version');
 begin
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
@@ -60,13 +68,42 @@ begin
     o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
     operation, b.policy, b.owner_id
   from (select g.*, row_number() over () as place from gone g) o left join storage.buckets b on b.id = o.bucket_id
-  where o.bucket_id is not null
+  where o.bucket_id is not null and (replaced is null or o.version is distinct from replaced)
   order by o.place;
   return null;
 end $$;
 
 create or replace trigger strongroom_emit_deleted after delete on storage.objects
   referencing old table as gone for each statement execute function storage.emit_deletions();
+
+-- What a name has had is a version from now on. One that a backup brings back was that before.
+create or replace function storage.emit_version_event() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if storage.trusted_setting('storage.restoring') = 'true' then
+    return null;
+  end if;
+  insert into storage.events (
+    type, bucket_id, name, version, size, content_type, checksum, owner_id,
+    object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
+    operation, bucket_policy, bucket_owner_id, data
+  )
+  select 'storage.version.created', new.bucket_id, new.name, new.version, new.size, o.metadata ->> 'mimetype', new.checksum,
+    new.owner_id, new.object_id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at,
+    o.last_accessed_at, storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
+    jsonb_build_object(
+      'version_number', new.version_number, 'is_versioned', new.is_versioned, 'comment', o.version_comment,
+      'created_at', storage.json_time(new.valid_from), 'archived_at', storage.json_time(new.archived_at),
+      'archived_by', new.archived_by)
+  from jsonb_to_record(new.object_row) as o (
+    owner uuid, metadata jsonb, user_metadata jsonb, created_at timestamptz, updated_at timestamptz,
+    last_accessed_at timestamptz, version_comment text)
+  left join storage.buckets b on b.id = new.bucket_id;
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_created after insert on storage.object_versions
+  for each row when (new.kind = 'version') execute function storage.emit_version_event();
 
 -- Not for marks of the cleanup or for times of access: nothing happened to the object.
 create or replace trigger strongroom_emit_updated after update on storage.objects
@@ -260,6 +297,7 @@ to strongroom_server;
 revoke execute on function
   storage.emit_object_event(),
   storage.emit_deletions(),
+  storage.emit_version_event(),
   storage.emit_bucket_event(),
   storage.emit_truncation(),
   storage.emit_backup_event(),

@@ -227,7 +227,7 @@ create or replace function storage.list_versions_as(
 ) returns table (
   name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
   metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
-  since timestamptz, archived_at timestamptz, owner_id text, checksum text
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
 ) language plpgsql as $$
 declare
   place text := coalesce(after_name, '');
@@ -330,6 +330,7 @@ begin
         name := folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
         metadata := null; version := null; version_number := null; is_versioned := null; is_delete_marker := null;
         is_latest := null; since := null; archived_at := null; owner_id := null; checksum := null;
+        comment := null;
       else
         name := candidate; is_folder := false; id := (item.object).id; updated_at := (item.object).updated_at;
         created_at := (item.object).created_at; last_accessed_at := (item.object).last_accessed_at;
@@ -339,6 +340,7 @@ begin
         is_latest := item.is_newest; since := (item.object).current_since;
         archived_at := case when not (item.is_marker and item.is_newest) then item.until end;
         owner_id := (item.object).owner_id; checksum := (item.object).checksum;
+        comment := (item.object).version_comment;
       end if;
       return next;
       wanted := wanted - 1;

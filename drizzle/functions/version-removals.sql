@@ -139,6 +139,12 @@ begin
   end if;
 
   if is_live then
+    if 'version' = (
+      select v.kind from storage.object_versions v
+      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1
+    ) then
+      perform set_config('storage.replaced_version', item.version, true);
+    end if;
     perform storage.act_as(context); -- the event tells who it was
     perform set_config('storage.deletion', 'purge', true);
     delete from storage.objects o where o.bucket_id = bucket and o.name = object;
@@ -148,6 +154,7 @@ begin
     delete from storage.object_versions v where v.sequence = before.sequence;
   end if;
   perform storage.promote_version(bucket, object);
+  perform set_config('storage.replaced_version', '', true);
   outcome := 'deleted';
   id := item.id;
   delete_version.name := object;

@@ -7,7 +7,7 @@ import { findObjectId, type ReadTarget, updateTags } from '../database/queries/o
 import { beginUpload } from '../database/queries/trial-writes.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
-import { StorageError } from '../model/errors.ts'
+import { hasCode, StorageError } from '../model/errors.ts'
 import { INLINE_BUCKET, isInline } from '../model/location.ts'
 import type { NewLock } from '../model/object-lock.ts'
 import { newVersion } from '../model/version.ts'
@@ -34,6 +34,7 @@ import {
   type SmallUploadParts,
   storeSmall,
 } from './uploads/small-upload.ts'
+import { requireVersions } from './versions/keeping.ts'
 import { moveObject, moveVersion } from './versions/moving.ts'
 import { deleteEach, deleteMany, type Removed, type VersionOfName } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
@@ -148,6 +149,52 @@ export class FileStorage {
       const object = uploadedObject(caller, complete, at, written, this.#options.now())
       return commitUpload(this.#options, caller, object, request)
     })
+  }
+
+  /**
+   * Stores an object as another version of its name, where versions are kept.
+   *
+   * @throws FeatureNotEnabled where they are not, and as `upload`
+   */
+  async addVersion(caller: Caller, sent: Omit<UploadRequest, 'upsert'>): Promise<Stored> {
+    try {
+      await requireVersions(this.#database, sent.bucket)
+    } catch (error) {
+      sent.body.discard()
+      throw error
+    }
+    return this.upload(caller, { ...sent, upsert: true })
+  }
+
+  /**
+   * Makes what a name has now a version, and the name has the same as another one: a copy onto itself.
+   *
+   * @throws FeatureNotEnabled where no versions are kept; TransactionConflict when it is overwritten at the same moment, and
+   *   as `copy`
+   */
+  async snapshot(
+    caller: Caller,
+    bucket: string,
+    sentName: string,
+    condition?: WriteCondition,
+  ): Promise<Stored> {
+    await requireVersions(this.#database, bucket)
+    const { object } = await this.find(caller, { access: 'policy', bucket, name: sentName })
+    demand(condition, object)
+    const to = { bucket, name: object.name }
+    const from = { ...to, version: object.version === null ? undefined : { id: object.version } }
+    try {
+      return await this.copy(caller, {
+        from,
+        to,
+        upsert: true,
+        condition: { ifMatch: [object.etag] },
+        replace: undefined,
+      })
+    } catch (error) {
+      if (!hasCode(error, 'PreconditionFailed')) throw error
+      throw new StorageError('TransactionConflict', { cause: error })
+    }
   }
 
   /**

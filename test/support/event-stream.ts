@@ -56,7 +56,7 @@ export async function openEvents(
       rest = parts.pop() ?? ''
       for (const block of parts.map(parseBlock)) {
         blocks.push(block)
-        if (block.data && /^storage\.(object|bucket)/.test(block.event ?? ''))
+        if (block.data && /^storage\.(object|bucket|version)/.test(block.event ?? ''))
           events.push(JSON.parse(block.data))
       }
     }

@@ -6,7 +6,7 @@ import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { bytesOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
-import { buckets, objects } from '../schema.ts'
+import { buckets, objects, type VersioningStatus } from '../schema.ts'
 
 export type BucketRow = typeof buckets.$inferSelect
 
@@ -48,6 +48,16 @@ export function bucketSettings(uid: string, row: SettingsColumns): BucketSetting
 export function knownSettings(uid: string, row: MarkedColumns): KnownSettings {
   return { ...bucketSettings(uid, row), mark: row.mark }
 }
+
+/** Whether a bucket keeps versions, past RLS as well; null: there is no such bucket. */
+export async function findVersioning(database: Database, id: string): Promise<VersioningStatus | null> {
+  const [row] = await database.read(VERSIONING, { id })
+  return row?.status ?? null
+}
+
+const VERSIONING = new Statement<{ id: string }, { status: VersioningStatus | null }>(
+  'select storage.versioning_of(:id) as status',
+)
 
 /** Whether there is any bucket, whoever may see it. */
 export async function hasBuckets(database: Database): Promise<boolean> {

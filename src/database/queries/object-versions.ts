@@ -57,6 +57,8 @@ export interface VersionEntry extends Omit<ListEntry, 'exact'> {
   since: Date | null
   ownerId: string | null
   checksum: string | null
+  /** What its writer says of it. */
+  comment: string | null
 }
 
 /** Names in order of their bytes, as far as the caller sees them, each with its versions from the newest on. */
@@ -87,6 +89,7 @@ export async function listVersions(
     since: dateOrNull(row.since),
     ownerId: row.owner_id,
     checksum: row.checksum,
+    comment: row.comment,
   }))
 }
 
@@ -111,4 +114,5 @@ interface VersionRow {
   archived_at: string | null
   owner_id: string | null
   checksum: string | null
+  comment: string | null
 }

@@ -48,7 +48,7 @@ interface Lifecycle {
 
 function lifecycleEvents(event: StorageEvent): Lifecycle[] {
   const { path, oldPath, version, operation, record } = event
-  if (path === null) return []
+  if (path === null || event.type === 'storage.version.created') return []
   const metadata = record?.metadata ?? null
   const place = { name: path, bucketId: event.bucket, version, metadata }
   const created = { ...place, uploadType: uploadType(operation) }

@@ -13,7 +13,12 @@ import type { UserMetadata } from '../../model/metadata.ts'
 export function metadataFromHeader(header: string | undefined): UserMetadata | undefined {
   if (header === undefined) return undefined
   const bytes = Buffer.from(header, 'base64')
-  return metadataFromJson(bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1'))
+  return metadataFromJson(textOfHeader(bytes))
+}
+
+/** What is UTF-8, or else Latin-1. */
+export function textOfHeader(bytes: Buffer): string {
+  return bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1')
 }
 
 /** The same as a form has it: JSON. @throws InvalidRequest when it is nested too deeply or has too many values */

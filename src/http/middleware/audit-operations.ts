@@ -55,6 +55,7 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.s3.object.copy', copy],
   ['storage.s3.object.put_tagging', update],
   ['storage.s3.object.delete_tagging', update],
+  ['storage.object.add_version', upload],
   ['storage.object.restore_version', { action: 'restore', on: 'object' }],
   ['storage.object.lock', lock],
   ['storage.s3.object.put_retention', lock],

@@ -1,6 +1,7 @@
 /** Headers of requests that operations name, and what they mean. */
 export const REQUEST_HEADERS = {
   'x-upsert': '`true`: an object of that name may be replaced.',
+  'x-version-comment': 'Said of the version, in up to 1000 characters of UTF-8 or Latin-1.',
   'x-metadata': 'Base64 of a JSON object: the user metadata.',
   'x-robots-tag': 'Checked, stored, and sent with downloads.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',

@@ -99,7 +99,7 @@ function bodyJson(body: Body, schemas: Json): Json {
       content: { [JSON_TYPE]: { schema: schemaJson(body.json, schemas) } },
     }
   }
-  return { required: true, content: contentJson(body.bytes, schemas) }
+  return { required: !body.isOptional, content: contentJson(body.bytes, schemas) }
 }
 
 function contentJson(content: Record<string, z.ZodType>, schemas: Json): Json {

@@ -56,7 +56,7 @@ export const TAGS = {
 export type Tag = keyof typeof TAGS
 
 /** JSON, which a schema validates; or bytes by these types. */
-export type Body = { json: z.ZodType; isOptional?: boolean } | { bytes: Record<string, z.ZodType> }
+export type Body = ({ json: z.ZodType } | { bytes: Record<string, z.ZodType> }) & { isOptional?: boolean }
 
 export interface Answer {
   description: string

@@ -4,14 +4,12 @@ import type { Access, Caller } from '../../model/caller.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
-import { clientOf } from '../auth/share-of.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
-import { readUploadBody } from '../message/upload-body.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
 import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
@@ -33,6 +31,7 @@ import {
   updateObject,
   uploadObject,
 } from './operations/object.ts'
+import { receiveUpload } from './receive-upload.ts'
 import {
   deletedJson,
   infoJson,
@@ -52,14 +51,8 @@ export function objectRoutes(services: Services) {
     const target = objectTarget(c.req.path, '/object/')
     logTarget(c, target.bucket, target.name)
     const condition = writeCondition(c.env.incoming.headers)
-    const { incoming } = c.env
-    const stored = await services.uploads.during(
-      incoming,
-      clientOf(c.env, caller, services.trustProxy),
-      async (admit) => {
-        const content = await readUploadBody(incoming, admit)
-        return files.upload(caller, { ...content, ...target, upsert, condition })
-      },
+    const stored = await receiveUpload(c, services, caller, (content) =>
+      files.upload(caller, { ...content, ...target, upsert, condition }),
     )
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
   }

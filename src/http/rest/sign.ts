@@ -3,14 +3,12 @@ import { z } from 'zod'
 import type { SignedUrl } from '../../storage/links/signed-urls.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, requireCaller } from '../auth/caller.ts'
-import { clientOf } from '../auth/share-of.ts'
 import { sendSigned, signedTarget } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { absoluteUrl, encodePath } from '../message/public-url.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
-import { readUploadBody } from '../message/upload-body.ts'
 import { metadataFromHeader } from '../message/upload-headers.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
@@ -23,6 +21,7 @@ import {
   signUpload,
   uploadSigned,
 } from './operations/sign.ts'
+import { receiveUpload } from './receive-upload.ts'
 import { keyOf, successList, successResponse, uploadResponse } from './responses.ts'
 
 export function signRoutes(services: Services) {
@@ -63,13 +62,9 @@ export function signRoutes(services: Services) {
           urls.checkUpload(...link),
         )
         const condition = writeCondition(c.env.incoming.headers)
-        const { incoming } = c.env
         c.env.notes.user = grant.owner
-        const stored = await services.uploads.during(
-          incoming,
-          clientOf(c.env, caller, services.trustProxy),
-          async (admit) =>
-            urls.upload(caller, grant, { ...(await readUploadBody(incoming, admit)), condition }),
+        const stored = await receiveUpload(c, services, caller, (content) =>
+          urls.upload(caller, grant, { ...content, condition }),
         )
         return uploadResponse(c, services, stored, { Key: keyOf(stored.object) })
       }),

@@ -3,12 +3,22 @@ import type { VersionEntry } from '../../database/queries/object-versions.ts'
 import { StorageError } from '../../model/errors.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
 import { type Env, logObject, logTarget } from '../env.ts'
+import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { objectTarget, queryOf } from '../message/request-path.ts'
+import { commentSent } from '../message/version-comment.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
-import { historySchema, listHistory, restoreSchema, restoreVersion } from './operations/versions.ts'
-import { keyOf, ownFields } from './responses.ts'
+import {
+  addVersion,
+  historySchema,
+  listHistory,
+  newVersionSchema,
+  restoreSchema,
+  restoreVersion,
+} from './operations/versions.ts'
+import { receiveUpload } from './receive-upload.ts'
+import { keyOf, ownFields, uploadResponse } from './responses.ts'
 
 /** What a name had before, beside the objects' own routes, where a version is named by its id (wire §13.2). */
 export function versionRoutes(services: Services) {
@@ -25,6 +35,25 @@ export function versionRoutes(services: Services) {
         const { object } = await files.copy(caller, { from, to: from, upsert: true, replace: undefined })
         logObject(c, object)
         return c.json({ Id: object.id, Key: keyOf(object), version: object.version, ...ownFields(object) })
+      }),
+    )
+    .post(
+      '/versions/:bucket/:key{.*}',
+      operation(addVersion, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.add_version')
+        const { bucket, name } = objectTarget(c.req.path, '/versions/')
+        logTarget(c, bucket, name)
+        const { headers } = c.env.incoming
+        const { snapshot } = checkShape('querystring', Object.fromEntries(queryOf(c.env)), newVersionSchema)
+        const condition = writeCondition(headers)
+        const writer = { ...caller, versionComment: commentSent(c.req.header('x-version-comment')) }
+        const stored =
+          snapshot === 'true'
+            ? await files.snapshot(writer, bucket, name, condition)
+            : await receiveUpload(c, services, caller, (content) =>
+                files.addVersion(writer, { ...content, bucket, name, condition }),
+              )
+        return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
       }),
     )
     .get(
@@ -56,5 +85,6 @@ function historyJson(entry: VersionEntry) {
     created_at: entry.since,
     created_by: entry.ownerId,
     archived_at: entry.versioning?.archivedAt ?? null,
+    comment: entry.comment,
   }
 }

@@ -95,7 +95,9 @@ export class LoggedVersions {
     const made = new Map<string, StorageEvent>()
     for (const event of events) {
       const { type, version, oldVersion } = event
-      if (type === 'storage.object.deleted' || version === null || version === oldVersion) continue
+      // What becomes a version was an object's before, and has come up then.
+      if (type === 'storage.object.deleted' || type === 'storage.version.created') continue
+      if (version === null || version === oldVersion) continue
       if (UUID.test(version)) made.set(version, event) // plain SQL may write anything there
     }
     if (made.size === 0) return []

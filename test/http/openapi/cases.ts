@@ -146,6 +146,11 @@ export const GOOD: Record<string, Make> = {
     params: await world.lockable(),
     body: { retain_until: IN_A_YEAR },
   }),
+  addVersion: async (world) => ({
+    params: { bucket: 'kept', key: world.name() },
+    body: 'hello',
+    headers: { ...OCTETS, 'x-version-comment': 'the first one' },
+  }),
   restoreVersion: async (world) => {
     const path = await world.object()
     return { body: { bucket: 'box', path, version_id: await world.version(path) } }
@@ -547,6 +552,10 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       await world.server.request('PUT', `/lock/${bucket}/${key}`, { body: { legal_hold: true } })
       return { ...good, params: { id: bucket } }
     },
+  },
+  addVersion: {
+    NoSuchKey: withQuery({ snapshot: 'true' }),
+    InvalidParameter: withHeaders({ 'x-version-comment': 'x'.repeat(1001) }),
   },
   restoreVersion: {
     NoSuchBucket: withBody({ bucket: 'nowhere' }),

@@ -385,6 +385,15 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j', (compat) => {
       await tried.expectError(told, errorOf(told, 'FeatureNotEnabled'), response)
     })
 
+    it('refuses a version where none are kept', async () => {
+      const told = toldOf('addVersion')
+      const response = await tried.send(told, {
+        ...(await goodOf(told)(tried.world)),
+        params: { bucket: 'box', key: 'a' },
+      })
+      await tried.expectError(told, errorOf(told, 'FeatureNotEnabled'), response)
+    })
+
     it('refuses who has too many unfinished uploads', async () => {
       const told = toldOf('createUpload')
       const token = await tried.world.user('hoarder')
@@ -409,6 +418,7 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j', (compat) => {
           .map(({ code }) => `${operation.id} ${code}`),
       )
       expect(elsewhere.sort()).toEqual([
+        'addVersion FeatureNotEnabled',
         'createBackup FeatureNotEnabled',
         'createUpload TooManyUnfinished',
         'readEvents TooManyOfOneCaller',

@@ -11,11 +11,17 @@ export class World {
 
   constructor(readonly server: TestServer) {}
 
-  /** Buckets `box`, `open` (public) and `small`; a user who sees all of them and may change nothing. */
+  /** Buckets `box`, `open` (public), `kept` and `small`, which keep versions; a user who sees all of them and may change nothing. */
   static async of(server: TestServer): Promise<World> {
     await server.createBucket('box')
     await server.createBucket('open', { public: true })
-    await server.createBucket('small', { file_size_limit: 10, allowed_mime_types: ['text/plain'] })
+    const versions = { versioning_status: 'ENABLED' }
+    await server.createBucket('kept', versions)
+    await server.createBucket('small', {
+      file_size_limit: 10,
+      allowed_mime_types: ['text/plain'],
+      ...versions,
+    })
     await server.admin.unsafe(`
       create policy seen on storage.objects for select to authenticated using (true);
       create policy seen on storage.buckets for select to authenticated using (true)`)

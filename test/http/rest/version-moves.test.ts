@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { cleanUp } from '../../support/cleanup.ts'
 import { withPolicies } from '../../support/policies.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { VersionSteps } from '../../support/version-steps.ts'
@@ -164,19 +163,6 @@ describe('a move where versions are kept', () => {
     const numbers = (await steps.history('a')).map((one) => Number(one.replace('marker ', '')))
     expect(numbers).toEqual([5, 4, 3, 2, 1])
     expect(await listed()).toBe(0)
-  })
-
-  it('that is cut off before its row is there leaves what the cleanup takes', async () => {
-    const versions = await steps.uploaded('a', LARGE)
-    const files = await server.storedFiles()
-    // As one leaves that is killed behind the copy: its bytes, and where they are listed.
-    await server.admin`
-      insert into storage.uploads (version, bucket_uid, bucket_id, name, heartbeat_at)
-      select ${randomUUID()}, b.uid, b.id, 'b', now() - interval '1 day' from storage.buckets b where b.id = ${bucket}`
-    await cleanUp(server)
-    expect(await listed()).toBe(0)
-    expect(await server.storedFiles()).toEqual(files)
-    expect(await steps.texts('a', versions)).toEqual([LARGE])
   })
 })
 

@@ -74,7 +74,7 @@ const rowShape = {
 }
 
 const stored = { Key: z.string().describe('`<bucket>/<name>`') }
-const uploaded = shapeOf('UploadedObject', { Id: uuid, ...stored }, ownShape)
+export const uploaded = shapeOf('UploadedObject', { Id: uuid, ...stored }, ownShape)
 /** Of a signed upload, whose client learns no more. */
 const signedUploaded = shapeOf('SignedUploadedObject', stored, ownShape)
 const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape }, ownShape)

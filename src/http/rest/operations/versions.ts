@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { fields } from '../../message/json-fields.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, pageOf, time, uuid } from '../../openapi/shapes.ts'
-import { ownShape } from './object.ts'
+import { ownShape, uploaded } from './object.ts'
+import { UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const text = z.string('must be a string')
 
@@ -37,8 +38,40 @@ const version = z
     created_at: time.nullable().describe('Since when it was the current one.'),
     created_by: z.string().nullable(),
     archived_at: time.nullable().describe('Until when; null of the latest one.'),
+    comment: z.string().nullable().describe('What its writer says of it.'),
   })
   .meta({ id: 'ObjectVersion' })
+
+/** Of POST. */
+export const newVersionSchema = z.object({
+  snapshot: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe(
+      '`true`: what is there now becomes a version, and is there as another one. There is no body then.',
+    ),
+})
+
+export const addVersion: Describe = (server) => ({
+  id: 'addVersion',
+  tag: 'Objects',
+  summary: 'Adds a version',
+  description:
+    'As an upload that replaces what is there, in a bucket whose `versioning_status` is `ENABLED`; or a snapshot, without a body.',
+  access: 'token',
+  query: newVersionSchema,
+  headers: ['x-version-comment', ...UPLOAD_HEADERS],
+  body: { ...uploadBody, isOptional: true },
+  answers: uploadAnswers(server, uploaded(server), false),
+  errors: [
+    ...UPLOAD_ERRORS,
+    'InvalidKey',
+    'InvalidParameter',
+    'AccessDenied',
+    'NoSuchKey',
+    'FeatureNotEnabled',
+  ],
+})
 
 export const listHistory: Describe = () => ({
   id: 'listVersionsOfObject',
