@@ -149,12 +149,11 @@ describe('at the same moment, through both servers,', () => {
         }),
       ])
       const texts = await Promise.all(answers.map((answer) => answer.text()))
-      // Two delete the first one: to the second of them it is gone.
-      const statuses = answers.map(({ status }) => status)
-      expect([...statuses.slice(1, 4), ...statuses.slice(4)], String(texts)).toEqual([
-        204, 204, 204, 200, 200,
-      ])
-      expect([204, 404]).toContain(statuses[0])
+      // Two delete the first one: to the second of them it is gone. The upload may find nothing left.
+      const [first, ...statuses] = answers.map(({ status }) => status)
+      expect([204, 404]).toContain(first)
+      const put = expect.toSatisfy((status: number) => status === 200 || status === 201)
+      expect(statuses, String(texts)).toEqual([204, 204, 204, put, 200])
       expect(await steps.now('a')).toBe('between')
       const { version } = await steps.json('GET', `/object/info/${bucket}/a`)
       await steps.json('DELETE', `/object/${bucket}/a?versionId=${version}`)
