@@ -19,7 +19,7 @@ afterAll(() => server.close())
 
 async function refusal(method: string, path: string, body?: object | string) {
   const answer = await steps.ask(method, path, body === undefined ? {} : { body })
-  const { statusCode, error, message } = await answer.json()
+  const { statusCode, error, message } = (await answer.json()) as Record<string, string>
   return [answer.status, statusCode, error, message]
 }
 

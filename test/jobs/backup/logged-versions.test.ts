@@ -22,7 +22,7 @@ it('where versions are kept, each one’s bytes are copied once, whatever has be
     target: new MemoryTarget(),
     copyBytes: async (_target, row) => {
       copied.push(row)
-      return { version: row.version, sha256: row.checksum ?? '', size: row.size ?? 0 }
+      return { version: row.version, bucket: row.bucket, sha256: row.checksum ?? '', size: row.size ?? 0 }
     },
     logger: pino({ level: 'silent' }),
   })
