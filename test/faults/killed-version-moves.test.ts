@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => servers?.remove())
 
 async function storedFiles(): Promise<string[]> {
-  const entries = await readdir(join(servers.folder, 'data', 'objects'), {
+  const entries = await readdir(join(servers.folder, 'storage-data', 'objects'), {
     recursive: true,
     withFileTypes: true,
   })
