@@ -10,7 +10,9 @@ alter table storage.buckets
   -- Whether versions can be locked: then they are kept for good.
   add column object_lock boolean not null default false,
   -- For how many days a version is locked from when it becomes current; null: none is by itself.
-  add column retention_days integer check (retention_days between 1 and 36500);
+  add column retention_days integer check (retention_days between 1 and 36500),
+  -- Since when nothing is deleted without a trace, by versions or a trash; -infinity: ever; null: it may be. A trigger says it.
+  add column history_since timestamptz;
 --> statement-breakpoint
 -- A database that came from Supabase may be from before these.
 alter table storage.objects

@@ -63,7 +63,7 @@ const FLOORS: Record<string, Floors> = {
     ['throttle.ts', 'turns.ts'],
   ],
   'src/storage': [
-    ['links'],
+    ['links', 'time-travel.ts'],
     ['file-storage.ts', 'object-lists.ts', 'object-locks.ts'],
     ['versions'],
     ['multipart'],

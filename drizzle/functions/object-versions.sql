@@ -295,10 +295,17 @@ end $$;
 create or replace trigger strongroom_list_all_removals before truncate on storage.object_versions
   for each statement execute function storage.list_all_versions();
 
--- Which ways `versioning_status` goes, and what a lock lets nobody take back (SR005).
+-- Which ways `versioning_status` goes, and what a lock lets nobody take back (SR005); and since when the bucket has a memory.
 create or replace function storage.keep_versioning() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  if new.versioning_status = 'DISABLED' and new.trash_days = 0 then
+    new.history_since := null;
+  elsif tg_op = 'INSERT' then
+    new.history_since := coalesce(new.history_since, '-infinity'); -- a bucket of a backup says it
+  else
+    new.history_since := coalesce(old.history_since, clock_timestamp());
+  end if;
   if new.versioning_status is null or new.versioning_status not in ('DISABLED', 'ENABLED', 'SUSPENDED') then
     raise exception 'versioning_status is DISABLED, ENABLED or SUSPENDED' using errcode = 'SR005';
   end if;

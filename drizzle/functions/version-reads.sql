@@ -101,7 +101,8 @@ begin
 end $$;
 
 -- Finds one version of a name, as `read_object` finds what is there now: by its id; as 'null', S3's null version; by its number,
--- as '#3'; or, if `wanted` is null, what was there at a moment. A row whose id is null: there is none, or not for this caller.
+-- as '#3'; or, if `wanted` is null, what was there at a moment, be it in the trash now. A row whose id is null: there is none, or
+-- not for this caller.
 create or replace function storage.read_version(
   access text, bucket text, object text, wanted text, moment timestamptz, bytes_unless text, context text
 ) returns table (
@@ -134,11 +135,11 @@ begin
     end, false)
   then
     select v.* into before from storage.object_versions v
-    where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' and case
+    where v.bucket_id = bucket and v.name = object and (v.kind <> 'trash' or (moment is not null and access <> 'public')) and case
         when wanted = 'null' then not v.is_versioned
         when wanted like '#%' then v.version_number = substr(wanted, 2)::integer
         when wanted is not null then v.version = wanted
-        else v.kind = 'version' and v.valid_from <= moment and moment < v.archived_at
+        else v.valid_from <= moment and moment < v.archived_at
       end
     order by v.sequence desc limit 1;
     if not found then
@@ -147,7 +148,7 @@ begin
     end if;
     item := storage.as_object(before);
     is_delete_marker := before.is_delete_marker;
-    is_latest := not has_object and not exists (
+    is_latest := before.kind <> 'trash' and not has_object and not exists (
       select from storage.object_versions v
       where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' and v.sequence > before.sequence);
     if not is_latest or not is_delete_marker then
@@ -155,7 +156,8 @@ begin
     end if;
   end if;
 
-  if access not in ('public', 'signed') and not (access = 'caller' and is_public)
+  -- What is in the trash of a public bucket is public no more.
+  if access not in ('public', 'signed') and not (access = 'caller' and is_public and before.kind is distinct from 'trash')
     and not storage.may_have(storage.judged(item, is_delete_marker), 'see', context)
   then
     is_delete_marker := null;

@@ -12,6 +12,7 @@ import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ObjectLocks } from '../storage/object-locks.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
+import type { TimeTravel } from '../storage/time-travel.ts'
 import type { RateLimits } from './auth/rate-limits.ts'
 import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
@@ -24,6 +25,7 @@ export interface Services {
   files: FileStorage
   lists: ObjectLists
   locks: ObjectLocks
+  timeTravel: TimeTravel
   buckets: BucketStorage
   urls: SignedUrls
   resumable: ResumableUploads

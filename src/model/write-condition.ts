@@ -11,6 +11,8 @@ export interface WriteCondition {
   unmodifiedSince?: number | undefined
   /** Entity tags of which it has none; `*`: it is not there. */
   ifNoneMatch?: Tags | undefined
+  /** The very version that it has, null when it is not there: for writes of ours, which have seen it. */
+  isVersion?: string | null | undefined
 }
 
 /** What identifies the bytes, or the settings, that a read would send now. */
@@ -18,6 +20,8 @@ export interface Validators {
   /** A strong entity tag with its quotes (RFC 9110 §8.8.3). */
   etag: string
   lastModified: Date
+  /** Of an object. */
+  version?: string | null
 }
 
 export type Tags = '*' | string[]
@@ -28,7 +32,8 @@ export type Tags = '*' | string[]
  * @param current null when nothing is there
  */
 export function holds(condition: WriteCondition, current: Validators | null): boolean {
-  const { ifMatch, unmodifiedSince, ifNoneMatch } = condition
+  const { ifMatch, unmodifiedSince, ifNoneMatch, isVersion } = condition
+  if (isVersion !== undefined && isVersion !== (current && (current.version ?? ''))) return false
   // 1. If-Match.
   if (ifMatch !== undefined) {
     if (!isAmong(current, ifMatch)) return false

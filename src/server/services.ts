@@ -33,6 +33,7 @@ import { ObjectLocks } from '../storage/object-locks.ts'
 import type { HotObjects } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { UploadLocks } from '../storage/resumable/upload-locks.ts'
+import { TimeTravel } from '../storage/time-travel.ts'
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
@@ -138,6 +139,7 @@ export function buildServices(parts: ServiceParts): Services {
     files,
     lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat })),
     locks: traced(new ObjectLocks({ database })),
+    timeTravel: traced(new TimeTravel({ database, files, now })),
     buckets: traced(buckets),
     urls: traced(urls),
     resumable: traced(resumable),

@@ -75,6 +75,8 @@ export interface CopyRequest {
   checkSource?: ((source: StoredObject) => void) | undefined
   /** By which the copy is to be checked; undefined copies the checksum, too. */
   checksumAlgorithm?: ChecksumAlgorithm | undefined
+  /** Whether it belongs to whom its source does, where the caller is nobody in particular: what is restored. */
+  keepsOwner?: boolean | undefined
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -397,7 +399,7 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, condition, replace, tags, lock, checkSource, checksumAlgorithm }: CopyRequest,
+    { to, upsert, condition, replace, tags, lock, checkSource, checksumAlgorithm, keepsOwner }: CopyRequest,
   ): Promise<Stored> {
     const { location } = source
     checkSource?.(source)
@@ -407,6 +409,7 @@ export class FileStorage {
     const isForDatabase = isInline(location) && fitsDatabase(this.#options.inlineSize, source.size)
     const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: newVersion() }
     const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
+    if (keepsOwner) object.ownerId ??= source.ownerId
 
     // 2. The bucket takes such an object.
     const contentType = object.metadata.mimetype ?? source.contentType

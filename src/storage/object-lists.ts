@@ -9,6 +9,7 @@ import {
   type PageQuery,
 } from '../database/queries/listing.ts'
 import { listVersions, type VersionEntry, type VersionQuery } from '../database/queries/object-versions.ts'
+import { listAt } from '../database/queries/version-times.ts'
 import type { Caller } from '../model/caller.ts'
 import { decodeCursor, encodeCursor, isTimestamp } from './object/list-cursor.ts'
 import { isStorableText } from './object/object-name.ts'
@@ -23,8 +24,12 @@ export interface PageRequest extends Pick<PageQuery, 'prefix' | 'delimited' | 'l
   cursor: string | undefined
 }
 
+/** Which versions: these, or those of a moment. */
+export type ListedVersions = Pick<VersionQuery, 'noncurrent' | 'markers' | 'exact'> | { at: Date }
+
 /** Versions are listed by name alone. */
-export interface VersionsRequest extends Pick<VersionQuery, 'noncurrent' | 'markers' | 'exact' | 'limit'> {
+export interface VersionsRequest extends Pick<VersionQuery, 'limit'> {
+  which: ListedVersions
   prefix: string
 }
 
@@ -102,19 +107,19 @@ export class ObjectLists {
     caller: Caller,
     asker: string,
     bucketId: string,
-    { search, offset, ...request }: VersionsRequest & { search: string; offset: number },
+    { which, prefix, search, offset, limit }: VersionsRequest & { search: string; offset: number },
   ): Promise<VersionEntry[]> {
-    const folder = request.exact ? request.prefix.replace(/[^/]*$/, '') : asFolder(request.prefix)
-    const query: VersionQuery = {
-      ...request,
+    const isExact = 'exact' in which && which.exact
+    const folder = isExact ? prefix.replace(/[^/]*$/, '') : asFolder(prefix)
+    const found = await this.#versions(caller, asker, which, {
       bucketId,
-      prefix: request.exact ? request.prefix : folder + search,
+      prefix: isExact ? prefix : folder + search,
       delimiter: '/',
       afterName: null,
       afterVersion: null,
+      limit,
       offset,
-    }
-    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    })
     return found.map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
   }
 
@@ -127,22 +132,21 @@ export class ObjectLists {
     caller: Caller,
     asker: string,
     bucketId: string,
-    { delimited, cursor: sent, ...request }: VersionsRequest & Pick<PageRequest, 'delimited' | 'cursor'>,
+    { which, prefix, limit, ...request }: VersionsRequest & Pick<PageRequest, 'delimited' | 'cursor'>,
   ): Promise<Page<VersionEntry>> {
-    const cursor = sent === undefined ? undefined : decodeCursor(sent)
-    const query: VersionQuery = {
-      ...request,
+    const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
+    const found = await this.#versions(caller, asker, which, {
       bucketId,
-      delimiter: delimited ? '/' : '',
+      prefix,
+      delimiter: request.delimited ? '/' : '',
       afterName: cursor?.after ?? null,
       afterVersion: cursor?.version ?? null,
-      limit: request.limit + 1,
+      limit: limit + 1,
       offset: 0,
-    }
-    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
-    const entries = found.slice(0, request.limit)
+    })
+    const entries = found.slice(0, limit)
     const last = entries.at(-1)
-    if (found.length <= request.limit || last === undefined) return { entries, next: null }
+    if (found.length <= limit || last === undefined) return { entries, next: null }
     const place = {
       after: last.name,
       order: 'asc',
@@ -150,6 +154,19 @@ export class ObjectLists {
       ...(last.version !== null && { version: placeOf(last) }),
     } as const
     return { entries, next: { cursor: encodeCursor(place), name: last.name } }
+  }
+
+  #versions(
+    caller: Caller,
+    asker: string,
+    which: ListedVersions,
+    query: Omit<VersionQuery, 'noncurrent' | 'markers' | 'exact'>,
+  ): Promise<VersionEntry[]> {
+    return this.#questions.ask(asker, (database) =>
+      'at' in which
+        ? listAt(database, caller, { ...query, ...which })
+        : listVersions(database, caller, { ...query, ...which }),
+    )
   }
 
   /** What one name has and had, newest first. @param request.cursor `next` of the page before */

@@ -45,6 +45,7 @@ describe('a bucket that takes long to read', () => {
       ['list-v2', {}],
       ['list-v2', { prefix: 'dir/', sortBy: { column: 'updated_at' } }],
       ['list-v2', { with_delimiter: true, sortBy: { column: 'created_at', order: 'desc' } }],
+      ['list-v2', { at: new Date().toISOString() }],
     ]
     const attack = async () => {
       const crowd = Array.from({ length: 60 }, async (_, index) => {

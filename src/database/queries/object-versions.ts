@@ -68,7 +68,36 @@ export async function listVersions(
   query: VersionQuery,
 ): Promise<VersionEntry[]> {
   const rows = await database.run(LIST_VERSIONS, { ...query, context: callerContext(caller) })
-  return rows.map((row) => ({
+  return rows.map(asVersionEntry)
+}
+
+const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionRow>(`
+  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion,
+    :limit::integer + :offset::integer, :noncurrent, :markers, :exact, :context) offset :offset::integer`)
+
+/** As `storage.list_versions_as` and its like tell of it. */
+export interface VersionRow {
+  name: string
+  is_folder: boolean
+  id: string | null
+  updated_at: string | null
+  created_at: string | null
+  last_accessed_at: string | null
+  metadata: ListEntry['metadata']
+  version: string | null
+  version_number: number | null
+  is_versioned: boolean | null
+  is_delete_marker: boolean | null
+  is_latest: boolean | null
+  since: string | null
+  archived_at: string | null
+  owner_id: string | null
+  checksum: string | null
+  comment: string | null
+}
+
+export function asVersionEntry(row: VersionRow): VersionEntry {
+  return {
     name: row.name,
     isFolder: row.is_folder,
     id: row.id,
@@ -90,29 +119,5 @@ export async function listVersions(
     ownerId: row.owner_id,
     checksum: row.checksum,
     comment: row.comment,
-  }))
-}
-
-const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionRow>(`
-  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion,
-    :limit::integer + :offset::integer, :noncurrent, :markers, :exact, :context) offset :offset::integer`)
-
-interface VersionRow {
-  name: string
-  is_folder: boolean
-  id: string | null
-  updated_at: string | null
-  created_at: string | null
-  last_accessed_at: string | null
-  metadata: ListEntry['metadata']
-  version: string | null
-  version_number: number | null
-  is_versioned: boolean | null
-  is_delete_marker: boolean | null
-  is_latest: boolean | null
-  since: string | null
-  archived_at: string | null
-  owner_id: string | null
-  checksum: string | null
-  comment: string | null
+  }
 }

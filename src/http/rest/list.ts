@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
 import type { VersionEntry } from '../../database/queries/object-versions.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { ListedVersions } from '../../storage/object-lists.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
 import { type Env, logTarget } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
@@ -32,10 +33,10 @@ export function listRoutes(services: Services) {
         logTarget(c, bucket)
         const body = await readJson(c.env.incoming, listSchema)
         checkOffset(services, body.offset ?? 0)
-        const asksFor = versionsOf(body)
-        if (asksFor) {
+        const which = versionsOf(body)
+        if (which) {
           const found = await lists.levelOfVersions(caller, askerOf(c, services, caller), bucket, {
-            ...asksFor,
+            which,
             prefix: body.prefix,
             search: body.search ?? '',
             limit: Math.min(body.limit ?? DEFAULT_LIST, MAX_LIST),
@@ -69,9 +70,9 @@ export function listRoutes(services: Services) {
           limit: Math.min(body.limit ?? MAX_PAGE, MAX_PAGE),
           cursor: body.cursor ?? undefined,
         }
-        const asksFor = versionsOf(body)
-        const { entries, next } = asksFor
-          ? await lists.pageOfVersions(caller, asker, bucket, { ...page, ...asksFor })
+        const which = versionsOf(body)
+        const { entries, next } = which
+          ? await lists.pageOfVersions(caller, asker, bucket, { ...page, which })
           : await lists.page(caller, asker, bucket, {
               ...page,
               column: body.sortBy?.column ?? 'name',
@@ -91,18 +92,24 @@ export function listRoutes(services: Services) {
     )
 }
 
-/** @throws InvalidParameter for an order that a list of versions has not */
+/** @throws InvalidParameter for an order that a list of versions has not, and for a time with other versions */
 function versionsOf(
-  body: Pick<z.infer<typeof pageSchema>, 'noncurrentVersions' | 'deleteMarkers' | 'exactMatch'> & {
+  body: Pick<z.infer<typeof pageSchema>, 'noncurrentVersions' | 'deleteMarkers' | 'exactMatch' | 'at'> & {
     sortBy?: { column?: string | null | undefined; order?: string | null | undefined } | null | undefined
   },
-) {
-  const { noncurrentVersions = 'exclude', deleteMarkers = 'exclude', exactMatch = false, sortBy } = body
-  if (noncurrentVersions === 'exclude' && deleteMarkers === 'exclude' && !exactMatch) return undefined
+): ListedVersions | undefined {
+  const { noncurrentVersions = 'exclude', deleteMarkers = 'exclude', exactMatch = false, at, sortBy } = body
+  const isOfNow = noncurrentVersions === 'exclude' && deleteMarkers === 'exclude' && !exactMatch
+  if (isOfNow && !at) return undefined
+  if (at && !isOfNow) {
+    throw new StorageError('InvalidParameter', {
+      message: 'at goes without noncurrentVersions, deleteMarkers and exactMatch',
+    })
+  }
   if ((sortBy?.column ?? 'name') !== 'name' || sortBy?.order === 'desc') {
     throw new StorageError('InvalidParameter', { message: 'Versions are listed by name, ascending' })
   }
-  return { noncurrent: noncurrentVersions, markers: deleteMarkers, exact: exactMatch }
+  return at ? { at } : { noncurrent: noncurrentVersions, markers: deleteMarkers, exact: exactMatch }
 }
 
 function versionJson(entry: VersionEntry) {

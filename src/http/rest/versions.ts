@@ -1,8 +1,10 @@
 import { Hono } from 'hono'
+import { z } from 'zod'
 import type { VersionEntry } from '../../database/queries/object-versions.ts'
+import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
-import { type Env, logObject, logTarget } from '../env.ts'
+import { type AppContext, type Env, logObject, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { objectTarget, queryOf } from '../message/request-path.ts'
@@ -13,26 +15,52 @@ import {
   addVersion,
   historySchema,
   listHistory,
+  MAX_NAMES,
   newVersionSchema,
   restoreSchema,
   restoreVersion,
+  travelSchema,
 } from './operations/versions.ts'
 import { receiveUpload } from './receive-upload.ts'
 import { keyOf, ownFields, uploadResponse } from './responses.ts'
 
 /** What a name had before, beside the objects' own routes, where a version is named by its id (wire §13.2). */
 export function versionRoutes(services: Services) {
-  const { files, lists } = services
+  const { files, lists, timeTravel } = services
   const readJson = jsonReader(services)
+
+  async function travel(c: AppContext, caller: Caller, body: z.infer<typeof travelSchema>) {
+    const { bucket, prefix, at, to, dry_run: dryRun, limit = MAX_NAMES, cursor } = body
+    logTarget(c, bucket, prefix)
+    const request = { bucket, prefix, at, to, dryRun, limit, cursor }
+    const { historySince, ...report } = await timeTravel.restore(
+      caller,
+      askerOf(c, services, caller),
+      request,
+    )
+    return c.json({ ...report, history_since: historySince })
+  }
+
   return new Hono<Env>()
     .post(
       '/versions/restore',
       operation(restoreVersion, async (c) => {
         const caller = await requireCaller(c, services, 'storage.object.restore_version')
-        const { bucket, path: name, version_id: id } = await readJson(c.env.incoming, restoreSchema)
+        const body = await readJson(c.env.incoming, z.record(z.string(), z.unknown()))
+        if ('at' in body || 'prefix' in body) {
+          return travel(c, caller, checkShape('body', body, travelSchema, services.supabaseCompat))
+        }
+        const wanted = checkShape('body', body, restoreSchema, services.supabaseCompat)
+        const { bucket, path: name, version_id: id } = wanted
         logTarget(c, bucket, name)
         const from = { bucket, name, version: { id } }
-        const { object } = await files.copy(caller, { from, to: from, upsert: true, replace: undefined })
+        const { object } = await files.copy(caller, {
+          from,
+          to: from,
+          upsert: true,
+          replace: undefined,
+          keepsOwner: true,
+        })
         logObject(c, object)
         return c.json({ Id: object.id, Key: keyOf(object), version: object.version, ...ownFields(object) })
       }),

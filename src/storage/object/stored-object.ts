@@ -78,7 +78,7 @@ export function storedObject(row: ObjectRow): StoredObject {
 
 /** Of a row, whoever made it. */
 export function validatorsOf(row: ValidatedRow): Validators {
-  return { etag: etagOf(row), lastModified: lastModifiedOf(row) }
+  return { etag: etagOf(row), lastModified: lastModifiedOf(row), version: row.version }
 }
 
 type ValidatedRow = Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'>

@@ -560,6 +560,9 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   restoreVersion: {
     NoSuchBucket: withBody({ bucket: 'nowhere' }),
     NoSuchVersion: withBody({ version_id: noSuch }),
+    InvalidParameter: () => ({
+      body: { bucket: 'box', prefix: '', at: '2026-11-20T10:00Z', cursor: 'nonsense' },
+    }),
   },
   listObjectsByCursor: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
   signUpload: { InvalidMimeType: withHeaders({ 'content-type': 'nonsense' }) },

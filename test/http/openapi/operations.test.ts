@@ -394,6 +394,12 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j', (compat) => {
       await tried.expectError(told, errorOf(told, 'FeatureNotEnabled'), response)
     })
 
+    it('refuses to bring a bucket back that keeps nothing', async () => {
+      const told = toldOf('restoreVersion')
+      const body = { bucket: 'box', prefix: '', at: '2026-11-20T10:00Z' }
+      await tried.expectError(told, errorOf(told, 'FeatureNotEnabled'), await tried.send(told, { body }))
+    })
+
     it('refuses who has too many unfinished uploads', async () => {
       const told = toldOf('createUpload')
       const token = await tried.world.user('hoarder')
@@ -423,6 +429,7 @@ describe.each(['', 'supabase'])('with STORAGE_COMPAT=%j', (compat) => {
         'createUpload TooManyUnfinished',
         'readEvents TooManyOfOneCaller',
         'restoreBackup FeatureNotEnabled',
+        'restoreVersion FeatureNotEnabled',
       ])
     })
   })

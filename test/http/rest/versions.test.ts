@@ -350,6 +350,15 @@ describe('a list', () => {
     expect(brief(flat.objects as Row[])).toEqual(['in/deep/x 1', 'in/y 1'])
   })
 
+  it('by cursor has a folder once, whatever is in it', async () => {
+    await uploaded('z', '1', '1')
+    const asked = { noncurrentVersions: 'only', with_delimiter: true, limit: 4 }
+    const first = await v2(asked)
+    expect(brief(first.folders as Row[])).toEqual(['in//'])
+    const second = await v2({ ...asked, cursor: first.nextCursor })
+    expect([...(second.folders as Row[]), ...brief(second.objects as Row[])]).toEqual(['z 1'])
+  })
+
   it('has what the policies show, also of names that were deleted', async () => {
     const seen = `create policy seen on storage.objects for select to authenticated
       using (name like 'in/%' and metadata ->> 'size' = '1')`

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { fields, flag, integer, optional } from '../../message/json-fields.ts'
+import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { anyObject, time, uuid } from '../../openapi/shapes.ts'
 
@@ -14,6 +15,7 @@ const versions = {
   ),
   deleteMarkers: optional(listed).describe('The same of delete markers.'),
   exactMatch: optional(flag()).describe('Whether the prefix is the whole name.'),
+  at: optional(moment).describe('As it was at this time, by name; goes with none of the other three.'),
 }
 
 /** Wire §3.12. */

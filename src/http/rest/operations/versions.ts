@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { fields } from '../../message/json-fields.ts'
+import { fields, flag, integer, optional } from '../../message/json-fields.ts'
+import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, pageOf, time, uuid } from '../../openapi/shapes.ts'
 import { ownShape, uploaded } from './object.ts'
@@ -8,6 +9,23 @@ import { UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './tran
 const text = z.string('must be a string')
 
 export const restoreSchema = fields({ bucket: text, path: text, version_id: text })
+
+/** In names of one call. */
+export const MAX_NAMES = 1000
+
+export const travelSchema = fields({
+  bucket: text,
+  prefix: text.describe('What the names begin with: `reports/` is a folder, and nothing the whole bucket.'),
+  at: moment,
+  to: optional(text).describe(
+    'What they begin with where they are restored to; then nothing is deleted. Without it they are restored where they are.',
+  ),
+  dry_run: optional(flag()).describe('Only count.'),
+  limit: optional(integer(z.int().min(1).max(MAX_NAMES))).describe(
+    `How many names are looked at, at most and without it ${MAX_NAMES}. A call also ends after some seconds.`,
+  ),
+  cursor: optional(text).describe('`next` of the call before, until that is null.'),
+})
 
 /** In versions and markers. */
 const MAX_HISTORY = 1000
@@ -84,20 +102,49 @@ export const listHistory: Describe = () => ({
   errors: ['InvalidRequest', 'NoSuchKey'],
 })
 
+const restored = z
+  .strictObject({ Id: uuid, Key: z.string(), version: z.string().nullable(), ...ownShape })
+  .meta({ id: 'RestoredVersion' })
+
+const travelled = z
+  .strictObject({
+    restored: z.int(),
+    deleted: z.int(),
+    unchanged: z.int(),
+    unavailable: z.int(),
+    sample: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          outcome: z.enum(['restored', 'deleted', 'unavailable']),
+          reason: z
+            .string()
+            .nullable()
+            .describe(
+              '`not_kept`, `before_history`, `changed`, `would_be_lost`, or the code of its refusal.',
+            ),
+        }),
+      )
+      .describe('Up to 100 that are unavailable, then up to 100 others.'),
+    history_since: time.nullable().describe('What was deleted before may have left no trace.'),
+    next: z.string().nullable().describe('`cursor` of the next call; null when nothing is left.'),
+  })
+  .meta({ id: 'RestoredFolder' })
+
 export const restoreVersion: Describe = () => ({
   id: 'restoreVersion',
   tag: 'Objects',
-  summary: 'Brings a version back',
-  description: 'As another version, with its bytes and metadata. What is there now becomes a version itself.',
+  summary: 'Brings a version back, or a folder to what it was',
+  description:
+    'A version comes back as another one, with its bytes and metadata; what is there now becomes a version itself. With `prefix` and ' +
+    '`at` the same is done with all names that begin so, one by one, and those that came later are deleted.',
   access: 'token',
-  body: { json: restoreSchema },
+  body: { json: z.union([restoreSchema, travelSchema]) },
   answers: {
     200: {
-      description: 'It is what the name has now.',
-      json: z
-        .strictObject({ Id: uuid, Key: z.string(), version: z.string().nullable(), ...ownShape })
-        .meta({ id: 'RestoredVersion' }),
+      description: 'The version is what the name has now; or what has become of the names.',
+      json: z.union([restored, travelled]),
     },
   },
-  errors: ['NoSuchVersion', 'NoSuchBucket', 'AccessDenied'],
+  errors: ['NoSuchVersion', 'NoSuchBucket', 'AccessDenied', 'InvalidParameter', 'FeatureNotEnabled'],
 })

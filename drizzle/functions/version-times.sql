@@ -1,0 +1,284 @@
+-- Going back in time (decision 0070): what names had at a moment. Each version has its range, [valid_from, archived_at), and
+-- what is there now has one without an end.
+
+-- Whether a bucket keeps what is deleted, and from which moment on it knows of all that was. No row: there is no such bucket.
+create or replace function storage.bucket_memory(bucket text) returns table (
+  keeps boolean, reach timestamptz, now timestamptz
+) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select b.history_since is not null,
+    greatest(b.history_since, clock_timestamp() - interval '1 day'
+      * case when b.versioning_status = 'DISABLED' then b.trash_days else coalesce(b.version_retention_days, 90) end),
+    clock_timestamp()
+  from storage.buckets b where b.id = bucket
+$$;
+
+-- The first name at or behind `place` that has, or had, anything. Each by one seek of its index.
+create or replace function storage.name_behind(bucket text, place text, is_itself boolean) returns text
+  language plpgsql stable as $$
+begin
+  if is_itself then
+    return least(
+      (select o.name collate "C" from storage.objects o
+        where o.bucket_id = bucket and o.name collate "C" >= place order by o.name collate "C" limit 1),
+      (select v.name from storage.object_versions v
+        where v.bucket_id = bucket and v.name >= place order by v.name limit 1));
+  end if;
+  return least(
+    (select o.name collate "C" from storage.objects o
+      where o.bucket_id = bucket and o.name collate "C" > place order by o.name collate "C" limit 1),
+    (select v.name from storage.object_versions v
+      where v.bucket_id = bucket and v.name > place order by v.name limit 1));
+end $$;
+
+-- What a name had at a moment: `kind` is 'object' for what is there now, or that of its row in storage.object_versions. Null: it
+-- had nothing, or that is `lost`: 'not_kept', it had, or may have had, what is gone; 'before_history', its bucket does not know.
+--
+-- Numbers show what is gone. Where no versions are kept, so does the day on which a row was made: then it had other bytes, or
+-- another name.
+create or replace function storage.object_at(
+  bucket text, object text, moment timestamptz, reach timestamptz,
+  out item storage.objects, out kind text, out sequence bigint, out since timestamptz, out until timestamptz, out lost text
+) language plpgsql stable as $$
+declare
+  live storage.objects;
+  row_then storage.object_versions;
+  before record;
+  later record;
+begin
+  select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object;
+  if live.id is not null then
+    since := coalesce(live.current_since, live.updated_at, live.created_at, '-infinity');
+    if since <= moment then
+      item := live;
+      kind := 'object';
+      return;
+    end if;
+  end if;
+  select v.* into row_then from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind in ('version', 'trash')
+    and v.valid_from <= moment and moment < v.archived_at
+  order by v.sequence desc limit 1;
+  if found then
+    item := storage.as_object(row_then);
+    kind := row_then.kind;
+    sequence := row_then.sequence;
+    since := row_then.valid_from;
+    until := row_then.archived_at;
+    return;
+  end if;
+
+  since := null;
+  select v.version_number as number, (v.object_row ->> 'created_at')::timestamptz as made into later
+  from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.valid_from > moment
+  order by v.sequence limit 1;
+  if not found then
+    if live.id is null then
+      return;
+    end if;
+    select coalesce(live.version_number, 1) as number, live.created_at as made into later;
+  end if;
+  select v.kind, v.version_number as number into before
+  from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.archived_at <= moment
+  order by v.sequence desc limit 1;
+  if found and before.kind <> 'trash' and before.number = later.number - 1 then
+    return;
+  end if;
+  if exists (select from storage.buckets b where b.id = bucket and b.versioning_status = 'DISABLED') then
+    lost := case when later.made <= moment then 'not_kept' end;
+  elsif later.number > 1 then
+    lost := 'not_kept';
+  end if;
+  if lost is null and coalesce(moment < reach, true) then
+    lost := 'before_history';
+  end if;
+end $$;
+
+-- Lists what names had at a moment, as `list_versions_as` does, as far as the caller sees them: the names that he would see if
+-- it were back. Nothing that is lost.
+create or replace function storage.list_at_as(
+  bucket text, prefix text, delimiter text, moment timestamptz, after_name text, max_rows integer, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
+  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
+) language plpgsql as $$
+declare
+  prefix_end constant text := storage.prefix_end(prefix);
+  place text := coalesce(after_name, prefix);
+  is_itself boolean := after_name is null;
+  candidate text;
+  was record;
+  is_seen boolean;
+  wanted integer := max_rows;
+begin
+  perform set_config('role', 'service_role', true);
+  if place collate "C" < prefix then
+    place := prefix;
+    is_itself := true;
+  elsif after_name is not null and starts_with(after_name, prefix) then
+    name := storage.folder_in(after_name, prefix, delimiter);
+    if name is not null then
+      place := storage.prefix_end(name); -- the rest of that folder was on the page before
+      is_itself := true;
+    end if;
+  end if;
+  while wanted > 0 loop
+    candidate := storage.name_behind(bucket, place, is_itself);
+    exit when candidate is null or candidate collate "C" >= prefix_end;
+    place := candidate;
+    is_itself := false;
+    was := storage.object_at(bucket, candidate, moment, null);
+    continue when was.kind is null;
+    is_seen := storage.may_have(was.item, 'see', context);
+    perform set_config('role', 'service_role', true);
+    continue when not is_seen;
+    name := storage.folder_in(candidate, prefix, delimiter);
+    is_folder := name is not null;
+    if is_folder then
+      place := storage.prefix_end(name);
+      is_itself := true;
+      id := null; updated_at := null; created_at := null; last_accessed_at := null; metadata := null; version := null;
+      version_number := null; is_versioned := null; is_delete_marker := null; is_latest := null; since := null;
+      archived_at := null; owner_id := null; checksum := null; comment := null;
+    else
+      name := candidate; id := (was.item).id; updated_at := (was.item).updated_at; created_at := (was.item).created_at;
+      last_accessed_at := (was.item).last_accessed_at; metadata := (was.item).metadata; version := (was.item).version;
+      version_number := coalesce((was.item).version_number, 1); is_versioned := coalesce((was.item).is_versioned, false);
+      is_delete_marker := false; is_latest := was.kind = 'object'; since := was.since; archived_at := was.until;
+      owner_id := (was.item).owner_id; checksum := (was.item).checksum; comment := (was.item).version_comment;
+    end if;
+    return next;
+    wanted := wanted - 1;
+  end loop;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+-- Whether both are the same to a reader: bytes, metadata and tags. A copy is, whenever it was made.
+create or replace function storage.is_same_object(one storage.objects, other storage.objects) returns boolean
+  language sql immutable as $$
+  select (one).version is not distinct from (other).version or (
+    (one).metadata - 'lastModified' is not distinct from (other).metadata - 'lastModified'
+    and coalesce((one).checksum = (other).checksum, true)
+    and coalesce((one).user_metadata, '{}') = coalesce((other).user_metadata, '{}')
+    and coalesce((one).tags, '{}') = coalesce((other).tags, '{}'))
+$$;
+
+-- What has to be done with each name so that a folder is what it was at a moment, or, where `target` is not null, so that this
+-- one is: names begin with it then instead. Names that the caller does not see are left out. `outcome` is
+--
+--   'restored'     the name gets what it had, in place of `current` (its version, null when it has nothing)
+--   'deleted'      it had nothing; never with `target`
+--   'unchanged'    it has that already
+--   'unavailable'  it stays as it is, for `reason`: 'not_kept' and 'before_history' of `object_at`; 'changed', since `began`;
+--                  'would_be_lost', what it has now, since nothing would keep that
+--
+-- `is_freed_first`: what is there is kept if it is deleted, and would not be if it were replaced.
+create or replace function storage.names_at_as(
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, context text
+) returns table (
+  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean
+) language plpgsql as $$
+declare
+  prefix_end constant text := storage.prefix_end(prefix);
+  reach constant timestamptz := (select m.reach from storage.bucket_memory(bucket) m);
+  place text := coalesce(after_name, prefix);
+  is_itself boolean := after_name is null;
+  settings record;
+  was record;
+  live storage.objects;
+  newest storage.object_versions;
+  judged storage.objects;
+  is_seen boolean;
+  changed_at timestamptz;
+  wanted integer := max_rows;
+begin
+  perform set_config('role', 'service_role', true);
+  select b.versioning_status as status, b.trash_days into settings from storage.buckets b where b.id = bucket;
+  if place collate "C" < prefix then
+    place := prefix;
+    is_itself := true;
+  end if;
+  while wanted > 0 loop
+    name := storage.name_behind(bucket, place, is_itself);
+    exit when name is null or name collate "C" >= prefix_end;
+    place := name;
+    is_itself := false;
+    target_name := case when target is null then name else target || substr(name, length(prefix) + 1) end;
+    was := storage.object_at(bucket, name, moment, reach);
+    select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = target_name;
+    continue when was.kind is null and was.lost is null and (target is not null or live.id is null);
+
+    judged := was.item;
+    if was.kind is null and (target is not null or live.id is null) then
+      -- Of what is lost, by what there is of that name.
+      select v.* into newest from storage.object_versions v
+      where v.bucket_id = bucket and v.name = names_at_as.name order by v.is_delete_marker, v.sequence desc limit 1;
+      if found then
+        judged := storage.as_object(newest);
+      else
+        select o.* into judged from storage.objects o where o.bucket_id = bucket and o.name = names_at_as.name;
+      end if;
+    elsif was.kind is null then
+      judged := live;
+    end if;
+    is_seen := storage.may_have(judged, 'see', context);
+    perform set_config('role', 'service_role', true);
+    continue when not is_seen;
+
+    current := case when live.id is not null then coalesce(live.version, '') end;
+    is_freed_first := false;
+    reason := was.lost;
+    if was.lost is not null then
+      outcome := 'unavailable';
+    elsif was.kind is null then
+      outcome := 'deleted';
+    elsif live.id is not null and storage.is_same_object(was.item, live) then
+      outcome := 'unchanged';
+    else
+      outcome := 'restored';
+    end if;
+    if outcome in ('restored', 'deleted') then
+      if live.id is not null then
+        changed_at := live.current_since;
+      else
+        select max(v.archived_at) into changed_at from storage.object_versions v
+        where v.bucket_id = bucket and v.name = target_name;
+      end if;
+      if changed_at > began then
+        reason := 'changed';
+      elsif live.id is not null and settings.status <> 'ENABLED' and live.is_versioned is not true then
+        if settings.trash_days = 0 then
+          reason := 'would_be_lost';
+        else
+          is_freed_first := outcome = 'restored';
+        end if;
+      end if;
+      if reason is not null then
+        outcome := 'unavailable';
+      end if;
+    end if;
+    return next;
+    wanted := wanted - 1;
+  end loop;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+revoke execute on function
+  storage.bucket_memory(text),
+  storage.name_behind(text, text, boolean),
+  storage.object_at(text, text, timestamptz, timestamptz),
+  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
+  storage.is_same_object(storage.objects, storage.objects),
+  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.bucket_memory(text),
+  storage.name_behind(text, text, boolean),
+  storage.object_at(text, text, timestamptz, timestamptz),
+  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
+  storage.is_same_object(storage.objects, storage.objects),
+  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
+to service_role, strongroom_server;
