@@ -21,14 +21,17 @@ import { invocation } from './invocation.ts'
 import { maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
 import { Progress } from './progress.ts'
+import { travel } from './time-travel.ts'
 
 export function registerRestore(program: Command): void {
   program
-    .command('restore [id]')
-    .description('make an empty place what a backup shows, or put single objects back')
+    .command('restore [what]')
+    .description(
+      'make an empty place what a backup shows, put single objects back, or bring a folder back to what it was',
+    )
     .option('--from <target>', 'where the backup lies; STORAGE_BACKUP_TARGET without it')
     .option('--identity <file>', 'the secret key of age, of a target that is encrypted for its recipient')
-    .option('--at <time>', 'as it was at this time, such as 2026-11-28T10:15:00Z (STORAGE_BACKUP_LOG)')
+    .option('--at <time>', 'as it was at this time, such as 2026-11-28T10:15:00Z')
     .addOption(
       new Option(
         '--mode <mode>',
@@ -38,14 +41,26 @@ export function registerRestore(program: Command): void {
     .option('--bucket <id...>', 'only these buckets, with --mode')
     .option('--prefix <prefix>', 'only objects whose names begin so, with --mode', '')
     .option('--into-bucket <id>', 'into this bucket instead, with --mode and one --bucket')
-    .option('--dry-run', 'only count, with --mode')
+    .option(
+      '--to <prefix>',
+      'names that begin so become what <bucket>/<prefix> was, instead of those themselves',
+    )
+    .option('--dry-run', 'only tell what it would do, with --mode or <bucket>/<prefix>')
     .addHelpText(
       'after',
       `
+  strongroom restore [id]                            a backup, to an empty place
+  strongroom restore [id] --mode missing             single objects of a backup
+  strongroom restore --at <time>                     a backup and the log since (STORAGE_BACKUP_LOG), to an empty place
+  strongroom restore <bucket>/<prefix> --at <time>   names that begin so, by the bucket's versions or its trash
+
 Without an id it is the newest backup of the target. Without --mode, STORAGE_DATA_DIR must be empty or not there, and becomes
 a data folder: start the server then. An interrupted restore goes on when it is run again.
 
-With --mode it may run beside servers. Nothing is deleted, and what is put back has its id, owner and times.`,
+With --mode it may run beside servers. Nothing is deleted, and what is put back has its id, owner and times.
+
+<bucket>/<prefix> needs no backup and may run beside servers, too: overwritten and deleted names come back, later ones are
+deleted, and all of that becomes versions, or goes into the trash. <bucket>/ is the whole bucket.`,
     )
     .action(restore)
 }
@@ -57,10 +72,27 @@ interface RestoreOptions extends TargetOptions {
   bucket?: string[]
   prefix: string
   intoBucket?: string
+  to?: string
   dryRun?: boolean
 }
 
-async function restore(id: string | undefined, options: RestoreOptions): Promise<void> {
+/** @param what a backup's id, or `<bucket>/<prefix>` */
+async function restore(what: string | undefined, options: RestoreOptions): Promise<void> {
+  if (what?.includes('/')) return restoreFolder(what, options)
+  if (options.to !== undefined) throw new ConfigError(['--to goes with <bucket>/<prefix> and --at'])
+  return restoreBackup(what, options)
+}
+
+async function restoreFolder(place: string, options: RestoreOptions): Promise<void> {
+  const { at, to, dryRun, prefix, ...others } = options
+  if (at === undefined) throw new ConfigError([`${place} is no backup; to bring it back to a time, say --at`])
+  if (prefix !== '' || Object.keys(others).length > 0) {
+    throw new ConfigError(['<bucket>/<prefix> goes with --at, --to and --dry-run alone'])
+  }
+  return travel(place, { at, to, dryRun })
+}
+
+async function restoreBackup(id: string | undefined, options: RestoreOptions): Promise<void> {
   if (options.mode === undefined) return restoreAll(id, options)
   if (options.at !== undefined)
     throw new ConfigError(['--at is for a whole data folder, and does not go with --mode'])
@@ -116,7 +148,8 @@ async function restoreAll(id: string | undefined, options: RestoreOptions): Prom
 /** @throws ConfigError for what is no time, or where a backup is named, too */
 function readTime(id: string | undefined, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
-  if (id !== undefined) throw new ConfigError(['--at finds its backup by itself: leave the id out'])
+  if (id !== undefined)
+    throw new ConfigError(['--at finds its backup by itself: leave the id out; or name a <bucket>/<prefix>'])
   if (z.iso.datetime({ offset: true }).safeParse(text).success) return new Date(text)
   throw new ConfigError([`--at: ${text} is not a time such as 2026-11-28T10:15:00Z`])
 }
