@@ -11,7 +11,7 @@ let key: string
 let before: string
 beforeAll(async () => {
   folder = await newFolder()
-  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0', STORAGE_LOG_LEVEL: 'warn' } })
+  server = new Command(['serve'], { cwd: folder, env: { STORAGE_PORT: '0' } })
   url = await server.url()
   const none = { jwtSecret: undefined, signingSecret: undefined }
   key = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey
