@@ -3,13 +3,10 @@
 -- moment is left to the next pass.
 
 -- Deletes those of these objects that are still what they were, by the same way as the API: they leave what their bucket keeps.
--- A row for each one, and for each superfluous version, as `delete_objects` tells them.
+-- Returns their names.
 create or replace function storage.expire_objects(
   bucket text, names text[], versions text[], updated timestamptz[], context text
-) returns table (
-  outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
-  created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb
-) language plpgsql as $$
+) returns setof text language plpgsql as $$
 declare
   unchanged text[];
 begin
@@ -23,7 +20,8 @@ begin
     for update of o skip locked
   ) u;
   if unchanged is not null then
-    return query select * from storage.delete_objects(bucket, unchanged, '{}', 'none', null, context);
+    return query
+      select d.name from storage.delete_objects(bucket, unchanged, '{}', 'none', null, context) d where d.outcome = 'deleted';
   end if;
 end $$;
 

@@ -178,7 +178,7 @@ describe('objects', () => {
     const [read] = await server.admin`
       select name, version, updated_at::text as updated from storage.objects where bucket_id = ${bucket}`
     const expire = () => server.admin`
-      select outcome from storage.expire_objects(${bucket}, array[${read?.name}], array[${read?.version}], array[${read?.updated}::timestamptz],
+      select * from storage.expire_objects(${bucket}, array[${read?.name}], array[${read?.version}], array[${read?.updated}::timestamptz],
         ${`service_role${'\x1f'.repeat(8)}`})`
     await put('a', 'another')
     expect(await expire()).toEqual([])

@@ -64,10 +64,7 @@ export async function deleteObjects(
   looking: Looking,
 ): Promise<Deletions> {
   const context = callerContext(caller)
-  return asDeletions(bucketId, await database.run(DELETE, { bucketId, names, markable, looking, context }))
-}
-
-function asDeletions(bucketId: string, rows: OutcomeRow[]): Deletions {
+  const rows = await database.run(DELETE, { bucketId, names, markable, looking, context })
   const done: Deletions = { deleted: [], there: new Map(), markers: new Map(), removals: [] }
   for (const row of rows) {
     if (row.outcome === 'deleted') done.deleted.push(deletedRow(bucketId, row))
@@ -83,49 +80,6 @@ const DELETE = new Statement<
   OutcomeRow
 >(
   'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, null, :context)',
-)
-
-/** An object as somebody has read it. */
-export interface ReadObject {
-  name: string
-  version: string | null
-  /** In full, as PostgreSQL prints it. */
-  updatedAt: string | null
-}
-
-/**
- * Deletes those of these objects that are still what they were and that nobody is changing now, as a rule of a lifecycle policy
- * does.
- *
- * @throws what a trigger or a reference says of any of them
- */
-export async function expireObjects(
-  tx: Transaction,
-  caller: Caller,
-  bucketId: string,
-  read: ReadObject[],
-): Promise<Deletions> {
-  const rows = await tx.run(EXPIRE, {
-    bucketId,
-    names: read.map(({ name }) => name),
-    versions: read.map(({ version }) => version),
-    updated: read.map(({ updatedAt }) => updatedAt),
-    context: callerContext(caller),
-  })
-  return asDeletions(bucketId, rows)
-}
-
-const EXPIRE = new Statement<
-  {
-    bucketId: string
-    names: string[]
-    versions: (string | null)[]
-    updated: (string | null)[]
-    context: string
-  },
-  OutcomeRow
->(
-  'select * from storage.expire_objects(:bucketId, :names::text[], :versions::text[], :updated::text[]::timestamptz[], :context)',
 )
 
 /**

@@ -1,4 +1,6 @@
+import type { Caller } from '../../model/caller.ts'
 import type { LifecycleItem } from '../../model/lifecycle-rule.ts'
+import { callerContext } from '../as-caller.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { bytesOrNull, dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
@@ -184,6 +186,41 @@ const UPLOADS = new Statement<
   where r.bucket_id = :bucket and r.ended is null
     and (:id::uuid is null or (r.created_at, r.id) > (:createdAt::timestamptz, :id::uuid))
   order by r.created_at, r.id limit :limit`)
+
+/**
+ * Deletes those of these objects that are still what they were and that nobody is changing now.
+ *
+ * @returns the names of those that are gone
+ * @throws what a trigger or a reference says of any of them
+ */
+export async function expireObjects(
+  tx: Transaction,
+  caller: Caller,
+  bucket: string,
+  items: ObjectItem[],
+): Promise<Set<string>> {
+  const rows = await tx.run(EXPIRE_OBJECTS, {
+    bucket,
+    names: items.map(({ name }) => name),
+    versions: items.map(({ version }) => version),
+    updated: items.map(({ exactUpdatedAt }) => exactUpdatedAt),
+    context: callerContext(caller),
+  })
+  return new Set(rows.map(({ name }) => name))
+}
+
+const EXPIRE_OBJECTS = new Statement<
+  {
+    bucket: string
+    names: string[]
+    versions: (string | null)[]
+    updated: (string | null)[]
+    context: string
+  },
+  { name: string }
+>(`
+  select e as name from storage.expire_objects(:bucket, :names::text[], :versions::text[], :updated::text[]::timestamptz[],
+    :context) e`)
 
 /**
  * Deletes those of these former ones that are still to be deleted.

@@ -1,7 +1,7 @@
 import type { Transaction } from '../../database/connection/drizzle.ts'
-import { expireObjects } from '../../database/queries/delete-objects.ts'
 import {
   abortUploads,
+  expireObjects,
   expireVersions,
   type FormerItem,
   type FormerPlace,
@@ -57,13 +57,8 @@ export function objectsIn(within: Within): LookedThrough<ObjectItem, string> {
       return { items, end: items.at(-1)?.name ?? after }
     },
     async take(tx, chosen) {
-      const read = chosen.map(({ item }) => ({
-        name: item.name,
-        version: item.version,
-        updatedAt: item.exactUpdatedAt,
-      }))
-      const { deleted } = await expireObjects(tx, LIFECYCLE, within.bucket, read)
-      const gone = new Set(deleted.map(({ name }) => name))
+      const items = chosen.map(({ item }) => item)
+      const gone = await expireObjects(tx, LIFECYCLE, within.bucket, items)
       return chosen.filter(({ item }) => gone.has(item.name))
     },
     versionOf: (item) => item.version,
