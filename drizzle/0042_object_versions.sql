@@ -69,6 +69,13 @@ create index object_versions_name on storage.object_versions (bucket_id, name, s
 -- "Does any row still name these bytes?"
 create index object_versions_version on storage.object_versions (version);
 --> statement-breakpoint
+-- For lists of the trash, and by what one in it is found.
+create index object_versions_trash on storage.object_versions (bucket_id, name, sequence) where kind = 'trash';
+--> statement-breakpoint
+create index object_versions_trash_object on storage.object_versions (object_id) where kind = 'trash';
+--> statement-breakpoint
+create index object_versions_trash_owner on storage.object_versions (owner_id) where kind = 'trash';
+--> statement-breakpoint
 create index object_versions_purge_at on storage.object_versions (purge_at) where purge_at is not null;
 --> statement-breakpoint
 -- What keeps a version from being removed, besides the days of its bucket.

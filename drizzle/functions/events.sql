@@ -54,19 +54,22 @@ create or replace trigger strongroom_emit_created after insert on storage.object
 create or replace function storage.emit_deletions() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  operation text := storage.trusted_setting('storage.operation');
+  operation constant text := storage.trusted_setting('storage.operation');
+  deletion constant text := storage.trusted_setting('storage.deletion');
   -- The one before it moves up: the name is there all the time.
   replaced constant text := storage.trusted_setting('storage.replaced_version');
 begin
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
     object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
-    operation, bucket_policy, bucket_owner_id
+    operation, bucket_policy, bucket_owner_id, data
   )
   select 'storage.object.deleted', o.bucket_id, o.name, o.version, storage.size_of(o.metadata),
     o.metadata ->> 'mimetype', o.checksum, o.owner_id,
     o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
-    operation, b.policy, b.owner_id
+    operation, b.policy, b.owner_id,
+    jsonb_build_object('permanent', storage.kept_as('deleted', deletion, b.versioning_status, b.trash_days, o.version, o.is_versioned)
+      is null)
   from (select g.*, row_number() over () as place from gone g) o left join storage.buckets b on b.id = o.bucket_id
   where o.bucket_id is not null and (replaced is null or o.version is distinct from replaced)
   order by o.place;
@@ -141,12 +144,14 @@ begin
     insert into storage.events (
       type, bucket_id, name, version, size, content_type, checksum, owner_id,
       object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
-      operation, bucket_policy, bucket_owner_id
+      operation, bucket_policy, bucket_owner_id, data
     )
     select 'storage.object.deleted', o.bucket_id, o.name, o.version, storage.size_of(o.metadata),
       o.metadata ->> 'mimetype', o.checksum, o.owner_id,
       o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
-      storage.trusted_setting('storage.operation'), b.policy, b.owner_id
+      storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
+      jsonb_build_object('permanent', storage.kept_as('deleted', null, b.versioning_status, b.trash_days, o.version, o.is_versioned)
+        is null)
     from storage.objects o join storage.buckets b on b.id = o.bucket_id;
   else
     insert into storage.events (type, bucket_id, object_id, owner_id, operation, bucket_policy, bucket_owner_id)

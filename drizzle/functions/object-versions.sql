@@ -164,6 +164,18 @@ end $$;
 create or replace trigger strongroom_settle_history after insert on storage.objects
   for each row when (new.version_number > 1) execute function storage.settle_new();
 
+-- As what an object stays that leaves storage.objects, 'version' or 'trash'; null: not at all. `way` is as below, `deletion` what
+-- the transaction says (`storage.deletion`). Of rows without a version of ours nothing stays.
+create or replace function storage.kept_as(
+  way text, deletion text, status text, trash_days integer, version text, is_versioned boolean
+) returns text language sql immutable
+  return case
+    when version is null or version !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then null
+    when way <> 'replaced' and deletion in ('purge', 'erase') then null
+    when status = 'ENABLED' or (status = 'SUSPENDED' and is_versioned) then 'version'
+    when way = 'deleted' and deletion is distinct from 'replace' and (trash_days > 0 or deletion like 'trash %') then 'trash'
+  end;
+
 -- Keeps what leaves storage.objects, as its bucket says, or the transaction (`storage.deletion`), and puts a marker on it. `way`
 -- is 'replaced', 'deleted' or 'moved'. Returns whether the version is kept; if not, its bytes are superfluous, unless
 -- another row has them.
@@ -172,8 +184,6 @@ create or replace function storage.archive_object(object storage.objects, way te
 declare
   deletion constant text := storage.trusted_setting('storage.deletion');
   bucket record;
-  is_ours constant boolean := coalesce(
-    object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', false);
   is_versioned constant boolean := coalesce(object.is_versioned, false);
   since constant timestamptz := coalesce(storage.since_of(object), now());
   left_at timestamptz;
@@ -181,15 +191,19 @@ declare
   days integer;
 begin
   select b.uid, b.versioning_status as status, b.object_lock,
-    case when deletion like 'trash %' then substr(deletion, 7)::integer else b.trash_days end as trash_days,
+    case when b.trash_days = 0 and deletion like 'trash %' then substr(deletion, 7)::integer else b.trash_days end as trash_days,
     coalesce(b.version_retention_days, 90) as retention_days, coalesce(b.max_versions, 10) as max_versions
   into bucket from storage.buckets b where b.id = object.bucket_id;
   if not found or object.name is null then
     return false;
   end if;
-  if deletion = 'purge' and way <> 'replaced' then
+  if way <> 'replaced' and deletion in ('purge', 'erase') then
     if bucket.object_lock then
       perform storage.refuse_locked(object.bucket_id, object.version, since);
+    end if;
+    if deletion = 'erase' then
+      delete from storage.object_versions v
+      where v.bucket_id = object.bucket_id and v.name = object.name and v.kind <> 'trash';
     end if;
     return false;
   end if;
@@ -197,19 +211,14 @@ begin
     way := 'replaced';
   end if;
 
-  if bucket.status = 'ENABLED' or (bucket.status = 'SUSPENDED' and is_versioned) then
-    kept_as := 'version';
-    days := bucket.retention_days;
-  elsif way = 'deleted' and bucket.trash_days > 0 then
-    kept_as := 'trash';
-    days := bucket.trash_days;
-  end if;
+  kept_as := storage.kept_as(way, deletion, bucket.status, bucket.trash_days, object.version, is_versioned);
+  days := case kept_as when 'trash' then bucket.trash_days else bucket.retention_days end;
   -- Who has SQL may give an object any time: the one before it stays locked for as long as it was.
   left_at := case when until > since then until else storage.moment_after(since) end;
   if bucket.status = 'SUSPENDED' or (kept_as = 'version' and not is_versioned) then
     perform storage.remove_null_version(object.bucket_id, object.name);
   end if;
-  if kept_as is not null and is_ours then
+  if kept_as is not null then
     insert into storage.object_versions (
       kind, bucket_id, name, object_id, version, bytes_bucket, version_number, is_versioned, size, checksum, owner_id,
       valid_from, archived_at, archived_by, purge_at, quarantine_reason, quarantined_at, object_row
@@ -230,7 +239,7 @@ begin
       perform storage.trim_versions(object.bucket_id, object.name, bucket.max_versions - 1);
     end if;
   end if;
-  return kept_as is not null and is_ours;
+  return kept_as is not null;
 end $$;
 
 -- Says that a name is deleted, in a bucket that keeps versions; where versions are suspended it is the null version.
@@ -277,7 +286,8 @@ create or replace trigger strongroom_refuse_changed_history before update on sto
 create or replace function storage.list_all_versions() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform storage.refuse_locked(v.bucket_id, v.version, v.valid_from) from storage.object_versions v where v.kind = 'version';
+  perform storage.refuse_locked(v.bucket_id, v.version, v.valid_from) from storage.object_versions v
+  where not v.is_delete_marker;
   insert into storage.removals (version, bucket_uid)
   select v.version::uuid, v.bytes_bucket from storage.object_versions v
   where not v.is_delete_marker and v.bytes_bucket <> storage.inline_bucket()
@@ -344,6 +354,7 @@ revoke execute on function
   storage.trim_versions(text, text, integer),
   storage.remove_null_version(text, text),
   storage.settle_history(text, text),
+  storage.kept_as(text, text, text, integer, text, boolean),
   storage.archive_object(storage.objects, text, timestamptz),
   storage.add_marker(text, text, uuid, integer, timestamptz),
   storage.as_object(storage.object_versions)

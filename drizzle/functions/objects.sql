@@ -283,7 +283,7 @@ begin
       from storage.objects o where o.bucket_id = bucket and o.name = any (names);
   end if;
   role_set := set_config('role', 'service_role', true);
-  if deletion is null then
+  if deletion is distinct from 'erase' then
     select b.versioning_status into status from storage.buckets b where b.id = bucket;
     if status <> 'DISABLED' then
       return query

@@ -67,12 +67,18 @@ begin
   if tg_table_name = 'object_versions' then
     perform storage.refuse_locked(g.bucket_id, g.version, g.valid_from)
     from gone g join storage.buckets b on b.id = g.bucket_id
-    where b.object_lock and g.kind = 'version' and not exists (
-      -- It has moved up, and is what it was.
-      select from storage.objects o
-      where o.bucket_id = g.bucket_id and o.name = g.name and o.version = g.version and o.current_since >= g.valid_from
-        and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata)) is not distinct from (g.bytes_bucket, g.checksum, g.size)
-    );
+    where b.object_lock and case g.kind
+      when 'version' then not exists (
+        -- It has moved up, and is what it was.
+        select from storage.objects o
+        where o.bucket_id = g.bucket_id and o.name = g.name and o.version = g.version and o.current_since >= g.valid_from
+          and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata)) is not distinct from (g.bytes_bucket, g.checksum, g.size)
+      )
+      -- What has come back is removed from here alone.
+      when 'trash' then not exists (
+        select from storage.objects o where o.bucket_id = g.bucket_id and o.version = g.version
+      )
+    end;
   else
     for item in
       select g.* from gone g join storage.buckets b on b.id = g.bucket_id

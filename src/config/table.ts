@@ -27,6 +27,7 @@ import { S3_TABLE } from './s3.ts'
 import { S3_PROTOCOL_TABLE } from './s3-protocol.ts'
 import { setting } from './setting.ts'
 import { TRACING_TABLE } from './tracing.ts'
+import { VERSIONS_TABLE } from './versions.ts'
 import { WEBHOOKS_TABLE } from './webhooks.ts'
 
 export const BACKENDS = ['local', 's3'] as const
@@ -225,6 +226,7 @@ export const SETTINGS_TABLE = {
       help: 'how long events are kept for those who were away',
     }),
   },
+  versions: VERSIONS_TABLE,
   backup: BACKUP_TABLE,
   scrubIntervalMs: setting('STORAGE_SCRUB_INTERVAL', duration, {
     preset: '30d',

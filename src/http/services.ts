@@ -13,6 +13,7 @@ import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ObjectLocks } from '../storage/object-locks.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { TimeTravel } from '../storage/time-travel.ts'
+import type { Trash } from '../storage/versions/trash.ts'
 import type { RateLimits } from './auth/rate-limits.ts'
 import type { TokenVerifier } from './auth/token-verifier.ts'
 import type { Connections } from './connection/connections.ts'
@@ -27,6 +28,7 @@ export interface Services {
   locks: ObjectLocks
   timeTravel: TimeTravel
   buckets: BucketStorage
+  trash: Trash
   urls: SignedUrls
   resumable: ResumableUploads
   multipart: MultipartUploads

@@ -60,7 +60,10 @@ export function startSchedules({
   const months = () => keepAuditMonths(database, config.audit.retentionDays)
   schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   const retention = new VersionRetention({ database, backend, logger })
-  metrics?.add(() => [single('storage_versions_purged_total', retention.purged)])
+  metrics?.add(() => [
+    single('storage_versions_purged_total', retention.purged),
+    single('storage_trash_purged_total', retention.purgedTrash),
+  ])
   const round = (signal: AbortSignal) => retention.round(signal)
   schedules.push(
     schedule('version-retention', round, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),

@@ -27,6 +27,8 @@ const BATCH = 500
 export class VersionRetention {
   /** How many this server has taken away. */
   purged = 0
+  /** How many of these were in the trash. */
+  purgedTrash = 0
 
   constructor(private readonly options: VersionRetentionOptions) {}
 
@@ -45,6 +47,7 @@ export class VersionRetention {
       const gone = await deleteDueVersions(database, batch)
       count = gone.count
       this.purged += count
+      this.purgedTrash += gone.trash
       await removeBytes(this.options, gone.removals)
       await throttle.rest()
     }

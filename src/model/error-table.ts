@@ -47,6 +47,7 @@ export const ERROR_TABLE = {
   },
   NoSuchLifecyclePolicy: { status: 404, message: 'There is no such lifecycle policy' },
   NoSuchLifecycleConfiguration: { status: 404, message: 'The lifecycle configuration does not exist' },
+  NoSuchTrashItem: { status: 404, message: 'There is no such thing in the trash' },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
   NoSuchCredential: { status: 404, message: 'There is no such access key' },
   NoSuchBackup: { status: 404, message: 'There is no such backup' },

@@ -3,6 +3,7 @@ export const EVENT_TYPES = [
   'storage.object.created',
   'storage.object.updated',
   'storage.object.deleted',
+  'storage.object.purged',
   'storage.version.created',
   'storage.bucket.created',
   'storage.bucket.deleted',

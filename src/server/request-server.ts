@@ -110,9 +110,9 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads } = services
+  const { requests, uploads, trash } = services
   metrics.add(() => metrics.requests.families())
-  metrics.add(() => familiesOfRequests({ database, events, connections, requests, uploads, hotObjects }))
+  metrics.add(() => familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash }))
   const realtime = new Realtime({
     tokens,
     subscriptions,

@@ -36,6 +36,7 @@ import type { UploadLocks } from '../storage/resumable/upload-locks.ts'
 import { TimeTravel } from '../storage/time-travel.ts'
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
+import { Trash } from '../storage/versions/trash.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
 import { healthCheck, SHARED_MS } from '../telemetry/health/health-checks.ts'
 import { traceMethods } from '../telemetry/tracing/traced-methods.ts'
@@ -88,7 +89,7 @@ export function buildServices(parts: ServiceParts): Services {
     now,
   } as const
   const knownBuckets = new KnownBuckets(database)
-  const { inlineSize } = config
+  const { inlineSize, versions } = config
   const files = traced(
     new FileStorage({
       ...writing,
@@ -96,6 +97,7 @@ export function buildServices(parts: ServiceParts): Services {
       rowCache,
       byteCache,
       tellsOfHidden,
+      trashDays: versions.trashDays,
       inlineSize,
       knownBuckets,
       knownSweep: new KnownSweep(database),
@@ -124,7 +126,11 @@ export function buildServices(parts: ServiceParts): Services {
     unfinished: unfinished(s3Protocol.uploadExpiryMs),
     locks,
   })
-  const buckets = new BucketStorage({ ...writing, tellsOfHidden })
+  const versionDefaults = {
+    maxVersions: versions.maxVersions,
+    versionRetentionDays: versions.retentionDays,
+  }
+  const buckets = new BucketStorage({ ...writing, versionDefaults, tellsOfHidden })
   const secrets = signingSecrets(keys, config)
   const urls = new SignedUrls({
     database,
@@ -141,6 +147,7 @@ export function buildServices(parts: ServiceParts): Services {
     locks: traced(new ObjectLocks({ database })),
     timeTravel: traced(new TimeTravel({ database, files, now })),
     buckets: traced(buckets),
+    trash: traced(new Trash(writing)),
     urls: traced(urls),
     resumable: traced(resumable),
     multipart: traced(multipart),

@@ -3,6 +3,7 @@ import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { BucketSettings } from '../database/queries/buckets.ts'
 import type { DeletedRow } from '../database/queries/delete-objects.ts'
+import type { Deletion } from '../database/queries/deletion.ts'
 import { findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
 import type { Caller } from '../model/caller.ts'
@@ -56,6 +57,8 @@ import {
 export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
   tellsOfHidden: boolean
+  /** How long what is deleted with `permanent: false` stays, in a bucket without a trash. In days. */
+  trashDays: number
 }
 
 export interface CopyRequest {
@@ -238,11 +241,19 @@ export class FileStorage {
   /**
    * Deletes one object; where versions are kept, by a marker, also a name that no object has, as far as the caller might upload it.
    *
-   * @throws InvalidKey, NoSuchKey, KeptByRule when the caller sees it, ResourceReferenced, PreconditionFailed
+   * @param permanent whether it goes for good, with all that the name had before, or can come back; else as the bucket says
+   * @throws InvalidKey, NoSuchKey, KeptByRule when the caller sees it, ObjectLocked, ResourceReferenced, PreconditionFailed
    */
-  async remove(caller: Caller, bucket: string, sentName: string, condition?: WriteCondition): Promise<Gone> {
+  async remove(
+    caller: Caller,
+    bucket: string,
+    sentName: string,
+    condition?: WriteCondition,
+    permanent?: boolean,
+  ): Promise<Gone> {
     const name = this.#parseName(sentName)
-    const { removals, ...gone } = await deleteOne(this.#options, caller, bucket, name, condition)
+    const deletion = this.#deletion(permanent)
+    const { removals, ...gone } = await deleteOne(this.#options, caller, bucket, name, condition, deletion)
     await removeBytes(this.#options, removals)
     return gone
   }
@@ -269,14 +280,19 @@ export class FileStorage {
     return row
   }
 
-  /** Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted (wire §3.8). */
+  /**
+   * Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted (wire §3.8).
+   *
+   * @param permanent as of `remove`; a version goes for good
+   */
   removeMany(
     caller: Caller,
     bucket: string,
     names: string[],
     versions: VersionOfName[] = [],
+    permanent?: boolean,
   ): Promise<DeletedRow[]> {
-    return deleteMany(this.#options, caller, bucket, names, versions)
+    return deleteMany(this.#options, caller, bucket, names, versions, this.#deletion(permanent))
   }
 
   /**
@@ -440,6 +456,11 @@ export class FileStorage {
       const copyOf = source.checksum === null ? location.version : undefined
       return commitUpload(this.#options, caller, object, { upsert, condition, copyOf, lock })
     })
+  }
+
+  #deletion(permanent: boolean | undefined): Deletion {
+    if (permanent === undefined) return 'as the bucket says'
+    return permanent ? 'erase' : `trash ${this.#options.trashDays}`
   }
 
   #parseName(text: string): ObjectName {

@@ -161,6 +161,7 @@ describe('a setting', () => {
       },
       webhooks: { webhooks: [], timeoutMs: 10_000, attempts: 10, backOffMs: 5000 },
       scrubIntervalMs: 2_592_000_000,
+      versions: { maxVersions: 10, retentionDays: 90, trashDays: 30 },
       backup: {
         enabled: true,
         target: resolve('storage-data/backups'),
@@ -238,6 +239,9 @@ describe('a setting', () => {
     ['STORAGE_CLEANUP_BATCH', '5', 5, (c) => c.cleanup.batch],
     ['STORAGE_CLEANUP_MAX_SHARE', '1', 1, (c) => c.cleanup.maxShare],
     ['STORAGE_CLEANUP_MAX_SHARE', '0.25', 0.25, (c) => c.cleanup.maxShare],
+    ['STORAGE_MAX_VERSIONS', '5', 5, (c) => c.versions.maxVersions],
+    ['STORAGE_VERSION_RETENTION_DAYS', '7', 7, (c) => c.versions.retentionDays],
+    ['STORAGE_TRASH_RETENTION', '48h', 2, (c) => c.versions.trashDays],
     ['STORAGE_SCRUB_INTERVAL', '7d', 604_800_000, (c) => c.scrubIntervalMs],
     ['STORAGE_BACKUP_ENABLED', 'false', false, (c) => c.backup.enabled],
     ['STORAGE_BACKUP_TARGET', '/mnt/backups', '/mnt/backups', (c) => c.backup.target],

@@ -299,11 +299,11 @@ describe('the usage of a bucket', () => {
     const usage = await readUsage(server.database, 1000)
     expect(usage.find((one) => one.bucket === bucket)).toEqual({
       bucket,
-      ...{ objects: 1, size: 12, versions: 2, versionSize: 16 },
+      ...{ objects: 1, size: 12, versions: 2, versionSize: 16, trashSize: 0 },
     })
     expect(usage.find((one) => one.bucket === withTrash)).toEqual({
       bucket: withTrash,
-      ...{ objects: 1, size: 5, versions: 1, versionSize: 11 },
+      ...{ objects: 1, size: 5, versions: 1, versionSize: 11, trashSize: 11 },
     })
   })
 })

@@ -76,8 +76,10 @@ describe('what was kept for long enough', () => {
     }
     await age('a', 8)
     await age('b', 6)
-    await newRetention().round(NEVER)
+    const retention = newRetention()
+    await retention.round(NEVER)
     expect((await kept()).map(({ kind, name }) => [kind, name])).toEqual([['trash', 'b']])
+    expect([retention.purged, retention.purgedTrash]).toEqual([1, 1])
   })
 
   it('goes in batches, all in one round', async () => {

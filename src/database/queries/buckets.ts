@@ -109,6 +109,9 @@ export interface NewBucket {
   versioningStatus: BucketRow['versioningStatus']
   objectLock: boolean
   retentionDays: number | null
+  trashDays: number
+  maxVersions: number | null
+  versionRetentionDays: number | null
 }
 
 /**
@@ -216,11 +219,33 @@ export interface BucketChanges {
   versioningStatus?: BucketRow['versioningStatus']
   objectLock?: boolean
   retentionDays?: number | null
+  trashDays?: number
+  maxVersions?: number
+  versionRetentionDays?: number
 }
 
-/** Changes what is given. Returns whether the policies let it. */
-export async function updateBucket(tx: Transaction, id: string, changes: BucketChanges): Promise<boolean> {
-  const changed = { ...changes, updatedAt: sql`now()` }
+/** How many versions a name has, and for how many days, where its bucket does not say. */
+export interface VersionDefaults {
+  maxVersions: number
+  versionRetentionDays: number
+}
+
+/**
+ * Changes what is given. Returns whether the policies let it.
+ *
+ * @param defaults what stands in the row, if nothing does, once versions are on
+ */
+export async function updateBucket(
+  tx: Transaction,
+  id: string,
+  changes: BucketChanges,
+  defaults: VersionDefaults,
+): Promise<boolean> {
+  const unsaid = changes.versioningStatus === 'ENABLED' && {
+    maxVersions: sql`coalesce(${buckets.maxVersions}, ${defaults.maxVersions})`,
+    versionRetentionDays: sql`coalesce(${buckets.versionRetentionDays}, ${defaults.versionRetentionDays})`,
+  }
+  const changed = { ...unsaid, ...changes, updatedAt: sql`now()` }
   const rows = await tx.update(buckets).set(changed).where(eq(buckets.id, id)).returning({ id: buckets.id })
   return rows.length > 0
 }

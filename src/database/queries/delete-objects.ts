@@ -7,6 +7,7 @@ import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { type Deletion, settingOf } from './deletion.ts'
 import { versionValues } from './objects.ts'
 
 /** A row as list answers of deletes show it (wire §3.8). */
@@ -62,9 +63,10 @@ export async function deleteObjects(
   names: string[],
   markable: string[],
   looking: Looking,
+  deletion: Deletion,
 ): Promise<Deletions> {
-  const context = callerContext(caller)
-  const rows = await database.run(DELETE, { bucketId, names, markable, looking, context })
+  const values = { bucketId, names, markable, looking, deletion: settingOf(deletion) }
+  const rows = await database.run(DELETE, { ...values, context: callerContext(caller) })
   const done: Deletions = { deleted: [], there: new Map(), markers: new Map(), removals: [] }
   for (const row of rows) {
     if (row.outcome === 'deleted') done.deleted.push(deletedRow(bucketId, row))
@@ -76,10 +78,17 @@ export async function deleteObjects(
 }
 
 const DELETE = new Statement<
-  { bucketId: string; names: string[]; markable: string[]; looking: Looking; context: string },
+  {
+    bucketId: string
+    names: string[]
+    markable: string[]
+    looking: Looking
+    deletion: string | null
+    context: string
+  },
   OutcomeRow
 >(
-  'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, null, :context)',
+  'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, :deletion, :context)',
 )
 
 /**

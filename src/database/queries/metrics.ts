@@ -100,6 +100,8 @@ export interface BucketUsage {
   versions: number
   /** Of these, in bytes. */
   versionSize: number
+  /** Of what is in the trash alone, in bytes. */
+  trashSize: number
 }
 
 /**
@@ -118,16 +120,18 @@ export async function readUsage(database: Database, mostBuckets: number): Promis
           ) as size
           from storage.objects group by bucket_id
         ), before as (
-          select bucket_id, count(*) as versions, coalesce(sum(v.size), 0) as size
+          select bucket_id, count(*) as versions, coalesce(sum(v.size), 0) as size,
+            coalesce(sum(v.size) filter (where kind = 'trash'), 0) as trash
           from storage.object_versions v where not is_delete_marker group by bucket_id
         ), ranked as (
           select b.id, coalesce(objects, 0) as objects, coalesce(u.size, 0) as size, coalesce(versions, 0) as versions,
-            coalesce(f.size, 0) as version_size,
+            coalesce(f.size, 0) as version_size, coalesce(f.trash, 0) as trash_size,
             row_number() over (order by coalesce(u.size, 0) + coalesce(f.size, 0) desc, b.id) as rank
           from storage.buckets b left join usage u on u.bucket_id = b.id left join before f on f.bucket_id = b.id
         )
         select case when rank <= ${mostBuckets} then id end as bucket, sum(objects)::float8 as objects,
-          sum(size)::float8 as size, sum(versions)::float8 as versions, sum(version_size)::float8 as "versionSize"
+          sum(size)::float8 as size, sum(versions)::float8 as versions, sum(version_size)::float8 as "versionSize",
+          sum(trash_size)::float8 as "trashSize"
         from ranked group by 1`)
       return rows as unknown as BucketUsage[]
     }),

@@ -9,21 +9,22 @@ import { ownRemovals } from './listed-versions.ts'
  * nothing that somebody else is deleting.
  *
  * @param most how many
- * @returns how many those are, and which bytes are superfluous now
+ * @returns how many those are, how many of them were in the trash, and which bytes are superfluous now
  * @throws ObjectLocked when one was locked at this moment: none of them is deleted then
  */
 export function deleteDueVersions(
   database: Database,
   most: number,
-): Promise<{ count: number; removals: Location[] }> {
+): Promise<{ count: number; trash: number; removals: Location[] }> {
   return asService(database, async (tx) => {
-    const rows = await tx.execute(sql`
+    const rows = await tx.execute<{ kind: string }>(sql`
       delete from storage.object_versions where sequence in (
         select v.sequence from storage.object_versions v
         where v.purge_at <= now() and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null
         order by v.purge_at limit ${most} for update skip locked
       )
-      returning 1`)
-    return { count: rows.length, removals: await ownRemovals(tx) }
+      returning kind`)
+    const trash = rows.filter(({ kind }) => kind === 'trash').length
+    return { count: rows.length, trash, removals: await ownRemovals(tx) }
   })
 }

@@ -18,6 +18,7 @@ const access: AuditedOperation = { action: 'access', on: 'object', isRead: true 
 const remove: AuditedOperation = { action: 'delete', on: 'object' }
 const update: AuditedOperation = { action: 'update', on: 'object' }
 const move: AuditedOperation = { action: 'move', on: 'object' }
+const restore: AuditedOperation = { action: 'restore', on: 'object' }
 const copy: AuditedOperation = { action: 'copy', on: 'object' }
 const lock: AuditedOperation = { action: 'lock', on: 'object' }
 
@@ -56,7 +57,10 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.s3.object.put_tagging', update],
   ['storage.s3.object.delete_tagging', update],
   ['storage.object.add_version', upload],
-  ['storage.object.restore_version', { action: 'restore', on: 'object' }],
+  ['storage.object.restore_version', restore],
+  ['storage.object.restore', restore],
+  ['storage.object.purge', remove],
+  ['storage.object.empty_trash', { action: 'empty', on: 'object' }],
   ['storage.object.lock', lock],
   ['storage.s3.object.put_retention', lock],
   ['storage.s3.object.put_legal_hold', lock],

@@ -42,6 +42,7 @@ export interface Operation {
 export const TAGS = {
   Buckets: 'Where objects are, and who may see them.',
   Objects: 'Upload, download, move, copy, delete.',
+  Trash: 'What was deleted, and can come back.',
   Lists: 'What is in a bucket.',
   'Signed URLs': 'One action on one object, for whoever has the address, until a time.',
   'Resumable uploads': 'TUS 1.0.0. Errors are plain text, but those of a login.',

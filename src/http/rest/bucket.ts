@@ -160,6 +160,9 @@ function asRequest(
     versioningStatus: body.versioning_status,
     objectLock: body.object_lock ?? undefined,
     retentionDays: body.retention_days,
+    trashDays: body.trash_days,
+    maxVersions: body.max_versions,
+    versionRetentionDays: body.version_retention_days,
   }
 }
 
@@ -185,6 +188,9 @@ function ownFields(row: BucketRow, stats: BucketStats | undefined) {
     max_file_size: row.fileSizeLimit,
     object_lock: row.objectLock,
     retention_days: row.retentionDays,
+    trash_days: row.trashDays,
+    max_versions: row.maxVersions,
+    version_retention_days: row.versionRetentionDays,
     ...(stats && { file_count: stats.fileCount, total_size: stats.totalSize }),
   }
 }

@@ -7,7 +7,7 @@ import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.t
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
-import { jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
+import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
 import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
@@ -28,6 +28,7 @@ import {
   infoPublic,
   moveObject,
   moveSchema,
+  ownDeleteQuery,
   updateObject,
   uploadObject,
 } from './operations/object.ts'
@@ -192,10 +193,12 @@ export function objectRoutes(services: Services) {
           const { bucket } = objectTarget(c.req.path, '/object/')
           logTarget(c, bucket)
           refuseCondition(c.env.incoming.headers)
-          const { prefixes } = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
+          const body = await readJson(c.env.incoming, deleteSchema, { maxBytes: MAX_BULK_BYTES })
+          const { prefixes } = body
+          const permanent = services.supabaseCompat ? undefined : body.permanent
           const names = prefixes.filter((entry) => typeof entry === 'string')
           const versions = prefixes.filter((entry) => typeof entry !== 'string')
-          const rows = await files.removeMany(caller, bucket, names, versions)
+          const rows = await files.removeMany(caller, bucket, names, versions, permanent)
 
           const ids = new Map(rows.map((row) => [row.name, row.id]))
           logEach(c, [...names, ...versions.map(({ path }) => path)], (name) => ids.get(name))
@@ -210,12 +213,19 @@ export function objectRoutes(services: Services) {
           logTarget(c, bucket, name)
           const condition = writeCondition(c.env.incoming.headers)
           const versionId = parameterOf(c.env, 'versionId')
+          const permanent = services.supabaseCompat ? undefined : permanence(c)
+          if (versionId !== undefined && permanent === false) {
+            const message = 'A version goes for good: permanent=false has nothing to do with it'
+            throw new StorageError('InvalidParameter', { message })
+          }
           const { id } =
             versionId === undefined
-              ? await files.remove(caller, bucket, name, condition)
+              ? await files.remove(caller, bucket, name, condition, permanent)
               : await files.removeVersion(caller, bucket, name, { id: versionId }, condition)
           c.env.notes.objectId = id
-          return successResponse(c, services, { message: 'Successfully deleted' }, { status: 204 })
+          const message = 'Successfully deleted'
+          if (permanent !== undefined) return c.json({ success: true, message, permanent })
+          return successResponse(c, services, { message }, { status: 204 })
         }),
       )
   )
@@ -226,6 +236,13 @@ function route(body: z.infer<typeof moveSchema>) {
     from: { bucket: body.bucketId, name: body.sourceKey },
     to: { bucket: body.destinationBucket ?? body.bucketId, name: body.destinationKey },
   }
+}
+
+/** Whether what is deleted goes for good; undefined is as the bucket says. @throws InvalidRequest */
+function permanence(c: AppContext): boolean | undefined {
+  const sent = parameterOf(c.env, 'permanent')
+  if (sent === undefined) return undefined
+  return checkShape('querystring', { permanent: sent }, ownDeleteQuery).permanent === 'true'
 }
 
 function byId(id: string | undefined): WantedVersion | undefined {

@@ -18,6 +18,7 @@ import { listRoutes } from './list.ts'
 import { lockRoutes } from './locks.ts'
 import { objectRoutes } from './object.ts'
 import { signRoutes } from './sign.ts'
+import { trashRoutes } from './trash.ts'
 import { versionRoutes } from './versions.ts'
 import { webhookRoutes } from './webhook.ts'
 
@@ -39,6 +40,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', objectRoutes(services))
       .route('/', versionRoutes(services))
       .route('/', lockRoutes(services))
+      .route('/', trashRoutes(services))
       .route('/', eventRoutes(services, logger))
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))

@@ -4,6 +4,7 @@ import type { Events } from '../../events/open.ts'
 import type { Connections } from '../../http/connection/connections.ts'
 import type { YieldingCapacity } from '../../http/connection/yielding-capacity.ts'
 import type { HotObjects } from '../../storage/reading/hot-objects.ts'
+import type { Trash } from '../../storage/versions/trash.ts'
 import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
 
 export interface AnsweringParts {
@@ -13,11 +14,12 @@ export interface AnsweringParts {
   requests: YieldingCapacity
   uploads: YieldingCapacity
   hotObjects: HotObjects
+  trash: Trash
 }
 
 /** How a process is that answers requests. */
 export function familiesOfRequests(parts: AnsweringParts): Family[] {
-  const { database, events, connections, requests, uploads, hotObjects } = parts
+  const { database, events, connections, requests, uploads, hotObjects, trash } = parts
   const { open, busy, waiting } = database.load()
   const caches = [
     { cache: 'rows', ...countsOf(hotObjects.rowCache) },
@@ -32,6 +34,7 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
     single('storage_database_connections', open),
     single('storage_database_connections_in_use', busy),
     single('storage_database_waiting', waiting),
+    single('storage_trash_purged_total', trash.purged),
     family(
       'storage_cache_hits_total',
       caches.map(({ cache, hits }) => ({ labels: { cache }, value: hits })),

@@ -88,6 +88,10 @@ function usageFamilies(usage: BucketUsage[]): Family[] {
       'storage_versions',
       usage.map(({ bucket, versions }) => ({ labels: labels(bucket), value: versions })),
     ),
+    family(
+      'storage_trash_bytes',
+      usage.map(({ bucket, trashSize }) => ({ labels: labels(bucket), value: trashSize })),
+    ),
   ]
 }
 

@@ -17,6 +17,7 @@ import {
   lockBucket,
   pageOfBuckets,
   updateBucket,
+  type VersionDefaults,
 } from '../../database/queries/buckets.ts'
 import { sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
@@ -40,6 +41,7 @@ export interface BucketStorageOptions {
   /** Largest object, in bytes, whatever a bucket says. */
   maxFileSize: number
   nameRules: NameRules
+  versionDefaults: VersionDefaults
   /** Whether who may not see a bucket hears that it is not empty (wire §2.3). */
   tellsOfHidden: boolean
   invalidate: Invalidate
@@ -59,6 +61,11 @@ export interface BucketRequest {
   objectLock?: boolean | undefined
   /** For how many days each version is locked from when it becomes current. */
   retentionDays?: number | null | undefined
+  /** 0 and null are no trash. */
+  trashDays?: number | null | undefined
+  /** Null is as the server's settings say; so is what is left out where versions are switched on. */
+  maxVersions?: number | null | undefined
+  versionRetentionDays?: number | null | undefined
 }
 
 export interface NewBucketRequest extends BucketRequest {
@@ -66,6 +73,8 @@ export interface NewBucketRequest extends BucketRequest {
   name: string
   type: BucketRow['type']
 }
+
+const NO_VERSIONS = { maxVersions: null, versionRetentionDays: null }
 
 /** How many objects one transaction deletes when a bucket is emptied. */
 const EMPTY_BATCH = 1000
@@ -94,7 +103,10 @@ export class BucketStorage {
     const { nameRules } = this.#options
     const id = parseBucketName(request.id, nameRules)
     const name = parseBucketName(request.name, nameRules)
+    const { versionDefaults } = this.#options
     const settings = this.#settings(request)
+    const versioningStatus = request.versioningStatus ?? (request.objectLock ? 'ENABLED' : 'DISABLED')
+    const unsaid = versioningStatus === 'ENABLED' ? versionDefaults : NO_VERSIONS
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
         await insertBucket(tx, {
@@ -105,9 +117,12 @@ export class BucketStorage {
           fileSizeLimit: settings.fileSizeLimit ?? null,
           allowedMimeTypes: settings.allowedMimeTypes ?? null,
           type: request.type,
-          versioningStatus: request.versioningStatus ?? (request.objectLock ? 'ENABLED' : 'DISABLED'),
+          versioningStatus,
           objectLock: request.objectLock ?? false,
           retentionDays: request.retentionDays ?? null,
+          trashDays: settings.trashDays ?? 0,
+          maxVersions: settings.maxVersions ?? unsaid.maxVersions,
+          versionRetentionDays: settings.versionRetentionDays ?? unsaid.versionRetentionDays,
         })
         demand(condition, null)
       })
@@ -190,7 +205,7 @@ export class BucketStorage {
     const commit = () =>
       asCaller(this.#database, caller, async (tx) => {
         const before = condition && (await lockBucket(tx, id))
-        if (await updateBucket(tx, id, changes))
+        if (await updateBucket(tx, id, changes, this.#options.versionDefaults))
           return demand(condition, before ? bucketValidators(before) : null)
         throw new StorageError((await findBucket(tx, id)) ? 'KeptByRule' : 'NoSuchBucket')
       })
@@ -291,13 +306,19 @@ export class BucketStorage {
   }
 
   /** The settings in their stored form, checked. */
-  #settings(request: BucketRequest): Pick<BucketChanges, 'fileSizeLimit' | 'allowedMimeTypes'> {
-    const { fileSizeLimit, allowedMimeTypes } = request
+  #settings(request: BucketRequest): Omit<BucketChanges, 'policy' | 'public' | 'versioningStatus'> {
+    const { fileSizeLimit, allowedMimeTypes, trashDays, maxVersions, versionRetentionDays } = request
+    const { versionDefaults } = this.#options
     return {
       ...(fileSizeLimit !== undefined && {
         fileSizeLimit: parseFileSizeLimit(fileSizeLimit, this.#options.maxFileSize),
       }),
       ...(allowedMimeTypes !== undefined && { allowedMimeTypes: parseMimePatterns(allowedMimeTypes) }),
+      ...(trashDays !== undefined && { trashDays: trashDays ?? 0 }),
+      ...(maxVersions !== undefined && { maxVersions: maxVersions ?? versionDefaults.maxVersions }),
+      ...(versionRetentionDays !== undefined && {
+        versionRetentionDays: versionRetentionDays ?? versionDefaults.versionRetentionDays,
+      }),
     }
   }
 }

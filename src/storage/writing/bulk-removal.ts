@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
 import { type DeletedRow, type Deletions, deleteObjects } from '../../database/queries/delete-objects.ts'
+import type { Deletion } from '../../database/queries/deletion.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
@@ -45,12 +46,14 @@ export async function deleteMany(
   bucket: string,
   names: string[],
   versions: VersionOfName[],
+  deletion: Deletion,
 ): Promise<DeletedRow[]> {
   const wanted = [...new Set(names.filter(isStorableText))]
   const deleted: DeletedRow[] = []
   for (let start = 0; start < wanted.length; start += BATCH) {
     const batch = wanted.slice(start, start + BATCH)
-    const commit = () => deleteObjects(parts.database, caller, bucket, batch, markable(parts, batch), 'none')
+    const commit = () =>
+      deleteObjects(parts.database, caller, bucket, batch, markable(parts, batch), 'none', deletion)
     const done = await withInvalidation(parts, [{ bucket, names: batch }], commit)
     await removeBytes(parts, done.removals)
     deleted.push(...rowsOf(bucket, done))
@@ -131,7 +134,14 @@ export async function deleteEach(
   for (const sentName of alone) {
     try {
       const name = parseObjectName(sentName, parts.nameRules)
-      const { removals, ...one } = await deleteOne(parts, caller, bucket, name, conditions.get(sentName))
+      const { removals, ...one } = await deleteOne(
+        parts,
+        caller,
+        bucket,
+        name,
+        conditions.get(sentName),
+        'as the bucket says',
+      )
       await removeBytes(parts, removals)
       gone.set(sentName, one)
     } catch (error) {
@@ -164,7 +174,8 @@ async function deleteUnlessKept(
   let before = new Map<string, string>()
   for (let tries = 0; left.length > 0; tries++) {
     const looking = tellsOfHidden ? 'all' : 'seen'
-    const commit = () => deleteObjects(database, caller, bucket, left, markable(parts, left), looking)
+    const commit = () =>
+      deleteObjects(database, caller, bucket, left, markable(parts, left), looking, 'as the bucket says')
     const done = await withInvalidation(parts, [{ bucket, names: left }], commit)
     const { deleted, there, markers, removals: own } = done
     removals.push(...own)

@@ -7,6 +7,7 @@ import {
   type Marker,
   ownMarker,
 } from '../../database/queries/delete-objects.ts'
+import { type Deletion, sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
@@ -33,7 +34,7 @@ export interface Gone {
   marker: Marker | null
 }
 
-interface Deletion extends Gone {
+interface Done extends Gone {
   /** The bytes that are to be removed. */
   removals: Location[]
 }
@@ -49,12 +50,14 @@ export function deleteOne(
   bucket: string,
   name: string,
   condition: WriteCondition | undefined,
-): Promise<Deletion> {
+  deletion: Deletion,
+): Promise<Done> {
   const { database, tellsOfHidden } = parts
   const commit = () =>
-    unlessDenied<Deletion>(async (deniedOrGone) => {
+    unlessDenied<Done>(async (deniedOrGone) => {
       if (condition) {
         return asCaller(database, caller, async (tx) => {
+          await sayDeletion(tx, deletion)
           const place = { bucketId: bucket, name }
           const row = await deleteObject(tx, place)
           if (row) {
@@ -67,7 +70,7 @@ export function deleteOne(
         })
       }
       const looking = tellsOfHidden ? 'all' : 'seen'
-      const done = await deleteObjects(database, caller, bucket, [name], [name], looking)
+      const done = await deleteObjects(database, caller, bucket, [name], [name], looking, deletion)
       const [row] = done.deleted
       const marker = done.markers.get(name) ?? null
       const id = row?.id ?? marker?.objectId

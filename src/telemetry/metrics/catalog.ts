@@ -147,6 +147,11 @@ export const CATALOG = {
     labels: ['bucket', 'tenant'],
     help: 'Versions of a bucket that are not the current ones, and what is in its trash.',
   },
+  storage_trash_bytes: {
+    type: 'gauge',
+    labels: ['bucket', 'tenant'],
+    help: 'Bytes of what is in the trash of a bucket.',
+  },
   storage_resumable_uploads: {
     type: 'gauge',
     labels: [],
@@ -212,6 +217,11 @@ export const CATALOG = {
     type: 'gauge',
     labels: [],
     help: 'Buckets that the last pass has left alone, as too much of them seemed to be lost.',
+  },
+  storage_trash_purged_total: {
+    type: 'counter',
+    labels: [],
+    help: 'What was in the trash and is gone for good: by request, or after it was kept for long enough.',
   },
   storage_versions_purged_total: {
     type: 'counter',

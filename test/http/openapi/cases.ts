@@ -140,6 +140,17 @@ export const GOOD: Record<string, Make> = {
   }),
   deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
   deleteObject: objectIn('box'),
+  'deleteObject 200': async (world) => ({
+    params: { bucket: 'box', key: await world.object() },
+    query: { permanent: 'true' },
+  }),
+  listTrash: async (world) => {
+    await world.trashed()
+    return { query: { bucket: 'box', limit: '1' } }
+  },
+  restoreTrash: async (world) => ({ body: { ids: [await world.trashed()] } }),
+  deleteTrash: async (world) => ({ params: { id: await world.trashed() } }),
+  emptyTrash: () => ({ body: { bucket: 'nowhere', older_than_days: 1 } }),
   listVersionsOfObject: objectIn('box'),
   getObjectLock: objectIn('box'),
   lockObject: async (world) => ({
@@ -360,6 +371,8 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
     return good
   },
   KeyAlreadyExists: existing,
+  NoSuchTrashItem: (good) =>
+    good.body ? { ...good, body: { ids: [noSuch] } } : { ...good, params: { id: noSuch } },
   NoSuchWebhook: withParams({ id: noSuch }),
   NoSuchDeadLetter: withParams({ event: '999999999' }),
   NoSuchCredential: withParams({ id: 'SRNOBODY' }),
@@ -533,6 +546,12 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   },
   listObjects: {
     InvalidParameter: withBody({ noncurrentVersions: 'include', sortBy: { order: 'desc' } }),
+  },
+  deleteObject: { InvalidParameter: withQuery({ permanent: 'false', versionId: noSuch }) },
+  listTrash: { ...badQuery({ limit: 'x' }), InvalidParameter: withQuery({ cursor: 'nonsense' }) },
+  restoreTrash: {
+    InvalidKey: withBody({ to: 'a\0b' }),
+    KeyAlreadyExists: async (good, world) => withBody({ to: await world.object() })(good, world),
   },
   listVersionsOfObject: { InvalidRequest: withQuery({ limit: '0' }) },
   lockObject: {

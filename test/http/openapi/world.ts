@@ -57,6 +57,14 @@ export class World {
     return { bucket, key: await this.object(bucket) }
   }
 
+  /** Deletes an object, which may come back. Returns its id. */
+  async trashed(): Promise<string> {
+    const name = this.name()
+    const { Id } = await this.#ask('POST', `/object/box/${name}`, 'hello')
+    await this.#ask('DELETE', `/object/box/${name}?permanent=false`, '')
+    return String(Id)
+  }
+
   /** The id of what is there now. */
   async version(name: string, bucket = 'box'): Promise<string> {
     const [row] = await this.server.admin<{ version: string }[]>`

@@ -9,6 +9,12 @@ const sizeLimit = z
   .union([z.number(), z.string(), z.null()], 'must be a number of bytes or a size such as "5MB"')
   .describe('Of one object: bytes, or a size such as `"5MB"`; null and 0 are the global limit.')
 
+/** A number of days or the like. */
+const wholeFrom = (min: number, max: number) => {
+  const range = `must be a whole number from ${min} to ${max}`
+  return integer(z.int(range).min(min, range).max(max, range)).nullish()
+}
+
 const settings = {
   policy: optional(z.enum(BUCKET_POLICIES, `must be one of ${BUCKET_POLICIES.join(', ')}`)).describe(
     'Who may see the objects, besides what your own policies allow.',
@@ -33,6 +39,15 @@ const settings = {
     .describe(
       'For how many days nobody removes a version, from when it became the current one. It only grows.',
     ),
+  trash_days: wholeFrom(0, 36_500).describe(
+    'For how long what is deleted stays in the trash, where no versions are kept; null and 0 are not at all.',
+  ),
+  max_versions: wholeFrom(1, 1000).describe(
+    'How many versions a name has, the current one included; null is as the server is set.',
+  ),
+  version_retention_days: wholeFrom(1, 36_500).describe(
+    'After how many days a version goes that was replaced or deleted; null is as the server is set.',
+  ),
 }
 
 export type BucketSettings = typeof settings
@@ -71,8 +86,7 @@ export const updateSchema = fields({
   type: ignored,
 }).refine(
   (body) => [...SETTINGS, 'versioning_status' as const].some((name) => body[name] !== undefined),
-  'must name at least one of public, policy, file_size_limit, max_file_size, allowed_mime_types, object_lock, ' +
-    'retention_days, versioning_status',
+  `must name at least one of ${[...SETTINGS, 'versioning_status'].join(', ')}`,
 )
 
 const wholeNumber = (min: number) =>
@@ -113,6 +127,9 @@ const own = {
   max_file_size: z.int().nullable(),
   object_lock: z.boolean(),
   retention_days: z.int().nullable(),
+  trash_days: z.int(),
+  max_versions: z.int().nullable().describe('Null where versions were never switched on, and is not said.'),
+  version_retention_days: z.int().nullable(),
   file_count: z.int().optional().describe('With `?stats=true`.'),
   total_size: z.int().optional().describe('In bytes, with `?stats=true`.'),
 }

@@ -34,15 +34,24 @@ export const copySchema = fields({
   }).nullish(),
 })
 
+const PERMANENT =
+  '`true`: for good, with all versions of the name. `false`: into the trash, or as a version, also where the bucket has no trash. ' +
+  'Without it as the bucket says; nothing under STORAGE_COMPAT=supabase.'
+
 /** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
 export const deleteSchema = fields({
   prefixes: listOfObjects(10_000, z.union([z.string(), fields({ path: key, versionId: key })])).describe(
     'Exact names, or one version of a name, which goes for good.',
   ),
+  permanent: optional(flag()).describe(PERMANENT),
 })
 
 /** Of DELETE. */
 const deleteQuery = versionQuery.pick({ versionId: true })
+/** The same of our own shape. */
+export const ownDeleteQuery = deleteQuery.extend({
+  permanent: z.enum(['true', 'false'], 'must be true or false').optional().describe(PERMANENT),
+})
 
 /** As `ownFields` makes them (wire §3.3). */
 export const ownShape = {
@@ -257,10 +266,25 @@ export const deleteObject: Describe = ({ supabaseCompat }) => ({
   tag: 'Objects',
   summary: 'Deletes one',
   access: 'token',
-  query: deleteQuery,
+  query: supabaseCompat ? deleteQuery : ownDeleteQuery,
   headers: ['if-match', 'if-unmodified-since'],
   answers: supabaseCompat
     ? { 200: { description: 'It is deleted.', json: message } }
-    : { 204: { description: 'It is deleted.' } },
-  errors: ['InvalidRequest', 'NoSuchKey', 'NoSuchVersion', 'KeptByRule', 'PreconditionFailed'],
+    : {
+        200: {
+          description: 'It is deleted, as `permanent` has said.',
+          json: z
+            .strictObject({ success: z.literal(true), message: z.string(), permanent: z.boolean() })
+            .meta({ id: 'Deletion' }),
+        },
+        204: { description: 'It is deleted.' },
+      },
+  errors: [
+    'InvalidRequest',
+    ...(supabaseCompat ? [] : (['InvalidParameter'] as const)),
+    'NoSuchKey',
+    'NoSuchVersion',
+    'KeptByRule',
+    'PreconditionFailed',
+  ],
 })

@@ -1,0 +1,302 @@
+-- The trash (decision 0070, docs/versions.md): what was deleted in buckets that keep no versions of it, for those who may bring it
+-- back or remove it for good.
+
+-- Whether the caller has a right to this by who he is: it is his, or in a bucket of his, or he is the service.
+create or replace function storage.owns_trash(owner text, bucket text, context text) returns boolean
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select r.name = 'service_role' or (
+    s.subject <> '' and pg_has_role(r.name, 'authenticated', 'usage')
+    and (coalesce(s.subject = owner, false) or exists (select from storage.buckets b where b.id = bucket and b.owner_id = s.subject))
+  )
+  from storage.role_of(context) r (name), storage.subject_of(context) s (subject)
+$$;
+
+-- Whether the caller may see this, or, where `how` is 'delete', remove it for good: by who he is, or by what his policies say of
+-- the row put back. What has its name by now is not what they are asked about.
+create or replace function storage.may_have_trash(item storage.object_versions, how text, context text) returns boolean
+  language plpgsql as $$
+declare
+  is_asked boolean := false;
+  answer boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  if storage.owns_trash(item.owner_id, item.bucket_id, context) then
+    return true;
+  end if;
+  begin
+    update storage.objects o set name = gen_random_uuid()::text where o.bucket_id = item.bucket_id and o.name = item.name;
+    answer := storage.may_have(storage.as_object(item), how, context);
+    is_asked := true; -- a variable keeps its value when the block's work is undone
+    raise sqlstate 'PT200';
+  exception when sqlstate 'PT200' then
+    if not is_asked then
+      raise;
+    end if;
+  end;
+  perform set_config('role', 'service_role', true);
+  return answer;
+end $$;
+
+-- Lists what is in the trash and the caller may see, by bucket, name and age, behind a place. It looks at no more than so many
+-- rows: where it ends before there are `max_rows`, the last one only says up to where it has come (`is_seen` false).
+create or replace function storage.list_trash_as(
+  bucket text, prefix text, who text, after_bucket text, after_name text, after_sequence bigint, max_rows integer, context text
+) returns table (
+  is_seen boolean, sequence bigint, bucket_id text, id uuid, name text, version text, size bigint, content_type text, checksum text,
+  owner_id text, user_metadata jsonb, created_at timestamptz, updated_at timestamptz,
+  deleted_at timestamptz, deleted_by text, purge_at timestamptz
+) language plpgsql as $$
+declare
+  prefix_end constant text := storage.prefix_end(prefix);
+  item storage.object_versions;
+  looks integer := 10000;
+  wanted integer := max_rows;
+begin
+  perform set_config('role', 'service_role', true);
+  for item in
+    select v.* from storage.object_versions v
+    where v.kind = 'trash'
+      and (v.bucket_id, v.name, v.sequence) > (
+        coalesce(after_bucket, bucket, ''), coalesce(after_name, case when bucket is not null then prefix end, ''),
+        coalesce(after_sequence, -1))
+      and (bucket is null or v.bucket_id = bucket)
+    order by v.bucket_id, v.name, v.sequence
+  loop
+    exit when bucket is not null and item.name >= prefix_end;
+    looks := looks - 1;
+    is_seen := starts_with(item.name, prefix) and (who is null or item.archived_by is not distinct from who);
+    if is_seen and not storage.owns_trash(item.owner_id, item.bucket_id, context) then
+      looks := looks - 9; -- which takes longer
+      is_seen := storage.may_have_trash(item, 'see', context);
+    end if;
+    sequence := item.sequence;
+    bucket_id := item.bucket_id;
+    name := item.name;
+    if is_seen then
+      id := item.object_id;
+      version := item.version;
+      size := item.size;
+      content_type := item.object_row -> 'metadata' ->> 'mimetype';
+      checksum := item.checksum;
+      owner_id := item.owner_id;
+      user_metadata := item.object_row -> 'user_metadata';
+      created_at := (item.object_row ->> 'created_at')::timestamptz;
+      updated_at := (item.object_row ->> 'updated_at')::timestamptz;
+      deleted_at := item.archived_at;
+      deleted_by := item.archived_by;
+      purge_at := item.purge_at;
+      wanted := wanted - 1;
+    end if;
+    if is_seen or looks <= 0 then
+      return next;
+    end if;
+    exit when wanted = 0 or looks <= 0;
+  end loop;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+-- What is meant by an id, of an object or of its version, or by a name: the newest of those that the caller may see, locked. Of
+-- more than so many nobody looks further.
+create or replace function storage.find_trash(wanted uuid, bucket text, object text, context text)
+  returns storage.object_versions language plpgsql as $$
+declare
+  item storage.object_versions;
+begin
+  perform set_config('role', 'service_role', true);
+  for item in
+    select v.* from storage.object_versions v
+    where v.kind = 'trash' and (v.version = wanted::text or v.object_id = wanted or (v.bucket_id = bucket and v.name = object))
+    order by v.version is not distinct from wanted::text desc, v.sequence desc
+    limit 100
+  loop
+    if storage.may_have_trash(item, 'see', context) then
+      -- Somebody else may have taken it out meanwhile.
+      perform from storage.object_versions v where v.sequence = item.sequence for update;
+      if found then
+        return item;
+      end if;
+    end if;
+  end loop;
+  return null;
+end $$;
+
+-- Brings back what was deleted, under its own name or another one of the bucket: the same row with the same bytes. By who he is
+-- the caller may have it where it was; else his policies have to let him make such a row. What has the name gives way to it with
+-- `overwrite`, if the caller may delete that. No row: there is nothing that he may see; 'taken' and 'kept' say why it is not back.
+-- Fails as an insert does.
+create or replace function storage.restore_trash(
+  wanted uuid, bucket text, object text, new_name text, overwrite boolean, context text
+) returns table (
+  outcome text, id uuid, bucket_id text, name text, version text, size bigint, content_type text, checksum text,
+  owner_id text, user_metadata jsonb, created_at timestamptz, updated_at timestamptz, removed_versions uuid[], removed_buckets uuid[]
+) language plpgsql as $$
+declare
+  item storage.object_versions;
+  back storage.objects;
+begin
+  perform storage.act_as(context); -- the event tells who it was
+  perform set_config('role', 'service_role', true);
+  item := storage.find_trash(wanted, bucket, object, context);
+  if item.sequence is null then
+    return;
+  end if;
+  back := storage.as_object(item);
+  back.name := coalesce(new_name, item.name);
+
+  if exists (select from storage.objects o where o.bucket_id = back.bucket_id and o.name = back.name) then
+    outcome := 'taken';
+    if not overwrite then
+      return next;
+      return;
+    end if;
+    perform storage.act_as(context);
+    perform set_config('storage.deletion', 'replace', true);
+    delete from storage.objects o where o.bucket_id = back.bucket_id and o.name = back.name;
+    if not found then
+      outcome := 'kept';
+      return next;
+      return;
+    end if;
+    perform set_config('storage.deletion', '', true);
+    perform set_config('role', 'service_role', true);
+  end if;
+  if back.name <> item.name or not storage.owns_trash(item.owner_id, item.bucket_id, context) then
+    perform storage.act_as(context);
+    perform storage.trial_write(
+      back.bucket_id, back.name, back.owner, back.owner_id, back.metadata, back.user_metadata, false, back.tags);
+    perform set_config('role', 'service_role', true);
+  end if;
+
+  if exists (select from storage.buckets b where b.id = back.bucket_id and b.versioning_status <> 'DISABLED') then
+    back.version_number := null; -- behind what the name has had meanwhile
+  end if;
+  if exists (select from storage.objects o where o.id = back.id) then
+    back.id := gen_random_uuid();
+  end if;
+  perform set_config('storage.restoring', 'true', true); -- it keeps its id
+  perform storage.put_back(back);
+  perform set_config('storage.restoring', '', true);
+  -- After the object's row is there: or its bytes would be listed for removal.
+  delete from storage.object_versions v where v.sequence = item.sequence;
+
+  outcome := 'restored';
+  id := back.id;
+  bucket_id := back.bucket_id;
+  name := back.name;
+  version := back.version;
+  size := item.size;
+  content_type := back.metadata ->> 'mimetype';
+  checksum := back.checksum;
+  owner_id := back.owner_id;
+  user_metadata := back.user_metadata;
+  created_at := back.created_at;
+  updated_at := back.updated_at;
+  select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets from storage.own_removals() r;
+  return next;
+  -- What triggers do at the end of the transaction they do as the caller.
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+-- Removes one for good. No row: there is nothing that the caller may see; 'kept': he may not remove it.
+create or replace function storage.delete_trash(wanted uuid, context text) returns table (
+  outcome text, id uuid, bucket_id text, name text, size bigint, removed_versions uuid[], removed_buckets uuid[]
+) language plpgsql as $$
+declare
+  item storage.object_versions;
+begin
+  perform storage.act_as(context);
+  perform set_config('role', 'service_role', true);
+  item := storage.find_trash(wanted, null, null, context);
+  if item.sequence is null then
+    return;
+  end if;
+  outcome := 'kept';
+  id := item.object_id;
+  bucket_id := item.bucket_id;
+  name := item.name;
+  size := item.size;
+  if storage.may_have_trash(item, 'delete', context) then
+    delete from storage.object_versions v where v.sequence = item.sequence;
+    outcome := 'deleted';
+    select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets from storage.own_removals() r;
+  end if;
+  return next;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+-- Removes for good what is the caller's by who he is, at most so much, and nothing that is locked, or that somebody else has in
+-- hand. `bucket` null is all of them.
+create or replace function storage.empty_trash(bucket text, before timestamptz, most integer, context text) returns table (
+  gone integer, removed_versions uuid[], removed_buckets uuid[]
+) language plpgsql as $$
+declare
+  subject constant text := nullif(storage.subject_of(context), '');
+  own_buckets text[];
+begin
+  perform storage.act_as(context);
+  perform set_config('role', 'service_role', true);
+  if storage.role_of(context) = 'service_role' then
+    delete from storage.object_versions v where v.sequence in (
+      select f.sequence from storage.object_versions f
+      where f.kind = 'trash' and f.archived_at <= before and (empty_trash.bucket is null or f.bucket_id = empty_trash.bucket)
+        and storage.lock_of(f.bucket_id, f.version, f.valid_from) is null
+      limit most for update skip locked);
+  elsif subject is not null and pg_has_role(storage.role_of(context), 'authenticated', 'usage') then
+    own_buckets := array(select b.id from storage.buckets b where b.owner_id = subject);
+    delete from storage.object_versions v where v.sequence in (
+      select f.sequence from storage.object_versions f
+      where f.kind = 'trash' and f.archived_at <= before and (empty_trash.bucket is null or f.bucket_id = empty_trash.bucket)
+        and (f.owner_id = subject or f.bucket_id = any (own_buckets))
+        and storage.lock_of(f.bucket_id, f.version, f.valid_from) is null
+      limit most for update skip locked);
+  end if;
+  get diagnostics gone = row_count;
+  select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets from storage.own_removals() r;
+  return next;
+  perform set_config('role', storage.role_of(context), true);
+end $$;
+
+-- Tells of what is removed from the trash for good; not of what has come back.
+create or replace function storage.emit_purges() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  operation constant text := storage.trusted_setting('storage.operation');
+begin
+  insert into storage.events (
+    type, bucket_id, name, version, size, content_type, checksum, owner_id, object_id, owner, metadata, user_metadata,
+    object_created_at, object_updated_at, object_accessed_at, operation, bucket_policy, bucket_owner_id
+  )
+  select 'storage.object.purged', g.bucket_id, g.name, g.version, g.size, o.metadata ->> 'mimetype', g.checksum, g.owner_id,
+    g.object_id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
+    operation, b.policy, b.owner_id
+  from gone g
+  cross join jsonb_populate_record(null::storage.objects, g.object_row) o
+  left join storage.buckets b on b.id = g.bucket_id
+  where g.kind = 'trash' and not exists (select from storage.objects c where c.version = g.version and c.bucket_id = g.bucket_id)
+  order by g.sequence;
+  return null;
+end $$;
+
+create or replace trigger strongroom_emit_purged after delete on storage.object_versions
+  referencing old table as gone for each statement execute function storage.emit_purges();
+
+revoke execute on function
+  storage.owns_trash(text, text, text),
+  storage.may_have_trash(storage.object_versions, text, text),
+  storage.list_trash_as(text, text, text, text, text, bigint, integer, text),
+  storage.find_trash(uuid, text, text, text),
+  storage.restore_trash(uuid, text, text, text, boolean, text),
+  storage.delete_trash(uuid, text),
+  storage.empty_trash(text, timestamptz, integer, text),
+  storage.emit_purges()
+from public, anon, authenticated, service_role;
+
+grant execute on function
+  storage.owns_trash(text, text, text),
+  storage.may_have_trash(storage.object_versions, text, text),
+  storage.list_trash_as(text, text, text, text, text, bigint, integer, text),
+  storage.find_trash(uuid, text, text, text),
+  storage.restore_trash(uuid, text, text, text, boolean, text),
+  storage.delete_trash(uuid, text),
+  storage.empty_trash(text, timestamptz, integer, text)
+to service_role, strongroom_server;
