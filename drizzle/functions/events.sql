@@ -114,7 +114,7 @@ create or replace trigger strongroom_emit_updated after update on storage.object
     old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name
     or old.version is distinct from new.version or old.metadata is distinct from new.metadata
     or old.user_metadata is distinct from new.user_metadata or old.owner_id is distinct from new.owner_id
-    or old.tags is distinct from new.tags
+    or old.tags is distinct from new.tags or old.auto_delete_after_days is distinct from new.auto_delete_after_days
   ))
   execute function storage.emit_object_event();
 

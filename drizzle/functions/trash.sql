@@ -62,11 +62,11 @@ begin
       and (bucket is null or v.bucket_id = bucket)
     order by v.bucket_id, v.name, v.sequence
   loop
-    exit when bucket is not null and item.name >= prefix_end;
+    exit when bucket is not null and item.name collate "C" >= prefix_end;
     looks := looks - 1;
     is_seen := starts_with(item.name, prefix) and (who is null or item.archived_by is not distinct from who);
     if is_seen and not storage.owns_trash(item.owner_id, item.bucket_id, context) then
-      looks := looks - 9; -- which takes longer
+      looks := looks - 19; -- which takes longer
       is_seen := storage.may_have_trash(item, 'see', context);
     end if;
     sequence := item.sequence;
@@ -169,6 +169,10 @@ begin
 
   if exists (select from storage.buckets b where b.id = back.bucket_id and b.versioning_status <> 'DISABLED') then
     back.version_number := null; -- behind what the name has had meanwhile
+  end if;
+  if back.auto_delete_at <= now() then
+    back.auto_delete_after_days := null; -- or it would not stay
+    back.auto_delete_at := null;
   end if;
   if exists (select from storage.objects o where o.id = back.id) then
     back.id := gen_random_uuid();

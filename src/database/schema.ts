@@ -83,6 +83,10 @@ export const objects = storage.table('objects', {
   /** Why the bytes of this version cannot be had, as a cleanup or a scrub has found; null when nothing is known. */
   quarantineReason: text('quarantine_reason').$type<QuarantineReason>(),
   quarantinedAt: moment('quarantined_at'),
+  /** How many days after it was written it goes by itself; null: not at all. */
+  autoDeleteAfterDays: integer('auto_delete_after_days'),
+  /** When that is; by a trigger. */
+  autoDeleteAt: moment('auto_delete_at'),
 })
 
 /** Versions being written. */

@@ -6,6 +6,7 @@ import type { HealthChecks } from '../telemetry/health/health-checks.ts'
 import { single } from '../telemetry/metrics/catalog.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { keepAuditMonths } from './audit-months.ts'
+import { AutoDelete } from './auto-delete.ts'
 import type { BackupDeeds } from './backup/job-run.ts'
 import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
@@ -72,6 +73,12 @@ export function startSchedules({
   metrics?.add(() => [lifecycleFamily(lifecycle)])
   const pass = (signal: AbortSignal) => lifecycle.pass(signal)
   schedules.push(schedule('lifecycle', pass, { firstAfterMs: 120_000, afterFailureMs: 600_000, logger }))
+  const autoDelete = new AutoDelete({ database, backend, logger })
+  metrics?.add(() => [single('storage_auto_deleted_total', autoDelete.deleted)])
+  const deleteDue = (signal: AbortSignal) => autoDelete.round(signal)
+  schedules.push(
+    schedule('auto-delete', deleteDue, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
+  )
   const { scrubIntervalMs } = config
   if (scrubIntervalMs > 0) {
     const scrub = new Scrub({ database, backend, logger })

@@ -112,7 +112,9 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
   })
   const { requests, uploads, trash } = services
   metrics.add(() => metrics.requests.families())
-  metrics.add(() => familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash }))
+  metrics.add(() =>
+    familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash }),
+  )
   const realtime = new Realtime({
     tokens,
     subscriptions,

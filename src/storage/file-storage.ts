@@ -1,7 +1,9 @@
 import type { Backend } from '../backend/backend.ts'
 import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
+import { type AutoDelete, updateAutoDelete } from '../database/queries/auto-delete.ts'
 import type { BucketSettings } from '../database/queries/buckets.ts'
+import { lockCurrent } from '../database/queries/current-object.ts'
 import type { DeletedRow } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
 import { findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
@@ -19,7 +21,7 @@ import { storedSample } from './detection/stored-sample.ts'
 import { storeInlineCopy } from './inline/inline-copy.ts'
 import { withInvalidation } from './object/changes.ts'
 import { type ObjectName, parseObjectName } from './object/object-name.ts'
-import type { StoredObject } from './object/stored-object.ts'
+import { type StoredObject, validatorsOf } from './object/stored-object.ts'
 import {
   type DownloadTarget,
   type Found,
@@ -350,6 +352,34 @@ export class FileStorage {
           return deniedOrGone(await findObjectId(tx, bucket, name))
         })
       })
+    return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+  }
+
+  /**
+   * Says after how many days an object goes by itself, from when its bytes were written; null is not at all. Its version stays.
+   *
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, AccessDenied, KeptByRule, PreconditionFailed
+   */
+  async setAutoDelete(
+    caller: Caller,
+    bucket: string,
+    sentName: string,
+    days: number | null,
+    condition?: WriteCondition,
+  ): Promise<AutoDelete> {
+    const name = this.#parseName(sentName)
+    const place = { bucketId: bucket, name }
+    await this.find(caller, { access: 'policy', bucket, name })
+    const commit = () =>
+      unlessDenied<AutoDelete>((deniedOrGone) =>
+        asCaller(this.#database, caller, async (tx) => {
+          const before = condition && (await lockCurrent(tx, place))
+          const changed = await updateAutoDelete(tx, place, days)
+          if (!changed) return deniedOrGone(await findObjectId(tx, bucket, name))
+          demand(condition, before ? validatorsOf(before) : null)
+          return changed
+        }),
+      )
     return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
   }
 

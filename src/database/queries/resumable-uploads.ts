@@ -24,6 +24,8 @@ export interface ResumableContent {
   sha256?: string
   /** What must hold of an object that is there already, when the row is made. */
   condition?: WriteCondition
+  /** After how many days the object goes by itself. */
+  autoDeleteAfterDays?: number
   /** Whether an object of that name may be replaced. Uploads that older servers began do not say. */
   upsert?: boolean
 }

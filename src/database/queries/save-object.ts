@@ -20,6 +20,8 @@ export interface NewObject {
   /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
   checksum: string | null
   tags: string[]
+  /** After how many days it goes by itself; an overwrite that does not say it keeps the former days. */
+  autoDeleteAfterDays?: number | undefined
 }
 
 /**
@@ -81,6 +83,7 @@ export function rowValues(id: string, object: NewObject) {
     owner: asUuid(object.ownerId),
     metadata: JSON.stringify(object.metadata),
     userMetadata: jsonOrNull(object.userMetadata),
+    autoDeleteAfterDays: object.autoDeleteAfterDays ?? null,
   }
 }
 
@@ -123,8 +126,9 @@ interface UpsertedRow {
 
 const INSERTION = `
   insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum,
-    tags)
-  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags)`
+    tags, auto_delete_after_days)
+  values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags,
+    :autoDeleteAfterDays)`
 
 const INSERT = new Statement<RowValues, never>(INSERTION)
 
@@ -137,7 +141,8 @@ const upsertion = (condition = '') => `${INSERTION}
     metadata = excluded.metadata,
     user_metadata = excluded.user_metadata,
     checksum = excluded.checksum,
-    tags = excluded.tags
+    tags = excluded.tags,
+    auto_delete_after_days = coalesce(excluded.auto_delete_after_days, objects.auto_delete_after_days)
   ${condition}
   -- Only a row that this statement inserted has no deleting transaction.
   returning id, owner_id, created_at, updated_at, xmax = 0 as created`

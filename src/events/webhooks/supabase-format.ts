@@ -48,7 +48,8 @@ interface Lifecycle {
 
 function lifecycleEvents(event: StorageEvent): Lifecycle[] {
   const { path, oldPath, version, operation, record } = event
-  if (path === null || event.type === 'storage.version.created') return []
+  // Supabase tells of neither.
+  if (path === null || event.type === 'storage.version.created' || event.type === 'storage.object.purged') return []
   const metadata = record?.metadata ?? null
   const place = { name: path, bucketId: event.bucket, version, metadata }
   const created = { ...place, uploadType: uploadType(operation) }

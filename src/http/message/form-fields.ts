@@ -1,4 +1,5 @@
 import { StorageError } from '../../model/errors.ts'
+import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { LateFields } from '../../storage/writing/upload-request.ts'
 import { cacheControlOf, headerValue, metadataFromJson } from './upload-headers.ts'
@@ -39,11 +40,13 @@ export class FormFields {
     const cacheControl = cacheControlOf(fields.get('cacheControl'))
     const contentEncoding = fields.get('contentEncoding')
     const userMetadata = metadataFromJson(fields.get('metadata') ?? fields.get('userMetadata'))
+    const autoDeleteAfterDays = parseAutoDelete(fields.get('auto_delete_after_days'))
     return {
       ...(contentType !== undefined && { contentType }),
       ...(cacheControl !== undefined && { cacheControl }),
       ...(contentEncoding && { contentEncoding: headerValue(contentEncoding) }),
       ...(userMetadata !== undefined && { userMetadata }),
+      ...(autoDeleteAfterDays !== undefined && { autoDeleteAfterDays }),
     }
   }
 }

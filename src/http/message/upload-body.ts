@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { freeMemory } from '../../lib/free-memory.ts'
+import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { UploadContent } from '../../storage/writing/upload-request.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
@@ -12,18 +13,26 @@ import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from '
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (wire §3.3).
  *
  * @param admit takes a place for the upload
- * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidChecksum, and as `UploadForm`
+ * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidChecksum, InvalidRequest, and as `UploadForm`
  */
 export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
   const { headers } = incoming
   const robots = one(headers['x-robots-tag'])
-  const robotsTag = robots === undefined ? undefined : parseRobotsTag(robots)
+  const own: OwnHeaders = {
+    robotsTag: robots === undefined ? undefined : parseRobotsTag(robots),
+    autoDeleteAfterDays: parseAutoDelete(one(headers['x-strongroom-auto-delete-after-days'])),
+  }
   const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
-  if (!isForm) return readRaw(incoming, robotsTag, admit)
-  return { ...(await new UploadForm(incoming, admit).content), robotsTag }
+  if (!isForm) return readRaw(incoming, own, admit)
+  const content = await new UploadForm(incoming, admit).content
+  const autoDeleteAfterDays = content.autoDeleteAfterDays ?? own.autoDeleteAfterDays
+  return { ...content, ...own, autoDeleteAfterDays }
 }
 
-function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit: () => void): UploadContent {
+/** What headers say of the object, whether its bytes come in a form or not. */
+type OwnHeaders = Pick<UploadContent, 'robotsTag' | 'autoDeleteAfterDays'>
+
+function readRaw(incoming: IncomingMessage, own: OwnHeaders, admit: () => void): UploadContent {
   const { headers } = incoming
   const length = declaredLength(incoming)
   const declared = hashesInHeaders(headers)
@@ -33,7 +42,7 @@ function readRaw(incoming: IncomingMessage, robotsTag: string | undefined, admit
     contentType: rawContentType(headers['content-type']),
     cacheControl: cacheControlIn(headers['cache-control']),
     contentEncoding: headerSent(headers['content-encoding']),
-    robotsTag,
+    ...own,
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
     body: {
       stream: incoming,

@@ -160,6 +160,7 @@ export class UploadForm {
       cacheControl: known.cacheControl,
       contentEncoding: known.contentEncoding,
       userMetadata: known.userMetadata,
+      autoDeleteAfterDays: known.autoDeleteAfterDays,
       body: {
         stream,
         hasArrived: () => this.#incoming.complete,

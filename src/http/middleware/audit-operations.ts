@@ -53,6 +53,7 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.object.move', move],
   ['storage.s3.object.rename', move],
   ['storage.object.copy', copy],
+  ['storage.object.update', update],
   ['storage.s3.object.copy', copy],
   ['storage.s3.object.put_tagging', update],
   ['storage.s3.object.delete_tagging', update],

@@ -10,6 +10,7 @@ const REQUEST_HEADERS = [
   'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
   'x-upsert, x-metadata, x-signature, x-content-sha256, content-digest, repr-digest, content-md5, x-robots-tag, x-request-id, last-event-id',
+  'x-strongroom-auto-delete-after-days',
   'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum, upload-expires',
   'upload-concat, x-http-method-override, x-requested-with',
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',

@@ -4,6 +4,7 @@ export const REQUEST_HEADERS = {
   'x-version-comment': 'Said of the version, in up to 1000 characters of UTF-8 or Latin-1.',
   'x-metadata': 'Base64 of a JSON object: the user metadata.',
   'x-robots-tag': 'Checked, stored, and sent with downloads.',
+  'x-strongroom-auto-delete-after-days': 'It goes by itself after so many days, 1 to 36500.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'x-content-sha256':
@@ -23,7 +24,7 @@ export const REQUEST_HEADERS = {
   'upload-length': 'Of the whole, in bytes.',
   'upload-defer-length': '`1`: the length will come with a chunk.',
   'upload-metadata':
-    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object), `content_hash` (a SHA-256 in hexadecimal digits).',
+    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object), `content_hash` (a SHA-256 in hexadecimal digits), `auto_delete_after_days`.',
   'upload-offset': 'Where the chunk begins, in bytes.',
   'upload-checksum':
     '`<algorithm> <base64>`: sha1, sha256 or md5 of the chunk, which is kept only if it is right.',

@@ -15,6 +15,8 @@ import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import {
+  changeObject,
+  changeSchema,
   copyObject,
   copySchema,
   deleteObject,
@@ -185,6 +187,25 @@ export function objectRoutes(services: Services) {
       .put(
         '/object/:bucket/:key{.*}',
         operation(updateObject, (c) => upload(c, 'storage.object.upload_update', true)),
+      )
+      .patch(
+        '/object/:bucket/:key{.*}',
+        operation(changeObject, async (c) => {
+          const caller = await requireCaller(c, services, 'storage.object.update')
+          const { bucket, name } = objectTarget(c.req.path, '/object/')
+          logTarget(c, bucket, name)
+          const condition = writeCondition(c.env.incoming.headers)
+          const { auto_delete_after_days: days } = await readJson(c.env.incoming, changeSchema)
+          const changed = await files.setAutoDelete(caller, bucket, name, days, condition)
+          c.env.notes.objectId = changed.id
+          return c.json({
+            id: changed.id,
+            bucket,
+            path: name,
+            auto_delete_after_days: changed.days,
+            auto_delete_at: changed.at,
+          })
+        }),
       )
       .delete(
         '/object/:bucket',

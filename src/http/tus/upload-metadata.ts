@@ -1,4 +1,5 @@
 import { StorageError } from '../../model/errors.ts'
+import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
 import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
@@ -34,6 +35,7 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
   if (!bucket || !name) throw malformed('Upload-Metadata needs bucketName and objectName')
   const contentType = parseContentType(values.get('contentType'))
   const userMetadata = metadataFromJson(values.get('metadata'))
+  const autoDeleteAfterDays = parseAutoDelete(values.get('auto_delete_after_days'))
   const sha256 = sha256In(values.get('content_hash'), 'content_hash')
   return {
     bucket,
@@ -43,6 +45,7 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
       cacheControl: cacheControlOf(values.get('cacheControl')) ?? DEFAULT_CACHE_CONTROL,
       ...(userMetadata !== undefined && { userMetadata }),
       ...(sha256 !== undefined && { sha256 }),
+      ...(autoDeleteAfterDays !== undefined && { autoDeleteAfterDays }),
     },
   }
 }

@@ -30,6 +30,9 @@ const SINK = 'backup-log'
 const EVENTS_AT_ONCE = 500
 const COPIES = 4
 
+/** What these tell of has no bytes any more that anybody needs. */
+const GONE = new Set<string>(['storage.object.deleted', 'storage.object.purged'])
+
 /** No more are copied before they are on a list, so that it stays short. */
 const MOST_VERSIONS = 20_000
 
@@ -96,7 +99,7 @@ export class LoggedVersions {
     for (const event of events) {
       const { type, version, oldVersion } = event
       // What becomes a version was an object's before, and has come up then.
-      if (type === 'storage.object.deleted' || type === 'storage.version.created') continue
+      if (GONE.has(type) || type === 'storage.version.created') continue
       if (version === null || version === oldVersion) continue
       if (UUID.test(version)) made.set(version, event) // plain SQL may write anything there
     }

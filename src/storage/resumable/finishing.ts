@@ -57,6 +57,7 @@ export async function finishUpload(
     contentEncoding: undefined,
     robotsTag: undefined,
     userMetadata: content.userMetadata,
+    autoDeleteAfterDays: content.autoDeleteAfterDays,
   }
   const object = uploadedObject(caller, uploaded, at, { size, sha256 }, now())
   const { condition } = content

@@ -14,7 +14,7 @@ import { abortUpload, type CommitParts, commitUpload, type Stored } from '../wri
 import { beginWrite, type ListedWriteParts, whileListed } from '../writing/listed-write.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
 import { readSmallBody } from '../writing/small-body.ts'
-import type { UploadBody } from '../writing/upload-request.ts'
+import type { UploadBody, UploadRequest } from '../writing/upload-request.ts'
 import { type Arrival, type ArrivalParts, checkUploadFits, completed, letIn } from './arrival.ts'
 import { type FileUploadParts, storeFileFirst } from './file-upload.ts'
 import type { RecentlyAllowed } from './recently-allowed.ts'
@@ -97,6 +97,7 @@ async function storeRead(
   }
   const { bytes, written, late } = await readSmallBody(body, maxBytes ?? 0, ask)
   const complete = await completed(parts, request, late, async () => bytes.subarray(0, SAMPLE_BYTES))
+  if (!isPlain(complete) && isRemembered) bucket = await letIn(parts, undefined, complete, written.size)
   if (fitsDatabase(inlineSize, written.size)) {
     try {
       bucket = await letIn(parts, bucket, complete, written.size)
@@ -108,8 +109,7 @@ async function storeRead(
       throw error
     }
   }
-  const isPlain = !condition && !request.lock
-  const isFileFirst = backend.isLocal && isPlain && parts.recentlyAllowed.has(caller, bucket.uid)
+  const isFileFirst = backend.isLocal && isPlain(complete) && parts.recentlyAllowed.has(caller, bucket.uid)
   const settings = await letIn(
     parts,
     isRemembered && !isFileFirst ? undefined : bucket,
@@ -138,7 +138,12 @@ async function storeRead(
   }
 }
 
-/** Steps 3 to 6 for bytes that go into the database: one call, unless a condition has to be judged. */
+/** Whether one call of the database can store it: it knows no conditions, and not all that an upload may say. */
+function isPlain({ condition, lock, autoDeleteAfterDays }: UploadRequest): boolean {
+  return !condition && !lock && autoDeleteAfterDays === undefined
+}
+
+/** Steps 3 to 6 for bytes that go into the database: one call, if that can do it. */
 function storeInDatabase(
   parts: SmallUploadParts,
   caller: Caller,
@@ -149,7 +154,7 @@ function storeInDatabase(
   const at = { bucket: INLINE_BUCKET, version: randomUUID() }
   const object = uploadedObject(caller, request, at, written, parts.now())
   const { upsert, bucketUid, condition, lock } = request
-  if (condition || lock) {
+  if (!isPlain(request)) {
     const storeBytes = (tx: Transaction) =>
       asServiceWithin(tx, caller, () => writeInlineBytes(tx, at.version, bytes))
     return commitUpload(parts, caller, object, { upsert, bucketUid, condition, lock, storeBytes })

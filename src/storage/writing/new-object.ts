@@ -63,6 +63,7 @@ export function uploadedObject(
     userMetadata: request.userMetadata ?? {},
     checksum: written.sha256,
     tags: request.tags ?? [],
+    autoDeleteAfterDays: request.autoDeleteAfterDays,
   }
 }
 

@@ -32,6 +32,8 @@ export interface UploadRequest {
   tags?: string[] | undefined
   /** How its version is locked, from the moment when anybody sees it. */
   lock?: NewLock | undefined
+  /** After how many days the object goes by itself. */
+  autoDeleteAfterDays?: number | undefined
   body: UploadBody
 }
 
@@ -67,5 +69,8 @@ export interface UploadBody extends ChunkReader {
 }
 
 export type LateFields = Partial<
-  Pick<UploadRequest, 'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata' | 's3'>
+  Pick<
+    UploadRequest,
+    'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata' | 's3' | 'autoDeleteAfterDays'
+  >
 >

@@ -218,6 +218,11 @@ export const CATALOG = {
     labels: [],
     help: 'Buckets that the last pass has left alone, as too much of them seemed to be lost.',
   },
+  storage_auto_deleted_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Objects that this server has deleted since their days were over.',
+  },
   storage_trash_purged_total: {
     type: 'counter',
     labels: [],

@@ -82,7 +82,7 @@ const ANSWERS: [
   ['a malformed path', 400, 'GET', '/object/public/docs/%ff'],
   ['a link that does not hold', 403, 'GET', '/object/sign/docs/a.txt?token=x'],
   ['an unknown route', 404, 'GET', '/nowhere'],
-  ['a method that the route does not have', 405, 'PATCH', '/object/docs/a.txt'],
+  ['a method that the route does not have', 405, 'PROPFIND', '/object/docs/a.txt'],
 ]
 
 describe('a preflight', () => {

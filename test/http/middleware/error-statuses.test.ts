@@ -213,7 +213,7 @@ const CASES: Case[] = [
   },
   {
     what: 'a method that the route does not answer',
-    send: (server) => server.request('PATCH', '/object/box/a.txt'),
+    send: (server) => server.request('PROPFIND', '/object/box/a.txt'),
     plain: [405, 'InvalidRequest', 'Method Not Allowed'],
     compat: [404, '404', 'InvalidRequest', 'Not Found'],
   },

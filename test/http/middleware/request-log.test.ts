@@ -296,7 +296,7 @@ describe('the log', () => {
         ['POST', '/object/upload/sign/docs/c.txt', {}],
         ['POST', '/object/copy', { bucketId: 'docs', sourceKey: 'a.txt', destinationKey: 'd.txt' }],
         ['DELETE', '/object/docs/b.txt'],
-        ['PATCH', '/object/docs/a.txt'],
+        ['PROPFIND', '/object/docs/a.txt'],
         ['GET', `/nowhere?token=${token}`],
       ] as [string, string, (string | object)?][]) {
         await (await server.request(method, path, { ...both, body: body ?? null })).arrayBuffer()

@@ -138,6 +138,10 @@ export const GOOD: Record<string, Make> = {
   copyObject: async (world) => ({
     body: { bucketId: 'box', sourceKey: await world.object(), destinationKey: world.name() },
   }),
+  changeObject: async (world) => ({
+    params: { bucket: 'box', key: await world.object() },
+    body: { auto_delete_after_days: 7 },
+  }),
   deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
   deleteObject: objectIn('box'),
   'deleteObject 200': async (world) => ({

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { fields, flag, listOfObjects, optional } from '../../message/json-fields.ts'
+import { MAX_AUTO_DELETE_DAYS } from '../../../storage/object/auto-delete.ts'
+import { fields, flag, integer, listOfObjects, optional } from '../../message/json-fields.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { Describe, Described, Operation } from '../../openapi/operation.ts'
 import { anyObject, message, shapeOf, time, uuid } from '../../openapi/shapes.ts'
@@ -32,6 +33,16 @@ export const copySchema = fields({
     mimetype: z.string().nullish(),
     contentEncoding: z.string().nullish(),
   }).nullish(),
+})
+
+const AUTO_DELETE_DAYS = `must be a whole number from 1 to ${MAX_AUTO_DELETE_DAYS}, or null`
+
+export const changeSchema = fields({
+  auto_delete_after_days: integer(
+    z.int(AUTO_DELETE_DAYS).min(1, AUTO_DELETE_DAYS).max(MAX_AUTO_DELETE_DAYS, AUTO_DELETE_DAYS),
+  )
+    .nullable()
+    .describe('It goes by itself so many days after its bytes were written; null: not at all.'),
 })
 
 const PERMANENT =
@@ -205,6 +216,31 @@ export const updateObject: Describe = (server) => ({
   body: uploadBody,
   answers: uploadAnswers(server, uploaded(server), true),
   errors: [...UPLOAD_ERRORS, 'InvalidKey', 'AccessDenied'],
+})
+
+export const changeObject: Describe = () => ({
+  id: 'changeObject',
+  tag: 'Objects',
+  summary: 'Changes what an object says of itself',
+  description: 'Its bytes and its version stay.',
+  access: 'token',
+  headers: ['if-match', 'if-unmodified-since'],
+  body: { json: changeSchema },
+  answers: {
+    200: {
+      description: 'It is changed.',
+      json: z
+        .strictObject({
+          id: uuid,
+          bucket: z.string(),
+          path: z.string(),
+          auto_delete_after_days: z.int().nullable(),
+          auto_delete_at: time.nullable(),
+        })
+        .meta({ id: 'ChangedObject' }),
+    },
+  },
+  errors: ['InvalidKey', 'NoSuchBucket', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
 })
 
 export const moveObject: Describe = () => ({

@@ -19,6 +19,7 @@ export const uploadBody: Body = {
         .string()
         .optional()
         .describe('What the file has to have: a SHA-256 in hexadecimal digits.'),
+      auto_delete_after_days: z.string().optional().describe('It goes by itself after so many days.'),
     }),
     'application/octet-stream': bytes.describe('The bytes, with any type but that of a form.'),
   },
@@ -39,6 +40,7 @@ export const UPLOAD_ERRORS: ErrorCode[] = [
 export const UPLOAD_HEADERS: RequestHeader[] = [
   'x-metadata',
   'x-robots-tag',
+  'x-strongroom-auto-delete-after-days',
   'cache-control',
   'content-encoding',
   'x-content-sha256',
