@@ -47,7 +47,11 @@ it('is of no use to whoever asks for what is another’s', async () => {
     ['POST', '/trash/restore', { ids: ['ID', randomUUID()] }],
   ] as const) {
     const asked = (id: string) =>
-      ask(method, path.replace('ID', id), body && { ...body, ids: body.ids.map((one) => one.replace('ID', id)) })
+      ask(
+        method,
+        path.replace('ID', id),
+        body && { ...body, ids: body.ids.map((one) => one.replace('ID', id)) },
+      )
     expect(await asked(known)).toEqual(await asked(randomUUID()))
   }
   const named = (bucket: string, path: string) => ask('POST', '/trash/restore', { bucket, path })
@@ -77,7 +81,10 @@ it('holds up nobody, however much is asked for', async () => {
     Promise.all([
       ...Array.from({ length: 4 }, pages),
       ask('POST', '/trash/restore', { ids }),
-      ask('POST', '/trash/restore', { ids: Array.from({ length: 1000 }, () => randomUUID()), overwrite: true }),
+      ask('POST', '/trash/restore', {
+        ids: Array.from({ length: 1000 }, () => randomUUID()),
+        overwrite: true,
+      }),
       ask('POST', '/trash/restore', { ids: Array.from({ length: 1000 }, (_, i) => `${i}\0'; drop table`) }),
       ask('POST', '/trash/restore', { ids: Array.from({ length: 1001 }, () => 'x') }),
       ask('POST', '/trash/restore', { ids: ['x'.repeat(70_000)] }),

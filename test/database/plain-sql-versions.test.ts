@@ -34,6 +34,7 @@ describe('an object that is overwritten', () => {
     [{ status: 'ENABLED', isNull: true }, ['version null']],
     [{ status: 'SUSPENDED' }, ['version']],
     [{ status: 'SUSPENDED', isNull: true }, []],
+    [{ status: 'SUSPENDED', isNull: true, trashDays: 7 }, []],
   ])('in %j leaves %j', async (setting, left) => {
     const version = await prepare(setting)
     const next = randomUUID()
@@ -61,39 +62,100 @@ describe('an object that is deleted', () => {
     expect(await isListed(version)).toBe(!left.some((kind) => !kind.startsWith('delete_marker')))
   })
 
-  it.each<[Setting]>([
-    [{ status: 'DISABLED', trashDays: 7 }],
-    [{ status: 'ENABLED' }],
-    [{ status: 'SUSPENDED' }],
-  ])('for good, in %j, leaves nothing', async (setting) => {
+  const SETTINGS: Setting[] = [
+    { status: 'DISABLED' },
+    { status: 'DISABLED', trashDays: 7 },
+    { status: 'ENABLED' },
+    { status: 'ENABLED', isNull: true, trashDays: 7 },
+    { status: 'SUSPENDED' },
+    { status: 'SUSPENDED', isNull: true },
+    { status: 'SUSPENDED', isNull: true, trashDays: 7 },
+  ]
+
+  it.each(SETTINGS)('for good, in %j, leaves nothing', async (setting) => {
     const version = await prepare(setting)
-    await sql.begin(async (tx) => {
-      await tx`set local storage.deletion = 'purge'`
-      await tx`delete from storage.objects where bucket_id = ${bucket}`
-    })
+    await remove('purge')
     expect(await history('a')).toEqual([])
     expect(await isListed(version)).toBe(true)
   })
 
-  it('to be replaced leaves a version and no marker', async () => {
-    await prepare({ status: 'ENABLED' })
-    await sql.begin(async (tx) => {
-      await tx`set local storage.deletion = 'replace'`
-      await tx`delete from storage.objects where bucket_id = ${bucket}`
-    })
-    expect(await history('a')).toEqual(['version'])
+  it.each(SETTINGS)(
+    'with all that its name had, in %j, leaves nothing of that, and another name alone',
+    async (setting) => {
+      const versions = [await prepare(setting), await overwrite('a'), await overwrite('a')]
+      await insert('b')
+      await overwrite('b')
+      const others = await history('b')
+      await sql.begin(async (tx) => {
+        await tx`set local storage.deletion = 'erase'`
+        await tx`delete from storage.objects where bucket_id = ${bucket} and name = 'a'`
+      })
+      expect([await history('a'), await history('b')]).toEqual([[], others])
+      expect(await Promise.all(versions.map(isListed))).toEqual([true, true, true])
+    },
+  )
+
+  it.each<[Setting, string[]]>([
+    [{ status: 'DISABLED' }, []],
+    [{ status: 'DISABLED', trashDays: 7 }, []],
+    [{ status: 'ENABLED' }, ['version']],
+    [{ status: 'SUSPENDED' }, ['version']],
+    [{ status: 'SUSPENDED', isNull: true, trashDays: 7 }, []],
+  ])('to be replaced, in %j, leaves %j and no marker', async (setting, left) => {
+    await prepare(setting)
+    await remove('replace')
+    expect(await history('a')).toEqual(left)
   })
 
-  it('can be put into the trash of a bucket that has none', async () => {
-    await prepare({ status: 'DISABLED' })
-    await sql.begin(async (tx) => {
-      await tx`set local storage.deletion = 'trash 3'`
+  it.each<[Setting, string[], number]>([
+    [{ status: 'DISABLED' }, ['trash null'], 3],
+    [{ status: 'DISABLED', trashDays: 7 }, ['trash null'], 7],
+    [{ status: 'ENABLED' }, ['version', 'delete_marker'], 90],
+    [{ status: 'SUSPENDED' }, ['version', 'delete_marker null'], 90],
+    [{ status: 'SUSPENDED', isNull: true }, ['trash null', 'delete_marker null'], 3],
+  ])('and is not to go for good, in %j leaves %j for %i days', async (setting, left, days) => {
+    await prepare(setting)
+    await remove('trash 3')
+    expect(await history('a')).toEqual(left)
+    const [row] = await sql`
+      select extract(days from purge_at - archived_at)::int as days from storage.object_versions
+      where bucket_id = ${bucket} and kind <> 'delete_marker'`
+    expect(row).toEqual({ days })
+  })
+
+  it.each<[Setting, string[]]>([
+    [{ status: 'DISABLED' }, []],
+    [{ status: 'DISABLED', trashDays: 7 }, ['trash null']],
+    [{ status: 'ENABLED' }, ['version', 'delete_marker']],
+    [{ status: 'SUSPENDED' }, ['version', 'delete_marker null']],
+    [{ status: 'SUSPENDED', isNull: true, trashDays: 7 }, ['trash null', 'delete_marker null']],
+  ])('with all others, by truncation, in %j leaves %j', async (setting, left) => {
+    const version = await prepare(setting)
+    await sql`truncate storage.objects`
+    expect(await history('a')).toEqual(left)
+    expect(await isListed(version)).toBe(left.length === 0)
+  })
+
+  it.each<[Setting, boolean]>([
+    [{ status: 'DISABLED' }, true],
+    [{ status: 'DISABLED', trashDays: 7 }, false],
+    [{ status: 'ENABLED' }, false],
+    [{ status: 'SUSPENDED' }, false],
+    [{ status: 'SUSPENDED', isNull: true }, true],
+  ])('in %j is told of as permanent: %s', async (setting, permanent) => {
+    await prepare(setting)
+    await sql`delete from storage.objects where bucket_id = ${bucket}`
+    const rows = await sql`
+      select data from storage.events where bucket_id = ${bucket} and type = 'storage.object.deleted'`
+    expect(rows).toEqual([{ data: { permanent } }])
+  })
+
+  /** Deletes all of the bucket, and says what is to become of it. */
+  const remove = (deletion: string) =>
+    sql.begin(async (tx) => {
+      await tx`select set_config('storage.deletion', ${deletion}, true)`
       await tx`delete from storage.objects where bucket_id = ${bucket}`
     })
-    const [row] = await sql`
-      select purge_at - archived_at = interval '3 days' as right from storage.object_versions where bucket_id = ${bucket}`
-    expect(row).toEqual({ right: true })
-  })
 
   it('does not go for good because somebody says so who could not be the service', async () => {
     await prepare({ status: 'ENABLED' })

@@ -58,9 +58,9 @@ const names = async () =>
   )
 
 const kinds = async () =>
-  (await server.admin`select kind from storage.object_versions where bucket_id = ${bucket} order by sequence`).map(
-    ({ kind }) => kind,
-  )
+  (
+    await server.admin`select kind from storage.object_versions where bucket_id = ${bucket} order by sequence`
+  ).map(({ kind }) => kind)
 
 function newJob(batch?: number): AutoDelete {
   const backend = new InlineBackend(new LocalBackend({ root: server.dataDir, fsync: false }), server.database)

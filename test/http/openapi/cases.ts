@@ -150,7 +150,7 @@ export const GOOD: Record<string, Make> = {
   }),
   listTrash: async (world) => {
     await world.trashed()
-    return { query: { bucket: 'box', limit: '1' } }
+    return { query: { bucket: 'bin', limit: '1' } }
   },
   restoreTrash: async (world) => ({ body: { ids: [await world.trashed()] } }),
   deleteTrash: async (world) => ({ params: { id: await world.trashed() } }),
@@ -555,7 +555,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   listTrash: { ...badQuery({ limit: 'x' }), InvalidParameter: withQuery({ cursor: 'nonsense' }) },
   restoreTrash: {
     InvalidKey: withBody({ to: 'a\0b' }),
-    KeyAlreadyExists: async (good, world) => withBody({ to: await world.object() })(good, world),
+    KeyAlreadyExists: async (good, world) => withBody({ to: await world.object('bin') })(good, world),
   },
   listVersionsOfObject: { InvalidRequest: withQuery({ limit: '0' }) },
   lockObject: {

@@ -11,12 +11,16 @@ export class World {
 
   constructor(readonly server: TestServer) {}
 
-  /** Buckets `box`, `open` (public), `kept` and `small`, which keep versions; a user who sees all of them and may change nothing. */
+  /**
+   * Buckets `box`, `open` (public), `kept` and `small`, which keep versions, and `bin`, which has a trash; a user who sees all of them
+   * and may change nothing.
+   */
   static async of(server: TestServer): Promise<World> {
     await server.createBucket('box')
     await server.createBucket('open', { public: true })
     const versions = { versioning_status: 'ENABLED' }
     await server.createBucket('kept', versions)
+    await server.createBucket('bin', { trash_days: 7 })
     await server.createBucket('small', {
       file_size_limit: 10,
       allowed_mime_types: ['text/plain'],
@@ -57,11 +61,11 @@ export class World {
     return { bucket, key: await this.object(bucket) }
   }
 
-  /** Deletes an object, which may come back. Returns its id. */
+  /** Deletes an object in the bucket that has a trash. Returns its id. */
   async trashed(): Promise<string> {
     const name = this.name()
-    const { Id } = await this.#ask('POST', `/object/box/${name}`, 'hello')
-    await this.#ask('DELETE', `/object/box/${name}?permanent=false`, '')
+    const { Id } = await this.#ask('POST', `/object/bin/${name}`, 'hello')
+    await this.server.request('DELETE', `/storage/v1/object/bin/${name}`)
     return String(Id)
   }
 

@@ -51,7 +51,11 @@ type Column = keyof typeof COLUMNS
 
 /** Returns the version of `a`. */
 async function prepare(column: Column): Promise<string> {
-  const { status, isNull, trashDays = 0 }: { status?: string; isNull?: boolean; trashDays?: number } = COLUMNS[column]
+  const {
+    status,
+    isNull,
+    trashDays = 0,
+  }: { status?: string; isNull?: boolean; trashDays?: number } = COLUMNS[column]
   bucket = `b-${randomUUID()}`
   await server.createBucket(bucket, { trash_days: trashDays })
   if (isNull) await put('one')
@@ -124,7 +128,9 @@ const DELETED: Left = {
 const remove = (query = '', init?: Init) => ask('DELETE', `/object/${bucket}/a${query}`, init)
 const removeMany = (more: object = {}, prefixes: unknown[] = ['a']) =>
   ask('DELETE', `/object/${bucket}`, { body: { prefixes, ...more } })
-const current = async () => ({ 'if-match': (await ask('HEAD', `/object/authenticated/${bucket}/a`)).headers.get('etag') ?? '' })
+const current = async () => ({
+  'if-match': (await ask('HEAD', `/object/authenticated/${bucket}/a`)).headers.get('etag') ?? '',
+})
 
 describe('an object that is overwritten', () => {
   const deeds = {
@@ -141,7 +147,10 @@ describe('an object that is overwritten', () => {
       await server.s3.send(new CopyObjectCommand({ Bucket: bucket, Key: 'a', CopySource: `${bucket}/b` }))
     },
     TUS: () =>
-      new TusRequests(server).create({ bucket, name: 'a' }, 3, { headers: { 'x-upsert': 'true' }, body: 'two' }),
+      new TusRequests(server).create({ bucket, name: 'a' }, 3, {
+        headers: { 'x-upsert': 'true' },
+        body: 'two',
+      }),
   }
   tryAll(deeds, REPLACED, 'two')
 })
@@ -183,7 +192,10 @@ describe('an object that is deleted for good', () => {
   }
   tryAll(deeds, NOTHING, 404)
 
-  it.each([['?permanent=true', 404], ['/empty', 404]])('by %s has no versions either', async (how, then) => {
+  it.each([
+    ['?permanent=true', 404],
+    ['/empty', 404],
+  ])('by %s has no versions either', async (how, then) => {
     await prepare('ENABLED')
     await put('two')
     await (how === '/empty' ? ask('POST', `/bucket/${bucket}/empty`) : remove(how))
@@ -262,11 +274,19 @@ describe('an object that gets another name', () => {
     'SUSPENDED, a null version': ['delete_marker null'],
     'SUSPENDED, a null version, with trash': ['delete_marker null'],
   }
-  it.each(Object.entries(left) as [Column, string[]][])('in %s leaves %j at the old one', async (column, kinds) => {
-    await prepare(column)
-    await copyOrMove('move', 'a', 'b')
-    expect([await live(), await live('b'), await history(), await history('b')]).toEqual([404, 'one', kinds, []])
-  })
+  it.each(Object.entries(left) as [Column, string[]][])(
+    'in %s leaves %j at the old one',
+    async (column, kinds) => {
+      await prepare(column)
+      await copyOrMove('move', 'a', 'b')
+      expect([await live(), await live('b'), await history(), await history('b')]).toEqual([
+        404,
+        'one',
+        kinds,
+        [],
+      ])
+    },
+  )
 })
 
 describe('an object that is replaced by a move', () => {
