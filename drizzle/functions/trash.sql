@@ -230,10 +230,11 @@ end $$;
 
 -- Removes for good what is the caller's by who he is, at most so much, and nothing that is locked, or that somebody else has in
 -- hand. `bucket` null is all of them.
-create or replace function storage.empty_trash(bucket text, before timestamptz, most integer, context text) returns table (
+create or replace function storage.empty_trash(bucket text, older_than_days integer, most integer, context text) returns table (
   gone integer, removed_versions uuid[], removed_buckets uuid[]
 ) language plpgsql as $$
 declare
+  before constant timestamptz := now() - older_than_days * interval '1 day';
   subject constant text := nullif(storage.subject_of(context), '');
   own_buckets text[];
 begin
@@ -291,7 +292,7 @@ revoke execute on function
   storage.find_trash(uuid, text, text, text),
   storage.restore_trash(uuid, text, text, text, boolean, text),
   storage.delete_trash(uuid, text),
-  storage.empty_trash(text, timestamptz, integer, text),
+  storage.empty_trash(text, integer, integer, text),
   storage.emit_purges()
 from public, anon, authenticated, service_role;
 
@@ -302,5 +303,5 @@ grant execute on function
   storage.find_trash(uuid, text, text, text),
   storage.restore_trash(uuid, text, text, text, boolean, text),
   storage.delete_trash(uuid, text),
-  storage.empty_trash(text, timestamptz, integer, text)
+  storage.empty_trash(text, integer, integer, text)
 to service_role, strongroom_server;

@@ -1,11 +1,9 @@
 import { duration, integer } from './fields.ts'
-import { setting, type ValuesOf } from './setting.ts'
+import { setting } from './setting.ts'
 
 const DAY_MS = 86_400_000
 
 /** For how long what is overwritten or deleted stays, where nobody says otherwise (docs/versions.md). */
-export type VersionSettings = ValuesOf<typeof VERSIONS_TABLE>
-
 export const VERSIONS_TABLE = {
   /** The current one included. */
   maxVersions: setting('STORAGE_MAX_VERSIONS', integer(1, 1000), {

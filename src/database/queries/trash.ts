@@ -185,23 +185,22 @@ const DELETE = new Statement<
  * Removes for good what is the caller's own, or in a bucket of his, or, for the service, anybody's; nothing that is locked.
  *
  * @param bucket null is all of them
- * @param before when it was deleted at the latest
+ * @param olderThanDays how many days ago it was deleted at least
  * @param limit how much at the most
  */
 export async function emptyTrash(
   database: Database,
   caller: Caller,
-  { bucket, before, limit }: { bucket: string | null; before: Date; limit: number },
+  asked: { bucket: string | null; olderThanDays: number; limit: number },
 ): Promise<{ count: number; removals: Location[] }> {
-  const values = { bucket, before: before.toISOString(), limit, context: callerContext(caller) }
-  const [row] = await database.run(EMPTY, values)
+  const [row] = await database.run(EMPTY, { ...asked, context: callerContext(caller) })
   return { count: row?.gone ?? 0, removals: row ? removalsOf(row) : [] }
 }
 
 const EMPTY = new Statement<
-  { bucket: string | null; before: string; limit: number; context: string },
+  { bucket: string | null; olderThanDays: number; limit: number; context: string },
   RemovalColumns & { gone: number }
->('select * from storage.empty_trash(:bucket, :before::timestamptz, :limit, :context)')
+>('select * from storage.empty_trash(:bucket, :olderThanDays, :limit, :context)')
 
 interface ObjectRow {
   id: string

@@ -53,8 +53,6 @@ export interface RestoredEach {
 
 const BATCH = 500
 
-const DAY_MS = 86_400_000
-
 /** The coordinator for the trash: each public method is one operation (docs/versions.md). */
 export class Trash {
   /** How much this process has removed for good. */
@@ -154,10 +152,10 @@ export class Trash {
   ): Promise<number> {
     const { database, logger } = this.#options
     if (!isStorableText(bucket ?? '')) return 0
-    const before = new Date(Date.now() - olderThanDays * DAY_MS)
     let gone = 0
     for (let count = BATCH; count === BATCH; ) {
-      const done = await emptyTrash(database, caller, { bucket: bucket ?? null, before, limit: BATCH })
+      const asked = { bucket: bucket ?? null, olderThanDays, limit: BATCH }
+      const done = await emptyTrash(database, caller, asked)
       count = done.count
       gone += count
       this.purged += count
