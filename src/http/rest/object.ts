@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
