@@ -83,7 +83,7 @@ describe('what is deleted in a bucket with a trash', () => {
         path: 'a',
         version: expect.any(String),
         size: 5,
-        content_type: 'application/octet-stream',
+        content_type: 'text/plain',
         checksum: expect.stringMatching(/^[0-9a-f]{64}$/),
         owner_id: null,
         metadata: {},
