@@ -49,7 +49,8 @@ interface Lifecycle {
 function lifecycleEvents(event: StorageEvent): Lifecycle[] {
   const { path, oldPath, version, operation, record } = event
   // Supabase tells of neither.
-  if (path === null || event.type === 'storage.version.created' || event.type === 'storage.object.purged') return []
+  if (path === null || event.type === 'storage.version.created' || event.type === 'storage.object.purged')
+    return []
   const metadata = record?.metadata ?? null
   const place = { name: path, bucketId: event.bucket, version, metadata }
   const created = { ...place, uploadType: uploadType(operation) }
