@@ -96,6 +96,7 @@ function openFiles({ config, database, backend, logger }: Maintenance): FileStor
     verifyReads: config.verifyReads,
     nameRules: config.supabaseCompat ? 'supabase' : 'default',
     tellsOfHidden: config.supabaseCompat,
+    trashDays: config.versions.trashDays,
     types: new TypeDetection(config.sniff),
     heartbeats: new Heartbeats({ database, logger, intervalMs: HEARTBEAT_MS }),
     knownBuckets: new KnownBuckets(database),
