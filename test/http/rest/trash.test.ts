@@ -45,6 +45,15 @@ async function trashed(name: string, body = name, token?: string): Promise<strin
   return id
 }
 
+/** The same of somebody's object. */
+async function trashedOf(owner: string, name: string): Promise<string> {
+  const id = await upload(name)
+  await server.admin`
+    update storage.objects set owner_id = ${owner} where bucket_id = ${bucket} and name = ${name}`
+  await json('DELETE', `/object/${bucket}/${name}`)
+  return id
+}
+
 type Entry = Record<string, unknown> & { id: string; path: string }
 
 /** All pages. */
@@ -522,9 +531,7 @@ describe('rights', () => {
 
   it('are the owner’s at the place where it was, though he may make nothing there now', async () => {
     const token = await server.token(mary)
-    const id = await trashed('a')
-    await server.admin`
-      update storage.object_versions set owner_id = ${mary} where bucket_id = ${bucket}`
+    const id = await trashedOf(mary, 'a')
     expect(await restoring({ ids: [id], to: 'b' }, token)).toBe('AccessDenied')
     expect(await restoring({ ids: [id] }, token)).toBe('ok')
     await json('DELETE', `/object/${bucket}/a`)
@@ -544,9 +551,11 @@ describe('rights', () => {
   it('are others’ as far as the policies say', async () => {
     const token = await server.token(mary)
     await withPolicies(server.admin, FOLDER, async () => {
-      const [free, owned, hidden] = [await trashed('team/a'), await trashed('team/b'), await trashed('x')]
-      await server.admin`
-        update storage.object_versions set owner_id = ${john} where bucket_id = ${bucket} and name = 'team/b'`
+      const [free, owned, hidden] = [
+        await trashed('team/a'),
+        await trashedOf(john, 'team/b'),
+        await trashed('x'),
+      ]
       await upload('team/a', 'another')
       expect(await paths({}, token)).toEqual(['team/a', 'team/b'])
       expect(await refusalOrOk('DELETE', `/trash/${owned}`, { token })).toBe('AccessDenied')
