@@ -18,6 +18,17 @@ declare
   has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
   replaced text;
 begin
+  -- Not for marks of the cleanup or for times of access: nothing happened to the object. Asked here and not by the trigger, whose
+  -- conditions PostgreSQL reads anew with each statement.
+  if tg_op = 'UPDATE' then
+    if new.bucket_id is null or not (
+      has_moved or old.version is distinct from new.version or old.metadata is distinct from new.metadata
+      or old.user_metadata is distinct from new.user_metadata or old.owner_id is distinct from new.owner_id
+      or old.tags is distinct from new.tags or old.auto_delete_after_days is distinct from new.auto_delete_after_days
+    ) then
+      return null;
+    end if;
+  end if;
   -- Anybody may set it, and each upload would ask: whether that counts is asked where it is set.
   if tg_op = 'INSERT' and current_setting('storage.promoting', true) = 'true' then
     replaced := storage.trusted_setting('storage.replaced_version');
@@ -108,15 +119,8 @@ end $$;
 create or replace trigger strongroom_emit_created after insert on storage.object_versions
   for each row when (new.kind = 'version') execute function storage.emit_version_event();
 
--- Not for marks of the cleanup or for times of access: nothing happened to the object.
 create or replace trigger strongroom_emit_updated after update on storage.objects
-  for each row when (new.bucket_id is not null and (
-    old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name
-    or old.version is distinct from new.version or old.metadata is distinct from new.metadata
-    or old.user_metadata is distinct from new.user_metadata or old.owner_id is distinct from new.owner_id
-    or old.tags is distinct from new.tags or old.auto_delete_after_days is distinct from new.auto_delete_after_days
-  ))
-  execute function storage.emit_object_event();
+  for each row execute function storage.emit_object_event();
 
 create or replace function storage.emit_bucket_event() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -14,6 +14,9 @@ create or replace function storage.inline_bucket() returns uuid language sql imm
 create or replace function storage.find_inline_bytes() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
+  if new.version !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+    return new;
+  end if;
   if exists (
     select from (
       select o.bucket_id, o.bytes_bucket from storage.objects o where o.version = new.version
@@ -28,10 +31,7 @@ begin
 end $$;
 
 create or replace trigger strongroom_find_inline_bytes before insert on storage.objects
-  for each row when (
-    new.bytes_bucket is null and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-  )
-  execute function storage.find_inline_bytes();
+  for each row when (new.bytes_bucket is null and new.version is not null) execute function storage.find_inline_bytes();
 
 -- Bytes in the database are found by their version alone, and who only knows one gets none of another bucket's by it: a row
 -- does not come to name bytes that are there, unless one of its bucket does. Whoever sees them all anyway may restore what
@@ -39,6 +39,14 @@ create or replace trigger strongroom_find_inline_bytes before insert on storage.
 create or replace function storage.refuse_inline_bytes() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  if tg_op = 'UPDATE' then
+    if old.version is not distinct from new.version and old.bytes_bucket is not distinct from new.bytes_bucket then
+      return new;
+    end if;
+  end if;
+  if (new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$') is not true then
+    return new;
+  end if;
   -- Those of a new object come after its row; those of a move before it, in its transaction.
   if exists (
       select from storage.inline_bytes i
@@ -61,7 +69,6 @@ end $$;
 create or replace trigger strongroom_refuse_inline_bytes before insert on storage.objects
   for each row when (
     new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
-    and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
     and current_user <> 'service_role' and row_security_active('storage.inline_bytes'::regclass)
   )
   execute function storage.refuse_inline_bytes();
@@ -69,8 +76,6 @@ create or replace trigger strongroom_refuse_inline_bytes before insert on storag
 create or replace trigger strongroom_refuse_other_inline_bytes before update on storage.objects
   for each row when (
     new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
-    and (new.version is distinct from old.version or new.bytes_bucket is distinct from old.bytes_bucket)
-    and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
     and current_user <> 'service_role' and row_security_active('storage.inline_bytes'::regclass)
   )
   execute function storage.refuse_inline_bytes();
@@ -80,7 +85,9 @@ create or replace trigger strongroom_refuse_other_inline_bytes before update on 
 create or replace function storage.refuse_missing_mark() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  if new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+  if old.quarantine_reason is distinct from 'missing' and new.bytes_bucket = storage.inline_bucket()
+    and new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  then
     if exists (select from storage.inline_bytes i where i.version = new.version::uuid) then
       return null;
     end if;
@@ -89,11 +96,7 @@ begin
 end $$;
 
 create or replace trigger strongroom_refuse_missing_mark before update on storage.objects
-  for each row when (
-    new.quarantine_reason = 'missing' and old.quarantine_reason is distinct from 'missing'
-    and new.bytes_bucket = '00000000-0000-0000-0000-000000000000'
-  )
-  execute function storage.refuse_missing_mark();
+  for each row when (new.quarantine_reason = 'missing') execute function storage.refuse_missing_mark();
 
 create or replace function storage.write_inline_bytes(new_version uuid, new_bytes bytea) returns void
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$

@@ -188,7 +188,11 @@ create or replace function storage.keep_locked_bytes() returns trigger
 declare
   uid uuid;
 begin
-  if pg_has_role(session_user, 'strongroom_server', 'member') then
+  if pg_has_role(session_user, 'strongroom_server', 'member') or not (
+    old.bytes_bucket is distinct from new.bytes_bucket or old.checksum is distinct from new.checksum
+    or old.metadata -> 'size' is distinct from new.metadata -> 'size'
+    or (old.current_since is null and new.updated_at is distinct from old.updated_at)
+  ) then
     return new;
   end if;
   select b.uid into uid from storage.buckets b where b.id = old.bucket_id;
@@ -203,14 +207,7 @@ begin
 end $$;
 
 create or replace trigger strongroom_keep_locked_bytes before update on storage.objects
-  for each row when (
-    old.version = new.version and (
-      old.bytes_bucket is distinct from new.bytes_bucket or old.checksum is distinct from new.checksum
-      or old.metadata -> 'size' is distinct from new.metadata -> 'size'
-      or (old.current_since is null and new.updated_at is distinct from old.updated_at)
-    )
-  )
-  execute function storage.keep_locked_bytes();
+  for each row when (old.version = new.version) execute function storage.keep_locked_bytes();
 
 revoke execute on function
   storage.version_uuid(text),

@@ -86,6 +86,11 @@ declare
   status text;
   newest record;
 begin
+  if tg_op = 'UPDATE' and old.version is not distinct from new.version
+    and old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name
+  then
+    return new;
+  end if;
   select b.versioning_status into status from storage.buckets b where b.id = new.bucket_id;
   new.is_versioned := coalesce(status = 'ENABLED', false);
   if tg_op = 'INSERT' and new.version_comment is null then
@@ -127,28 +132,10 @@ end $$;
 create or replace trigger strongroom_place_version before insert on storage.objects
   for each row when (new.version_number is null) execute function storage.place_version();
 
+-- A short condition, as all are that an overwrite meets: PostgreSQL reads them anew with each statement.
 create or replace trigger strongroom_place_version_on_update before update on storage.objects
-  for each row when (
-    new.version_number is not distinct from old.version_number
-    and (old.version is distinct from new.version
-      or old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name)
-  )
+  for each row when (new.version_number is not distinct from old.version_number)
   execute function storage.place_version();
-
--- A lock counts from that moment, which nobody moves.
-create or replace function storage.keep_since() returns trigger
-  language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  new.current_since := old.current_since;
-  return new;
-end $$;
-
-create or replace trigger strongroom_keep_since before update on storage.objects
-  for each row when (
-    old.current_since is distinct from new.current_since and old.version is not distinct from new.version
-    and old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name
-  )
-  execute function storage.keep_since();
 
 create or replace function storage.settle_new() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -371,7 +358,6 @@ to service_role, strongroom_server;
 -- A trigger needs no such right when it fires, only when it is made.
 revoke execute on function
   storage.place_version(),
-  storage.keep_since(),
   storage.settle_new(),
   storage.refuse_changed_history(),
   storage.list_all_versions(),

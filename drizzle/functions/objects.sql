@@ -307,20 +307,38 @@ begin
   role_set := set_config('role', storage.role_of(context), true);
 end $$;
 
--- A mark is about one version's bytes, and a comment about one version: another one begins without it. And it is no change of the object, nor is a hash
--- that is noted later than its bytes, nor that the bytes have gone to another place. What the service restores was changed when
--- it says.
+-- What each update of a row says of itself. All in one trigger that asks inside: the condition of a trigger PostgreSQL reads anew
+-- with each statement, which takes longer than to call it.
+--
+-- A mark is about one version's bytes, and a comment about one version: another one begins without it. And it is no change of the
+-- object, nor is a hash that is noted later than its bytes, nor that the bytes have gone to another place. What the service
+-- restores was changed when it says.
+--
+-- After strongroom_place_version_on_update, which says since when a version is the current one: triggers go by their names.
 create or replace function storage.touch_updated_at() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  is_other constant boolean := new.version is distinct from old.version;
+  has_moved constant boolean := new.bucket_id is distinct from old.bucket_id or new.name is distinct from old.name;
 begin
+  -- A lock counts from that moment, which nobody moves.
+  if new.current_since is distinct from old.current_since and not (is_other or has_moved) then
+    new.current_since := old.current_since;
+  end if;
+  if new.auto_delete_after_days is distinct from old.auto_delete_after_days
+    or (new.auto_delete_after_days is not null and is_other and not has_moved)
+  then
+    new.auto_delete_at := storage.auto_delete_time(new.current_since, new.created_at, new.auto_delete_after_days);
+  end if;
   if current_user = 'service_role' and current_setting('storage.restoring', true) = 'true' then
     return new;
   end if;
-  if new.version is distinct from old.version then
+  if is_other then
     new.quarantine_reason := null;
     new.quarantined_at := null;
-    if new.bucket_id is not distinct from old.bucket_id and new.name is not distinct from old.name then
-      new.version_comment := storage.trusted_setting('storage.version_comment');
+    if not has_moved then
+      new.version_comment := case when current_setting('storage.version_comment', true) <> '' then
+        storage.trusted_setting('storage.version_comment') end;
     end if;
   elsif new.quarantine_reason is distinct from old.quarantine_reason
     or (old.checksum is null and new.checksum is not null)

@@ -265,8 +265,13 @@ end $$;
 create or replace function storage.emit_purges() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  operation constant text := storage.trusted_setting('storage.operation');
+  operation text;
 begin
+  -- As when an overwrite takes the oldest version away.
+  if not exists (select from gone g where g.kind = 'trash') then
+    return null;
+  end if;
+  operation := storage.trusted_setting('storage.operation');
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id, object_id, owner, metadata, user_metadata,
     object_created_at, object_updated_at, object_accessed_at, operation, bucket_policy, bucket_owner_id

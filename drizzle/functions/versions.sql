@@ -9,8 +9,18 @@ declare
   has_moved constant boolean := (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
   uid uuid;
   status text;
+  is_named boolean;
 begin
-  select b.uid, b.versioning_status into uid, status from storage.buckets b where b.id = old.bucket_id;
+  if old.version is null or not (has_moved or old.version is distinct from new.version) then
+    return null;
+  end if;
+  -- One look for all that an overwrite asks where nothing is kept.
+  select b.uid, b.versioning_status, case when b.versioning_status = 'DISABLED' then
+      exists (select from storage.objects o where o.version = old.version)
+      or exists (select from storage.object_versions v where v.version = old.version)
+    end
+  into uid, status, is_named
+  from storage.buckets b where b.id = old.bucket_id;
   if has_moved then
     perform storage.settle_history(new.bucket_id, new.name);
   end if;
@@ -25,9 +35,11 @@ begin
   then
     return null;
   end if;
-  if exists (select from storage.objects o where o.version = old.version)
-    or exists (select from storage.object_versions v where v.version = old.version)
-  then
+  if is_named is null then
+    is_named := exists (select from storage.objects o where o.version = old.version)
+      or exists (select from storage.object_versions v where v.version = old.version);
+  end if;
+  if is_named then
     return null;
   end if;
   -- Only what has no hash of the whole yet can have those of its parts.
@@ -47,11 +59,7 @@ begin
 end $$;
 
 create or replace trigger strongroom_list_removal_on_update after update on storage.objects
-  for each row when (
-    old.version is not null and (old.version is distinct from new.version
-      or old.bucket_id is distinct from new.bucket_id or old.name is distinct from new.name)
-  )
-  execute function storage.list_removal();
+  for each row execute function storage.list_removal();
 
 -- The same for all rows that a statement deletes, of objects or of their versions, at once: row by row it takes longer than
 -- the deletion itself.
@@ -65,20 +73,23 @@ declare
   outside_buckets uuid[];
 begin
   if tg_table_name = 'object_versions' then
-    perform storage.refuse_locked(g.bucket_id, g.version, g.valid_from)
-    from gone g join storage.buckets b on b.id = g.bucket_id
-    where b.object_lock and case g.kind
-      when 'version' then not exists (
-        -- It has moved up, and is what it was.
-        select from storage.objects o
-        where o.bucket_id = g.bucket_id and o.name = g.name and o.version = g.version and o.current_since >= g.valid_from
-          and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata)) is not distinct from (g.bytes_bucket, g.checksum, g.size)
-      )
-      -- What has come back is removed from here alone.
-      when 'trash' then not exists (
-        select from storage.objects o where o.bucket_id = g.bucket_id and o.version = g.version
-      )
-    end;
+    -- Asked before, since the question is long, and an overwrite that takes the oldest version away comes here each time.
+    if exists (select from gone g join storage.buckets b on b.id = g.bucket_id where b.object_lock) then
+      perform storage.refuse_locked(g.bucket_id, g.version, g.valid_from)
+      from gone g join storage.buckets b on b.id = g.bucket_id
+      where b.object_lock and case g.kind
+        when 'version' then not exists (
+          -- It has moved up, and is what it was.
+          select from storage.objects o
+          where o.bucket_id = g.bucket_id and o.name = g.name and o.version = g.version and o.current_since >= g.valid_from
+            and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata)) is not distinct from (g.bytes_bucket, g.checksum, g.size)
+        )
+        -- What has come back is removed from here alone.
+        when 'trash' then not exists (
+          select from storage.objects o where o.bucket_id = g.bucket_id and o.version = g.version
+        )
+      end;
+    end if;
   else
     for item in
       select g.* from gone g join storage.buckets b on b.id = g.bucket_id
@@ -150,16 +161,14 @@ create or replace trigger strongroom_list_all_removals before truncate on storag
 create or replace function storage.keep_bytes_bucket() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  new.bytes_bucket := (select b.uid from storage.buckets b where b.id = old.bucket_id);
+  if new.bytes_bucket is null and old.version = new.version and old.bucket_id is distinct from new.bucket_id then
+    new.bytes_bucket := (select b.uid from storage.buckets b where b.id = old.bucket_id);
+  end if;
   return new;
 end $$;
 
 create or replace trigger strongroom_keep_bytes_bucket before update on storage.objects
-  for each row when (
-    old.bytes_bucket is null and new.bytes_bucket is null and old.version = new.version
-    and old.bucket_id is distinct from new.bucket_id
-  )
-  execute function storage.keep_bytes_bucket();
+  for each row when (old.bytes_bucket is null) execute function storage.keep_bytes_bucket();
 
 -- Ends the writing of a version in the transaction that makes its row: off the list of uploads, and what the transaction
 -- has put on the other list comes back, to be removed once it has committed. A version that is not on the list was given
@@ -194,17 +203,19 @@ begin
   end if;
 end $$;
 
--- What a row that the transaction has made is to S3, and which id the history of its name has given it. No row where the bucket
--- keeps no versions. For callers' roles too, who cannot always see what they have made.
-create or replace function storage.written_version(bucket text, object text, written text) returns table (
-  id uuid, is_versioned boolean
-) language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+-- What a row that is just being made is to S3, and which id the history of its name has given it: `id`, `is_versioned`. Null where
+-- the bucket keeps no versions. For callers' roles too, who cannot always see what they have made: a write returns it without a
+-- policy to select. Volatile, since it sees the statement's own row then.
+create or replace function storage.written_version(bucket text, object text, written text) returns json
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from storage.buckets b where b.id = bucket and b.versioning_status <> 'DISABLED') then
-    return query
-      select o.id, coalesce(o.is_versioned, false) from storage.objects o
-      where o.bucket_id = bucket and o.name = object and o.version = written;
+    return (
+      select json_build_object('id', o.id, 'is_versioned', coalesce(o.is_versioned, false)) from storage.objects o
+      where o.bucket_id = bucket and o.name = object and o.version = written
+    );
   end if;
+  return null;
 end $$;
 
 -- The marker that this transaction's own deletion has left. For callers' roles too.

@@ -203,8 +203,12 @@ export async function renameObject(
       ...(to.at && { version: to.at.version, bytesBucket: to.at.bucket }),
     })
     .where(named(from))
-    .returning({ keepsVersions: sql<boolean | null>`storage.keeps_versions(${from.bucketId})` })
+    .returning({ keepsVersions: keepsVersions(from.bucketId) })
   return row ? { keepsVersions: row.keepsVersions === true } : null
+}
+
+function keepsVersions(bucketId: string) {
+  return sql<boolean | null>`storage.keeps_versions(${bucketId})`
 }
 
 /** Gives a visible object these tags, if it still has that version. Returns whether the policies let it. */
@@ -219,18 +223,25 @@ export async function updateTags(
   return rows.length > 0
 }
 
-/** Deletes an object, if the policies let the caller see and delete it; returns its row. */
+/** Deletes an object, if the policies let the caller see and delete it; returns its row, and whether a marker is in its place. */
 export async function deleteObject(
   tx: Transaction,
   object: { bucketId: string; name: string },
-): Promise<Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'> | null> {
-  const [row] = await tx.delete(objects).where(named(object)).returning({
-    id: objects.id,
-    version: objects.version,
-    metadata: objects.metadata,
-    updatedAt: objects.updatedAt,
-  })
-  return row ? { ...row, updatedAt: row.updatedAt ?? new Date(0) } : null
+): Promise<
+  (Pick<ObjectRow, 'id' | 'version' | 'metadata' | 'updatedAt'> & { keepsVersions: boolean }) | null
+> {
+  const [row] = await tx
+    .delete(objects)
+    .where(named(object))
+    .returning({
+      id: objects.id,
+      version: objects.version,
+      metadata: objects.metadata,
+      updatedAt: objects.updatedAt,
+      keepsVersions: keepsVersions(object.bucketId),
+    })
+  if (!row) return null
+  return { ...row, updatedAt: row.updatedAt ?? new Date(0), keepsVersions: row.keepsVersions === true }
 }
 
 /** The database's clock, which is the one that `created_at` is set by. */

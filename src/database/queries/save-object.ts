@@ -25,16 +25,19 @@ export interface NewObject {
 }
 
 /**
- * Makes a row. Asks for nothing back, since that would need a SELECT policy (wire §7.7).
+ * Makes a row. Asks for none of its columns back, since that would need a SELECT policy (wire §7.7).
  *
- * @returns the new row's id
+ * @returns its id, and what S3 calls its version
  * @throws ResourceAlreadyExists, AccessDenied, BucketReference when there is no such bucket, SkippedByTrigger
  */
-export async function insertObject(tx: Transaction, object: NewObject): Promise<string> {
+export async function insertObject(
+  tx: Transaction,
+  object: NewObject,
+): Promise<Pick<Saved, 'id' | 'versionId'>> {
   const id = crypto.randomUUID()
-  const inserted = await tx.run(INSERT, rowValues(id, object))
-  if (inserted.count !== 1) throw new StorageError('SkippedByTrigger')
-  return id
+  const [row] = await tx.run(INSERT, rowValues(id, object))
+  if (!row) throw new StorageError('SkippedByTrigger')
+  return { id, ...asWritten(row, object) }
 }
 
 /** What a row says that its writer did not. */
@@ -50,14 +53,11 @@ export interface Saved {
   versionId: string | null
 }
 
-/** What `insertObject` and its like know; what becomes of the version, `writtenVersion` tells. */
-export type SavedRow = Omit<Saved, 'versionId'>
-
 /** Makes a row or replaces the one of that name. Needs SELECT and UPDATE policies too (wire §7.7). @throws SkippedByTrigger */
-export async function upsertObject(tx: Transaction, object: NewObject): Promise<SavedRow> {
+export async function upsertObject(tx: Transaction, object: NewObject): Promise<Saved> {
   const [row] = await tx.run(UPSERT, rowValues(crypto.randomUUID(), object))
   if (!row) throw new StorageError('SkippedByTrigger')
-  return asSaved(row)
+  return { ...asSaved(row), ...asWritten(row, object) }
 }
 
 /**
@@ -69,10 +69,10 @@ export async function upsertObjectOver(
   tx: Transaction,
   object: NewObject,
   current: CurrentObject | null,
-): Promise<SavedRow | null> {
+): Promise<Saved | null> {
   const values = rowValues(crypto.randomUUID(), object)
   const [row] = await tx.run(UPSERT_OVER, { ...values, mark: current?.mark ?? null })
-  return row ? asSaved(row) : null
+  return row ? { ...asSaved(row), ...asWritten(row, object) } : null
 }
 
 /** As the columns of a row take them. */
@@ -89,34 +89,34 @@ export function rowValues(id: string, object: NewObject) {
 
 export type RowValues = ReturnType<typeof rowValues>
 
-export function asSaved(row: UpsertedRow): SavedRow {
+/** Of a bucket that keeps no versions. */
+export function asSaved(row: Omit<UpsertedRow, 'written'>): Saved {
   return {
     id: row.id,
     ownerId: row.owner_id,
     created: row.created,
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
+    versionId: null,
   }
 }
 
-/**
- * What has become of a version that the transaction has just made a row of: which id the history of its name has given that,
- * and what S3 calls it. Null where the bucket keeps no versions.
- */
-export async function writtenVersion(
-  tx: Transaction,
-  { bucketId, name, version }: Pick<NewObject, 'bucketId' | 'name' | 'version'>,
-): Promise<Pick<Saved, 'id' | 'versionId'> | null> {
-  const [row] = await tx.run(WRITTEN_VERSION, { bucketId, name, version })
-  return row ? { id: row.id, versionId: versionId(version, row.is_versioned) } : null
+/** What has become of a version that the bucket keeps, where it keeps any; the id is that of the history of its name then. */
+function asWritten(
+  { written }: WrittenRow,
+  { version }: NewObject,
+): Partial<Pick<Saved, 'id'>> & Pick<Saved, 'versionId'> {
+  return written
+    ? { id: written.id, versionId: versionId(version, written.is_versioned) }
+    : { versionId: null }
 }
 
-const WRITTEN_VERSION = new Statement<
-  Pick<NewObject, 'bucketId' | 'name' | 'version'>,
-  { id: string; is_versioned: boolean }
->('select * from storage.written_version(:bucketId, :name, :version)')
+interface WrittenRow {
+  /** Null where the bucket keeps no versions. */
+  written: { id: string; is_versioned: boolean } | null
+}
 
-interface UpsertedRow {
+interface UpsertedRow extends WrittenRow {
   id: string
   owner_id: string | null
   created_at: string | null
@@ -130,7 +130,10 @@ const INSERTION = `
   values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags,
     :autoDeleteAfterDays)`
 
-const INSERT = new Statement<RowValues, never>(INSERTION)
+// It is of no column, so that no policy is asked whether the row is seen.
+const WRITTEN = 'storage.written_version(:bucketId, :name, :version) as written'
+
+const INSERT = new Statement<RowValues, WrittenRow>(`${INSERTION} returning ${WRITTEN}`)
 
 const upsertion = (condition = '') => `${INSERTION}
   on conflict (bucket_id, name) do update set
@@ -145,7 +148,7 @@ const upsertion = (condition = '') => `${INSERTION}
     auto_delete_after_days = coalesce(excluded.auto_delete_after_days, objects.auto_delete_after_days)
   ${condition}
   -- Only a row that this statement inserted has no deleting transaction.
-  returning id, owner_id, created_at, updated_at, xmax = 0 as created`
+  returning id, owner_id, created_at, updated_at, xmax = 0 as created, ${WRITTEN}`
 
 const UPSERT = new Statement<RowValues, UpsertedRow>(upsertion())
 

@@ -7,14 +7,7 @@ import { isCertainlyRolledBack } from '../../database/connection/postgres-error.
 import { isBucket } from '../../database/queries/buckets.ts'
 import { finishUpload, forgetUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
 import { setLock } from '../../database/queries/object-locks.ts'
-import {
-  insertObject,
-  type NewObject,
-  type Saved,
-  type SavedRow,
-  upsertObject,
-  writtenVersion,
-} from '../../database/queries/save-object.ts'
+import { insertObject, type NewObject, type Saved, upsertObject } from '../../database/queries/save-object.ts'
 import { copyVersionParts } from '../../database/queries/version-parts.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -74,11 +67,7 @@ export async function commitUpload(
       const over = condition && (await judged(tx, { ...object, upsert }, condition))
       const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
       const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
-      const saving = told(
-        tx,
-        object,
-        bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid),
-      )
+      const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
       // What is small was never on the list of uploads, and a created row replaces nothing.
       const leaving = storeBytes ? (upsert ? ownRemovals(tx) : NO_REMOVALS) : finishUpload(tx, object.version)
       const done = await settleBoth(saving, leaving)
@@ -111,12 +100,6 @@ export async function carryOut(
 
 const NO_REMOVALS: Promise<Location[]> = Promise.resolve([])
 
-/** A saved row, with what has become of its version. */
-async function told(tx: Transaction, object: NewObject, row: Promise<SavedRow>): Promise<Saved> {
-  const [saved, written] = await settleBoth(row, writtenVersion(tx, object))
-  return { ...saved, versionId: null, ...written }
-}
-
 /** The bucket may have been deleted and made again since the bytes began to come. @throws NoSuchBucket */
 async function inBucket<T>(tx: Transaction, row: Promise<T>, id: string, uid: string): Promise<T> {
   // The row keeps its bucket from being deleted, so that what is seen after it holds until the commit.
@@ -125,10 +108,10 @@ async function inBucket<T>(tx: Transaction, row: Promise<T>, id: string, uid: st
   return saved
 }
 
-async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<Date>): Promise<SavedRow> {
-  const id = await insertObject(tx, object)
+async function inserted(tx: Transaction, object: NewObject, startedAt: Promise<Date>): Promise<Saved> {
+  const made = await insertObject(tx, object)
   const createdAt = await startedAt
-  return { id, ownerId: object.ownerId, created: true, createdAt, updatedAt: createdAt }
+  return { ...made, ownerId: object.ownerId, created: true, createdAt, updatedAt: createdAt }
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { fromPostgres } from '../../database/connection/postgres-error.ts'
 import { type CurrentObject, findCurrent } from '../../database/queries/current-object.ts'
-import { type NewObject, type SavedRow, upsertObjectOver } from '../../database/queries/save-object.ts'
+import { type NewObject, type Saved, upsertObjectOver } from '../../database/queries/save-object.ts'
 import { type IntendedWrite, tryWrite } from '../../database/queries/trial-writes.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
@@ -83,7 +83,7 @@ export async function savedOver(
   tx: Transaction,
   object: NewObject,
   judgedRow: CurrentObject | null,
-): Promise<SavedRow> {
+): Promise<Saved> {
   const saved = await upsertObjectOver(tx, object, judgedRow)
   if (saved && saved.created === (judgedRow === null)) return saved
   if (!saved) await tryWrite(tx, { ...object, upsert: true })

@@ -62,7 +62,9 @@ export function deleteOne(
           const row = await deleteObject(tx, place)
           if (row) {
             demand(condition, validatorsOf(row))
-            const [removals, marker] = await settleBoth(ownRemovals(tx), ownMarker(tx, place, row.id))
+            const leaving = ownRemovals(tx)
+            if (!row.keepsVersions) return { id: row.id, marker: null, removals: await leaving }
+            const [removals, marker] = await settleBoth(leaving, ownMarker(tx, place, row.id))
             return { id: row.id, marker, removals }
           }
           if (tellsOfHidden) await becomeService(tx)
