@@ -170,7 +170,8 @@ describe('the objects of a group', () => {
       grouped = (await send([other])).outcomes[0] ?? null
       return grouped !== null
     }, 'it is done')
-    const saved = { id: expect.any(String), createdAt: expect.any(Date), updatedAt: expect.any(Date) }
+    const times = { createdAt: expect.any(Date), updatedAt: expect.any(Date) }
+    const saved = { id: expect.any(String), ...times, versionId: null }
     expect(alone).toEqual({ saved: { ...saved, created: true, ownerId: one.caller.subject }, removals: [] })
     expect(grouped).toEqual({
       saved: { ...saved, created: true, ownerId: other.caller.subject },
