@@ -10,8 +10,17 @@ const BUCKET = [
   'owner',
   'public',
   'updated_at',
+  'versioning_status',
 ]
-const OWN_BUCKET = ['max_file_size', 'policy']
+const OWN_BUCKET = [
+  'max_file_size',
+  'max_versions',
+  'object_lock',
+  'policy',
+  'retention_days',
+  'trash_days',
+  'version_retention_days',
+]
 const OWN_STATS = ['file_count', 'total_size']
 const OWN_OBJECT = [
   'bucket',
