@@ -9,7 +9,7 @@ import { until } from '../../support/wait.ts'
 let server: TestServer
 let bucket: string
 beforeAll(async () => {
-  server = await startTestServer()
+  server = await startTestServer({ STORAGE_AUDIT: 'all' })
 })
 beforeEach(async () => {
   bucket = `b-${randomUUID()}`

@@ -77,17 +77,6 @@ describe('a bucket by S3', () => {
     const { LocationConstraint } = await server.s3.send(new GetBucketLocationCommand({ Bucket: 'placed' }))
     expect(LocationConstraint).toBeUndefined() // as S3 says us-east-1
   })
-
-  it('is made with nothing that is not done here', async () => {
-    expect(await refusal(create('locked', { ObjectLockEnabledForBucket: true }))).toEqual([
-      501,
-      'NotImplemented',
-    ])
-    expect(await refusal(server.s3.send(new HeadBucketCommand({ Bucket: 'locked' })))).toEqual([
-      404,
-      'NotFound',
-    ])
-  })
 })
 
 describe('buckets by S3', () => {
