@@ -18,7 +18,7 @@ import {
  * - `after`: PostgreSQL has carried it out, and the answer is lost with the connection. At a commit this is the
  *   cut in the middle of it;
  * - `behind`: the connection is cut behind the answer;
- * - `error`: PostgreSQL refuses the request with `sqlState`.
+ * - `error`: PostgreSQL refuses the request with `sqlState`, or the next one behind a rollback.
  */
 export type Mishap = ({ sqlState: string } & { kind: 'error' }) | { kind: 'before' | 'after' | 'behind' }
 
@@ -73,8 +73,14 @@ export async function openPostgresProxy(
     next: (about) => {
       roundTrips.push(about)
       const isDue = armed !== undefined && roundTrips.length === armed.at
-      if (isDue) isStruck = true
-      return isDue ? armed?.mishap : proxy.decide?.(about)
+      if (!isDue) return proxy.decide?.(about)
+      // PostgreSQL refuses no rollback: its turn is the next one's.
+      if (armed?.mishap.kind === 'error' && about === 'rollback') {
+        armed.at++
+        return undefined
+      }
+      isStruck = true
+      return armed?.mishap
     },
     isHanging: () => mode === 'hang',
   }
