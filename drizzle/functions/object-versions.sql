@@ -31,7 +31,8 @@ end $$;
 create or replace function storage.moment_after(before timestamptz) returns timestamptz
   language sql volatile return greatest(clock_timestamp(), before + interval '1 microsecond');
 
--- Takes the oldest versions of a name away, and leaves `most`. Locked ones stay.
+-- Takes the oldest versions of a name away, and leaves `most`; and of markers, if there are more than so many, or anything goes,
+-- those that have nothing behind them any more. Locked ones stay. For a name that has an object: no marker is what it has now.
 --
 -- By the index of names (`enable_seqscan`), also when it was planned while the table was small, and looks before it deletes, which
 -- has triggers: an overwrite mostly has nothing to take away.
@@ -44,12 +45,21 @@ begin
   where v.bucket_id = bucket and v.name = object and v.kind = 'version'
   order by v.sequence desc offset most limit 1;
   if not found then
-    return;
+    perform from storage.object_versions v
+    where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker'
+    order by v.sequence desc offset most limit 1;
+    if not found then
+      return;
+    end if;
   end if;
   delete from storage.object_versions v
   where v.bucket_id = bucket and v.name = object and v.sequence <= newest and v.kind = 'version'
     and (not (select b.object_lock from storage.buckets b where b.id = bucket)
       or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
+  delete from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker' and not exists (
+    select from storage.object_versions w
+    where w.bucket_id = bucket and w.name = object and w.kind = 'version' and w.sequence < v.sequence);
 end $$;
 
 -- A name has one null version at most: who writes another one takes this away for good.
@@ -233,9 +243,10 @@ end $$;
 create or replace function storage.add_marker(bucket text, object text, object_id uuid, number integer, made timestamptz)
   returns text language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   insert into storage.object_versions (
-    kind, bucket_id, name, object_id, version, version_number, is_versioned, owner_id, valid_from, archived_at, archived_by)
+    kind, bucket_id, name, object_id, version, version_number, is_versioned, owner_id, valid_from, archived_at, archived_by,
+    purge_at)
   select 'delete_marker', b.id, object, object_id, gen_random_uuid()::text, number, b.versioning_status = 'ENABLED', s.subject,
-    made, made, s.subject
+    made, made, s.subject, made + coalesce(b.version_retention_days, 90) * interval '1 day'
   from storage.buckets b, storage.trusted_setting('request.jwt.claim.sub') s (subject)
   where b.id = bucket
   returning version

@@ -11,7 +11,7 @@ $$;
 -- marker says that it has been there, and when it was the current one, the one before moves up. Found as by `read_version`. It
 -- needs what a move does, UPDATE; or, where it is not what the name has now, what a deletion and an upload do.
 --
--- Told as by `delete_version`: 'moved', 'there' when the caller may see and not move it, then 'removal's.
+-- Told as by `delete_versions`: 'moved', 'there' when the caller may see and not move it, then 'removal's.
 create or replace function storage.move_version(
   bucket text, object text, wanted text, to_bucket text, to_object text, new_owner uuid, new_owner_id text, context text
 ) returns table (outcome text, version text, bytes_bucket uuid) language plpgsql as $$
@@ -22,7 +22,7 @@ declare
   is_moved boolean;
 begin
   perform set_config('role', 'service_role', true);
-  -- As `delete_version`.
+  -- As `delete_versions`.
   perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
   select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object for update;
   perform from storage.object_versions v

@@ -219,44 +219,35 @@ begin
   return next;
 end $$;
 
--- Lists what names have now and had before, a name's newest first, as far as the caller sees them, behind a row of the page
--- before: `after_version` is that row's, or null for all of that name; with a dot and its number behind it the row may be gone by
--- now. `noncurrent` and `markers` are 'exclude', 'include' or 'only'. With `exact` the prefix is the whole name; with a delimiter
--- names that have it behind the prefix are shown once, up to its end.
-create or replace function storage.list_versions_as(
-  bucket text, prefix text, delimiter text, after_name text, after_version text, max_rows integer,
-  noncurrent text, markers text, exact boolean, context text
+-- What names have now and had before, a name's newest first, whoever may see it, behind a name, or, of that, behind what has a
+-- sequence or a number. With `is_folded`, names that have the delimiter behind the prefix are there once. The sequence of an
+-- object is null.
+create or replace function storage.walk_history(
+  bucket text, prefix text, delimiter text, is_folded boolean, after_name text, after_number integer, after_sequence bigint,
+  max_rows integer, noncurrent text, markers text, exact boolean
 ) returns table (
-  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
-  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
-  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
-) language plpgsql as $$
+  object storage.objects, sequence bigint, folder text, is_marker boolean, is_newest boolean, until timestamptz
+)
+language plpgsql as $$
 declare
   place text := coalesce(after_name, '');
-  is_first boolean := after_name is null or after_version is not null;
+  is_within constant boolean := after_number is not null or after_sequence is not null;
+  is_first boolean := after_name is null or after_number is not null or after_sequence is not null;
   prefix_end constant text := storage.prefix_end(prefix);
   candidate text;
-  folder text;
   item record;
   wanted integer := max_rows;
-  is_service constant boolean := storage.role_of(context) = 'service_role';
-  live storage.objects;
-  is_seen boolean; -- what the name has now
-  is_own boolean;
-  is_shown boolean;
   has_object boolean;
-  -- Only what comes behind these is shown, of the name that the page before has ended in.
-  after_number integer;
-  after_sequence bigint;
+  is_there boolean;
+  is_rest boolean;
 begin
-  perform set_config('role', 'service_role', true);
   if exact then
     place := prefix;
     is_first := true;
   elsif place collate "C" < prefix then
     place := prefix;
     is_first := true;
-  elsif delimiter <> '' and after_version is null and starts_with(place, prefix) then
+  elsif delimiter <> '' and not is_within and starts_with(place, prefix) then
     folder := storage.folder_in(place, prefix, delimiter);
     if folder is not null then
       place := storage.prefix_end(folder);
@@ -280,21 +271,15 @@ begin
     end if;
     exit when candidate is null or candidate collate "C" >= prefix_end or (exact and candidate <> prefix);
     folder := storage.folder_in(candidate, prefix, delimiter);
-    is_seen := null;
-    is_shown := false;
+    is_there := false;
     has_object := exists (select from storage.objects o where o.bucket_id = bucket and o.name = candidate);
-    after_number := null;
-    after_sequence := null;
-    if candidate = after_name and after_version is not null then
-      select p.number, p.sequence into after_number, after_sequence
-      from storage.place_in_history(bucket, candidate, after_version) p;
-    end if;
+    is_rest := is_within and candidate = after_name;
     for item in
       select r.* from (
         select null::bigint as sequence, o as object, false as is_marker, true as is_newest, null::timestamptz as until
         from storage.objects o
         where o.bucket_id = bucket and o.name = candidate
-          and after_sequence is null and (after_number is null or coalesce(o.version_number, 1) < after_number)
+          and (not is_rest or (after_sequence is null and coalesce(o.version_number, 1) < after_number))
         union all
         (
           select v.sequence, storage.as_object(v), v.is_delete_marker,
@@ -304,53 +289,138 @@ begin
             v.archived_at
           from storage.object_versions v
           where v.bucket_id = bucket and v.name = candidate and v.kind <> 'trash'
-            and (after_sequence is null or v.sequence < after_sequence)
-            and (after_number is null or v.version_number < after_number)
+            and (not is_rest or ((after_sequence is null or v.sequence < after_sequence)
+              and (after_number is null or v.version_number < after_number)))
           order by v.sequence desc
-          limit case when is_service and noncurrent = 'include' and markers = 'include' then wanted end
+          limit case when noncurrent = 'include' and markers = 'include' then wanted end
         )
       ) r
       order by r.sequence desc nulls first
     loop
       continue when (noncurrent = 'exclude' and not item.is_newest) or (noncurrent = 'only' and item.is_newest)
         or (markers = 'exclude' and item.is_marker) or (markers = 'only' and not item.is_marker);
-      if is_seen is null then
-        -- To ask takes a subtransaction, and the service sees all.
-        select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = candidate;
-        is_seen := is_service or not found or storage.may_have(live, 'see', context);
+      is_there := true;
+      object := item.object;
+      sequence := item.sequence;
+      is_marker := item.is_marker;
+      is_newest := item.is_newest;
+      until := item.until;
+      return next;
+      wanted := wanted - 1;
+      exit when wanted = 0 or (is_folded and folder is not null);
+    end loop;
+    exit when exact;
+    is_first := is_folded and folder is not null and is_there;
+    place := case when is_first then storage.prefix_end(folder) else candidate end;
+  end loop;
+end $$;
+
+-- Lists what names have now and had before, a name's newest first, as far as the caller sees them, behind a row of the page
+-- before: `after_version` is that row's, or null for all of that name; with a dot and its number behind it the row may be gone by
+-- now. `noncurrent` and `markers` are 'exclude', 'include' or 'only'. With `exact` the prefix is the whole name; with a delimiter
+-- names that have it behind the prefix are shown once, up to its end.
+--
+-- Of what is there no more the policies are asked for many rows at once, if they can be (`condition_of`), or else for each.
+create or replace function storage.list_versions_as(
+  bucket text, prefix text, delimiter text, after_name text, after_version text, max_rows integer,
+  noncurrent text, markers text, exact boolean, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
+  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
+) language plpgsql as $$
+declare
+  is_service constant boolean := storage.role_of(context) = 'service_role';
+  -- Of a folder one row that is seen will do.
+  first_size constant integer := least(
+    max_rows, case when delimiter = '' or storage.role_of(context) = 'service_role' then 1001 else 20 end);
+  size integer := first_size;
+  condition text;
+  wanted integer := max_rows;
+  after_number integer;
+  after_sequence bigint;
+  objects storage.objects[];
+  sequences bigint[];
+  folders text[];
+  are_markers boolean[];
+  are_newest boolean[];
+  untils timestamptz[];
+  judged storage.objects[];
+  answers boolean[];
+  item storage.objects;
+  asked storage.objects;
+  is_seen boolean;
+  shown_folder text;
+  is_any_shown boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  if not is_service then
+    condition := storage.condition_of(storage.role_of(context), 'r');
+  end if;
+  if after_version is not null then
+    select p.number, p.sequence into after_number, after_sequence
+    from storage.place_in_history(bucket, after_name, after_version) p;
+  end if;
+  while wanted > 0 loop
+    select array_agg(w.object), array_agg(w.sequence), array_agg(w.folder), array_agg(w.is_marker), array_agg(w.is_newest), array_agg(w.until),
+      array_agg(case when not is_service then storage.judged(w.object, w.is_marker) end)
+    into objects, sequences, folders, are_markers, are_newest, untils, judged
+    from storage.walk_history(
+      bucket, prefix, delimiter, is_service, after_name, after_number, after_sequence, size, noncurrent, markers, exact) w;
+    exit when objects is null;
+    if not is_service then
+      answers := storage.hold_at_once(judged, condition, context);
+      if answers is null then
+        condition := null;
+      end if;
+    end if;
+    is_any_shown := false;
+    for n in 1 .. cardinality(objects) loop
+      continue when folders[n] = shown_folder;
+      if is_service then
+        is_seen := true;
+      elsif answers is not null then
+        is_seen := answers[n];
+      elsif asked is distinct from judged[n] then
+        -- What a marker hides is asked about only once.
+        asked := judged[n];
+        is_seen := storage.may_have(asked, 'see', context);
         perform set_config('role', 'service_role', true);
       end if;
-      exit when not is_seen;
-      -- Each by itself, too: others may have had the name before.
-      if item.sequence is not null and not is_service then
-        is_own := storage.may_have(storage.judged(item.object, item.is_marker), 'see', context);
-        perform set_config('role', 'service_role', true);
-        continue when not is_own;
-      end if;
-      is_shown := true;
-      if folder is not null then
-        name := folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
+      continue when not is_seen;
+      is_any_shown := true;
+      item := objects[n];
+      shown_folder := folders[n];
+      if shown_folder is not null then
+        name := shown_folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
         metadata := null; version := null; version_number := null; is_versioned := null; is_delete_marker := null;
         is_latest := null; since := null; archived_at := null; owner_id := null; checksum := null;
         comment := null;
       else
-        name := candidate; is_folder := false; id := (item.object).id; updated_at := (item.object).updated_at;
-        created_at := (item.object).created_at; last_accessed_at := (item.object).last_accessed_at;
-        metadata := storage.without_parts((item.object).metadata); version := (item.object).version;
-        version_number := coalesce((item.object).version_number, 1);
-        is_versioned := coalesce((item.object).is_versioned, false); is_delete_marker := item.is_marker;
-        is_latest := item.is_newest; since := (item.object).current_since;
-        archived_at := case when not (item.is_marker and item.is_newest) then item.until end;
-        owner_id := (item.object).owner_id; checksum := (item.object).checksum;
-        comment := (item.object).version_comment;
+        name := item.name; is_folder := false; id := item.id; updated_at := item.updated_at;
+        created_at := item.created_at; last_accessed_at := item.last_accessed_at;
+        metadata := storage.without_parts(item.metadata); version := item.version;
+        version_number := coalesce(item.version_number, 1);
+        is_versioned := coalesce(item.is_versioned, false); is_delete_marker := are_markers[n];
+        is_latest := are_newest[n]; since := item.current_since;
+        archived_at := case when not (are_markers[n] and are_newest[n]) then untils[n] end;
+        owner_id := item.owner_id; checksum := item.checksum;
+        comment := item.version_comment;
       end if;
       return next;
       wanted := wanted - 1;
-      exit when wanted = 0 or folder is not null;
+      exit when wanted = 0;
     end loop;
-    exit when exact;
-    place := case when folder is not null and is_shown then storage.prefix_end(folder) else candidate end;
-    is_first := folder is not null and is_shown;
+    exit when wanted = 0 or cardinality(objects) < size;
+    after_number := null;
+    if folders[cardinality(folders)] = shown_folder then
+      after_name := shown_folder;
+      after_sequence := null;
+    else
+      after_name := (objects[cardinality(objects)]).name;
+      after_sequence := coalesce(sequences[cardinality(objects)], 9223372036854775807); -- behind the object
+    end if;
+    size := case when is_any_shown then first_size else least(size * 4, 1001) end;
   end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
@@ -393,6 +463,7 @@ revoke execute on function
   storage.read_version(text, text, text, text, timestamptz, text, text),
   storage.read_marker(text, text, text, text),
   storage.place_in_history(text, text, text),
+  storage.walk_history(text, text, text, boolean, text, integer, bigint, integer, text, text, boolean),
   storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
 from public, anon, authenticated, service_role;
 
@@ -404,5 +475,6 @@ grant execute on function
   storage.read_version(text, text, text, text, timestamptz, text, text),
   storage.read_marker(text, text, text, text),
   storage.place_in_history(text, text, text),
+  storage.walk_history(text, text, text, boolean, text, integer, bigint, integer, text, text, boolean),
   storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text)
 to service_role, strongroom_server;

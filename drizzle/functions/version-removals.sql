@@ -84,106 +84,163 @@ begin
   delete from storage.object_versions v where v.sequence = newest.sequence;
 end $$;
 
--- Deletes one version of a name for good, or a marker, found as by `read_version`. When it was what the name has now, the one
--- before moves up. Told as by `delete_objects`: 'deleted', 'there' when the caller may see and not delete it, then 'removal's.
-create or replace function storage.delete_version(bucket text, object text, wanted text, context text) returns table (
-  outcome text, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
+-- Which of these versions of names there are, each found as by `read_version`, once if it is asked for several times.
+create or replace function storage.find_versions(bucket text, names text[], wanted text[]) returns table (
+  entry integer, item storage.objects
+) language plpgsql stable set enable_seqscan = off as $$
+begin
+  return query
+    select e.entry, f.item from (
+      select min(u.place)::integer as entry, u.name, u.wanted
+      from unnest(names, wanted) with ordinality u (name, wanted, place) group by u.name, u.wanted
+    ) e
+    cross join lateral (
+      select o as item from storage.objects o
+      where o.bucket_id = bucket and o.name = e.name and o.version = e.wanted
+      union all
+      -- By the index of ids: a name may have very many.
+      (select storage.as_object(v) from storage.object_versions v
+        where v.version = e.wanted and v.bucket_id = bucket and v.name = e.name and v.kind <> 'trash'
+        order by v.sequence desc limit 1)
+      union all
+      select storage.find_lockable(bucket, e.name, e.wanted) where e.wanted = 'null' or e.wanted like '#%'
+      limit 1
+    ) f
+    where (f.item).id is not null;
+end $$;
+
+-- Deletes versions of names for good, and markers, each found as by `read_version`, and told by its place in the arrays:
+-- 'deleted'; 'there' when the caller may see and not delete it; 'locked'; nothing when there is none, or not for him. When it was
+-- what the name has now, the one before moves up. Last, 'removal's, as by `delete_objects`.
+--
+-- Who may what is asked before anything is locked: who may nothing holds up nobody.
+create or replace function storage.delete_versions(bucket text, names text[], wanted text[], context text) returns table (
+  outcome text, entry integer, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
   created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb,
   is_delete_marker boolean
 ) language plpgsql as $$
 declare
+  role_name constant text := storage.role_of(context);
+  entries integer[];
+  items storage.objects[];
+  judged storage.objects[];
+  seen boolean[];
+  deletable boolean[];
+  object text; -- whose versions are locked
+  was text; -- the id of what it had when its versions were judged
   live storage.objects;
-  before storage.object_versions;
-  newest storage.object_versions;
   item storage.objects;
-  judged storage.objects;
   is_live boolean;
+  former bigint; -- else its sequence
 begin
   perform set_config('role', 'service_role', true);
-  -- What moves up is a new row, which nobody sees who has waited for the one before: so these wait for each other here.
-  perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
-  -- Whoever changes what this name has now waits, and this for him.
-  select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object for update;
-  perform from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence for update;
-  is_live := live.id is not null and coalesce(case
-      when wanted = 'null' then live.is_versioned is not true
-      when wanted like '#%' then coalesce(live.version_number, 1) = substr(wanted, 2)::integer
-      else live.version = wanted
-    end, false);
-  if is_live then
-    item := live;
-  else
-    select v.* into before from storage.object_versions v
-    where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' and case
-        when wanted = 'null' then not v.is_versioned
-        when wanted like '#%' then v.version_number = substr(wanted, 2)::integer
-        else v.version = wanted
-      end
-    order by v.sequence desc limit 1;
-    if not found then
-      return;
-    end if;
-    item := storage.as_object(before);
-  end if;
-  judged := storage.judged(item, before.is_delete_marker);
-  if not storage.may_have(judged, 'delete', context) then
-    if storage.may_have(judged, 'see', context) then
-      outcome := 'there';
-      id := item.id;
-      delete_version.name := object;
-      version := item.version;
-      return next;
-    end if;
+  -- A name's together, for all who take several to lock them in one order, and the oldest first, so that little moves up.
+  select array_agg(f.entry), array_agg(f.item), array_agg(storage.judged(f.item, (f.item).is_delete_marker))
+  into entries, items, judged
+  from (
+    select d.* from storage.find_versions(bucket, names, wanted) d
+    order by (d.item).name collate "C", (d.item).version_number, d.entry
+  ) f;
+  if items is null then
     return;
   end if;
-
-  if is_live then
-    if 'version' = (
-      select v.kind from storage.object_versions v
-      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1
-    ) then
-      perform set_config('storage.replaced_version', item.version, true);
+  if role_name <> 'service_role' then
+    seen := storage.hold_at_once(judged, storage.condition_of(role_name, 'r'), context);
+    if true = any (seen) then
+      deletable := storage.hold_at_once(judged, storage.condition_of(role_name, 'd'), context);
     end if;
-    perform storage.act_as(context); -- the event tells who it was
-    perform set_config('storage.deletion', 'purge', true);
-    delete from storage.objects o where o.bucket_id = bucket and o.name = object;
-    perform set_config('storage.deletion', '', true);
-    perform set_config('role', 'service_role', true);
-  else
-    delete from storage.object_versions v where v.sequence = before.sequence;
   end if;
-  perform storage.promote_version(bucket, object);
-  perform set_config('storage.replaced_version', '', true);
-  outcome := 'deleted';
-  id := item.id;
-  delete_version.name := object;
-  version := item.version;
-  owner := item.owner;
-  owner_id := item.owner_id;
-  created_at := item.created_at;
-  updated_at := item.updated_at;
-  last_accessed_at := item.last_accessed_at;
-  metadata := item.metadata;
-  user_metadata := item.user_metadata;
-  is_delete_marker := coalesce(before.is_delete_marker, false);
-  return next;
+
+  for n in 1 .. cardinality(items) loop
+    item := items[n];
+    continue when not seen[n];
+    entry := entries[n];
+    id := item.id;
+    delete_versions.name := item.name;
+    version := item.version;
+    select o.version into was from storage.objects o where o.bucket_id = bucket and o.name = item.name;
+    if not coalesce(deletable[n], true) or not storage.may_have(judged[n], 'delete', context) then
+      if coalesce(seen[n], storage.may_have(judged[n], 'see', context)) then
+        outcome := 'there';
+        return next;
+      end if;
+      continue;
+    end if;
+
+    if object is distinct from item.name then
+      object := item.name;
+      -- What moves up is a new row, which nobody sees who has waited for the one before: so these wait for each other here.
+      perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
+      -- Whoever changes what this name has now waits, and this for him.
+      perform from storage.objects o where o.bucket_id = bucket and o.name = object for update;
+      perform from storage.object_versions v
+      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence for update;
+    end if;
+    select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object;
+    is_live := found and live.version is not distinct from item.version;
+    former := null;
+    if not is_live then
+      select v.sequence into former from storage.object_versions v
+      where v.version = item.version and v.bucket_id = bucket and v.name = object and v.kind <> 'trash'
+      order by v.sequence desc limit 1;
+      continue when not found;
+    end if;
+    -- Somebody may have given the name something else meanwhile.
+    continue when live.version is distinct from was and not storage.may_have(judged[n], 'delete', context);
+    if not coalesce(item.is_delete_marker, false)
+      and storage.lock_of(bucket, item.version, storage.since_of(item)) is not null
+    then
+      outcome := 'locked';
+      return next;
+      continue;
+    end if;
+
+    if is_live then
+      if 'version' = (
+        select v.kind from storage.object_versions v
+        where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1
+      ) then
+        perform set_config('storage.replaced_version', item.version, true);
+      end if;
+      perform storage.act_as(context); -- the event tells who it was
+      perform set_config('storage.deletion', 'purge', true);
+      delete from storage.objects o where o.bucket_id = bucket and o.name = object;
+      perform set_config('storage.deletion', '', true);
+      perform set_config('role', 'service_role', true);
+    else
+      delete from storage.object_versions v where v.sequence = former;
+    end if;
+    perform storage.promote_version(bucket, object);
+    perform set_config('storage.replaced_version', '', true);
+    outcome := 'deleted';
+    owner := item.owner;
+    owner_id := item.owner_id;
+    created_at := item.created_at;
+    updated_at := item.updated_at;
+    last_accessed_at := item.last_accessed_at;
+    metadata := item.metadata;
+    user_metadata := item.user_metadata;
+    is_delete_marker := coalesce(item.is_delete_marker, false);
+    return next;
+  end loop;
   return query
-    select 'removal', null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
+    select 'removal', null::integer, null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
       null::timestamptz, null::timestamptz, null::jsonb, null::jsonb, null::boolean
     from storage.own_removals() r;
   -- What triggers do at the end of the transaction they do as the caller.
-  perform set_config('role', storage.role_of(context), true);
+  perform set_config('role', role_name, true);
 end $$;
 
 revoke execute on function
   storage.mark_deleted(text, text[], text),
   storage.promote_version(text, text),
-  storage.delete_version(text, text, text, text)
+  storage.find_versions(text, text[], text[]),
+  storage.delete_versions(text, text[], text[], text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.mark_deleted(text, text[], text),
   storage.promote_version(text, text),
-  storage.delete_version(text, text, text, text)
+  storage.find_versions(text, text[], text[]),
+  storage.delete_versions(text, text[], text[], text)
 to service_role, strongroom_server;

@@ -4,7 +4,7 @@ import type { Database } from '../database/connection/client.ts'
 import { type AutoDelete, updateAutoDelete } from '../database/queries/auto-delete.ts'
 import type { BucketSettings } from '../database/queries/buckets.ts'
 import { lockCurrent } from '../database/queries/current-object.ts'
-import type { DeletedRow } from '../database/queries/delete-objects.ts'
+import type { DeletedRow, VersionOfName } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
 import { findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
@@ -39,7 +39,7 @@ import {
 } from './uploads/small-upload.ts'
 import { requireVersions } from './versions/keeping.ts'
 import { moveObject, moveVersion } from './versions/moving.ts'
-import { deleteEach, deleteMany, type Removed, type VersionOfName } from './writing/bulk-removal.ts'
+import { deleteEach, deleteMany, type Removed } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -47,13 +47,14 @@ import { foretold } from './writing/conditional-write.ts'
 import { unlessDenied } from './writing/denied-or-gone.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
-import { deleteOne, deleteOneVersion, type Gone } from './writing/removal.ts'
+import { deleteOne, type Gone } from './writing/removal.ts'
 import type { MoveConditions } from './writing/renaming.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 import {
   type ConditionalVersion,
   deleteEachVersion,
   type RemovedVersion,
+  removeVersions,
 } from './writing/version-removals.ts'
 
 export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
@@ -277,9 +278,10 @@ export class FileStorage {
       const { object } = await this.find(caller, { access: 'policy', bucket, name, version })
       demand(condition, object) // a version's bytes never change
     }
-    const { row, removals } = await deleteOneVersion(this.#options, caller, bucket, name, version)
-    await removeBytes(this.#options, removals)
-    return row
+    const [outcome] = await removeVersions(this.#options, caller, bucket, [{ name, version }])
+    if (outcome instanceof StorageError) throw outcome
+    if (!outcome) throw new StorageError('NoSuchVersion')
+    return outcome
   }
 
   /**
@@ -317,8 +319,12 @@ export class FileStorage {
     bucket: string,
     versions: ConditionalVersion[],
   ): Promise<RemovedVersion[]> {
-    return deleteEachVersion(versions, ({ name, version, condition }) =>
-      this.removeVersion(caller, bucket, name, version, condition),
+    return deleteEachVersion(
+      this.#options,
+      caller,
+      bucket,
+      versions,
+      ({ name, version, condition }) => this.removeVersion(caller, bucket, name, version, condition),
     )
   }
 

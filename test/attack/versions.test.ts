@@ -214,6 +214,11 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
         how === 'delete many' ? [true, expect.stringMatching(/^\[\]\n?$|error/)] : [false, expect.anything()],
       )
     }
+    for (const [method, body] of [['GET'], ['PUT', { legal_hold: true }]] as const) {
+      const lock = await ask(undefined, method, `/lock/${bucket}/a?versionId=${inUrl}`, body)
+      expect(lock.status, `${method} /lock: ${lock.text}`).toBeGreaterThanOrEqual(400)
+      expect(lock.status, `${method} /lock: ${lock.text}`).toBeLessThan(500)
+    }
     const [page, cursor] = [
       `/versions/${bucket}/a?cursor=${inUrl}`,
       { cursor: id, noncurrentVersions: 'include' },
@@ -261,7 +266,7 @@ describe('many versions', () => {
   it('asked for in one bulk delete hold up nobody', async () => {
     await server.createBucket('bulk', { versioning_status: 'ENABLED' })
     await server.request('PUT', '/object/bulk/a', { body: 'now' })
-    const prefixes = Array.from({ length: 250 }, () => ({ path: 'a', versionId: randomUUID() }))
+    const prefixes = Array.from({ length: 6000 }, () => ({ path: 'a', versionId: randomUUID() }))
     const { result } = await besideInnocent(server, () =>
       Promise.all(
         Array.from({ length: 4 }, async () => {
@@ -276,4 +281,62 @@ describe('many versions', () => {
     expect(result).toEqual([[], [], [], []])
     expect(await (await server.request('GET', '/object/bulk/a')).text()).toBe('now')
   })
+
+  it('that are another’s, deleted in bulk, stay, and hold up nobody', async () => {
+    await server.createBucket('others', { policy: 'authenticated', versioning_status: 'ENABLED' })
+    await fill('others', 2000)
+    const rows = await server.admin<{ path: string; versionId: string }[]>`
+      select name as path, version as "versionId" from storage.object_versions where bucket_id = 'others'`
+    const seeing = await server.token('attacker')
+    const { result } = await besideInnocent(server, () =>
+      Promise.all(
+        [seeing, seeing, server.keys.anonKey].map(async (token) => {
+          const answer = await server.request('DELETE', '/object/others', {
+            token,
+            body: { prefixes: [...rows] },
+          })
+          return answer.json()
+        }),
+      ),
+    )
+    expect(result).toEqual([[], [], []])
+    const [left] = await server.admin`
+      select count(*)::int from storage.object_versions where bucket_id = 'others'`
+    expect(left?.count).toBe(rows.length)
+  })
+
+  it('and names that were deleted are listed a thousand at a time, as far as policies let them be seen', async () => {
+    const OF_FOLDERS = `create policy folders on storage.objects for select to authenticated
+      using (bucket_id = 'folders' and (storage.foldername(name))[1] = auth.jwt() ->> 'sub')`
+    await withPolicies(server.admin, OF_FOLDERS, async () => {
+      await server.createBucket('folders', { versioning_status: 'ENABLED' })
+      await fill('folders', 2000)
+      const list = async (subject: string) => {
+        const answer = await server.request('POST', '/object/list-v2/folders', {
+          token: await server.token(subject),
+          body: { noncurrentVersions: 'include', limit: 1000 },
+        })
+        const { objects } = (await answer.json()) as { objects: { name: string }[] }
+        return [answer.status, objects.length, objects.every(({ name }) => name.startsWith(`${subject}/`))]
+      }
+      const { result } = await besideInnocent(server, () => Promise.all(['f0', 'f1', 'f1', 'f2'].map(list)))
+      expect(result).toEqual([
+        [200, 1000, true],
+        [200, 1000, true],
+        [200, 1000, true],
+        [200, 0, true],
+      ])
+    })
+  })
+
+  /** Versions of names without an object, half of them in each of two folders. */
+  async function fill(bucket: string, count: number) {
+    await server.admin`
+      insert into storage.object_versions (kind, bucket_id, name, object_id, version, bytes_bucket, version_number, is_versioned,
+        size, owner_id, valid_from, archived_at, object_row)
+      select 'version', b.id, 'f' || i % 2 || '/' || i, gen_random_uuid(), gen_random_uuid()::text, b.uid, 1, true, 3, 'victim',
+        now() - interval '2 days', now(), '{"metadata":{"size":3}}'
+      from storage.buckets b, generate_series(1, ${count}::integer) i where b.id = ${bucket}`
+    await server.admin`analyze storage.object_versions`
+  }
 })

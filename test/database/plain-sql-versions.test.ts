@@ -269,6 +269,37 @@ describe('a name', () => {
     expect(await history('a')).toEqual(['version', 'version', 'delete_marker'])
   })
 
+  it('has no more markers than versions, however often it is put and deleted', async () => {
+    await prepare({ status: 'ENABLED' })
+    await sql`update storage.buckets set max_versions = 3 where id = ${bucket}`
+    for (let i = 0; i < 8; i++) {
+      await sql`delete from storage.objects where bucket_id = ${bucket}`
+      await insert('a')
+    }
+    expect(await history('a')).toEqual(['version', 'delete_marker', 'version', 'delete_marker'])
+    await overwrite('a')
+    expect(await history('a')).toEqual(['version', 'delete_marker', 'version'])
+  })
+
+  it('has no more markers than its bucket says where somebody deletes the versions behind them', async () => {
+    await prepare({ status: 'ENABLED' })
+    await sql`update storage.buckets set max_versions = 3 where id = ${bucket}`
+    for (let i = 0; i < 8; i++) {
+      await sql`delete from storage.objects where bucket_id = ${bucket}`
+      await sql`delete from storage.object_versions where bucket_id = ${bucket} and kind = 'version'`
+      await insert('a')
+      expect((await history('a')).length).toBeLessThan(3)
+    }
+    // What hides a version stays.
+    await overwrite('a')
+    for (let i = 0; i < 8; i++) {
+      await sql`delete from storage.objects where bucket_id = ${bucket}`
+      await insert('a')
+    }
+    expect((await history('a')).filter((kind) => kind === 'version')).toHaveLength(2)
+    expect((await history('a')).length).toBeLessThan(5)
+  })
+
   it('has ten versions where nothing is said, which go after ninety days', async () => {
     await prepare({ status: 'ENABLED' })
     for (let i = 0; i < 11; i++) await overwrite('a')

@@ -25,7 +25,7 @@ const ENOUGH = isFull ? 25 : 2
 const ROUND_LIMIT_MS = 300_000
 
 /** Commits, and what is a transaction of its own. */
-const CHANGE = /commit|put_object|delete_objects|delete_version|mark_deleted/
+const CHANGE = /commit|put_object|delete_objects|delete_versions|mark_deleted/
 
 /**
  * What becomes of versions and of the trash when connections to the database are cut, also in the middle of a commit, while what is

@@ -65,6 +65,29 @@ describe('what was kept for long enough', () => {
     expect(await answer.text()).toBe('old 3')
   })
 
+  it('goes with its markers, which hide nothing then; those of a locked version stay', async () => {
+    await put('old', 2)
+    await put('locked', 1)
+    for (const name of ['old', 'locked', 'never']) {
+      expect((await server.request('DELETE', `/object/${bucket}/${name}`)).ok).toBe(true)
+    }
+    await server.admin`update storage.buckets set object_lock = true where id = ${bucket}`
+    await server.admin`
+      insert into storage.object_locks (version, legal_hold)
+      select version::uuid, true from storage.object_versions
+      where bucket_id = ${bucket} and name = 'locked' and kind = 'version'`
+    for (const name of ['old', 'locked', 'never']) await age(name, 91)
+    const retention = newRetention()
+    await retention.round(NEVER)
+    await retention.round(NEVER)
+    const left = await server.admin`
+      select name, kind from storage.object_versions where bucket_id = ${bucket} order by sequence`
+    expect(left).toEqual([
+      { name: 'locked', kind: 'version' },
+      { name: 'locked', kind: 'delete_marker' },
+    ])
+  })
+
   it('goes from the trash, by the days of the trash', async () => {
     const other = `trash-${randomUUID()}`
     await server.createBucket(other)

@@ -91,35 +91,51 @@ const DELETE = new Statement<
   'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, :deletion, :context)',
 )
 
-/**
- * Deletes one version of a name for good, or a marker; the one before moves up, if it was what the name has now.
- *
- * @returns what is gone; `kept` when the caller may not delete it, and null when there is none, or the caller may not see it
- * @throws ObjectLocked, ResourceReferenced, and what a trigger says
- */
-export async function deleteVersion(
-  database: Database,
-  caller: Caller,
-  { bucketId, name }: { bucketId: string; name: string },
-  version: WantedVersion,
-): Promise<{ row: DeletedRow; removals: Location[] } | 'kept' | null> {
-  const { wanted } = versionValues(version)
-  const [row, ...more] = await database.run(DELETE_VERSION, {
-    bucketId,
-    name,
-    wanted,
-    context: callerContext(caller),
-  })
-  if (!row) return null
-  if (row.outcome === 'there') return 'kept'
-  const removals = more.map((one) => ({ bucket: one.bytes_bucket ?? '', version: one.version ?? '' }))
-  return { row: { ...deletedRow(bucketId, row), isDeleteMarker: row.is_delete_marker === true }, removals }
+/** One version of a name. */
+export interface VersionOfName {
+  name: string
+  version: WantedVersion
 }
 
-const DELETE_VERSION = new Statement<
-  { bucketId: string; name: string; wanted: string | null; context: string },
-  Omit<OutcomeRow, 'is_versioned'> & { is_delete_marker: boolean | null }
->('select * from storage.delete_version(:bucketId, :name, :wanted, :context)')
+/**
+ * Deletes versions of names for good, and markers, in one transaction; the one before moves up, if it was what a name has now.
+ *
+ * @returns of each, in its place, what is gone; `kept` when the caller may not delete it, and null when there is none, the caller may
+ *   not see it, or it is asked for before
+ * @throws ResourceReferenced, and what a trigger says of any of them; nothing is deleted then
+ */
+export async function deleteVersions(
+  database: Database,
+  caller: Caller,
+  bucketId: string,
+  versions: VersionOfName[],
+): Promise<{ outcomes: (DeletedRow | 'kept' | 'locked' | null)[]; removals: Location[] }> {
+  const rows = await database.run(DELETE_VERSIONS, {
+    bucketId,
+    names: versions.map(({ name }) => name),
+    wanted: versions.map(({ version }) => versionValues(version).wanted),
+    context: callerContext(caller),
+  })
+  const outcomes: (DeletedRow | 'kept' | 'locked' | null)[] = versions.map(() => null)
+  const removals: Location[] = []
+  for (const { outcome, entry, ...row } of rows) {
+    if (outcome === 'removal') removals.push({ bucket: row.bytes_bucket ?? '', version: row.version ?? '' })
+    else if (outcome === 'there') outcomes[entry - 1] = 'kept'
+    else if (outcome === 'locked') outcomes[entry - 1] = 'locked'
+    else outcomes[entry - 1] = { ...deletedRow(bucketId, row), isDeleteMarker: row.is_delete_marker === true }
+  }
+  return { outcomes, removals }
+}
+
+const DELETE_VERSIONS = new Statement<
+  { bucketId: string; names: string[]; wanted: (string | null)[]; context: string },
+  Omit<OutcomeRow, 'outcome' | 'is_versioned'> & {
+    outcome: 'deleted' | 'there' | 'locked' | 'removal'
+    /** From 1 on. */
+    entry: number
+    is_delete_marker: boolean | null
+  }
+>('select * from storage.delete_versions(:bucketId, :names::text[], :wanted::text[], :context)')
 
 /** The marker that this transaction's deletion of an object has left; null where the bucket keeps no versions. */
 export async function ownMarker(
@@ -157,7 +173,7 @@ interface OutcomeRow {
   is_versioned: boolean | null
 }
 
-function deletedRow(bucketId: string, row: Omit<OutcomeRow, 'is_versioned'>): DeletedRow {
+function deletedRow(bucketId: string, row: Omit<OutcomeRow, 'outcome' | 'is_versioned'>): DeletedRow {
   return {
     id: row.id,
     bucketId,

@@ -5,8 +5,8 @@ import type { Database } from '../connection/client.ts'
 import { ownRemovals } from './listed-versions.ts'
 
 /**
- * Deletes versions that are too old, and what has been in the trash for long enough, what was due first; nothing that is locked, and
- * nothing that somebody else is deleting.
+ * Deletes versions that are too old, markers that have none behind them any more, and what has been in the trash for long enough, what
+ * was due first; nothing that is locked, and nothing that somebody else is deleting.
  *
  * @param most how many
  * @returns how many those are, how many of them were in the trash, and which bytes are superfluous now
@@ -21,6 +21,10 @@ export function deleteDueVersions(
       delete from storage.object_versions where sequence in (
         select v.sequence from storage.object_versions v
         where v.purge_at <= now() and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null
+          and (v.kind <> 'delete_marker' or not exists (
+            select from storage.object_versions w
+            where w.bucket_id = v.bucket_id and w.name = v.name and w.kind = 'version' and w.sequence < v.sequence
+          ))
         order by v.purge_at limit ${most} for update skip locked
       )
       returning kind`)

@@ -219,11 +219,13 @@ export function objectRoutes(services: Services) {
           const { prefixes } = body
           const permanent = services.supabaseCompat ? undefined : body.permanent
           const names = prefixes.filter((entry) => typeof entry === 'string')
-          const versions = prefixes.filter((entry) => typeof entry !== 'string')
+          const versions = prefixes
+            .filter((entry) => typeof entry !== 'string')
+            .map(({ path, versionId }) => ({ name: path, version: { id: versionId } }))
           const rows = await files.removeMany(caller, bucket, names, versions, permanent)
 
           const ids = new Map(rows.map((row) => [row.name, row.id]))
-          logEach(c, [...names, ...versions.map(({ path }) => path)], (name) => ids.get(name))
+          logEach(c, [...names, ...versions.map(({ name }) => name)], (name) => ids.get(name))
           return c.json(rows.map(deletedJson))
         }),
       )

@@ -1,6 +1,11 @@
 import type { Logger } from 'pino'
 import type { Backend } from '../../backend/backend.ts'
-import { type DeletedRow, type Deletions, deleteObjects } from '../../database/queries/delete-objects.ts'
+import {
+  type DeletedRow,
+  type Deletions,
+  deleteObjects,
+  type VersionOfName,
+} from '../../database/queries/delete-objects.ts'
 import type { Deletion } from '../../database/queries/deletion.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
@@ -9,7 +14,8 @@ import type { WriteCondition } from '../../model/write-condition.ts'
 import { withInvalidation } from '../object/changes.ts'
 import { isObjectName, isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
 import { removeBytes } from './byte-removal.ts'
-import { deleteOne, deleteOneVersion, type Gone, type RemovalParts } from './removal.ts'
+import { deleteOne, type Gone, type RemovalParts } from './removal.ts'
+import { isOfTheRequest, removeVersions } from './version-removals.ts'
 
 /** Names per transaction (wire §3.8). */
 const BATCH = 500
@@ -33,12 +39,6 @@ export interface Removed {
   kept: Kept
 }
 
-/** One version of a name. */
-export interface VersionOfName {
-  path: string
-  versionId: string
-}
-
 /** Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted. */
 export async function deleteMany(
   parts: Parts,
@@ -58,16 +58,9 @@ export async function deleteMany(
     await removeBytes(parts, done.removals)
     deleted.push(...rowsOf(bucket, done))
   }
-  for (const { path, versionId } of versions) {
-    if (!isStorableText(path) || !isStorableText(versionId)) continue
-    try {
-      const { row, removals } = await deleteOneVersion(parts, caller, bucket, path, { id: versionId })
-      await removeBytes(parts, removals)
-      deleted.push(row)
-    } catch (error) {
-      const isKept = hasCode(error, 'KeptByRule') || hasCode(error, 'ObjectLocked')
-      if (!isKept && !hasCode(error, 'NoSuchVersion')) throw error
-    }
+  for (const outcome of await removeVersions(parts, caller, bucket, versions)) {
+    if (!(outcome instanceof StorageError)) deleted.push(...(outcome ? [outcome] : []))
+    else if (outcome.code !== 'KeptByRule' && outcome.code !== 'ObjectLocked') throw outcome
   }
   return deleted
 }
@@ -192,9 +185,4 @@ async function deleteUnlessKept(
     before = there
   }
   return { removals, deleted: gone, kept }
-}
-
-/** Whether it is about what was asked for, and not about the server. */
-export function isOfTheRequest(error: unknown): error is StorageError {
-  return error instanceof StorageError && error.status < 500
 }

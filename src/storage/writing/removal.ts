@@ -1,9 +1,7 @@
 import { asCaller, becomeService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
 import {
-  type DeletedRow,
   deleteObjects,
-  deleteVersion,
   type Marker,
   ownMarker,
 } from '../../database/queries/delete-objects.ts'
@@ -12,9 +10,7 @@ import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
-import { StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
-import type { WantedVersion } from '../../model/version-id.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
 import { validatorsOf } from '../object/stored-object.ts'
@@ -80,23 +76,4 @@ export function deleteOne(
       return { id, marker, removals: done.removals }
     })
   return withInvalidation(parts, [{ bucket, names: [name] }], commit)
-}
-
-/**
- * Deletes one version of a name for good, or a marker.
- *
- * @throws NoSuchVersion, KeptByRule, ObjectLocked
- */
-export async function deleteOneVersion(
-  parts: Pick<RemovalParts, 'database' | 'invalidate'>,
-  caller: Caller,
-  bucket: string,
-  name: string,
-  version: WantedVersion,
-): Promise<{ row: DeletedRow; removals: Location[] }> {
-  const commit = () => deleteVersion(parts.database, caller, { bucketId: bucket, name }, version)
-  const done = await withInvalidation(parts, [{ bucket, names: [name] }], commit)
-  if (done === null) throw new StorageError('NoSuchVersion')
-  if (done === 'kept') throw new StorageError('KeptByRule')
-  return done
 }
