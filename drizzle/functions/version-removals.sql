@@ -98,9 +98,9 @@ begin
       select o as item from storage.objects o
       where o.bucket_id = bucket and o.name = e.name and o.version = e.wanted
       union all
-      -- By the index of ids: a name may have very many.
-      (select storage.as_object(v) from storage.object_versions v
-        where v.version = e.wanted and v.bucket_id = bucket and v.name = e.name and v.kind <> 'trash'
+      -- By the index of ids (`offset 0`): a name may have very many.
+      (select storage.as_object(v) from (select w.* from storage.object_versions w where w.version = e.wanted offset 0) v
+        where v.bucket_id = bucket and v.name = e.name and v.kind <> 'trash'
         order by v.sequence desc limit 1)
       union all
       select storage.find_lockable(bucket, e.name, e.wanted) where e.wanted = 'null' or e.wanted like '#%'
@@ -180,10 +180,10 @@ begin
     is_live := found and live.version is not distinct from item.version;
     former := null;
     if not is_live then
-      select v.sequence into former from storage.object_versions v
-      where v.version = item.version and v.bucket_id = bucket and v.name = object and v.kind <> 'trash'
-      order by v.sequence desc limit 1;
-      continue when not found;
+      select max(v.sequence) into former
+      from (select w.* from storage.object_versions w where w.version = item.version offset 0) v
+      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash';
+      continue when former is null;
     end if;
     -- Somebody may have given the name something else meanwhile.
     continue when live.version is distinct from was and not storage.may_have(judged[n], 'delete', context);

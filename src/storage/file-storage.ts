@@ -319,12 +319,8 @@ export class FileStorage {
     bucket: string,
     versions: ConditionalVersion[],
   ): Promise<RemovedVersion[]> {
-    return deleteEachVersion(
-      this.#options,
-      caller,
-      bucket,
-      versions,
-      ({ name, version, condition }) => this.removeVersion(caller, bucket, name, version, condition),
+    return deleteEachVersion(this.#options, caller, bucket, versions, ({ name, version, condition }) =>
+      this.removeVersion(caller, bucket, name, version, condition),
     )
   }
 

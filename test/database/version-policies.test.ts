@@ -51,7 +51,8 @@ beforeAll(async () => {
         on conflict (bucket_id, name) do update set version = excluded.version, owner_id = excluded.owner_id,
           metadata = excluded.metadata, tags = excluded.tags`
     }
-    if (isDeleted) await made.admin`delete from storage.objects where bucket_id = ${bucket} and name = ${name}`
+    if (isDeleted)
+      await made.admin`delete from storage.objects where bucket_id = ${bucket} and name = ${name}`
   }
 })
 afterAll(() => made.drop())
@@ -109,7 +110,10 @@ describe.each([
   ['the owner', `create policy p on storage.objects using (owner_id = auth.jwt() ->> 'sub')`],
   ['a folder', `create policy p on storage.objects using ((storage.foldername(name))[1] = auth.uid()::text)`],
   ['a type', `create policy p on storage.objects using (metadata ->> 'mimetype' = 'image/png')`],
-  ['an enumerated type', `create policy p on storage.objects using ((metadata ->> 'mimetype')::app.kind = 'image/png')`],
+  [
+    'an enumerated type',
+    `create policy p on storage.objects using ((metadata ->> 'mimetype')::app.kind = 'image/png')`,
+  ],
   ['tags', `create policy p on storage.objects using (tags @> '{n=0}')`],
   ['a time', `create policy p on storage.objects using (created_at < now() - interval '1 day')`],
   ['what may be null', `create policy p on storage.objects using (user_metadata ->> 'x' = 'y')`],
@@ -145,10 +149,19 @@ describe.each([
 
 describe.each([
   ['a function', `create policy p on storage.objects using (app.owns(name))`],
-  ['a view', `create policy p on storage.objects using (exists (select from app.seen s where s.name = objects.name))`],
+  [
+    'a view',
+    `create policy p on storage.objects using (exists (select from app.seen s where s.name = objects.name))`,
+  ],
   ['a column that is computed', `create policy p on storage.objects using (folded_name = 'shared/a')`],
-  ['the row as a whole', `create policy p on storage.objects using (to_jsonb(objects) ->> 'folded_name' = 'shared/a')`],
-  ['a schema of others', `create policy p on storage.objects using (exists (select from hidden.members m where m.folder = name))`],
+  [
+    'the row as a whole',
+    `create policy p on storage.objects using (to_jsonb(objects) ->> 'folded_name' = 'shared/a')`,
+  ],
+  [
+    'a schema of others',
+    `create policy p on storage.objects using (exists (select from hidden.members m where m.folder = name))`,
+  ],
   [
     'a table that a trigger writes',
     `create policy p on storage.objects using (exists (

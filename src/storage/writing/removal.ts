@@ -1,10 +1,6 @@
 import { asCaller, becomeService } from '../../database/as-caller.ts'
 import type { Database } from '../../database/connection/client.ts'
-import {
-  deleteObjects,
-  type Marker,
-  ownMarker,
-} from '../../database/queries/delete-objects.ts'
+import { deleteObjects, type Marker, ownMarker } from '../../database/queries/delete-objects.ts'
 import { type Deletion, sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
 import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
