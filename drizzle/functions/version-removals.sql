@@ -110,14 +110,14 @@ begin
 end $$;
 
 -- Deletes versions of names for good, and markers, each found as by `read_version`, and told by its place in the arrays:
--- 'deleted'; 'there' when the caller may see and not delete it; 'locked'; nothing when there is none, or not for him. When it was
+-- 'deleted'; 'there' when the caller may see and not delete it; 'locked', and why; nothing when there is none, or not for him. When it was
 -- what the name has now, the one before moves up. Last, 'removal's, as by `delete_objects`.
 --
 -- Who may what is asked before anything is locked: who may nothing holds up nobody.
 create or replace function storage.delete_versions(bucket text, names text[], wanted text[], context text) returns table (
   outcome text, entry integer, id uuid, name text, version text, bytes_bucket uuid, owner uuid, owner_id text,
   created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, user_metadata jsonb,
-  is_delete_marker boolean
+  is_delete_marker boolean, lock text
 ) language plpgsql as $$
 declare
   role_name constant text := storage.role_of(context);
@@ -187,9 +187,9 @@ begin
     end if;
     -- Somebody may have given the name something else meanwhile.
     continue when live.version is distinct from was and not storage.may_have(judged[n], 'delete', context);
-    if not coalesce(item.is_delete_marker, false)
-      and storage.lock_of(bucket, item.version, storage.since_of(item)) is not null
-    then
+    lock := case when item.is_delete_marker is not true
+      then storage.lock_of(bucket, item.version, storage.since_of(item)) end;
+    if lock is not null then
       outcome := 'locked';
       return next;
       continue;
@@ -225,7 +225,7 @@ begin
   end loop;
   return query
     select 'removal', null::integer, null::uuid, null, r.version::text, r.bucket_uid, null::uuid, null, null::timestamptz,
-      null::timestamptz, null::timestamptz, null::jsonb, null::jsonb, null::boolean
+      null::timestamptz, null::timestamptz, null::jsonb, null::jsonb, null::boolean, null
     from storage.own_removals() r;
   -- What triggers do at the end of the transaction they do as the caller.
   perform set_config('role', role_name, true);

@@ -91,6 +91,9 @@ const DELETE = new Statement<
   'select * from storage.delete_objects(:bucketId, :names::text[], :markable::text[], :looking, :deletion, :context)',
 )
 
+/** What is gone, or what keeps it: the policies, or a lock, and which; null: it was not there. */
+export type VersionOutcome = DeletedRow | 'kept' | { lock: string } | null
+
 /** One version of a name. */
 export interface VersionOfName {
   name: string
@@ -100,8 +103,7 @@ export interface VersionOfName {
 /**
  * Deletes versions of names for good, and markers, in one transaction; the one before moves up, if it was what a name has now.
  *
- * @returns of each, in its place, what is gone; `kept` when the caller may not delete it, and null when there is none, the caller may
- *   not see it, or it is asked for before
+ * @returns of each, in its place; null also of what the caller may not see, or is asked for before
  * @throws ResourceReferenced, and what a trigger says of any of them; nothing is deleted then
  */
 export async function deleteVersions(
@@ -109,19 +111,19 @@ export async function deleteVersions(
   caller: Caller,
   bucketId: string,
   versions: VersionOfName[],
-): Promise<{ outcomes: (DeletedRow | 'kept' | 'locked' | null)[]; removals: Location[] }> {
+): Promise<{ outcomes: VersionOutcome[]; removals: Location[] }> {
   const rows = await database.run(DELETE_VERSIONS, {
     bucketId,
     names: versions.map(({ name }) => name),
     wanted: versions.map(({ version }) => versionValues(version).wanted),
     context: callerContext(caller),
   })
-  const outcomes: (DeletedRow | 'kept' | 'locked' | null)[] = versions.map(() => null)
+  const outcomes: VersionOutcome[] = versions.map(() => null)
   const removals: Location[] = []
   for (const { outcome, entry, ...row } of rows) {
     if (outcome === 'removal') removals.push({ bucket: row.bytes_bucket ?? '', version: row.version ?? '' })
     else if (outcome === 'there') outcomes[entry - 1] = 'kept'
-    else if (outcome === 'locked') outcomes[entry - 1] = 'locked'
+    else if (outcome === 'locked') outcomes[entry - 1] = { lock: row.lock ?? '' }
     else outcomes[entry - 1] = { ...deletedRow(bucketId, row), isDeleteMarker: row.is_delete_marker === true }
   }
   return { outcomes, removals }
@@ -134,6 +136,7 @@ const DELETE_VERSIONS = new Statement<
     /** From 1 on. */
     entry: number
     is_delete_marker: boolean | null
+    lock: string | null
   }
 >('select * from storage.delete_versions(:bucketId, :names::text[], :wanted::text[], :context)')
 

@@ -111,8 +111,8 @@ async function removeTogether(
   await removeBytes(parts, removals)
   return outcomes.map((outcome) => {
     if (outcome === 'kept') return new StorageError('KeptByRule')
-    if (outcome === 'locked') return new StorageError('ObjectLocked')
-    return outcome
+    if (outcome === null || !('lock' in outcome)) return outcome
+    return new StorageError('ObjectLocked', { message: `The version is locked: ${outcome.lock}` })
   })
 }
 
