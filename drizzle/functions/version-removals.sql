@@ -127,7 +127,8 @@ declare
   seen boolean[];
   deletable boolean[];
   object text; -- whose versions are locked
-  was text; -- the id of what it had when its versions were judged
+  lives text[]; -- what their names had when they were found
+  is_allowed boolean;
   live storage.objects;
   item storage.objects;
   is_live boolean;
@@ -135,10 +136,12 @@ declare
 begin
   perform set_config('role', 'service_role', true);
   -- A name's together, for all who take several to lock them in one order, and the oldest first, so that little moves up.
-  select array_agg(f.entry), array_agg(f.item), array_agg(storage.judged(f.item, (f.item).is_delete_marker))
-  into entries, items, judged
+  select array_agg(f.entry), array_agg(f.item), array_agg(storage.judged(f.item, (f.item).is_delete_marker)),
+    array_agg(f.live)
+  into entries, items, judged, lives
   from (
-    select d.* from storage.find_versions(bucket, names, wanted) d
+    select d.*, (select o.version from storage.objects o where o.bucket_id = bucket and o.name = (d.item).name) as live
+    from storage.find_versions(bucket, names, wanted) d
     order by (d.item).name collate "C", (d.item).version_number, d.entry
   ) f;
   if items is null then
@@ -153,18 +156,29 @@ begin
 
   for n in 1 .. cardinality(items) loop
     item := items[n];
-    continue when not seen[n];
     entry := entries[n];
     id := item.id;
     delete_versions.name := item.name;
     version := item.version;
-    select o.version into was from storage.objects o where o.bucket_id = bucket and o.name = item.name;
-    if not coalesce(deletable[n], true) or not storage.may_have(judged[n], 'delete', context) then
-      if coalesce(seen[n], storage.may_have(judged[n], 'see', context)) then
-        outcome := 'there';
-        return next;
+    is_allowed := coalesce(seen[n], true) and coalesce(deletable[n], true);
+    if is_allowed then
+      begin
+        is_allowed := storage.may_have(judged[n], 'delete', context);
+      exception when insufficient_privilege then
+        is_allowed := null; -- somebody has taken away what it waited for, or else it says so again
+      end;
+    end if;
+    if not is_allowed then
+      select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = item.name;
+      if live.version is distinct from lives[n] then
+        is_allowed := null;
+      else
+        if coalesce(seen[n], storage.may_have(judged[n], 'see', context)) then
+          outcome := 'there';
+          return next;
+        end if;
+        continue;
       end if;
-      continue;
     end if;
 
     if object is distinct from item.name then
@@ -185,8 +199,16 @@ begin
       where v.bucket_id = bucket and v.name = object and v.kind <> 'trash';
       continue when former is null;
     end if;
-    -- Somebody may have given the name something else meanwhile.
-    continue when live.version is distinct from was and not storage.may_have(judged[n], 'delete', context);
+    -- Somebody may have given the name something else meanwhile: then what was said of it counts no more.
+    if (is_allowed is null or live.version is distinct from lives[n])
+      and not storage.may_have(judged[n], 'delete', context)
+    then
+      if storage.may_have(judged[n], 'see', context) then
+        outcome := 'there';
+        return next;
+      end if;
+      continue;
+    end if;
     lock := case when item.is_delete_marker is not true
       then storage.lock_of(bucket, item.version, storage.since_of(item)) end;
     if lock is not null then
