@@ -22,8 +22,16 @@ export function uploaded(history: History, sha256: string, keeping: Keeping): Hi
   const [first, ...others] = history
   const object: Entry = { kind: 'object', sha256 }
   if (keeping.way === 'trash') return first?.kind === 'object' ? [object, ...others] : [object, ...history]
-  let left = keeping.most - 1
-  return [object, ...history.map(archived).filter(({ kind }) => kind === 'marker' || left-- > 0)]
+  return [object, ...trimmed(history.map(archived), keeping.most - 1)]
+}
+
+/** Without the versions beyond `most`, and, if any goes or there are more markers than that, without those with none behind them. */
+function trimmed(history: History, most: number): History {
+  let left = most
+  const kept = history.filter(({ kind }) => kind === 'marker' || left-- > 0)
+  const markers = history.filter(({ kind }) => kind === 'marker')
+  if (kept.length === history.length && markers.length <= most) return kept
+  return kept.slice(0, kept.findLastIndex(({ kind }) => kind !== 'marker') + 1)
 }
 
 /** Of a name that has an object, or where versions are kept. */
