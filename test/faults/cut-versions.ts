@@ -13,7 +13,9 @@ import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 import { damaged, differences, findHistories, unreadable } from './versions/found.ts'
-import { KEEPING, makeBuckets } from './versions/keeping.ts'
+import { makeBuckets, TIDIED } from './versions/keeping.ts'
+import { SharedNames } from './versions/shared-names.ts'
+import { Tidying } from './versions/tidying.ts'
 import { VersionedLoad } from './versions/versioned-load.ts'
 
 const ROUNDS = isFull ? 50 : 1
@@ -25,7 +27,8 @@ const ENOUGH = isFull ? 25 : 2
 const ROUND_LIMIT_MS = 300_000
 
 /** Commits, and what is a transaction of its own. */
-const CHANGE = /commit|put_object|delete_objects|delete_versions|mark_deleted/
+const CHANGE =
+  /commit|put_object|delete_objects|delete_versions|mark_deleted|restore_trash|delete_trash|empty_trash|expire_/
 
 /**
  * What becomes of versions and of the trash when connections to the database are cut, also in the middle of a commit, while what is
@@ -44,6 +47,8 @@ export function itKeepsVersionsOfCutConnections(
     let proxy: PostgresProxy
     let server: TestServer
     let load: VersionedLoad
+    let shared: SharedNames
+    let tidying: Tidying
     let retention: VersionRetention
     let backend: InlineBackend
     const place = () => ({ url: `${server.url}/storage/v1`, token: server.keys.serviceKey })
@@ -51,14 +56,17 @@ export function itKeepsVersionsOfCutConnections(
     beforeAll(async () => {
       proxy = await openPostgresProxy()
       server = await startTestServer(await env(), { databaseUrl: (name) => proxy.url(name) })
-      await makeBuckets(place(), server.admin)
+      await makeBuckets(place(), server.admin, TIDIED)
+      tidying = await Tidying.begin(place, TIDIED)
+      shared = new SharedNames(place)
       const { database, config } = server
       backend = new InlineBackend(await openBackends(config), database)
       retention = new VersionRetention({ database, backend, logger: pino({ level: 'silent' }), batch: 3 })
       load = new VersionedLoad({
         place,
-        keeping: KEEPING,
+        keeping: TIDIED,
         seed,
+        shared,
         expire: async (bucket, name) => {
           await server.admin`
             update storage.object_versions set purge_at = now()
@@ -71,7 +79,7 @@ export function itKeepsVersionsOfCutConnections(
       await backend?.close()
       await server?.close()
       await proxy?.close()
-      tally.acknowledged = load?.acknowledged ?? 0
+      tally.acknowledged = (load?.acknowledged ?? 0) + (shared?.acknowledged ?? 0)
       tally.print()
       expect([tally.lost, tally.leaked]).toEqual([0, 0])
     })
@@ -82,10 +90,12 @@ export function itKeepsVersionsOfCutConnections(
       for (let round = 1; round <= ROUNDS; round++) {
         await cut()
         await retention.round(NEVER)
+        await tidying.tidyUp()
         await cleanUp(server)
         const [found, drift] = [await findHistories(server.admin), await findDrift(server)]
         const lost = [
-          ...differences(found, load.possible),
+          ...differences(found, load),
+          ...shared.differences(found),
           ...(await unreadable(found, place())),
           ...(await damaged(found, (at, size) => backend.readWhole(at, size))),
         ]
@@ -93,7 +103,7 @@ export function itKeepsVersionsOfCutConnections(
         tally.lost += lost.length
         tally.leaked += driftCount(drift)
         const what = `round ${round}, ${load}`
-        expect({ what, lost, drift, strange: load.strange }).toEqual({
+        expect({ what, lost, drift, strange: [...load.strange, ...shared.strange] }).toEqual({
           what,
           lost: [],
           drift: NO_DRIFT,
@@ -107,6 +117,7 @@ export function itKeepsVersionsOfCutConnections(
       const over = new AbortController()
       load.start(CLIENTS)
       const purges = purgeAgainAndAgain(over.signal)
+      const tidies = tidying.goOn(over.signal)
       try {
         await load.succeeds(20)
         const [isEnough, before] = [cutting(), retention.purged]
@@ -116,7 +127,7 @@ export function itKeepsVersionsOfCutConnections(
       } finally {
         proxy.decide = undefined
         over.abort()
-        await Promise.all([load.stop(), purges])
+        await Promise.all([load.stop(), purges, tidies])
       }
     }
 

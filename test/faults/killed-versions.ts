@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openBackends } from '../../src/backend/open.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { storedInline, storedObjects } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 import { FAULTS, type Fault } from './crashes/faults.ts'
 import { takeInventory } from './crashes/inventory.ts'
 import { Site } from './crashes/site.ts'
@@ -11,7 +12,10 @@ import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 import { damaged, differences, findHistories, readingInline, unreadable } from './versions/found.ts'
-import { KEEPING, makeBuckets, purgeDue } from './versions/keeping.ts'
+import { makeBuckets, purgeDue, TIDIED } from './versions/keeping.ts'
+import { demand } from './versions/requests.ts'
+import { SharedNames } from './versions/shared-names.ts'
+import { Tidying } from './versions/tidying.ts'
 import { VersionedLoad } from './versions/versioned-load.ts'
 
 const ROUNDS = isFull ? 50 : 1
@@ -19,12 +23,17 @@ const CLIENTS = isFull ? 6 : 2
 /** Longest time for a round, in milliseconds; a usual one takes about four seconds. */
 const ROUND_LIMIT_MS = 180_000
 
+/** Upon the one before, if that is whole. */
+const BACKUP = { type: 'incremental', include_trash: true }
+/** In reduced size backups give way to nobody: whoever waits for them is another test. */
+const PACE = isFull ? {} : { STORAGE_BACKUP_SHARE: '1' }
+
 /** Either ends the server, or takes the database away from it. */
 const KINDS = [true, false].map((endsServer) => FAULTS.filter((fault) => fault.endsServer === endsServer))
 
 /**
- * What becomes of versions and of the trash when the server or its database is killed, while what is due is taken away and the
- * cleanup is at work.
+ * What becomes of versions and of the trash when the server or its database is killed, while clients write, move and bring folders
+ * back to what they were, what is due is taken away, lifecycle rules are run, a backup is made, and the cleanup is at work.
  *
  * @param env of the servers
  */
@@ -36,17 +45,22 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
     let settings: Record<string, string>
     let site: Site
     let load: VersionedLoad
+    let shared: SharedNames
+    let tidying: Tidying
     const place = () => ({ url: `${site.url}/storage/v1`, token: site.token })
 
     beforeAll(async () => {
       settings = await env()
-      site = await Site.open(settings)
+      site = await Site.open({ ...PACE, ...settings })
       await site.start()
-      await site.sql((sql) => makeBuckets(place(), sql))
+      await site.sql((sql) => makeBuckets(place(), sql, TIDIED))
+      tidying = await Tidying.begin(place, TIDIED)
+      shared = new SharedNames(place)
       load = new VersionedLoad({
         place,
-        keeping: KEEPING,
+        keeping: TIDIED,
         seed,
+        shared,
         expire: (bucket, name) =>
           site.sql(async (sql) => {
             await sql`
@@ -58,7 +72,7 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
     afterAll(async () => {
       await load?.stop()
       await site?.close()
-      tally.acknowledged = load?.acknowledged ?? 0
+      tally.acknowledged = (load?.acknowledged ?? 0) + (shared?.acknowledged ?? 0)
       tally.print()
       expect([tally.lost, tally.leaked]).toEqual([0, 0])
     })
@@ -75,7 +89,7 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
           tally.lost += outcome.lost.length
           tally.leaked += outcome.leaked.length
           const what = `round ${round}, ${fault.victim}, FAULTS_SEED=${seed}`
-          expect({ what, ...outcome, strange: load.strange }).toEqual({
+          expect({ what, ...outcome, strange: [...load.strange, ...shared.strange] }).toEqual({
             what,
             lost: [],
             leaked: [],
@@ -85,20 +99,57 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
       }
     })
 
+    it('has backups that are whole, and others that have failed', { timeout: ROUND_LIMIT_MS }, async () => {
+      const jobs = await site.sql(
+        (sql) => sql<{ id: string; status: string }[]>`
+          select id, status from storage.backup_jobs order by id desc`,
+      )
+      const [newest] = jobs.filter(({ status }) => status === 'completed')
+      if (newest !== undefined)
+        expect(await site.run(['backup', 'verify', newest.id])).toMatchObject({ code: 0 })
+      console.log(
+        `${title}: ${jobs.filter(({ status }) => status === 'failed').length} of ${jobs.length} backups failed`,
+      )
+    })
+
     async function strike(fault: Fault): Promise<void> {
-      const purging = new AbortController()
+      const over = new AbortController()
       load.start(CLIENTS)
-      const purges = purgeAgainAndAgain(purging.signal)
+      const beside = [purgeAgainAndAgain(over.signal), tidying.goOn(over.signal)]
       try {
+        await beginBackup()
         await load.succeeds(20 + random.below(60))
         await delay(random.below(20)) // no condition: any moment of what is going on
         await fault.strike(site, random)
         if (!fault.endsServer) await load.succeeds(20)
       } finally {
-        purging.abort()
-        await Promise.all([load.stop(), purges])
+        over.abort()
+        await Promise.all([load.stop(), ...beside])
       }
       if (fault.endsServer) await site.start()
+    }
+
+    /** One that has begun, or, when it is short, has ended already. */
+    async function beginBackup(): Promise<void> {
+      const { id } = (await demand(place(), 'POST', '/backup', BACKUP)) as { id: string }
+      await until(async () => (await stateOf(id)) !== 'pending', 'a backup begins')
+    }
+
+    async function stateOf(id: string): Promise<string> {
+      const response = await site.request('GET', `/backup/${id}`)
+      return ((await response.json()) as { status: string }).status
+    }
+
+    /** Waits until all have ended, in whatever way; then nothing is kept for them. */
+    async function settleBackups(): Promise<string[]> {
+      const jobs = () =>
+        site.sql((sql) => sql<{ id: string; status: string }[]>`select id, status from storage.backup_jobs`)
+      await until(
+        async () => (await jobs()).every(({ status }) => status === 'completed' || status === 'failed'),
+        'all backups have ended',
+      )
+      const holds = await site.sql((sql) => sql`select name from storage.backup_holds`)
+      return holds.map(({ name }) => `a backup still holds ${name}`)
     }
 
     async function purgeAgainAndAgain(signal: AbortSignal): Promise<void> {
@@ -109,14 +160,20 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
     }
 
     async function check(): Promise<{ lost: string[]; leaked: string[] }> {
+      const held = await settleBackups()
       await site.sql(purgeDue)
+      await tidying.tidyUp()
       await site.cleanup()
       return site.sql(async (sql) => {
         const found = await findHistories(sql)
-        const wrong = [...differences(found, load.possible), ...(await unreadable(found, place()))]
+        const wrong = [
+          ...differences(found, load),
+          ...shared.differences(found),
+          ...(await unreadable(found, place())),
+        ]
         if (settings.STORAGE_BACKEND !== 's3') {
           const { lost, leaked } = await takeInventory(site)
-          return { lost: [...wrong, ...lost], leaked }
+          return { lost: [...wrong, ...lost], leaked: [...held, ...leaked] }
         }
         const config = readConfig(settings)
         const backend = await openBackends(config)
@@ -125,7 +182,7 @@ export function itLosesNoVersion(title: string, env: () => Promise<Record<string
         const drift = await findDrift({ admin: sql, storedFiles })
         return {
           lost: [...wrong, ...lost, ...drift.rowsWithoutFile],
-          leaked: [...drift.filesWithoutRow, ...drift.pending],
+          leaked: [...held, ...drift.filesWithoutRow, ...drift.pending],
         }
       })
     }

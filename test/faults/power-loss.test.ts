@@ -11,7 +11,9 @@ import { newSeed, Random } from './random.ts'
 import { isFull } from './size.ts'
 import { Tally } from './tally.ts'
 import { differences, findHistories, unreadable } from './versions/found.ts'
-import { KEEPING, makeBuckets } from './versions/keeping.ts'
+import { makeBuckets, TIDIED } from './versions/keeping.ts'
+import { SharedNames } from './versions/shared-names.ts'
+import { Tidying } from './versions/tidying.ts'
 import { VersionedLoad } from './versions/versioned-load.ts'
 
 const ROUNDS = isFull ? 30 : 2
@@ -98,15 +100,18 @@ describe('when the power fails amid versions and the trash', () => {
   const total = new Tally('power loss amid versions')
   let computer: Machine
   let load: VersionedLoad
+  let shared: SharedNames
+  let tidying: Tidying
   const place = () => ({ url: `${computer.url}/storage/v1`, token: computer.token })
 
   beforeAll(async () => {
     computer = await Machine.build()
-    load = new VersionedLoad({ place, keeping: KEEPING, seed: random.below(2 ** 31) })
+    shared = new SharedNames(place)
+    load = new VersionedLoad({ place, keeping: TIDIED, seed: random.below(2 ** 31), shared })
   })
   afterAll(async () => {
     await computer?.close()
-    total.acknowledged = load.acknowledged
+    total.acknowledged = load.acknowledged + shared.acknowledged
     total.print()
   })
 
@@ -117,25 +122,36 @@ describe('when the power fails amid versions and the trash', () => {
       const keepsInline = random.below(2) === 0
       if (round === 1) {
         await computer.boot({ keepsInline })
-        await computer.sql((sql) => makeBuckets(place(), sql))
+        await computer.sql((sql) => makeBuckets(place(), sql, TIDIED))
+        tidying = await Tidying.begin(place, TIDIED)
         await computer.losePower(EVERYTHING)
       }
       const diesAt = 100 + random.below(LATEST_MOMENT)
       await computer.boot({ diesAt, canLink: round % 3 !== 0, keepsInline })
       load.start(WRITERS.length)
-      await computer.dies().finally(() => load.stop())
+      const over = new AbortController()
+      const tidies = tidying.goOn(over.signal)
+      await computer.dies().finally(() => {
+        over.abort()
+        return Promise.all([load.stop(), tidies])
+      })
       await computer.losePower(random.below(2) === 0 ? anything(random) : EVERYTHING)
       await computer.boot()
+      await tidying.tidyUp()
       await computer.cleanUp()
       total.rounds++
       const found = await computer.sql(findHistories)
-      const wrong = [...differences(found, load.possible), ...(await unreadable(found, place()))]
+      const wrong = [
+        ...differences(found, load),
+        ...shared.differences(found),
+        ...(await unreadable(found, place())),
+      ]
       const { lost, leaked } = await takeInventory(computer)
       await computer.losePower(EVERYTHING)
       total.lost += wrong.length + lost.length
       total.leaked += leaked.length
       const what = `round ${round} with FAULTS_SEED=${seed}`
-      expect({ what, wrong, lost, leaked, strange: load.strange }).toEqual({
+      expect({ what, wrong, lost, leaked, strange: [...load.strange, ...shared.strange] }).toEqual({
         what,
         wrong: [],
         lost: [],

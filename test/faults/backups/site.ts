@@ -16,7 +16,8 @@ import { isFull } from '../size.ts'
 import { findHistories, unreadable } from '../versions/found.ts'
 import { told } from '../versions/history.ts'
 import { KEEPING, makeBuckets } from '../versions/keeping.ts'
-import { type Place, VersionedLoad } from '../versions/versioned-load.ts'
+import type { Place } from '../versions/requests.ts'
+import { VersionedLoad } from '../versions/versioned-load.ts'
 
 const CLIENTS = isFull ? 8 : 2
 const VERSION_CLIENTS = isFull ? 4 : 1

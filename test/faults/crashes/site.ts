@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type postgres from '#postgres'
-import { Command, newFolder, removeFolder, strongroom } from '../../support/command.ts'
+import { Command, type Ended, newFolder, removeFolder, strongroom } from '../../support/command.ts'
 import type { S3Keys } from '../../support/s3-signer.ts'
 import { asSuperuser } from '../../support/superuser.ts'
 
@@ -81,11 +81,15 @@ export class Site {
 
   /** One cleanup of everything that is left over, beside the running server. */
   async cleanup(): Promise<void> {
-    const env = { ...this.env, STORAGE_CLEANUP_GRACE: '0s' }
-    const { code, stdout, stderr } = await strongroom(['cleanup'], { cwd: this.#folder, env })
+    const { code, stdout, stderr } = await this.run(['cleanup'], { STORAGE_CLEANUP_GRACE: '0s' })
     // The server is at its own passes all the time; this one has its turn between two of them.
     if (code !== 0 || !stdout.startsWith('Done:'))
       throw new Error(`the cleanup ended with ${code}: ${stdout}${stderr}`)
+  }
+
+  /** A command beside the running server, to its end. */
+  run(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+    return strongroom(args, { cwd: this.#folder, env: { ...this.env, ...env } })
   }
 
   /** Ends what runs, however that went, and removes the folder. */

@@ -3,8 +3,8 @@ import type postgres from '#postgres'
 import type { Backend } from '../../../src/backend/backend.ts'
 import { forEachConcurrent } from '../../../src/lib/concurrency.ts'
 import { INLINE_BUCKET, type Location } from '../../../src/model/location.ts'
-import { type Entry, type History, purged, told } from './history.ts'
-import type { Place } from './versioned-load.ts'
+import { type Entry, type History, type Keeping, settled, told } from './history.ts'
+import type { Place } from './requests.ts'
 
 const READS_AT_ONCE = 8
 
@@ -15,6 +15,11 @@ export interface Row extends Entry {
   bytesBucket: string | null
   size: number | null
   mark: string | null
+  /** Of those of its name, from 1. */
+  number: number
+  /** When it was there, in microseconds. */
+  since: number
+  until: number
 }
 
 /** What the rows say that each name has, by its path, the newest first. */
@@ -22,11 +27,13 @@ export async function findHistories(sql: postgres.Sql): Promise<Map<string, Row[
   const rows = await sql<(Row & { path: string })[]>`
     select bucket_id || '/' || name as path, 'object' as kind, checksum as sha256, version as id,
       bytes_bucket as "bytesBucket", (metadata ->> 'size')::float8 as size, quarantine_reason as mark,
+      version_number as number, (extract(epoch from current_since) * 1000000)::float8 as since, 'infinity'::float8 as until,
       9223372036854775807 as place
     from storage.objects
     union all
     select bucket_id || '/' || name, case kind when 'delete_marker' then 'marker' else kind end, checksum, version,
-      bytes_bucket, size::float8, quarantine_reason, sequence
+      bytes_bucket, size::float8, quarantine_reason, version_number, (extract(epoch from valid_from) * 1000000)::float8,
+      (extract(epoch from archived_at) * 1000000)::float8, sequence
     from storage.object_versions
     order by path, place desc`
   const histories = new Map<string, Row[]>()
@@ -34,14 +41,19 @@ export async function findHistories(sql: postgres.Sql): Promise<Map<string, Row[
   return histories
 }
 
-/** Names that are not what their writers were told; once all that is due was taken away. */
+/** Names that are not what their writers were told; once all that is due was taken away, and what rules are about. */
 export function differences(
   found: ReadonlyMap<string, readonly Row[]>,
-  possible: ReadonlyMap<string, readonly History[]>,
+  {
+    possible,
+    keeping,
+  }: { possible: ReadonlyMap<string, readonly History[]>; keeping: ReadonlyMap<string, Keeping> },
 ): string[] {
   return [...new Set([...found.keys(), ...possible.keys()])].flatMap((path) => {
     const is = found.get(path) ?? []
-    const may = (possible.get(path) ?? [[]]).map(purged)
+    const kept = keeping.get(path.split('/', 1)[0] ?? '')
+    if (kept === undefined) return [] // somebody else's
+    const may = (possible.get(path) ?? [[]]).map((history) => settled(history, kept))
     const same = may.filter((history) => told(history) === told(is))
     if (same.length === 0) return [`${path} is\n${told(is)}\nand not\n${may.map(told).join('\nor\n')}`]
     const hasIds = (history: History) => history.every(({ id }, at) => id === undefined || id === is[at]?.id)

@@ -16,6 +16,10 @@ export interface Keeping {
   way: 'versions' | 'trash'
   /** How many versions a name has, the current one included. */
   most: number
+  /** How many former versions of a name a lifecycle rule leaves, with the markers among them; without it there is no rule. */
+  newest?: number
+  /** Whether a rule deletes all that is there, and the trash is emptied again and again. */
+  isEmptied?: true
 }
 
 export function uploaded(history: History, sha256: string, keeping: Keeping): History {
@@ -25,20 +29,16 @@ export function uploaded(history: History, sha256: string, keeping: Keeping): Hi
   return [object, ...trimmed(history.map(archived), keeping.most - 1)]
 }
 
-/** Without the versions beyond `most`, and, if any goes or there are more markers than that, without those with none behind them. */
-function trimmed(history: History, most: number): History {
-  let left = most
-  const kept = history.filter(({ kind }) => kind === 'marker' || left-- > 0)
-  const markers = history.filter(({ kind }) => kind === 'marker')
-  if (kept.length === history.length && markers.length <= most) return kept
-  return kept.slice(0, kept.findLastIndex(({ kind }) => kind !== 'marker') + 1)
-}
-
 /** Of a name that has an object, or where versions are kept. */
 export function deleted(history: History, { way }: Keeping): History {
   const [first, ...others] = history
   if (way === 'trash') return first ? [{ ...first, kind: 'trash' }, ...others] : []
   return first?.kind === 'marker' ? history : [{ kind: 'marker', sha256: null }, ...history.map(archived)]
+}
+
+/** Of a name that has an object, for good. */
+export function erased([, ...others]: History, { way }: Keeping): History {
+  return way === 'trash' ? others : []
 }
 
 /** By its version, for good: the version that is the first then moves up. */
@@ -48,9 +48,21 @@ export function removed(history: History, entry: Entry): History {
   return [{ ...first, kind: 'object' }, ...others]
 }
 
-/** By what takes away what was kept for long enough. */
-export function purged(history: History): History {
-  return history.filter(({ isDue }) => !isDue)
+/** Out of the trash, over what is there. */
+export function takenOut(history: History, entry: Entry): History {
+  return [
+    { ...entry, kind: 'object' },
+    ...history.filter((other) => other !== entry && other.kind !== 'object'),
+  ]
+}
+
+/** Once all is gone whose time is up, and what rules are about. */
+export function settled(history: History, { newest = Infinity, isEmptied }: Keeping): History {
+  if (isEmptied) return []
+  let versions = 0
+  return history
+    .filter(({ isDue }) => !isDue)
+    .filter(({ kind }, at) => at === 0 || (kind === 'version' ? versions++ : versions) < newest)
 }
 
 /** Equal for what nobody could tell apart. */
@@ -60,4 +72,14 @@ export function told(history: History): string {
 
 function archived(entry: Entry): Entry {
   return entry.kind === 'object' ? { ...entry, kind: 'version' } : entry
+}
+
+/** The oldest versions go, and with them, or where there are more markers than that, markers that have none behind them. */
+function trimmed(former: History, most: number): History {
+  const isMore = (kind: Entry['kind']) => former.filter((entry) => entry.kind === kind).length > most
+  if (!isMore('version') && !isMore('marker')) return former
+  let left = most
+  const kept = former.filter(({ kind }) => kind === 'marker' || left-- > 0)
+  const last = kept.map(({ kind }) => kind).lastIndexOf('version')
+  return kept.slice(0, last + 1)
 }

@@ -1,6 +1,7 @@
 import type postgres from '#postgres'
 import type { Keeping } from './history.ts'
-import type { Place } from './versioned-load.ts'
+import { demand, type Place } from './requests.ts'
+import { SHARED } from './shared-names.ts'
 
 /** So few that the oldest one has to go now and then. */
 const MOST = 5
@@ -11,16 +12,26 @@ export const KEEPING: ReadonlyMap<string, Keeping> = new Map([
   ['thrown-away', { way: 'trash', most: 1 }],
 ])
 
-/** Makes them. */
-export async function makeBuckets({ url, token }: Place, sql: postgres.Sql): Promise<void> {
-  for (const [name, { way }] of KEEPING) {
-    const body = JSON.stringify({ name, versioning_status: way === 'versions' ? 'ENABLED' : 'DISABLED' })
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
-    const response = await fetch(`${url}/bucket`, { method: 'POST', headers, body })
-    if (!response.ok) throw new Error(`bucket ${name}: ${response.status} ${await response.text()}`)
+/** The same, and those that are tidied up meanwhile (tidying.ts). */
+export const TIDIED: ReadonlyMap<string, Keeping> = new Map([
+  ...KEEPING,
+  ['ruled', { way: 'versions', most: MOST, newest: 2 }],
+  ['emptied', { way: 'trash', most: 1, isEmptied: true }],
+])
+
+/** Makes them, and the one of `SharedNames`. */
+export async function makeBuckets(
+  place: Place,
+  sql: postgres.Sql,
+  keeping: ReadonlyMap<string, Keeping> = KEEPING,
+): Promise<void> {
+  const all: [string, Keeping][] = [...keeping, [SHARED, { way: 'versions', most: 1000 }]]
+  for (const [name, { way, most }] of all) {
+    const hasVersions = way === 'versions'
+    await demand(place, 'POST', '/bucket', { name, versioning_status: hasVersions ? 'ENABLED' : 'DISABLED' })
+    if (hasVersions) await sql`update storage.buckets set max_versions = ${most} where id = ${name}`
+    else await sql`update storage.buckets set trash_days = 7 where id = ${name}`
   }
-  await sql`update storage.buckets set max_versions = ${MOST} where id = 'kept'`
-  await sql`update storage.buckets set trash_days = 7 where id = 'thrown-away'`
 }
 
 /** Takes away what is due, as plain SQL may. */
