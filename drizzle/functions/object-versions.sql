@@ -86,6 +86,17 @@ begin
   perform storage.trim_versions(bucket, object, most - 1);
 end $$;
 
+-- The id that an object had which comes back, unless another one has it, or is about to: an object that was moved has left it to the
+-- histories of two names. Two statements: what is committed is seen behind the lock.
+create or replace function storage.take_id(wanted uuid) returns uuid
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended(wanted::text, 43)) then
+    return gen_random_uuid();
+  end if;
+  return case when exists (select from storage.objects o where o.id = wanted) then gen_random_uuid() else wanted end;
+end $$;
+
 -- Gives a version its number, and the moment from which it is the current one, under the lock of the row that it replaces.
 -- Where versions are off, servers say these themselves (`put_object`), and this does not fire.
 --
@@ -131,10 +142,8 @@ begin
   end if;
   new.current_since := storage.moment_after(newest.archived_at);
   -- A name has one id as long as it has a history. What is restored has its own.
-  if tg_op = 'INSERT' and found and current_setting('storage.restoring', true) is distinct from 'true'
-    and not exists (select from storage.objects o where o.id = newest.object_id)
-  then
-    new.id := newest.object_id;
+  if tg_op = 'INSERT' and found and current_setting('storage.restoring', true) is distinct from 'true' then
+    new.id := storage.take_id(newest.object_id);
   end if;
   return new;
 end $$;
@@ -349,6 +358,7 @@ revoke execute on function
   storage.lock_of(text, text, timestamptz),
   storage.refuse_locked(text, text, timestamptz),
   storage.moment_after(timestamptz),
+  storage.take_id(uuid),
   storage.trim_versions(text, text, integer),
   storage.remove_null_version(text, text),
   storage.settle_history(text, text),
@@ -361,6 +371,7 @@ from public, anon, authenticated, service_role;
 grant execute on function
   storage.lock_of(text, text, timestamptz),
   storage.moment_after(timestamptz),
+  storage.take_id(uuid),
   storage.remove_null_version(text, text),
   storage.add_marker(text, text, uuid, integer, timestamptz),
   storage.as_object(storage.object_versions)

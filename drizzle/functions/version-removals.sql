@@ -74,9 +74,7 @@ begin
     return;
   end if;
   live := storage.as_object(newest);
-  if exists (select from storage.objects o where o.id = live.id) then
-    live.id := gen_random_uuid();
-  end if;
+  live.id := storage.take_id(live.id);
   perform set_config('storage.promoting', 'true', true);
   perform storage.put_back(live);
   perform set_config('storage.promoting', '', true);

@@ -395,6 +395,29 @@ describe('writers at the same moment', () => {
   })
 })
 
+describe('two names that have had one id, since an object was moved', () => {
+  it('both come back at the same moment', async () => {
+    await prepare({ status: 'ENABLED' })
+    await sql`update storage.objects set name = 'b' where bucket_id = ${bucket}`
+    await sql`delete from storage.objects where bucket_id = ${bucket}`
+    const [one, other] = await Promise.all([sql.reserve(), sql.reserve()])
+    const bring = (tx: typeof one, name: string) =>
+      tx`insert into storage.objects (bucket_id, name, version) values (${bucket}, ${name}, ${randomUUID()})`
+    try {
+      await one`begin`
+      await bring(one, 'a')
+      await other`set lock_timeout = '20s'` // it waits for nobody
+      await bring(other, 'b')
+      await one`commit`
+    } finally {
+      one.release()
+      other.release()
+    }
+    const [row] = await sql`select count(distinct id)::int as ids from storage.objects where bucket_id = ${bucket}`
+    expect(row).toEqual({ ids: 2 })
+  })
+})
+
 describe('bytes in the database', () => {
   it('stay as long as a version has them', async () => {
     const version = await prepare({ status: 'ENABLED' }, 'inline')

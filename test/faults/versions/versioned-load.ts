@@ -227,7 +227,8 @@ export class VersionedLoad {
     return this.#ask(new Map([[path, after]]), {
       method: 'DELETE',
       target: `/object/${path}${how}`,
-      done: [204],
+      // Who says `permanent` is told.
+      done: [how.startsWith('?permanent') ? 200 : 204],
     })
   }
 
