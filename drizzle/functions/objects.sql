@@ -273,15 +273,6 @@ begin
         o.created_at, o.updated_at, o.last_accessed_at, o.metadata, o.user_metadata, o.is_versioned;
   end if;
   get diagnostics gone = row_count;
-  if gone < cardinality(names) and looking <> 'none' then
-    if looking = 'all' then
-      role_set := set_config('role', 'service_role', true);
-    end if;
-    return query
-      select 'there', o.id, o.name, o.version, o.bytes_bucket, null::uuid, null, null::timestamptz, null::timestamptz,
-        null::timestamptz, null::jsonb, null::jsonb, null::boolean
-      from storage.objects o where o.bucket_id = bucket and o.name = any (names);
-  end if;
   role_set := set_config('role', 'service_role', true);
   if deletion is distinct from 'erase' then
     select b.versioning_status into status from storage.buckets b where b.id = bucket;
@@ -292,6 +283,17 @@ begin
         from storage.mark_deleted(bucket, markable, context) m;
       role_set := set_config('role', 'service_role', true);
     end if;
+  end if;
+  -- Behind the markers: what has come since it was deleted from is no name without an object, and is told of.
+  if gone < cardinality(names) and looking <> 'none' then
+    if looking <> 'all' then
+      began := storage.act_as(context);
+    end if;
+    return query
+      select 'there', o.id, o.name, o.version, o.bytes_bucket, null::uuid, null, null::timestamptz, null::timestamptz,
+        null::timestamptz, null::jsonb, null::jsonb, null::boolean
+      from storage.objects o where o.bucket_id = bucket and o.name = any (names);
+    role_set := set_config('role', 'service_role', true);
   end if;
   -- As in `put_object`.
   select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets

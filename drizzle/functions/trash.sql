@@ -169,6 +169,8 @@ begin
 
   if exists (select from storage.buckets b where b.id = back.bucket_id and b.versioning_status <> 'DISABLED') then
     back.version_number := null; -- behind what the name has had meanwhile
+  else
+    back.current_since := storage.moment_after(item.archived_at); -- nothing was there while it was in the trash
   end if;
   if back.auto_delete_at <= now() then
     back.auto_delete_after_days := null; -- or it would not stay

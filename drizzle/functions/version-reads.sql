@@ -35,50 +35,63 @@ end $$;
 create or replace function storage.may_have(item storage.objects, how text, context text) returns boolean
   language plpgsql as $$
 declare
+  is_service constant boolean := storage.role_of(context) = 'service_role';
   was_there boolean;
   is_former boolean;
   is_asked boolean := false;
   answer boolean;
 begin
   perform set_config('role', 'service_role', true);
-  -- The service sees all; a marker has nothing that could be judged.
-  select o.version is distinct from item.version and item.is_delete_marker is not true
-    and storage.role_of(context) <> 'service_role'
-  into is_former from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
-  was_there := found;
-  if not was_there and exists (select from storage.objects o where o.id = item.id) then
-    item.id := gen_random_uuid(); -- its own has gone to another name
+  if is_service and how = 'see' then
+    return true;
   end if;
-  begin
-    if not was_there then
-      perform set_config('storage.promoting', 'true', true);
-      perform storage.put_back(item);
+  for tries in 1 .. 5 loop
+    -- The service sees all; a marker has nothing that could be judged.
+    select o.version is distinct from item.version and item.is_delete_marker is not true and not is_service
+    into is_former from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+    was_there := found;
+    if not was_there and exists (select from storage.objects o where o.id = item.id) then
+      item.id := gen_random_uuid(); -- its own has gone to another name
     end if;
-    perform storage.act_as(context);
-    if is_former then
-      perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
-      if found then
-        perform set_config('role', 'service_role', true);
-        perform storage.judge_as(item);
-        perform storage.act_as(context);
+    begin
+      if not was_there then
+        perform set_config('storage.promoting', 'true', true);
+        perform storage.put_back(item);
       end if;
-    end if;
-    if how = 'delete' then
-      delete from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
-    elsif how = 'change' then
-      update storage.objects o set metadata = o.metadata where o.bucket_id = item.bucket_id and o.name = item.name;
-    else
-      perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
-    end if;
-    answer := found; -- a variable keeps its value when the block's work is undone
-    is_asked := true;
-    raise sqlstate 'PT200';
-  exception when sqlstate 'PT200' then
-    if not is_asked then
-      raise;
-    end if;
-  end;
-  return answer;
+      was_there := true;
+      perform storage.act_as(context);
+      if is_former then
+        perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+        if found then
+          perform set_config('role', 'service_role', true);
+          perform storage.judge_as(item);
+          perform storage.act_as(context);
+        end if;
+      end if;
+      if how = 'delete' then
+        delete from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+      elsif how = 'change' then
+        update storage.objects o set metadata = o.metadata where o.bucket_id = item.bucket_id and o.name = item.name;
+      else
+        perform from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+      end if;
+      answer := found; -- a variable keeps its value when the block's work is undone
+      is_asked := true;
+      raise sqlstate 'PT200';
+    exception
+      when sqlstate 'PT200' then
+        if not is_asked then
+          raise;
+        end if;
+        return answer;
+      when unique_violation then
+        -- Not of what a trigger does: at this moment somebody has given the name an object. It is judged beside that.
+        if was_there or tries = 5 then
+          raise;
+        end if;
+        perform set_config('role', 'service_role', true);
+    end;
+  end loop;
 end $$;
 
 -- What a policy is asked about in place of a marker, which has nothing that it could judge: the newest version that it hides.

@@ -6,7 +6,7 @@ import type { BucketSettings } from '../database/queries/buckets.ts'
 import { lockCurrent } from '../database/queries/current-object.ts'
 import type { DeletedRow, VersionOfName } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
-import { findObjectId, type ReadTarget, updateTags } from '../database/queries/objects.ts'
+import { findRow, type ReadTarget, updateTags } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
 import type { Caller } from '../model/caller.ts'
 import type { ChecksumAlgorithm } from '../model/checksums.ts'
@@ -351,7 +351,7 @@ export class FileStorage {
         const only = version ? object.version : null
         return asCaller(this.#database, caller, async (tx) => {
           if (await updateTags(tx, { bucketId: bucket, name }, tags, only)) return object
-          return deniedOrGone(await findObjectId(tx, bucket, name))
+          return deniedOrGone(await findRow(tx, bucket, name))
         })
       })
     return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
@@ -377,7 +377,7 @@ export class FileStorage {
         asCaller(this.#database, caller, async (tx) => {
           const before = condition && (await lockCurrent(tx, place))
           const changed = await updateAutoDelete(tx, place, days)
-          if (!changed) return deniedOrGone(await findObjectId(tx, bucket, name))
+          if (!changed) return deniedOrGone(await findRow(tx, bucket, name))
           demand(condition, before ? validatorsOf(before) : null)
           return changed
         }),

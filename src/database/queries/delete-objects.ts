@@ -32,7 +32,7 @@ export type Looking = 'none' | 'seen' | 'all'
 
 export interface Deletions {
   deleted: DeletedRow[]
-  /** The ids of those that are there all the same, by their names. */
+  /** Which rows are there all the same, by their names; with the version, since a name that has a history keeps its id. */
   there: Map<string, string>
   /** Those that are deleted where versions are kept, by their names, and by which marker. */
   markers: Map<string, Marker>
@@ -70,7 +70,7 @@ export async function deleteObjects(
   const done: Deletions = { deleted: [], there: new Map(), markers: new Map(), removals: [] }
   for (const row of rows) {
     if (row.outcome === 'deleted') done.deleted.push(deletedRow(bucketId, row))
-    else if (row.outcome === 'there') done.there.set(row.name ?? '', row.id)
+    else if (row.outcome === 'there') done.there.set(row.name ?? '', `${row.id} ${row.version}`)
     else if (row.outcome === 'marker') done.markers.set(row.name ?? '', markerOf(row.id, row))
     else done.removals.push({ bucket: row.bytes_bucket ?? '', version: row.version ?? '' })
   }

@@ -295,10 +295,11 @@ const VISIBLE_NAMES = new Statement<
   { name: string; bucket_uid: string }
 >('select * from storage.visible_names_as(:bucketId, :names::text[], :context)')
 
-/** The id of such a row, as far as the transaction's role sees; null when there is none. */
-export async function findObjectId(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
-  const [row] = await tx.select({ id: objects.id }).from(objects).where(named({ bucketId, name }))
-  return row?.id ?? null
+/** Which row has a name, as `Deletions.there` says it. Null when there is none that the caller may see. */
+export async function findRow(tx: Transaction, bucketId: string, name: string): Promise<string | null> {
+  const rows = tx.select({ id: objects.id, version: objects.version }).from(objects)
+  const [row] = await rows.where(named({ bucketId, name }))
+  return row ? `${row.id} ${row.version}` : null
 }
 
 /** Whose an object is, past all policies; null when there is none. */

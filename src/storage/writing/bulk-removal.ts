@@ -176,9 +176,12 @@ async function deleteUnlessKept(
       there.delete(name ?? '') // made anew by a trigger
       gone.set(name ?? '', { id, marker: null })
     }
-    for (const [name, marker] of markers) gone.set(name, { id: marker.objectId, marker })
-    for (const [name, id] of there) {
-      if (before.get(name) === id) kept.set(name, new StorageError('KeptByRule'))
+    for (const [name, marker] of markers) {
+      there.delete(name) // made since
+      gone.set(name, { id: marker.objectId, marker })
+    }
+    for (const [name, row] of there) {
+      if (before.get(name) === row) kept.set(name, new StorageError('KeptByRule'))
       else if (tries === MOST_TRIES) kept.set(name, new StorageError('TransactionConflict'))
     }
     left = [...there.keys()].filter((name) => !kept.has(name))

@@ -5,7 +5,7 @@ const MOST_TRIES = 10
 
 /** Says that a change has found nothing that it may change, and which row is there all the same. */
 class Denied {
-  constructor(readonly id: string) {}
+  constructor(readonly row: string) {}
 }
 
 /**
@@ -19,18 +19,18 @@ class Denied {
  * @throws NoSuchKey, KeptByRule; TransactionConflict when others are faster each time
  */
 export async function unlessDenied<T>(
-  change: (deniedOrGone: (id: string | null) => Denied) => Promise<T | Denied>,
+  change: (deniedOrGone: (row: string | null) => Denied) => Promise<T | Denied>,
 ): Promise<T> {
-  const deniedOrGone = (id: string | null) => {
-    if (id === null) throw new StorageError('NoSuchKey')
-    return new Denied(id)
+  const deniedOrGone = (row: string | null) => {
+    if (row === null) throw new StorageError('NoSuchKey')
+    return new Denied(row)
   }
   let before: string | undefined
   for (let tries = 0; tries < MOST_TRIES; tries++) {
     const result = await change(deniedOrGone)
     if (!(result instanceof Denied)) return result
-    if (result.id === before) throw new StorageError('KeptByRule')
-    before = result.id
+    if (result.row === before) throw new StorageError('KeptByRule')
+    before = result.row
   }
   throw new StorageError('TransactionConflict')
 }

@@ -3,7 +3,7 @@ import type { Database } from '../../database/connection/client.ts'
 import { deleteObjects, type Marker, ownMarker } from '../../database/queries/delete-objects.ts'
 import { type Deletion, sayDeletion } from '../../database/queries/deletion.ts'
 import { ownRemovals } from '../../database/queries/listed-versions.ts'
-import { deleteObject, findObjectId } from '../../database/queries/objects.ts'
+import { deleteObject, findRow } from '../../database/queries/objects.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
@@ -60,7 +60,7 @@ export function deleteOne(
             return { id: row.id, marker, removals }
           }
           if (tellsOfHidden) await becomeService(tx)
-          return deniedOrGone(await findObjectId(tx, bucket, name))
+          return deniedOrGone(await findRow(tx, bucket, name))
         })
       }
       const looking = tellsOfHidden ? 'all' : 'seen'

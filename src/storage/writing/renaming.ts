@@ -6,7 +6,7 @@ import type { Transaction } from '../../database/connection/drizzle.ts'
 import { type CurrentObject, findCurrent, lockCurrent } from '../../database/queries/current-object.ts'
 import { sayDeletion } from '../../database/queries/deletion.ts'
 import { finishUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
-import { deleteObject, findObjectId, renameObject } from '../../database/queries/objects.ts'
+import { deleteObject, findRow, renameObject } from '../../database/queries/objects.ts'
 import { copyVersionParts } from '../../database/queries/version-parts.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
@@ -81,7 +81,7 @@ export async function rename(
         }
         if (hasGivenWay) throw new StorageError('KeptByRule') // and what has given way stays where it is
         // It was visible a moment ago: gone since, or the policies keep it.
-        return deniedOrGone(await findObjectId(tx, source.bucketId, source.name))
+        return deniedOrGone(await findRow(tx, source.bucketId, source.name))
       }),
     )
   const changes = [source, target].map(({ bucketId, name }) => ({ bucket: bucketId, names: [name] }))

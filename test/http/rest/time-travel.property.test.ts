@@ -94,7 +94,7 @@ class History {
   async #write(may: Blurred['may']): Promise<void> {
     for (let turn = 0; turn <= this.random.below(3); turn++) {
       const [name, other] = [this.random.of(NAMES), this.random.of(NAMES)]
-      switch (this.random.below(6)) {
+      switch (this.random.below(7)) {
         case 0:
           may.get(name)?.push(undefined)
           await this.send('DELETE', `/object/${this.bucket}/${encodeURI(name)}`)
@@ -117,6 +117,13 @@ class History {
           await this.send('POST', '/versions/restore', {
             body: { bucket: this.bucket, path: name, version_id },
           })
+          break
+        }
+        case 3: {
+          // Where versions are kept there is nothing in it.
+          may.get(name)?.push('*')
+          const overwrite = this.random.below(2) === 0
+          await this.send('POST', '/trash/restore', { body: { bucket: this.bucket, path: name, overwrite } })
           break
         }
         default: {

@@ -312,7 +312,13 @@ describe('POST /trash/restore', () => {
     const back = await restore({ ids: [info.id] })
     expect(back).toMatchObject({ restored: [{ id: info.id, path: 'a', size: 50_000 }], failed: [] })
     const [after] = await row()
-    expect(after).toEqual({ ...before, bytes_bucket: after?.bytes_bucket })
+    // While it was in the trash it was not there.
+    expect(after?.current_since > before?.current_since).toBe(true)
+    expect(after).toEqual({
+      ...before,
+      bytes_bucket: after?.bytes_bucket,
+      current_since: after?.current_since,
+    })
     expect(await json('GET', `/object/info/${bucket}/a`)).toEqual(info)
     expect(await read('a')).toBe('x'.repeat(50_000))
     expect(await entries()).toEqual([])
