@@ -14,8 +14,10 @@ import { until } from '../support/wait.ts'
 // In one folder and in this order: to the store, and back.
 describeWithS3('strongroom migrate-backend', (s3) => {
   const MiB = 1024 * 1024
-  const SMALL = 100
+  const SMALL = 50
   const LARGE = 4
+  /** What was there before and is kept: half of it versions, under objects and under markers, and half of it in the trash. */
+  const FORMER = 50
   let folder: string
   let env: Record<string, string>
   const servers: Command[] = []
@@ -38,18 +40,26 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const none = { jwtSecret: undefined, signingSecret: undefined }
     serviceKey = (await loadKeys(join(folder, 'storage-data'), none)).serviceKey
     await send('POST', '/bucket', '{"name":"b"}')
-    const names = [...expected.keys()]
-    while (names.length > 0) {
-      await Promise.all(
-        names.splice(0, 10).map((name) => send('POST', `/object/b/${name}`, expected.get(name))),
-      )
+    await send('POST', '/bucket', '{"name":"kept","versioning_status":"ENABLED"}')
+    await send('POST', '/bucket', '{"name":"thrown-away","trash_days":7}')
+    await forAll((name, body) => send('POST', `/object/b/${name}`, body))
+    for (let i = 0; i < FORMER / 2; i++) {
+      await send('PUT', `/object/kept/${i % 5}`, `version ${i}`)
+      if (i % 3 === 0) await send('DELETE', `/object/kept/${i % 5}`)
+      await send('PUT', `/object/thrown-away/${i % 5}`, `thrown away ${i}`)
+      await send('DELETE', `/object/thrown-away/${i % 5}`)
     }
+    for (let i = 0; i < 5; i++) await send('DELETE', `/object/kept/${i}`)
+    history = await readHistory()
+    expect(history.filter((line) => line.includes('version '))).toHaveLength(FORMER / 2)
   })
   afterAll(async () => {
     await removeFolder(folder, servers)
     await proxy?.close()
   })
 
+  /** Of the buckets that keep what was there before, when all of it was made. */
+  let history: string[]
   const expected = new Map<string, string>()
   for (let i = 0; i < SMALL; i++) expected.set(`small-${i}`, `the bytes of ${i}`)
   for (let i = 0; i < LARGE; i++) expected.set(`large-${i}`, String(i).repeat(7 * MiB))
@@ -83,7 +93,28 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     return (info as { version: string }).version
   }
 
+  /** What each name has had, the newest first, with what is read by its version and by its moment; and what is in the trash. */
+  async function readHistory(): Promise<string[]> {
+    const lines: string[] = []
+    for (let i = 0; i < 5; i++) {
+      const { items } = (await (await send('GET', `/versions/kept/${i}`)).json()) as {
+        items: { version_id: string; version_number: number; is_delete_marker: boolean }[]
+      }
+      for (const { version_id: id, version_number: number, is_delete_marker: isMarker } of items) {
+        const read = async () => (await send('GET', `/object/kept/${i}?versionId=${id}`)).text()
+        lines.push(`kept/${i} #${number} ${id} ${isMarker ? 'marker' : await read()}`)
+      }
+    }
+    const { items } = (await (await send('GET', '/trash?bucket=thrown-away')).json()) as {
+      items: { path: string; version: string; deleted_at: string; checksum: string }[]
+    }
+    for (const { path, version, deleted_at, checksum } of items)
+      lines.push(`thrown-away/${path} ${version} ${deleted_at} ${checksum}`)
+    return lines
+  }
+
   async function expectAllReadable(): Promise<void> {
+    expect(await readHistory()).toEqual(history)
     await forAll(async (name, body) => {
       expect((await (await send('GET', `/object/b/${name}`)).text()) === body, name).toBe(true)
     })
@@ -122,7 +153,7 @@ describeWithS3('strongroom migrate-backend', (s3) => {
     const entries = await readdir(join(folder, 'storage-data', 'objects'), options).catch(() => [])
     return new Map(entries.filter((e) => e.isFile()).map((e) => [e.name, join(e.parentPath, e.name)]))
   }
-  const ALL = SMALL + LARGE
+  const ALL = SMALL + LARGE + FORMER
 
   const toStore = { STORAGE_BACKEND: 's3', STORAGE_BACKEND_PREVIOUS: 'local' }
   const toFolder = { STORAGE_BACKEND: 'local', STORAGE_BACKEND_PREVIOUS: 's3' }

@@ -97,6 +97,11 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
     await server.send('POST', '/object/docs/large.txt', LARGE)
     await server.send('POST', '/object/docs/gone.txt', LARGE)
     await server.send('DELETE', '/object/docs/gone.txt')
+    await server.send('POST', '/object/docs/thrown-away.txt', 'thrown away')
+    await server.send('DELETE', '/object/docs/thrown-away.txt?permanent=false')
+    await server.send('POST', '/bucket', '{"name":"kept","versioning_status":"ENABLED"}')
+    for (const text of ['one', LARGE, 'three']) await server.send('PUT', '/object/kept/a', text)
+    await server.send('DELETE', '/object/kept/a')
     const { code, stderr } = await place.move(['--to', url]).ended
     expect(code).toBe(1)
     expect(stderr).toMatch(/Another Strongroom \(pid \d+\) already uses/)
@@ -140,12 +145,15 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
     const before = await place.serve()
     const { text: info } = await before.send('GET', '/object/info/docs/large.txt')
     const { text: audit } = await before.send('GET', '/audit')
+    const { text: history } = await before.send('GET', '/versions/kept/a')
+    const { text: trash } = await before.send('GET', '/trash?bucket=docs')
     await before.stop()
     await inTarget('create table public.members (id text); alter table public.members owner to owner')
     const { code, stdout, stderr } = await place.move(['--to', url]).ended
     expect([code, stderr]).toEqual([0, ''])
     expect(stdout).toMatch(/^ +20,002 {2}storage\.objects$/m)
-    expect(stdout).toMatch(/^ +5 {2}storage\.audit_log$/m)
+    expect(stdout).toMatch(/^ +12 {2}storage\.audit_log$/m)
+    expect(stdout).toMatch(/^ +5 {2}storage\.object_versions$/m)
     expect(stdout).toContain('  policy members on storage.objects\n')
     expect(stdout).toContain('  table public.members\n')
     expect(stdout).toContain('Start the servers with DATABASE_URL')
@@ -162,7 +170,21 @@ describe.skipIf(!has17)('strongroom move-database, to a PostgreSQL 17 of one’s
     expect((await server.send('GET', '/object/docs/gone.txt')).status).toBe(404)
     expect((await server.send('GET', '/object/info/docs/large.txt')).text).toBe(info)
     expect((await server.send('GET', '/audit')).text).toBe(audit)
-    expect(JSON.parse(audit).items).toHaveLength(5)
+    expect(JSON.parse(audit).items).toHaveLength(12)
+    expect((await server.send('GET', '/versions/kept/a')).text).toBe(history)
+    expect((await server.send('GET', '/trash?bucket=docs')).text).toBe(trash)
+    const { items } = JSON.parse(history) as { items: { version_id: string; created_at: string }[] }
+    for (const [index, text] of [undefined, 'three', LARGE, 'one'].entries()) {
+      const read = await server.send('GET', `/object/kept/a?versionId=${items[index]?.version_id}`)
+      expect(read).toMatchObject(text === undefined ? { status: 404 } : { status: 200, text })
+    }
+    // What comes next counts on.
+    expect((await server.send('PUT', '/object/kept/a', 'four')).status).toBe(201)
+    const [newest] = JSON.parse((await server.send('GET', '/versions/kept/a')).text).items
+    expect(newest).toMatchObject({ version_number: 5, is_latest: true })
+    expect(
+      (await server.send('POST', '/trash/restore', '{"bucket":"docs","path":"thrown-away.txt"}')).status,
+    ).toBe(200)
     expect((await server.send('POST', '/object/docs/new.txt', 'new')).status).toBe(201)
 
     const busy = await place.move(['--to', 'embedded'], { DATABASE_URL: url }).ended

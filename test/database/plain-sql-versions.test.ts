@@ -413,7 +413,8 @@ describe('two names that have had one id, since an object was moved', () => {
       one.release()
       other.release()
     }
-    const [row] = await sql`select count(distinct id)::int as ids from storage.objects where bucket_id = ${bucket}`
+    const [row] =
+      await sql`select count(distinct id)::int as ids from storage.objects where bucket_id = ${bucket}`
     expect(row).toEqual({ ids: 2 })
   })
 })

@@ -103,7 +103,10 @@ async function lockOut({ sql }: Session): Promise<void> {
   await sql.unsafe('begin; set local role service_role; set local lock_timeout = 5000')
   await sql.unsafe('set local idle_in_transaction_session_timeout = 0')
   try {
-    await sql.unsafe('lock table storage.buckets, storage.objects in share mode')
+    const [found] = await sql<{ tables: string }[]>`
+      select string_agg(t::text, ', ') as tables
+      from unnest(array['buckets', 'objects', 'object_versions']) n (name), to_regclass('storage.' || n.name) t`
+    await sql.unsafe(`lock table ${found?.tables} in share mode`) // one of before has not all of them
   } catch (error) {
     if (sqlState(fromPostgres(error)) !== '55P03') throw fromPostgres(error)
     throw new DumpError('Somebody is writing to the tables of the database: end that first', { cause: error })

@@ -30,7 +30,10 @@ export interface OwnObject {
   location: Location
 }
 
-/** Up to `limit` objects, from a random one on: ids are random, so they have nothing in common. */
+/**
+ * Up to `limit` objects, from a random one on, and when there are fewer, of what was there before as many as are missing: ids are
+ * random, so they have nothing in common.
+ */
 export async function sampleOwnObjects(
   database: Database,
   place: Place,
@@ -40,9 +43,13 @@ export async function sampleOwnObjects(
   const from = (ids: SQL) =>
     sql`(select id, version, bytes_bucket as bucket from storage.objects
       where ${ids} and ${IS_OURS} and ${isIn(place)} order by id limit ${limit})`
+  const former = (versions: SQL) =>
+    sql`(select object_id as id, version, bytes_bucket as bucket from storage.object_versions
+      where ${versions} and not is_delete_marker and ${isIn(place)} order by version limit ${limit})`
   const rows = await asService(database, (tx) =>
     tx.execute<{ id: string; bucket: string; version: string }>(
-      sql`${from(sql`id >= ${start}`)} union all ${from(sql`id < ${start}`)} limit ${limit}`,
+      sql`${from(sql`id >= ${start}`)} union all ${from(sql`id < ${start}`)}
+        union all ${former(sql`version >= ${start}`)} union all ${former(sql`version < ${start}`)} limit ${limit}`,
     ),
   )
   return rows
@@ -50,7 +57,7 @@ export async function sampleOwnObjects(
     .map(({ id, bucket, version }) => ({ id, location: { bucket, version } }))
 }
 
-/** How many of these objects exist, with the same bytes in the same place. */
+/** How many of these exist, or are kept, with the same bytes in the same place. */
 export async function stillThere(database: Database, objects: OwnObject[]): Promise<number> {
   const ids = textArray(objects.map(({ id }) => id))
   const versions = textArray(objects.map(({ location }) => location.version))
@@ -59,7 +66,11 @@ export async function stillThere(database: Database, objects: OwnObject[]): Prom
     tx.execute<{ count: number }>(
       sql`select count(*)::float8 as count
         from unnest(${ids}::uuid[], ${versions}, ${buckets}::uuid[]) as s (id, version, bucket)
-        join storage.objects o on o.id = s.id and o.version = s.version and o.bytes_bucket = s.bucket`,
+        where exists (
+          select from storage.objects o where o.id = s.id and o.version = s.version and o.bytes_bucket = s.bucket
+        ) or exists (
+          select from storage.object_versions v where v.version = s.version and v.bytes_bucket = s.bucket
+        )`,
     ),
   )
   return row?.count ?? 0

@@ -12,6 +12,7 @@ describe('strongroom check, where there are objects', () => {
   let cwd: string
   let server: Command
   let bucketFolder: string
+  let ask: (method: string, path: string, body?: string | null) => Promise<void>
 
   beforeAll(async () => {
     cwd = await newFolder()
@@ -21,10 +22,11 @@ describe('strongroom check, where there are objects', () => {
     const secrets = { jwtSecret: undefined, signingSecret: undefined }
     const { serviceKey } = await loadKeys(join(cwd, 'storage-data'), secrets)
     const headers = { authorization: `Bearer ${serviceKey}` }
-    const post = async (path: string, body: string) => {
-      const response = await fetch(`${url}${path}`, { method: 'POST', headers, body })
+    ask = async (method, path, body = null) => {
+      const response = await fetch(`${url}${path}`, { method, headers, body })
       if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
     }
+    const post = (path: string, body: string) => ask('POST', path, body)
     await post('/bucket', '{"name":"b"}')
     for (let i = 0; i < OBJECTS; i++) await post(`/object/b/${i}`, 'bytes')
     bucketFolder = join(objects(), (await readdir(objects()))[0] ?? '')
@@ -70,6 +72,17 @@ describe('strongroom check, where there are objects', () => {
       'objects: sample',
       /^20 of 20 objects have no bytes here: wrong bucket, prefix or folder \(settings\), or .*STORAGE_BACKEND_PREVIOUS\)\?$/,
     )
+    await rm(objects(), { recursive: true })
+    await rename(`${objects()}.away`, objects())
+  })
+
+  it('looks at what was there before, where few objects are left', async () => {
+    await ask('PUT', '/bucket/b', '{"versioning_status":"ENABLED"}')
+    for (let i = 2; i < OBJECTS; i++) await ask('DELETE', `/object/b/${i}`)
+    expect(told(await check())['objects: sample']).toEqual(['ok', '20 of 20 have their bytes'])
+    await rename(objects(), `${objects()}.away`)
+    await mkdir(objects())
+    expectFailure(await check(), 'objects: sample', /^20 of 20 objects have no bytes here/)
     await rm(objects(), { recursive: true })
     await rename(`${objects()}.away`, objects())
   })
