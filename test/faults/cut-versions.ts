@@ -116,11 +116,12 @@ export function itKeepsVersionsOfCutConnections(
     async function cut(): Promise<void> {
       const over = new AbortController()
       load.start(CLIENTS)
+      const before = retention.purged
       const purges = purgeAgainAndAgain(over.signal)
       const tidies = tidying.goOn(over.signal)
       try {
         await load.succeeds(20)
-        const [isEnough, before] = [cutting(), retention.purged]
+        const isEnough = cutting()
         await until(() => isEnough() && retention.purged > before, 'changes had no answer, and some were due')
         proxy.decide = undefined
         await load.succeeds(20)

@@ -193,6 +193,8 @@ export class VersionedLoad {
         if (isThere) return this.#delete(path, deleted(history, keeping))
         break
       case 3:
+      case 9:
+      case 10:
         if (trash.length > 0) return this.#expire(bucket, name, history)
         break
       case 4:
