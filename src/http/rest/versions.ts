@@ -8,6 +8,7 @@ import { type AppContext, type Env, logObject, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { objectTarget, queryOf } from '../message/request-path.ts'
+import { declaredLength } from '../message/upload-headers.ts'
 import { commentSent } from '../message/version-comment.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
@@ -74,6 +75,12 @@ export function versionRoutes(services: Services) {
         const { headers } = c.env.incoming
         const { snapshot } = checkShape('querystring', Object.fromEntries(queryOf(c.env)), newVersionSchema)
         const condition = writeCondition(headers)
+        // Who sends bytes wants them kept.
+        if (snapshot === 'true' && declaredLength(c.env.incoming) !== 0) {
+          throw new StorageError('InvalidRequest', {
+            message: 'A snapshot is of what is there: it has no body',
+          })
+        }
         const writer = { ...caller, versionComment: commentSent(c.req.header('x-version-comment')) }
         const stored =
           snapshot === 'true'

@@ -121,6 +121,7 @@ describe('a snapshot', () => {
     await steps.uploaded('a', 'one')
     expect((await add('a', { headers: { 'if-match': '"another"' } }, '?snapshot=true')).status).toBe(412)
     expect((await add('a', {}, '?snapshot=maybe')).status).toBe(400)
+    expect((await add('a', { body: 'bytes that nobody would keep' }, '?snapshot=true')).status).toBe(400)
     expect(await steps.history('a')).toEqual(['1'])
   })
 })
