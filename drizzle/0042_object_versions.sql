@@ -110,17 +110,6 @@ grant update (purge_at, quarantine_reason, quarantined_at) on storage.object_ver
 -- They are written by functions.
 grant select on storage.object_locks to service_role;
 --> statement-breakpoint
--- They tell more now, and are made again by drizzle/functions.
-drop function if exists storage.read_object(text, text, text, text, text);
---> statement-breakpoint
-drop function if exists storage.put_object(
-  text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
-);
---> statement-breakpoint
-drop function if exists storage.find_multipart_upload(uuid, integer);
---> statement-breakpoint
-drop function if exists storage.ask_multipart_upload(uuid, text, text, uuid, integer, boolean, text);
---> statement-breakpoint
 -- What locked versions are kept by is not for whoever has the service key: bytes come with a row, and go with it.
 revoke update, delete, truncate, references, trigger on storage.inline_bytes from service_role;
 --> statement-breakpoint

@@ -1,5 +1,5 @@
 -- Small bytes in the database (decision 0052): what is asked of storage.inline_bytes beside the calls that write and read
--- an object. Bytes come with their row in put_object, and go with it by the triggers of versions.sql.
+-- an object. Bytes come with their row in put_object_version, and go with it by the triggers of versions.sql.
 
 -- Where the bytes of an object are that are not in the backend: its bytes_bucket. No bucket has this uid.
 create or replace function storage.inline_bucket() returns uuid language sql immutable

@@ -30,12 +30,11 @@ begin
 end $$;
 
 -- What there is of one, and what its bucket allows now. `others` are the bytes of its parts without that of `part`, and
--- `share_others` those of all unfinished uploads of its share. A finished one is told as a resumable upload is, with
--- what S3 calls the version that it has made (null where none are kept).
+-- `share_others` those of all unfinished uploads of its share. A finished one is told as a resumable upload is.
 create or replace function storage.find_multipart_upload(upload uuid, part integer) returns table (
   upload_id text, bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, content jsonb,
   created_at timestamptz, state text, has_bucket boolean, file_size_limit bigint, allowed_mime_types text[],
-  others bigint, share text, share_others bigint, object_metadata jsonb, object_version text
+  others bigint, share text, share_others bigint, object_metadata jsonb
 ) language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select m.id, r.bucket_id, r.name, r.bucket_uid, r.owner_id, r.owner_role, r.content, r.created_at,
     case
@@ -50,8 +49,7 @@ create or replace function storage.find_multipart_upload(upload uuid, part integ
       select sum(coalesce(s.upload_length, s.largest)) from storage.resumable_uploads s
       where s.share = r.share and s.ended is null and s.expires_at > now()
     ) - coalesce(p.size, 0) end,
-    o.metadata,
-    case when b.versioning_status <> 'DISABLED' then case when o.is_versioned then o.version else 'null' end end
+    o.metadata
   from storage.resumable_uploads r
   left join storage.s3_multipart_uploads m on m.upload = r.id
   left join storage.s3_multipart_uploads_parts p
@@ -105,14 +103,13 @@ create or replace function storage.ask_multipart_upload(
 ) returns table (
   upload_id text, bucket_id text, name text, bucket_uid uuid, owner_id text, owner_role text, content jsonb,
   created_at timestamptz, state text, has_bucket boolean, file_size_limit bigint, allowed_mime_types text[],
-  others bigint, share text, share_others bigint, object_metadata jsonb, object_version text, claimed boolean, notes text
+  others bigint, share text, share_others bigint, object_metadata jsonb, claimed boolean, notes text
 ) language plpgsql as $$
 declare
   goes_on boolean;
 begin
   select f.* into upload_id, bucket_id, name, bucket_uid, owner_id, owner_role, content, created_at, state, has_bucket,
-    file_size_limit, allowed_mime_types, others, share, share_others, object_metadata,
-    object_version
+    file_size_limit, allowed_mime_types, others, share, share_others, object_metadata
   from storage.find_multipart_upload(upload, part) f;
   if not found then
     return;

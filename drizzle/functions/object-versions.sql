@@ -98,7 +98,7 @@ begin
 end $$;
 
 -- Gives a version its number, and the moment from which it is the current one, under the lock of the row that it replaces.
--- Where versions are off, servers say these themselves (`put_object`), and this does not fire.
+-- Where versions are off, servers say these themselves (`put_object_version`), and this does not fire.
 --
 -- A row that is new waits for whoever is just deleting what had its name, and comes after him.
 create or replace function storage.place_version() returns trigger

@@ -11,7 +11,7 @@
 --
 -- Bytes that are in the database come along, unless `bytes_unless` is null, or the version that is found: that the reader
 -- has. `keeps_versions` is true of the bucket if it has, or has had, versions; `is_versioned` is the object's.
-create or replace function storage.read_object(
+create or replace function storage.read_object_now(
   access text, bucket text, object text, bytes_unless text, context text
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
@@ -55,8 +55,8 @@ begin
       select i.bytes into bytes from storage.inline_bytes i
         -- Plain SQL may have given a row any version.
         where i.version = case
-          when read_object.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-          then read_object.version::uuid end;
+          when read_object_now.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+          then read_object_now.version::uuid end;
       -- What triggers do at the end of the transaction, if a policy writes, they do as whoever reads.
       role_set := set_config('role', role_before, true);
     end if;
@@ -138,7 +138,7 @@ end $$;
 --
 -- Without an id: the bucket is not, or not any more, as the server knows it, and nothing was done. Its settings are told, if
 -- there is one.
-create or replace function storage.put_object(
+create or replace function storage.put_object_version(
   bucket text, known_uid uuid, known_mark text,
   object text, new_id uuid, new_version uuid, new_owner uuid, new_owner_id text, new_metadata jsonb,
   new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, known_sweep bigint, upsert boolean, context text,
@@ -356,20 +356,20 @@ create or replace trigger strongroom_touch_updated_at before update on storage.o
   for each row execute function storage.touch_updated_at();
 
 revoke execute on function
-  storage.read_object(text, text, text, text, text),
+  storage.read_object_now(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
-  storage.put_object(
+  storage.put_object_version(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
   storage.delete_objects(text, text[], text[], text, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.read_object(text, text, text, text, text),
+  storage.read_object_now(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
-  storage.put_object(
+  storage.put_object_version(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
   storage.delete_objects(text, text[], text[], text, text, text)

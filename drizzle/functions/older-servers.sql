@@ -1,6 +1,7 @@
--- What servers call that do not know the one argument for the caller (decision 0040), tags, or bytes in the database:
+-- What servers call that do not know the one argument for the caller (decision 0040), tags, bytes in the database, or versions:
 -- during an upgrade they run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades
--- from there.
+-- from there. What one returns stays as it is: they have prepared their statements, and their driver does not get over it when
+-- these return something else, so that no connection of theirs answers any more.
 
 -- Fails with 22023 where a text has what stands between them: it would be taken for more than it is.
 create or replace function storage.nine_as_context(
@@ -37,7 +38,7 @@ begin
   return query
     select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
       f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags
-    from storage.read_object(access, bucket, object, null, context) f;
+    from storage.read_object_now(access, bucket, object, null, context) f;
 end $$;
 
 create or replace function storage.read_object(
@@ -53,8 +54,8 @@ begin
   return query
     select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
       f.created_at, f.updated_at, f.quarantine_reason, f.is_public
-    from storage.read_object(
-      access, bucket, object,
+    from storage.read_object_now(
+      access, bucket, object, null,
       storage.nine_as_context(
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
@@ -72,7 +73,50 @@ begin
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
 
--- Of servers that know no versions.
+-- Of servers that know no versions. They ask this before they remove what, to them, nothing names: among it would be all that versions
+-- and the trash name. Nothing of it is removed then, and the server's log says why.
+create or replace function storage.begin_sweep() returns bigint
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from storage.object_versions) then
+    raise exception 'a server of before does not know what versions and the trash name, and removes no bytes: a newer one does'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  return storage.next_sweep();
+end $$;
+
+create or replace function storage.read_object(
+  access text, bucket text, object text, bytes_unless text, context text
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean, tags text[], bytes bytea
+) language plpgsql as $$
+begin
+  return query
+    select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
+      f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags, f.bytes
+    from storage.read_object_now(access, bucket, object, bytes_unless, context) f;
+end $$;
+
+create or replace function storage.put_object(
+  bucket text, known_uid uuid, known_mark text, object text, new_id uuid, new_version uuid, new_owner uuid,
+  new_owner_id text, new_metadata jsonb, new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea,
+  known_sweep bigint, upsert boolean, context text,
+  out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
+  out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
+  out removed_versions uuid[], out removed_buckets uuid[]
+) language plpgsql as $$
+begin
+  select f.uid, f.file_size_limit, f.allowed_mime_types, f.mark, f.id, f.owner_id, f.created, f.created_at, f.updated_at,
+    f.removed_versions, f.removed_buckets
+  into uid, file_size_limit, allowed_mime_types, mark, id, owner_id, created, created_at, updated_at,
+    removed_versions, removed_buckets
+  from storage.put_object_version(
+    bucket, known_uid, known_mark, object, new_id, new_version, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    new_checksum, new_tags, new_bytes, known_sweep, upsert, context) f;
+end $$;
+
 create or replace function storage.still_public(buckets text[]) returns setof text
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id from storage.still_public(buckets, '{}') p (id)
@@ -201,6 +245,11 @@ revoke execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_sweep(),
+  storage.read_object(text, text, text, text, text),
+  storage.put_object(
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+  ),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
@@ -234,6 +283,11 @@ grant execute on function
   storage.read_object(text, text, text, text),
   storage.read_object(text, text, text, text, text, text, text, text, text, text, text, boolean),
   storage.visible_names_as(text, text[], text, text, text, text, text, text, text, text, boolean),
+  storage.begin_sweep(),
+  storage.read_object(text, text, text, text, text),
+  storage.put_object(
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+  ),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),

@@ -1,10 +1,10 @@
 -- Small uploads that wait for a connection at the same moment, in one transaction (decision 0056).
 
--- Stores objects with their bytes, each as put_object does and as its own caller, in a block of its own: what fails is undone
+-- Stores objects with their bytes, each as put_object_version does and as its own caller, in a block of its own: what fails is undone
 -- without the others. For a session whose statements end after 20 ms, and that this function alone uses.
 --
--- Tells by `puts` what put_object says of each item, and null of one that is left for a call of its own. Nothing is there of
--- these: what fails (so that only put_object itself ever says why), what takes long, and what comes behind it. `slowest` is the
+-- Tells by `puts` what put_object_version says of each item, and null of one that is left for a call of its own. Nothing is there of
+-- these: what fails (so that only put_object_version itself ever says why), what takes long, and what comes behind it. `slowest` is the
 -- place of the one that took the longest, when it was too long for a group. Null, and nothing is done, where users' triggers
 -- may count on a transaction of their own.
 --
@@ -58,7 +58,7 @@ begin
     first_version := coalesce(first_version, item.version);
     put := null;
     begin
-      put := to_json(storage.put_object(item.bucket, item.uid, item.mark, item.name, item.id, item.version, item.owner,
+      put := to_json(storage.put_object_version(item.bucket, item.uid, item.mark, item.name, item.id, item.version, item.owner,
         item.owner_id, item.metadata, item.user_metadata, item.checksum, item.tags,
         substring(all_bytes from first_byte for item.size), null, item.upsert, item.context));
       -- What a policy's writes have left for the end of the transaction, it is done as this caller.

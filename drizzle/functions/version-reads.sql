@@ -113,7 +113,7 @@ begin
   return item;
 end $$;
 
--- Finds one version of a name, as `read_object` finds what is there now: by its id; as 'null', S3's null version; by its number,
+-- Finds one version of a name, as `read_object_now` finds that: by its id; as 'null', S3's null version; by its number,
 -- as '#3'; or, if `wanted` is null, what was there at a moment, be it in the trash now. A row whose id is null: there is none, or
 -- not for this caller.
 create or replace function storage.read_version(

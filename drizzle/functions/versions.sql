@@ -243,7 +243,7 @@ create or replace function storage.last_sweep() returns bigint
   select s.last_value from storage.sweeps s
 $$;
 
-create or replace function storage.begin_sweep() returns bigint
+create or replace function storage.next_sweep() returns bigint
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select nextval('storage.sweeps')
 $$;
@@ -282,7 +282,7 @@ to anon, authenticated, service_role;
 
 revoke execute on function
   storage.last_sweep(),
-  storage.begin_sweep(),
+  storage.next_sweep(),
   storage.beat_uploads(uuid[]),
   storage.strike_removals(uuid[]),
   storage.strike_upload(uuid)
@@ -290,7 +290,7 @@ from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.last_sweep(),
-  storage.begin_sweep(),
+  storage.next_sweep(),
   storage.beat_uploads(uuid[]),
   storage.strike_removals(uuid[]),
   storage.strike_upload(uuid)

@@ -65,6 +65,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from storage.sweeps'],
     ["select nextval('storage.sweeps')"],
     ['select storage.begin_sweep()'],
+    ['select storage.next_sweep()'],
     ['select * from storage.backup_jobs'],
     [
       "insert into storage.backup_jobs (id, kind, type, target) values (gen_random_uuid(), 'backup', 'full', '/etc')",
@@ -83,10 +84,11 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select storage.copy_inline_bytes(gen_random_uuid(), gen_random_uuid())'],
     ['select storage.remove_inline_bytes(gen_random_uuid())'],
     ['select * from storage.list_inline_bytes(null, 1)'],
+    ["select * from storage.read_object_now('policy', 'hidden', 'a', '', '')"],
     ["select * from storage.read_object('policy', 'hidden', 'a', '', '')"],
     ["select * from storage.put_objects('[]', '')"],
     [
-      "select * from storage.put_object('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', null, true, '')",
+      "select * from storage.put_object_version('hidden', null, null, 'a', null, null, null, null, '{}', '{}', '', '{}', '', null, true, '')",
     ],
     ['select storage.find_multipart_upload(gen_random_uuid(), 1)'],
     ["select storage.keep_part(gen_random_uuid(), 1, 0, '', '', '', '{}', 0, 0, 0)"],

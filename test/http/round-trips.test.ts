@@ -65,21 +65,21 @@ describe('what a request costs in statements', () => {
     const path = await upload('users/read')
     const paths: string[] = []
     for (let made = 0; made < 30; made++) paths.push(await upload(`users/${fresh()}`))
-    await costs(() => send('GET', `/object/${paths.pop()}`), ['read_object'])
-    await costs(() => send('GET', `/object/${path}`), ['read_object'])
-    await costs(() => send('HEAD', `/object/${path}`), ['read_object'])
-    await costs(() => send('GET', `/object/info/${path}`), ['read_object'])
+    await costs(() => send('GET', `/object/${paths.pop()}`), ['read_object_now'])
+    await costs(() => send('GET', `/object/${path}`), ['read_object_now'])
+    await costs(() => send('HEAD', `/object/${path}`), ['read_object_now'])
+    await costs(() => send('GET', `/object/info/${path}`), ['read_object_now'])
   })
 
   it('GET by a signed URL: one, and one to sign it, or a hundred of them', async () => {
     const path = await upload('users/signed')
     const sign = () => send('POST', `/object/sign/${path}`, { body: { expiresIn: 600 } })
-    await costs(sign, ['read_object'])
+    await costs(sign, ['read_object_now'])
     const paths = Array.from({ length: 100 }, (_, index) => (index === 0 ? 'signed' : `none-${index}`))
     const signAll = () => send('POST', '/object/sign/users', { body: { expiresIn: 600, paths } })
     await costs(signAll, ['visible_names_as'])
     const { signedURL } = JSON.parse(await sign())
-    await costs(() => send('GET', signedURL, { token: null }), ['read_object'])
+    await costs(() => send('GET', signedURL, { token: null }), ['read_object_now'])
   })
 
   it('a bucket: one transaction, which counts nothing', async () => {
@@ -95,14 +95,14 @@ describe('what a request costs in statements', () => {
   })
 
   it('a small upload: one, also when it replaces another', async () => {
-    await costs(() => upload(`users/${fresh()}`), ['put_object'])
+    await costs(() => upload(`users/${fresh()}`), ['put_object_version'])
     const path = await upload('users/again')
-    await costs(() => upload(path, 'other', { 'x-upsert': 'true' }), ['put_object'])
+    await costs(() => upload(path, 'other', { 'x-upsert': 'true' }), ['put_object_version'])
     // A file that it replaces is noted as gone.
     const files: string[] = []
     for (let made = 0; made < 30; made++) files.push(await upload(`users/${fresh()}`, 'x'.repeat(20_000)))
     const overFile = () => upload(files.pop() ?? '', 'small', { 'x-upsert': 'true' })
-    await costs(overFile, ['put_object', 'strike_removals'])
+    await costs(overFile, ['put_object_version', 'strike_removals'])
   })
 
   it('a small upload under a condition: one transaction more than it takes to foretell it', async () => {
@@ -131,7 +131,7 @@ describe('what a request costs in statements', () => {
     }
     await costs(copy, [
       'bucket_settings',
-      'read_object',
+      'read_object_now',
       'begin',
       'act_as',
       'insert',
@@ -145,12 +145,12 @@ describe('what a request costs in statements', () => {
   const LARGER = 'x'.repeat(20_000)
 
   it('an upload that is too large for the database: one, when the one before it was allowed', async () => {
-    await costs(() => upload(`users/${fresh()}`, LARGER), ['put_object'])
+    await costs(() => upload(`users/${fresh()}`, LARGER), ['put_object_version'])
   })
 
   it('an overwrite by one: the same, and the note that the bytes before are gone', async () => {
     const path = await upload('users/large-again', LARGER)
-    await costs(() => upload(path, LARGER, { 'x-upsert': 'true' }), ['put_object', 'strike_removals'])
+    await costs(() => upload(path, LARGER, { 'x-upsert': 'true' }), ['put_object_version', 'strike_removals'])
   })
 
   it('the first one, of somebody or in a bucket: the settings of its bucket, and one transaction', async () => {

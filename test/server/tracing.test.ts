@@ -70,13 +70,15 @@ describe('a request', () => {
 
   it('says of a statement what it is, without its values', async () => {
     const span = await spanOf(upload('values-of-statements.txt', { body: 'small and secret' }))
-    const put = traced.collector.traceOf(span).find(({ name }) => name === 'select storage.put_object')
+    const put = traced.collector
+      .traceOf(span)
+      .find(({ name }) => name === 'select storage.put_object_version')
     expect(put).toMatchObject({
       kind: 'client',
       attributes: {
         'db.system.name': 'postgresql',
-        'db.query.summary': 'select storage.put_object',
-        'db.query.text': expect.stringMatching(/storage\.put_object\(\s*\$1/),
+        'db.query.summary': 'select storage.put_object_version',
+        'db.query.text': expect.stringMatching(/storage\.put_object_version\(\s*\$1/),
       },
     })
     expect(JSON.stringify(put)).not.toContain('values-of-statements')

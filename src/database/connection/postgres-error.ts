@@ -23,8 +23,8 @@ const BY_SQLSTATE: Record<string, ErrorCode> = {
   '57P03': 'DatabaseUnavailable',
   SR001: 'UploadExpired', // ours, from storage.finish_upload
   SR002: 'TooManyUnfinished', // ours, from storage.bound_unfinished_uploads
-  SR003: 'SkippedByTrigger', // ours, from storage.trial_write and storage.put_object
-  SR004: 'NoSuchBucket', // ours, from storage.put_object
+  SR003: 'SkippedByTrigger', // ours, from storage.trial_write and storage.put_object_version
+  SR004: 'NoSuchBucket', // ours, from storage.put_object_version
 }
 
 /** Those of ours whose sentence is for the client, from drizzle/functions/object-versions.sql. */

@@ -127,7 +127,7 @@ const LAST_SWEEP = new Statement<object, { number: string }>('select storage.las
  * it when he makes its row, unless his transaction has begun before that.
  */
 export async function beginSweep(database: Database): Promise<void> {
-  await ask(database, sql`select storage.begin_sweep()`)
+  await ask(database, sql`select storage.next_sweep()`)
 }
 
 /** Those of these places that no row, no upload and no removal names. */

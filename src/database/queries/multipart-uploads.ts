@@ -4,7 +4,8 @@ import type { Caller } from '../../model/caller.ts'
 import type { Checksum } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
-import { callerContext } from '../as-caller.ts'
+import { versionId } from '../../model/version-id.ts'
+import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { bytesOrNull } from '../connection/row-values.ts'
@@ -57,8 +58,6 @@ export interface MultipartUpload {
   shareOthers: number | null
   /** Of the object that it has become. */
   objectMetadata: SystemMetadata | null
-  /** What S3 calls the version that it has made; null where the bucket keeps none. */
-  objectVersion: string | null
   /** When the number of the part that was asked about is that part's alone: what the backend has noted for all parts. */
   claim: { notes: string | null } | null
 }
@@ -106,6 +105,21 @@ export async function findMultipartUpload(
 const FIND = new Statement<{ version: string }, FoundRow>(
   'select * from storage.find_multipart_upload(:version, null)',
 )
+
+/** What S3 calls the version that a finished upload has made; null where its bucket keeps none. */
+export async function findMadeVersion(
+  database: Database,
+  { bucketId, name, at }: Pick<MultipartUpload, 'bucketId' | 'name' | 'at'>,
+): Promise<string | null> {
+  const { version } = at
+  const [row] = await asService(database, (tx) => tx.run(MADE, { bucketId, name, version }))
+  return row?.written ? versionId(version, row.written.is_versioned) : null
+}
+
+const MADE = new Statement<
+  { bucketId: string; name: string; version: string },
+  { written: { is_versioned: boolean } | null }
+>('select storage.written_version(:bucketId, :name, :version) as written')
 
 /** A part that is to come. */
 export interface ComingPart {
@@ -208,7 +222,6 @@ interface FoundRow extends SettingsColumns {
   share: string | null
   share_others: string | null
   object_metadata: SystemMetadata | null
-  object_version: string | null
   /** Where it was asked for. */
   claimed?: boolean | null
   notes?: string | null
@@ -230,7 +243,6 @@ function asMultipartUpload(version: string, row: FoundRow): MultipartUpload {
     share: row.share,
     shareOthers: bytesOrNull(row.share_others),
     objectMetadata: row.object_metadata,
-    objectVersion: row.object_version,
     claim: row.claimed ? { notes: row.notes ?? null } : null,
   }
 }

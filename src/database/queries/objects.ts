@@ -113,7 +113,7 @@ export async function findObject(
 const READ_OBJECT = new Statement<
   { access: Access; bucketId: string; name: string; bytesUnless: string | null; context: string },
   FoundRow
->('select * from storage.read_object(:access, :bucketId, :name, :bytesUnless, :context)')
+>('select * from storage.read_object_now(:access, :bucketId, :name, :bytesUnless, :context)')
 
 /** As `storage.read_version` and its like take them. */
 export function versionValues(version: WantedVersion): { wanted: string | null; moment: string | null } {

@@ -172,6 +172,6 @@ interface PutRow extends MarkedColumns {
 }
 
 const PUT = new Statement<PutValues, PutRow>(
-  `select * from storage.put_object(:bucketId, :knownUid, :knownMark, :name, :id, :version, :owner, :ownerId,
+  `select * from storage.put_object_version(:bucketId, :knownUid, :knownMark, :name, :id, :version, :owner, :ownerId,
     :metadata, :userMetadata, :checksum, :tags, :bytes, :sweep, :upsert, :context)`,
 )

@@ -6,6 +6,7 @@ import {
   askMultipartUpload,
   beginMultipartUpload,
   type ComingPart,
+  findMadeVersion,
   findMultipartUpload,
   type ListedUpload,
   listMultipartUploads,
@@ -147,14 +148,22 @@ export class MultipartUploads {
    */
   async complete(caller: Caller, place: UploadPlace, completion: Completion): Promise<Completed> {
     const upload = await this.#ask(caller, place, null)
-    if (upload.state === 'finished') return finished(upload)
+    if (upload.state === 'finished') return this.#finished(upload)
     const { version } = upload.at
     const make = (taken: TakenUpload) => this.#make(caller, upload, taken, completion)
     const made = await this.#exclusive.during(version, make)
     if (made) return made
     const ended = await findMultipartUpload(this.#database, version)
-    if (ended?.state === 'finished') return finished(ended)
+    if (ended?.state === 'finished') return this.#finished(ended)
     throw new StorageError('NoSuchUpload')
+  }
+
+  /** As it was told when it was made. */
+  async #finished(upload: MultipartUpload): Promise<Completed> {
+    return {
+      metadata: upload.objectMetadata ?? {},
+      versionId: await findMadeVersion(this.#database, upload),
+    }
   }
 
   async #make(
@@ -263,10 +272,6 @@ export class MultipartUploads {
     const asking = askMultipartUpload(this.#database, caller, { ...place, version }, part)
     return theirs(caller, place, await inUploadWords(asking))
   }
-}
-
-function finished({ objectMetadata, objectVersion }: MultipartUpload): Completed {
-  return { metadata: objectMetadata ?? {}, versionId: objectVersion }
 }
 
 /** @throws NoSuchUpload; AccessDenied when it is somebody else's */

@@ -63,7 +63,7 @@ describe('functions', () => {
     const made = (text: string) =>
       [...text.matchAll(/create (?:or replace )?(?:function|trigger) ([\w.]+)/g)].map(([, name]) => name)
     const ours = readFunctionFiles(FOLDER).files.flatMap((file) => made(file.text))
-    expect(ours).toContain('storage.read_object')
+    expect(ours).toContain('storage.read_object_now')
     const later = readdirSync(FOLDER).filter((name) => Number.parseInt(name, 10) > LAST_BEFORE)
     const texts = later.map((name) => readFileSync(join(FOLDER, name), 'utf8'))
     expect(texts.flatMap(made).filter((name) => ours.includes(name))).toEqual([])
