@@ -47,21 +47,23 @@ begin
   if (new.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$') is not true then
     return new;
   end if;
-  -- Those of a new object come after its row; those of a move before it, in its transaction.
+  -- Those of a new object come after its row; those of a move before it, in its transaction. A question by itself: those behind it
+  -- would be made ready each time.
   if exists (
-      select from storage.inline_bytes i
-      where i.version = new.version::uuid and i.xmin is distinct from pg_current_xact_id_if_assigned()::xid
-    )
-    and not exists (
-      select from storage.objects o
-      where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()
-    )
-    and not exists (
-      select from storage.object_versions v
-      where v.version = new.version and v.bucket_id = new.bucket_id and v.bytes_bucket = storage.inline_bucket()
-    )
-  then
-    raise exception 'the bytes of this version belong to another bucket' using errcode = '42501';
+    select from storage.inline_bytes i
+    where i.version = new.version::uuid and i.xmin is distinct from pg_current_xact_id_if_assigned()::xid
+  ) then
+    if not exists (
+        select from storage.objects o
+        where o.version = new.version and o.bucket_id = new.bucket_id and o.bytes_bucket = storage.inline_bucket()
+      )
+      and not exists (
+        select from storage.object_versions v
+        where v.version = new.version and v.bucket_id = new.bucket_id and v.bytes_bucket = storage.inline_bucket()
+      )
+    then
+      raise exception 'the bytes of this version belong to another bucket' using errcode = '42501';
+    end if;
   end if;
   return new;
 end $$;

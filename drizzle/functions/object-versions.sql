@@ -1,5 +1,8 @@
 -- What was there, kept by triggers (decision 0070): how a version gets its number and its place among those of its name, and
 -- what becomes of the one before it. The triggers behind the objects that call `archive_object` are in versions.sql.
+--
+-- The column `name` has the collation "C", and what is called with one compares the bucket that stands beside it in that, too, by no
+-- index, unless it says `collate "default"`.
 
 -- Why nothing removes this version now; null: anything may. Only in a bucket whose versions can be locked. Days have 24 hours: they
 -- are no shorter in another time zone. Who sees the database as it was does not know what has been locked since.
@@ -34,39 +37,43 @@ create or replace function storage.moment_after(before timestamptz) returns time
 -- Takes the oldest versions of a name away, and leaves `most`; and of markers, if there are more than so many, or anything goes,
 -- those that have nothing behind them any more. Locked ones stay. For a name that has an object: no marker is what it has now.
 --
--- By the index of names (`enable_seqscan`), also when it was planned while the table was small, and looks before it deletes, which
--- has triggers: an overwrite mostly has nothing to take away.
-create or replace function storage.trim_versions(bucket text, object text, most integer) returns void
-  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+-- Each overwrite of a name that has all its versions comes here: one look at what the name has, planned once, and by the index of
+-- names, also when the table was small then. `offset 0` keeps the order out of it, for which another index would be read whole.
+create or replace function storage.trim_versions(bucket text, object text, most integer, has_locks boolean) returns void
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-  newest bigint;
+  versions bigint[]; -- the oldest first
+  markers integer;
+  excess integer;
 begin
-  select v.sequence into newest from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and v.kind = 'version'
-  order by v.sequence desc offset most limit 1;
-  if not found then
-    perform from storage.object_versions v
-    where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker'
-    order by v.sequence desc offset most limit 1;
-    if not found then
-      return;
-    end if;
+  select array_agg(v.sequence order by v.sequence) filter (where v.kind = 'version'),
+    count(*) filter (where v.kind = 'delete_marker')
+  into versions, markers
+  from (
+    select w.kind, w.sequence from storage.object_versions w
+    where w.bucket_id = bucket collate "default" and w.name = object offset 0
+  ) v;
+  excess := coalesce(cardinality(versions), 0) - most;
+  -- Mostly one, and one by one: the plan for an array is made anew each time.
+  for place in 1 .. excess loop
+    delete from storage.object_versions v
+    where v.sequence = versions[place]
+      and (not has_locks or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
+  end loop;
+  if markers > most or (excess > 0 and markers > 0) then
+    delete from storage.object_versions v
+    where v.bucket_id = bucket collate "default" and v.name = object and v.kind = 'delete_marker' and not exists (
+      select from storage.object_versions w
+      where w.bucket_id = v.bucket_id and w.name = object and w.kind = 'version' and w.sequence < v.sequence);
   end if;
-  delete from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and v.sequence <= newest and v.kind = 'version'
-    and (not (select b.object_lock from storage.buckets b where b.id = bucket)
-      or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
-  delete from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker' and not exists (
-    select from storage.object_versions w
-    where w.bucket_id = bucket and w.name = object and w.kind = 'version' and w.sequence < v.sequence);
 end $$;
 
 -- A name has one null version at most: who writes another one takes this away for good.
 create or replace function storage.remove_null_version(bucket text, object text) returns void
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   delete from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and not v.is_versioned and v.kind <> 'trash'
+  where v.bucket_id = bucket collate "default" and v.name = object and not v.is_versioned and v.kind <> 'trash'
 $$;
 
 -- Behind a new row for a name: of those before it, what its bucket does not keep.
@@ -75,15 +82,17 @@ create or replace function storage.settle_history(bucket text, object text) retu
 declare
   status text;
   most integer;
+  has_locks boolean;
 begin
-  select b.versioning_status, coalesce(b.max_versions, 10) into status, most from storage.buckets b where b.id = bucket;
+  select b.versioning_status, coalesce(b.max_versions, 10), b.object_lock into status, most, has_locks
+  from storage.buckets b where b.id = bucket collate "default";
   if status is null or status = 'DISABLED' then
     return;
   end if;
   if status = 'SUSPENDED' then
     perform storage.remove_null_version(bucket, object);
   end if;
-  perform storage.trim_versions(bucket, object, most - 1);
+  perform storage.trim_versions(bucket, object, most - 1, has_locks);
 end $$;
 
 -- The id that an object had which comes back, unless another one has it, or is about to: an object that was moved has left it to the
@@ -195,6 +204,7 @@ declare
   left_at timestamptz;
   kept_as text;
   days integer;
+  done text; -- of a function without a result: an assignment is quicker than `perform`, which takes the way of a query
 begin
   select b.uid, b.versioning_status as status, b.object_lock,
     case when b.trash_days = 0 and deletion like 'trash %' then substr(deletion, 7)::integer else b.trash_days end as trash_days,
@@ -241,8 +251,9 @@ begin
   if bucket.status <> 'DISABLED' then
     if way <> 'replaced' then
       perform storage.add_marker(object.bucket_id, object.name, object.id, coalesce(object.version_number, 1) + 1, left_at);
-    elsif kept_as = 'version' then
-      perform storage.trim_versions(object.bucket_id, object.name, bucket.max_versions - 1);
+    -- Numbers are counted from 1: so many versions and markers there are at most.
+    elsif kept_as = 'version' and coalesce(object.version_number, 1) >= bucket.max_versions then
+      done := storage.trim_versions(object.bucket_id, object.name, bucket.max_versions - 1, bucket.object_lock);
     end if;
   end if;
   return kept_as is not null;
@@ -257,7 +268,7 @@ create or replace function storage.add_marker(bucket text, object text, object_i
   select 'delete_marker', b.id, object, object_id, gen_random_uuid()::text, number, b.versioning_status = 'ENABLED', s.subject,
     made, made, s.subject, made + coalesce(b.version_retention_days, 90) * interval '1 day'
   from storage.buckets b, storage.trusted_setting('request.jwt.claim.sub') s (subject)
-  where b.id = bucket
+  where b.id = bucket collate "default"
   returning version
 $$;
 
@@ -359,7 +370,7 @@ revoke execute on function
   storage.refuse_locked(text, text, timestamptz),
   storage.moment_after(timestamptz),
   storage.take_id(uuid),
-  storage.trim_versions(text, text, integer),
+  storage.trim_versions(text, text, integer, boolean),
   storage.remove_null_version(text, text),
   storage.settle_history(text, text),
   storage.kept_as(text, text, text, integer, text, boolean),

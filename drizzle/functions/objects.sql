@@ -150,16 +150,23 @@ declare
   role_set text;
   began timestamptz;
   place constant uuid := case when new_bytes is null then known_uid else storage.inline_bucket() end;
+  status text;
   -- Then there is nothing to be found out about versions of that name, and no trigger has to.
   is_unversioned boolean;
+  is_replacing boolean;
 begin
   role_set := set_config('role', 'service_role', true);
   select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types),
-    b.versioning_status = 'DISABLED'
-  into uid, file_size_limit, allowed_mime_types, mark, is_unversioned
+    b.versioning_status
+  into uid, file_size_limit, allowed_mime_types, mark, status
   from storage.buckets b where b.id = bucket;
   if uid is distinct from known_uid or mark is distinct from known_mark then
     return;
+  end if;
+  is_unversioned := status = 'DISABLED';
+  -- What is held is there to be replaced, and the row that is made for that is none whose place in the history has to be found.
+  if upsert and not is_unversioned then
+    select true into is_replacing from storage.objects o where o.bucket_id = bucket and o.name = object for key share;
   end if;
 
   began := storage.act_as(context);
@@ -167,7 +174,7 @@ begin
     insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
       user_metadata, checksum, tags, version_number)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
-      new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end)
+      new_user_metadata, new_checksum, new_tags, case when is_unversioned or is_replacing then 1 end)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       bytes_bucket = excluded.bytes_bucket,
@@ -177,9 +184,9 @@ begin
       user_metadata = excluded.user_metadata,
       checksum = excluded.checksum,
       tags = excluded.tags,
-      version_number = case when is_unversioned then coalesce(o.version_number, 1) + 1 else o.version_number end,
-      current_since = case when is_unversioned then clock_timestamp() else o.current_since end,
-      is_versioned = o.is_versioned and not is_unversioned
+      version_number = coalesce(o.version_number, 1) + 1,
+      current_since = greatest(clock_timestamp(), o.current_since + interval '1 microsecond'),
+      is_versioned = status = 'ENABLED'
     returning o.id, o.owner_id, o.xmax = 0, o.created_at, o.updated_at, o.is_versioned
     into id, owner_id, created, created_at, updated_at, is_versioned;
   else

@@ -264,33 +264,24 @@ begin
 end $$;
 
 -- Tells of what is removed from the trash for good; not of what has come back.
-create or replace function storage.emit_purges() returns trigger
+create or replace function storage.emit_purge() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  operation text;
 begin
-  -- As when an overwrite takes the oldest version away.
-  if not exists (select from gone g where g.kind = 'trash') then
-    return null;
-  end if;
-  operation := storage.trusted_setting('storage.operation');
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id, object_id, owner, metadata, user_metadata,
     object_created_at, object_updated_at, object_accessed_at, operation, bucket_policy, bucket_owner_id
   )
-  select 'storage.object.purged', g.bucket_id, g.name, g.version, g.size, o.metadata ->> 'mimetype', g.checksum, g.owner_id,
-    g.object_id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
-    operation, b.policy, b.owner_id
-  from gone g
-  cross join jsonb_populate_record(null::storage.objects, g.object_row) o
-  left join storage.buckets b on b.id = g.bucket_id
-  where g.kind = 'trash' and not exists (select from storage.objects c where c.version = g.version and c.bucket_id = g.bucket_id)
-  order by g.sequence;
+  select 'storage.object.purged', old.bucket_id, old.name, old.version, old.size, o.metadata ->> 'mimetype', old.checksum,
+    old.owner_id, old.object_id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at,
+    o.last_accessed_at, storage.trusted_setting('storage.operation'), b.policy, b.owner_id
+  from jsonb_populate_record(null::storage.objects, old.object_row) o
+  left join storage.buckets b on b.id = old.bucket_id
+  where not exists (select from storage.objects c where c.version = old.version and c.bucket_id = old.bucket_id);
   return null;
 end $$;
 
 create or replace trigger strongroom_emit_purged after delete on storage.object_versions
-  referencing old table as gone for each statement execute function storage.emit_purges();
+  for each row when (old.kind = 'trash') execute function storage.emit_purge();
 
 revoke execute on function
   storage.owns_trash(text, text, text),
@@ -300,7 +291,7 @@ revoke execute on function
   storage.restore_trash(uuid, text, text, text, boolean, text),
   storage.delete_trash(uuid, text),
   storage.empty_trash(text, integer, integer, text),
-  storage.emit_purges()
+  storage.emit_purge()
 from public, anon, authenticated, service_role;
 
 grant execute on function

@@ -1,5 +1,21 @@
 -- The two lists that keep rows and bytes together (design §3, §6): versions being written, and versions to remove.
 
+-- Of a version that no row names any more: its bytes go on the list, or, where they are in the database, go here and now: nothing
+-- is left for later. `place` is its bytes_bucket, or what that was when there were none.
+create or replace function storage.release_bytes(unnamed text, checksum text, place uuid) returns void
+  language plpgsql volatile as $$
+begin
+  -- Only what has no hash of the whole yet can have those of its parts.
+  if checksum is null then
+    delete from storage.version_parts v where v.version = unnamed::uuid;
+  end if;
+  if place = storage.inline_bucket() then
+    delete from storage.inline_bytes i where i.version = unnamed::uuid;
+  elsif place is not null then
+    insert into storage.removals (version, bucket_uid) values (unnamed::uuid, place) on conflict do nothing;
+  end if;
+end $$;
+
 -- Whatever takes a version out of the rows (an overwrite, a delete, plain SQL) puts its bytes on the list, in
 -- the same transaction, or, where they are in the database, takes them away. Not if another row names them too: someone
 -- may have copied rows with SQL. And not what the bucket keeps (object-versions.sql), to which a name that is left counts, too.
@@ -10,21 +26,24 @@ declare
   uid uuid;
   status text;
   is_named boolean;
+  done text; -- of a function without a result: an assignment is quicker than `perform`, which takes the way of a query
 begin
   if old.version is null or not (has_moved or old.version is distinct from new.version) then
     return null;
   end if;
-  -- One look for all that an overwrite asks where nothing is kept.
-  select b.uid, b.versioning_status, case when b.versioning_status = 'DISABLED' then
-      exists (select from storage.objects o where o.version = old.version)
-      or exists (select from storage.object_versions v where v.version = old.version)
-    end
-  into uid, status, is_named
-  from storage.buckets b where b.id = old.bucket_id;
+  -- One look for all that an overwrite asks where nothing is kept; and none where the new version says that something is.
+  if new.is_versioned is not true then
+    select b.uid, b.versioning_status, case when b.versioning_status = 'DISABLED' then
+        exists (select from storage.objects o where o.version = old.version)
+        or exists (select from storage.object_versions v where v.version = old.version)
+      end
+    into uid, status, is_named
+    from storage.buckets b where b.id = old.bucket_id;
+  end if;
   if has_moved then
     perform storage.settle_history(new.bucket_id, new.name);
   end if;
-  if status <> 'DISABLED' then
+  if status is distinct from 'DISABLED' then
     if storage.archive_object(old, case when has_moved then 'moved' else 'replaced' end, new.current_since) then
       return null;
     end if;
@@ -36,33 +55,21 @@ begin
     return null;
   end if;
   if is_named is null then
-    is_named := exists (select from storage.objects o where o.version = old.version)
-      or exists (select from storage.object_versions v where v.version = old.version);
+    select b.uid, exists (select from storage.objects o where o.version = old.version)
+      or exists (select from storage.object_versions v where v.version = old.version)
+    into uid, is_named
+    from storage.buckets b where b.id = old.bucket_id;
   end if;
-  if is_named then
-    return null;
+  if not is_named then
+    done := storage.release_bytes(old.version, old.checksum, coalesce(old.bytes_bucket, uid));
   end if;
-  -- Only what has no hash of the whole yet can have those of its parts.
-  if old.checksum is null then
-    delete from storage.version_parts v where v.version = old.version::uuid;
-  end if;
-  -- Bytes in the database go here and now: nothing is left for later.
-  if old.bytes_bucket = storage.inline_bucket() then
-    delete from storage.inline_bytes i where i.version = old.version::uuid;
-    return null;
-  end if;
-  insert into storage.removals (version, bucket_uid)
-  select old.version::uuid, coalesce(old.bytes_bucket, uid)
-  where uid is not null
-  on conflict do nothing;
   return null;
 end $$;
 
 create or replace trigger strongroom_list_removal_on_update after update on storage.objects
   for each row execute function storage.list_removal();
 
--- The same for all rows that a statement deletes, of objects or of their versions, at once: row by row it takes longer than
--- the deletion itself.
+-- The same for all objects that a statement deletes, at once: row by row it takes longer than the deletion itself.
 create or replace function storage.list_removals() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -72,32 +79,12 @@ declare
   outside uuid[];
   outside_buckets uuid[];
 begin
-  if tg_table_name = 'object_versions' then
-    -- Asked before, since the question is long, and an overwrite that takes the oldest version away comes here each time.
-    if exists (select from gone g join storage.buckets b on b.id = g.bucket_id where b.object_lock) then
-      perform storage.refuse_locked(g.bucket_id, g.version, g.valid_from)
-      from gone g join storage.buckets b on b.id = g.bucket_id
-      where b.object_lock and case g.kind
-        when 'version' then not exists (
-          -- It has moved up, and is what it was.
-          select from storage.objects o
-          where o.bucket_id = g.bucket_id and o.name = g.name and o.version = g.version and o.current_since >= g.valid_from
-            and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata)) is not distinct from (g.bytes_bucket, g.checksum, g.size)
-        )
-        -- What has come back is removed from here alone.
-        when 'trash' then not exists (
-          select from storage.objects o where o.bucket_id = g.bucket_id and o.version = g.version
-        )
-      end;
-    end if;
-  else
-    for item in
-      select g.* from gone g join storage.buckets b on b.id = g.bucket_id
-      where b.versioning_status <> 'DISABLED' or b.trash_days > 0 or storage.trusted_setting('storage.deletion') is not null
-    loop
-      perform storage.archive_object(item, 'deleted', null);
-    end loop;
-  end if;
+  for item in
+    select g.* from gone g join storage.buckets b on b.id = g.bucket_id
+    where b.versioning_status <> 'DISABLED' or b.trash_days > 0 or storage.trusted_setting('storage.deletion') is not null
+  loop
+    perform storage.archive_object(item, 'deleted', null);
+  end loop;
   select array_agg(u.version) filter (where u.checksum is null),
     array_agg(u.version) filter (where u.bytes_bucket = storage.inline_bucket()),
     array_agg(u.version) filter (where u.bytes_bucket <> storage.inline_bucket()),
@@ -129,8 +116,42 @@ end $$;
 create or replace trigger strongroom_list_removal_on_delete after delete on storage.objects
   referencing old table as gone for each statement execute function storage.list_removals();
 
-create or replace trigger strongroom_list_removal_on_delete after delete on storage.object_versions
-  referencing old table as gone for each statement execute function storage.list_removals();
+-- The same for a version: row by row, since an overwrite that takes the oldest one away comes here each time, and to keep what a
+-- statement has deleted takes longer than to delete one row.
+create or replace function storage.release_version() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+  can_be_locked boolean;
+  is_named boolean;
+  done text; -- as in `list_removal`
+begin
+  select b.object_lock, exists (select from storage.objects o where o.version = old.version)
+    or exists (select from storage.object_versions v where v.version = old.version)
+  into can_be_locked, is_named
+  from storage.buckets b where b.id = old.bucket_id;
+  if can_be_locked then
+    if not exists (
+      select from storage.objects o
+      where o.bucket_id = old.bucket_id and o.version = old.version and (
+        -- What has come back is removed from here alone.
+        old.kind = 'trash'
+        -- It has moved up, and is what it was.
+        or o.name = old.name and o.current_since >= old.valid_from
+          and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata))
+            is not distinct from (old.bytes_bucket, old.checksum, old.size)
+      )
+    ) then
+      perform storage.refuse_locked(old.bucket_id, old.version, old.valid_from);
+    end if;
+  end if;
+  if not is_named and storage.version_uuid(old.version) is not null then
+    done := storage.release_bytes(old.version, old.checksum, old.bytes_bucket);
+  end if;
+  return null;
+end $$;
+
+create or replace trigger strongroom_release after delete on storage.object_versions
+  for each row when (old.kind <> 'delete_marker') execute function storage.release_version();
 
 -- `truncate` fires no trigger for a row.
 create or replace function storage.list_all_removals() returns trigger
@@ -266,6 +287,8 @@ create or replace function storage.strike_upload(upload uuid) returns void
   delete from storage.uploads u where u.version = upload
 $$;
 
+revoke execute on function storage.release_bytes(text, text, uuid) from public, anon, authenticated, service_role;
+
 revoke execute on function
   storage.finish_upload(uuid),
   storage.written_version(text, text, text),
@@ -300,6 +323,7 @@ to service_role, strongroom_server;
 revoke execute on function
   storage.list_removal(),
   storage.list_removals(),
+  storage.release_version(),
   storage.list_all_removals(),
   storage.keep_bytes_bucket()
 from public, anon, authenticated, service_role;

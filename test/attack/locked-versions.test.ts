@@ -200,7 +200,7 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
       `update storage.objects set version = gen_random_uuid(), bytes_bucket = null where bucket_id = '${BUCKET}'`,
       `delete from storage.objects where bucket_id = '${BUCKET}'`,
       ...each(({ name }) => `select storage.remove_null_version('${BUCKET}', '${name}')`),
-      ...each(({ name }) => `select storage.trim_versions('${BUCKET}', '${name}', 0)`),
+      ...each(({ name }) => `select storage.trim_versions('${BUCKET}', '${name}', 0, false)`),
     ],
   ],
   [

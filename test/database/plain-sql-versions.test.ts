@@ -269,6 +269,25 @@ describe('a name', () => {
     expect(await history('a')).toEqual(['version', 'version', 'delete_marker'])
   })
 
+  it('is found by its bucket when one goes, however many versions another bucket has of that name', async () => {
+    await prepare({ status: 'ENABLED' })
+    await sql`update storage.buckets set max_versions = 1000 where id = ${bucket}`
+    for (let i = 0; i < 100; i++) await overwrite('a')
+    bucket = `b-${randomUUID()}`
+    await prepare({ status: 'ENABLED' })
+    await sql`update storage.buckets set max_versions = 3 where id = ${bucket}`
+    for (let i = 0; i < 3; i++) await overwrite('a')
+    const read = await sql.begin(async (tx) => {
+      await tx`update storage.objects set version = ${randomUUID()} where bucket_id = ${bucket}`
+      const [row] = await tx<{ rows: number }[]>`
+        select (seq_tup_read + idx_tup_fetch)::integer as rows from pg_stat_xact_all_tables
+        where relid = 'storage.object_versions'::regclass`
+      return row?.rows
+    })
+    expect(read).toBeLessThan(20)
+    expect(await numbers('a')).toEqual([3, 4])
+  })
+
   it('has no more markers than versions, however often it is put and deleted', async () => {
     await prepare({ status: 'ENABLED' })
     await sql`update storage.buckets set max_versions = 3 where id = ${bucket}`
