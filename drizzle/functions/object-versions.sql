@@ -55,12 +55,11 @@ begin
     where w.bucket_id = bucket collate "default" and w.name = object offset 0
   ) v;
   excess := coalesce(cardinality(versions), 0) - most;
-  -- Mostly one, and one by one: the plan for an array is made anew each time.
-  for place in 1 .. excess loop
+  if excess > 0 then
     delete from storage.object_versions v
-    where v.sequence = versions[place]
+    where v.sequence = any (versions[1:excess])
       and (not has_locks or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
-  end loop;
+  end if;
   if markers > most or (excess > 0 and markers > 0) then
     delete from storage.object_versions v
     where v.bucket_id = bucket collate "default" and v.name = object and v.kind = 'delete_marker' and not exists (
