@@ -1,4 +1,7 @@
+import { randomUUID } from 'node:crypto'
+import { userInfo } from 'node:os'
 import { ConfigError } from '../config/config.ts'
+import { writeAudit } from '../database/queries/audit.ts'
 import type { NameAt } from '../database/queries/version-times.ts'
 import { moment } from '../http/message/moment.ts'
 import { noFailures, noteFailure } from '../jobs/failures.ts'
@@ -13,6 +16,7 @@ import { type Reason, TimeTravel, type TimeTravelReport } from '../storage/time-
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
 import { Heartbeats } from '../storage/writing/heartbeats.ts'
+import { type AuditEntry, auditText } from '../telemetry/audit-entry.ts'
 import { count } from './amounts.ts'
 import { type Maintenance, maintain } from './maintenance.ts'
 import { failureLines } from './move-run.ts'
@@ -68,6 +72,7 @@ export async function travel(place: string, { at: sent, to, dryRun = false }: Tr
       historySince: null,
     }
     let cursor: string | null | undefined
+    let failure: unknown
     try {
       while (cursor !== null) {
         signal.throwIfAborted()
@@ -77,8 +82,12 @@ export async function travel(place: string, { at: sent, to, dryRun = false }: Tr
         cursor = report.next
         progress.show(`${count(seen(total))} names`)
       }
+    } catch (error) {
+      failure = error
+      throw error
     } finally {
       progress.clear()
+      if (!dryRun) await tellAudit(parts, { bucket, prefix, to, at }, total, failure)
       if (signal.aborted) process.stdout.write('The next run finds done what is done.\n')
     }
     process.stdout.write(describe(total, { bucket, at, dryRun }))
@@ -109,6 +118,52 @@ function openFiles({ config, database, backend, logger }: Maintenance): FileStor
     byteCache: undefined,
     now: () => new Date(),
   })
+}
+
+/** Says in the audit log who has done what, and how much of it, also of a run that did not come to its end. */
+async function tellAudit(
+  { database, logger }: Maintenance,
+  { bucket, prefix, to, at }: { bucket: string; prefix: string; to: string | undefined; at: Date },
+  { restored, deleted, unchanged, unavailable }: Total,
+  failure: unknown,
+): Promise<void> {
+  const where = to === undefined ? '' : `, to ${to}`
+  const status = failure === undefined ? 200 : failure instanceof StorageError ? failure.status : 500
+  const entry: AuditEntry = {
+    at: new Date().toISOString(),
+    id: randomUUID(),
+    action: 'restore',
+    resource_type: 'object',
+    user_id: login(),
+    role: SERVICE.role,
+    bucket: auditText(bucket),
+    path: auditText(prefix),
+    target: auditText(
+      `as of ${at.toISOString()}${where}: ${restored} restored, ${deleted} deleted, ${unchanged} unchanged, ` +
+        `${unavailable} not available`,
+    ),
+    allowed: true,
+    status,
+    via: 'command',
+    repeated: 0,
+  }
+  try {
+    await writeAudit(database, [entry], (_, error) => {
+      throw error
+    })
+  } catch (err) {
+    logger.error({ err }, 'the audit log does not have an entry of this run')
+    process.exitCode = 1
+  }
+}
+
+/** Whose command it is, by the operating system. */
+function login(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return String(process.getuid?.()) // it has no name, as in a container
+  }
 }
 
 type Total = Omit<TimeTravelReport, 'next'>

@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadKeys } from '../../src/server/keys.ts'
@@ -79,6 +80,34 @@ describe('restore <bucket>/<prefix> --at', () => {
       .toEqual(['one', 'one', 404, 'two'])
     const again = await restore('diary/2026/', '--at', before)
     expect(again.stdout).toMatch(/^0 restored, 0 deleted, 2 unchanged, 0 not available/)
+  })
+
+  it('is in the audit log: who, what and how much, and nothing of a dry run', async () => {
+    const answer = await fetch(`${url}/audit?action=restore`, { headers: { authorization: `Bearer ${key}` } })
+    const { items } = (await answer.json()) as { items: { target: string }[] }
+    const about = {
+      user_id: userInfo().username,
+      via: 'command',
+      bucket: 'diary',
+      path: '2026/',
+      status: 200,
+    }
+    const [again, back, aside] = [
+      '0 restored, 0 deleted, 2 un',
+      '2 restored, 1 deleted, 0 un',
+      '2 restored, 0 deleted, 0 un',
+    ]
+    expect(items).toMatchObject(
+      [`: ${again}`, `: ${back}`, `, to was/: ${aside}`].map((said) => ({
+        ...about,
+        target: `as of ${before}${said}changed, 0 not available`,
+      })),
+    )
+    await restore('nowhere/', '--at', before)
+    const refused = await fetch(`${url}/audit?bucket=nowhere`, {
+      headers: { authorization: `Bearer ${key}` },
+    })
+    expect(await refused.json()).toMatchObject({ items: [{ action: 'restore', status: 404 }] })
   })
 
   it('says what it could not do, and ends with 1', async () => {
