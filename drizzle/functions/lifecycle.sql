@@ -34,7 +34,7 @@ create or replace function storage.expire_versions(sequences bigint[], keeps int
     select v.sequence
     from unnest(sequences, keeps, alone) w (sequence, keep, alone)
     join storage.object_versions v on v.sequence = w.sequence
-    where (v.kind <> 'version' or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null)
+    where (v.kind = 'delete_marker' or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null)
       and (w.keep = 0 or w.keep <= (
         select count(*) from (
           select from storage.object_versions n

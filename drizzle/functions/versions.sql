@@ -130,16 +130,13 @@ begin
   into can_be_locked, is_named
   from storage.buckets b where b.id = old.bucket_id;
   if can_be_locked then
+    -- It has moved up, or come back from the trash under any name, and is what it was: it is removed from here alone.
     if not exists (
       select from storage.objects o
-      where o.bucket_id = old.bucket_id and o.version = old.version and (
-        -- What has come back is removed from here alone.
-        old.kind = 'trash'
-        -- It has moved up, and is what it was.
-        or o.name = old.name and o.current_since >= old.valid_from
-          and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata))
-            is not distinct from (old.bytes_bucket, old.checksum, old.size)
-      )
+      where o.bucket_id = old.bucket_id and o.version = old.version and (old.kind = 'trash' or o.name = old.name)
+        and o.current_since >= old.valid_from
+        and (o.bytes_bucket, o.checksum, storage.size_of(o.metadata))
+          is not distinct from (old.bytes_bucket, old.checksum, old.size)
     ) then
       perform storage.refuse_locked(old.bucket_id, old.version, old.valid_from);
     end if;

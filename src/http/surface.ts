@@ -93,6 +93,8 @@ export interface RequestNotes {
   target?: { bucket: string; path: string }
   /** What became of each, where a request names many objects. */
   each?: ObjectNote[]
+  /** How many of these a lock has kept from being removed, where the request is answered all the same. */
+  locked?: number
   /** Whether it has done a part alone of what its operation is. */
   isPart?: boolean
 }

@@ -34,6 +34,7 @@ interface Begun {
   steps: AsyncGenerator<LifecycleStep>
   startedAt: number
   looked: number
+  locked: number
   failures: number
   counts: Map<LifecycleAction, number>
 }
@@ -45,6 +46,8 @@ interface Begun {
 export class Lifecycle {
   /** What this process has done. */
   readonly totals = new Map<LifecycleAction, number>(LIFECYCLE_ACTIONS.map((action) => [action, 0]))
+  /** How often it has left alone what is locked. */
+  locked = 0
   #begun: Begun | undefined
 
   constructor(private readonly options: LifecycleOptions) {}
@@ -85,9 +88,10 @@ export class Lifecycle {
       await throttle.rest()
     }
     this.#begun = undefined
-    const { looked, failures, counts } = begun
+    const { looked, locked, failures, counts } = begun
     if (looked > 0 || failures > 0) {
-      logger.info({ looked, failures, actions: Object.fromEntries(counts) }, 'the lifecycle has made a pass')
+      const actions = Object.fromEntries(counts)
+      logger.info({ looked, locked, failures, actions }, 'the lifecycle has made a pass')
     }
     return Math.max(PASS_MS - (Date.now() - begun.startedAt), PART_MS)
   }
@@ -96,11 +100,13 @@ export class Lifecycle {
     const { database, now } = this.options
     const at = now?.() ?? new Date(await databaseNow(database))
     const steps = lifecyclePass(this.options, { policy: null, at, dryRun: false })
-    return { steps, startedAt: Date.now(), looked: 0, failures: 0, counts: new Map() }
+    return { steps, startedAt: Date.now(), looked: 0, locked: 0, failures: 0, counts: new Map() }
   }
 
-  #note(begun: Begun, { bucket, looked, deeds, failure }: LifecycleStep): void {
+  #note(begun: Begun, { bucket, looked, locked, deeds, failure }: LifecycleStep): void {
     begun.looked += looked
+    begun.locked += locked
+    this.locked += locked
     for (const { action } of deeds) {
       begun.counts.set(action, (begun.counts.get(action) ?? 0) + 1)
       this.totals.set(action, (this.totals.get(action) ?? 0) + 1)
@@ -114,9 +120,12 @@ export class Lifecycle {
   }
 }
 
-export function lifecycleFamily({ totals }: Lifecycle): Family {
-  return family(
-    'storage_lifecycle_actions_total',
-    [...totals].map(([action, value]) => ({ labels: { action }, value })),
-  )
+export function lifecycleFamilies({ totals, locked }: Lifecycle): Family[] {
+  return [
+    family(
+      'storage_lifecycle_actions_total',
+      [...totals].map(([action, value]) => ({ labels: { action }, value })),
+    ),
+    family('storage_lock_refusals_total', [{ labels: { by: 'lifecycle' }, value: locked }]),
+  ]
 }

@@ -3,7 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
 import type { HealthChecks } from '../telemetry/health/health-checks.ts'
-import { single } from '../telemetry/metrics/catalog.ts'
+import { family, single } from '../telemetry/metrics/catalog.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
 import { keepAuditMonths } from './audit-months.ts'
 import { AutoDelete } from './auto-delete.ts'
@@ -12,7 +12,7 @@ import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
 import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
-import { Lifecycle, lifecycleFamily } from './lifecycle.ts'
+import { Lifecycle, lifecycleFamilies } from './lifecycle.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
@@ -64,13 +64,14 @@ export function startSchedules({
   metrics?.add(() => [
     single('storage_versions_purged_total', retention.purged),
     single('storage_trash_purged_total', retention.purgedTrash),
+    family('storage_lock_refusals_total', [{ labels: { by: 'retention' }, value: retention.locked }]),
   ])
   const round = (signal: AbortSignal) => retention.round(signal)
   schedules.push(
     schedule('version-retention', round, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
   )
   const lifecycle = new Lifecycle({ database, backend, logger })
-  metrics?.add(() => [lifecycleFamily(lifecycle)])
+  metrics?.add(() => lifecycleFamilies(lifecycle))
   const pass = (signal: AbortSignal) => lifecycle.pass(signal)
   schedules.push(schedule('lifecycle', pass, { firstAfterMs: 120_000, afterFailureMs: 600_000, logger }))
   const autoDelete = new AutoDelete({ database, backend, logger })

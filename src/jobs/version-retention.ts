@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
 import { dropSpentLocks } from '../database/queries/object-locks.ts'
-import { deleteDueVersions } from '../database/queries/version-retention.ts'
+import { countLockedDue, deleteDueVersions } from '../database/queries/version-retention.ts'
 import { removeBytes } from '../storage/writing/byte-removal.ts'
 import { WorkThrottle } from './throttle.ts'
 
@@ -29,6 +29,8 @@ export class VersionRetention {
   purged = 0
   /** How many of these were in the trash. */
   purgedTrash = 0
+  /** How often it has left alone what is locked. */
+  locked = 0
 
   constructor(private readonly options: VersionRetentionOptions) {}
 
@@ -53,7 +55,12 @@ export class VersionRetention {
     }
     await dropSpentLocks(database, batch)
     const versions = this.purged - before
-    if (versions > 0) logger.info({ versions }, 'versions were removed that were kept for long enough')
+    const locked = await countLockedDue(database)
+    this.locked += locked
+    if (versions > 0)
+      logger.info({ versions, locked }, 'versions were removed that were kept for long enough')
+    else if (locked > 0)
+      logger.info({ locked }, 'versions were kept for long enough, and stay since they are locked')
     return ROUND_MS
   }
 }

@@ -39,7 +39,7 @@ import {
 } from './uploads/small-upload.ts'
 import { requireVersions } from './versions/keeping.ts'
 import { moveObject, moveVersion } from './versions/moving.ts'
-import { deleteEach, deleteMany, type Removed } from './writing/bulk-removal.ts'
+import { deleteEach, deleteMany, type Removed, type RemovedMany } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
 import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
@@ -285,7 +285,7 @@ export class FileStorage {
   }
 
   /**
-   * Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted (wire §3.8).
+   * Deletes what there is of these names and versions, and the policies and locks allow; returns the rows it deleted (wire §3.8).
    *
    * @param permanent as of `remove`; a version goes for good
    */
@@ -295,7 +295,7 @@ export class FileStorage {
     names: string[],
     versions: VersionOfName[] = [],
     permanent?: boolean,
-  ): Promise<DeletedRow[]> {
+  ): Promise<RemovedMany> {
     return deleteMany(this.#options, caller, bucket, names, versions, this.#deletion(permanent))
   }
 

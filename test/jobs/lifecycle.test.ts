@@ -211,8 +211,11 @@ describe('what was there before', () => {
       insert into storage.object_locks (version, legal_hold)
       select version::uuid, true from storage.object_versions where bucket_id = ${bucket} and version_number = 1`
     await policy([{ action: 'delete_old_versions', after_days: 1 }])
-    await pass(2)
+    const lifecycle = newLifecycle(2)
+    await lifecycle.pass(NEVER)
     expect(await former()).toEqual(['version a 1'])
+    expect(lifecycle.locked).toBe(1)
+    expect(logs.at(-1)).toMatchObject({ locked: 1, msg: 'the lifecycle has made a pass' })
     await server.admin`delete from storage.object_locks`
     await pass(2)
     expect(await former()).toEqual([])
@@ -273,6 +276,19 @@ it('the trash is purged, and nothing that is there', async () => {
   await policy([{ action: 'purge_trash', after_days: 4 }])
   await pass(0)
   expect([await former(), await names()]).toEqual([['trash b 1'], ['c']])
+})
+
+it('the trash keeps what is locked, and the rest of it is purged', async () => {
+  await setBucket({ trash_days: 30 })
+  for (const name of ['free', 'held']) await put(name)
+  for (const name of ['free', 'held']) await remove(name)
+  await age('free', 4)
+  await setBucket({ versioning_status: 'ENABLED', object_lock: true, retention_days: 3 })
+  await policy([{ action: 'purge_trash', after_days: 0 }])
+  const lifecycle = newLifecycle(1)
+  await lifecycle.pass(NEVER)
+  expect(await former()).toEqual(['trash held 1'])
+  expect([lifecycle.totals.get('purge_trash'), lifecycle.locked]).toEqual([1, 1])
 })
 
 it('uploads that were begun too long ago end, resumable and in parts, and others go on', async () => {

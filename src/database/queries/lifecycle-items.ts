@@ -137,7 +137,7 @@ const FORMER = new Statement<
       select coalesce(o.current_since, o.updated_at) from storage.objects o where o.bucket_id = v.bucket_id and o.name = v.name
     ) end as replaced_at,
     case when v.kind = 'delete_marker' then storage.is_alone(v) end as is_alone,
-    b.object_lock and v.kind = 'version' and storage.lock_of(v.bucket_id, v.version, v.valid_from) is not null as is_locked
+    b.object_lock and v.kind <> 'delete_marker' and storage.lock_of(v.bucket_id, v.version, v.valid_from) is not null as is_locked
   from storage.object_versions v join storage.buckets b on b.id = v.bucket_id
   where v.bucket_id = :bucket and v.name >= :prefix and v.name < storage.prefix_end(:prefix)
     and (:name::text is null or (v.name, v.sequence) < (:name collate "C", :sequence::bigint))

@@ -32,3 +32,17 @@ export function deleteDueVersions(
     return { count: rows.length, trash, removals: await ownRemovals(tx) }
   })
 }
+
+/** How many are old enough, and stay since they are locked; those that are more than 100,000 are not counted. */
+export async function countLockedDue(database: Pick<Database, 'transaction'>): Promise<number> {
+  const rows = await asService(database, (tx) =>
+    tx.execute<{ count: number }>(sql`
+      select count(*)::int as count from (
+        select from storage.object_versions v join storage.buckets b on b.id = v.bucket_id and b.object_lock
+        where v.purge_at <= now() and v.kind <> 'delete_marker'
+          and storage.lock_of(v.bucket_id, v.version, v.valid_from) is not null
+        limit 100000
+      ) locked`),
+  )
+  return rows[0]?.count ?? 0
+}

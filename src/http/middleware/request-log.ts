@@ -52,6 +52,7 @@ function fields({ incoming, target, notes }: RequestContext, { status, ms, abort
     role,
     status,
     code: notes.failure?.code,
+    locked: notes.locked || undefined,
     duration_ms: ms,
     ...(aborted && { aborted }),
   }

@@ -11,6 +11,7 @@ export function requestMetrics(counts: RequestCounts): OnRequestEnd {
       outcome: outcomeOf(notes, end),
       seconds: end.ms / 1000,
       refused: code && refusalOf(code) ? code : undefined,
+      locked: code === 'ObjectLocked' ? 1 : (notes.locked ?? 0),
     })
   }
 }

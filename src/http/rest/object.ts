@@ -222,7 +222,9 @@ export function objectRoutes(services: Services) {
           const versions = prefixes
             .filter((entry) => typeof entry !== 'string')
             .map(({ path, versionId }) => ({ name: path, version: { id: versionId } }))
-          const rows = await files.removeMany(caller, bucket, names, versions, permanent)
+          const removed = await files.removeMany(caller, bucket, names, versions, permanent)
+          const { deleted: rows, locked } = removed
+          c.env.notes.locked = locked
 
           const ids = new Map(rows.map((row) => [row.name, row.id]))
           logEach(c, [...names, ...versions.map(({ name }) => name)], (name) => ids.get(name))

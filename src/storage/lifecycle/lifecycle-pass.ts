@@ -46,6 +46,8 @@ export interface LifecycleStep {
   /** How many were looked at. */
   looked: number
   deeds: LifecycleDeed[]
+  /** How many stay because they are locked. */
+  locked: number
   /** Why nothing was done. */
   failure?: unknown
 }
@@ -122,7 +124,7 @@ async function* pages<Item extends LifecycleItem & { isLocked?: boolean }, Place
   })
   let after: Place | null = null
   for (let isLast = false; !isLast; ) {
-    const step: LifecycleStep = { bucket, looked: 0, deeds: [] }
+    const step: LifecycleStep = { bucket, looked: 0, deeds: [], locked: 0 }
     let removals: Location[] = []
     try {
       await asService(rows, async (tx) => {
@@ -132,10 +134,12 @@ async function* pages<Item extends LifecycleItem & { isLocked?: boolean }, Place
         after = end
         step.looked = items.length
         isLast = items.length < batch
-        const chosen = items.flatMap((item) => {
-          const rule = item.isLocked ? undefined : ruleFor(rules, item, at)
+        const due = items.flatMap((item) => {
+          const rule = ruleFor(rules, item, at)
           return rule ? [{ item, rule }] : []
         })
+        const chosen = due.filter(({ item }) => !item.isLocked)
+        step.locked = due.length - chosen.length
         const taken = dryRun || chosen.length === 0 ? chosen : await kind.take(tx, chosen)
         if (!dryRun) removals = await ownRemovals(tx)
         step.deeds = taken.map(deedOf)

@@ -39,7 +39,14 @@ export interface Removed {
   kept: Kept
 }
 
-/** Deletes what there is of these names and versions, and the policies allow; returns the rows it deleted. */
+/** What became of names and versions that were deleted together. */
+export interface RemovedMany {
+  deleted: DeletedRow[]
+  /** How many versions are still there because they are locked. */
+  locked: number
+}
+
+/** Deletes what there is of these names and versions, and the policies and locks allow. */
 export async function deleteMany(
   parts: Parts,
   caller: Caller,
@@ -47,9 +54,10 @@ export async function deleteMany(
   names: string[],
   versions: VersionOfName[],
   deletion: Deletion,
-): Promise<DeletedRow[]> {
+): Promise<RemovedMany> {
   const wanted = [...new Set(names.filter(isStorableText))]
   const deleted: DeletedRow[] = []
+  let locked = 0
   for (let start = 0; start < wanted.length; start += BATCH) {
     const batch = wanted.slice(start, start + BATCH)
     const commit = () =>
@@ -60,9 +68,10 @@ export async function deleteMany(
   }
   for (const outcome of await removeVersions(parts, caller, bucket, versions)) {
     if (!(outcome instanceof StorageError)) deleted.push(...(outcome ? [outcome] : []))
-    else if (outcome.code !== 'KeptByRule' && outcome.code !== 'ObjectLocked') throw outcome
+    else if (outcome.code === 'ObjectLocked') locked++
+    else if (outcome.code !== 'KeptByRule') throw outcome
   }
-  return deleted
+  return { deleted, locked }
 }
 
 /** Names that get a marker, though no object has them. */

@@ -74,6 +74,11 @@ export const CATALOG = {
     labels: ['reason', 'kind'],
     help: 'Requests that were refused as too many, by the code of the error, and why: room (of the server), share (of a client) or rate.',
   },
+  storage_lock_refusals_total: {
+    type: 'counter',
+    labels: ['by'],
+    help: 'What was to be removed and is locked, and locks that were to be made shorter: by a request, by the lifecycle, or by age (retention), each time that it is tried.',
+  },
 
   // What is under way.
   storage_requests_in_flight: { type: 'gauge', labels: [], help: 'Requests under way.' },

@@ -127,6 +127,7 @@ export class RequestCounts {
   readonly #refused = new Map<ErrorCode, number>()
   readonly #buckets = new BucketLabels(noBucketCounts)
   #admitted = 0
+  #locked = 0
 
   /** @param backend where bytes are stored, as the settings name it */
   constructor(backend: string) {
@@ -144,12 +145,15 @@ export class RequestCounts {
    *
    * @param surface the protocol in which it came
    * @param refused by which error, if it was for what the table of errors calls a refusal
+   * @param locked how many versions it would have removed, or whose locks it would have taken off, that are locked
    */
   add(
     surface: string,
     request: EndedRequest,
-    { outcome, seconds, refused }: { outcome: Outcome; seconds: number; refused: ErrorCode | undefined },
+    ended: { outcome: Outcome; seconds: number; refused: ErrorCode | undefined; locked: number },
   ): void {
+    const { outcome, seconds, refused } = ended
+    this.#locked += ended.locked
     const index = OUTCOMES.indexOf(outcome)
     countIn(this.#surfaces, surface, index)
     if (refused === undefined) this.#admitted++
@@ -241,6 +245,7 @@ export class RequestCounts {
           value,
         })),
       ),
+      family('storage_lock_refusals_total', [{ labels: { by: 'request' }, value: this.#locked }]),
     ]
   }
 

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { sumOf } from '../../support/exposition.ts'
 import { withPolicies } from '../../support/policies.ts'
+import { scrape } from '../../support/scrape.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
@@ -239,6 +241,26 @@ describe('a version that is locked', () => {
     }[]
     expect(rows.map(({ version }) => version)).toEqual([first, third])
     expect(await textOf('a', second)).toBe('two')
+  })
+
+  it('is counted when somebody would remove it, and the log tells who', async () => {
+    const told = async () =>
+      sumOf((await scrape(server)).families, 'storage_lock_refusals_total', { by: 'request' })
+    const before = await told()
+    const [first, second] = await uploaded('a', 'one', 'two')
+    for (const id of [first, second]) await lock(`a?versionId=${id}`, { legal_hold: true })
+    const prefixes = [first, second, randomUUID()].map((versionId) => ({ path: 'a', versionId }))
+    await json('DELETE', `/object/${bucket}`, { body: { prefixes } })
+    await refusal('DELETE', `/object/${bucket}/a?versionId=${first}`)
+    await refusal('PUT', `/lock/${bucket}/a`, { body: { legal_hold: false } })
+    await json('DELETE', `/object/${bucket}/a`)
+    expect((await told()) - before).toBe(4)
+    const lines = server.logs.filter((line) => line.bucket === bucket && (line.locked || line.code))
+    expect(lines).toMatchObject([
+      { operation: 'storage.object.delete_many', role: 'service_role', status: 200, locked: 2 },
+      { operation: 'storage.object.delete', status: 409, code: 'ObjectLocked' },
+      { operation: 'storage.object.lock', status: 409, code: 'ObjectLocked' },
+    ])
   })
 
   it('keeps its bucket from being deleted', async () => {

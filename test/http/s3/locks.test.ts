@@ -1,15 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import {
   DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetObjectRetentionCommand,
   HeadObjectCommand,
   PutObjectCommand,
   type PutObjectCommandInput,
+  PutObjectLegalHoldCommand,
   PutObjectRetentionCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { sumOf } from '../../support/exposition.ts'
 import { dropPolicies } from '../../support/policies.ts'
 import { type S3TestServer, startS3Server } from '../../support/s3-protocol.ts'
+import { scrape } from '../../support/scrape.ts'
 
 /** Object lock (docs/s3.md, "Locks"), as far as no client's tests show it: test/clients/s3/boto3-locks.py walks through all of it. */
 
@@ -133,6 +137,22 @@ describe('a lock', () => {
     expect(await refusal(server.s3.send(removal))).toEqual([403, 'AccessDenied'])
     const { Retention } = await server.s3.send(new GetObjectRetentionCommand(at))
     expect(Retention).toEqual(retention)
+  })
+
+  it('refuses each version that it is on, and counts that', async () => {
+    const put = (Body: string) => server.s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'b', Body }))
+    const [{ VersionId: held }, { VersionId: free }] = [await put('one'), await put('two')]
+    const at = { Bucket: bucket, Key: 'b', VersionId: held }
+    await server.s3.send(new PutObjectLegalHoldCommand({ ...at, LegalHold: { Status: 'ON' } }))
+    const refusals = async () =>
+      sumOf((await scrape(server)).families, 'storage_lock_refusals_total', { by: 'request' })
+    const before = await refusals()
+    const Objects = [held, free].map((VersionId) => ({ Key: 'b', VersionId }))
+    const done = await server.s3.send(new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects } }))
+    expect(done.Deleted).toMatchObject([{ VersionId: free }])
+    expect(done.Errors).toMatchObject([{ VersionId: held, Code: 'AccessDenied' }])
+    expect(await refusal(server.s3.send(new DeleteObjectCommand(at)))).toEqual([403, 'AccessDenied'])
+    expect((await refusals()) - before).toBe(2)
   })
 
   it.each([

@@ -37,7 +37,7 @@ describe('counting requests', () => {
     request: EndedRequest,
     outcome: Outcome = 'success',
     refused?: ErrorCode,
-  ) => counts.add('rest', request, { outcome, seconds: 0.01, refused })
+  ) => counts.add('rest', request, { outcome, seconds: 0.01, refused, locked: 0 })
   const UPLOAD = 'storage.object.upload'
 
   it('gives no series to buckets that were only asked for', async () => {

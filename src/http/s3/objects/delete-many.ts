@@ -1,5 +1,5 @@
 import type { Caller } from '../../../model/caller.ts'
-import { StorageError } from '../../../model/errors.ts'
+import { hasCode, StorageError } from '../../../model/errors.ts'
 import type { WantedVersion } from '../../../model/version-id.ts'
 import type { Tags, WriteCondition } from '../../../model/write-condition.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
@@ -39,7 +39,9 @@ export const deleteObjects: Operation = {
       }
     }
     const each = new Map([...outcomes].map((entry) => [entry[0].name, entry])).values()
-    request.c.env.notes.each = Array.from(each, ([{ name }, outcome]) => {
+    const { notes } = request.c.env
+    notes.locked = [...outcomes.values()].filter((outcome) => hasCode(outcome, 'ObjectLocked')).length
+    notes.each = Array.from(each, ([{ name }, outcome]) => {
       if (outcome instanceof StorageError) return { path: name, objectId: undefined, status: outcome.status }
       return { path: name, objectId: outcome?.id, status: outcome ? 204 : 404 }
     })
