@@ -260,10 +260,23 @@ declare
   began timestamptz;
   gone integer;
   status text;
+  had text[]; -- names that have an object, and a history
   removed_versions uuid[];
   removed_buckets uuid[];
 begin
   began := storage.act_as(context);
+  if deletion = 'erase' then
+    role_set := set_config('role', 'service_role', true);
+    if storage.role_of(context) <> 'service_role' then
+      -- What others have left of these names is theirs: of each it is asked.
+      had := array(
+        select o.name from storage.objects o
+        where o.bucket_id = bucket and o.name = any (names) and exists (
+          select from storage.object_versions v where v.bucket_id = bucket and v.name = o.name and v.kind <> 'trash'));
+      deletion := 'purge';
+    end if;
+    began := storage.act_as(context);
+  end if;
   if deletion is not null then
     perform set_config('storage.deletion', deletion, true);
   end if;
@@ -281,7 +294,11 @@ begin
   end if;
   get diagnostics gone = row_count;
   role_set := set_config('role', 'service_role', true);
-  if deletion is distinct from 'erase' then
+  if cardinality(had) > 0 then
+    perform storage.erase_history(bucket, had, context);
+    role_set := set_config('role', 'service_role', true);
+  end if;
+  if deletion is null or deletion not in ('erase', 'purge') then
     select b.versioning_status into status from storage.buckets b where b.id = bucket;
     if status <> 'DISABLED' then
       return query

@@ -143,6 +143,16 @@ begin
   back := storage.as_object(item);
   back.name := coalesce(new_name, item.name);
 
+  if back.name <> item.name or not storage.owns_trash(item.owner_id, item.bucket_id, context) then
+    perform storage.act_as(context);
+    begin
+      perform storage.trial_write(
+        back.bucket_id, back.name, back.owner, back.owner_id, back.metadata, back.user_metadata, false, back.tags);
+    exception when unique_violation then
+      null; -- he may; of what has the name only who may is told
+    end;
+    perform set_config('role', 'service_role', true);
+  end if;
   if exists (select from storage.objects o where o.bucket_id = back.bucket_id and o.name = back.name) then
     outcome := 'taken';
     if not overwrite then
@@ -158,12 +168,6 @@ begin
       return;
     end if;
     perform set_config('storage.deletion', '', true);
-    perform set_config('role', 'service_role', true);
-  end if;
-  if back.name <> item.name or not storage.owns_trash(item.owner_id, item.bucket_id, context) then
-    perform storage.act_as(context);
-    perform storage.trial_write(
-      back.bucket_id, back.name, back.owner, back.owner_id, back.metadata, back.user_metadata, false, back.tags);
     perform set_config('role', 'service_role', true);
   end if;
 

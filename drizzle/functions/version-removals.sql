@@ -251,16 +251,64 @@ begin
   perform set_config('role', role_name, true);
 end $$;
 
+-- After objects were deleted for good: what their names had before goes with them, as far as the caller might delete that if it were
+-- back. Whatever others have left stays, and stays deleted.
+create or replace function storage.erase_history(bucket text, names text[], context text) returns void
+  language plpgsql as $$
+declare
+  object text;
+  sequences bigint[];
+  items storage.objects[];
+  erasable bigint[];
+  newest record;
+begin
+  perform set_config('role', 'service_role', true);
+  perform set_config('storage.deletion', '', true);
+  for object in select n.name from unnest(names) n (name) order by n.name collate "C" loop
+    -- Those who delete versions of it wait here, too.
+    perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
+    -- Not deleted, or somebody has given it to something else meanwhile.
+    continue when exists (select from storage.objects o where o.bucket_id = bucket and o.name = object);
+    select array_agg(v.sequence order by v.sequence), array_agg(storage.as_object(v) order by v.sequence)
+    into sequences, items
+    from storage.object_versions v where v.bucket_id = bucket and v.name = object and v.kind = 'version';
+    erasable := '{}';
+    for n in 1 .. coalesce(cardinality(items), 0) loop
+      if storage.may_have(items[n], 'delete', context) then
+        erasable := erasable || sequences[n];
+      end if;
+      perform set_config('role', 'service_role', true);
+    end loop;
+    delete from storage.object_versions v where v.sequence = any (erasable);
+    delete from storage.object_versions v
+    where v.bucket_id = bucket and v.name = object and v.kind = 'delete_marker' and not exists (
+      select from storage.object_versions w
+      where w.bucket_id = bucket and w.name = object and w.kind = 'version' and w.sequence < v.sequence);
+    select v.kind, v.object_id, v.version_number, v.archived_at into newest
+    from storage.object_versions v
+    where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence desc limit 1;
+    if newest.kind = 'version' then
+      if exists (select from storage.buckets b where b.id = bucket and b.versioning_status = 'SUSPENDED') then
+        perform storage.remove_null_version(bucket, object);
+      end if;
+      perform storage.add_marker(bucket, object, newest.object_id, newest.version_number + 1,
+        storage.moment_after(newest.archived_at));
+    end if;
+  end loop;
+end $$;
+
 revoke execute on function
   storage.mark_deleted(text, text[], text),
   storage.promote_version(text, text),
   storage.find_versions(text, text[], text[]),
-  storage.delete_versions(text, text[], text[], text)
+  storage.delete_versions(text, text[], text[], text),
+  storage.erase_history(text, text[], text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.mark_deleted(text, text[], text),
   storage.promote_version(text, text),
   storage.find_versions(text, text[], text[]),
-  storage.delete_versions(text, text[], text[], text)
+  storage.delete_versions(text, text[], text[], text),
+  storage.erase_history(text, text[], text)
 to service_role, strongroom_server;

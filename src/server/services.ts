@@ -132,6 +132,7 @@ export function buildServices(parts: ServiceParts): Services {
   }
   const buckets = new BucketStorage({ ...writing, versionDefaults, tellsOfHidden })
   const secrets = signingSecrets(keys, config)
+  const seal = new SecretSeal(secrets)
   const urls = new SignedUrls({
     database,
     files,
@@ -147,12 +148,12 @@ export function buildServices(parts: ServiceParts): Services {
     locks: traced(new ObjectLocks({ database })),
     timeTravel: traced(new TimeTravel({ database, files, now })),
     buckets: traced(buckets),
-    trash: traced(new Trash(writing)),
+    trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
     resumable: traced(resumable),
     multipart: traced(multipart),
     tokens,
-    credentials: traced(new Credentials({ database, seal: new SecretSeal(secrets) })),
+    credentials: traced(new Credentials({ database, seal })),
     audit: traced(new Audit({ database })),
     lifecycle: traced(new LifecyclePolicies({ database, backend, logger })),
     bucketLifecycle: traced(new BucketLifecycle({ database })),

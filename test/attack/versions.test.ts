@@ -172,7 +172,11 @@ describe.each(['default', 'supabase'] as const)('under %s rules', (mode) => {
     }
     const [secret] = rows.filter(({ name }) => name === 'a')
     const now = await sign({})
+    const [then] = await server.admin`
+      select to_char(archived_at - interval '1 microsecond', 'YYYY-MM-DD"T"HH24:MI:SS.US') || 'Z' as at
+      from storage.object_versions where version = ${String(secret?.version)}`
     for (const more of [
+      `&at=${then?.at}`,
       `&versionId=${secret?.version}`,
       '&version=1',
       `&versionId=${secret?.version}&version=1`,

@@ -14,8 +14,8 @@ const TAG_BYTES = 16
 const FORM = /^v1\.([\w-]{8})\.([\w-]+)$/
 
 /**
- * Seals the secrets that requests are signed with, which a verifier has to have in clear: AES-256-GCM under keys that follow
- * from the servers' secrets. What is sealed for one access key does not open for another.
+ * Seals the secrets that requests are signed with, which a verifier has to have in clear, and what else only the servers read:
+ * AES-256-GCM under keys that follow from their secrets. What is sealed for one access key, or purpose, does not open for another.
  */
 export class SecretSeal {
   /** By their ids; the current one first. */
@@ -26,24 +26,24 @@ export class SecretSeal {
     this.#keys = new Map(secrets.map((secret) => [keyId(secret), derived(secret, 'key', KEY_BYTES)]))
   }
 
-  seal(accessKeyId: string, secret: string): string {
+  seal(purpose: string, secret: string): string {
     const [[id, key]] = this.#keys as unknown as [[string, Buffer]] // there is one at least
     const nonce = randomBytes(NONCE_BYTES)
     const cipher = createCipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES })
-    cipher.setAAD(Buffer.from(accessKeyId))
+    cipher.setAAD(Buffer.from(purpose))
     const sealed = Buffer.concat([nonce, cipher.update(secret, 'utf8'), cipher.final(), cipher.getAuthTag()])
     return `v1.${id}.${sealed.toString('base64url')}`
   }
 
-  /** Null for what was sealed with another secret, or for another access key, or was changed. */
-  open(accessKeyId: string, text: string): string | null {
+  /** Null for what was sealed with another secret, or for another purpose, or was changed. */
+  open(purpose: string, text: string): string | null {
     const [, id = '', body = ''] = FORM.exec(text) ?? []
     const key = this.#keys.get(id)
     const sealed = Buffer.from(body, 'base64url')
     if (!key || sealed.length < NONCE_BYTES + TAG_BYTES) return null
     const nonce = sealed.subarray(0, NONCE_BYTES)
     const decipher = createDecipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES })
-    decipher.setAAD(Buffer.from(accessKeyId))
+    decipher.setAAD(Buffer.from(purpose))
     decipher.setAuthTag(sealed.subarray(-TAG_BYTES))
     try {
       return (

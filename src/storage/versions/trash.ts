@@ -14,6 +14,7 @@ import {
 import { UUID } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { SecretSeal } from '../credentials/secret-seal.ts'
 import { type Change, type Invalidate, withInvalidation } from '../object/changes.ts'
 import { isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
 import { removeBytes } from '../writing/byte-removal.ts'
@@ -26,6 +27,8 @@ export interface TrashOptions {
   logger: Logger
   invalidate: Invalidate
   nameRules: NameRules
+  /** For places that clients hand back. */
+  seal: SecretSeal
 }
 
 export interface TrashPageRequest {
@@ -74,14 +77,14 @@ export class Trash {
     asker: string,
     { bucket, prefix, deletedBy, cursor, limit }: TrashPageRequest,
   ): Promise<{ entries: TrashEntry[]; next: string | null }> {
-    const after = cursor === undefined ? null : decodePlace(cursor)
+    const after = cursor === undefined ? null : decodePlace(this.#options.seal, cursor)
     const texts = [bucket, prefix, deletedBy].filter((text) => text !== undefined)
     if (!texts.every(isStorableText)) return { entries: [], next: null }
     const query = { bucket: bucket ?? null, prefix, deletedBy: deletedBy ?? null, after, limit }
     const { entries, end } = await this.#options.database.questions.ask(asker, (database) =>
       listTrash(database, caller, query),
     )
-    return { entries, next: end && encodePlace(end) }
+    return { entries, next: end && encodePlace(this.#options.seal, end) }
   }
 
   /**
