@@ -96,11 +96,13 @@ begin
 end $$;
 
 -- What is meant by an id, of an object or of its version, or by a name: the newest of those that the caller may see, locked. Of
--- more than so many nobody looks further.
+-- more than so many nobody looks further. Where a name has none, as much is asked as where it has one: the time that it takes tells
+-- nobody which names others have had.
 create or replace function storage.find_trash(wanted uuid, bucket text, object text, context text)
   returns storage.object_versions language plpgsql as $$
 declare
   item storage.object_versions;
+  is_any boolean := false;
 begin
   perform set_config('role', 'service_role', true);
   for item in
@@ -109,6 +111,7 @@ begin
     order by v.version is not distinct from wanted::text desc, v.sequence desc
     limit 100
   loop
+    is_any := true;
     if storage.may_have_trash(item, 'see', context) then
       -- Somebody else may have taken it out meanwhile.
       perform from storage.object_versions v where v.sequence = item.sequence for update;
@@ -117,6 +120,14 @@ begin
       end if;
     end if;
   end loop;
+  if not is_any and exists (select from storage.buckets b where b.id = bucket) then
+    item := null;
+    item.bucket_id := bucket;
+    item.name := object;
+    item.object_id := gen_random_uuid();
+    item.version := gen_random_uuid()::text;
+    perform storage.may_have_trash(item, 'see', context);
+  end if;
   return null;
 end $$;
 
@@ -260,8 +271,12 @@ begin
         and (f.owner_id = subject or f.bucket_id = any (own_buckets))
         and storage.lock_of(f.bucket_id, f.version, f.valid_from) is null
       limit most for update skip locked);
+  else
+    gone := 0;
   end if;
-  get diagnostics gone = row_count;
+  if gone is null then
+    get diagnostics gone = row_count;
+  end if;
   select array_agg(r.version), array_agg(r.bucket_uid) into removed_versions, removed_buckets from storage.own_removals() r;
   return next;
   perform set_config('role', storage.role_of(context), true);

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import postgres from '#postgres'
+import { callerContext } from '../../src/database/as-caller.ts'
 import { cleanUp } from '../support/cleanup.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
@@ -99,6 +100,19 @@ async function expectAllThere(): Promise<void> {
   }
 }
 
+/** As a server tells PostgreSQL who asks. */
+const AS_SERVICE = callerContext({
+  role: 'service_role',
+  subject: null,
+  claims: { role: 'service_role' },
+  token: '',
+  operation: 'storage.object.delete',
+  method: '',
+  path: '',
+  headers: {},
+  userBuckets: false,
+})
+
 const each = (make: (one: Locked) => string) => locked.map(make)
 const IDS = `(select version from storage.objects where bucket_id = '${BUCKET}'
   union select version from storage.object_versions where bucket_id = '${BUCKET}' and kind = 'version')`
@@ -118,11 +132,31 @@ const BY_SQL: [what: string, statements: () => string[]][] = [
     'deletes them for good',
     () => [
       "begin; set local storage.deletion = 'purge'; delete from storage.objects; commit",
+      "begin; set local storage.deletion = 'erase'; delete from storage.objects; commit",
       "begin; set local storage.deletion = 'trash 0'; delete from storage.objects; commit",
       "begin; set local storage.deletion = 'replace'; delete from storage.objects; commit",
       "begin; set local storage.promoting = 'true'; delete from storage.object_versions; commit",
       "begin; set local storage.restoring = 'true'; delete from storage.object_versions; commit",
     ],
+  ],
+  [
+    'has functions delete them',
+    () => {
+      const ids = `array(select sequence from storage.object_versions where bucket_id = '${BUCKET}')`
+      return [
+        `select storage.expire_versions(${ids}, array(select 0 from unnest(${ids})), array(select false from unnest(${ids})))`,
+        ...each(
+          ({ name, version }) =>
+            `select storage.delete_versions('${BUCKET}', array['${name}'], array['${version}'], '${AS_SERVICE}')`,
+        ),
+        ...each(({ name }) => `select storage.erase_history('${BUCKET}', array['${name}'], '${AS_SERVICE}')`),
+        ...each(
+          ({ name }) =>
+            `select storage.delete_objects('${BUCKET}', array['${name}'], '{}', 'none', 'erase', '${AS_SERVICE}')`,
+        ),
+        `select storage.empty_trash('${BUCKET}', 0, 1000, '${AS_SERVICE}')`,
+      ]
+    },
   ],
   [
     'deletes them as the database was before they were locked',

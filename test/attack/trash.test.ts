@@ -179,6 +179,36 @@ describe('what he may not see', () => {
     })
   })
 
+  it('takes as much work as what is not there', async () => {
+    const bucket = await newBucket({ trash_days: 7 })
+    await done('PUT', `/object/${bucket}/hidden`, 'secret')
+    await done('DELETE', `/object/${bucket}/hidden`)
+    // Rows that are put back only to be asked about are taken back again; what counts them is not.
+    await server.admin.unsafe(`
+      create sequence storage.asked;
+      grant usage on storage.asked to public;
+      create function storage.count_asked() returns trigger language plpgsql as
+        $$ begin perform nextval('storage.asked'); return new; end $$;
+      create trigger count_asked before insert on storage.objects for each row execute function storage.count_asked()`)
+    const work = async (path: string) => {
+      const asked = async () =>
+        Number((await server.admin`select last_value from storage.asked`)[0]?.last_value)
+      const before = await asked()
+      expect(await ask('POST', '/trash/restore', { bucket, path })).toMatchObject([404, expect.any(String)])
+      return (await asked()) - before
+    }
+    try {
+      await server.admin`select nextval('storage.asked')`
+      const hidden = await work('hidden')
+      expect([hidden > 0, await work('not there')]).toEqual([true, hidden])
+    } finally {
+      await server.admin.unsafe(`
+        drop trigger count_asked on storage.objects;
+        drop function storage.count_asked();
+        drop sequence storage.asked`)
+    }
+  })
+
   it('is not told by events, whatever becomes of it', async () => {
     const bucket = await newBucket({ versioning_status: 'ENABLED', policy: 'private' })
     const withTrash = await newBucket({ trash_days: 7 })
