@@ -66,12 +66,13 @@ function signedBy(keys: S3Keys | null): S3Ask {
 /** What the caller is told, in the table's words. */
 async function outcomeOf(name: string, cell: Cell, ask: S3Ask): Promise<string> {
   const operation = S3_OPERATIONS[name] ?? expect.fail(`There is no ${name}`)
+  const made = (await operation.before?.(cell)) ?? ''
   const before = await cell.facts()
-  const response = await cell.watch(() => operation.ask(cell, ask))
+  const response = await cell.watch(() => operation.ask(cell, ask, made))
   if (!response.ok) return String(response.status)
   const text = await response.text()
   const hasChanged = (await cell.facts()) !== before
-  const showsNothing = operation.shows !== undefined && !text.includes(operation.shows(cell))
+  const showsNothing = operation.shows !== undefined && !text.includes(operation.shows(cell, made))
   const doesNothing = name.startsWith('DeleteObject') && !hasChanged
   return showsNothing || doesNothing ? 'empty' : 'allowed'
 }

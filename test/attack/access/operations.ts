@@ -5,26 +5,9 @@ import { openEvents } from '../../support/event-stream.ts'
 import { BOUNDARY, file, form } from '../../support/multipart.ts'
 import { metadataOf } from '../../support/tus-requests.ts'
 import { until } from '../../support/wait.ts'
+import { type Operation, type Outcome, outcomeOf, shows, status } from './outcome.ts'
 import { type Cell, NAME, SECRET } from './world.ts'
 
-/** What a caller is told: a status, or `empty` when it is one of success and shows or does nothing. */
-export type Outcome = number | 'empty'
-
-type Operation = (cell: Cell) => Promise<Outcome>
-
-/** Succeeds only with what it should show. */
-async function shows(text: string, response: Response): Promise<Outcome> {
-  const isEmpty = response.ok && !(await response.clone().text()).includes(text)
-  return isEmpty ? 'empty' : outcomeOf(response)
-}
-
-/** The status; as Supabase's clients know it, where it is 400 for nearly all and the body has the true one. */
-async function outcomeOf(response: Response): Promise<Outcome> {
-  const [, inBody] = /"statusCode":"(\d{3})"/.exec(await response.text()) ?? []
-  return Number(inBody ?? response.status)
-}
-
-const status = async (response: Promise<Response>): Promise<Outcome> => outcomeOf(await response)
 const TUS = { 'tus-resumable': '1.0.0' }
 const PIECE = { ...TUS, 'content-type': 'application/offset+octet-stream' }
 const TEXT = { 'content-type': 'text/plain' }

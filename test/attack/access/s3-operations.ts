@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { S3RequestInit } from '../../support/s3-protocol.ts'
+import { overwritten } from './former-operations.ts'
 import { type Cell, NAME, SECRET } from './world.ts'
 
 /** A signed request of the caller's. */
@@ -8,9 +9,11 @@ export type S3Ask = (method: string, target: string, init?: S3RequestInit) => Pr
 interface S3Operation {
   /** The row of the table that it stands beside. */
   like: string
-  ask(cell: Cell, ask: S3Ask): Promise<Response>
+  ask(cell: Cell, ask: S3Ask, made: string): Promise<Response>
+  /** Makes of the cell what is asked for; what it returns comes to `ask` and `shows`. */
+  before?(cell: Cell): Promise<string>
   /** What a body has that shows something. */
-  shows?: (cell: Cell) => string
+  shows?: (cell: Cell, made: string) => string
   /** Where S3's answer is another one than the table's: a status, or `empty`. */
   answers?: Record<string, string>
 }
@@ -98,6 +101,32 @@ export const S3_OPERATIONS: Record<string, S3Operation> = {
   HeadBucket: {
     like: 'bucket, get',
     ask: ({ bucket }, ask) => ask('HEAD', `/${bucket}`),
+  },
+  'GetObject of a version': {
+    like: 'version, get authenticated',
+    before: overwritten,
+    ask: ({ object }, ask, id) => ask('GET', `/${object}?versionId=${id}`),
+    shows: secret,
+  },
+  'CopyObject of a version': {
+    like: 'version, copy',
+    before: overwritten,
+    ask: ({ bucket, object }, ask, id) =>
+      ask('PUT', `/${bucket}/album/new.txt`, {
+        headers: { 'x-amz-copy-source': `/${object}?versionId=${id}` },
+      }),
+  },
+  'DeleteObject of a version': {
+    like: 'version, delete',
+    before: overwritten,
+    ask: ({ object }, ask, id) => ask('DELETE', `/${object}?versionId=${id}`),
+    answers: { 404: 'empty' },
+  },
+  ListObjectVersions: {
+    like: 'versions, list',
+    before: overwritten,
+    ask: ({ bucket }, ask) => ask('GET', `/${bucket}?versions&prefix=album%2F`),
+    shows: (_cell, id) => id,
   },
   'DeleteBucket of a full one': {
     like: 'bucket, delete when full',

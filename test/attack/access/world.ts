@@ -110,13 +110,54 @@ export class Cell {
     return response
   }
 
+  /** As an operator would, whatever the routes take. */
+  async setBucket(settings: Record<string, unknown>): Promise<void> {
+    const { admin } = this.world.server
+    await admin`update storage.buckets set ${admin(settings)} where id = ${this.bucket}`
+  }
+
+  /** Makes the object that is there now the author's. */
+  async giveToAuthor(): Promise<void> {
+    const { server, subjects } = this.world
+    await server.admin`update storage.objects set owner_id = ${subjects.author} where bucket_id = ${this.bucket}`
+  }
+
+  /** The object's id. */
+  async id(): Promise<string> {
+    const [row] = await this.world.server
+      .admin`select id from storage.objects where bucket_id = ${this.bucket}`
+    return String(row?.id)
+  }
+
+  /** That of the version that is there now. */
+  async version(): Promise<string> {
+    const [row] = await this.world.server.admin`
+      select version from storage.objects where bucket_id = ${this.bucket} and name = ${NAME}`
+    return String(row?.version)
+  }
+
+  /** A moment of whole milliseconds, behind all that was done and before all that will be. */
+  async moment(): Promise<string> {
+    const [row] = await this.world.server.admin`
+      select to_char(date_trunc('milliseconds', clock_timestamp()) + interval '1 ms', 'YYYY-MM-DD"T"HH24:MI:SS.MS') || 'Z' as at,
+        pg_sleep(0.003)`
+    return String(row?.at)
+  }
+
   /** All that the database has of the bucket, to see whether anything was changed. */
   async facts(): Promise<string> {
     const { bucket } = this
     const rows = await this.world.server.admin`
       select (select jsonb_agg(to_jsonb(b)) from storage.buckets b where id = ${bucket}) as bucket,
              (select jsonb_agg(to_jsonb(o) - 'last_accessed_at' order by name) from storage.objects o
-              where bucket_id = ${bucket}) as objects`
+              where bucket_id = ${bucket}) as objects,
+             (select jsonb_agg(to_jsonb(v) order by sequence) from storage.object_versions v
+              where bucket_id = ${bucket}) as former,
+             (select jsonb_agg(to_jsonb(l) order by version) from storage.object_locks l where exists (
+                select from storage.objects o where o.bucket_id = ${bucket} and o.version = l.version::text)) as locks,
+             (select jsonb_agg(to_jsonb(p) || to_jsonb(r) order by p.id, r.position)
+              from storage.lifecycle_policies p left join storage.policy_rules r on r.policy_id = p.id
+              where p.bucket_id = ${bucket}) as lifecycle`
     return JSON.stringify(rows)
   }
 }
