@@ -78,7 +78,7 @@ const OLD_VERSIONS = {
 /** Every way to ask for it, by the name of its row in the table. */
 export const FORMER_OPERATIONS: Record<string, Operation> = {
   'version, get': ofIts(SECRET, (cell, id) => cell.ask('GET', `/object/${cell.object}?versionId=${id}`)),
-  'version, get authenticated': ofIts(SECRET, (cell, id) =>
+  'version, authenticated': ofIts(SECRET, (cell, id) =>
     cell.ask('GET', `/object/authenticated/${cell.object}?versionId=${id}`),
   ),
   'version, get public': ofIts(SECRET, (cell, id) =>
@@ -96,7 +96,7 @@ export const FORMER_OPERATIONS: Record<string, Operation> = {
     const { signedURL } = (await signed.json()) as { signedURL: string }
     return cell.ask('GET', signedURL)
   }),
-  'version, get by a link to what is there': ofIts(SECRET, async (cell, id) => {
+  'version, by another link': ofIts(SECRET, async (cell, id) => {
     const signed = await cell.done('POST', `/object/sign/${cell.object}`, { body: { expiresIn: 60 } })
     const { signedURL } = (await signed.json()) as { signedURL: string }
     return cell.ask('GET', `${signedURL}&versionId=${id}`)
@@ -139,7 +139,7 @@ export const FORMER_OPERATIONS: Record<string, Operation> = {
   'deleted, back in time': atThatTime('"restored":1', (cell, at) =>
     cell.ask('POST', '/versions/restore', { body: { bucket: cell.bucket, prefix: 'album/', at } }),
   ),
-  'deleted, what would be back': atThatTime('"restored":1', (cell, at) =>
+  'deleted, back, dry run': atThatTime('"restored":1', (cell, at) =>
     cell.ask('POST', '/versions/restore', {
       body: { bucket: cell.bucket, prefix: 'album/', at, dry_run: true },
     }),
@@ -201,7 +201,7 @@ export const FORMER_OPERATIONS: Record<string, Operation> = {
   },
   'lifecycle, make': (cell) =>
     status(cell.ask('POST', '/lifecycle', { body: { name: 'tidy', bucket: cell.bucket, rules: RULES } })),
-  'lifecycle, make of all buckets': async (cell) => {
+  'lifecycle, of all': async (cell) => {
     const response = await cell.ask('POST', '/lifecycle', {
       body: { name: 'tidy', enabled: false, rules: RULES },
     })

@@ -103,7 +103,7 @@ export const S3_OPERATIONS: Record<string, S3Operation> = {
     ask: ({ bucket }, ask) => ask('HEAD', `/${bucket}`),
   },
   'GetObject of a version': {
-    like: 'version, get authenticated',
+    like: 'version, authenticated',
     before: overwritten,
     ask: ({ object }, ask, id) => ask('GET', `/${object}?versionId=${id}`),
     shows: secret,
