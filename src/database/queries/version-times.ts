@@ -51,7 +51,7 @@ const BUCKET_MEMORY = new Statement<
   { keeps: boolean; reach: string | null; now: string }
 >('select * from storage.bucket_memory(:bucketId)')
 
-/** What becomes of a name when a folder is made what it was, and why it stays as it is. As `storage.names_at_as` says it. */
+/** What becomes of a name when a folder is made what it was, and why it stays as it is. As `storage.names_to_as` says it. */
 export interface NameAt {
   name: string
   targetName: string
@@ -97,5 +97,5 @@ const NAMES_AT = new Statement<
   Omit<NamesAtQuery, 'at'> & { at: string; context: string },
   Pick<NameAt, 'name' | 'outcome' | 'reason' | 'current'> & { target_name: string; is_freed_first: boolean }
 >(`
-  select * from storage.names_at_as(:bucketId, :prefix, :target, :at::timestamptz, :began::timestamptz, :afterName, :limit,
+  select * from storage.names_to_as(:bucketId, :prefix, :target, :at::timestamptz, :began::timestamptz, :afterName, :limit,
     :context)`)
