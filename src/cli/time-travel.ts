@@ -120,15 +120,18 @@ function openFiles({ config, database, backend, logger }: Maintenance): FileStor
   })
 }
 
+/** As of a request whose client has gone away. */
+const INTERRUPTED = 499
+
 /** Says in the audit log who has done what, and how much of it, also of a run that did not come to its end. */
 async function tellAudit(
-  { database, logger }: Maintenance,
+  { database, logger, signal }: Maintenance,
   { bucket, prefix, to, at }: { bucket: string; prefix: string; to: string | undefined; at: Date },
   { restored, deleted, unchanged, unavailable }: Total,
   failure: unknown,
 ): Promise<void> {
   const where = to === undefined ? '' : `, to ${to}`
-  const status = failure === undefined ? 200 : failure instanceof StorageError ? failure.status : 500
+  const ending = signal.aborted ? INTERRUPTED : failure instanceof StorageError ? failure.status : 500
   const entry: AuditEntry = {
     at: new Date().toISOString(),
     id: randomUUID(),
@@ -143,7 +146,7 @@ async function tellAudit(
         `${unavailable} not available`,
     ),
     allowed: true,
-    status,
+    status: failure === undefined ? 200 : ending,
     via: 'command',
     repeated: 0,
   }
