@@ -83,6 +83,8 @@ export interface CopyRequest {
   checksumAlgorithm?: ChecksumAlgorithm | undefined
   /** Whether it belongs to whom its source does, where the caller is nobody in particular: what is restored. */
   keepsOwner?: boolean | undefined
+  /** Whether what fulfils the condition is deleted, into the trash, in the same moment: replaced, it would be lost. */
+  freesName?: boolean | undefined
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -447,8 +449,10 @@ export class FileStorage {
     caller: Caller,
     source: StoredObject,
     bucket: BucketSettings,
-    { to, upsert, condition, replace, tags, lock, checkSource, checksumAlgorithm, keepsOwner }: CopyRequest,
+    request: CopyRequest,
   ): Promise<Stored> {
+    const { to, upsert, condition, replace, tags, lock, freesName } = request
+    const { checkSource, checksumAlgorithm, keepsOwner } = request
     const { location } = source
     checkSource?.(source)
     if (location === null) throw new StorageError('MissingBytes')
@@ -475,6 +479,7 @@ export class FileStorage {
         upsert,
         condition,
         lock,
+        freesName,
       })
     }
 
@@ -486,7 +491,7 @@ export class FileStorage {
       await this.#backend.copy(location, at)
       await sum()
       const copyOf = source.checksum === null ? location.version : undefined
-      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf, lock })
+      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf, lock, freesName })
     })
   }
 

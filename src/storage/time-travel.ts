@@ -133,14 +133,14 @@ export class TimeTravel {
     const { files } = this.#options
     const { outcome, targetName, current: isVersion } = name
     try {
-      if (outcome === 'deleted' || name.isFreedFirst)
-        await files.remove(caller, bucket, targetName, { isVersion })
+      if (outcome === 'deleted') await files.remove(caller, bucket, targetName, { isVersion })
       if (outcome === 'restored') {
         await files.copy(caller, {
           from: { bucket, name: name.name, version: { at } },
           to: { bucket, name: targetName },
           upsert: true,
-          condition: { isVersion: name.isFreedFirst ? null : isVersion },
+          condition: { isVersion },
+          freesName: name.isFreedFirst,
           replace: undefined,
           keepsOwner: true,
         })

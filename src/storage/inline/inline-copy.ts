@@ -3,10 +3,8 @@ import type { Transaction } from '../../database/connection/drizzle.ts'
 import { copyInlineBytes, readInlineBytes, writeInlineBytes } from '../../database/queries/inline-bytes.ts'
 import type { NewObject } from '../../database/queries/save-object.ts'
 import type { Caller } from '../../model/caller.ts'
-import type { NewLock } from '../../model/object-lock.ts'
-import type { WriteCondition } from '../../model/write-condition.ts'
 import type { StoredObject } from '../object/stored-object.ts'
-import { type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
+import { type CommitOptions, type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
 
 /**
  * Copies an object whose bytes are in the database, to the database, in the transaction that makes the row.
@@ -20,7 +18,7 @@ export async function storeInlineCopy(
   source: Pick<StoredObject, 'bucket' | 'name'>,
   version: string,
   object: NewObject,
-  conditions: { upsert: boolean; condition: WriteCondition | undefined; lock: NewLock | undefined },
+  conditions: Pick<CommitOptions, 'upsert' | 'condition' | 'lock' | 'freesName'>,
 ): Promise<Stored> {
   // Over itself: they go with the row that is replaced.
   const isItself = source.bucket === object.bucketId && source.name === object.name

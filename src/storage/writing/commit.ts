@@ -5,8 +5,10 @@ import type { Database } from '../../database/connection/client.ts'
 import type { Transaction } from '../../database/connection/drizzle.ts'
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import { isBucket } from '../../database/queries/buckets.ts'
+import { findCurrent } from '../../database/queries/current-object.ts'
 import { finishUpload, forgetUpload, ownRemovals } from '../../database/queries/listed-versions.ts'
 import { setLock } from '../../database/queries/object-locks.ts'
+import { deleteObject } from '../../database/queries/objects.ts'
 import { insertObject, type NewObject, type Saved, upsertObject } from '../../database/queries/save-object.ts'
 import { copyVersionParts } from '../../database/queries/version-parts.ts'
 import { settleBoth } from '../../lib/concurrency.ts'
@@ -14,11 +16,11 @@ import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { Location } from '../../model/location.ts'
 import type { NewLock } from '../../model/object-lock.ts'
-import type { WriteCondition } from '../../model/write-condition.ts'
+import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
-import { type StoredObject, storedObject } from '../object/stored-object.ts'
+import { type StoredObject, storedObject, validatorsOf } from '../object/stored-object.ts'
 import { removeBytes } from './byte-removal.ts'
-import { judged, savedOver, undisturbed } from './conditional-write.ts'
+import { Disturbed, judged, savedOver, undisturbed } from './conditional-write.ts'
 
 export interface Stored {
   object: StoredObject
@@ -34,7 +36,7 @@ export interface CommitParts {
 }
 
 /** How an upload is committed. */
-interface CommitOptions {
+export interface CommitOptions {
   /** Whether an object of that name may be replaced. */
   upsert: boolean
   /** The only bucket that it may appear in; undefined means whichever has the name, and its policies have agreed. */
@@ -45,6 +47,8 @@ interface CommitOptions {
   copyOf?: string | undefined
   /** How its version is locked, by whoever may change it; nobody sees it without. */
   lock?: NewLock | undefined
+  /** Whether what has the name is deleted first, by the caller's right to: its bucket keeps what is deleted, not what is replaced. */
+  freesName?: boolean | undefined
   /** Runs inside the transaction, after the policies have agreed: the bytes of a small body, or of a small copy. */
   storeBytes?: (tx: Transaction) => Promise<unknown>
 }
@@ -53,18 +57,19 @@ interface CommitOptions {
  * Makes an object's row visible, in one transaction with all that goes with it, and removes the bytes of the
  * version it replaces once that has committed.
  *
- * @throws PreconditionFailed
+ * @throws PreconditionFailed; KeptByRule when a name is to be freed that the caller may not free
  */
 export async function commitUpload(
   parts: CommitParts,
   caller: Caller,
   object: NewObject,
-  { upsert, bucketUid, condition, copyOf, lock, storeBytes }: CommitOptions,
+  { upsert, bucketUid, condition, copyOf, lock, freesName, storeBytes }: CommitOptions,
 ): Promise<Stored> {
   const transaction = () =>
     asCaller(parts.database, caller, async (tx, startedAt) => {
       if (copyOf !== undefined) await copyVersionParts(tx, copyOf, object.version)
-      const over = condition && (await judged(tx, { ...object, upsert }, condition))
+      const found = condition && (await judged(tx, { ...object, upsert }, condition))
+      const over = found && freesName ? await freed(tx, object, condition) : found
       const save = () => (upsert ? upsertObject(tx, object) : inserted(tx, object, startedAt))
       const row = over === undefined || !upsert ? save() : savedOver(tx, object, over)
       const saving = bucketUid === undefined ? row : inBucket(tx, row, object.bucketId, bucketUid)
@@ -76,6 +81,18 @@ export async function commitUpload(
       return done
     })
   return carryOut(parts, object, condition ? () => undisturbed(transaction) : transaction)
+}
+
+/** Deletes what has been judged. @returns what there is to replace then. @throws KeptByRule, PreconditionFailed */
+async function freed(
+  tx: Transaction,
+  object: NewObject,
+  condition: WriteCondition | undefined,
+): Promise<null> {
+  const row = await deleteObject(tx, object)
+  if (!row) throw (await findCurrent(tx, object)) ? new StorageError('KeptByRule') : new Disturbed()
+  demand(condition, validatorsOf(row))
+  return null
 }
 
 /** @throws AccessDenied when the caller may not change what he has made, InvalidParameter */

@@ -242,6 +242,25 @@ describe('a bucket with a trash', () => {
     expect(await contents()).toEqual({ b: 'two', c: 'two', d: 'two' })
   })
 
+  it('keeps what is there where that is not to be replaced', async () => {
+    await put('a', 'one')
+    await put('large', 'x'.repeat(300_000))
+    const before = await moment()
+    for (const name of ['a', 'large']) {
+      await remove(name)
+      await put(name, 'two')
+    }
+    await json('PUT', `/bucket/${bucket}`, { body: { allowed_mime_types: ['image/*'] } })
+    const done = await restore(before)
+    expect(done.sample).toEqual(
+      ['a', 'large'].map((name) => ({ name, outcome: 'unavailable', reason: 'InvalidMimeType' })),
+    )
+    expect(await contents()).toEqual({ a: 'two', large: 'two' })
+    await json('PUT', `/bucket/${bucket}`, { body: { allowed_mime_types: null } })
+    expect(await restore(before)).toMatchObject({ restored: 2, unavailable: 0 })
+    expect(await contents()).toEqual({ a: 'one', large: 'x'.repeat(300_000) })
+  })
+
   it('does not show to anybody what was deleted from a public one', async () => {
     await json('PUT', `/bucket/${bucket}`, { body: { public: true } })
     await put('a', 'one')
@@ -260,6 +279,33 @@ describe('a bucket with a trash', () => {
     })
     expect(await restore(before)).toMatchObject({ deleted: 0, restored: 0, unavailable: 1 })
     expect(await contents()).toEqual({ b: 'one' })
+  })
+})
+
+describe('a caller, in a bucket with a trash', () => {
+  it('replaces nothing that he may not delete', async () => {
+    await json('PUT', `/bucket/${bucket}`, { body: { versioning_status: 'SUSPENDED', trash_days: 7 } })
+    for (const name of ['mine/a', 'kept/a']) await put(name, 'one')
+    const before = await moment()
+    for (const name of ['mine/a', 'kept/a']) {
+      await remove(name)
+      await put(name, 'two')
+    }
+    const token = await server.token(randomUUID())
+    await withPolicies(
+      server.admin,
+      `create policy sees on storage.objects for select to authenticated using (true);
+       create policy writes on storage.objects for insert to authenticated with check (true);
+       create policy changes on storage.objects for update to authenticated using (true);
+       create policy deletes on storage.objects for delete to authenticated using (name like 'mine/%')`,
+      async () => {
+        expect((await restore(before, {}, { token })).sample).toEqual([
+          { name: 'kept/a', outcome: 'unavailable', reason: 'KeptByRule' },
+          { name: 'mine/a', outcome: 'restored', reason: null },
+        ])
+      },
+    )
+    expect(await contents()).toEqual({ 'kept/a': 'two', 'mine/a': 'one' })
   })
 })
 
