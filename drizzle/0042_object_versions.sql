@@ -86,6 +86,9 @@ create index object_versions_trash_owner on storage.object_versions (owner_id) w
 --> statement-breakpoint
 create index object_versions_purge_at on storage.object_versions (purge_at) where purge_at is not null;
 --> statement-breakpoint
+-- As objects_quarantined.
+create index object_versions_quarantined on storage.object_versions (bucket_id) where quarantine_reason is not null;
+--> statement-breakpoint
 -- What keeps a version from being removed, besides the days of its bucket.
 create table storage.object_locks (
   version uuid primary key,

@@ -82,22 +82,28 @@ export async function objectsAfter(
   which: Which = {},
 ): Promise<ObjectToCheck[]> {
   const isOurs = sql`${inScope(sql`o.bucket_id`, scope)} and o.version ~ ${UUID.source}`
-  const last = after?.startsWith(BEHIND_ALL)
-    ? Number.parseInt(after.slice(BEHIND_ALL.length).replace('-', ''), 16)
-    : 0
-  const rows = await ask<CheckRow>(
-    database,
-    sql`select * from (
-        (select ${OBJECT_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
+  const isBehind = after?.startsWith(BEHIND_ALL) === true
+  const objects = isBehind
+    ? []
+    : await ask<CheckRow>(
+        database,
+        sql`select ${OBJECT_COLUMNS} from storage.objects o join storage.buckets b on b.id = o.bucket_id
           where ${after === null ? sql`true` : sql`o.id > ${after}`} and ${isOurs} and ${isWhich(which, SIZE)}
-          order by o.id limit ${limit})
-        union all
-        (select ${VERSION_COLUMNS} from storage.object_versions o join storage.buckets b on b.id = o.bucket_id
-          where o.sequence > ${last} and not o.is_delete_marker and ${isOurs} and ${isWhich(which, sql`o.size`)}
-          order by o.sequence limit ${limit})
-      ) found order by place limit ${limit}`,
-  )
-  return rows.map(asObjectToCheck)
+          order by o.id limit ${limit}`,
+      )
+  // Not asked for before: where it has few of those that are wanted, each page would look through all of it.
+  const left = limit - objects.length
+  const last = isBehind ? Number.parseInt(after.slice(BEHIND_ALL.length).replace('-', ''), 16) : 0
+  const former =
+    left === 0
+      ? []
+      : await ask<CheckRow>(
+          database,
+          sql`select ${VERSION_COLUMNS} from storage.object_versions o join storage.buckets b on b.id = o.bucket_id
+            where o.sequence > ${last} and not o.is_delete_marker and ${isOurs} and ${isWhich(which, sql`o.size`)}
+            order by o.sequence limit ${left}`,
+        )
+  return [...objects, ...former].map(asObjectToCheck)
 }
 
 /** How the place of a version begins, in hexadecimal digits; its sequence follows. */
