@@ -271,6 +271,20 @@ describe('a bucket with a trash', () => {
     expect(await (await ask('GET', `/object/authenticated/${bucket}/a?${at}`)).text()).toBe('one')
   })
 
+  it('does not tell of what was in the trash at that moment, though it has come out since', async () => {
+    await put('a', 'one')
+    await remove('a')
+    const between = await moment()
+    await put('a', 'two')
+    const later = await moment()
+    await remove('a')
+    const { items } = await json<{ items: { version: string }[] }>('GET', `/trash?bucket=${bucket}`)
+    await json('POST', '/trash/restore', { body: { ids: [items[0]?.version] } }) // the first of the two
+    expect(await contents()).toEqual({ a: 'one' })
+    expect((await ask('GET', `/object/${bucket}/a?at=${encodeURIComponent(between)}`)).status).toBe(404)
+    expect(await (await ask('GET', `/object/${bucket}/a?at=${encodeURIComponent(later)}`)).text()).toBe('two')
+  })
+
   it('leaves alone what was moved there, which the trash does not know', async () => {
     await put('a', 'one')
     const before = await moment()
