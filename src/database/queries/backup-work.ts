@@ -19,7 +19,7 @@ import { ask } from './drift.ts'
 /** What there is to do for whoever has, or could have, the turn of backups. */
 export interface BackupWork {
   isPending: boolean
-  /** That some process does it, or has died over it. */
+  /** That some process does it, or has died over it, or has left something held, as when the database was away when it failed. */
   isUnderWay: boolean
   /** That backups are deleted or expired, and still lie in their target. */
   isRemovable: boolean
@@ -32,7 +32,8 @@ export async function findWork(database: Database): Promise<BackupWork> {
   const [row] = await ask<{ pending: boolean; under_way: boolean; removable: boolean; kept: boolean }>(
     database,
     sql`select coalesce(bool_or(status = 'pending'), false) as pending,
-        coalesce(bool_or(status in ('running', 'restoring')), false) as under_way,
+        coalesce(bool_or(status in ('running', 'restoring')), false)
+          or exists (select from storage.backup_holds where job is not null) as under_way,
         coalesce(bool_or(${IS_REMOVABLE}), false) as removable,
         coalesce(bool_or(${IS_THERE}), false) as kept
       from storage.backup_jobs p`,

@@ -427,6 +427,13 @@ describe('a job whose process has died', () => {
     expect(await statuses()).toEqual(['failed', 'completed'])
   })
 
+  it('that has failed without letting go of what it held holds nothing any more, also where nothing else is to be done', async () => {
+    const id = await given({ status: 'failed' })
+    await test.admin`insert into storage.backup_holds (name, job) values ('left', ${id})`
+    await runnerOf().step(NEVER)
+    expect(await isHeld(test.database, 'left')).toBe(false)
+  })
+
   it('is completed where its backup is whole: it was killed behind its manifest', async () => {
     const [id, restore] = [await given({ status: 'running' }), uuidV7()]
     const findWhole = async (job: BackupJob) => (job.id === id ? DONE : null)
