@@ -1,11 +1,6 @@
-import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import type postgres from '#postgres'
-import { readConfig } from '../config/config.ts'
-import { openOwnerSession } from '../database/opening/owner-session.ts'
 import { type LiftedLock, liftLock, listLocks } from '../database/queries/lifted-locks.ts'
-import { createLogger } from '../server/log.ts'
-import { interruption } from './interruption.ts'
+import { asOwner } from './owner.ts'
 import { table } from './sql/table.ts'
 
 export function registerLock(program: Command): void {
@@ -38,7 +33,7 @@ interface Place {
 }
 
 async function list(bucket: string | undefined): Promise<void> {
-  await withOwner(async (sql) => {
+  await asOwner(async (sql) => {
     const locks = await listLocks(sql, bucket)
     process.stdout.write(
       table(
@@ -55,7 +50,7 @@ async function lift(
   { bucket, name }: Place,
   { versionId, reason }: { versionId: string; reason: string },
 ): Promise<void> {
-  await withOwner(async (sql) => {
+  await asOwner(async (sql) => {
     const lifted = await liftLock(sql, { bucket, name, version: versionId }, reason)
     process.stdout.write(
       `Let go: version ${lifted.version} of ${bucket}/${name}, which was locked ${said(lifted)}.\n`,
@@ -66,25 +61,6 @@ async function lift(
 function said({ legalHold, lockedUntil }: Pick<LiftedLock, 'legalHold' | 'lockedUntil'>): string {
   const until = lockedUntil === null ? [] : [`until ${lockedUntil.toISOString()}`]
   return [...until, ...(legalHold ? ['by a legal hold'] : [])].join(' and ')
-}
-
-async function withOwner(work: (sql: postgres.Sql) => Promise<void>): Promise<void> {
-  const config = readConfig(process.env)
-  const interrupted = interruption()
-  const session = await openOwnerSession(
-    {
-      databaseUrl: config.databaseDirectUrl ?? config.databaseUrl,
-      dataDir: resolve(config.dataDir),
-      logger: createLogger('error', { stream: process.stderr }),
-      onLost: () => interrupted.abort(),
-    },
-    () => {},
-  )
-  try {
-    await work(session.sql)
-  } finally {
-    await session.close()
-  }
 }
 
 function place(text: string): Place {

@@ -1,12 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import type postgres from '#postgres'
-import { readConfig } from '../config/config.ts'
-import { openOwnerSession } from '../database/opening/owner-session.ts'
-import { createLogger } from '../server/log.ts'
-import { interruption } from './interruption.ts'
+import { asOwner } from './owner.ts'
 import { answer } from './sql/answer.ts'
 import { type Script, SqlError, scriptError, statementError } from './sql/sql-error.ts'
 import { ScriptError, type Statement, splitStatements } from './sql/statements.ts'
@@ -46,22 +42,10 @@ async function runSql(file: string | undefined, options: SqlOptions, command: Co
   }
   const script = await read(file, options)
   const statements = split(script)
-  const config = readConfig(process.env)
-  const interrupted = interruption()
-  const session = await openOwnerSession(
-    {
-      databaseUrl: config.databaseDirectUrl ?? config.databaseUrl,
-      dataDir: resolve(config.dataDir),
-      logger: createLogger('error', { stream: process.stderr }),
-      onLost: () => interrupted.abort(),
-    },
+  await asOwner(
+    (sql, signal) => run(sql, script, statements, options, signal),
     ({ severity, message }) => process.stderr.write(`${severity}:  ${message}\n`),
   )
-  try {
-    await run(session.sql, script, statements, options, interrupted.signal)
-  } finally {
-    await session.close()
-  }
 }
 
 async function read(file: string | undefined, { command }: SqlOptions): Promise<Script> {
