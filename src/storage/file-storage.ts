@@ -1,27 +1,19 @@
 import type { Backend } from '../backend/backend.ts'
-import { asCaller } from '../database/as-caller.ts'
 import type { Database } from '../database/connection/client.ts'
-import { type AutoDelete, updateAutoDelete } from '../database/queries/auto-delete.ts'
-import type { BucketSettings } from '../database/queries/buckets.ts'
-import { lockCurrent } from '../database/queries/current-object.ts'
+import type { AutoDelete } from '../database/queries/auto-delete.ts'
 import type { DeletedRow, VersionOfName } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
-import { findRow, type ReadTarget, updateTags } from '../database/queries/objects.ts'
+import type { ReadTarget } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
 import type { Caller } from '../model/caller.ts'
-import type { ChecksumAlgorithm } from '../model/checksums.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
-import { INLINE_BUCKET, isInline } from '../model/location.ts'
-import type { NewLock } from '../model/object-lock.ts'
 import { newVersion } from '../model/version.ts'
 import type { WantedVersion } from '../model/version-id.ts'
 import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
 import { storedSample } from './detection/stored-sample.ts'
-import { storeInlineCopy } from './inline/inline-copy.ts'
-import { withInvalidation } from './object/changes.ts'
 import { type ObjectName, parseObjectName } from './object/object-name.ts'
-import { type StoredObject, validatorsOf } from './object/stored-object.ts'
+import type { StoredObject } from './object/stored-object.ts'
 import {
   type DownloadTarget,
   type Found,
@@ -30,25 +22,19 @@ import {
 } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
 import { type Arrival, arrive, checkUploadFits, completed } from './uploads/arrival.ts'
-import {
-  fitsDatabase,
-  isSmall,
-  mayBeInline,
-  type SmallUploadParts,
-  storeSmall,
-} from './uploads/small-upload.ts'
+import { isSmall, mayBeInline, type SmallUploadParts, storeSmall } from './uploads/small-upload.ts'
 import { requireVersions } from './versions/keeping.ts'
 import { moveObject, moveVersion } from './versions/moving.ts'
 import { deleteEach, deleteMany, type Removed, type RemovedMany } from './writing/bulk-removal.ts'
 import { removeBytes } from './writing/byte-removal.ts'
-import { checksumBy } from './writing/checksum-by.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { foretold } from './writing/conditional-write.ts'
-import { unlessDenied } from './writing/denied-or-gone.ts'
+import { type CopyRequest, storeCopy } from './writing/copying.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
-import { copiedObject, intendedWrite, type ReplacedMetadata, uploadedObject } from './writing/new-object.ts'
+import { intendedWrite, uploadedObject } from './writing/new-object.ts'
 import { deleteOne, type Gone } from './writing/removal.ts'
 import type { MoveConditions } from './writing/renaming.ts'
+import { changeAutoDelete, changeTags } from './writing/row-changes.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 import {
   type ConditionalVersion,
@@ -62,29 +48,6 @@ export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts
   tellsOfHidden: boolean
   /** How long what is deleted with `permanent: false` stays, in a bucket without a trash. In days. */
   trashDays: number
-}
-
-export interface CopyRequest {
-  /** Without a version, what is there now. */
-  from: { bucket: string; name: string; version?: WantedVersion | undefined }
-  to: { bucket: string; name: string }
-  upsert: boolean
-  /** Of the object that is there already under the new name. */
-  condition?: WriteCondition | undefined
-  /** Undefined copies everything, user metadata included. */
-  replace: ReplacedMetadata | undefined
-  /** Undefined copies them. */
-  tags?: string[] | undefined
-  /** How the copy is locked, from the moment when anybody sees it. */
-  lock?: NewLock | undefined
-  /** Looks at what is about to be copied, and throws when it is not to be. */
-  checkSource?: ((source: StoredObject) => void) | undefined
-  /** By which the copy is to be checked; undefined copies the checksum, too. */
-  checksumAlgorithm?: ChecksumAlgorithm | undefined
-  /** Whether it belongs to whom its source does, where the caller is nobody in particular: what is restored. */
-  keepsOwner?: boolean | undefined
-  /** Whether what fulfils the condition is deleted, into the trash, in the same moment: replaced, it would be lost. */
-  freesName?: boolean | undefined
 }
 
 /** The coordinator: each public method is one operation on objects; the numbers of its steps are those of design §3. */
@@ -342,21 +305,8 @@ export class FileStorage {
     version?: WantedVersion,
   ): Promise<StoredObject> {
     const name = this.#parseName(sentName)
-    const commit = () =>
-      unlessDenied<StoredObject>(async (deniedOrGone) => {
-        const { object } = await this.find(caller, { access: 'policy', bucket, name, version })
-        if (version && !object.versioning?.isLatest) {
-          throw new StorageError('NotImplemented', {
-            message: 'The tags of a former version stay as they are',
-          })
-        }
-        const only = version ? object.version : null
-        return asCaller(this.#database, caller, async (tx) => {
-          if (await updateTags(tx, { bucketId: bucket, name }, tags, only)) return object
-          return deniedOrGone(await findRow(tx, bucket, name))
-        })
-      })
-    return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+    const look = async () => (await this.find(caller, { access: 'policy', bucket, name, version })).object
+    return changeTags(this.#options, caller, { bucketId: bucket, name }, tags, { version, look })
   }
 
   /**
@@ -372,19 +322,8 @@ export class FileStorage {
     condition?: WriteCondition,
   ): Promise<AutoDelete> {
     const name = this.#parseName(sentName)
-    const place = { bucketId: bucket, name }
     await this.find(caller, { access: 'policy', bucket, name })
-    const commit = () =>
-      unlessDenied<AutoDelete>((deniedOrGone) =>
-        asCaller(this.#database, caller, async (tx) => {
-          const before = condition && (await lockCurrent(tx, place))
-          const changed = await updateAutoDelete(tx, place, days)
-          if (!changed) return deniedOrGone(await findRow(tx, bucket, name))
-          demand(condition, before ? validatorsOf(before) : null)
-          return changed
-        }),
-      )
-    return withInvalidation(this.#options, [{ bucket, names: [name] }], commit)
+    return changeAutoDelete(this.#options, caller, { bucketId: bucket, name }, days, condition)
   }
 
   /**
@@ -430,7 +369,7 @@ export class FileStorage {
    *   PreconditionFailed, MissingBytes, CorruptedBytes, StorageFull, BackendUnavailable
    */
   async copy(caller: Caller, request: CopyRequest): Promise<Stored> {
-    // 1. The names are legal, the bucket exists, the source is visible.
+    // 1. The names are legal, the bucket exists, the source is visible. 2. to 6. are `storeCopy`'s.
     const name = this.#parseName(request.to.name)
     const bucket = await this.#options.knownBuckets.find(request.to.bucket)
     const { from } = request
@@ -438,61 +377,11 @@ export class FileStorage {
       return await this.#reads.whileReplaced(
         () => this.find(caller, { ...from, access: 'policy' }),
         ({ object: source }) =>
-          this.#copy(caller, source, bucket, { ...request, to: { ...request.to, name } }),
+          storeCopy(this.#options, caller, source, bucket, { ...request, to: { ...request.to, name } }),
       )
     } catch (error) {
       throw asUploadError(error)
     }
-  }
-
-  async #copy(
-    caller: Caller,
-    source: StoredObject,
-    bucket: BucketSettings,
-    request: CopyRequest,
-  ): Promise<Stored> {
-    const { to, upsert, condition, replace, tags, lock, freesName } = request
-    const { checkSource, checksumAlgorithm, keepsOwner } = request
-    const { location } = source
-    checkSource?.(source)
-    if (location === null) throw new StorageError('MissingBytes')
-    if (source.isCorrupted) throw new StorageError('CorruptedBytes')
-    // Bytes in the database are copied there, unless they are too many by now.
-    const isForDatabase = isInline(location) && fitsDatabase(this.#options.inlineSize, source.size)
-    const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: newVersion() }
-    const object = copiedObject(caller, source, to, at, replace, tags, this.#options.now())
-    if (keepsOwner) object.ownerId ??= source.ownerId
-
-    // 2. The bucket takes such an object.
-    const contentType = object.metadata.mimetype ?? source.contentType
-    checkFits(bucket, to.name, { contentType, size: source.size }, this.#options.maxFileSize)
-
-    const sum = async () => {
-      if (!checksumAlgorithm) return
-      object.metadata.checksum = await checksumBy(checksumAlgorithm, source, () =>
-        this.#backend.read(location),
-      )
-    }
-    if (isForDatabase) {
-      await sum()
-      return storeInlineCopy(this.#options, caller, source, location.version, object, {
-        upsert,
-        condition,
-        lock,
-        freesName,
-      })
-    }
-
-    // 3. The policies allow the write; the condition holds so far.
-    if (condition) await foretold(this.#database, caller, { ...object, upsert }, condition)
-    await beginWrite(this.#database, caller, { ...object, upsert }, at, condition)
-    return whileListed(this.#options, at, async () => {
-      // 4. The new version gets its own bytes; 5. and 6. as in an upload.
-      await this.#backend.copy(location, at)
-      await sum()
-      const copyOf = source.checksum === null ? location.version : undefined
-      return commitUpload(this.#options, caller, object, { upsert, condition, copyOf, lock, freesName })
-    })
   }
 
   #deletion(permanent: boolean | undefined): Deletion {
