@@ -110,10 +110,10 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads, trash } = services
+  const { requests, uploads, trash, lifecycle } = services
   metrics.add(() => metrics.requests.families())
   metrics.add(() =>
-    familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash }),
+    familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash, lifecycle }),
   )
   const realtime = new Realtime({
     tokens,

@@ -3,6 +3,7 @@ import type { DeliveryCounts } from '../../events/delivery-counts.ts'
 import type { Events } from '../../events/open.ts'
 import type { Connections } from '../../http/connection/connections.ts'
 import type { YieldingCapacity } from '../../http/connection/yielding-capacity.ts'
+import type { LifecyclePolicies } from '../../storage/lifecycle/lifecycle-policies.ts'
 import type { HotObjects } from '../../storage/reading/hot-objects.ts'
 import type { Trash } from '../../storage/versions/trash.ts'
 import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
@@ -15,11 +16,12 @@ export interface AnsweringParts {
   uploads: YieldingCapacity
   hotObjects: HotObjects
   trash: Trash
+  lifecycle: LifecyclePolicies
 }
 
 /** How a process is that answers requests. */
 export function familiesOfRequests(parts: AnsweringParts): Family[] {
-  const { database, events, connections, requests, uploads, hotObjects, trash } = parts
+  const { database, events, connections, requests, uploads, hotObjects, trash, lifecycle } = parts
   const { open, busy, waiting } = database.load()
   const caches = [
     { cache: 'rows', ...countsOf(hotObjects.rowCache) },
@@ -35,6 +37,10 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
     single('storage_database_connections_in_use', busy),
     single('storage_database_waiting', waiting),
     single('storage_trash_purged_total', trash.purged),
+    family(
+      'storage_lifecycle_actions_total',
+      [...lifecycle.totals].map(([action, value]) => ({ labels: { action }, value })),
+    ),
     family(
       'storage_cache_hits_total',
       caches.map(({ cache, hits }) => ({ labels: { cache }, value: hits })),

@@ -19,7 +19,12 @@ import {
 } from '../../database/queries/lifecycle-policies.ts'
 import { type Caller, requireService } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import { type LifecycleAction, type LifecycleRule, lifecycleRuleProblem } from '../../model/lifecycle-rule.ts'
+import {
+  LIFECYCLE_ACTIONS,
+  type LifecycleAction,
+  type LifecycleRule,
+  lifecycleRuleProblem,
+} from '../../model/lifecycle-rule.ts'
 import { effortOf, type LifecycleDeed, lifecyclePass } from './lifecycle-pass.ts'
 
 export interface LifecyclePoliciesOptions {
@@ -53,6 +58,8 @@ const LONGEST_SAMPLE = 100
  * that bucket's.
  */
 export class LifecyclePolicies {
+  /** What this process has done by request. */
+  readonly totals = new Map<LifecycleAction, number>(LIFECYCLE_ACTIONS.map((action) => [action, 0]))
   readonly #options: LifecyclePoliciesOptions
 
   constructor(options: LifecyclePoliciesOptions) {
@@ -139,6 +146,7 @@ export class LifecyclePolicies {
         }
         for (const deed of step.deeds) {
           run.counts.set(deed.action, (run.counts.get(deed.action) ?? 0) + 1)
+          if (!dryRun) this.totals.set(deed.action, (this.totals.get(deed.action) ?? 0) + 1)
           if (run.sample.length < LONGEST_SAMPLE) run.sample.push(deed)
         }
         effort += effortOf(step)

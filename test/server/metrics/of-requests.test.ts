@@ -68,6 +68,21 @@ it('tells of the last scrub and the last backup', () => {
   expect(seriesOf(families, 'storage_backup_drill_last_success_timestamp_seconds')).toBe(0)
 })
 
+it('tells what lifecycle rules have done by request, and nothing that they only would', async () => {
+  await server.createBucket('tidy')
+  await server.request('POST', '/object/tidy/old.txt', { body: 'x' })
+  const made = await server.request('POST', '/lifecycle', {
+    body: { name: 'tidy', bucket: 'tidy', enabled: false, rules: [{ action: 'delete', after_days: 0 }] },
+  })
+  const { id } = (await made.json()) as { id: string }
+  const counted = async () =>
+    seriesOf(await scrape(), 'storage_lifecycle_actions_total', { action: 'delete' })
+  expect((await server.request('POST', `/lifecycle/${id}/run?dry_run=true`)).status).toBe(200)
+  expect(await counted()).toBe(0)
+  expect((await server.request('POST', `/lifecycle/${id}/run`)).status).toBe(200)
+  expect(await counted()).toBe(1)
+})
+
 it('tells of the passes of the cleanup', () => {
   expect(seriesOf(families, 'storage_cleanup_passes_total', { status: 'success' })).toBeGreaterThan(0)
   expect(seriesOf(families, 'storage_cleanup_passes_total', { status: 'error' })).toBe(0)
