@@ -66,6 +66,7 @@ const FLOORS: Record<string, Floors> = {
   'src/storage': [
     ['links', 'time-travel.ts'],
     ['file-storage.ts', 'object-lists.ts', 'object-locks.ts'],
+    ['copying.ts'],
     ['versions'],
     ['multipart'],
     ['resumable'],

@@ -268,7 +268,7 @@ begin
   if deletion = 'erase' then
     role_set := set_config('role', 'service_role', true);
     if storage.role_of(context) <> 'service_role' then
-      -- What others have left of these names is theirs: of each it is asked.
+      -- What others have left of these names they may keep: of each it is asked.
       had := array(
         select o.name from storage.objects o
         where o.bucket_id = bucket and o.name = any (names) and exists (

@@ -8,7 +8,8 @@ create or replace function storage.names_to_as(
 declare
   item record;
   there storage.objects;
-  is_asked constant boolean := target is not null and storage.role_of(context) <> 'service_role';
+  caller constant text := storage.role_of(context);
+  is_asked constant boolean := target is not null and caller <> 'service_role';
 begin
   for item in select n.* from storage.names_at_as(bucket, prefix, target, moment, began, after_name, max_rows, context) n loop
     name := item.name;
@@ -29,7 +30,7 @@ begin
     end if;
     return next;
   end loop;
-  perform set_config('role', storage.role_of(context), true);
+  perform set_config('role', caller, true);
 end $$;
 
 revoke execute on function

@@ -29,7 +29,7 @@ import { deleteEach, deleteMany, type Removed, type RemovedMany } from './writin
 import { removeBytes } from './writing/byte-removal.ts'
 import { asUploadError, commitUpload, inUploadWords, type Stored } from './writing/commit.ts'
 import { foretold } from './writing/conditional-write.ts'
-import { type CopyRequest, storeCopy } from './writing/copying.ts'
+import { type CopyRequest, storeCopy } from './copying.ts'
 import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { intendedWrite, uploadedObject } from './writing/new-object.ts'
 import { deleteOne, type Gone } from './writing/removal.ts'

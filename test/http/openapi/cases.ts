@@ -577,7 +577,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     },
   },
   addVersion: {
-    NoSuchKey: withQuery({ snapshot: 'true' }),
+    NoSuchKey: () => ({ params: { bucket: 'kept', key: 'nothing' }, query: { snapshot: 'true' } }),
     InvalidParameter: withHeaders({ 'x-version-comment': 'x'.repeat(1001) }),
   },
   restoreVersion: {
