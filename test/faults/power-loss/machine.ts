@@ -134,7 +134,8 @@ export class Machine {
 
   /** One cleanup of everything that is left over, beside the running server and on the same record. */
   async cleanUp(): Promise<void> {
-    const env = { STORAGE_CLEANUP_GRACE: '0s' }
+    // Files whose removal was not flushed come back, and may be most of what a bucket has.
+    const env = { STORAGE_CLEANUP_GRACE: '0s', STORAGE_CLEANUP_MAX_SHARE: '1' }
     const { code, stdout, stderr } = await this.#launch(['cleanup'], { canLink: true, env }).ended
     if (code !== 0) throw new Error(`the cleanup ended with ${code}: ${stdout}${stderr}`)
   }
