@@ -84,7 +84,7 @@ create index object_versions_trash_object on storage.object_versions (object_id)
 --> statement-breakpoint
 create index object_versions_trash_owner on storage.object_versions (owner_id) where kind = 'trash';
 --> statement-breakpoint
-create index object_versions_purge_at on storage.object_versions (purge_at) where purge_at is not null;
+create index object_versions_purge_at on storage.object_versions (purge_at, sequence) where purge_at is not null;
 --> statement-breakpoint
 -- As objects_quarantined.
 create index object_versions_quarantined on storage.object_versions (bucket_id) where quarantine_reason is not null;

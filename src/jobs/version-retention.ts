@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
 import { dropSpentLocks } from '../database/queries/object-locks.ts'
-import { countLockedDue, deleteDueVersions } from '../database/queries/version-retention.ts'
+import { type DuePage, type DuePlace, deleteDueVersions } from '../database/queries/version-retention.ts'
 import { removeBytes } from '../storage/writing/byte-removal.ts'
 import { WorkThrottle } from './throttle.ts'
 
@@ -10,7 +10,7 @@ export interface VersionRetentionOptions {
   database: Database
   backend: Backend
   logger: Logger
-  /** How many go in one transaction. */
+  /** How many are looked at in one transaction. */
   batch?: number
 }
 
@@ -43,20 +43,22 @@ export class VersionRetention {
   async round(signal: AbortSignal): Promise<number> {
     const { database, logger, batch = BATCH } = this.options
     const throttle = new WorkThrottle()
-    const before = this.purged
-    for (let count = batch; count === batch; ) {
+    let versions = 0
+    let locked = 0
+    let after: DuePlace | null = null
+    do {
       signal.throwIfAborted()
-      const gone = await deleteDueVersions(database, batch)
-      count = gone.count
-      this.purged += count
-      this.purgedTrash += gone.trash
-      await removeBytes(this.options, gone.removals)
+      const page: DuePage = await deleteDueVersions(database, after, batch)
+      after = page.end
+      versions += page.count
+      locked += page.locked
+      this.purged += page.count
+      this.purgedTrash += page.trash
+      this.locked += page.locked
+      await removeBytes(this.options, page.removals)
       await throttle.rest()
-    }
+    } while (after !== null)
     await dropSpentLocks(database, batch)
-    const versions = this.purged - before
-    const locked = await countLockedDue(database)
-    this.locked += locked
     if (versions > 0)
       logger.info({ versions, locked }, 'versions were removed that were kept for long enough')
     else if (locked > 0)
