@@ -110,10 +110,20 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads, trash, lifecycle } = services
+  const { requests, uploads, buckets, trash, lifecycle } = services
   metrics.add(() => metrics.requests.families())
   metrics.add(() =>
-    familiesOfRequests({ database, events, connections, requests, uploads, hotObjects, trash, lifecycle }),
+    familiesOfRequests({
+      database,
+      events,
+      connections,
+      requests,
+      uploads,
+      hotObjects,
+      buckets,
+      trash,
+      lifecycle,
+    }),
   )
   const realtime = new Realtime({
     tokens,

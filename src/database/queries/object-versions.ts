@@ -10,7 +10,7 @@ import type { ListEntry } from './listing.ts'
 /**
  * Deletes up to `limit` versions, markers and things in the trash of a bucket, which were there at `before`. For the service.
  *
- * @returns how many
+ * @returns how many, and how many of these were in the trash
  * @throws ObjectLocked
  */
 export async function deleteHistory(
@@ -18,15 +18,16 @@ export async function deleteHistory(
   bucketId: string,
   before: string,
   limit: number,
-): Promise<number> {
-  return (await tx.run(DELETE_HISTORY, { bucketId, before, limit })).count
+): Promise<{ count: number; trash: number }> {
+  const rows = await tx.run(DELETE_HISTORY, { bucketId, before, limit })
+  return { count: rows.length, trash: rows.filter(({ kind }) => kind === 'trash').length }
 }
 
-const DELETE_HISTORY = new Statement<{ bucketId: string; before: string; limit: number }, object>(`
+const DELETE_HISTORY = new Statement<{ bucketId: string; before: string; limit: number }, { kind: string }>(`
   delete from storage.object_versions where sequence in (
     select sequence from storage.object_versions
     where bucket_id = :bucketId and archived_at <= :before::timestamptz limit :limit
-  )`)
+  ) returning kind`)
 
 /** Which versions, or markers, are listed beside what is there, or instead of it. */
 export type Listed = 'exclude' | 'include' | 'only'

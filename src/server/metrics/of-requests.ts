@@ -3,6 +3,7 @@ import type { DeliveryCounts } from '../../events/delivery-counts.ts'
 import type { Events } from '../../events/open.ts'
 import type { Connections } from '../../http/connection/connections.ts'
 import type { YieldingCapacity } from '../../http/connection/yielding-capacity.ts'
+import type { BucketStorage } from '../../storage/buckets/bucket-storage.ts'
 import type { LifecyclePolicies } from '../../storage/lifecycle/lifecycle-policies.ts'
 import type { HotObjects } from '../../storage/reading/hot-objects.ts'
 import type { Trash } from '../../storage/versions/trash.ts'
@@ -15,13 +16,14 @@ export interface AnsweringParts {
   requests: YieldingCapacity
   uploads: YieldingCapacity
   hotObjects: HotObjects
+  buckets: BucketStorage
   trash: Trash
   lifecycle: LifecyclePolicies
 }
 
 /** How a process is that answers requests. */
 export function familiesOfRequests(parts: AnsweringParts): Family[] {
-  const { database, events, connections, requests, uploads, hotObjects, trash, lifecycle } = parts
+  const { database, events, connections, requests, uploads, hotObjects, buckets, trash, lifecycle } = parts
   const { open, busy, waiting } = database.load()
   const caches = [
     { cache: 'rows', ...countsOf(hotObjects.rowCache) },
@@ -36,7 +38,7 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
     single('storage_database_connections', open),
     single('storage_database_connections_in_use', busy),
     single('storage_database_waiting', waiting),
-    single('storage_trash_purged_total', trash.purged),
+    single('storage_trash_purged_total', trash.purged + buckets.purgedTrash),
     family(
       'storage_lifecycle_actions_total',
       [...lifecycle.totals].map(([action, value]) => ({ labels: { action }, value })),

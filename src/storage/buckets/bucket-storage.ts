@@ -84,6 +84,8 @@ const TOLD_OBJECTS = 10_000
 
 /** The coordinator for buckets: each public method is one operation (wire §2.3). */
 export class BucketStorage {
+  /** How much of the trash this process has removed for good, with all of a bucket. */
+  purgedTrash = 0
   readonly #options: BucketStorageOptions
   readonly #database: Database
   readonly #counting = new SingleFlight<Map<string, BucketStats>>()
@@ -260,15 +262,27 @@ export class BucketStorage {
     }
   }
 
-  /** Deletes what was there before. Nobody has it in memory. */
+  /** Deletes what was there before: versions, markers and the trash. Nobody has it in memory. */
   async #emptyHistory(id: string, before: string): Promise<void> {
-    for (;;) {
-      const { count, removals } = await asService(this.#database, async (tx) => {
-        const count = await deleteHistory(tx, id, before, EMPTY_BATCH)
-        return { count, removals: await ownRemovals(tx) }
+    const { logger } = this.#options
+    for (let versions = 0, trash = 0; ; ) {
+      const gone = await asService(this.#database, async (tx) => {
+        const done = await deleteHistory(tx, id, before, EMPTY_BATCH)
+        return { ...done, removals: await ownRemovals(tx) }
       })
-      await removeBytes(this.#options, removals)
-      if (count < EMPTY_BATCH) return
+      this.purgedTrash += gone.trash
+      await removeBytes(this.#options, gone.removals)
+      const told = Math.floor((versions + trash) / TOLD_OBJECTS)
+      versions += gone.count - gone.trash
+      trash += gone.trash
+      if (gone.count === EMPTY_BATCH) {
+        if (Math.floor((versions + trash) / TOLD_OBJECTS) > told)
+          logger.info({ bucket: id, versions, trash }, "emptying a bucket's history")
+        continue
+      }
+      if (versions + trash > 0)
+        logger.info({ bucket: id, versions, trash }, "the bucket's history was emptied")
+      return
     }
   }
 

@@ -231,7 +231,7 @@ export const CATALOG = {
   storage_trash_purged_total: {
     type: 'counter',
     labels: [],
-    help: 'What was in the trash and is gone for good: by request, or after it was kept for long enough.',
+    help: 'What was in the trash and is gone for good: by request, also with its bucket, or after it was kept for long enough.',
   },
   storage_versions_purged_total: {
     type: 'counter',

@@ -42,7 +42,31 @@ describe('emptying a large bucket', () => {
     expect((await server.request('DELETE', `/storage/v1/bucket/${bucket}`)).status).toBe(200)
     expect(told(bucket)).toEqual([])
   })
+
+  it('tells of versions and the trash, and counts what was in that', async () => {
+    const bucket = `b-${randomUUID()}`
+    await server.createBucket(bucket, { trash_days: 7 })
+    const fill = () => server.admin`
+      insert into storage.objects (bucket_id, name, version)
+      select ${bucket}, 'n/' || i, gen_random_uuid() from generate_series(1, 3) i`
+    const clear = () => server.admin`delete from storage.objects where bucket_id = ${bucket}`
+    await fill()
+    await clear()
+    await server.admin`update storage.buckets set versioning_status = 'ENABLED' where id = ${bucket}`
+    await fill()
+    await clear()
+    const before = await purged()
+    expect((await server.request('POST', `/storage/v1/bucket/${bucket}/empty`)).status).toBe(200)
+    const line = server.logs.find(({ msg, ...said }) => said.bucket === bucket && /history/.test(msg ?? ''))
+    expect(line).toMatchObject({ versions: 6, trash: 3 })
+    expect((await purged()) - before).toBe(3)
+  })
 })
+
+async function purged(): Promise<number> {
+  const answer = await server.request('GET', '/metrics')
+  return Number(/^storage_trash_purged_total (\d+)/m.exec(await answer.text())?.[1])
+}
 
 function told(bucket: string) {
   return server.logs
