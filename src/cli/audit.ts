@@ -8,6 +8,7 @@ import type { Database } from '../database/connection/client.ts'
 import { connectBeside } from '../database/opening/connect.ts'
 import { type AuditFilter, exportAudit } from '../database/queries/audit.ts'
 import { createLogger } from '../server/log.ts'
+import { isClosed } from './closed-pipe.ts'
 import { interruption } from './interruption.ts'
 
 /** Read at once, so that no export holds more in memory, or the database for long. */
@@ -73,11 +74,6 @@ async function* linesOf(database: Database, filter: AuditFilter): AsyncIterable<
     const last = rows.at(-1)
     after = last && rows.length === PAGE ? { at: new Date(last.at), id: last.id } : undefined
   } while (after)
-}
-
-/** Who has read enough, as `head` has, closes the pipe. */
-function isClosed(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EPIPE'
 }
 
 function time(text: string): Date {

@@ -1,5 +1,8 @@
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import { type LiftedLock, liftLock, listLocks } from '../database/queries/lifted-locks.ts'
+import { type LiftedLock, type ListedLock, liftLock, listLocks } from '../database/queries/lifted-locks.ts'
+import { isClosed } from './closed-pipe.ts'
 import { asOwner } from './owner.ts'
 import { table } from './sql/table.ts'
 
@@ -34,14 +37,31 @@ interface Place {
 
 async function list(bucket: string | undefined): Promise<void> {
   await asOwner(async (sql) => {
-    const locks = await listLocks(sql, bucket)
-    process.stdout.write(
-      table(
-        COLUMNS.map((name) => ({ name, isNumber: false })),
-        locks.map(({ bucket, name, version, ...lock }) => [bucket, name, version, said(lock)]),
-      ),
-    )
+    try {
+      await pipeline(Readable.from(tablesOf(listLocks(sql, bucket, PAGE))), process.stdout, { end: false })
+    } catch (error) {
+      if (!isClosed(error)) throw error
+    }
   })
+}
+
+/** So many are in one table: how wide it is depends on all of them. */
+const PAGE = 1000
+
+async function* tablesOf(pages: AsyncIterable<ListedLock[]>): AsyncIterable<string> {
+  let hasSome = false
+  for await (const locks of pages) {
+    hasSome = true
+    yield asTable(locks)
+  }
+  if (!hasSome) yield asTable([])
+}
+
+function asTable(locks: ListedLock[]): string {
+  return table(
+    COLUMNS.map((name) => ({ name, isNumber: false })),
+    locks.map(({ bucket, name, version, ...lock }) => [bucket, name, version, said(lock)]),
+  )
 }
 
 const COLUMNS = ['bucket', 'path', 'version', 'locked']
