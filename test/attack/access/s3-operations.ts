@@ -10,10 +10,10 @@ interface S3Operation {
   /** The row of the table that it stands beside. */
   like: string
   ask(cell: Cell, ask: S3Ask, made: string): Promise<Response>
-  /** Makes of the cell what is asked for; what it returns comes to `ask` and `shows`. */
+  /** Makes of the cell what is asked for; what it returns comes to `ask`. */
   before?(cell: Cell): Promise<string>
   /** What a body has that shows something. */
-  shows?: (cell: Cell, made: string) => string
+  shows?: (cell: Cell) => string
   /** Where S3's answer is another one than the table's: a status, or `empty`. */
   answers?: Record<string, string>
 }
@@ -126,7 +126,7 @@ export const S3_OPERATIONS: Record<string, S3Operation> = {
     like: 'versions, list',
     before: overwritten,
     ask: ({ bucket }, ask) => ask('GET', `/${bucket}?versions&prefix=album%2F`),
-    shows: (_cell, id) => id,
+    shows: () => '<IsLatest>false</IsLatest>',
   },
   'DeleteBucket of a full one': {
     like: 'bucket, delete when full',
