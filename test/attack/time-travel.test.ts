@@ -56,7 +56,7 @@ it('a restore to elsewhere does not tell what is there, nor when it was changed'
   }
   await withPolicies(server.admin, own, async () => {
     const same = { body: 'the same bytes', headers: { 'content-type': 'text/plain' } }
-    expect(await ask('POST', '/object/both/mine/a', { ...same, token })).toMatchObject({ status: 200 })
+    expect(await ask('POST', '/object/both/mine/a', { ...same, token })).toMatchObject({ status: 201 })
     const [row] = await server.admin`
       select pg_sleep(0.002), to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at`
     for (const path of ['same/a', 'gone/a']) await ask('POST', `/object/both/${path}`, same)
