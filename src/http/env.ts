@@ -1,7 +1,8 @@
 import type { Context } from 'hono'
+import type { WantedVersion } from '../model/version-id.ts'
 import type { StoredObject } from '../storage/object/stored-object.ts'
 import type { Stored } from '../storage/writing/commit.ts'
-import type { Exchange } from './surface.ts'
+import type { Exchange, ObjectNote } from './surface.ts'
 
 export interface Env {
   Bindings: Exchange
@@ -50,10 +51,17 @@ interface Place {
   name: string
 }
 
-/** The same of many objects of one bucket. @param idOf tells which were found; the others are as if they were not there */
-export function logEach(c: AppContext, names: string[], idOf: (name: string) => string | undefined): void {
-  c.env.notes.each = [...new Set(names)].map((path) => {
-    const objectId = idOf(path)
-    return { path, objectId, status: objectId === undefined ? 404 : 200 }
-  })
+/** The same of one version of an object, if it is named by its id. */
+export function logVersion(c: AppContext, version: WantedVersion | undefined): void {
+  if (version && 'id' in version) c.env.notes.resourceId = version.id
+}
+
+/** The same of many objects of one bucket, and of versions. Of what is named twice it is told once: what became of it first. */
+export function logEach(c: AppContext, notes: ObjectNote[]): void {
+  const each = new Map<string, ObjectNote>()
+  for (const note of notes) {
+    const key = JSON.stringify([note.path, note.version])
+    if (!each.has(key)) each.set(key, note)
+  }
+  c.env.notes.each = [...each.values()]
 }

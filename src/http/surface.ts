@@ -87,8 +87,8 @@ export interface RequestNotes {
   objectSize?: number
   /** Whether an upload has replaced one. */
   isUpdate?: boolean
-  /** The id of what is neither a bucket nor an object. */
-  resourceId?: string
+  /** The id of what is neither a bucket nor an object; or of the version of an object, where one is named. */
+  resourceId?: string | undefined
   /** Where a copy or a move goes. */
   target?: { bucket: string; path: string }
   /** What became of each, where a request names many objects. */
@@ -99,9 +99,11 @@ export interface RequestNotes {
   isPart?: boolean
 }
 
-/** One of many objects. */
+/** One of many objects, or of many versions. */
 export interface ObjectNote {
   path: string
+  /** Which version of it, where one is named. */
+  version?: string | undefined
   /** Of one that was found. */
   objectId?: string | undefined
   /** The status that it alone would have been answered with. */

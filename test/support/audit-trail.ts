@@ -60,7 +60,7 @@ export class AuditTrail {
 
   #rowsOf(id: string): Promise<Entry[]> {
     return this.server.admin<Entry[]>`
-      select *, host(address) as address, bytes::int as bytes from storage.audit_log where request_id = ${id} order by path`
+      select *, host(address) as address, bytes::int as bytes from storage.audit_log where request_id = ${id} order by path, resource_id`
   }
 }
 

@@ -79,10 +79,11 @@ export class AuditLog {
 }
 
 /** The same of one of the objects that a request names. */
-function ofObject(entry: AuditEntry, { path, objectId, status }: ObjectNote): AuditEntry {
+function ofObject(entry: AuditEntry, { path, version, objectId, status }: ObjectNote): AuditEntry {
   return {
     ...entry,
     id: randomUUID(),
+    resource_id: auditText(version),
     path: auditText(path),
     file_id: objectId,
     status,

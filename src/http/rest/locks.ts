@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import type { FoundLock } from '../../database/queries/object-locks.ts'
 import { isLocked } from '../../model/object-lock.ts'
 import { requireCaller } from '../auth/caller.ts'
-import { type AppContext, type Env, logTarget } from '../env.ts'
+import { type AppContext, type Env, logTarget, logVersion } from '../env.ts'
 import { jsonReader } from '../message/json-body.ts'
 import { objectTarget } from '../message/request-path.ts'
 import { wantedVersion } from '../message/wanted-version.ts'
@@ -18,11 +18,14 @@ export function lockRoutes(services: Services) {
   function targetOf(c: AppContext) {
     const { bucket, name } = objectTarget(c.req.path, '/lock/')
     logTarget(c, bucket, name)
-    return { bucket, name, version: wantedVersion(c.env, supabaseCompat) }
+    const version = wantedVersion(c.env, supabaseCompat)
+    logVersion(c, version)
+    return { bucket, name, version }
   }
 
   function answer(c: AppContext, lock: FoundLock) {
     c.env.notes.objectId = lock.id
+    c.env.notes.resourceId = lock.version
     return c.json({
       version_id: lock.version,
       is_locked: isLocked(lock, new Date()),

@@ -1,9 +1,10 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
-import { StorageError } from '../../model/errors.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
+import type { RemovedVersion } from '../../storage/writing/version-removals.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
@@ -15,6 +16,7 @@ import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
 import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import type { ObjectNote } from '../surface.ts'
 import {
   changeObject,
   changeSchema,
@@ -223,11 +225,18 @@ export function objectRoutes(services: Services) {
             .filter((entry) => typeof entry !== 'string')
             .map(({ path, versionId }) => ({ name: path, version: { id: versionId } }))
           const removed = await files.removeMany(caller, bucket, names, versions, permanent)
-          const { deleted: rows, locked } = removed
-          c.env.notes.locked = locked
+          const { deleted: rows, versions: outcomes } = removed
+          c.env.notes.locked = outcomes.filter((outcome) => hasCode(outcome, 'ObjectLocked')).length
 
           const ids = new Map(rows.map((row) => [row.name, row.id]))
-          logEach(c, [...names, ...versions.map(({ name }) => name)], (name) => ids.get(name))
+          logEach(c, [
+            ...names.map((path) => ({ path, objectId: ids.get(path), status: ids.has(path) ? 200 : 404 })),
+            ...versions.map(({ name, version }, place) => ({
+              path: name,
+              version: version.id,
+              ...endOf(outcomes[place] ?? null),
+            })),
+          ])
           return c.json(rows.map(deletedJson))
         }),
       )
@@ -239,6 +248,7 @@ export function objectRoutes(services: Services) {
           logTarget(c, bucket, name)
           const condition = writeCondition(c.env.incoming.headers)
           const versionId = parameterOf(c.env, 'versionId')
+          c.env.notes.resourceId = versionId
           const permanent = services.supabaseCompat ? undefined : permanence(c)
           if (versionId !== undefined && permanent === false) {
             const message = 'A version goes for good: permanent=false has nothing to do with it'
@@ -269,6 +279,12 @@ function permanence(c: AppContext): boolean | undefined {
   const sent = parameterOf(c.env, 'permanent')
   if (sent === undefined) return undefined
   return checkShape('querystring', { permanent: sent }, ownDeleteQuery).permanent === 'true'
+}
+
+/** What has become of a version, as the audit log tells it. */
+function endOf(outcome: RemovedVersion): Pick<ObjectNote, 'objectId' | 'status'> {
+  if (outcome instanceof StorageError) return { status: outcome.status }
+  return outcome ? { objectId: outcome.id, status: 200 } : { status: 404 }
 }
 
 function byId(id: string | undefined): WantedVersion | undefined {

@@ -15,7 +15,7 @@ import { withInvalidation } from '../object/changes.ts'
 import { isObjectName, isStorableText, type NameRules, parseObjectName } from '../object/object-name.ts'
 import { removeBytes } from './byte-removal.ts'
 import { deleteOne, type Gone, type RemovalParts } from './removal.ts'
-import { isOfTheRequest, removeVersions } from './version-removals.ts'
+import { isOfTheRequest, type RemovedVersion, removeVersions } from './version-removals.ts'
 
 /** Names per transaction (wire §3.8). */
 const BATCH = 500
@@ -42,8 +42,8 @@ export interface Removed {
 /** What became of names and versions that were deleted together. */
 export interface RemovedMany {
   deleted: DeletedRow[]
-  /** How many versions are still there because they are locked. */
-  locked: number
+  /** What has become of each version, in its place. */
+  versions: RemovedVersion[]
 }
 
 /** Deletes what there is of these names and versions, and the policies and locks allow. */
@@ -57,7 +57,6 @@ export async function deleteMany(
 ): Promise<RemovedMany> {
   const wanted = [...new Set(names.filter(isStorableText))]
   const deleted: DeletedRow[] = []
-  let locked = 0
   for (let start = 0; start < wanted.length; start += BATCH) {
     const batch = wanted.slice(start, start + BATCH)
     const commit = () =>
@@ -66,12 +65,12 @@ export async function deleteMany(
     await removeBytes(parts, done.removals)
     deleted.push(...rowsOf(bucket, done))
   }
-  for (const outcome of await removeVersions(parts, caller, bucket, versions)) {
+  const outcomes = await removeVersions(parts, caller, bucket, versions)
+  for (const outcome of outcomes) {
     if (!(outcome instanceof StorageError)) deleted.push(...(outcome ? [outcome] : []))
-    else if (outcome.code === 'ObjectLocked') locked++
-    else if (outcome.code !== 'KeptByRule') throw outcome
+    else if (outcome.code !== 'ObjectLocked' && outcome.code !== 'KeptByRule') throw outcome
   }
-  return { deleted, locked }
+  return { deleted, versions: outcomes }
 }
 
 /** Names that get a marker, though no object has them. */

@@ -104,6 +104,73 @@ describe('forms', () => {
   })
 })
 
+describe('versions', () => {
+  const bucket = 'with-versions'
+  const versionOf = async (name: string) =>
+    String(Object(await (await server.request('GET', `/object/info/${bucket}/${name}`)).json()).version)
+  /** In the order of the log's entries. */
+  async function uploaded(name: string, ...texts: string[]): Promise<string[]> {
+    const versions: string[] = []
+    for (const text of texts) {
+      await put(server, `${bucket}/${name}`, text)
+      versions.push(await versionOf(name))
+    }
+    return versions.sort()
+  }
+  const deleted = (resource_id: string | null | undefined, status: number) =>
+    expect.objectContaining({ action: 'delete', bucket, path: 'a', resource_id, status })
+  beforeAll(() => server.createBucket(bucket, { object_lock: true }))
+
+  it('that are deleted by S3 have an entry each, with what has become of each', async () => {
+    const versions = await uploaded('a', 'one', 'two', 'three')
+    const [first, second, third] = versions
+    await server.request('PUT', `/lock/${bucket}/a?versionId=${second}`, { body: { legal_hold: true } })
+    const entry = (id: string | undefined) => `<Object><Key>a</Key><VersionId>${id}</VersionId></Object>`
+    const body = `<Delete>${[...versions, first].map(entry).join('')}<Object><Key>a</Key></Object></Delete>`
+    trail
+      .expect((await trail.s3('POST', `/${bucket}?delete`, { body })).id)
+      .toEqual([deleted(first, 204), deleted(second, 409), deleted(third, 204), deleted(null, 204)])
+    const [one] = await uploaded('a', 'one')
+    trail.expect((await trail.s3('DELETE', `/${bucket}/a?versionId=${one}`)).id).toEqual([deleted(one, 204)])
+    const none = randomUUID()
+    trail
+      .expect((await trail.s3('DELETE', `/${bucket}/a?versionId=${none}`)).id)
+      .toEqual([deleted(none, 404)])
+  })
+
+  it('that are deleted by REST have an entry each, with what has become of each', async () => {
+    const versions = await uploaded('a', 'one', 'two', 'three')
+    const [first, second, third] = versions
+    await server.request('PUT', `/lock/${bucket}/a?versionId=${second}`, { body: { legal_hold: true } })
+    const prefixes = ['a', ...[...versions, first].map((versionId) => ({ path: 'a', versionId }))]
+    trail
+      .expect(await trail.done('DELETE', `/object/${bucket}`, { body: { prefixes } }))
+      .toEqual([deleted(first, 200), deleted(second, 409), deleted(third, 200), deleted(null, 200)])
+    const [one] = await uploaded('a', 'one')
+    const alone = () => trail.done('DELETE', `/object/${bucket}/a?versionId=${one}`)
+    trail.expect(await alone()).toEqual([deleted(one, 204)])
+    trail.expect(await alone()).toEqual([deleted(one, 404)])
+  })
+
+  it('that are locked are named, also where only their object is', async () => {
+    const [one] = await uploaded('b', 'one')
+    const locked = { action: 'lock', path: 'b', resource_id: one, status: 200 }
+    const held = { body: { legal_hold: true } }
+    trail.expect(await trail.done('PUT', `/lock/${bucket}/b`, held)).toMatchObject([object(locked)])
+    const hold = { body: '<LegalHold><Status>ON</Status></LegalHold>' }
+    trail.expect((await trail.s3('PUT', `/${bucket}/b?legal-hold`, hold)).id).toMatchObject([object(locked)])
+    const until = new Date(Date.now() + 86_400_000).toISOString()
+    const retention = `<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>${until}</RetainUntilDate></Retention>`
+    trail
+      .expect((await trail.s3('PUT', `/${bucket}/b?retention`, { body: retention })).id)
+      .toMatchObject([object(locked)])
+    const none = randomUUID()
+    trail
+      .expect(await trail.done('PUT', `/lock/${bucket}/b?versionId=${none}`, held))
+      .toMatchObject([{ ...locked, resource_id: none, status: 404 }])
+  })
+})
+
 describe('resumable uploads', () => {
   it('by a signed URL are its signer’s, and have one entry, with all their bytes', async () => {
     const signed = await server.request('POST', '/object/upload/sign/docs/tus-link.bin', { token: user })

@@ -4,6 +4,8 @@ import type { WantedVersion } from '../../../model/version-id.ts'
 import type { Tags, WriteCondition } from '../../../model/write-condition.ts'
 import { nameOfKey } from '../../../storage/object/folder-marker.ts'
 import type { RemovedVersion } from '../../../storage/writing/version-removals.ts'
+import { logEach } from '../../env.ts'
+import type { ObjectNote } from '../../surface.ts'
 import { announcedTrailers } from '../checksum-words.ts'
 import { s3Code } from '../errors.ts'
 import type { Operation, S3Request } from '../request.ts'
@@ -38,20 +40,27 @@ export const deleteObjects: Operation = {
         deleted.push({ Key: key, VersionId, ...(outcome?.marker && markerElements(outcome.marker)) })
       }
     }
-    const each = new Map([...outcomes].map((entry) => [entry[0].name, entry])).values()
-    const { notes } = request.c.env
-    notes.locked = [...outcomes.values()].filter((outcome) => hasCode(outcome, 'ObjectLocked')).length
-    notes.each = Array.from(each, ([{ name }, outcome]) => {
-      if (outcome instanceof StorageError) return { path: name, objectId: undefined, status: outcome.status }
-      return { path: name, objectId: outcome?.id, status: outcome ? 204 : 404 }
-    })
+    request.c.env.notes.locked = [...outcomes.values()].filter((outcome) =>
+      hasCode(outcome, 'ObjectLocked'),
+    ).length
+    logEach(request.c, Array.from(outcomes, noteOf))
     const isQuiet = childText(body, 'Quiet') === 'true'
     return request.xml('DeleteResult', { Deleted: isQuiet ? [] : deleted, Error: errors })
   },
 }
 
 /** What has become of an entry: what is gone, and the marker that says so or was there; null when nothing was there. */
-type Outcome = { id: string; marker: string | null } | StorageError | null
+type Outcome = { id: string; version?: string | null; marker: string | null } | StorageError | null
+
+function noteOf([{ name: path, versionId }, outcome]: [Wanted, Outcome]): ObjectNote {
+  if (outcome instanceof StorageError) return { path, version: versionId, status: outcome.status }
+  return {
+    path,
+    version: outcome?.version ?? versionId,
+    objectId: outcome?.id,
+    status: outcome ? 204 : 404,
+  }
+}
 
 /** First the names, then the versions, in their order. */
 async function deleteAll(
@@ -86,7 +95,7 @@ async function deleteAll(
 
 function outcomeOf(removed: RemovedVersion, versionId: string | null): Outcome {
   if (removed === null || removed instanceof StorageError) return removed
-  return { id: removed.id, marker: removed.isDeleteMarker ? versionId : null }
+  return { id: removed.id, version: removed.version, marker: removed.isDeleteMarker ? versionId : null }
 }
 
 function markerElements(versionId: string): XmlElements {

@@ -1,4 +1,5 @@
 import { hasCode } from '../../../model/errors.ts'
+import { logVersion } from '../../env.ts'
 import type { Operation } from '../request.ts'
 import { markerHeaders, versionHeaders, versionIn } from '../version-ids.ts'
 import { writeConditionOf } from './conditions.ts'
@@ -17,19 +18,15 @@ export const deleteObject: Operation = {
     const caller = await request.caller()
     await refuseUnsupported(request)
     const version = versionIn(query)
+    logVersion(request.c, version)
     const condition = writeConditionOf(request)
     let headers = versionHeaders(query.get('versionId') ?? null)
     try {
       if (version) {
-        const { id, isDeleteMarker } = await services.files.removeVersion(
-          caller,
-          bucket,
-          name,
-          version,
-          condition,
-        )
-        notes.objectId = id
-        if (isDeleteMarker) headers = { ...headers, 'x-amz-delete-marker': 'true' }
+        const removed = await services.files.removeVersion(caller, bucket, name, version, condition)
+        notes.objectId = removed.id
+        notes.resourceId = removed.version ?? undefined
+        if (removed.isDeleteMarker) headers = { ...headers, 'x-amz-delete-marker': 'true' }
       } else {
         const { id, marker } = await services.files.remove(caller, bucket, name, condition)
         notes.objectId = id
@@ -38,7 +35,7 @@ export const deleteObject: Operation = {
     } catch (error) {
       if (!hasCode(error, 'NoSuchKey') && !hasCode(error, 'NoSuchVersion')) throw error
       await services.buckets.demand(bucket)
-      notes.each = [{ path: name, status: error.status }]
+      notes.each = [{ path: name, version: notes.resourceId, status: error.status }]
     }
     return request.empty(204, headers)
   },

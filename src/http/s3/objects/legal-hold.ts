@@ -27,6 +27,7 @@ export const putObjectLegalHold: Operation = {
     const legalHold = parseHold(childText(await request.readXml('LegalHold'), 'Status'))
     const lock = await services.locks.lock(caller, { bucket, name, version: versionIn(query) }, { legalHold })
     c.env.notes.objectId = lock.id
+    c.env.notes.resourceId = lock.version
     return request.empty(200)
   },
 }

@@ -41,6 +41,7 @@ export const putObjectRetention: Operation = {
       { retainUntil },
     )
     c.env.notes.objectId = lock.id
+    c.env.notes.resourceId = lock.version
     return request.empty(200)
   },
 }
