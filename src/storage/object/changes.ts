@@ -1,9 +1,9 @@
 import { isCertainlyRolledBack } from '../../database/connection/postgres-error.ts'
 import { hasCode } from '../../model/errors.ts'
 
-/** What a commit has changed: these objects of a bucket, or, by null, all of it. */
+/** What a commit has changed: these objects of a bucket, or, by null, all of it; or any, where nobody knows the bucket. */
 export interface Change {
-  bucket: string
+  bucket: string | null
   names: string[] | null
 }
 

@@ -58,7 +58,8 @@ export class HotObjects {
 
   #drop(changes: Change[]): void {
     for (const { bucket, names } of changes) {
-      if (names === null) this.rowCache?.dropBucket(bucket)
+      if (bucket === null) this.rowCache?.clear()
+      else if (names === null) this.rowCache?.dropBucket(bucket)
       else for (const name of names) this.rowCache?.drop(bucket, name)
     }
   }

@@ -100,13 +100,18 @@ export class Trash {
     const { database, nameRules } = this.#options
     const name = to === undefined ? null : parseObjectName(to, nameRules)
     const wanted = parseTarget(target)
-    const changes: Change[] = []
+    // Until the answer says it: a commit whose answer is lost may have brought back anything that is meant.
+    const changes: Change[] = [
+      'id' in wanted
+        ? { bucket: null, names: null }
+        : { bucket: wanted.bucket, names: [name ?? wanted.name] },
+    ]
     const commit = async () => {
       const done = await restoreTrash(database, caller, wanted, { to: name, overwrite })
       if (done === null) throw new StorageError('NoSuchTrashItem')
       if (done === 'taken') throw new StorageError('KeyAlreadyExists')
       if (done === 'kept') throw new StorageError('AccessDenied')
-      changes.push({ bucket: done.object.bucket, names: [done.object.name] })
+      changes[0] = { bucket: done.object.bucket, names: [done.object.name] }
       return done
     }
     try {

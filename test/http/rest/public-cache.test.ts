@@ -195,6 +195,28 @@ describe('what others change is followed', () => {
     await until(async () => (await read('by-sql')) === '404', 'the bucket is private')
   })
 
+  it.each(['id', 'name'])('what came out of the trash by its %s, though the answer was lost', async (by) => {
+    await server.request('PUT', `/storage/v1/bucket/${bucket}`, { body: { trash_days: 7 } })
+    await put('back', 'before')
+    const { id } = Object(
+      await (await server.request('GET', `/storage/v1/object/info/${bucket}/back`)).json(),
+    )
+    await server.request('DELETE', `/storage/v1/object/${bucket}/back`)
+    await put('back', 'after')
+    await warm('back')
+    // No connection has sent this before: first it is prepared.
+    let trips = 0
+    proxy.decide = (about) =>
+      about.includes('restore_trash') && ++trips === 2 ? { kind: 'after' } : undefined
+    const target = by === 'id' ? { ids: [id] } : { bucket, path: 'back' }
+    const restored = await server.request('POST', '/storage/v1/trash/restore', {
+      body: { ...target, overwrite: true },
+    })
+    proxy.decide = undefined
+    expect(restored.status).toBe(503)
+    expect(await read('back')).toBe('before')
+  })
+
   it('a database that cannot be asked any more: then nothing is answered from memory', async () => {
     await put('cut-off', 'content')
     await warm('cut-off')
