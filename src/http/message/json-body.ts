@@ -49,7 +49,7 @@ async function readJson<T>(
 export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T>, dropsUnknown = false): T {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const { issues } = parsed.error
+  const issues = parsed.error.issues.flatMap(withinUnion)
   const unknown = issues.filter((issue) => issue.code === 'unrecognized_keys')
   if (dropsUnknown && unknown.length > 0) {
     for (const { path, keys } of unknown) {
@@ -62,6 +62,14 @@ export function checkShape<T>(place: string, value: unknown, schema: z.ZodType<T
   const issue = unknown[0] ?? issues[0]
   const where = [place, ...(issue?.path ?? []).map(String)].join('/')
   throw new StorageError('InvalidRequest', { message: `${where} ${issue?.message ?? 'is not valid'}` })
+}
+
+/** What is wrong with what may be of several types: it is told of the one that it has. */
+function withinUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue]
+  const isOfOtherType = ({ code, path }: z.core.$ZodIssue) => code === 'invalid_type' && path.length === 0
+  const meant = issue.errors.find((issues) => !issues.some(isOfOtherType))
+  return meant?.map((one) => ({ ...one, path: [...issue.path, ...one.path] })) ?? [issue]
 }
 
 function parseBody(bytes: Buffer): unknown {

@@ -23,7 +23,8 @@ export const versionQuery = z.object({
  * @throws InvalidRequest
  */
 export function wantedVersion(request: RequestContext, supabaseCompat: boolean): WantedVersion | undefined {
-  if (!/(?:^|&)(?:version|at=)/.test(request.target.query)) return undefined
+  // A parameter's name may be escaped, too.
+  if (!/(?:^|&)(?:version|at=|[^=&]*%)/.test(request.target.query)) return undefined
   const sent = queryOf(request)
   const id = sent.get('versionId')
   if (id !== null) return { id }

@@ -88,7 +88,9 @@ export function versionRoutes(services: Services) {
             : await receiveUpload(c, services, caller, (content) =>
                 files.addVersion(writer, { ...content, bucket, name, condition }),
               )
-        return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
+        const { object } = stored
+        const body = { Id: object.id, Key: keyOf(object), version_id: object.version }
+        return uploadResponse(c, services, stored, body)
       }),
     )
     .get(

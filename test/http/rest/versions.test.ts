@@ -58,6 +58,14 @@ describe('a version', () => {
     },
   )
 
+  it('is the same where the parameter is escaped', async () => {
+    const [first] = await steps.uploaded('a', 'one', 'two')
+    const answer = await steps.ask('GET', `/object/${steps.bucket}/a?download=&%76ersionId=${first}`)
+    expect(await answer.text()).toBe('one')
+    const byNumber = await steps.ask('GET', `/object/${steps.bucket}/a?%56ersion=1&v%65rsion=1`)
+    expect(await byNumber.text()).toBe('one')
+  })
+
   it('is no number that is none', async () => {
     await uploaded('a', 'one')
     expect((await ask('GET', `/object/${bucket}/a?version=x`)).status).toBe(400)
@@ -183,6 +191,16 @@ describe('a delete', () => {
     const remove = () => ask('DELETE', `/object/${bucket}/never`)
     expect([(await remove()).status, (await remove()).status]).toEqual([204, 204])
     expect(await history('never')).toEqual(['marker 1'])
+  })
+
+  it.each([
+    [{ path: 'a' }, 'body/prefixes/0/versionId must be a string'],
+    [{ versionId: 'a' }, 'body/prefixes/0/path must be a string'],
+    [{ path: 'a', versionId: 'a', name: 'a' }, expect.stringContaining('must not have the field name')],
+    [7, 'body/prefixes/0 must be a name, or have path and versionId'],
+  ])('of many says what is wrong with %j', async (entry, message) => {
+    const answer = await steps.ask('DELETE', `/object/${steps.bucket}`, { body: { prefixes: [entry] } })
+    expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'InvalidRequest', message }])
   })
 
   it('of many tells of the markers', async () => {

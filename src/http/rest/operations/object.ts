@@ -49,11 +49,14 @@ const PERMANENT =
   '`true`: for good, with all versions of the name. `false`: into the trash, or as a version, also where the bucket has no trash. ' +
   'Without it as the bucket says; nothing under STORAGE_COMPAT=supabase.'
 
+const versionEntry = fields({ path: key, versionId: key })
+
 /** The entries are exact names, whatever the field is called, and may be more than 1000 (wire §3.8). */
 export const deleteSchema = fields({
-  prefixes: listOfObjects(10_000, z.union([z.string(), fields({ path: key, versionId: key })])).describe(
-    'Exact names, or one version of a name, which goes for good.',
-  ),
+  prefixes: listOfObjects(
+    10_000,
+    z.union([z.string(), versionEntry], 'must be a name, or have path and versionId'),
+  ).describe('Exact names, or one version of a name, which goes for good.'),
   permanent: optional(flag()).describe(PERMANENT),
 })
 
@@ -95,6 +98,11 @@ const rowShape = {
 
 const stored = { Key: z.string().describe('`<bucket>/<name>`') }
 export const uploaded = shapeOf('UploadedObject', { Id: uuid, ...stored }, ownShape)
+export const addedVersion = shapeOf(
+  'AddedVersion',
+  { Id: uuid, ...stored, version_id: z.string().nullable() },
+  ownShape,
+)
 /** Of a signed upload, whose client learns no more. */
 const signedUploaded = shapeOf('SignedUploadedObject', stored, ownShape)
 const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape }, ownShape)

@@ -3,7 +3,7 @@ import { fields, flag, integer, optional } from '../../message/json-fields.ts'
 import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, pageOf, time, uuid } from '../../openapi/shapes.ts'
-import { ownShape, uploaded } from './object.ts'
+import { addedVersion, ownShape } from './object.ts'
 import { UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const text = z.string('must be a string')
@@ -80,7 +80,7 @@ export const addVersion: Describe = (server) => ({
   query: newVersionSchema,
   headers: ['x-version-comment', ...UPLOAD_HEADERS],
   body: { ...uploadBody, isOptional: true },
-  answers: uploadAnswers(server, uploaded(server), false),
+  answers: uploadAnswers(server, addedVersion(server), false),
   errors: [
     ...UPLOAD_ERRORS,
     'InvalidKey',
