@@ -95,6 +95,42 @@ describe.each(texts)('what a server has in memory of a %s object', (_, one, two)
   })
 })
 
+describe('what one server is told of a bucket', () => {
+  const put = (body: string) => other.request('PUT', `/storage/v1/object/${bucket}/a`, { body })
+
+  // The other one knows the bucket as it was: it has written there.
+  it('is obeyed by the other at once: versions', async () => {
+    bucket = await steps.newBucket({ public: true })
+    for (const body of ['one', 'two']) expect((await put(body)).ok).toBe(true)
+    expect(await steps.history('a')).toHaveLength(1)
+    await steps.setStatus('ENABLED')
+    expect((await put('three')).ok).toBe(true)
+    expect(await steps.history('a')).toHaveLength(2)
+    const [kept] = await other
+      .request('GET', `/storage/v1/versions/${bucket}/a`)
+      .then(async (answer) => Object(await answer.json()).items.slice(1))
+    expect(await read('a', `?versionId=${kept.version_id}`)).toBe('two')
+    await steps.setStatus('SUSPENDED')
+    for (const body of ['four', 'five']) expect((await put(body)).ok).toBe(true)
+    expect(await steps.history('a')).toHaveLength(2) // the null version, which was there before, has given way
+  })
+
+  it('is obeyed by the other at once: a lock', async () => {
+    bucket = await steps.newBucket({ versioning_status: 'ENABLED', public: true })
+    expect((await put('one')).ok).toBe(true)
+    await steps.json('PUT', `/bucket/${bucket}`, { body: { object_lock: true } })
+    expect((await put('two')).ok).toBe(true)
+    const { version } = await steps.json('GET', `/object/info/${bucket}/a`)
+    await heat('a', 'two')
+    await steps.json('PUT', `/lock/${bucket}/a`, { body: { legal_hold: true } })
+    const refused = await other.request('DELETE', `/storage/v1/object/${bucket}/a?versionId=${version}`)
+    expect([refused.status, await refused.json()]).toMatchObject([409, { code: 'ObjectLocked' }])
+    const all = await other.request('DELETE', `/storage/v1/object/${bucket}/a?permanent=true`)
+    expect(all.status).toBe(409)
+    expect(await read('a', `?versionId=${version}`)).toBe('two')
+  })
+})
+
 describe('at the same moment, through both servers,', () => {
   const turns = (at: number) => (at % 2 === 0 ? server : other)
 
