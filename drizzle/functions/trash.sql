@@ -37,6 +37,53 @@ begin
   return answer;
 end $$;
 
+-- What is in the trash, whoever may see it, by bucket, name and age, behind a place. In the order of its index, also if it was planned
+-- while the table was small.
+create or replace function storage.walk_trash(
+  bucket text, after_bucket text, after_name text, after_sequence bigint, max_rows integer
+) returns setof storage.object_versions language plpgsql stable set enable_seqscan = off set enable_sort = off as $$
+begin
+  return query
+    select v.* from storage.object_versions v
+    where v.kind = 'trash' and (v.bucket_id, v.name, v.sequence) > (after_bucket, after_name, after_sequence)
+      and (bucket is null or v.bucket_id = bucket)
+    order by v.bucket_id, v.name, v.sequence
+    limit max_rows;
+end $$;
+
+-- Which of these the caller may see, of those whose names begin so and that this one has deleted (null: anybody), as far as it can be
+-- said of many at once: for the others, which are null, their rows have to be put back.
+create or replace function storage.see_trash(
+  items storage.object_versions[], prefix text, who text, condition text, context text
+) returns boolean[] language plpgsql as $$
+declare
+  answers boolean[] := array_fill(null::boolean, array[cardinality(items)]);
+  asked record;
+  found_of boolean[];
+begin
+  for n in 1 .. cardinality(items) loop
+    if not starts_with((items[n]).name, prefix) or (who is not null and (items[n]).archived_by is distinct from who) then
+      answers[n] := false;
+    elsif storage.owns_trash((items[n]).owner_id, (items[n]).bucket_id, context) then
+      answers[n] := true;
+    end if;
+  end loop;
+  -- A bucket's together, whose policy it may be.
+  for asked in
+    select array_agg(p.place order by p.place) as places, array_agg(storage.as_object(items[p.place]) order by p.place) as rows
+    from generate_subscripts(items, 1) p (place)
+    where answers[p.place] is null
+    group by (items[p.place]).bucket_id
+  loop
+    found_of := storage.hold_at_once(asked.rows, true, condition, context);
+    exit when found_of is null;
+    for n in 1 .. cardinality(found_of) loop
+      answers[asked.places[n]] := found_of[n];
+    end loop;
+  end loop;
+  return answers;
+end $$;
+
 -- Lists what is in the trash and the caller may see, by bucket, name and age, behind a place. It looks at no more than so many
 -- rows: where it ends before there are `max_rows`, the last one only says up to where it has come (`is_seen` false).
 create or replace function storage.list_trash_as(
@@ -48,49 +95,63 @@ create or replace function storage.list_trash_as(
 ) language plpgsql as $$
 declare
   prefix_end constant text := storage.prefix_end(prefix);
+  condition text;
+  items storage.object_versions[];
+  answers boolean[];
   item storage.object_versions;
   looks integer := 10000;
   wanted integer := max_rows;
+  batch integer := least(max_rows, 1001);
+  before integer;
 begin
   perform set_config('role', 'service_role', true);
-  for item in
-    select v.* from storage.object_versions v
-    where v.kind = 'trash'
-      and (v.bucket_id, v.name, v.sequence) > (
-        coalesce(after_bucket, bucket, ''), coalesce(after_name, case when bucket is not null then prefix end, ''),
-        coalesce(after_sequence, -1))
-      and (bucket is null or v.bucket_id = bucket)
-    order by v.bucket_id, v.name, v.sequence
-  loop
-    exit when bucket is not null and item.name collate "C" >= prefix_end;
-    looks := looks - 1;
-    is_seen := starts_with(item.name, prefix) and (who is null or item.archived_by is not distinct from who);
-    if is_seen and not storage.owns_trash(item.owner_id, item.bucket_id, context) then
-      looks := looks - 19; -- which takes longer
-      is_seen := storage.may_have_trash(item, 'see', context);
-    end if;
-    sequence := item.sequence;
-    bucket_id := item.bucket_id;
-    name := item.name;
-    if is_seen then
-      id := item.object_id;
-      version := item.version;
-      size := item.size;
-      content_type := item.object_row -> 'metadata' ->> 'mimetype';
-      checksum := item.checksum;
-      owner_id := item.owner_id;
-      user_metadata := item.object_row -> 'user_metadata';
-      created_at := (item.object_row ->> 'created_at')::timestamptz;
-      updated_at := (item.object_row ->> 'updated_at')::timestamptz;
-      deleted_at := item.archived_at;
-      deleted_by := item.archived_by;
-      purge_at := item.purge_at;
-      wanted := wanted - 1;
-    end if;
-    if is_seen or looks <= 0 then
-      return next;
-    end if;
-    exit when wanted = 0 or looks <= 0;
+  if storage.role_of(context) <> 'service_role' then
+    condition := storage.condition_of(storage.role_of(context), 'r');
+  end if;
+  bucket_id := coalesce(after_bucket, bucket, '');
+  name := coalesce(after_name, case when bucket is not null then prefix end, '');
+  sequence := coalesce(after_sequence, -1);
+  while wanted > 0 and looks > 0 loop
+    items := array(select w from storage.walk_trash(bucket, bucket_id, name, sequence, least(batch, looks)) w);
+    exit when cardinality(items) = 0;
+    before := wanted;
+    answers := storage.see_trash(items, prefix, who, condition, context);
+    for n in 1 .. cardinality(items) loop
+      item := items[n];
+      if bucket is not null and item.name collate "C" >= prefix_end then
+        perform set_config('role', storage.role_of(context), true);
+        return;
+      end if;
+      looks := looks - 1;
+      is_seen := answers[n];
+      if is_seen is null then
+        looks := looks - 19; -- which takes longer
+        is_seen := storage.may_have_trash(item, 'see', context);
+      end if;
+      sequence := item.sequence;
+      bucket_id := item.bucket_id;
+      name := item.name;
+      if is_seen then
+        id := item.object_id;
+        version := item.version;
+        size := item.size;
+        content_type := item.object_row -> 'metadata' ->> 'mimetype';
+        checksum := item.checksum;
+        owner_id := item.owner_id;
+        user_metadata := item.object_row -> 'user_metadata';
+        created_at := (item.object_row ->> 'created_at')::timestamptz;
+        updated_at := (item.object_row ->> 'updated_at')::timestamptz;
+        deleted_at := item.archived_at;
+        deleted_by := item.archived_by;
+        purge_at := item.purge_at;
+        wanted := wanted - 1;
+      end if;
+      if is_seen or looks <= 0 then
+        return next;
+      end if;
+      exit when wanted = 0 or looks <= 0;
+    end loop;
+    batch := case when wanted = before then least(batch * 4, 1001) else least(max_rows, 1001) end;
   end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
@@ -305,6 +366,8 @@ create or replace trigger strongroom_emit_purged after delete on storage.object_
 revoke execute on function
   storage.owns_trash(text, text, text),
   storage.may_have_trash(storage.object_versions, text, text),
+  storage.walk_trash(text, text, text, bigint, integer),
+  storage.see_trash(storage.object_versions[], text, text, text, text),
   storage.list_trash_as(text, text, text, text, text, bigint, integer, text),
   storage.find_trash(uuid, text, text, text),
   storage.restore_trash(uuid, text, text, text, boolean, text),
@@ -316,6 +379,8 @@ from public, anon, authenticated, service_role;
 grant execute on function
   storage.owns_trash(text, text, text),
   storage.may_have_trash(storage.object_versions, text, text),
+  storage.walk_trash(text, text, text, bigint, integer),
+  storage.see_trash(storage.object_versions[], text, text, text, text),
   storage.list_trash_as(text, text, text, text, text, bigint, integer, text),
   storage.find_trash(uuid, text, text, text),
   storage.restore_trash(uuid, text, text, text, boolean, text),

@@ -382,7 +382,7 @@ begin
       bucket, prefix, delimiter, is_service, after_name, after_number, after_sequence, size, noncurrent, markers, exact) w;
     exit when objects is null;
     if not is_service then
-      answers := storage.hold_at_once(judged, condition, context);
+      answers := storage.hold_at_once(judged, false, condition, context);
       if answers is null then
         condition := null;
       end if;

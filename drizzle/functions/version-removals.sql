@@ -146,9 +146,9 @@ begin
     return;
   end if;
   if role_name <> 'service_role' then
-    seen := storage.hold_at_once(judged, storage.condition_of(role_name, 'r'), context);
+    seen := storage.hold_at_once(judged, false, storage.condition_of(role_name, 'r'), context);
     if true = any (seen) then
-      deletable := storage.hold_at_once(judged, storage.condition_of(role_name, 'd'), context);
+      deletable := storage.hold_at_once(judged, false, storage.condition_of(role_name, 'd'), context);
     end if;
   end if;
 

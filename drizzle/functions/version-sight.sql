@@ -73,10 +73,11 @@ begin
 end $$;
 
 -- Whether such a condition holds of each of these rows of one bucket, as `may_have` would say of each alone: for a caller who
--- sees what has its name now, of that with what policies may look at of the row; where nothing has it, of the row itself. Null
--- where that cannot be told in this way, such as where a policy reads what is in a schema that the caller may not look into.
-create or replace function storage.hold_at_once(items storage.objects[], condition text, context text) returns boolean[]
-  language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- sees what has its name now, of that with what policies may look at of the row; where nothing has it, or with `are_alone`, of the
+-- row itself. Null where that cannot be told in this way, such as where a policy reads what is in a schema that the caller may not
+-- look into.
+create or replace function storage.hold_at_once(items storage.objects[], are_alone boolean, condition text, context text)
+  returns boolean[] language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   seen jsonb;
   item storage.objects;
@@ -90,15 +91,19 @@ begin
     return null;
   end if;
   perform storage.act_as(context);
-  select coalesce(jsonb_object_agg(o.name, true), '{}') into seen from storage.objects o
-  where o.bucket_id = (items[1]).bucket_id and o.name = any (array(select distinct i.name from unnest(items) i));
+  if not are_alone then
+    select coalesce(jsonb_object_agg(o.name, true), '{}') into seen from storage.objects o
+    where o.bucket_id = (items[1]).bucket_id and o.name = any (array(select distinct i.name from unnest(items) i));
+  end if;
   perform set_config('role', 'service_role', true);
   select b.id, b.policy, b.owner_id into bucket from storage.buckets b where b.id = (items[1]).bucket_id;
   for n in 1 .. cardinality(items) loop
     item := items[n];
-    select o.* into live from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
-    is_hidden[n] := found and not seen ? item.name;
-    if not found then
+    if not are_alone then
+      select o.* into live from storage.objects o where o.bucket_id = item.bucket_id and o.name = item.name;
+    end if;
+    is_hidden[n] := live.id is not null and not seen ? item.name;
+    if live.id is null then
       item.tags := coalesce(item.tags, '{}');
       if exists (select from storage.objects o where o.id = item.id) then
         item.id := gen_random_uuid();
@@ -130,10 +135,10 @@ end $$;
 
 revoke execute on function
   storage.condition_of(text, "char"),
-  storage.hold_at_once(storage.objects[], text, text)
+  storage.hold_at_once(storage.objects[], boolean, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.condition_of(text, "char"),
-  storage.hold_at_once(storage.objects[], text, text)
+  storage.hold_at_once(storage.objects[], boolean, text, text)
 to service_role, strongroom_server;

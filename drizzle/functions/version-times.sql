@@ -95,6 +95,40 @@ begin
   end if;
 end $$;
 
+-- What names had at a moment, whoever may see it, from a place on. With `is_folded`, names that have the delimiter behind the prefix
+-- are there once.
+create or replace function storage.walk_at(
+  bucket text, prefix text, delimiter text, is_folded boolean, moment timestamptz, place text, is_itself boolean, max_rows integer
+) returns table (
+  object storage.objects, folder text, is_current boolean, since timestamptz, until timestamptz
+) language plpgsql stable as $$
+declare
+  prefix_end constant text := storage.prefix_end(prefix);
+  candidate text;
+  was record;
+  wanted integer := max_rows;
+begin
+  while wanted > 0 loop
+    candidate := storage.name_behind(bucket, place, is_itself);
+    exit when candidate is null or candidate collate "C" >= prefix_end;
+    place := candidate;
+    is_itself := false;
+    was := storage.object_at(bucket, candidate, moment, null);
+    continue when was.kind is null;
+    object := was.item;
+    folder := storage.folder_in(candidate, prefix, delimiter);
+    is_current := was.kind = 'object';
+    since := was.since;
+    until := was.until;
+    return next;
+    wanted := wanted - 1;
+    if is_folded and folder is not null then
+      place := storage.prefix_end(folder);
+      is_itself := true;
+    end if;
+  end loop;
+end $$;
+
 -- Lists what names had at a moment, as `list_versions_as` does, as far as the caller sees them: the names that he would see if
 -- it were back. Nothing that is lost.
 create or replace function storage.list_at_as(
@@ -105,15 +139,30 @@ create or replace function storage.list_at_as(
   since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
 ) language plpgsql as $$
 declare
-  prefix_end constant text := storage.prefix_end(prefix);
+  is_service constant boolean := storage.role_of(context) = 'service_role';
+  -- Of a folder one row that is seen will do.
+  first_size constant integer := least(
+    max_rows, case when delimiter = '' or storage.role_of(context) = 'service_role' then 1001 else 20 end);
+  size integer := first_size;
+  condition text;
   place text := coalesce(after_name, prefix);
   is_itself boolean := after_name is null;
-  candidate text;
-  was record;
-  is_seen boolean;
   wanted integer := max_rows;
+  objects storage.objects[];
+  folders text[];
+  are_current boolean[];
+  sinces timestamptz[];
+  untils timestamptz[];
+  answers boolean[];
+  item storage.objects;
+  is_seen boolean;
+  shown_folder text;
+  is_any_shown boolean;
 begin
   perform set_config('role', 'service_role', true);
+  if not is_service then
+    condition := storage.condition_of(storage.role_of(context), 'r');
+  end if;
   if place collate "C" < prefix then
     place := prefix;
     is_itself := true;
@@ -125,32 +174,48 @@ begin
     end if;
   end if;
   while wanted > 0 loop
-    candidate := storage.name_behind(bucket, place, is_itself);
-    exit when candidate is null or candidate collate "C" >= prefix_end;
-    place := candidate;
-    is_itself := false;
-    was := storage.object_at(bucket, candidate, moment, null);
-    continue when was.kind is null;
-    is_seen := storage.may_have(was.item, 'see', context);
-    perform set_config('role', 'service_role', true);
-    continue when not is_seen;
-    name := storage.folder_in(candidate, prefix, delimiter);
-    is_folder := name is not null;
-    if is_folder then
-      place := storage.prefix_end(name);
-      is_itself := true;
-      id := null; updated_at := null; created_at := null; last_accessed_at := null; metadata := null; version := null;
-      version_number := null; is_versioned := null; is_delete_marker := null; is_latest := null; since := null;
-      archived_at := null; owner_id := null; checksum := null; comment := null;
-    else
-      name := candidate; id := (was.item).id; updated_at := (was.item).updated_at; created_at := (was.item).created_at;
-      last_accessed_at := (was.item).last_accessed_at; metadata := (was.item).metadata; version := (was.item).version;
-      version_number := coalesce((was.item).version_number, 1); is_versioned := coalesce((was.item).is_versioned, false);
-      is_delete_marker := false; is_latest := was.kind = 'object'; since := was.since; archived_at := was.until;
-      owner_id := (was.item).owner_id; checksum := (was.item).checksum; comment := (was.item).version_comment;
+    select array_agg(w.object), array_agg(w.folder), array_agg(w.is_current), array_agg(w.since), array_agg(w.until)
+    into objects, folders, are_current, sinces, untils
+    from storage.walk_at(bucket, prefix, delimiter, is_service, moment, place, is_itself, size) w;
+    exit when objects is null;
+    if not is_service then
+      answers := storage.hold_at_once(objects, false, condition, context);
+      if answers is null then
+        condition := null;
+      end if;
     end if;
-    return next;
-    wanted := wanted - 1;
+    is_any_shown := false;
+    for n in 1 .. cardinality(objects) loop
+      continue when folders[n] = shown_folder;
+      item := objects[n];
+      is_seen := is_service or answers[n];
+      if is_seen is null then
+        is_seen := storage.may_have(item, 'see', context);
+        perform set_config('role', 'service_role', true);
+      end if;
+      continue when not is_seen;
+      is_any_shown := true;
+      shown_folder := folders[n];
+      is_folder := shown_folder is not null;
+      if is_folder then
+        name := shown_folder; id := null; updated_at := null; created_at := null; last_accessed_at := null; metadata := null;
+        version := null; version_number := null; is_versioned := null; is_delete_marker := null; is_latest := null;
+        since := null; archived_at := null; owner_id := null; checksum := null; comment := null;
+      else
+        name := item.name; id := item.id; updated_at := item.updated_at; created_at := item.created_at;
+        last_accessed_at := item.last_accessed_at; metadata := storage.without_parts(item.metadata); version := item.version;
+        version_number := coalesce(item.version_number, 1); is_versioned := coalesce(item.is_versioned, false);
+        is_delete_marker := false; is_latest := are_current[n]; since := sinces[n]; archived_at := untils[n];
+        owner_id := item.owner_id; checksum := item.checksum; comment := item.version_comment;
+      end if;
+      return next;
+      wanted := wanted - 1;
+      exit when wanted = 0;
+    end loop;
+    exit when wanted = 0 or cardinality(objects) < size;
+    is_itself := coalesce(folders[cardinality(folders)] = shown_folder, false);
+    place := case when is_itself then storage.prefix_end(shown_folder) else (objects[cardinality(objects)]).name end;
+    size := case when is_any_shown then first_size else least(size * 4, 1001) end;
   end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
@@ -166,7 +231,7 @@ create or replace function storage.is_same_object(one storage.objects, other sto
 $$;
 
 -- What has to be done with each name so that a folder is what it was at a moment, or, where `target` is not null, so that this
--- one is: names begin with it then instead. Names that the caller does not see are left out. `outcome` is
+-- one is: names begin with it then instead. Whoever may see it: of that `judged` says, as `may_have` takes it. `outcome` is
 --
 --   'restored'     the name gets what it had, in place of `current` (its version, null when it has nothing)
 --   'deleted'      it had nothing; never with `target`
@@ -175,11 +240,11 @@ $$;
 --                  'would_be_lost', what it has now, since nothing would keep that
 --
 -- `is_freed_first`: what is there is kept if it is deleted, and would not be if it were replaced.
-create or replace function storage.names_at_as(
-  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, context text
+create or replace function storage.names_at(
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer
 ) returns table (
-  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean
-) language plpgsql as $$
+  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean, judged storage.objects
+) language plpgsql stable as $$
 declare
   prefix_end constant text := storage.prefix_end(prefix);
   reach constant timestamptz := (select m.reach from storage.bucket_memory(bucket) m);
@@ -189,12 +254,9 @@ declare
   was record;
   live storage.objects;
   newest storage.object_versions;
-  judged storage.objects;
-  is_seen boolean;
   changed_at timestamptz;
   wanted integer := max_rows;
 begin
-  perform set_config('role', 'service_role', true);
   select b.versioning_status as status, b.trash_days into settings from storage.buckets b where b.id = bucket;
   if place collate "C" < prefix then
     place := prefix;
@@ -214,18 +276,15 @@ begin
     if was.kind is null and (target is not null or live.id is null) then
       -- Of what is lost, by what there is of that name.
       select v.* into newest from storage.object_versions v
-      where v.bucket_id = bucket and v.name = names_at_as.name order by v.is_delete_marker, v.sequence desc limit 1;
+      where v.bucket_id = bucket and v.name = names_at.name order by v.is_delete_marker, v.sequence desc limit 1;
       if found then
         judged := storage.as_object(newest);
       else
-        select o.* into judged from storage.objects o where o.bucket_id = bucket and o.name = names_at_as.name;
+        select o.* into judged from storage.objects o where o.bucket_id = bucket and o.name = names_at.name;
       end if;
     elsif was.kind is null then
       judged := live;
     end if;
-    is_seen := storage.may_have(judged, 'see', context);
-    perform set_config('role', 'service_role', true);
-    continue when not is_seen;
 
     current := case when live.id is not null then coalesce(live.version, '') end;
     is_freed_first := false;
@@ -262,6 +321,66 @@ begin
     return next;
     wanted := wanted - 1;
   end loop;
+end $$;
+
+-- The same as far as the caller sees them; names that he does not see are left out.
+create or replace function storage.names_at_as(
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, context text
+) returns table (
+  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean
+) language plpgsql as $$
+declare
+  is_service constant boolean := storage.role_of(context) = 'service_role';
+  size constant integer := least(max_rows, 1001);
+  condition text;
+  place text := after_name;
+  wanted integer := max_rows;
+  names text[];
+  target_names text[];
+  outcomes text[];
+  reasons text[];
+  currents text[];
+  are_freed_first boolean[];
+  judged storage.objects[];
+  answers boolean[];
+  is_seen boolean;
+begin
+  perform set_config('role', 'service_role', true);
+  if not is_service then
+    condition := storage.condition_of(storage.role_of(context), 'r');
+  end if;
+  while wanted > 0 loop
+    select array_agg(n.name), array_agg(n.target_name), array_agg(n.outcome), array_agg(n.reason), array_agg(n.current),
+      array_agg(n.is_freed_first), array_agg(n.judged)
+    into names, target_names, outcomes, reasons, currents, are_freed_first, judged
+    from storage.names_at(bucket, prefix, target, moment, began, place, size) n;
+    exit when names is null;
+    if not is_service then
+      answers := storage.hold_at_once(judged, false, condition, context);
+      if answers is null then
+        condition := null;
+      end if;
+    end if;
+    for n in 1 .. cardinality(names) loop
+      is_seen := is_service or answers[n];
+      if is_seen is null then
+        is_seen := storage.may_have(judged[n], 'see', context);
+        perform set_config('role', 'service_role', true);
+      end if;
+      continue when not is_seen;
+      name := names[n];
+      target_name := target_names[n];
+      outcome := outcomes[n];
+      reason := reasons[n];
+      current := currents[n];
+      is_freed_first := are_freed_first[n];
+      return next;
+      wanted := wanted - 1;
+      exit when wanted = 0;
+    end loop;
+    exit when cardinality(names) < size;
+    place := names[cardinality(names)];
+  end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
 
@@ -269,8 +388,10 @@ revoke execute on function
   storage.bucket_memory(text),
   storage.name_behind(text, text, boolean),
   storage.object_at(text, text, timestamptz, timestamptz),
+  storage.walk_at(text, text, text, boolean, timestamptz, text, boolean, integer),
   storage.list_at_as(text, text, text, timestamptz, text, integer, text),
   storage.is_same_object(storage.objects, storage.objects),
+  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer),
   storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
 from public, anon, authenticated, service_role;
 
@@ -278,7 +399,9 @@ grant execute on function
   storage.bucket_memory(text),
   storage.name_behind(text, text, boolean),
   storage.object_at(text, text, timestamptz, timestamptz),
+  storage.walk_at(text, text, text, boolean, timestamptz, text, boolean, integer),
   storage.list_at_as(text, text, text, timestamptz, text, integer, text),
   storage.is_same_object(storage.objects, storage.objects),
+  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer),
   storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
 to service_role, strongroom_server;

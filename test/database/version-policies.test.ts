@@ -80,7 +80,7 @@ async function answers(context: string, command: 'r' | 'd') {
       const [together] = await tx<{ answers: boolean[] | null }[]>`
         select storage.hold_at_once(
           (select array_agg(storage.judged(storage.as_object(v), v.is_delete_marker) order by v.sequence)
-            from storage.object_versions v),
+            from storage.object_versions v), false,
           storage.condition_of(storage.role_of(${context}), ${command}::"char"), ${context}) as answers`
       const alone: boolean[] = []
       for (const { sequence } of await tx`select sequence from storage.object_versions order by sequence`) {
