@@ -3,7 +3,12 @@ export type XmlContent = string | number | boolean | XmlElements
 
 export interface XmlElements {
   /** A name may be followed by attributes, as `Grantee xsi:type="Group"`. */
-  [name: string]: XmlContent | XmlContent[] | undefined
+  [name: string]: XmlContent | XmlContent[] | Mixed | undefined
+}
+
+/** Elements of several names in one order, in place of one of a name that is written nowhere. JSON knows each name once. */
+export class Mixed {
+  constructor(readonly items: [name: string, content: XmlContent][]) {}
 }
 
 /** Of all answers but errors (wire §6.6). */
@@ -31,10 +36,23 @@ export function answerDocument(
   namespace?: typeof S3_NAMESPACE,
 ): Document {
   if (accept?.includes('application/json') && !/xml|\*\/\*|application\/\*/.test(accept)) {
-    return { type: 'application/json', text: JSON.stringify({ [root]: content }) }
+    return { type: 'application/json', text: JSON.stringify({ [root]: byName(content) }) }
   }
   const opening = namespace === undefined ? root : `${root} xmlns="${namespace}"`
   return { type: XML_TYPE, text: xmlDocument(opening, content) }
+}
+
+/** With what is mixed at its top in lists, each by its name. */
+function byName(content: XmlContent): XmlContent {
+  if (typeof content !== 'object') return content
+  const named: XmlElements = {}
+  for (const [name, value] of Object.entries(content)) {
+    if (!(value instanceof Mixed)) named[name] = value
+    else
+      for (const [each] of value.items)
+        named[each] ??= value.items.flatMap(([n, c]) => (n === each ? [c] : []))
+  }
+  return named
 }
 
 /** A whole document. @param root its name, with attributes if there are any */
@@ -52,7 +70,8 @@ function element(opening: string, content: XmlContent): string {
 function elements(content: XmlElements): string {
   let text = ''
   for (const [name, value] of Object.entries(content)) {
-    if (Array.isArray(value)) for (const item of value) text += element(name, item)
+    if (value instanceof Mixed) for (const [each, item] of value.items) text += element(each, item)
+    else if (Array.isArray(value)) for (const item of value) text += element(name, item)
     else if (value !== undefined) text += element(name, value)
   }
   return text

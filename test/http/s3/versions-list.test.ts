@@ -116,6 +116,29 @@ describe('a list of versions by S3', () => {
     expect(shown(await list())).toEqual([])
   })
 
+  it('has versions and markers in one order, as there are clients that merge nothing', async () => {
+    await fill()
+    const answer = await server.send('GET', `/${Bucket}?versions&delimiter=%2F`)
+    const said = [
+      ...(await answer.text()).matchAll(/<(Version|DeleteMarker|CommonPrefixes)><(?:Key|Prefix)>(.*?)</g),
+    ]
+    expect(said.map(([, what, key]) => `${what} ${key}`)).toEqual([
+      'DeleteMarker a',
+      'Version a',
+      'Version a',
+      'Version g é',
+      'CommonPrefixes b/',
+      'CommonPrefixes f/',
+    ])
+    const headers = { accept: 'application/json' }
+    const json = await server.send('GET', `/${Bucket}?versions&prefix=a`, { headers })
+    const { ListVersionsResult } = (await json.json()) as Record<string, Record<string, { Key: string }[]>>
+    expect(ListVersionsResult).toMatchObject({
+      Version: [{ Key: 'a' }, { Key: 'a' }],
+      DeleteMarker: [{ Key: 'a' }],
+    })
+  })
+
   it('says of each version what it is, and repeats what was asked', async () => {
     const { ETag, VersionId, ChecksumCRC32 } = await put('g é', 'text')
     const page = await list({ EncodingType: 'url', Prefix: 'g ', MaxKeys: 5 })

@@ -7,7 +7,7 @@ import { askerOf } from '../../auth/caller.ts'
 import { ownerElement } from '../owner.ts'
 import { integerIn, invalid, type KeyWriter, keyWriterIn, textIn } from '../parameters.ts'
 import type { Operation } from '../request.ts'
-import type { XmlElements } from '../xml-writer.ts'
+import { Mixed, type XmlElements } from '../xml-writer.ts'
 
 /** More are not asked for, as with S3. */
 const MOST = 1000
@@ -62,18 +62,20 @@ function keyOf({ name, isFolder }: VersionEntry): string {
   return isFolder ? name : keyOfName(name)
 }
 
+/** Versions and markers in one order, as S3 has them: there are clients that take them one after the other. Then the prefixes. */
 function entriesOf(entries: VersionEntry[], write: KeyWriter): XmlElements {
-  const elements: Record<'Version' | 'DeleteMarker' | 'CommonPrefixes', XmlElements[]> = {
-    Version: [],
-    DeleteMarker: [],
-    CommonPrefixes: [],
+  const folders = entries.filter(({ isFolder }) => isFolder)
+  const history = entries
+    .filter(({ isFolder }) => !isFolder)
+    .map((entry): [string, XmlElements] =>
+      entry.isDeleteMarker
+        ? ['DeleteMarker', markerElement(entry, write)]
+        : ['Version', versionElement(entry, write)],
+    )
+  return {
+    history: new Mixed(history),
+    CommonPrefixes: folders.map(({ name }) => ({ Prefix: write(name) })),
   }
-  for (const entry of entries) {
-    if (entry.isFolder) elements.CommonPrefixes.push({ Prefix: write(entry.name) })
-    else if (entry.isDeleteMarker) elements.DeleteMarker.push(markerElement(entry, write))
-    else elements.Version.push(versionElement(entry, write))
-  }
-  return elements
 }
 
 function markerElement(entry: VersionEntry, write: KeyWriter): XmlElements {
