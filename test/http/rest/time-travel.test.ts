@@ -375,6 +375,15 @@ describe('a request', () => {
     [{ at: 'yesterday' }, 'must be a time'],
     [{ at: '2999-01-01T00:00Z' }, 'must not be in the future'],
     [{ at: '0000-01-01T00:00:00Z' }, 'must be after 1970'],
+    [{ at: '+275760-09-13T00:00Z' }, 'must be a time'],
+    [{ at: '2026-02-30T10:00Z' }, 'must be a time'],
+    [{ at: '2026-11-20T10:00+24:00' }, 'must be a time'],
+    [{ at: '2026-11-20' }, 'must be a time'],
+    [{ at: `2026-11-20T10:00:00.${'0'.repeat(5000)}x` }, 'must be a time'],
+    [{ at: 1_700_000_000_000 }, 'must be a string'],
+    [{ at: null }, 'at'],
+    [{ at: '2026-11-20T10:00Z', prefix: 'x'.repeat(4097) }, 'is too long'],
+    [{ at: '2026-11-20T10:00Z', to: '\u{10ffff}'.repeat(4097) }, 'is too long'],
     [{}, 'at'],
     [{ at: '2026-11-20T10:00Z', limit: 1001 }, 'limit'],
     [{ at: '2026-11-20T10:00Z', path: 'a' }, 'must not have the field path'],
@@ -417,7 +426,19 @@ describe('a read', () => {
     expect(head.headers.get('content-length')).toBe('3')
     expect(await json('GET', `/object/info/${bucket}/a?${query}`)).toMatchObject({ size: 3 })
     expect((await ask('GET', `/object/${bucket}/a?at=2026-01-01T00:00Z`)).status).toBe(404)
-    expect((await ask('GET', `/object/${bucket}/a?at=nonsense`)).status).toBe(400)
+    for (const at of ['nonsense', '', '2999-01-01T00:00Z', '0001-01-01T00:00Z', '2026-13-01T00:00Z', '%00']) {
+      const answer = await ask('GET', `/object/${bucket}/a?at=${at}`)
+      expect([at, answer.status, await answer.json()]).toMatchObject([at, 400, { code: 'InvalidRequest' }])
+    }
+  })
+
+  it('has nothing of before its bucket was there', async () => {
+    await put('a', 'one')
+    const at = '1970-01-01T00:00Z'
+    expect(await json('POST', `/object/list-v2/${bucket}`, { body: { at } })).toMatchObject({ objects: [] })
+    const answer = await ask('GET', `/object/${bucket}/a?at=${at}`)
+    expect([answer.status, await answer.json()]).toMatchObject([404, { code: 'NoSuchVersion' }])
+    expect(await restore(at, { dry_run: true })).toMatchObject({ restored: 0, unavailable: 1 })
   })
 
   it('knows no time under STORAGE_COMPAT=supabase', async () => {

@@ -7,6 +7,7 @@ import { addedVersion, ownShape } from './object.ts'
 import { UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const text = z.string('must be a string')
+const beginning = text.max(4096, 'is too long')
 
 export const restoreSchema = fields({ bucket: text, path: text, version_id: text })
 
@@ -15,9 +16,11 @@ export const MAX_NAMES = 1000
 
 export const travelSchema = fields({
   bucket: text,
-  prefix: text.describe('What the names begin with: `reports/` is a folder, and nothing the whole bucket.'),
+  prefix: beginning.describe(
+    'What the names begin with: `reports/` is a folder, and nothing the whole bucket.',
+  ),
   at: moment,
-  to: optional(text).describe(
+  to: optional(beginning).describe(
     'What they begin with where they are restored to; then nothing is deleted. Without it they are restored where they are.',
   ),
   dry_run: optional(flag()).describe('Only count.'),
