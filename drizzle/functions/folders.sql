@@ -135,7 +135,7 @@ returns setof text language sql stable as $$
   )
 $$;
 
--- One level below `prefix`, in lower case, as level (lists.sql) has it with case. If `spelled`, a folder comes once for each
+-- One level below `prefix`, in lower case, as level_entries (lists.sql) has it with case. If `spelled`, a folder comes once for each
 -- of its spellings; and of all that, only what begins with `within`. `level_start` counts in lower case, which may have
 -- other lengths than the name. `place` is where to begin: inclusive, or for desc exclusive.
 -- The last entry is followed by those that differ from it in case alone, so that all of these can be sorted: there may be
@@ -152,11 +152,12 @@ begin
     ) as v (suffix, range, direction, past_folder)
   loop
     execute format($f$
-      create or replace function storage.folded_level%1$s(
+      create or replace function storage.folded_entries%1$s(
         bucket text, prefix text, within text, spelled boolean, level_start integer, place text, max_rows integer
       ) returns table (
         folded text, name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
-        last_accessed_at timestamptz, metadata jsonb
+        last_accessed_at timestamptz, metadata jsonb,
+        version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
       ) language plpgsql stable
       set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $body$
       declare
@@ -170,7 +171,8 @@ begin
         while wanted > 0 loop
           folder := null;
           for item in
-            select o.folded_name, o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+            select o.folded_name, o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+              o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
             from storage.objects o
             where o.bucket_id = bucket and o.folded_name %2$s
             order by o.folded_name %3$s
@@ -184,6 +186,8 @@ begin
             folded := item.folded_name; name := item.name; is_folder := false; id := item.id;
             updated_at := item.updated_at; created_at := item.created_at;
             last_accessed_at := item.last_accessed_at; metadata := item.metadata;
+            version := item.version; is_versioned := item.is_versioned;
+            auto_delete_after_days := item.auto_delete_after_days; auto_delete_at := item.auto_delete_at;
             return next;
             wanted := wanted - 1;
           end loop;
@@ -191,6 +195,7 @@ begin
           folded := lower(left(folder, -1) collate "default") || '/';
           is_folder := true; id := null; updated_at := null;
           created_at := null; last_accessed_at := null; metadata := null;
+          version := null; is_versioned := null; auto_delete_after_days := null; auto_delete_at := null;
           if spelled then
             for spelling in select s from storage.visible_spellings(bucket, folder, within) s loop
               name := spelling;
@@ -267,12 +272,14 @@ begin
       create or replace function storage.%1$I(
         bucket text, prefix text, within text, level_start integer, skip integer, max_rows integer
       ) returns table (
-        name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+        name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb,
+        version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
       ) language plpgsql stable
       set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off as $body$
       begin
         return query
-          select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+          select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+            o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
           from storage.objects o
           where o.bucket_id = bucket
             and o.folded_name >= prefix and o.folded_name < storage.prefix_end(prefix)
@@ -281,18 +288,19 @@ begin
           order by o.%2$I %3$s, o.name collate "C" %3$s
           offset skip limit max_rows;
       end $body$
-    $f$, 'files_by_' || variant.moment || variant.suffix, variant.moment, variant.direction);
+    $f$, 'folder_files_by_' || variant.moment || variant.suffix, variant.moment, variant.direction);
   end loop;
 end $do$;
 
 -- List v1 (wire §3.12): one folder's level, names relative to it. `folder` is '' or ends with a slash. With `exact_folders`
 -- its case counts, and that of the folders shown; of `search` never. Names that differ in case alone are in order of their
 -- bytes. By another column than the name, folders come first, and only a level of at most 5000 entries is sorted.
-create or replace function storage.list_folder(
+create or replace function storage.folder_entries(
   bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
-  exact_folders boolean default false
+  exact_folders boolean
 ) returns table (
-  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb,
+  version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql stable as $$
 declare
   most_sorted constant integer := 5000;
@@ -308,26 +316,29 @@ begin
   if sort_column = 'name' and sort_order = 'desc' then
     return query
       select substr(case when l.is_folder then left(l.name, -1) else l.name end, shown_from),
-        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata
-      from storage.folded_level_desc(
+        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata,
+        l.version, l.is_versioned, l.auto_delete_after_days, l.auto_delete_at
+      from storage.folded_entries_desc(
         bucket, prefix, within, exact_folders, level_start, storage.prefix_end(prefix), skip + max_rows) l
       order by l.folded collate "C" desc, l.name collate "C" desc
       offset skip limit max_rows;
   elsif sort_column = 'name' then
     return query
       select substr(case when l.is_folder then left(l.name, -1) else l.name end, shown_from),
-        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata
-      from storage.folded_level(bucket, prefix, within, exact_folders, level_start, prefix, skip + max_rows) l
+        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata,
+        l.version, l.is_versioned, l.auto_delete_after_days, l.auto_delete_at
+      from storage.folded_entries(bucket, prefix, within, exact_folders, level_start, prefix, skip + max_rows) l
       order by l.folded collate "C", l.name collate "C"
       offset skip limit max_rows;
   elsif (
     -- The spellings of a folder count as one: to seek them twice is dear.
-    select count(*) from storage.folded_level(bucket, prefix, within, false, level_start, prefix, most_sorted + 1)
+    select count(*) from storage.folded_entries(bucket, prefix, within, false, level_start, prefix, most_sorted + 1)
   ) <= most_sorted then
     return query
       select substr(case when l.is_folder then left(l.name, -1) else l.name end, shown_from),
-        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata
-      from storage.folded_level(bucket, prefix, within, exact_folders, level_start, prefix, 2147483647) l,
+        l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata,
+        l.version, l.is_versioned, l.auto_delete_after_days, l.auto_delete_at
+      from storage.folded_entries(bucket, prefix, within, exact_folders, level_start, prefix, 2147483647) l,
         lateral (select case sort_column
           when 'updated_at' then l.updated_at when 'created_at' then l.created_at else l.last_accessed_at end
         ) as sort (moment)
@@ -351,32 +362,49 @@ begin
       end if;
     end loop;
     return query execute format(
-      'select substr(f.name, $1), f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata
+      'select substr(f.name, $1), f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata,
+         f.version, f.is_versioned, f.auto_delete_after_days, f.auto_delete_at
        from storage.%I($2, $3, $4, $5, $6, $7) f',
-      'files_by_' || sort_column || direction
+      'folder_files_by_' || sort_column || direction
     ) using shown_from, bucket, prefix, within, level_start, greatest(skip - passed, 0),
       max_rows - greatest(passed - skip, 0);
   end if;
 end $$;
 
--- The same, as one call that becomes the caller first.
-create or replace function storage.list_folder_as(
+-- The same, as `storage.search` has it.
+create or replace function storage.list_folder(
+  bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
+  exact_folders boolean default false
+) returns table (
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+) language sql stable as $$
+  select l.name, l.id, l.updated_at, l.created_at, l.last_accessed_at, l.metadata
+  from storage.folder_entries(bucket, folder, search, max_rows, skip, sort_column, sort_order, exact_folders) l
+$$;
+
+-- The same, as one call that becomes the caller first. `keeps_versions` is true of the bucket if it has, or has had, versions.
+create or replace function storage.folder_entries_as(
   bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
   exact_folders boolean, context text
 ) returns table (
-  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb,
+  version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz, keeps_versions boolean
 ) language plpgsql as $$
+declare
+  kept boolean;
 begin
+  perform set_config('role', 'service_role', true);
+  kept := storage.keeps_versions(bucket);
   perform storage.act_as(context);
   return query
-    select l.*
-    from storage.list_folder(bucket, folder, search, max_rows, skip, sort_column, sort_order, exact_folders) l;
+    select l.*, kept
+    from storage.folder_entries(bucket, folder, search, max_rows, skip, sort_column, sort_order, exact_folders) l;
 end $$;
 
 revoke execute on function
-  storage.list_folder_as(text, text, text, integer, integer, text, text, boolean, text)
+  storage.folder_entries_as(text, text, text, integer, integer, text, text, boolean, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.list_folder_as(text, text, text, integer, integer, text, text, boolean, text)
+  storage.folder_entries_as(text, text, text, integer, integer, text, text, boolean, text)
 to service_role, strongroom_server;

@@ -36,11 +36,12 @@ begin
     ) as v (suffix, range, direction, past_folder)
   loop
     execute format($f$
-      create or replace function storage.level%1$s(
+      create or replace function storage.level_entries%1$s(
         bucket text, prefix text, level_start integer, place text, max_rows integer
       ) returns table (
         name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
-        last_accessed_at timestamptz, metadata jsonb
+        last_accessed_at timestamptz, metadata jsonb,
+        version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
       ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off as $body$
       declare
         item record;
@@ -51,7 +52,8 @@ begin
         while wanted > 0 loop
           folder := null;
           for item in
-            select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+            select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+              o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
             from storage.objects o
             where o.bucket_id = bucket and o.name collate "C" %2$s
             order by o.name collate "C" %3$s
@@ -63,6 +65,8 @@ begin
             end if;
             name := item.name; is_folder := false; id := item.id; updated_at := item.updated_at;
             created_at := item.created_at; last_accessed_at := item.last_accessed_at; metadata := item.metadata;
+            version := item.version; is_versioned := item.is_versioned;
+            auto_delete_after_days := item.auto_delete_after_days; auto_delete_at := item.auto_delete_at;
             return next;
             wanted := wanted - 1;
             exit when wanted = 0;
@@ -70,6 +74,7 @@ begin
           exit when folder is null;
           name := folder; is_folder := true; id := null; updated_at := null;
           created_at := null; last_accessed_at := null; metadata := null;
+          version := null; is_versioned := null; auto_delete_after_days := null; auto_delete_at := null;
           return next;
           wanted := wanted - 1;
           -- '0' is the character after '/': the first name that cannot be in the folder.
@@ -96,7 +101,8 @@ begin
       create or replace function storage.%1$I(
         bucket text, prefix text, after text, after_time timestamptz, max_rows integer
       ) returns table (
-        name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+        name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb,
+        version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
       ) language plpgsql stable set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off as $body$
       declare
         earliest constant timestamptz := '1000-01-01 00:00:00Z';
@@ -116,7 +122,8 @@ begin
             -- Those with a time, unless the page before has ended behind them.
             continue when is_desc and after is not null and after_time is null;
             return query
-              select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+              select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+                o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
               from storage.objects o
               where o.bucket_id = bucket and o.%2$I between earliest and latest
                 and (o.%2$I, o.name collate "C") %4$s (
@@ -130,13 +137,16 @@ begin
             continue when not is_desc and after_time is not null;
             return query
               select f.* from (
-                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+                  o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
                 from storage.objects o where o.bucket_id = bucket and o.%2$I is null
                 union all
-                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+                  o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
                 from storage.objects o where o.bucket_id = bucket and o.%2$I < earliest
                 union all
-                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata
+                select o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+                  o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
                 from storage.objects o where o.bucket_id = bucket and o.%2$I > latest
               ) f
               where f.name collate "C" >= prefix and f.name collate "C" < prefix_end
@@ -149,7 +159,7 @@ begin
           exit when wanted <= 0;
         end loop;
       end $body$
-    $f$, 'page_by_' || variant.moment || variant.suffix, variant.moment, variant.direction, variant.beyond);
+    $f$, 'entries_by_' || variant.moment || variant.suffix, variant.moment, variant.direction, variant.beyond);
   end loop;
 end $do$;
 
@@ -157,12 +167,13 @@ end $do$;
 -- are shown once, as their name with the slash. Times count whole. Only by time, with folders or with at most 5000 names, is
 -- anything sorted. A row that plain SQL left without a time, or with one that is no date to a client, counts as older than
 -- all.
-create or replace function storage.list_page(
+create or replace function storage.page_entries(
   bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
   sort_column text, sort_order text
 ) returns table (
   name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
-  last_accessed_at timestamptz, metadata jsonb
+  last_accessed_at timestamptz, metadata jsonb,
+  version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql stable as $$
 declare
   most_sorted constant integer := 5000;
@@ -172,11 +183,11 @@ declare
 begin
   if sort_column = 'name' and sort_order = 'desc' then
     return query
-      select * from storage.level_desc(
+      select * from storage.level_entries_desc(
         bucket, prefix, level_start, least(after collate "C", storage.prefix_end(prefix)), max_rows);
   elsif sort_column = 'name' then
     return query
-      select * from storage.level(bucket, prefix, level_start, case
+      select * from storage.level_entries(bucket, prefix, level_start, case
           when after is null or after collate "C" < prefix then prefix
           when delimited and right(after, 1) = '/' and length(after) > length(prefix) then left(after, -1) || '0'
           -- No name comes between a text and that text with the smallest character behind it.
@@ -190,22 +201,25 @@ begin
     ) names
   )) then
     return query execute format(
-      'select f.name, false, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata
+      'select f.name, false, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata,
+         f.version, f.is_versioned, f.auto_delete_after_days, f.auto_delete_at
        from storage.%I($1, $2, $3, $4, $5) f',
-      'page_by_' || case sort_column when 'updated_at' then 'updated_at' else 'created_at' end
+      'entries_by_' || case sort_column when 'updated_at' then 'updated_at' else 'created_at' end
         || case when sort_order = 'desc' then '_desc' else '' end
     ) using bucket, prefix, after, after_time, max_rows;
   else
     return query
       with entries as (
         select o.name, false as is_folder, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata,
+          o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at,
           case sort_column when 'updated_at' then o.updated_at else o.created_at end as moment
         from storage.objects o
         where o.bucket_id = bucket
           and o.name collate "C" >= prefix and o.name collate "C" < storage.prefix_end(prefix)
           and position('/' in substr(o.name, level_start)) = 0
         union all
-        select f.name, true, null, min(f.created_at), min(f.created_at), null, null, min(f.created_at)
+        select f.name, true, null, min(f.created_at), min(f.created_at), null, null,
+          null, null, null, null, min(f.created_at)
         from (
           select left(o.name, level_start - 1 + position('/' in substr(o.name, level_start))) as name, o.created_at
           from storage.objects o
@@ -215,7 +229,8 @@ begin
         ) f
         group by f.name
       )
-      select e.name, e.is_folder, e.id, e.updated_at, e.created_at, e.last_accessed_at, e.metadata
+      select e.name, e.is_folder, e.id, e.updated_at, e.created_at, e.last_accessed_at, e.metadata,
+        e.version, e.is_versioned, e.auto_delete_after_days, e.auto_delete_at
       from entries e,
         lateral (select case when e.moment between earliest and latest then e.moment else '-infinity' end
         ) as sort (moment),
@@ -232,24 +247,29 @@ begin
   end if;
 end $$;
 
--- The same, as one call that becomes the caller first.
-create or replace function storage.list_page_as(
+-- The same, as one call that becomes the caller first. `keeps_versions` is true of the bucket if it has, or has had, versions.
+create or replace function storage.page_entries_as(
   bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
   sort_column text, sort_order text, context text
 ) returns table (
   name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
-  last_accessed_at timestamptz, metadata jsonb
+  last_accessed_at timestamptz, metadata jsonb,
+  version text, is_versioned boolean, auto_delete_after_days integer, auto_delete_at timestamptz, keeps_versions boolean
 ) language plpgsql as $$
+declare
+  kept boolean;
 begin
+  perform set_config('role', 'service_role', true);
+  kept := storage.keeps_versions(bucket);
   perform storage.act_as(context);
   return query
-    select l.* from storage.list_page(bucket, prefix, delimited, max_rows, after, after_time, sort_column, sort_order) l;
+    select l.*, kept from storage.page_entries(bucket, prefix, delimited, max_rows, after, after_time, sort_column, sort_order) l;
 end $$;
 
 revoke execute on function
-  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text)
+  storage.page_entries_as(text, text, boolean, integer, text, timestamptz, text, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text)
+  storage.page_entries_as(text, text, boolean, integer, text, timestamptz, text, text, text)
 to service_role, strongroom_server;

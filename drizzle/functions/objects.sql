@@ -16,7 +16,8 @@ create or replace function storage.read_object_now(
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
-  is_public boolean, tags text[], bytes bytea, keeps_versions boolean, is_versioned boolean
+  is_public boolean, tags text[], bytes bytea, keeps_versions boolean, is_versioned boolean,
+  auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql as $$
 declare
   role_set text;
@@ -33,18 +34,20 @@ begin
   if access in ('public', 'signed') or (access = 'caller' and is_public) then
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
         o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
-        o.is_versioned
+        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
       into id, version, bytes_bucket, owner_id, metadata,
-        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned,
+        auto_delete_after_days, auto_delete_at
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   else
     began := storage.act_as(context);
     -- The same statement again, not shared with the one above: a plan is kept per role.
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
         o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
-        o.is_versioned
+        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
       into id, version, bytes_bucket, owner_id, metadata,
-        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned
+        user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned,
+        auto_delete_after_days, auto_delete_at
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   -- A condition costs something with each call: who has the bytes, or wants none, needs the first one alone.
@@ -82,25 +85,28 @@ end $$;
 -- raises is an error whatever its SQLSTATE, PT200 too: only the function itself ends its trial.
 create or replace function storage.trial_write(
   bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[] default '{}'
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer
 ) returns void language plpgsql as $$
 declare
   is_made boolean := false;
 begin
   if upsert then
-    insert into storage.objects as o (bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags)
+    insert into storage.objects as o (
+      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       owner = coalesce(excluded.owner, o.owner),
       owner_id = coalesce(excluded.owner_id, o.owner_id),
       metadata = excluded.metadata,
       user_metadata = excluded.user_metadata,
-      tags = excluded.tags
+      tags = excluded.tags,
+      auto_delete_after_days = coalesce(excluded.auto_delete_after_days, o.auto_delete_after_days)
     returning o.id into object;
   else
-    insert into storage.objects (bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags);
+    insert into storage.objects (
+      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days);
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';
@@ -116,7 +122,7 @@ end $$;
 -- Asks the policies, and, with `upload` given, puts that version on the list of those being written.
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[],
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer,
   context text
 ) returns void language plpgsql as $$
 begin
@@ -127,7 +133,7 @@ begin
   end if;
   perform storage.act_as(context);
   perform storage.trial_write(
-    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags);
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, new_days);
 end $$;
 
 -- Stores an object whose bytes are given, all in one call: under the caller's policies the row is made, or by `upsert`
@@ -382,7 +388,7 @@ create or replace trigger strongroom_touch_updated_at before update on storage.o
 revoke execute on function
   storage.read_object_now(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
   storage.put_object_version(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
@@ -392,7 +398,7 @@ from public, anon, authenticated, service_role;
 grant execute on function
   storage.read_object_now(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
   storage.put_object_version(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),

@@ -133,6 +133,27 @@ begin
     from storage.delete_objects(bucket, names, '{}', looking, null, context) f;
 end $$;
 
+-- Of servers that know no days after which an object goes.
+create or replace function storage.trial_write(
+  bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[] default '{}'
+) returns void language plpgsql as $$
+begin
+  perform storage.trial_write(
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, null);
+end $$;
+
+create or replace function storage.begin_upload(
+  upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[],
+  context text
+) returns void language plpgsql as $$
+begin
+  perform storage.begin_upload(
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    upsert, new_tags, null, context);
+end $$;
+
 -- Of servers that know no tags.
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
@@ -142,7 +163,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert, '{}', context);
+    upsert, '{}', null, context);
 end $$;
 
 create or replace function storage.begin_upload(
@@ -154,7 +175,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert, '{}',
+    upsert, '{}', null,
     storage.nine_as_context(
       role, subject, claims, token, operation, method, path, headers, user_buckets));
 end $$;
@@ -195,6 +216,19 @@ end $$;
 
 create or replace function storage.list_folder_as(
   bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
+  exact_folders boolean, context text
+) returns table (
+  name text, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  return query
+    select f.name, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata
+    from storage.folder_entries_as(
+      bucket, folder, search, max_rows, skip, sort_column, sort_order, exact_folders, context) f;
+end $$;
+
+create or replace function storage.list_folder_as(
+  bucket text, folder text, search text, max_rows integer, skip integer, sort_column text, sort_order text,
   role text, subject text, claims text, token text,
   operation text, method text, path text, headers text, user_buckets boolean, exact_folders boolean default false
 ) returns table (
@@ -207,6 +241,20 @@ begin
       exact_folders,
       storage.nine_as_context(
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
+end $$;
+
+create or replace function storage.list_page_as(
+  bucket text, prefix text, delimited boolean, max_rows integer, after text, after_time timestamptz,
+  sort_column text, sort_order text, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz,
+  last_accessed_at timestamptz, metadata jsonb
+) language plpgsql as $$
+begin
+  return query
+    select f.name, f.is_folder, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata
+    from storage.page_entries_as(
+      bucket, prefix, delimited, max_rows, after, after_time, sort_column, sort_order, context) f;
 end $$;
 
 create or replace function storage.list_page_as(
@@ -252,6 +300,7 @@ revoke execute on function
   ),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
@@ -266,10 +315,12 @@ revoke execute on function
     uuid, text, text, boolean, uuid, boolean,
     text, text, text, text, text, text, text, text, boolean
   ),
+  storage.list_folder_as(text, text, text, integer, integer, text, text, boolean, text),
   storage.list_folder_as(
     text, text, text, integer, integer, text, text,
     text, text, text, text, text, text, text, text, boolean, boolean
   ),
+  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text),
   storage.list_page_as(
     text, text, boolean, integer, text, timestamptz, text, text,
     text, text, text, text, text, text, text, text, boolean
@@ -290,6 +341,7 @@ grant execute on function
   ),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text),
   storage.begin_upload(
     uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean,
@@ -304,10 +356,12 @@ grant execute on function
     uuid, text, text, boolean, uuid, boolean,
     text, text, text, text, text, text, text, text, boolean
   ),
+  storage.list_folder_as(text, text, text, integer, integer, text, text, boolean, text),
   storage.list_folder_as(
     text, text, text, integer, integer, text, text,
     text, text, text, text, text, text, text, text, boolean, boolean
   ),
+  storage.list_page_as(text, text, boolean, integer, text, timestamptz, text, text, text),
   storage.list_page_as(
     text, text, boolean, integer, text, timestamptz, text, text,
     text, text, text, text, text, text, text, text, boolean

@@ -52,7 +52,7 @@ begin
   );
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, '{}',
-    context
+    (new_content ->> 'autoDeleteAfterDays')::integer, context
   );
   if whose is not null then
     perform set_config('role', 'service_role', true);
@@ -116,7 +116,8 @@ begin
       bucket, object, owner, owner_id,
       jsonb_build_object('mimetype', content -> 'contentType')
         || jsonb_strip_nulls(jsonb_build_object('contentLength', upload_length)),
-      content -> 'userMetadata', coalesce((content ->> 'upsert')::boolean, upsert)
+      content -> 'userMetadata', coalesce((content ->> 'upsert')::boolean, upsert), '{}',
+      (content ->> 'autoDeleteAfterDays')::integer
     );
   end if;
 end $$;

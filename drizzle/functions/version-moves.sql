@@ -56,7 +56,7 @@ begin
       item.updated_at := now();
       perform storage.act_as(context);
       perform storage.trial_write(
-        to_bucket, to_object, item.owner, item.owner_id, item.metadata, item.user_metadata, false, item.tags);
+        to_bucket, to_object, item.owner, item.owner_id, item.metadata, item.user_metadata, false, item.tags, null);
       perform set_config('role', 'service_role', true);
       perform storage.put_back(item);
       -- After the object's row is there: or its bytes would be listed for removal.

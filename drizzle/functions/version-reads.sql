@@ -123,7 +123,7 @@ create or replace function storage.read_version(
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
   is_public boolean, tags text[], bytes bytea,
   archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean,
-  keeps_versions boolean
+  keeps_versions boolean, auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql as $$
 declare
   item storage.objects;
@@ -191,6 +191,10 @@ begin
   tags := coalesce(item.tags, '{}');
   is_versioned := coalesce(item.is_versioned, false);
   version_number := coalesce(item.version_number, 1);
+  if before.sequence is null then
+    auto_delete_after_days := item.auto_delete_after_days;
+    auto_delete_at := item.auto_delete_at;
+  end if;
   if bytes_unless <> version and bytes_bucket = storage.inline_bucket() then
     select i.bytes into bytes from storage.inline_bytes i
     where i.version = case
@@ -340,7 +344,8 @@ create or replace function storage.list_versions_as(
 ) returns table (
   name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
   metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
-  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text,
+  auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql as $$
 declare
   is_service constant boolean := storage.role_of(context) = 'service_role';
@@ -408,7 +413,7 @@ begin
         name := shown_folder; is_folder := true; id := null; updated_at := null; created_at := null; last_accessed_at := null;
         metadata := null; version := null; version_number := null; is_versioned := null; is_delete_marker := null;
         is_latest := null; since := null; archived_at := null; owner_id := null; checksum := null;
-        comment := null;
+        comment := null; auto_delete_after_days := null; auto_delete_at := null;
       else
         name := item.name; is_folder := false; id := item.id; updated_at := item.updated_at;
         created_at := item.created_at; last_accessed_at := item.last_accessed_at;
@@ -419,6 +424,8 @@ begin
         archived_at := case when not (are_markers[n] and are_newest[n]) then untils[n] end;
         owner_id := item.owner_id; checksum := item.checksum;
         comment := item.version_comment;
+        auto_delete_after_days := case when sequences[n] is null then item.auto_delete_after_days end;
+        auto_delete_at := case when sequences[n] is null then item.auto_delete_at end;
       end if;
       return next;
       wanted := wanted - 1;

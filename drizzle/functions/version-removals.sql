@@ -28,7 +28,7 @@ begin
         perform storage.act_as(context);
         perform storage.trial_write(bucket, name,
           case when subject ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then subject::uuid end,
-          subject, '{}', null, false);
+          subject, '{}', null, false, '{}', null);
       exception when insufficient_privilege or unique_violation or sqlstate 'SR003' then
         continue;
       end;

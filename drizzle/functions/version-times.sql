@@ -136,7 +136,8 @@ create or replace function storage.list_at_as(
 ) returns table (
   name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
   metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
-  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text,
+  auto_delete_after_days integer, auto_delete_at timestamptz
 ) language plpgsql as $$
 declare
   is_service constant boolean := storage.role_of(context) = 'service_role';
@@ -201,12 +202,15 @@ begin
         name := shown_folder; id := null; updated_at := null; created_at := null; last_accessed_at := null; metadata := null;
         version := null; version_number := null; is_versioned := null; is_delete_marker := null; is_latest := null;
         since := null; archived_at := null; owner_id := null; checksum := null; comment := null;
+        auto_delete_after_days := null; auto_delete_at := null;
       else
         name := item.name; id := item.id; updated_at := item.updated_at; created_at := item.created_at;
         last_accessed_at := item.last_accessed_at; metadata := storage.without_parts(item.metadata); version := item.version;
         version_number := coalesce(item.version_number, 1); is_versioned := coalesce(item.is_versioned, false);
         is_delete_marker := false; is_latest := are_current[n]; since := sinces[n]; archived_at := untils[n];
         owner_id := item.owner_id; checksum := item.checksum; comment := item.version_comment;
+        auto_delete_after_days := case when are_current[n] then item.auto_delete_after_days end;
+        auto_delete_at := case when are_current[n] then item.auto_delete_at end;
       end if;
       return next;
       wanted := wanted - 1;

@@ -180,7 +180,7 @@ describe('a page of 20 000 objects', () => {
         const after = `'Dir/x', now() - interval '1 hour'`
         for (const place of ['null, null', after]) {
           const page = (prefix: string) =>
-            `select * from storage.list_page('full', '${prefix}', false, 100, ${place}, '${column}', '${order}')`
+            `select * from storage.page_entries('full', '${prefix}', false, 100, ${place}, '${column}', '${order}')`
           expect(await rowsRead(page(''))).toBeLessThan(200)
           expect(await rowsRead(page('Dir/'))).toBeLessThan(PROBE + 200)
         }

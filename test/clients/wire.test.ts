@@ -48,6 +48,8 @@ const ROW = [
   'version',
 ]
 const LISTED = ['created_at', 'id', 'last_accessed_at', 'metadata', 'name', 'updated_at']
+/** Supabase's where a bucket keeps versions: of any other one only by default. */
+const OF_VERSIONS = ['archived_at', 'is_delete_marker', 'is_versioned']
 const OWN_SIGNED = ['expires_at', 'url']
 
 type Request = [method: string, path: string, body?: string | object, headers?: Record<string, string>]
@@ -88,14 +90,14 @@ const STEPS: [what: string, request: Request, ownStatus: number, fields: string[
       'size',
       'version',
     ],
-    ['checksum'],
+    ['checksum', ...OF_VERSIONS],
   ],
   [
     'copy',
     ['POST', '/object/copy', { bucketId: 'b', sourceKey: 'a.txt', destinationKey: 'c.txt' }],
     200,
     ['Id', 'Key', ...ROW],
-    OWN_OBJECT,
+    [...OWN_OBJECT, ...OF_VERSIONS],
   ],
   [
     'move',
@@ -104,7 +106,7 @@ const STEPS: [what: string, request: Request, ownStatus: number, fields: string[
     ['message'],
     [],
   ],
-  ['list', ['POST', '/object/list/b', { prefix: '' }], 200, LISTED, []],
+  ['list', ['POST', '/object/list/b', { prefix: '' }], 200, LISTED, ['version', ...OF_VERSIONS]],
   ['list v2', ['POST', '/object/list-v2/b', {}], 200, ['folders', 'hasNext', 'objects'], []],
   [
     'list v2, more to come',

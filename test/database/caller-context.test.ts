@@ -123,9 +123,11 @@ describe('a server of before, beside this one, is answered the same by', () => {
   ])('%s %j', async (name, args) => {
     const more = name === 'list_folder_as' ? [...args, false] : args
     const now = await inTransaction((sql) => call(sql, name, more, one))
+    const before = await inTransaction((sql) => call(sql, name, args, nine))
     // What such a server does not know is no column for it.
-    const known = now.map(({ tags: _, ...row }: { tags?: string[] }) => row)
-    expect(await inTransaction((sql) => call(sql, name, args, nine))).toEqual(known)
+    const columns = Object.keys(before[0] ?? {})
+    const known = now.map((row) => Object.fromEntries(columns.map((column) => [column, row[column]])))
+    expect(before).toEqual(known)
     expect(now).not.toEqual([])
   })
 
@@ -174,7 +176,7 @@ async function call(
   name: string,
   args: unknown[],
   context: unknown[],
-): Promise<object[]> {
+): Promise<Record<string, unknown>[]> {
   const values = [...args, ...context]
   const places = values.map((_, index) => `$${index + 1}`).join(', ')
   return [...(await sql.unsafe(`select * from storage.${name}(${places})`, values as never[]))]

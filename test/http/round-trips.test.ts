@@ -89,9 +89,9 @@ describe('what a request costs in statements', () => {
 
   it('lists: one', async () => {
     const old = () => send('POST', '/object/list/users', { body: { prefix: '' } })
-    await costs(old, ['list_folder_as'])
+    await costs(old, ['folder_entries_as'])
     const paged = () => send('POST', '/object/list-v2/users', { body: { prefix: '' } })
-    await costs(paged, ['list_page_as'])
+    await costs(paged, ['page_entries_as'])
   })
 
   it('a small upload: one, also when it replaces another', async () => {

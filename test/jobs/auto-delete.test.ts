@@ -6,6 +6,7 @@ import { AutoDelete } from '../../src/jobs/auto-delete.ts'
 import { CLEANUP_TURN } from '../../src/jobs/turns.ts'
 import { InlineBackend } from '../../src/storage/inline/inline-backend.ts'
 import { field, file, form, MULTIPART } from '../support/multipart.ts'
+import { withPolicies } from '../support/policies.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { TusRequests } from '../support/tus-requests.ts'
 
@@ -165,6 +166,65 @@ describe('auto_delete_after_days', () => {
       ['storage.object.updated', 'storage.object.update'],
       ['storage.object.updated', 'storage.object.update'],
     ])
+  })
+
+  it('is told by info and lists, of what goes, and not of what stays', async () => {
+    await put('goes', 7)
+    await put('stays', null)
+    const json = async (method: string, path: string, body?: object) =>
+      (await server.request(method, `/storage/v1${path}`, body && { body })).json()
+    const told = { auto_delete_after_days: 7, auto_delete_at: expect.any(String) }
+    expect(await json('GET', `/object/info/${bucket}/goes`)).toMatchObject(told)
+    expect(await json('GET', `/object/info/${bucket}/stays`)).not.toHaveProperty('auto_delete_at')
+    for (const column of ['name', 'created_at']) {
+      for (const order of ['asc', 'desc']) {
+        const sortBy = { column, order }
+        const list = (await json('POST', `/object/list/${bucket}`, { prefix: '', sortBy })) as object[]
+        const { objects } = (await json('POST', `/object/list-v2/${bucket}`, { sortBy })) as {
+          objects: object[]
+        }
+        for (const found of [list, objects]) {
+          expect(found.find((entry) => 'auto_delete_at' in entry)).toMatchObject({ name: 'goes', ...told })
+          expect(found.filter((entry) => 'auto_delete_at' in entry)).toHaveLength(1)
+        }
+      }
+    }
+    expect(
+      await json('POST', `/object/list-v2/${bucket}`, { exactMatch: true, prefix: 'goes' }),
+    ).toMatchObject({
+      objects: [{ name: 'goes', ...told }],
+    })
+  })
+
+  it('is judged by policies, with whatever way it is said', async () => {
+    const policy = `create policy p on storage.objects for insert to authenticated with check (auto_delete_after_days <= 30)`
+    await withPolicies(server.admin, policy, async () => {
+      const token = await server.token(randomUUID())
+      const large = 'x'.repeat(200_000)
+      const upload = async (name: string, body: string, days?: string) =>
+        (await ask('POST', name, { token, body, ...(days && { headers: { [HEADER]: days } }) })).status
+      const tus = new TusRequests(server, { token })
+      const resume = async (name: string, days?: string) =>
+        (
+          await tus.create({ bucket, name }, 5, {
+            metadata: days ? { auto_delete_after_days: days } : {},
+            body: 'hello',
+          })
+        ).status
+      expect([
+        await upload('a', 'small', '30'),
+        await upload('b', large, '30'),
+        await resume('c', '30'),
+      ]).toEqual([201, 201, 201])
+      for (const days of ['31', undefined]) {
+        expect([
+          await upload('d', 'small', days),
+          await upload('e', large, days),
+          await resume('f', days),
+        ]).toEqual([403, 403, 403])
+      }
+    })
+    expect(await names()).toEqual(['a', 'b', 'c'])
   })
 
   it('is changed only by who may, and where a condition holds', async () => {

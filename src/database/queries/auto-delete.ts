@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
@@ -6,6 +7,19 @@ import type { Transaction } from '../connection/drizzle.ts'
 import { dateOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { ownRemovals } from './listed-versions.ts'
+
+/** What rows say of it. */
+export interface AutoDeletionColumns {
+  auto_delete_after_days: number | null
+  auto_delete_at: string | null
+}
+
+/** Null for an object that stays. */
+export function autoDeletionOf(row: AutoDeletionColumns): AutoDeletion | null {
+  return row.auto_delete_after_days === null
+    ? null
+    : { days: row.auto_delete_after_days, at: dateOrNull(row.auto_delete_at) }
+}
 
 /** When an object goes by itself. */
 export interface AutoDelete {

@@ -1,9 +1,12 @@
+import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { SystemMetadata } from '../../model/metadata.ts'
+import type { Versioning } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { type AutoDeletionColumns, autoDeletionOf } from './auto-delete.ts'
 
 /** A file or a folder of a list. A folder has a name alone. */
 export interface ListEntry {
@@ -16,6 +19,14 @@ export interface ListEntry {
   /** The times in full, as PostgreSQL prints them: a `Date` knows milliseconds. */
   exact: { updatedAt: string | null; createdAt: string | null }
   metadata: SystemMetadata | null
+  version: string | null
+  /** Which one of its name that is; null of a folder. */
+  versioning: Pick<Versioning, 'isVersioned' | 'archivedAt'> | null
+  isDeleteMarker: boolean
+  /** Whether its bucket keeps versions, or has kept some. */
+  keepsVersions: boolean
+  /** Null for what stays. */
+  autoDelete: AutoDeletion | null
 }
 
 export interface FolderQuery {
@@ -43,7 +54,7 @@ export async function listFolder(
 }
 
 const LIST_FOLDER = new Statement<FolderQuery & { context: string }, EntryRow>(`
-  select *, id is null as is_folder from storage.list_folder_as(:bucketId, :folder, :search, :limit,
+  select *, id is null as is_folder from storage.folder_entries_as(:bucketId, :folder, :search, :limit,
     :offset, :column, :order, :exactFolders, :context)`)
 
 export interface PageQuery {
@@ -70,10 +81,10 @@ export async function listPage(
 }
 
 const LIST_PAGE = new Statement<PageQuery & { context: string }, EntryRow>(`
-  select * from storage.list_page_as(:bucketId, :prefix, :delimited, :limit, :after, :afterTime,
+  select * from storage.page_entries_as(:bucketId, :prefix, :delimited, :limit, :after, :afterTime,
     :column, :order, :context)`)
 
-interface EntryRow {
+interface EntryRow extends AutoDeletionColumns {
   name: string
   is_folder: boolean
   id: string | null
@@ -81,6 +92,9 @@ interface EntryRow {
   created_at: string | null
   last_accessed_at: string | null
   metadata: SystemMetadata | null
+  version: string | null
+  is_versioned: boolean | null
+  keeps_versions: boolean | null
 }
 
 function asEntry(row: EntryRow): ListEntry {
@@ -93,5 +107,10 @@ function asEntry(row: EntryRow): ListEntry {
     lastAccessedAt: dateOrNull(row.last_accessed_at),
     exact: { updatedAt: row.updated_at, createdAt: row.created_at },
     metadata: row.metadata,
+    version: row.version,
+    versioning: row.is_folder ? null : { isVersioned: row.is_versioned === true, archivedAt: null },
+    isDeleteMarker: false,
+    keepsVersions: row.keeps_versions === true,
+    autoDelete: autoDeletionOf(row),
   }
 }

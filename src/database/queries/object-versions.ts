@@ -5,6 +5,7 @@ import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { type AutoDeletionColumns, autoDeletionOf } from './auto-delete.ts'
 import type { ListEntry } from './listing.ts'
 
 /**
@@ -51,9 +52,7 @@ export interface VersionQuery {
 
 /** An object, a former version of one, a marker or a folder. A folder has a name alone. */
 export interface VersionEntry extends Omit<ListEntry, 'exact'> {
-  version: string | null
   versioning: Versioning | null
-  isDeleteMarker: boolean
   /** Since when it was the current one. */
   since: Date | null
   ownerId: string | null
@@ -77,7 +76,7 @@ const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionR
     :limit::integer + :offset::integer, :noncurrent, :markers, :exact, :context) offset :offset::integer`)
 
 /** As `storage.list_versions_as` and its like tell of it. */
-export interface VersionRow {
+export interface VersionRow extends AutoDeletionColumns {
   name: string
   is_folder: boolean
   id: string | null
@@ -107,6 +106,7 @@ export function asVersionEntry(row: VersionRow): VersionEntry {
     lastAccessedAt: dateOrNull(row.last_accessed_at),
     metadata: row.metadata,
     version: row.version,
+    autoDelete: autoDeletionOf(row),
     versioning: row.is_folder
       ? null
       : {
@@ -116,6 +116,7 @@ export function asVersionEntry(row: VersionRow): VersionEntry {
           number: row.version_number ?? 1,
         },
     isDeleteMarker: row.is_delete_marker === true,
+    keepsVersions: true,
     since: dateOrNull(row.since),
     ownerId: row.owner_id,
     checksum: row.checksum,

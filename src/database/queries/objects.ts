@@ -1,5 +1,6 @@
 import { and, eq, sql } from 'drizzle-orm'
 import { asUuid } from '../../lib/uuid.ts'
+import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
@@ -10,6 +11,7 @@ import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, dateOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
+import { type AutoDeletionColumns, autoDeletionOf } from './auto-delete.ts'
 
 /** One object as its row tells it. */
 export interface ObjectRow {
@@ -32,6 +34,8 @@ export interface ObjectRow {
   updatedAt: Date
   /** Undefined where it was not asked for. */
   versioning?: Versioning
+  /** When it goes by itself; null: not at all. Undefined where it was not asked for. */
+  autoDelete?: AutoDeletion | null
   /** What S3 calls its version; null where the bucket keeps none, undefined where it was not asked for. */
   versionId?: string | null
 }
@@ -106,6 +110,7 @@ export async function findObject(
     createdAt: dateOr1970(row.created_at),
     updatedAt: dateOr1970(row.updated_at),
     versionId: row.keeps_versions ? versionId(row.version, row.is_versioned) : null,
+    autoDelete: autoDeletionOf(row),
     ...(row.version_number !== undefined && { versioning: versioningOf(row) }),
   }
 }
@@ -159,7 +164,7 @@ function versioningOf(row: FoundRow): Versioning {
   }
 }
 
-interface FoundRow {
+interface FoundRow extends AutoDeletionColumns {
   bucket_uid: string
   id: string | null
   version: string | null

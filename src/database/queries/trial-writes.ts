@@ -16,6 +16,8 @@ export interface IntendedWrite {
   metadata: SystemMetadata
   userMetadata: UserMetadata | null
   tags: string[]
+  /** After how many days the object goes by itself. */
+  autoDeleteAfterDays?: number | undefined
   upsert: boolean
 }
 
@@ -43,7 +45,7 @@ const BEGIN_UPLOAD = new Statement<
   WriteValues & { version: string | null; bytesBucket: string | null; context: string },
   object
 >(`select storage.begin_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata, :userMetadata,
-  :upsert, :tags, :context)`)
+  :upsert, :tags, :autoDeleteAfterDays, :context)`)
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
 export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
@@ -51,7 +53,8 @@ export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<v
 }
 
 const TRY_WRITE = new Statement<WriteValues, object>(
-  'select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert, :tags)',
+  `select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert, :tags,
+    :autoDeleteAfterDays)`,
 )
 
 /** As `storage.begin_upload` and its like take them. */
@@ -61,6 +64,7 @@ export function writeValues(write: IntendedWrite) {
     owner: asUuid(write.ownerId),
     metadata: JSON.stringify(write.metadata),
     userMetadata: jsonOrNull(write.userMetadata),
+    autoDeleteAfterDays: write.autoDeleteAfterDays ?? null,
   }
 }
 

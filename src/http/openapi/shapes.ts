@@ -30,6 +30,21 @@ export function shapeOf<Body extends z.ZodRawShape, Own extends z.ZodRawShape>(
   return ({ supabaseCompat }) => (supabaseCompat ? compat : plain)
 }
 
+const IN_COMPAT = 'Under STORAGE_COMPAT=supabase only where the bucket keeps versions, or has kept some.'
+
+/** Which version an object is (wire §13.2). */
+export const versionShape = {
+  archived_at: time.nullable().optional().describe(`Null of what is there now. ${IN_COMPAT}`),
+  is_versioned: z.boolean().optional().describe('Whether it was written while versions were on.'),
+  is_delete_marker: z.boolean().optional(),
+}
+
+/** Of an object that goes by itself, in our own shape. */
+export const autoDeleteShape = {
+  auto_delete_after_days: z.int().optional().describe('Of an object that goes by itself.'),
+  auto_delete_at: time.nullable().optional(),
+}
+
 /** A page of a list that goes on behind its last entry. */
 export function pageOf(items: z.ZodType, next: z.ZodType) {
   return z.strictObject({

@@ -1,7 +1,6 @@
 import { Hono } from 'hono'
 import type { z } from 'zod'
 import type { ListEntry } from '../../database/queries/listing.ts'
-import type { VersionEntry } from '../../database/queries/object-versions.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { ListedVersions } from '../../storage/object-lists.ts'
 import { askerOf, requireCaller } from '../auth/caller.ts'
@@ -20,10 +19,27 @@ import {
   MAX_PAGE,
   pageSchema,
 } from './operations/list.ts'
+import { autoDeleteJson } from './responses.ts'
 
 export function listRoutes(services: Services) {
   const { lists } = services
   const readJson = jsonReader(services)
+
+  /** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
+  function entryJson(entry: Omit<ListEntry, 'exact'>) {
+    const { supabaseCompat } = services
+    return {
+      name: entry.name,
+      id: entry.id,
+      updated_at: entry.updatedAt,
+      created_at: entry.createdAt,
+      last_accessed_at: entry.lastAccessedAt,
+      metadata: entry.metadata,
+      ...((entry.keepsVersions || !supabaseCompat) && versionJson(entry)),
+      ...(!supabaseCompat && autoDeleteJson(entry.autoDelete)),
+    }
+  }
+
   return new Hono<Env>()
     .post(
       '/object/list/:bucket',
@@ -42,7 +58,7 @@ export function listRoutes(services: Services) {
             limit: Math.min(body.limit ?? DEFAULT_LIST, MAX_LIST),
             offset: body.offset ?? 0,
           })
-          return c.json(found.map(versionJson))
+          return c.json(found.map(entryJson))
         }
         const entries = await lists.level(caller, askerOf(c, services, caller), bucket, {
           prefix: body.prefix,
@@ -80,7 +96,7 @@ export function listRoutes(services: Services) {
             })
         const shown = entries.map((entry) => ({
           ...(delimited && { key: entry.name.replace(/\/$/, '').split('/').at(-1) }),
-          ...('versioning' in entry ? versionJson(entry) : entryJson(entry)),
+          ...entryJson(entry),
         }))
         return c.json({
           hasNext: next !== null,
@@ -112,24 +128,11 @@ function versionsOf(
   return at ? { at } : { noncurrent: noncurrentVersions, markers: deleteMarkers, exact: exactMatch }
 }
 
-function versionJson(entry: VersionEntry) {
-  const { versioning } = entry
+function versionJson({ version, versioning, isDeleteMarker }: Omit<ListEntry, 'exact'>) {
   return {
-    ...entryJson(entry),
-    version: entry.version,
+    version,
     archived_at: versioning?.archivedAt ?? null,
     is_versioned: versioning?.isVersioned ?? null,
-    is_delete_marker: versioning ? entry.isDeleteMarker : null,
-  }
-}
-
-function entryJson(entry: Omit<ListEntry, 'exact'>) {
-  return {
-    name: entry.name,
-    id: entry.id,
-    updated_at: entry.updatedAt,
-    created_at: entry.createdAt,
-    last_accessed_at: entry.lastAccessedAt,
-    metadata: entry.metadata,
+    is_delete_marker: versioning ? isDeleteMarker : null,
   }
 }

@@ -4,6 +4,7 @@ import type { Access, Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
+import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { RemovedVersion } from '../../storage/writing/version-removals.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
@@ -39,6 +40,7 @@ import {
 } from './operations/object.ts'
 import { receiveUpload } from './receive-upload.ts'
 import {
+  autoDeleteJson,
   deletedJson,
   infoJson,
   keyOf,
@@ -46,6 +48,7 @@ import {
   storedRowJson,
   successResponse,
   uploadResponse,
+  versionJson,
 } from './responses.ts'
 
 export function objectRoutes(services: Services) {
@@ -77,7 +80,9 @@ export function objectRoutes(services: Services) {
     logTarget(c, bucket, name)
     const version = wantedVersion(c.env, services.supabaseCompat)
     const { object } = await files.find(who.caller, { access: who.access, bucket, name, version })
-    return successResponse(c, services, infoJson(object), { fields: { checksum: object.checksum } })
+    return successResponse(c, services, withVersion(object, infoJson(object)), {
+      fields: { checksum: object.checksum, ...versionJson(object), ...autoDeleteJson(object.autoDelete) },
+    })
   }
 
   return (
@@ -169,8 +174,8 @@ export function objectRoutes(services: Services) {
           return successResponse(
             c,
             services,
-            { Id: object.id, Key: keyOf(object), ...storedRowJson(object) },
-            { fields: ownFields(object) },
+            withVersion(object, { Id: object.id, Key: keyOf(object), ...storedRowJson(object) }),
+            { fields: { ...ownFields(object), ...versionJson(object) } },
           )
         }),
       )
@@ -265,6 +270,11 @@ export function objectRoutes(services: Services) {
         }),
       )
   )
+}
+
+/** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
+function withVersion(object: StoredObject, body: Record<string, unknown>): Record<string, unknown> {
+  return object.versionId === null ? body : { ...body, ...versionJson(object) }
 }
 
 function route(body: z.infer<typeof moveSchema>) {

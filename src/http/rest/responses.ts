@@ -1,6 +1,7 @@
 import type { DeletedRow } from '../../database/queries/delete-objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
-import type { Versioning } from '../../model/version-id.ts'
+import type { AutoDeletion } from '../../model/auto-deletion.ts'
+import { NULL_VERSION } from '../../model/version-id.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'
 import { type AppContext, logStored } from '../env.ts'
@@ -89,13 +90,21 @@ export function infoJson(object: StoredObject) {
     last_modified: object.updatedAt,
     created_at: object.createdAt,
     content_encoding: object.contentEncoding,
-    ...(object.versioning && versionJson(object.versioning)),
   }
 }
 
-/** What is told of a version beside the object (wire §13.2). */
-function versionJson({ archivedAt, isVersioned }: Versioning) {
-  return { archived_at: archivedAt, is_versioned: isVersioned, is_delete_marker: false }
+/** Which version an object is (wire §13.2). */
+export function versionJson({ versionId, versioning }: StoredObject) {
+  return {
+    archived_at: versioning?.archivedAt ?? null,
+    is_versioned: versioning?.isVersioned ?? (versionId !== null && versionId !== NULL_VERSION),
+    is_delete_marker: false,
+  }
+}
+
+/** When it goes by itself, of what does. */
+export function autoDeleteJson(autoDelete: AutoDeletion | null) {
+  return autoDelete && { auto_delete_after_days: autoDelete.days, auto_delete_at: autoDelete.at }
 }
 
 /** A row of wire §3.8: texts that are null appear as `""`. */

@@ -1,5 +1,6 @@
 import type { ObjectRow } from '../../database/queries/objects.ts'
 import { UUID } from '../../lib/uuid.ts'
+import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import type { Versioning } from '../../model/version-id.ts'
@@ -36,6 +37,8 @@ export interface StoredObject {
   tags: string[]
   createdAt: Date
   updatedAt: Date
+  /** Null when it stays, and when that was not asked for. */
+  autoDelete: AutoDeletion | null
   /** Null when it was not asked for. */
   versioning: Versioning | null
 }
@@ -72,6 +75,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     tags: row.tags,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt,
+    autoDelete: row.autoDelete ?? null,
     versioning: row.versioning ?? null,
   }
 }

@@ -111,6 +111,7 @@ export class ResumableUploads {
       upsert,
       contentType,
       userMetadata: content.userMetadata,
+      autoDeleteAfterDays: content.autoDeleteAfterDays,
       body: { requestLength: length },
     })
     let largest: number
@@ -237,11 +238,12 @@ export class ResumableUploads {
   /** That an object is there which may not be replaced is told by the upload's condition. @throws PreconditionFailed */
   async #tellByCondition(uploader: Uploader, address: UploadAddress): Promise<void> {
     const { content, length } = await this.#find(uploader, address)
-    const { condition, contentType, userMetadata } = content
+    const { condition, contentType, userMetadata, autoDeleteAfterDays } = content
     if (!condition) return
     const { caller } = uploader
     const body = { requestLength: length }
-    const write = intendedWrite(caller, { ...address, upsert: false, contentType, userMetadata, body })
+    const said = { contentType, userMetadata, autoDeleteAfterDays, body }
+    const write = intendedWrite(caller, { ...address, upsert: false, ...said })
     await inUploadWords(foretold(this.#database, caller, write, condition))
   }
 

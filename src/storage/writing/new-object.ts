@@ -13,7 +13,10 @@ import type { UploadBody, UploadRequest } from './upload-request.ts'
 /** What is known of an upload before its bytes: the policies judge this (wire §7.7). */
 export function intendedWrite(
   caller: Caller,
-  request: Pick<UploadRequest, 'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata' | 'tags'> & {
+  request: Pick<
+    UploadRequest,
+    'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata' | 'tags' | 'autoDeleteAfterDays'
+  > & {
     body: Pick<UploadBody, 'requestLength'>
   },
 ): IntendedWrite {
@@ -28,6 +31,7 @@ export function intendedWrite(
     },
     userMetadata: request.userMetadata ?? null,
     tags: request.tags ?? [],
+    autoDeleteAfterDays: request.autoDeleteAfterDays,
     upsert: request.upsert,
   }
 }

@@ -153,6 +153,8 @@ describe.each(['default', 'supabase'] as const)('list v1 under %s rules', (mode)
     ])
     await server.admin`update storage.objects set metadata = '{"size": 7}' where bucket_id = ${bucket}`
     const none = { id: null, created_at: null, updated_at: null, last_accessed_at: null, metadata: null }
+    const version = { version: null, archived_at: null, is_versioned: false, is_delete_marker: false }
+    const noVersion = { ...version, is_versioned: null, is_delete_marker: null }
     expect(await ask(bucket, { prefix: '' })).toEqual([
       {
         name: 'file',
@@ -161,8 +163,9 @@ describe.each(['default', 'supabase'] as const)('list v1 under %s rules', (mode)
         updated_at: expect.stringMatching(/^\d{4}-.*Z$/),
         last_accessed_at: expect.stringMatching(/^\d{4}-.*Z$/),
         metadata: { size: 7 },
+        ...(mode === 'default' && version),
       },
-      { name: 'folder', ...none },
+      { name: 'folder', ...none, ...(mode === 'default' && noVersion) },
     ])
   })
 

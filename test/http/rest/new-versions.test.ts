@@ -47,9 +47,15 @@ describe('a version that is added', () => {
     expect(await steps.history('a')).toEqual(['3', '2', '1'])
   })
 
-  it('may be the first one', async () => {
-    expect((await add('a', { body: 'one', headers: saying('the beginning') })).status).toBe(201)
+  it.each([
+    ['small', 'one'],
+    ['large', LARGE],
+  ])('with %s bytes may be the first one, also under a marker', async (_, body) => {
+    expect((await add('a', { body, headers: saying('the beginning') })).status).toBe(201)
     expect(await comments('a')).toEqual(['the beginning'])
+    await steps.ask('DELETE', `/object/${bucket}/a`)
+    expect((await add('a', { body, headers: saying('again') })).status).toBe(201)
+    expect(await comments('a')).toEqual(['again', null, 'the beginning'])
   })
 
   it('keeps what is said of it when it moves up again, and when it is moved', async () => {

@@ -88,6 +88,38 @@ it('a bucket says which ways its versions go, and that it is not empty while it 
   )
 })
 
+it('an object in a list, in info and in the answer of a copy says which version it is, unless its bucket has never kept any', async () => {
+  const said = { archived_at: null, is_versioned: true, is_delete_marker: false }
+  const [version] = await steps.uploaded('in/a', 'one')
+  const route = { bucketId: bucket, sourceKey: 'in/a', destinationKey: 'b' }
+  expect(await steps.json('POST', '/object/copy', { body: route })).toMatchObject(said)
+  expect(await steps.json('GET', `/object/info/${bucket}/in/a`)).toMatchObject({ ...said, version })
+  const list = (body: object) => steps.json('POST', `/object/list/${bucket}`, { body })
+  const listV2 = (body: object) => steps.json('POST', `/object/list-v2/${bucket}`, { body })
+  const folder = { version: null, archived_at: null, is_versioned: null, is_delete_marker: null }
+  for (const column of ['name', 'created_at']) {
+    for (const order of ['asc', 'desc']) {
+      const sortBy = { column, order }
+      expect(Object.values(await list({ prefix: 'in', sortBy }))).toMatchObject([{ ...said, version }])
+      expect(Object.values(await list({ prefix: '', search: 'in', sortBy }))).toMatchObject([folder])
+      expect(await listV2({ prefix: 'in/', sortBy })).toMatchObject({ objects: [{ ...said, version }] })
+    }
+  }
+
+  const plain = await steps.newBucket({})
+  const [unversioned] = await steps.uploaded('a', 'one')
+  const fields = Object.keys(said)
+  const copied = await steps.json('POST', '/object/copy', {
+    body: { bucketId: plain, sourceKey: 'a', destinationKey: 'b' },
+  })
+  const info = await steps.json('GET', `/object/info/${plain}/a`)
+  const [listed] = Object.values(await steps.json('POST', `/object/list/${plain}`, { body: { prefix: '' } }))
+  for (const answer of [copied, info, Object(listed)]) {
+    expect(Object.keys(answer).filter((field) => fields.includes(field))).toEqual([])
+  }
+  expect(info).toMatchObject({ version: unversioned })
+})
+
 it('a version in a list, in info and in the answer of a bulk delete says which it is', async () => {
   const [first, second] = await steps.uploaded('a', 'one', 'two')
   const body = { prefix: '', noncurrentVersions: 'include', deleteMarkers: 'include' }

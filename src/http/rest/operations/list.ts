@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { fields, flag, integer, optional } from '../../message/json-fields.ts'
 import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
-import { anyObject, time, uuid } from '../../openapi/shapes.ts'
+import { anyObject, autoDeleteShape, shapeOf, time, uuid, versionShape } from '../../openapi/shapes.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')
@@ -56,29 +56,30 @@ const entry = {
   metadata: anyObject
     .nullable()
     .describe('What the server knows of the object: size, mimetype, eTag and more.'),
-  // Where versions were asked for.
-  version: z.string().nullable().optional().describe('Told, as what follows, where versions are asked for.'),
-  archived_at: time.nullable().optional().describe('Null of what is there now.'),
-  is_versioned: z.boolean().nullable().optional(),
-  is_delete_marker: z.boolean().nullable().optional(),
+  version: z.string().nullable().optional(),
+  archived_at: versionShape.archived_at,
+  is_versioned: versionShape.is_versioned.nullable(),
+  is_delete_marker: versionShape.is_delete_marker.nullable(),
 }
-const listEntry = z.strictObject(entry).meta({ id: 'ListEntry' })
-const pageEntry = z
-  .strictObject({ key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry })
-  .meta({ id: 'PageEntry' })
+const listEntry = shapeOf('ListEntry', entry, autoDeleteShape)
+const pageEntry = shapeOf(
+  'PageEntry',
+  { key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry },
+  autoDeleteShape,
+)
 
-export const listObjects: Describe = () => ({
+export const listObjects: Describe = (server) => ({
   id: 'listObjects',
   tag: 'Lists',
   summary: 'Lists one level of a folder',
   description: 'What the policies show. A bucket that is not there has nothing in it.',
   access: 'token',
   body: { json: listSchema },
-  answers: { 200: { description: 'Objects and folders.', json: z.array(listEntry) } },
+  answers: { 200: { description: 'Objects and folders.', json: z.array(listEntry(server)) } },
   errors: ['InvalidParameter'],
 })
 
-export const listObjectsByCursor: Describe = () => ({
+export const listObjectsByCursor: Describe = (server) => ({
   id: 'listObjectsByCursor',
   tag: 'Lists',
   summary: 'Lists full names from a cursor on',
@@ -92,8 +93,8 @@ export const listObjectsByCursor: Describe = () => ({
         hasNext: z.boolean(),
         nextCursor: z.string().optional(),
         nextCursorKey: z.string().optional(),
-        folders: z.array(pageEntry),
-        objects: z.array(pageEntry),
+        folders: z.array(pageEntry(server)),
+        objects: z.array(pageEntry(server)),
       }),
     },
   },

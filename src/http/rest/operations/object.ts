@@ -3,7 +3,15 @@ import { MAX_AUTO_DELETE_DAYS } from '../../../storage/object/auto-delete.ts'
 import { fields, flag, integer, listOfObjects, optional } from '../../message/json-fields.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { Describe, Described, Operation } from '../../openapi/operation.ts'
-import { anyObject, message, shapeOf, time, uuid } from '../../openapi/shapes.ts'
+import {
+  anyObject,
+  autoDeleteShape,
+  message,
+  shapeOf,
+  time,
+  uuid,
+  versionShape,
+} from '../../openapi/shapes.ts'
 import { downloadOf, headOf, UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const key = z.string('must be a string')
@@ -105,7 +113,7 @@ export const addedVersion = shapeOf(
 )
 /** Of a signed upload, whose client learns no more. */
 const signedUploaded = shapeOf('SignedUploadedObject', stored, ownShape)
-const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape }, ownShape)
+const copied = shapeOf('CopiedObject', { Id: uuid, ...stored, ...rowShape, ...versionShape }, ownShape)
 const deleted = z
   .strictObject({
     ...rowShape,
@@ -115,13 +123,6 @@ const deleted = z
       .describe('Where versions are kept: whether `version` is a marker.'),
   })
   .meta({ id: 'DeletedObject' })
-
-/** As `versionJson` makes it: of a version that was asked for. */
-const versionShape = {
-  archived_at: time.nullable().optional().describe('Null of what is there now.'),
-  is_versioned: z.boolean().optional().describe('Whether it was written while versions were on.'),
-  is_delete_marker: z.boolean().optional(),
-}
 
 /** As `infoJson` makes it (wire §3.7). */
 const info = shapeOf(
@@ -141,7 +142,7 @@ const info = shapeOf(
     content_encoding: z.string().nullable(),
     ...versionShape,
   },
-  { checksum: z.string().nullable() },
+  { checksum: z.string().nullable(), ...autoDeleteShape },
 )
 
 export function signedUploadShape(server: Described): z.ZodType {
