@@ -15,6 +15,13 @@ const NAMES = [
 describeClientInBothModes((clients) => {
   let bucket: string
   let files: ReturnType<StorageClient['from']>
+  /** Of a bucket that keeps none, told by default alone: of a file, and of a folder. */
+  const [ofVersions, ofNone] = clients.isSupabase
+    ? [{}, {}]
+    : [
+        { version: expect.any(String), is_versioned: false, is_delete_marker: false, archived_at: null },
+        { version: null, is_versioned: null, is_delete_marker: null, archived_at: null },
+      ]
 
   beforeAll(async () => {
     bucket = await clients.bucket()
@@ -42,6 +49,7 @@ describeClientInBothModes((clients) => {
         created_at: null,
         last_accessed_at: null,
         metadata: null,
+        ...ofNone,
       })
       const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:]+\.\d{3}Z$/)
       expect(file).toEqual({
@@ -59,6 +67,7 @@ describeClientInBothModes((clients) => {
           lastModified: time,
           httpStatusCode: 200,
         },
+        ...ofVersions,
       })
     })
 
@@ -204,6 +213,7 @@ describeClientInBothModes((clients) => {
           updated_at: null,
           created_at: null,
           last_accessed_at: null,
+          ...ofNone,
         })),
       )
     })
