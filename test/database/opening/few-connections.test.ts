@@ -173,7 +173,7 @@ describe('connections that others take away', () => {
       const rows = await postgres.root.sql<{ pid: number }[]>`
         select pid from pg_stat_activity
         where usename = 'strongroom_server' and application_name = 'strongroom' and datname is not null
-          and query !~ 'list|resumable|turn' order by backend_start`
+          and query !~ 'list|entries|resumable|turn' order by backend_start`
       return rows.map(({ pid }) => pid)
     }
     await until(async () => {
