@@ -351,7 +351,7 @@ declare
   is_service constant boolean := storage.role_of(context) = 'service_role';
   -- Of a folder one row that is seen will do.
   first_size constant integer := least(
-    max_rows, case when delimiter = '' or storage.role_of(context) = 'service_role' then 1001 else 20 end);
+    max_rows, case when delimiter = '' or is_service then 1001 else 20 end);
   size integer := first_size;
   condition text;
   wanted integer := max_rows;
