@@ -11,7 +11,8 @@ import {
 import { listVersions, type VersionEntry, type VersionQuery } from '../database/queries/object-versions.ts'
 import { listAt } from '../database/queries/version-times.ts'
 import type { Caller } from '../model/caller.ts'
-import { decodeCursor, encodeCursor, isTimestamp } from './object/list-cursor.ts'
+import { StorageError } from '../model/errors.ts'
+import { decodeCursor, encodeCursor, isTimestamp, isVersionPlace } from './object/list-cursor.ts'
 import { isStorableText } from './object/object-name.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
@@ -169,7 +170,12 @@ export class ObjectLists {
     )
   }
 
-  /** What one name has and had, newest first. @param request.cursor `next` of the page before */
+  /**
+   * What one name has and had, newest first.
+   *
+   * @param request.cursor `next` of the page before
+   * @throws InvalidParameter when it is not one of ours
+   */
   async history(
     caller: Caller,
     asker: string,
@@ -188,7 +194,10 @@ export class ObjectLists {
       markers: 'include',
       exact: true,
     }
-    if (!isStorableText(name) || !isStorableText(cursor ?? '')) return { entries: [], next: null }
+    if (cursor !== undefined && !isVersionPlace(cursor)) {
+      throw new StorageError('InvalidParameter', { message: 'The cursor is not valid' })
+    }
+    if (!isStorableText(name)) return { entries: [], next: null }
     const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
     const entries = found.slice(0, limit)
     const last = entries.at(-1)

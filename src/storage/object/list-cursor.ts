@@ -22,7 +22,7 @@ const cursorSchema = z.strictObject({
   /** The last entry's time, when sorted by one. PostgreSQL can read it. */
   timestamp: z.string().refine(isTimestamp).exactOptional(),
   /** The last entry's, in a list of versions. */
-  version: z.string().refine(isStorableText).exactOptional(),
+  version: z.string().refine(isVersionPlace).exactOptional(),
 })
 
 /** In characters: the longest `after` with every character escaped still fits. */
@@ -43,6 +43,11 @@ export function decodeCursor(text: string): ListCursor {
   } catch (cause) {
     throw new StorageError('InvalidParameter', { message: 'The cursor is not valid', cause })
   }
+}
+
+/** Whether this says where a list of versions goes on, as `placeOf` (storage/object-lists.ts) does: a version, and its number. */
+export function isVersionPlace(text: string): boolean {
+  return isStorableText(text) && /\.\d{1,9}$/.test(text)
 }
 
 /** Whether a cursor can carry this time. A date that exists in the calendar: PostgreSQL refuses 30 February, JavaScript calls it 1 March. */

@@ -557,7 +557,10 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     InvalidKey: withBody({ to: 'a\0b' }),
     KeyAlreadyExists: async (good, world) => withBody({ to: await world.object('bin') })(good, world),
   },
-  listVersionsOfObject: { InvalidRequest: withQuery({ limit: '0' }) },
+  listVersionsOfObject: {
+    InvalidRequest: withQuery({ limit: '0' }),
+    InvalidParameter: withQuery({ cursor: 'nonsense' }),
+  },
   lockObject: {
     KeptByRule: async (good, world) => ({ ...good, token: await world.user() }),
     InvalidParameter: withBody({ retain_until: '2000-01-01T00:00:00Z' }),

@@ -406,6 +406,23 @@ describe('a list', () => {
     expect(rest.next).toBeNull()
     expect((await ask('GET', `/versions/${bucket}/nothing`)).status).toBe(404)
   })
+
+  it.each(['', '%00', '%00.1', 'nonsense', randomUUID(), '.x', '.1234567890'])(
+    'of one name goes on by no cursor %j',
+    async (cursor) => {
+      for (const name of ['a', 'nothing']) {
+        const answer = await ask('GET', `/versions/${bucket}/${name}?cursor=${cursor}`)
+        expect([answer.status, await answer.json()]).toMatchObject([400, { code: 'InvalidParameter' }])
+      }
+      const place = { after: 'a', order: 'asc', column: 'name', version: decodeURIComponent(cursor) }
+      const body = {
+        noncurrentVersions: 'include',
+        cursor: Buffer.from(JSON.stringify(place)).toString('base64url'),
+      }
+      const list = await ask('POST', `/object/list-v2/${bucket}`, { body })
+      expect([list.status, await list.json()]).toMatchObject([400, { code: 'InvalidParameter' }])
+    },
+  )
 })
 
 describe('a restore', () => {

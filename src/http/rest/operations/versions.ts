@@ -102,7 +102,7 @@ export const listHistory: Describe = () => ({
   access: 'token',
   query: historySchema,
   answers: { 200: { description: 'A page of them.', json: pageOf(version, z.string()) } },
-  errors: ['InvalidRequest', 'NoSuchKey'],
+  errors: ['InvalidRequest', 'InvalidParameter', 'NoSuchKey'],
 })
 
 const restored = z
