@@ -75,19 +75,45 @@ create or replace function storage.remove_null_version(bucket text, object text)
   where v.bucket_id = bucket collate "default" and v.name = object and not v.is_versioned and v.kind <> 'trash'
 $$;
 
--- Behind a new row for a name: of those before it, what its bucket does not keep.
+-- By which the history of a name is locked. Whoever changes one without having its object takes the lock alone, and before the object,
+-- if there is one; whoever gives a name that has a history an object shares it.
+create or replace function storage.history_key(bucket text, object text) returns bigint
+  language sql immutable return hashtextextended((bucket || '/' || object) collate "C", 42);
+
+-- Behind a new row for a name, when nobody else can give it one any more: its place is looked for again, since others may have had the
+-- name and left it between `place_version` and now; and of those before it that goes which its bucket does not keep. That it is moved on
+-- nobody is told: `returning` has the place of before.
 create or replace function storage.settle_history(bucket text, object text) returns void
-  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   status text;
   most integer;
   has_locks boolean;
+  key constant bigint := storage.history_key(bucket, object);
+  newest record;
 begin
   select b.versioning_status, coalesce(b.max_versions, 10), b.object_lock into status, most, has_locks
   from storage.buckets b where b.id = bucket collate "default";
   if status is null or status = 'DISABLED' then
     return;
   end if;
+  -- Somebody may just mark the name as deleted (`mark_deleted`). Kept is the lock only where he does: one statement may make very
+  -- many rows.
+  if not (pg_try_advisory_lock_shared(key) and pg_advisory_unlock_shared(key)) then
+    perform pg_advisory_xact_lock_shared(key);
+  end if;
+  select v.version_number, v.archived_at into newest
+  from storage.object_versions v
+  where v.bucket_id = bucket collate "default" and v.name = object and v.kind <> 'trash'
+  order by v.sequence desc limit 1;
+  if not found then
+    return;
+  end if;
+  update storage.objects o
+  set version_number = greatest(o.version_number, newest.version_number + 1),
+    current_since = greatest(o.current_since, storage.moment_after(newest.archived_at))
+  where o.bucket_id = bucket collate "default" and o.name = object
+    and (o.version_number <= newest.version_number or o.current_since < newest.archived_at);
   if status = 'SUSPENDED' then
     perform storage.remove_null_version(bucket, object);
   end if;
@@ -108,12 +134,14 @@ end $$;
 -- Gives a version its number, and the moment from which it is the current one, under the lock of the row that it replaces.
 -- Where versions are off, servers say these themselves (`put_object_version`), and this does not fire.
 --
--- A row that is new waits for whoever is just deleting what had its name, and comes after him.
+-- A row that is new waits for whoever is just deleting what had its name, and comes after him; and for whoever changes its history,
+-- unless this transaction has deleted what had the name: then he waits for this one.
 create or replace function storage.place_version() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   status text;
   newest record;
+  is_held boolean := current_setting('storage.holds_names', true) = 'true';
 begin
   if tg_op = 'UPDATE' and old.version is not distinct from new.version
     and old.bucket_id is not distinct from new.bucket_id and old.name is not distinct from new.name
@@ -121,7 +149,8 @@ begin
     return new;
   end if;
   select b.versioning_status into status from storage.buckets b where b.id = new.bucket_id;
-  new.is_versioned := coalesce(status = 'ENABLED', false);
+  -- Null is false, and says that its place is to be looked at again.
+  new.is_versioned := case status when 'ENABLED' then true when 'SUSPENDED' then null else false end;
   if tg_op = 'INSERT' and new.version_comment is null then
     new.version_comment := storage.trusted_setting('storage.version_comment');
   end if;
@@ -141,10 +170,15 @@ begin
   if found and tg_op = 'INSERT' then
     return new;
   end if;
-  select v.object_id, v.version_number, v.archived_at into newest
-  from storage.object_versions v
-  where v.bucket_id = new.bucket_id and v.name = new.name and v.kind <> 'trash'
-  order by v.sequence desc limit 1;
+  loop
+    select v.object_id, v.version_number, v.archived_at into newest
+    from storage.object_versions v
+    where v.bucket_id = new.bucket_id and v.name = new.name and v.kind <> 'trash'
+    order by v.sequence desc limit 1;
+    exit when not found or is_held;
+    perform pg_advisory_xact_lock_shared(storage.history_key(new.bucket_id, new.name));
+    is_held := true;
+  end loop;
   if found then
     new.version_number := newest.version_number + 1;
   end if;
@@ -174,9 +208,9 @@ begin
   return null;
 end $$;
 
--- A name without a history has nothing to settle.
+-- Not where versions are off.
 create or replace trigger strongroom_settle_history after insert on storage.objects
-  for each row when (new.version_number > 1) execute function storage.settle_new();
+  for each row when (new.is_versioned is distinct from false or new.version_number > 1) execute function storage.settle_new();
 
 -- As what an object stays that leaves storage.objects, 'version' or 'trash'; null: not at all. `way` is as below, `deletion` what
 -- the transaction says (`storage.deletion`). Of rows without a version of ours nothing stays.
@@ -365,6 +399,7 @@ create or replace trigger strongroom_keep_versioning before insert or update on 
   for each row execute function storage.keep_versioning();
 
 revoke execute on function
+  storage.history_key(text, text),
   storage.lock_of(text, text, timestamptz),
   storage.refuse_locked(text, text, timestamptz),
   storage.moment_after(timestamptz),
@@ -379,6 +414,7 @@ revoke execute on function
 from public, anon, authenticated, service_role;
 
 grant execute on function
+  storage.history_key(text, text),
   storage.lock_of(text, text, timestamptz),
   storage.moment_after(timestamptz),
   storage.take_id(uuid),

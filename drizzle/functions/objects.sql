@@ -279,6 +279,9 @@ begin
         select o.name from storage.objects o
         where o.bucket_id = bucket and o.name = any (names) and exists (
           select from storage.object_versions v where v.bucket_id = bucket and v.name = o.name and v.kind <> 'trash'));
+      -- Before their objects, as all lock a history, and in one order.
+      perform pg_advisory_xact_lock(storage.history_key(bucket, h.name))
+      from (select n.name from unnest(had) n (name) order by n.name collate "C" offset 0) h;
       deletion := 'purge';
     end if;
     began := storage.act_as(context);
@@ -353,6 +356,12 @@ declare
   is_other constant boolean := new.version is distinct from old.version;
   has_moved constant boolean := new.bucket_id is distinct from old.bucket_id or new.name is distinct from old.name;
 begin
+  -- Moved on in the history of its name (`settle_history`): that is no change of the object, and who has a lock has it for longer.
+  if new.version_number > old.version_number and new.current_since > old.current_since and not (is_other or has_moved)
+    and pg_trigger_depth() > 1
+  then
+    return new;
+  end if;
   -- A lock counts from that moment, which nobody moves.
   if new.current_since is distinct from old.current_since and not (is_other or has_moved) then
     new.current_since := old.current_since;

@@ -22,11 +22,14 @@ declare
   is_moved boolean;
 begin
   perform set_config('role', 'service_role', true);
-  -- As `delete_versions`.
-  perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
-  select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object for update;
-  perform from storage.object_versions v
-  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence for update;
+  -- Of two that cross each other, both wait at the same one.
+  perform pg_advisory_xact_lock(storage.history_key(h.bucket, h.name))
+  from (
+    select n.* from (values (move_version.bucket, object), (to_bucket, to_object)) n (bucket, name)
+    order by n.bucket, n.name collate "C" offset 0
+  ) h;
+  perform storage.hold_history(bucket, object);
+  select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object;
   if live.version = wanted then
     perform storage.act_as(context);
     perform set_config('storage.deletion', 'purge', true); -- of where it was

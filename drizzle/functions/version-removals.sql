@@ -1,5 +1,36 @@
 -- Deleting in buckets that keep versions (decision 0070): markers for names that have no object, and one version for good.
 
+-- Locks the history of a name that nobody has, nor is about to have, if the caller might upload there: whoever gives it an object from
+-- now on waits for this transaction, whether it has a history or not (`settle_history`). Who takes several takes them in order.
+create or replace function storage.take_free_name(bucket text, object text, context text) returns boolean
+  language plpgsql volatile as $$
+declare
+  subject constant text := nullif(storage.subject_of(context), '');
+  owner constant uuid := case
+    when subject ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then subject::uuid end;
+  patience constant text := current_setting('lock_timeout');
+begin
+  loop
+    begin
+      perform pg_advisory_xact_lock(storage.history_key(bucket, object));
+      -- Who is about to have it waits for that lock, and would wait for ever. In milliseconds.
+      perform set_config('lock_timeout', '50', true);
+      perform storage.act_as(context);
+      perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null);
+      perform set_config('lock_timeout', patience, true);
+      perform set_config('role', 'service_role', true);
+      return true;
+    exception when lock_not_available then
+      null; -- the lock is given back with the rest of the block
+    end;
+    perform storage.act_as(context);
+    perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null); -- waits for him, and holds up nobody
+    perform set_config('role', 'service_role', true);
+  end loop;
+exception when insufficient_privilege or unique_violation or sqlstate 'SR003' then
+  return false;
+end $$;
+
 -- Sees to it that these names are deleted, in a bucket that keeps versions, as far as no object has them: by a marker, unless one
 -- is the latest already. One that this transaction's own deletion has left is told of; for any other one the caller is asked
 -- whether he may upload there, since no row is there for a DELETE policy to judge.
@@ -9,7 +40,6 @@ create or replace function storage.mark_deleted(bucket text, names text[], conte
 declare
   status text;
   item record;
-  subject constant text := nullif(storage.subject_of(context), '');
 begin
   perform set_config('role', 'service_role', true);
   select b.versioning_status into status from storage.buckets b where b.id = bucket;
@@ -24,17 +54,7 @@ begin
     where v.bucket_id = bucket and v.name = mark_deleted.name and v.kind <> 'trash'
     order by v.sequence desc limit 1;
     if not found or item.kind <> 'delete_marker' or item.is_own is not true then
-      begin
-        perform storage.act_as(context);
-        perform storage.trial_write(bucket, name,
-          case when subject ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then subject::uuid end,
-          subject, '{}', null, false, '{}', null);
-      exception when insufficient_privilege or unique_violation or sqlstate 'SR003' then
-        continue;
-      end;
-      perform set_config('role', 'service_role', true);
-      -- One marker, whoever else deletes the name now. Who takes several takes them in order.
-      perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || name, 42));
+      continue when not storage.take_free_name(bucket, name, context);
       select v.kind, v.object_id, v.version, v.version_number, v.archived_at, v.is_versioned into item
       from storage.object_versions v
       where v.bucket_id = bucket and v.name = mark_deleted.name and v.kind <> 'trash'
@@ -80,6 +100,21 @@ begin
   perform set_config('storage.promoting', '', true);
   -- After the object's row is there: or its bytes would be listed for removal.
   delete from storage.object_versions v where v.sequence = newest.sequence;
+end $$;
+
+-- Keeps all others from what a name has and had, who wait, and this for them.
+create or replace function storage.hold_history(bucket text, object text) returns void
+  language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  -- What moves up is a new row, which nobody sees who has waited for the one before: so these wait for each other here.
+  perform pg_advisory_xact_lock(storage.history_key(bucket, object));
+  loop
+    perform from storage.objects o where o.bucket_id = bucket and o.name = object for update;
+    -- Where it was replaced by a deletion and another row, that one is there now.
+    exit when found or not exists (select from storage.objects o where o.bucket_id = bucket and o.name = object);
+  end loop;
+  perform from storage.object_versions v
+  where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence for update;
 end $$;
 
 -- Which of these versions of names there are, each found as by `read_version`, once if it is asked for several times.
@@ -181,12 +216,7 @@ begin
 
     if object is distinct from item.name then
       object := item.name;
-      -- What moves up is a new row, which nobody sees who has waited for the one before: so these wait for each other here.
-      perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
-      -- Whoever changes what this name has now waits, and this for him.
-      perform from storage.objects o where o.bucket_id = bucket and o.name = object for update;
-      perform from storage.object_versions v
-      where v.bucket_id = bucket and v.name = object and v.kind <> 'trash' order by v.sequence for update;
+      perform storage.hold_history(bucket, object);
     end if;
     select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object;
     is_live := found and live.version is not distinct from item.version;
@@ -252,7 +282,7 @@ begin
 end $$;
 
 -- After objects were deleted for good: what their names had before goes with them, as far as the caller might delete that if it were
--- back. Whatever others have left stays, and stays deleted.
+-- back. Whatever others have left stays, and stays deleted. Those who delete versions of it wait, since `delete_objects` has locked it.
 create or replace function storage.erase_history(bucket text, names text[], context text) returns void
   language plpgsql as $$
 declare
@@ -265,8 +295,6 @@ begin
   perform set_config('role', 'service_role', true);
   perform set_config('storage.deletion', '', true);
   for object in select n.name from unnest(names) n (name) order by n.name collate "C" loop
-    -- Those who delete versions of it wait here, too.
-    perform pg_advisory_xact_lock(hashtextextended(bucket || '/' || object, 42));
     -- Not deleted, or somebody has given it to something else meanwhile.
     continue when exists (select from storage.objects o where o.bucket_id = bucket and o.name = object);
     select array_agg(v.sequence order by v.sequence), array_agg(storage.as_object(v) order by v.sequence)
@@ -298,7 +326,9 @@ begin
 end $$;
 
 revoke execute on function
+  storage.take_free_name(text, text, text),
   storage.mark_deleted(text, text[], text),
+  storage.hold_history(text, text),
   storage.promote_version(text, text),
   storage.find_versions(text, text[], text[]),
   storage.delete_versions(text, text[], text[], text),
@@ -306,7 +336,9 @@ revoke execute on function
 from public, anon, authenticated, service_role;
 
 grant execute on function
+  storage.take_free_name(text, text, text),
   storage.mark_deleted(text, text[], text),
+  storage.hold_history(text, text),
   storage.promote_version(text, text),
   storage.find_versions(text, text[], text[]),
   storage.delete_versions(text, text[], text[], text),

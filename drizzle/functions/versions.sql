@@ -79,6 +79,10 @@ declare
   outside uuid[];
   outside_buckets uuid[];
 begin
+  if storage.trusted_setting('storage.deletion') = 'replace' then
+    -- What comes next has the name, and does not wait for who waits for this transaction (`place_version`).
+    perform set_config('storage.holds_names', 'true', true);
+  end if;
   for item in
     select g.* from gone g join storage.buckets b on b.id = g.bucket_id
     where b.versioning_status <> 'DISABLED' or b.trash_days > 0 or storage.trusted_setting('storage.deletion') is not null
