@@ -17,6 +17,7 @@ create or replace function storage.emit_object_event() returns trigger
 declare
   has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
   replaced text;
+  told jsonb;
 begin
   -- Not for marks of the cleanup or for times of access: nothing happened to the object. Asked here and not by the trigger, whose
   -- conditions PostgreSQL reads anew with each statement.
@@ -25,6 +26,9 @@ begin
       has_moved or old.version is distinct from new.version or old.metadata is distinct from new.metadata
       or old.user_metadata is distinct from new.user_metadata or old.owner_id is distinct from new.owner_id
       or old.tags is distinct from new.tags or old.auto_delete_after_days is distinct from new.auto_delete_after_days
+      or old.file_name is distinct from new.file_name or old.organization_id is distinct from new.organization_id
+      or old.access_level is distinct from new.access_level or old.asset_type is distinct from new.asset_type
+      or old.enable_indexing is distinct from new.enable_indexing
     ) then
       return null;
     end if;
@@ -33,11 +37,18 @@ begin
   if tg_op = 'INSERT' and current_setting('storage.promoting', true) = 'true' then
     replaced := storage.trusted_setting('storage.replaced_version');
   end if;
+  -- Asked here, since most say nothing of themselves, and to call the function takes longer.
+  if new.tags <> '{}' or new.file_name is not null or new.organization_id is not null or new.access_level <> 'private'
+    or new.asset_type is not null or not new.enable_indexing
+  then
+    told := storage.told_attributes(
+      new.tags, new.file_name, new.organization_id, new.access_level, new.asset_type, new.enable_indexing);
+  end if;
   -- One statement, with the rules of both buckets: each upload waits for it.
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
     object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
-    operation, bucket_policy, bucket_owner_id, old_version,
+    operation, bucket_policy, bucket_owner_id, data, old_version,
     old_bucket_id, old_name, old_owner_id, old_bucket_policy, old_bucket_owner_id
   )
   select
@@ -47,7 +58,7 @@ begin
     storage.size_of(new.metadata), new.metadata ->> 'mimetype', new.checksum, new.owner_id,
     new.id, new.owner, new.metadata, storage.unless_large(new.user_metadata),
     new.created_at, new.updated_at, new.last_accessed_at,
-    storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
+    storage.trusted_setting('storage.operation'), b.policy, b.owner_id, told,
     case when tg_op = 'UPDATE' then old.version else replaced end,
     case when has_moved then old.bucket_id end, case when has_moved then old.name end,
     case when has_moved then old.owner_id end,
@@ -80,7 +91,8 @@ begin
     o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata), o.created_at, o.updated_at, o.last_accessed_at,
     operation, b.policy, b.owner_id,
     jsonb_build_object('permanent', storage.kept_as('deleted', deletion, b.versioning_status, b.trash_days, o.version, o.is_versioned)
-      is null)
+      is null) || coalesce(storage.told_attributes(
+        o.tags, o.file_name, o.organization_id, o.access_level, o.asset_type, o.enable_indexing), '{}')
   from (select g.*, row_number() over () as place from gone g) o left join storage.buckets b on b.id = o.bucket_id
   where o.bucket_id is not null and (replaced is null or o.version is distinct from replaced)
   order by o.place;

@@ -21,7 +21,7 @@ begin
   );
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, true, new_tags,
-    null, context
+    null, new_content -> 'attributes', context
   );
   if whose is not null then
     perform set_config('role', 'service_role', true);
@@ -126,7 +126,8 @@ begin
     perform storage.act_as(context);
     perform storage.trial_write(
       bucket, object, owner, owner_id, jsonb_build_object('mimetype', content -> 'contentType'),
-      content -> 'userMetadata', true, array(select jsonb_array_elements_text(content -> 'tags')), null
+      content -> 'userMetadata', true, array(select jsonb_array_elements_text(content -> 'tags')), null,
+      content -> 'attributes'
     );
   end if;
 end $$;

@@ -11,13 +11,13 @@
 --
 -- Bytes that are in the database come along, unless `bytes_unless` is null, or the version that is found: that the reader
 -- has. `keeps_versions` is true of the bucket if it has, or has had, versions; `is_versioned` is the object's.
-create or replace function storage.read_object_now(
+create or replace function storage.read_row(
   access text, bucket text, object text, bytes_unless text, context text
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
   is_public boolean, tags text[], bytes bytea, keeps_versions boolean, is_versioned boolean,
-  auto_delete_after_days integer, auto_delete_at timestamptz
+  auto_delete_after_days integer, auto_delete_at timestamptz, attributes jsonb
 ) language plpgsql as $$
 declare
   role_set text;
@@ -34,20 +34,22 @@ begin
   if access in ('public', 'signed') or (access = 'caller' and is_public) then
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
         o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
-        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
+        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at,
+        storage.attributes_json(o.file_name, o.organization_id, o.access_level, o.asset_type, o.enable_indexing)
       into id, version, bytes_bucket, owner_id, metadata,
         user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned,
-        auto_delete_after_days, auto_delete_at
+        auto_delete_after_days, auto_delete_at, attributes
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   else
     began := storage.act_as(context);
     -- The same statement again, not shared with the one above: a plan is kept per role.
     select o.id, o.version, coalesce(o.bytes_bucket, bucket_uid), o.owner_id, o.metadata,
         o.user_metadata, o.checksum, o.created_at, o.updated_at, o.quarantine_reason, o.tags,
-        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at
+        o.is_versioned, o.auto_delete_after_days, o.auto_delete_at,
+        storage.attributes_json(o.file_name, o.organization_id, o.access_level, o.asset_type, o.enable_indexing)
       into id, version, bytes_bucket, owner_id, metadata,
         user_metadata, checksum, created_at, updated_at, quarantine_reason, tags, is_versioned,
-        auto_delete_after_days, auto_delete_at
+        auto_delete_after_days, auto_delete_at, attributes
       from storage.objects o where o.bucket_id = bucket and o.name = object;
   end if;
   -- A condition costs something with each call: who has the bytes, or wants none, needs the first one alone.
@@ -58,8 +60,8 @@ begin
       select i.bytes into bytes from storage.inline_bytes i
         -- Plain SQL may have given a row any version.
         where i.version = case
-          when read_object_now.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-          then read_object_now.version::uuid end;
+          when read_row.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+          then read_row.version::uuid end;
       -- What triggers do at the end of the transaction, if a policy writes, they do as whoever reads.
       role_set := set_config('role', role_before, true);
     end if;
@@ -85,15 +87,18 @@ end $$;
 -- raises is an error whatever its SQLSTATE, PT200 too: only the function itself ends its trial.
 create or replace function storage.trial_write(
   bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer, attributes jsonb
 ) returns void language plpgsql as $$
 declare
   is_made boolean := false;
 begin
   if upsert then
     insert into storage.objects as o (
-      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days)
+      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days,
+      file_name, organization_id, access_level, asset_type, enable_indexing)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days,
+      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
+      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true))
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       owner = coalesce(excluded.owner, o.owner),
@@ -101,12 +106,20 @@ begin
       metadata = excluded.metadata,
       user_metadata = excluded.user_metadata,
       tags = excluded.tags,
-      auto_delete_after_days = coalesce(excluded.auto_delete_after_days, o.auto_delete_after_days)
+      auto_delete_after_days = coalesce(excluded.auto_delete_after_days, o.auto_delete_after_days),
+      file_name = excluded.file_name,
+      organization_id = coalesce(excluded.organization_id, o.organization_id),
+      access_level = excluded.access_level,
+      asset_type = excluded.asset_type,
+      enable_indexing = excluded.enable_indexing
     returning o.id into object;
   else
     insert into storage.objects (
-      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days)
-    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days);
+      bucket_id, name, version, owner, owner_id, metadata, user_metadata, tags, auto_delete_after_days,
+      file_name, organization_id, access_level, asset_type, enable_indexing)
+    values (bucket, object, '1', new_owner, new_owner_id, new_metadata, new_user_metadata, new_tags, new_days,
+      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
+      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true));
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';
@@ -122,7 +135,7 @@ end $$;
 -- Asks the policies, and, with `upload` given, puts that version on the list of those being written.
 create or replace function storage.begin_upload(
   upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
-  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer, attributes jsonb,
   context text
 ) returns void language plpgsql as $$
 begin
@@ -133,7 +146,7 @@ begin
   end if;
   perform storage.act_as(context);
   perform storage.trial_write(
-    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, new_days);
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, new_days, attributes);
 end $$;
 
 -- Stores an object whose bytes are given, all in one call: under the caller's policies the row is made, or by `upsert`
@@ -147,7 +160,8 @@ end $$;
 create or replace function storage.put_object_version(
   bucket text, known_uid uuid, known_mark text,
   object text, new_id uuid, new_version uuid, new_owner uuid, new_owner_id text, new_metadata jsonb,
-  new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, known_sweep bigint, upsert boolean, context text,
+  new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea, known_sweep bigint, upsert boolean,
+  attributes jsonb, context text,
   out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
   out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
   out removed_versions uuid[], out removed_buckets uuid[], out keeps_versions boolean, out is_versioned boolean
@@ -178,9 +192,11 @@ begin
   began := storage.act_as(context);
   if upsert then
     insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
-      user_metadata, checksum, tags, version_number)
+      user_metadata, checksum, tags, version_number, file_name, organization_id, access_level, asset_type, enable_indexing)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
-      new_user_metadata, new_checksum, new_tags, case when is_unversioned or is_replacing then 1 end)
+      new_user_metadata, new_checksum, new_tags, case when is_unversioned or is_replacing then 1 end,
+      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
+      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true))
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       bytes_bucket = excluded.bytes_bucket,
@@ -190,6 +206,11 @@ begin
       user_metadata = excluded.user_metadata,
       checksum = excluded.checksum,
       tags = excluded.tags,
+      file_name = excluded.file_name,
+      organization_id = coalesce(excluded.organization_id, o.organization_id),
+      access_level = excluded.access_level,
+      asset_type = excluded.asset_type,
+      enable_indexing = excluded.enable_indexing,
       version_number = coalesce(o.version_number, 1) + 1,
       current_since = greatest(clock_timestamp(), o.current_since + interval '1 microsecond'),
       is_versioned = status = 'ENABLED'
@@ -198,9 +219,11 @@ begin
   else
     -- Asks for nothing back, since that would need a SELECT policy.
     insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
-      user_metadata, checksum, tags, version_number)
+      user_metadata, checksum, tags, version_number, file_name, organization_id, access_level, asset_type, enable_indexing)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
-      new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end);
+      new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end,
+      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
+      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true));
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';
@@ -395,21 +418,21 @@ create or replace trigger strongroom_touch_updated_at before update on storage.o
   for each row execute function storage.touch_updated_at();
 
 revoke execute on function
-  storage.read_object_now(text, text, text, text, text),
+  storage.read_row(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, jsonb, text),
   storage.put_object_version(
-    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, jsonb, text
   ),
   storage.delete_objects(text, text[], text[], text, text, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.read_object_now(text, text, text, text, text),
+  storage.read_row(text, text, text, text, text),
   storage.visible_names_as(text, text[], text),
-  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, jsonb, text),
   storage.put_object_version(
-    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, jsonb, text
   ),
   storage.delete_objects(text, text[], text[], text, text, text)
 to service_role, strongroom_server;

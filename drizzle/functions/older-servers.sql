@@ -38,7 +38,7 @@ begin
   return query
     select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
       f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags
-    from storage.read_object_now(access, bucket, object, null, context) f;
+    from storage.read_row(access, bucket, object, null, context) f;
 end $$;
 
 create or replace function storage.read_object(
@@ -54,7 +54,7 @@ begin
   return query
     select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
       f.created_at, f.updated_at, f.quarantine_reason, f.is_public
-    from storage.read_object_now(
+    from storage.read_row(
       access, bucket, object, null,
       storage.nine_as_context(
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
@@ -96,7 +96,7 @@ begin
   return query
     select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
       f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags, f.bytes
-    from storage.read_object_now(access, bucket, object, bytes_unless, context) f;
+    from storage.read_row(access, bucket, object, bytes_unless, context) f;
 end $$;
 
 create or replace function storage.put_object(
@@ -114,7 +114,7 @@ begin
     removed_versions, removed_buckets
   from storage.put_object_version(
     bucket, known_uid, known_mark, object, new_id, new_version, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    new_checksum, new_tags, new_bytes, known_sweep, upsert, context) f;
+    new_checksum, new_tags, new_bytes, known_sweep, upsert, null, context) f;
 end $$;
 
 create or replace function storage.still_public(buckets text[]) returns setof text
@@ -133,6 +133,76 @@ begin
     from storage.delete_objects(bucket, names, '{}', looking, null, context) f;
 end $$;
 
+-- Of servers that know no attributes.
+create or replace function storage.read_object_now(
+  access text, bucket text, object text, bytes_unless text, context text
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean, tags text[], bytes bytea, keeps_versions boolean, is_versioned boolean,
+  auto_delete_after_days integer, auto_delete_at timestamptz
+) language plpgsql as $$
+begin
+  return query
+    select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
+      f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags, f.bytes, f.keeps_versions, f.is_versioned,
+      f.auto_delete_after_days, f.auto_delete_at
+    from storage.read_row(access, bucket, object, bytes_unless, context) f;
+end $$;
+
+create or replace function storage.read_version(
+  access text, bucket text, object text, wanted text, moment timestamptz, bytes_unless text, context text
+) returns table (
+  bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
+  user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
+  is_public boolean, tags text[], bytes bytea,
+  archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean,
+  keeps_versions boolean, auto_delete_after_days integer, auto_delete_at timestamptz
+) language plpgsql as $$
+begin
+  return query
+    select f.bucket_uid, f.id, f.version, f.bytes_bucket, f.owner_id, f.metadata, f.user_metadata, f.checksum,
+      f.created_at, f.updated_at, f.quarantine_reason, f.is_public, f.tags, f.bytes, f.archived_at, f.is_versioned,
+      f.is_delete_marker, f.version_number, f.is_latest, f.keeps_versions, f.auto_delete_after_days, f.auto_delete_at
+    from storage.read_version_row(access, bucket, object, wanted, moment, bytes_unless, context) f;
+end $$;
+
+create or replace function storage.put_object_version(
+  bucket text, known_uid uuid, known_mark text, object text, new_id uuid, new_version uuid, new_owner uuid,
+  new_owner_id text, new_metadata jsonb, new_user_metadata jsonb, new_checksum text, new_tags text[], new_bytes bytea,
+  known_sweep bigint, upsert boolean, context text,
+  out uid uuid, out file_size_limit bigint, out allowed_mime_types text[], out mark text,
+  out id uuid, out owner_id text, out created boolean, out created_at timestamptz, out updated_at timestamptz,
+  out removed_versions uuid[], out removed_buckets uuid[], out keeps_versions boolean, out is_versioned boolean
+) language plpgsql as $$
+begin
+  select f.* into uid, file_size_limit, allowed_mime_types, mark, id, owner_id, created, created_at, updated_at,
+    removed_versions, removed_buckets, keeps_versions, is_versioned
+  from storage.put_object_version(
+    bucket, known_uid, known_mark, object, new_id, new_version, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    new_checksum, new_tags, new_bytes, known_sweep, upsert, null, context) f;
+end $$;
+
+create or replace function storage.trial_write(
+  bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer
+) returns void language plpgsql as $$
+begin
+  perform storage.trial_write(
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, new_days, null);
+end $$;
+
+create or replace function storage.begin_upload(
+  upload uuid, upload_bucket_uid uuid, bucket text, object text, new_owner uuid, new_owner_id text,
+  new_metadata jsonb, new_user_metadata jsonb, upsert boolean, new_tags text[], new_days integer,
+  context text
+) returns void language plpgsql as $$
+begin
+  perform storage.begin_upload(
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
+    upsert, new_tags, new_days, null, context);
+end $$;
+
 -- Of servers that know no days after which an object goes.
 create or replace function storage.trial_write(
   bucket text, object text, new_owner uuid, new_owner_id text,
@@ -140,7 +210,7 @@ create or replace function storage.trial_write(
 ) returns void language plpgsql as $$
 begin
   perform storage.trial_write(
-    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, null);
+    bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, new_tags, null, null);
 end $$;
 
 create or replace function storage.begin_upload(
@@ -151,7 +221,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert, new_tags, null, context);
+    upsert, new_tags, null, null, context);
 end $$;
 
 -- Of servers that know no tags.
@@ -163,7 +233,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert, '{}', null, context);
+    upsert, '{}', null, null, context);
 end $$;
 
 create or replace function storage.begin_upload(
@@ -175,7 +245,7 @@ create or replace function storage.begin_upload(
 begin
   perform storage.begin_upload(
     upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata,
-    upsert, '{}', null,
+    upsert, '{}', null, null,
     storage.nine_as_context(
       role, subject, claims, token, operation, method, path, headers, user_buckets));
 end $$;
@@ -298,6 +368,12 @@ revoke execute on function
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
+  storage.read_object_now(text, text, text, text, text),
+  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.put_object_version(
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+  ),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),
@@ -339,6 +415,12 @@ grant execute on function
   storage.put_object(
     text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
   ),
+  storage.read_object_now(text, text, text, text, text),
+  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.put_object_version(
+    text, uuid, text, text, uuid, uuid, uuid, text, jsonb, jsonb, text, text[], bytea, bigint, boolean, text
+  ),
+  storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], integer, text),
   storage.still_public(text[]),
   storage.delete_objects(text, text[], text, text),
   storage.begin_upload(uuid, uuid, text, text, uuid, text, jsonb, jsonb, boolean, text[], text),

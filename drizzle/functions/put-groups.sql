@@ -49,7 +49,8 @@ begin
   for item in
     select * from json_to_recordset(items::json) as i (
       bucket text, uid uuid, mark text, name text, id uuid, version uuid, owner uuid, owner_id text, metadata jsonb,
-      user_metadata jsonb, checksum text, tags text[], size integer, upsert boolean, context text)
+      user_metadata jsonb, checksum text, tags text[], size integer, upsert boolean, attributes jsonb,
+      context text)
   loop
     item_began := clock_timestamp();
     is_late := item_began - began > interval '12 ms';
@@ -60,7 +61,7 @@ begin
     begin
       put := to_json(storage.put_object_version(item.bucket, item.uid, item.mark, item.name, item.id, item.version, item.owner,
         item.owner_id, item.metadata, item.user_metadata, item.checksum, item.tags,
-        substring(all_bytes from first_byte for item.size), null, item.upsert, item.context));
+        substring(all_bytes from first_byte for item.size), null, item.upsert, item.attributes, item.context));
       -- What a policy's writes have left for the end of the transaction, it is done as this caller.
       set constraints all immediate;
     exception

@@ -51,8 +51,9 @@ begin
     new_content, expiry, lifetime_ms, whose, largest
   );
   perform storage.begin_upload(
-    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert, '{}',
-    (new_content ->> 'autoDeleteAfterDays')::integer, context
+    upload, upload_bucket_uid, bucket, object, new_owner, new_owner_id, new_metadata, new_user_metadata, upsert,
+    array(select jsonb_array_elements_text(new_content -> 'tags')), (new_content ->> 'autoDeleteAfterDays')::integer,
+    new_content -> 'attributes', context
   );
   if whose is not null then
     perform set_config('role', 'service_role', true);
@@ -116,8 +117,9 @@ begin
       bucket, object, owner, owner_id,
       jsonb_build_object('mimetype', content -> 'contentType')
         || jsonb_strip_nulls(jsonb_build_object('contentLength', upload_length)),
-      content -> 'userMetadata', coalesce((content ->> 'upsert')::boolean, upsert), '{}',
-      (content ->> 'autoDeleteAfterDays')::integer
+      content -> 'userMetadata', coalesce((content ->> 'upsert')::boolean, upsert),
+      array(select jsonb_array_elements_text(content -> 'tags')), (content ->> 'autoDeleteAfterDays')::integer,
+      content -> 'attributes'
     );
   end if;
 end $$;

@@ -219,7 +219,8 @@ begin
     perform storage.act_as(context);
     begin
       perform storage.trial_write(
-        back.bucket_id, back.name, back.owner, back.owner_id, back.metadata, back.user_metadata, false, back.tags, null);
+        back.bucket_id, back.name, back.owner, back.owner_id, back.metadata, back.user_metadata, false, back.tags, null,
+        storage.attributes_of(back));
     exception when unique_violation then
       null; -- he may; of what has the name only who may is told
     end;

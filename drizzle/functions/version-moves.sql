@@ -59,7 +59,8 @@ begin
       item.updated_at := now();
       perform storage.act_as(context);
       perform storage.trial_write(
-        to_bucket, to_object, item.owner, item.owner_id, item.metadata, item.user_metadata, false, item.tags, null);
+        to_bucket, to_object, item.owner, item.owner_id, item.metadata, item.user_metadata, false, item.tags, null,
+        storage.attributes_of(item));
       perform set_config('role', 'service_role', true);
       perform storage.put_back(item);
       -- After the object's row is there: or its bytes would be listed for removal.

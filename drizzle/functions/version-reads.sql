@@ -22,7 +22,9 @@ begin
   update storage.objects o
   set owner = item.owner, owner_id = item.owner_id, metadata = item.metadata, user_metadata = item.user_metadata,
     tags = coalesce(item.tags, '{}'), created_at = item.created_at, updated_at = item.updated_at,
-    last_accessed_at = item.last_accessed_at
+    last_accessed_at = item.last_accessed_at, file_name = item.file_name, organization_id = item.organization_id,
+    access_level = coalesce(item.access_level, 'private'), asset_type = item.asset_type,
+    enable_indexing = coalesce(item.enable_indexing, true)
   where o.bucket_id = item.bucket_id and o.name = item.name;
   if not found then
     raise exception 'a trigger keeps a former version from being judged' using errcode = '42501';
@@ -116,14 +118,14 @@ end $$;
 -- Finds one version of a name, as `read_object_now` finds that: by its id; as 'null', S3's null version; by its number,
 -- as '#3'; or, if `wanted` is null, what was there at a moment, be it in the trash now. A row whose id is null: there is none, or
 -- not for this caller.
-create or replace function storage.read_version(
+create or replace function storage.read_version_row(
   access text, bucket text, object text, wanted text, moment timestamptz, bytes_unless text, context text
 ) returns table (
   bucket_uid uuid, id uuid, version text, bytes_bucket uuid, owner_id text, metadata jsonb,
   user_metadata jsonb, checksum text, created_at timestamptz, updated_at timestamptz, quarantine_reason text,
   is_public boolean, tags text[], bytes bytea,
   archived_at timestamptz, is_versioned boolean, is_delete_marker boolean, version_number integer, is_latest boolean,
-  keeps_versions boolean, auto_delete_after_days integer, auto_delete_at timestamptz
+  keeps_versions boolean, auto_delete_after_days integer, auto_delete_at timestamptz, attributes jsonb
 ) language plpgsql as $$
 declare
   item storage.objects;
@@ -189,6 +191,7 @@ begin
   updated_at := item.updated_at;
   quarantine_reason := item.quarantine_reason;
   tags := coalesce(item.tags, '{}');
+  attributes := storage.attributes_of(item);
   is_versioned := coalesce(item.is_versioned, false);
   version_number := coalesce(item.version_number, 1);
   if before.sequence is null then
@@ -198,8 +201,8 @@ begin
   if bytes_unless <> version and bytes_bucket = storage.inline_bucket() then
     select i.bytes into bytes from storage.inline_bytes i
     where i.version = case
-      when read_version.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
-      then read_version.version::uuid end;
+      when read_version_row.version ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+      then read_version_row.version::uuid end;
   end if;
   -- What triggers do at the end of the transaction they do as whoever reads.
   perform set_config('role', storage.role_of(context), true);
@@ -480,7 +483,7 @@ revoke execute on function
   storage.judge_as(storage.objects),
   storage.may_have(storage.objects, text, text),
   storage.judged(storage.objects, boolean),
-  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.read_version_row(text, text, text, text, timestamptz, text, text),
   storage.read_marker(text, text, text, text),
   storage.place_in_history(text, text, text),
   storage.walk_history(text, text, text, boolean, text, integer, bigint, integer, text, text, boolean),
@@ -492,7 +495,7 @@ grant execute on function
   storage.judge_as(storage.objects),
   storage.may_have(storage.objects, text, text),
   storage.judged(storage.objects, boolean),
-  storage.read_version(text, text, text, text, timestamptz, text, text),
+  storage.read_version_row(text, text, text, text, timestamptz, text, text),
   storage.read_marker(text, text, text, text),
   storage.place_in_history(text, text, text),
   storage.walk_history(text, text, text, boolean, text, integer, bigint, integer, text, text, boolean),

@@ -16,7 +16,7 @@ begin
       -- Who is about to have it waits for that lock, and would wait for ever. In milliseconds.
       perform set_config('lock_timeout', '50', true);
       perform storage.act_as(context);
-      perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null);
+      perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null, null);
       perform set_config('lock_timeout', patience, true);
       perform set_config('role', 'service_role', true);
       return true;
@@ -24,7 +24,7 @@ begin
       null; -- the lock is given back with the rest of the block
     end;
     perform storage.act_as(context);
-    perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null); -- waits for him, and holds up nobody
+    perform storage.trial_write(bucket, object, owner, subject, '{}', null, false, '{}', null, null); -- waits for him, and holds up nobody
     perform set_config('role', 'service_role', true);
   end loop;
 exception when insufficient_privilege or unique_violation or sqlstate 'SR003' then

@@ -62,7 +62,7 @@ const ACT_AS = new Statement<{ context: string }, { started_at: string }>(
  * The first statement of `work` is sent without waiting for that change of role. If PostgreSQL refuses the change, the
  * transaction has failed, and it runs nothing more.
  *
- * Questions of one round trip go past it: they call functions in the database (`read_object_now`, `page_entries_as`, …)
+ * Questions of one round trip go past it: they call functions in the database (`read_row`, `page_entries_as`, …)
  * that become the caller there.
  *
  * @throws StorageError whatever PostgreSQL says, as ours

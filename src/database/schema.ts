@@ -11,6 +11,7 @@ import {
   uuid,
 } from 'drizzle-orm/pg-core'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../model/metadata.ts'
+import type { AccessLevel, AssetType } from '../model/object-attributes.ts'
 
 /**
  * The tables as TypeScript sees them: Supabase's columns (wire §7.1, §7.2) and ours. The SQL in `drizzle/`
@@ -87,6 +88,13 @@ export const objects = storage.table('objects', {
   autoDeleteAfterDays: integer('auto_delete_after_days'),
   /** When that is; by a trigger. */
   autoDeleteAt: moment('auto_delete_at'),
+  /** How its owner calls the file; null: by the last part of its name. */
+  fileName: text('file_name'),
+  organizationId: text('organization_id'),
+  accessLevel: text('access_level').notNull().default('private').$type<AccessLevel>(),
+  /** Null: by its content type. */
+  assetType: text('asset_type').$type<AssetType>(),
+  enableIndexing: boolean('enable_indexing').notNull().default(true),
 })
 
 /** Versions being written. */

@@ -111,6 +111,7 @@ function gone(event: StorageEvent): StorageEvent {
     checksum: null,
     version: null,
     oldVersion: null,
+    data: null,
     record: record && { id: record.id, bucket_id: bucket, name: path },
   }
 }

@@ -9,3 +9,8 @@ export function areStorable(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true
   return Object.entries(value).every(([name, inner]) => isStorable(name) && areStorable(inner))
 }
+
+/** The same of what is to be one line wherever it is shown: no control characters. */
+export function isPlainText(text: string): boolean {
+  return isStorable(text) && !/\p{Cc}/u.test(text)
+}

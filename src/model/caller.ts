@@ -28,6 +28,8 @@ export interface Caller extends Identity {
   userBuckets: boolean
   /** By which others go on with the request's trace (https://www.w3.org/TR/trace-context/); undefined where it has none. */
   traceparent?: string | undefined
+  /** Whether a signed URL lends him the service's rights: he speaks for who has signed it, and for nobody else. */
+  isSigner?: boolean
   /** What he says of the version that he makes, where versions are kept; undefined: nothing. */
   versionComment?: string | undefined
 }

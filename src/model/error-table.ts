@@ -73,6 +73,8 @@ export const ERROR_TABLE = {
   InvalidBucketName: { status: 400, label: 'Invalid Input', message: 'Bucket name invalid' },
   InvalidKey: { status: 400, message: 'Invalid key' },
   InvalidTag: { status: 400, message: 'A tag is not valid' },
+  /** As everybody but S3 says them. */
+  InvalidTags: { status: 400, message: 'The tags are not valid' },
   InvalidRobotsTag: {
     status: 400,
     label: 'invalid_x_robots_tag',
@@ -186,6 +188,10 @@ export const ERROR_TABLE = {
     status: 403,
     label: 'Unauthorized',
     message: 'new row violates row-level security policy',
+  },
+  ObjectAclsDisabled: {
+    status: 403,
+    message: 'Objects of this bucket are not opened one by one: access_level must be private or shared',
   },
   /** The route is for another role. One of the few true statuses of the original (wire §1.4). */
   RoleNotAllowed: {

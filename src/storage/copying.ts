@@ -71,7 +71,10 @@ export async function storeCopy(
   const isForDatabase = isInline(location) && fitsDatabase(parts.inlineSize, source.size)
   const at = { bucket: isForDatabase ? INLINE_BUCKET : bucket.uid, version: newVersion() }
   const object = copiedObject(caller, source, to, at, replace, tags, parts.now())
-  if (keepsOwner) object.ownerId ??= source.ownerId
+  if (keepsOwner) {
+    object.ownerId ??= source.ownerId
+    object.attributes = { ...source.attributes, ...object.attributes }
+  }
 
   // 2. The bucket takes such an object.
   const contentType = object.metadata.mimetype ?? source.contentType

@@ -54,7 +54,7 @@ export async function bareLoop(
  * `postgres` calling the function that reads what is asked for, to stand beside requests that ask for nothing else.
  *
  * @param request as the server would get it
- * @param bytesUnless as of storage.read_object_now: '' for the bytes too, if they are in the database
+ * @param bytesUnless as of storage.read_row: '' for the bytes too, if they are in the database
  */
 export function callingReadObject(
   bench: Bench,

@@ -65,21 +65,21 @@ describe('what a request costs in statements', () => {
     const path = await upload('users/read')
     const paths: string[] = []
     for (let made = 0; made < 30; made++) paths.push(await upload(`users/${fresh()}`))
-    await costs(() => send('GET', `/object/${paths.pop()}`), ['read_object_now'])
-    await costs(() => send('GET', `/object/${path}`), ['read_object_now'])
-    await costs(() => send('HEAD', `/object/${path}`), ['read_object_now'])
-    await costs(() => send('GET', `/object/info/${path}`), ['read_object_now'])
+    await costs(() => send('GET', `/object/${paths.pop()}`), ['read_row'])
+    await costs(() => send('GET', `/object/${path}`), ['read_row'])
+    await costs(() => send('HEAD', `/object/${path}`), ['read_row'])
+    await costs(() => send('GET', `/object/info/${path}`), ['read_row'])
   })
 
   it('GET by a signed URL: one, and one to sign it, or a hundred of them', async () => {
     const path = await upload('users/signed')
     const sign = () => send('POST', `/object/sign/${path}`, { body: { expiresIn: 600 } })
-    await costs(sign, ['read_object_now'])
+    await costs(sign, ['read_row'])
     const paths = Array.from({ length: 100 }, (_, index) => (index === 0 ? 'signed' : `none-${index}`))
     const signAll = () => send('POST', '/object/sign/users', { body: { expiresIn: 600, paths } })
     await costs(signAll, ['visible_names_as'])
     const { signedURL } = JSON.parse(await sign())
-    await costs(() => send('GET', signedURL, { token: null }), ['read_object_now'])
+    await costs(() => send('GET', signedURL, { token: null }), ['read_row'])
   })
 
   it('a bucket: one transaction, which counts nothing', async () => {
@@ -131,7 +131,7 @@ describe('what a request costs in statements', () => {
     }
     await costs(copy, [
       'bucket_settings',
-      'read_object_now',
+      'read_row',
       'begin',
       'act_as',
       'insert',

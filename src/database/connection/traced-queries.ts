@@ -59,7 +59,7 @@ function follow(query: Query, tracing: Tracing): void {
   tracing.endsWith(tracing.step(summary, { kind: 'client', attributes }), query)
 }
 
-/** Such as `select storage.read_object_now`: one of few, however a statement is composed. */
+/** Such as `select storage.read_row`: one of few, however a statement is composed. */
 function summaryOf(text: string): string {
   const [, verb = ''] = VERB.exec(text) ?? []
   const [, schema, name] = TARGET.exec(text) ?? []

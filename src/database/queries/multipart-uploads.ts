@@ -17,7 +17,6 @@ import { type IntendedWrite, writeValues } from './trial-writes.ts'
 /** What is remembered for the object from the beginning of its upload, beside what its parts will say. */
 export interface MultipartContent extends ResumableContent {
   contentEncoding?: string
-  tags?: string[]
   /** How its version will be locked. */
   lock?: { retainUntil?: string | undefined; legalHold?: boolean | undefined }
   /** What else its row's metadata will say. */

@@ -4,6 +4,7 @@ import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Access, Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import { NULL_VERSION, type Versioning, versionId, type WantedVersion } from '../../model/version-id.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
@@ -11,6 +12,7 @@ import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, dateOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { objects } from '../schema.ts'
+import { type AttributesJson, attributesOf } from './attributes.ts'
 import { type AutoDeletionColumns, autoDeletionOf } from './auto-delete.ts'
 
 /** One object as its row tells it. */
@@ -28,6 +30,7 @@ export interface ObjectRow {
   /** SHA-256, 64 lower-case hexadecimal digits; null for rows that plain SQL made. */
   checksum: string | null
   tags: string[]
+  attributes: ObjectAttributes
   /** What is known to be wrong with the bytes; null is the normal case. */
   quarantineReason: QuarantineReason | null
   createdAt: Date
@@ -103,6 +106,7 @@ export async function findObject(
     userMetadata: row.user_metadata,
     checksum: row.checksum,
     tags: row.tags,
+    attributes: attributesOf(row.attributes),
     quarantineReason: row.quarantine_reason,
     isPublic: row.is_public === true,
     bucketUid: row.bucket_uid,
@@ -118,9 +122,9 @@ export async function findObject(
 const READ_OBJECT = new Statement<
   { access: Access; bucketId: string; name: string; bytesUnless: string | null; context: string },
   FoundRow
->('select * from storage.read_object_now(:access, :bucketId, :name, :bytesUnless, :context)')
+>('select * from storage.read_row(:access, :bucketId, :name, :bytesUnless, :context)')
 
-/** As `storage.read_version` and its like take them. */
+/** As `storage.read_version_row` and its like take them. */
 export function versionValues(version: WantedVersion): { wanted: string | null; moment: string | null } {
   if ('at' in version) return { wanted: null, moment: version.at.toISOString() }
   if ('id' in version) return { wanted: isId(version.id) ? version.id : NO_VERSION, moment: null }
@@ -147,7 +151,7 @@ const READ_VERSION = new Statement<
   },
   FoundRow
 >(
-  `select * from storage.read_version(:access, :bucketId, :name, :wanted, :moment::timestamptz, :bytesUnless, :context)`,
+  `select * from storage.read_version_row(:access, :bucketId, :name, :wanted, :moment::timestamptz, :bytesUnless, :context)`,
 )
 
 const READ_MARKER = new Statement<
@@ -174,6 +178,7 @@ interface FoundRow extends AutoDeletionColumns {
   user_metadata: UserMetadata | null
   checksum: string | null
   tags: string[]
+  attributes: AttributesJson | null
   quarantine_reason: QuarantineReason | null
   is_public: boolean | null
   bytes: Uint8Array<ArrayBuffer> | null

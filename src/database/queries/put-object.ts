@@ -7,6 +7,7 @@ import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Pool } from '../connection/pool.ts'
 import { Statement } from '../connection/statement.ts'
+import { attributesJson } from './attributes.ts'
 import { type KnownSettings, knownSettings, type MarkedColumns } from './buckets.ts'
 import { asSaved, type NewObject, type RowValues, rowValues, type Saved } from './save-object.ts'
 
@@ -89,6 +90,7 @@ export async function putObjects(connection: Pick<Pool, 'run'>, puts: GroupedPut
     tags: object.tags,
     size: bytes.length,
     upsert,
+    attributes: attributesJson(object.attributes),
     context: callerContext(caller),
   }))
   const bytes = Buffer.concat(puts.map(({ put }) => put.bytes))
@@ -173,5 +175,6 @@ interface PutRow extends MarkedColumns {
 
 const PUT = new Statement<PutValues, PutRow>(
   `select * from storage.put_object_version(:bucketId, :knownUid, :knownMark, :name, :id, :version, :owner, :ownerId,
-    :metadata, :userMetadata, :checksum, :tags, :bytes, :sweep, :upsert, :context)`,
+    :metadata, :userMetadata, :checksum, :tags, :bytes, :sweep, :upsert, :attributes,
+    :context)`,
 )

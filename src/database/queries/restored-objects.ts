@@ -79,11 +79,13 @@ export function restoreObject(database: Database, object: RestoredObject): Promi
     const made = await tx.execute(sql`
       insert into storage.objects (
         id, bucket_id, name, owner, owner_id, created_at, updated_at, last_accessed_at, metadata, user_metadata, tags,
-        version, bytes_bucket, checksum, version_comment
+        version, bytes_bucket, checksum, version_comment, file_name, organization_id, access_level, asset_type,
+        enable_indexing
       )
       select case when exists (select from storage.objects o where o.id = r.id) then gen_random_uuid() else r.id end,
         ${bucketId}, ${name}, r.owner, r.owner_id, r.created_at, r.updated_at, r.last_accessed_at, r.metadata,
-        r.user_metadata, coalesce(r.tags, '{}'), ${at.version}, ${at.bucket}, ${checksum}, r.version_comment
+        r.user_metadata, coalesce(r.tags, '{}'), ${at.version}, ${at.bucket}, ${checksum}, r.version_comment,
+        r.file_name, r.organization_id, coalesce(r.access_level, 'private'), r.asset_type, coalesce(r.enable_indexing, true)
       from jsonb_populate_record(null::storage.objects, ${row}::jsonb) r
       on conflict (bucket_id, name) do nothing returning id`)
     if (made.length === 0) return null

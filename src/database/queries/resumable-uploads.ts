@@ -10,6 +10,7 @@ import { asService, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { bytesOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import type { AttributesJson } from './attributes.ts'
 import { type BucketSettings, bucketSettings, type SettingsColumns } from './buckets.ts'
 import { type IntendedWrite, writeValues } from './trial-writes.ts'
 
@@ -26,6 +27,11 @@ export interface ResumableContent {
   condition?: WriteCondition
   /** After how many days the object goes by itself. */
   autoDeleteAfterDays?: number
+  tags?: string[]
+  /** Whose the object is to be, if not the uploader's. */
+  ownerId?: string
+  /** As functions of the database take them. */
+  attributes?: AttributesJson
   /** Whether an object of that name may be replaced. Uploads that older servers began do not say. */
   upsert?: boolean
 }

@@ -1,10 +1,12 @@
 import { asUuid } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import { versionId } from '../../model/version-id.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, jsonOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { attributesJson } from './attributes.ts'
 import type { CurrentObject } from './current-object.ts'
 
 /** An object to be, with bytes that are stored or about to be. */
@@ -20,6 +22,8 @@ export interface NewObject {
   /** SHA-256, 64 lower-case hexadecimal digits; null for a copy of a row that has none. */
   checksum: string | null
   tags: string[]
+  /** An overwrite that names no organisation keeps the former one. */
+  attributes: ObjectAttributes
   /** After how many days it goes by itself; an overwrite that does not say it keeps the former days. */
   autoDeleteAfterDays?: number | undefined
 }
@@ -84,6 +88,7 @@ export function rowValues(id: string, object: NewObject) {
     metadata: JSON.stringify(object.metadata),
     userMetadata: jsonOrNull(object.userMetadata),
     autoDeleteAfterDays: object.autoDeleteAfterDays ?? null,
+    attributes: jsonOrNull(attributesJson(object.attributes)),
   }
 }
 
@@ -126,9 +131,11 @@ interface UpsertedRow extends WrittenRow {
 
 const INSERTION = `
   insert into storage.objects (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata, user_metadata, checksum,
-    tags, auto_delete_after_days)
+    tags, auto_delete_after_days, file_name, organization_id, access_level, asset_type, enable_indexing)
   values (:id, :bucketId, :name, :version, :bytesBucket, :owner, :ownerId, :metadata, :userMetadata, :checksum, :tags,
-    :autoDeleteAfterDays)`
+    :autoDeleteAfterDays, :attributes::jsonb ->> 'file_name', :attributes::jsonb ->> 'organization_id',
+    coalesce(:attributes::jsonb ->> 'access_level', 'private'), :attributes::jsonb ->> 'asset_type',
+    coalesce((:attributes::jsonb ->> 'enable_indexing')::boolean, true))`
 
 // It is of no column, so that no policy is asked whether the row is seen.
 const WRITTEN = 'storage.written_version(:bucketId, :name, :version) as written'
@@ -145,7 +152,12 @@ const upsertion = (condition = '') => `${INSERTION}
     user_metadata = excluded.user_metadata,
     checksum = excluded.checksum,
     tags = excluded.tags,
-    auto_delete_after_days = coalesce(excluded.auto_delete_after_days, objects.auto_delete_after_days)
+    auto_delete_after_days = coalesce(excluded.auto_delete_after_days, objects.auto_delete_after_days),
+    file_name = excluded.file_name,
+    organization_id = coalesce(excluded.organization_id, objects.organization_id),
+    access_level = excluded.access_level,
+    asset_type = excluded.asset_type,
+    enable_indexing = excluded.enable_indexing
   ${condition}
   -- Only a row that this statement inserted has no deleting transaction.
   returning id, owner_id, created_at, updated_at, xmax = 0 as created, ${WRITTEN}`

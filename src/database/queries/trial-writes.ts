@@ -2,11 +2,13 @@ import { asUuid } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { jsonOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
+import { attributesJson } from './attributes.ts'
 
 /** What a trial write shows to the policies, before any byte is there (wire §7.7). */
 export interface IntendedWrite {
@@ -16,6 +18,7 @@ export interface IntendedWrite {
   metadata: SystemMetadata
   userMetadata: UserMetadata | null
   tags: string[]
+  attributes: ObjectAttributes
   /** After how many days the object goes by itself. */
   autoDeleteAfterDays?: number | undefined
   upsert: boolean
@@ -45,7 +48,7 @@ const BEGIN_UPLOAD = new Statement<
   WriteValues & { version: string | null; bytesBucket: string | null; context: string },
   object
 >(`select storage.begin_upload(:version, :bytesBucket, :bucketId, :name, :owner, :ownerId, :metadata, :userMetadata,
-  :upsert, :tags, :autoDeleteAfterDays, :context)`)
+  :upsert, :tags, :autoDeleteAfterDays, :attributes, :context)`)
 
 /** Whether the caller's policies allow this write. Fails as the write itself would, and leaves nothing. */
 export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<void> {
@@ -54,7 +57,7 @@ export async function tryWrite(tx: Transaction, write: IntendedWrite): Promise<v
 
 const TRY_WRITE = new Statement<WriteValues, object>(
   `select storage.trial_write(:bucketId, :name, :owner, :ownerId, :metadata, :userMetadata, :upsert, :tags,
-    :autoDeleteAfterDays)`,
+    :autoDeleteAfterDays, :attributes)`,
 )
 
 /** As `storage.begin_upload` and its like take them. */
@@ -65,6 +68,7 @@ export function writeValues(write: IntendedWrite) {
     metadata: JSON.stringify(write.metadata),
     userMetadata: jsonOrNull(write.userMetadata),
     autoDeleteAfterDays: write.autoDeleteAfterDays ?? null,
+    attributes: jsonOrNull(attributesJson(write.attributes)),
   }
 }
 

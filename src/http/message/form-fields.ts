@@ -1,5 +1,5 @@
 import { StorageError } from '../../model/errors.ts'
-import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
+import { parseAttributes } from '../../storage/object/attributes.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { LateFields } from '../../storage/writing/upload-request.ts'
 import { cacheControlOf, headerValue, metadataFromJson } from './upload-headers.ts'
@@ -20,7 +20,8 @@ export class FormFields {
     this.#bytes += Buffer.byteLength(name) + Buffer.byteLength(value)
     if (isTruncated) throw tooLarge(`The form field ${name} is too large`)
     if (this.#bytes > MAX_FIELDS_BYTES) throw tooLarge('The form fields together are too large')
-    this.#values.set(name, value)
+    const before = name === 'tags' ? this.#values.get(name) : undefined
+    this.#values.set(name, before === undefined ? value : `${before},${value}`) // one tag each
   }
 
   /** All that have come so far, by their names in lower case. */
@@ -33,20 +34,19 @@ export class FormFields {
     return this.#values.get('content_hash')
   }
 
-  /** Those that mean something to us. @throws InvalidMimeType, InvalidHeaderChar, InvalidRequest */
+  /** Those that mean something to us. @throws InvalidMimeType, InvalidHeaderChar, InvalidRequest, and as `parseAttributes` */
   known(): LateFields {
     const fields = this.#values
     const contentType = parseContentType(fields.get('contentType'))
     const cacheControl = cacheControlOf(fields.get('cacheControl'))
     const contentEncoding = fields.get('contentEncoding')
     const userMetadata = metadataFromJson(fields.get('metadata') ?? fields.get('userMetadata'))
-    const autoDeleteAfterDays = parseAutoDelete(fields.get('auto_delete_after_days'))
     return {
       ...(contentType !== undefined && { contentType }),
       ...(cacheControl !== undefined && { cacheControl }),
       ...(contentEncoding && { contentEncoding: headerValue(contentEncoding) }),
       ...(userMetadata !== undefined && { userMetadata }),
-      ...(autoDeleteAfterDays !== undefined && { autoDeleteAfterDays }),
+      ...parseAttributes((field) => fields.get(field)),
     }
   }
 }

@@ -1,13 +1,19 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { freeMemory } from '../../lib/free-memory.ts'
-import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
+import { parseAttributes } from '../../storage/object/attributes.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
-import type { UploadContent } from '../../storage/writing/upload-request.ts'
+import type { SentAttributes, UploadContent } from '../../storage/writing/upload-request.ts'
 import { expectInOneGo } from '../connection/body-pace.ts'
 import { DeclaredHashes, hashesInHeaders } from './declared-hashes.ts'
 import { parseRobotsTag } from './robots-tag.ts'
 import { UploadForm } from './upload-form.ts'
-import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from './upload-headers.ts'
+import {
+  cacheControlIn,
+  declaredLength,
+  headerSent,
+  metadataFromHeader,
+  textOfHeader,
+} from './upload-headers.ts'
 
 /**
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (wire §3.3).
@@ -18,21 +24,24 @@ import { cacheControlIn, declaredLength, headerSent, metadataFromHeader } from '
 export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
   const { headers } = incoming
   const robots = one(headers['x-robots-tag'])
-  const own: OwnHeaders = {
-    robotsTag: robots === undefined ? undefined : parseRobotsTag(robots),
-    autoDeleteAfterDays: parseAutoDelete(one(headers['x-strongroom-auto-delete-after-days'])),
-  }
+  const robotsTag = robots === undefined ? undefined : parseRobotsTag(robots)
+  const attributes = attributesIn(headers)
   const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
-  if (!isForm) return readRaw(incoming, own, admit)
-  const content = await new UploadForm(incoming, admit).content
-  const autoDeleteAfterDays = content.autoDeleteAfterDays ?? own.autoDeleteAfterDays
-  return { ...content, ...own, autoDeleteAfterDays }
+  if (!isForm) return { ...readRaw(incoming, admit), ...attributes, robotsTag }
+  return { ...attributes, ...(await new UploadForm(incoming, admit).content), robotsTag }
 }
 
-/** What headers say of the object, whether its bytes come in a form or not. */
-type OwnHeaders = Pick<UploadContent, 'robotsTag' | 'autoDeleteAfterDays'>
+/** By its headers `x-strongroom-…`, each named as the field of a form. @throws as `parseAttributes` */
+function attributesIn(headers: IncomingHttpHeaders): SentAttributes {
+  if (!Object.keys(headers).some((name) => /^x-(?:strongroom-|tags$)/.test(name))) return {}
+  return parseAttributes((field) => {
+    const name = field.replaceAll('_', '-')
+    const sent = headers[`x-strongroom-${name}`] ?? (field === 'tags' ? headers['x-tags'] : undefined)
+    return sent === undefined ? undefined : textOfHeader(Buffer.from(sent.toString(), 'latin1'))
+  })
+}
 
-function readRaw(incoming: IncomingMessage, own: OwnHeaders, admit: () => void): UploadContent {
+function readRaw(incoming: IncomingMessage, admit: () => void): Omit<UploadContent, 'robotsTag'> {
   const { headers } = incoming
   const length = declaredLength(incoming)
   const declared = hashesInHeaders(headers)
@@ -42,7 +51,6 @@ function readRaw(incoming: IncomingMessage, own: OwnHeaders, admit: () => void):
     contentType: rawContentType(headers['content-type']),
     cacheControl: cacheControlIn(headers['cache-control']),
     contentEncoding: headerSent(headers['content-encoding']),
-    ...own,
     userMetadata: metadataFromHeader(one(headers['x-metadata'])),
     body: {
       stream: incoming,

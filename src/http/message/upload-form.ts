@@ -26,7 +26,7 @@ export interface FormKind {
 
 /** Wire §3.3. */
 const REST_FORM: FormKind = {
-  maxFields: 10,
+  maxFields: 24,
   maxBytesBeforeFile: 2 * MAX_FIELD_BYTES,
   isFile: (field, contentType, fileName) =>
     // storage-js puts the file into a part whose name is empty.
@@ -153,14 +153,14 @@ export class UploadForm {
     this.#fileName = fileName ?? ''
     this.#beginningIsHere()
     stream.on('error', () => {}) // it may break before anyone reads it, or without anyone ever reading it
-    const known = this.#fields.known()
+    const { contentType, cacheControl, contentEncoding, userMetadata, ...attributes } = this.#fields.known()
     this.#content.resolve({
       // The parser drops its parameters, and says text/plain where there is none.
-      contentType: known.contentType ?? parseContentType(this.#framing.typeOf(this.#part)),
-      cacheControl: known.cacheControl,
-      contentEncoding: known.contentEncoding,
-      userMetadata: known.userMetadata,
-      autoDeleteAfterDays: known.autoDeleteAfterDays,
+      contentType: contentType ?? parseContentType(this.#framing.typeOf(this.#part)),
+      cacheControl,
+      contentEncoding,
+      userMetadata,
+      ...attributes,
       body: {
         stream,
         hasArrived: () => this.#incoming.complete,

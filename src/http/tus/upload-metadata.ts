@@ -1,5 +1,5 @@
 import { StorageError } from '../../model/errors.ts'
-import { parseAutoDelete } from '../../storage/object/auto-delete.ts'
+import { parseAttributes } from '../../storage/object/attributes.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import { DEFAULT_CACHE_CONTROL } from '../../storage/object/stored-object.ts'
 import type { ResumableRequest } from '../../storage/resumable/resumable-uploads.ts'
@@ -19,7 +19,7 @@ const METADATA_PAIR = /^([!-+\--~]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/
  * Reads the Upload-Metadata header. Unknown keys mean nothing here, and are kept by who keeps the header.
  *
  * @throws InvalidRequest when it is missing, malformed, or names no bucket or object; InvalidMimeType,
- *   InvalidHeaderChar, InvalidChecksum
+ *   InvalidHeaderChar, InvalidChecksum, and as `parseAttributes`
  */
 export function parseUploadMetadata(header: string | undefined): UploadMetadata {
   if (header === undefined || header.trim() === '') throw malformed('Upload-Metadata is required')
@@ -35,7 +35,6 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
   if (!bucket || !name) throw malformed('Upload-Metadata needs bucketName and objectName')
   const contentType = parseContentType(values.get('contentType'))
   const userMetadata = metadataFromJson(values.get('metadata'))
-  const autoDeleteAfterDays = parseAutoDelete(values.get('auto_delete_after_days'))
   const sha256 = sha256In(values.get('content_hash'), 'content_hash')
   return {
     bucket,
@@ -45,7 +44,7 @@ export function parseUploadMetadata(header: string | undefined): UploadMetadata 
       cacheControl: cacheControlOf(values.get('cacheControl')) ?? DEFAULT_CACHE_CONTROL,
       ...(userMetadata !== undefined && { userMetadata }),
       ...(sha256 !== undefined && { sha256 }),
-      ...(autoDeleteAfterDays !== undefined && { autoDeleteAfterDays }),
+      sent: parseAttributes((field) => values.get(field)),
     },
   }
 }

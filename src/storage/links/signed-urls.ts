@@ -3,6 +3,7 @@ import { visibleNames } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
+import { organizationOf } from '../../model/organization.ts'
 import type { FileStorage } from '../file-storage.ts'
 import { isStorableText } from '../object/object-name.ts'
 import type { Stored } from '../writing/commit.ts'
@@ -35,6 +36,8 @@ export interface UploadGrant {
   name: string
   /** The `sub` of the signer, who will own the object. */
   owner: string | null
+  /** Of the signer; the object will belong to it. */
+  organization: string | null
   upsert: boolean
   /** The bucket that the signer meant; undefined in tokens from before they said so. */
   bucketUid: string | undefined
@@ -104,7 +107,9 @@ export class SignedUrls {
     const [secret] = this.#options.secrets
     const expiresInSeconds = Math.min(UPLOAD_SECONDS, this.#options.maxExpirySeconds)
     const grant = { scope: 'upload', bucket, name, bucketUid, upsert, expiresInSeconds } as const
-    const signed = signUrlToken({ ...grant, owner: caller.subject ?? undefined }, secret, this.#options.now())
+    const owner = caller.subject ?? undefined
+    const organization = organizationOf(caller.claims) ?? undefined
+    const signed = signUrlToken({ ...grant, owner, organization }, secret, this.#options.now())
     return { bucket, name, ...signed }
   }
 
@@ -124,8 +129,8 @@ export class SignedUrls {
    */
   checkUpload(token: string, bucket: string, name: string, expires?: string): UploadGrant {
     const claims = this.#read(token, { scope: 'upload', bucket, name, expires })
-    const { owner = null, upsert = false, bucket_uid: bucketUid } = claims
-    return { bucket, name, owner, upsert, bucketUid }
+    const { owner = null, organization = null, upsert = false, bucket_uid: bucketUid } = claims
+    return { bucket, name, owner, organization, upsert, bucketUid }
   }
 
   /**
@@ -140,12 +145,17 @@ export class SignedUrls {
   }
 
   /** Who uploads with a token: the server, in the signer's name (wire §5.7). */
-  signer(caller: Caller, { owner }: UploadGrant): Caller {
+  signer(caller: Caller, { owner, organization }: UploadGrant): Caller {
     return {
       ...caller,
       role: 'service_role',
       subject: owner,
-      claims: { role: 'service_role', ...(owner !== null && { sub: owner }) },
+      isSigner: true,
+      claims: {
+        role: 'service_role',
+        ...(owner !== null && { sub: owner }),
+        ...(organization !== null && { organization_id: organization }),
+      },
     }
   }
 

@@ -32,6 +32,8 @@ const claimsSchema = z.object({
   versionId: z.string().exactOptional(),
   /** Upload only: the `sub` of the signer, who will own the object. */
   owner: z.string().exactOptional(),
+  /** Upload only: the organisation that the signer's token named, to which the object will belong. */
+  organization: z.string().exactOptional(),
   /** Upload only: whether an object of that name may be replaced. */
   upsert: z.boolean().exactOptional(),
 })
@@ -55,6 +57,7 @@ export interface UrlGrant extends UrlTarget {
   expiresInSeconds: number
   versionId?: string | undefined
   owner?: string | undefined
+  organization?: string | undefined
   upsert?: boolean | undefined
 }
 
@@ -88,6 +91,7 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
     scope: grant.scope,
     ...(grant.versionId !== undefined && { versionId: grant.versionId }),
     ...(grant.owner !== undefined && { owner: grant.owner }),
+    ...(grant.organization !== undefined && { organization: grant.organization }),
     ...(grant.upsert !== undefined && { upsert: grant.upsert }),
     iat,
     exp,

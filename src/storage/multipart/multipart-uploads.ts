@@ -30,6 +30,7 @@ import { unlessLost } from '../resumable/lost-bytes.ts'
 import type { UploadLocks } from '../resumable/upload-locks.ts'
 import { commitUpload, inUploadWords, type Stored } from '../writing/commit.ts'
 import { foretold } from '../writing/conditional-write.ts'
+import { attributesKept, keptAttributes } from '../writing/kept-attributes.ts'
 import { intendedWrite, uploadedObject } from '../writing/new-object.ts'
 import { type NamedPart, settleParts } from './chosen-parts.ts'
 import { ExclusiveWork } from './exclusive-work.ts'
@@ -115,7 +116,8 @@ export class MultipartUploads {
     const contentType = types.claimed({ ...request.content, name })
     const known = types.beforeBytes(contentType)
     checkFits(bucket, name, { contentType: known, size: null }, maxFileSize)
-    const content = { ...request.content, contentType }
+    const { content: sent } = request
+    const content = { ...sent, contentType, ...keptAttributes(caller, { tags: sent.tags }) }
     const write = writeOf(caller, { bucketId: request.bucket, name, content })
     const at = { bucket: bucket.uid, version: newVersion() }
     const id = makeUploadId(at.version, now())
@@ -207,7 +209,7 @@ export class MultipartUploads {
       contentEncoding: content.contentEncoding,
       robotsTag: undefined,
       userMetadata: content.userMetadata,
-      tags: content.tags,
+      ...attributesKept(content),
       s3: { ...content.s3, ...described },
     }
     const written = { size, sha256: only?.sha256 ?? '' }
@@ -293,7 +295,7 @@ function writeOf(
   caller: Caller,
   { bucketId, name, content }: Pick<MultipartUpload, 'bucketId' | 'name' | 'content'>,
 ) {
-  const { contentType, userMetadata, tags } = content
+  const { contentType, userMetadata } = content
   const body = { requestLength: null }
   return intendedWrite(caller, {
     bucket: bucketId,
@@ -301,7 +303,7 @@ function writeOf(
     upsert: true,
     contentType,
     userMetadata,
-    tags,
+    ...attributesKept(content),
     body,
   })
 }

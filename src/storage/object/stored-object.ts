@@ -3,6 +3,7 @@ import { UUID } from '../../lib/uuid.ts'
 import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import type { Versioning } from '../../model/version-id.ts'
 import type { Validators } from '../../model/write-condition.ts'
 import { UNKNOWN_TYPE } from './content-type.ts'
@@ -35,6 +36,7 @@ export interface StoredObject {
   systemMetadata: SystemMetadata | null
   userMetadata: UserMetadata | null
   tags: string[]
+  attributes: ObjectAttributes
   createdAt: Date
   updatedAt: Date
   /** Null when it stays, and when that was not asked for. */
@@ -73,6 +75,7 @@ export function storedObject(row: ObjectRow): StoredObject {
     systemMetadata: metadata,
     userMetadata: row.userMetadata,
     tags: row.tags,
+    attributes: row.attributes,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt,
     autoDelete: row.autoDelete ?? null,

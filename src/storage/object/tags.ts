@@ -1,4 +1,5 @@
 import { printable } from '../../lib/printable.ts'
+import { isPlainText } from '../../lib/storable-text.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /** As S3 knows it. */
@@ -50,4 +51,39 @@ export function tagsOf(texts: string[]): Tag[] {
 
 function invalid(message: string): StorageError {
   return new StorageError('InvalidTag', { message })
+}
+
+/** Words of an object, which are tags to S3, too; and of each, in characters. */
+export const MAX_WORDS = 50
+export const MAX_WORD = 128
+
+/**
+ * Tags as everybody but S3 says them: an array in JSON, or with commas between them.
+ *
+ * @throws InvalidTags
+ */
+export function parseWords(text: string): string[] {
+  if (text.trim() === '') return []
+  if (!text.trimStart().startsWith('[')) return checkWords(text.split(','))
+  try {
+    return checkWords(JSON.parse(text))
+  } catch (cause) {
+    if (cause instanceof StorageError) throw cause
+    throw invalidWords('tags must be an array in JSON, or words with commas between them', cause)
+  }
+}
+
+/** Trimmed, each of them once, in their order. @throws InvalidTags */
+export function checkWords(sent: unknown): string[] {
+  if (!Array.isArray(sent) || sent.some((word) => typeof word !== 'string'))
+    throw invalidWords('tags must be an array of texts')
+  const words = [...new Set(sent.map((word: string) => word.trim()))]
+  if (words.length > MAX_WORDS) throw invalidWords(`An object may have at most ${MAX_WORDS} tags`)
+  const wrong = words.find((word) => word === '' || [...word].length > MAX_WORD || !isPlainText(word))
+  if (wrong === undefined) return words
+  throw invalidWords(`A tag has 1 to ${MAX_WORD} characters, and no control characters: ${printable(wrong)}`)
+}
+
+function invalidWords(message: string, cause?: unknown): StorageError {
+  return new StorageError('InvalidTags', { message, cause })
 }

@@ -8,6 +8,7 @@ import { checkFits } from '../buckets/bucket-rules.ts'
 import { storedSample } from '../detection/stored-sample.ts'
 import type { TypeDetection } from '../detection/type-detection.ts'
 import { type CommitParts, commitUpload, type Stored } from '../writing/commit.ts'
+import { attributesKept } from '../writing/kept-attributes.ts'
 import { uploadedObject } from '../writing/new-object.ts'
 import { unlessLost } from './lost-bytes.ts'
 import type { RunningHash } from './running-hashes.ts'
@@ -57,7 +58,7 @@ export async function finishUpload(
     contentEncoding: undefined,
     robotsTag: undefined,
     userMetadata: content.userMetadata,
-    autoDeleteAfterDays: content.autoDeleteAfterDays,
+    ...attributesKept(content),
   }
   const object = uploadedObject(caller, uploaded, at, { size, sha256 }, now())
   const { condition } = content

@@ -20,7 +20,9 @@ import { type NameRules, parseObjectName } from '../object/object-name.ts'
 import { RecentlyAllowed } from '../uploads/recently-allowed.ts'
 import { inUploadWords } from '../writing/commit.ts'
 import { asConditionSays, foretold } from '../writing/conditional-write.ts'
+import { attributesKept, type KeptAttributes, keptAttributes } from '../writing/kept-attributes.ts'
 import { intendedWrite } from '../writing/new-object.ts'
+import type { SentAttributes } from '../writing/upload-request.ts'
 import type { Chunk } from './chunk-arrival.ts'
 import { UploadChunks, type UploadChunksOptions, type UploadStatus } from './upload-chunks.ts'
 import type { UploadLocks } from './upload-locks.ts'
@@ -41,7 +43,10 @@ export interface ResumableRequest {
   length: number | null
   /** As the client sent it. */
   uploadMetadata: string
-  content: Omit<ResumableContent, 'contentType' | 'upsert'> & { contentType: string | undefined }
+  content: Omit<ResumableContent, 'contentType' | 'upsert' | keyof KeptAttributes> & {
+    contentType: string | undefined
+    sent: SentAttributes
+  }
   /** Whose unfinished uploads it is counted with; null counts for nobody. */
   share: string | null
 }
@@ -104,14 +109,16 @@ export class ResumableUploads {
       throw new StorageError('NoSuchBucket')
     const { types } = this.#options
     const contentType = types.claimed({ ...request.content, name })
-    const content = { ...request.content, contentType, upsert }
+    const { sent, ...said } = request.content
+    const content: ResumableContent = { ...said, contentType, upsert, ...keptAttributes(caller, sent) }
     const write = intendedWrite(caller, {
       bucket: request.bucket,
       name,
       upsert,
       contentType,
       userMetadata: content.userMetadata,
-      autoDeleteAfterDays: content.autoDeleteAfterDays,
+      ...attributesKept(content),
+      ownerId: undefined, // the upload is its uploader's, whosever the object is to be
       body: { requestLength: length },
     })
     let largest: number
@@ -238,11 +245,11 @@ export class ResumableUploads {
   /** That an object is there which may not be replaced is told by the upload's condition. @throws PreconditionFailed */
   async #tellByCondition(uploader: Uploader, address: UploadAddress): Promise<void> {
     const { content, length } = await this.#find(uploader, address)
-    const { condition, contentType, userMetadata, autoDeleteAfterDays } = content
+    const { condition, contentType, userMetadata } = content
     if (!condition) return
     const { caller } = uploader
     const body = { requestLength: length }
-    const said = { contentType, userMetadata, autoDeleteAfterDays, body }
+    const said = { contentType, userMetadata, ...attributesKept(content), body }
     const write = intendedWrite(caller, { ...address, upsert: false, ...said })
     await inUploadWords(foretold(this.#database, caller, write, condition))
   }

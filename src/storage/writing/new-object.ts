@@ -5,17 +5,19 @@ import type { Caller } from '../../model/caller.ts'
 import { sha256Etag } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
+import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import { guessContentType } from '../object/content-type.ts'
 import { S3_HEADERS, type S3Headers } from '../object/s3-metadata.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../object/stored-object.ts'
-import type { UploadBody, UploadRequest } from './upload-request.ts'
+import { belongingOf } from './belonging.ts'
+import type { SentAttributes, UploadBody, UploadRequest } from './upload-request.ts'
 
 /** What is known of an upload before its bytes: the policies judge this (wire §7.7). */
 export function intendedWrite(
   caller: Caller,
   request: Pick<
     UploadRequest,
-    'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata' | 'tags' | 'autoDeleteAfterDays'
+    'bucket' | 'name' | 'upsert' | 'contentType' | 'userMetadata' | keyof SentAttributes
   > & {
     body: Pick<UploadBody, 'requestLength'>
   },
@@ -24,7 +26,7 @@ export function intendedWrite(
   return {
     bucketId: request.bucket,
     name: request.name,
-    ownerId: caller.subject,
+    ...belongingOf(caller, request),
     metadata: {
       mimetype: contentTypeOf(request),
       ...(requestLength !== null && { contentLength: requestLength }),
@@ -62,7 +64,7 @@ export function uploadedObject(
     name: request.name,
     version: at.version,
     bytesBucket: at.bucket,
-    ownerId: caller.subject,
+    ...belongingOf(caller, request),
     metadata,
     userMetadata: request.userMetadata ?? {},
     checksum: written.sha256,
@@ -108,11 +110,18 @@ export function copiedObject(
     version: at.version,
     bytesBucket: at.bucket,
     ownerId: caller.subject,
+    attributes: copiedAttributes(caller, source),
     metadata,
     userMetadata: replace ? replace.userMetadata : source.userMetadata,
     checksum: source.checksum,
     tags: tags ?? source.tags,
   }
+}
+
+/** A copy is its maker's, so that it is of his organisation; and nobody else knows of it. */
+function copiedAttributes(caller: Caller, { attributes }: StoredObject): ObjectAttributes {
+  const { organizationId, accessLevel, ...kept } = attributes
+  return { ...kept, ...belongingOf(caller, {}).attributes }
 }
 
 function contentTypeOf(request: Pick<UploadRequest, 'name' | 'contentType'>): string {

@@ -1,12 +1,29 @@
 import type { Readable } from 'node:stream'
 import type { ChunkReader, Written } from '../../backend/backend.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
+import type { AccessLevel, AssetType } from '../../model/object-attributes.ts'
 import type { NewLock } from '../../model/object-lock.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import type { S3Metadata } from '../object/s3-metadata.ts'
 
+/** What a client says of an object beside its bytes, and whose it is to be (docs/attributes.md). */
+export interface SentAttributes {
+  fileName?: string | undefined
+  /** Who is no service may name his own alone. */
+  organizationId?: string | undefined
+  /** Who is no service may name himself alone; undefined: the caller. */
+  ownerId?: string | undefined
+  accessLevel?: AccessLevel | undefined
+  assetType?: AssetType | undefined
+  enableIndexing?: boolean | undefined
+  /** As `tagTexts` or `checkWords` makes them; none when absent. */
+  tags?: string[] | undefined
+  /** After how many days the object goes by itself. */
+  autoDeleteAfterDays?: number | undefined
+}
+
 /** What a client sends to store an object, in our own words. */
-export interface UploadRequest {
+export interface UploadRequest extends SentAttributes {
   bucket: string
   /** The bucket that is meant, when another may have its name by now; undefined means whichever has the name. */
   bucketUid?: string | undefined
@@ -28,12 +45,8 @@ export interface UploadRequest {
   userMetadata: UserMetadata | undefined
   /** What a row says only of what came by S3. */
   s3?: S3Metadata | undefined
-  /** As `tagTexts` makes them; none when absent. */
-  tags?: string[] | undefined
   /** How its version is locked, from the moment when anybody sees it. */
   lock?: NewLock | undefined
-  /** After how many days the object goes by itself. */
-  autoDeleteAfterDays?: number | undefined
   body: UploadBody
 }
 
@@ -71,6 +84,6 @@ export interface UploadBody extends ChunkReader {
 export type LateFields = Partial<
   Pick<
     UploadRequest,
-    'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata' | 's3' | 'autoDeleteAfterDays'
+    'contentType' | 'cacheControl' | 'contentEncoding' | 'userMetadata' | 's3' | keyof SentAttributes
   >
 >

@@ -7,12 +7,12 @@ import { answerWithRate, argument, tell } from './child.ts'
 const { database, connections, values } = argument<{
   database: DatabaseAddress
   connections: number
-  /** The arguments of storage.read_object_now, as the server passes them. */
+  /** The arguments of storage.read_row, as the server passes them. */
   values: (string | null)[]
 }>()
 const sql = postgres({ ...database, username: 'strongroom_server', pass: '', max: connections })
 
-const CALL = `select * from storage.read_object_now(${values.map((_, index) => `$${index + 1}`).join(', ')})`
+const CALL = `select * from storage.read_row(${values.map((_, index) => `$${index + 1}`).join(', ')})`
 
 async function read() {
   const rows = await sql.unsafe(CALL, values, { prepare: true })

@@ -76,6 +76,7 @@ function putOf(name: string, { subject = randomUUID() as string, upsert = false 
     userMetadata: { by: name, quoted: '"\\' },
     checksum: '0'.repeat(64),
     tags: ['a', '"b", {c}'],
+    attributes: { fileName: 'its "name"' },
   }
   return { caller, put: { object, bytes, upsert, bucket } }
 }

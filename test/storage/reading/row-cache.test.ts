@@ -20,6 +20,7 @@ function found(bucket: string, name: string, isPublic = true) {
     userMetadata: null,
     checksum: null,
     tags: [],
+    attributes: {},
     quarantineReason: null,
     createdAt: new Date(0),
     updatedAt: new Date(0),

@@ -1,0 +1,21 @@
+/** Who may know of an object besides those whom the policies let (docs/attributes.md). */
+export const ACCESS_LEVELS = ['private', 'shared', 'restricted', 'public'] as const
+export type AccessLevel = (typeof ACCESS_LEVELS)[number]
+
+/** What an object is for whoever looks for it. */
+export const ASSET_TYPES = ['image', 'document', 'map', 'audio', 'video', 'other'] as const
+export type AssetType = (typeof ASSET_TYPES)[number]
+
+/** What an object says of itself, beside its tags and its days; what is absent is as it is by default. */
+export interface ObjectAttributes {
+  /** How its owner calls the file; else as the last part of its path. */
+  fileName?: string
+  /** To whom it belongs besides its owner; else nobody. */
+  organizationId?: string
+  /** Else private. */
+  accessLevel?: AccessLevel
+  /** Else by its content type. */
+  assetType?: AssetType
+  /** Whether whoever hears of it may read what is in it, to find it again by; else true. */
+  enableIndexing?: boolean
+}
