@@ -19,3 +19,19 @@ export interface ObjectAttributes {
   /** Whether whoever hears of it may read what is in it, to find it again by; else true. */
   enableIndexing?: boolean
 }
+
+/** What a client says of an object beside its bytes, and whose it is to be (docs/attributes.md). */
+export interface SentAttributes {
+  fileName?: string | undefined
+  /** Who is no service may name his own alone. */
+  organizationId?: string | undefined
+  /** Who is no service may name himself alone; undefined: the caller. */
+  ownerId?: string | undefined
+  accessLevel?: AccessLevel | undefined
+  assetType?: AssetType | undefined
+  enableIndexing?: boolean | undefined
+  /** As `tagTexts` or `checkWords` makes them; none when absent. */
+  tags?: string[] | undefined
+  /** After how many days the object goes by itself. */
+  autoDeleteAfterDays?: number | undefined
+}

@@ -5,6 +5,15 @@ export const REQUEST_HEADERS = {
   'x-metadata': 'Base64 of a JSON object: the user metadata.',
   'x-robots-tag': 'Checked, stored, and sent with downloads.',
   'x-strongroom-auto-delete-after-days': 'It goes by itself after so many days, 1 to 36500.',
+  'x-tags': 'Words with commas between them, or an array in JSON. The same as `x-strongroom-tags`.',
+  'x-strongroom-tags': 'Words with commas between them, or an array in JSON.',
+  'x-strongroom-file-name': 'How the file is called, in UTF-8 or Latin-1.',
+  'x-strongroom-organization-id':
+    'To which organisation it belongs: that of the token, or any for the service.',
+  'x-strongroom-user-id': 'Whose it is: your own, or anybody’s for the service.',
+  'x-strongroom-access-level': '`private` or `shared`.',
+  'x-strongroom-asset-type': '`image`, `document`, `map`, `audio`, `video` or `other`.',
+  'x-strongroom-enable-indexing': '`true` or `false`, for who hears of it.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'x-content-sha256':
@@ -24,7 +33,7 @@ export const REQUEST_HEADERS = {
   'upload-length': 'Of the whole, in bytes.',
   'upload-defer-length': '`1`: the length will come with a chunk.',
   'upload-metadata':
-    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object), `content_hash` (a SHA-256 in hexadecimal digits), `auto_delete_after_days`.',
+    '`key base64, …`: `bucketName`, `objectName`; `contentType`, `cacheControl`, `metadata` (a JSON object), `content_hash` (a SHA-256 in hexadecimal digits), and the fields of `x-strongroom-…`, such as `tags`.',
   'upload-offset': 'Where the chunk begins, in bytes.',
   'upload-checksum':
     '`<algorithm> <base64>`: sha1, sha256 or md5 of the chunk, which is kept only if it is right.',

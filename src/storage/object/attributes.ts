@@ -1,7 +1,11 @@
 import { isPlainText } from '../../lib/storable-text.ts'
 import { StorageError } from '../../model/errors.ts'
-import { type AccessLevel, ASSET_TYPES, type AssetType } from '../../model/object-attributes.ts'
-import type { SentAttributes } from '../writing/upload-request.ts'
+import {
+  type AccessLevel,
+  ASSET_TYPES,
+  type AssetType,
+  type SentAttributes,
+} from '../../model/object-attributes.ts'
 import { parseAutoDelete } from './auto-delete.ts'
 import { parseWords } from './tags.ts'
 

@@ -1,8 +1,7 @@
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import type { ObjectAttributes } from '../../model/object-attributes.ts'
+import type { ObjectAttributes, SentAttributes } from '../../model/object-attributes.ts'
 import { organizationOf } from '../../model/organization.ts'
-import type { SentAttributes } from './upload-request.ts'
 
 /**
  * Whose an object is to be, and what it says of itself: its owner is who uploads it, and its organisation the one that his

@@ -1,8 +1,8 @@
 import { attributesJson, attributesOf } from '../../database/queries/attributes.ts'
 import type { ResumableContent } from '../../database/queries/resumable-uploads.ts'
 import type { Caller } from '../../model/caller.ts'
+import type { SentAttributes } from '../../model/object-attributes.ts'
 import { belongingOf } from './belonging.ts'
-import type { SentAttributes } from './upload-request.ts'
 
 /** What is remembered of it between the requests of one upload. */
 export type KeptAttributes = Pick<ResumableContent, 'attributes' | 'ownerId' | 'tags' | 'autoDeleteAfterDays'>

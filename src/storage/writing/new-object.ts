@@ -5,12 +5,12 @@ import type { Caller } from '../../model/caller.ts'
 import { sha256Etag } from '../../model/checksums.ts'
 import type { Location } from '../../model/location.ts'
 import type { SystemMetadata, UserMetadata } from '../../model/metadata.ts'
-import type { ObjectAttributes } from '../../model/object-attributes.ts'
+import type { ObjectAttributes, SentAttributes } from '../../model/object-attributes.ts'
 import { guessContentType } from '../object/content-type.ts'
 import { S3_HEADERS, type S3Headers } from '../object/s3-metadata.ts'
 import { DEFAULT_CACHE_CONTROL, type StoredObject } from '../object/stored-object.ts'
 import { belongingOf } from './belonging.ts'
-import type { SentAttributes, UploadBody, UploadRequest } from './upload-request.ts'
+import type { UploadBody, UploadRequest } from './upload-request.ts'
 
 /** What is known of an upload before its bytes: the policies judge this (wire §7.7). */
 export function intendedWrite(

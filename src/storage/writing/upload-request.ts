@@ -1,26 +1,10 @@
 import type { Readable } from 'node:stream'
 import type { ChunkReader, Written } from '../../backend/backend.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
-import type { AccessLevel, AssetType } from '../../model/object-attributes.ts'
+import type { SentAttributes } from '../../model/object-attributes.ts'
 import type { NewLock } from '../../model/object-lock.ts'
 import type { WriteCondition } from '../../model/write-condition.ts'
 import type { S3Metadata } from '../object/s3-metadata.ts'
-
-/** What a client says of an object beside its bytes, and whose it is to be (docs/attributes.md). */
-export interface SentAttributes {
-  fileName?: string | undefined
-  /** Who is no service may name his own alone. */
-  organizationId?: string | undefined
-  /** Who is no service may name himself alone; undefined: the caller. */
-  ownerId?: string | undefined
-  accessLevel?: AccessLevel | undefined
-  assetType?: AssetType | undefined
-  enableIndexing?: boolean | undefined
-  /** As `tagTexts` or `checkWords` makes them; none when absent. */
-  tags?: string[] | undefined
-  /** After how many days the object goes by itself. */
-  autoDeleteAfterDays?: number | undefined
-}
 
 /** What a client sends to store an object, in our own words. */
 export interface UploadRequest extends SentAttributes {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../../../model/errors.ts'
+import { ASSET_TYPES } from '../../../model/object-attributes.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { AnswerHeader, RequestHeader } from '../../openapi/headers.ts'
 import type { Answer, Body, Described, Operation } from '../../openapi/operation.ts'
@@ -20,6 +21,13 @@ export const uploadBody: Body = {
         .optional()
         .describe('What the file has to have: a SHA-256 in hexadecimal digits.'),
       auto_delete_after_days: z.string().optional().describe('It goes by itself after so many days.'),
+      tags: z.string().optional().describe('One, several with commas between them, or an array in JSON.'),
+      file_name: z.string().optional(),
+      organization_id: z.string().optional().describe('That of the token, or any for the service.'),
+      user_id: z.string().optional().describe('Your own, or any for the service.'),
+      access_level: z.enum(['private', 'shared']).optional(),
+      asset_type: z.enum(ASSET_TYPES).optional(),
+      enable_indexing: z.enum(['true', 'false']).optional(),
     }),
     'application/octet-stream': bytes.describe('The bytes, with any type but that of a form.'),
   },
@@ -28,6 +36,8 @@ export const uploadBody: Body = {
 /** What an upload may be refused for, however it comes. */
 export const UPLOAD_ERRORS: ErrorCode[] = [
   'InvalidRequest',
+  'InvalidTags',
+  'ObjectAclsDisabled',
   'InvalidRobotsTag',
   'InvalidHeaderChar',
   'InvalidMimeType',
@@ -41,6 +51,14 @@ export const UPLOAD_HEADERS: RequestHeader[] = [
   'x-metadata',
   'x-robots-tag',
   'x-strongroom-auto-delete-after-days',
+  'x-tags',
+  'x-strongroom-tags',
+  'x-strongroom-file-name',
+  'x-strongroom-organization-id',
+  'x-strongroom-user-id',
+  'x-strongroom-access-level',
+  'x-strongroom-asset-type',
+  'x-strongroom-enable-indexing',
   'cache-control',
   'content-encoding',
   'x-content-sha256',
