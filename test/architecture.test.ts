@@ -53,6 +53,7 @@ const FLOORS: Record<string, Floors> = {
         'audit-months.ts',
         'version-retention.ts',
         'lifecycle.ts',
+        'links.ts',
         'auto-delete.ts',
         'scrub.ts',
         'backend-move.ts',

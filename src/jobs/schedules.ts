@@ -13,6 +13,7 @@ import { BackupRunner } from './backup/runner.ts'
 import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
 import { Lifecycle, lifecycleFamilies } from './lifecycle.ts'
+import { forgetLinksThatAreOver } from './links.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
@@ -60,6 +61,8 @@ export function startSchedules({
   }
   const months = () => keepAuditMonths(database, config.audit.retentionDays)
   schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  const forget = (signal: AbortSignal) => forgetLinksThatAreOver(database, signal)
+  schedules.push(schedule('links', forget, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   const retention = new VersionRetention({ database, backend, logger })
   metrics?.add(() => [
     single('storage_versions_purged_total', retention.purged),

@@ -34,6 +34,11 @@ export const TABLES: CarriedTable[] = [
   // By which the cleanup knows which bytes in a data folder or store are this database's to remove.
   { name: 'former_buckets', backup: true, move: true },
   { name: 'webhooks', backup: true, move: true, secrets: ['secret'] },
+  // Signed URLs that were taken back, and how often others were used: they outlive what is restored.
+  { name: 'link_revocations', backup: true, move: true },
+  { name: 'link_uses', backup: true, move: true },
+  // Who may go on with a download, for a minute.
+  { name: 'link_downloads', backup: false, move: true },
   // Sealed, with the key in keys.json: without that they are of no use.
   { name: 'credentials', backup: 'with keys', move: true },
 
