@@ -7,6 +7,8 @@ import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
 import type { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import type { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
+import type { DownloadCounts } from '../storage/links/download-counts.ts'
+import type { LinkRevoker } from '../storage/links/link-revoker.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -30,6 +32,9 @@ export interface Services {
   buckets: BucketStorage
   trash: Trash
   urls: SignedUrls
+  /** How often signed URLs were used that work a number of times. */
+  counts: DownloadCounts
+  revoker: LinkRevoker
   resumable: ResumableUploads
   multipart: MultipartUploads
   tokens: TokenVerifier

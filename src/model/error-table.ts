@@ -240,6 +240,18 @@ export const ERROR_TABLE = {
     message: 'The signed URL token is for something else',
     compat: { status: 400 },
   },
+  LinkRevoked: {
+    status: 410,
+    message: 'The signed URL was revoked',
+    compat: { status: 400, wireCode: 'InvalidJWT', label: 'InvalidJWT' },
+  },
+  LinkExhausted: { status: 403, message: 'The signed URL has been used as often as it may be' },
+  TooManyRevocations: {
+    status: 409,
+    message:
+      'You have revoked as many signed URLs one by one as are remembered: revoke those of an object, or all that you have ' +
+      'signed before a moment, at once',
+  },
 
   // Signatures of S3 (wire §6.2).
   SignatureDoesNotMatch: {

@@ -110,7 +110,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads, buckets, trash, lifecycle } = services
+  const { requests, uploads, buckets, trash, lifecycle, urls, counts, revoker } = services
   metrics.add(() => metrics.requests.families())
   metrics.add(() =>
     familiesOfRequests({
@@ -123,6 +123,9 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       buckets,
       trash,
       lifecycle,
+      urls,
+      counts,
+      revoker,
     }),
   )
   const realtime = new Realtime({

@@ -26,6 +26,9 @@ import { FileStorage } from '../storage/file-storage.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
 import { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
+import { DownloadCounts } from '../storage/links/download-counts.ts'
+import { LinkRevoker } from '../storage/links/link-revoker.ts'
+import { Revocations } from '../storage/links/revocations.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
@@ -133,14 +136,15 @@ export function buildServices(parts: ServiceParts): Services {
   const buckets = new BucketStorage({ ...writing, versionDefaults, tellsOfHidden })
   const secrets = signingSecrets(keys, config)
   const seal = new SecretSeal(secrets)
-  const urls = new SignedUrls({
+  const links = {
     database,
     files,
     secrets,
+    revocations: new Revocations({ database }),
     maxExpirySeconds: Math.floor(config.maxSignedExpiryMs / 1000),
-    checksExpires: !config.supabaseCompat,
     now,
-  })
+  }
+  const urls = new SignedUrls({ ...links, checksExpires: !config.supabaseCompat })
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
@@ -150,6 +154,8 @@ export function buildServices(parts: ServiceParts): Services {
     buckets: traced(buckets),
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
+    counts: traced(new DownloadCounts({ database, logger })),
+    revoker: traced(new LinkRevoker(links)),
     resumable: traced(resumable),
     multipart: traced(multipart),
     tokens,

@@ -8,6 +8,8 @@ export type AuditAction =
   | 'replay'
   | 'restore'
   | 'lock'
+  /** Signed URLs were taken back. */
+  | 'revoke'
   /** By an operator alone, in SQL (drizzle/functions/locks.sql). */
   | 'unlock'
   /** What a lifecycle policy says, now. */

@@ -4,12 +4,21 @@ import type { Served, TestServer } from './server.ts'
 export interface Signed {
   signedURL: string
   url: string
+  id: string
   expires_at: string
 }
 
-/** Signs a download as the service. @param path `<bucket>/<name>`, percent-encoded */
-export async function sign(server: Served, path: string, expiresIn = 60): Promise<Signed> {
-  const response = await server.request('POST', `/storage/v1/object/sign/${path}`, { body: { expiresIn } })
+/** Signs a download as the service. @param path `<bucket>/<name>`, percent-encoded @param options of the body */
+export async function sign(
+  server: Served,
+  path: string,
+  expiresIn = 60,
+  { token, ...options }: Record<string, unknown> & { token?: string } = {},
+): Promise<Signed> {
+  const response = await server.request('POST', `/storage/v1/object/sign/${path}`, {
+    body: { expiresIn, ...options },
+    ...(token !== undefined && { token }),
+  })
   if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`)
   return response.json() as Promise<Signed>
 }

@@ -1,6 +1,9 @@
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { FileStorage } from '../../storage/file-storage.ts'
+import type { DownloadCounts } from '../../storage/links/download-counts.ts'
 import type { SignedUrls } from '../../storage/links/signed-urls.ts'
+import type { UrlClaims, UrlWanted } from '../../storage/links/url-token.ts'
+import { clientAddress, remoteAddress } from '../connection/client-address.ts'
 import { type AppContext, logTarget } from '../env.ts'
 import { sendObject } from '../message/object-response.ts'
 import { decodeSegment, objectTarget } from '../message/request-path.ts'
@@ -16,6 +19,16 @@ export interface SignedTarget<Granted> {
   query: string
 }
 
+/** What serves those who have a token. */
+interface SignedServices {
+  urls: SignedUrls
+  counts: DownloadCounts
+  files: FileStorage
+  userBuckets: boolean
+  rates: RateLimits | undefined
+  trustProxy: boolean
+}
+
 /** Whether a request brings a token of a signed URL, so that nothing else decides about it. */
 export function hasUrlToken(c: AppContext): boolean {
   return /(?:^|[?&])token=/.test(c.env.target.query)
@@ -26,16 +39,13 @@ export function hasUrlToken(c: AppContext): boolean {
  *
  * @param route what stands before the bucket, such as `/object/sign/`
  */
-export async function sendSigned(
-  c: AppContext,
-  services: { urls: SignedUrls; files: FileStorage; userBuckets: boolean; rates: RateLimits | undefined },
-  route: string,
-): Promise<Response> {
+export async function sendSigned(c: AppContext, services: SignedServices, route: string): Promise<Response> {
   const caller = anonymousCaller(c, services, 'storage.object.get_signed')
-  const { bucket, name, granted, query } = signedTarget(c, route, (...link) =>
-    services.urls.checkDownload(...link),
+  const from = remoteAddress(c.env.incoming, services.trustProxy)
+  const { bucket, name, granted, query } = await signedTarget(c, route, (token, wanted) =>
+    services.urls.checkDownload(token, wanted, from),
   )
-  const { exp, bucket_uid: bucketUid, versionId } = granted
+  const { scope, exp, bucket_uid: bucketUid, versionId, disposition } = granted
   return sendObject(c, services, {
     caller,
     access: 'signed',
@@ -44,8 +54,30 @@ export async function sendSigned(
     bucketUid,
     version: versionId === undefined ? undefined : { id: versionId },
     download: downloadName(query),
+    disposition,
     expiresAt: new Date(exp * 1000),
+    admit: scope === 'limited' ? countedOnce(c, services, granted) : undefined,
   })
+}
+
+/** Counts the download when its bytes are about to be sent, and says so if they do not come to their end. */
+function countedOnce(c: AppContext, { counts, trustProxy }: SignedServices, claims: UrlClaims) {
+  let counting: Promise<void> | undefined
+  return (isRange: boolean): Promise<void> => {
+    // Asked again when the object was replaced at that very moment.
+    counting ??= counts
+      .count(claims, { client: clientAddress(c.env.incoming, trustProxy), isRange })
+      .then((onBreak) => {
+        const { outgoing } = c.env
+        if (!onBreak) return
+        if (outgoing.destroyed) onBreak()
+        else
+          outgoing.once('close', () => {
+            if (!outgoing.writableFinished || outgoing.statusCode >= 500) onBreak()
+          })
+      })
+    return counting
+  }
 }
 
 /**
@@ -56,11 +88,11 @@ export async function sendSigned(
  * @param check whether the token is for this object; throws InvalidSignature when it is for another
  * @throws InvalidRequest without a token; as `check`
  */
-export function signedTarget<Granted>(
+export async function signedTarget<Granted>(
   c: AppContext,
   route: string,
-  check: (token: string, bucket: string, name: string, expires: string | undefined) => Granted,
-): SignedTarget<Granted> {
+  check: (token: string, wanted: Omit<UrlWanted, 'scope'>) => Promise<Granted>,
+): Promise<SignedTarget<Granted>> {
   const { path, query } = c.env.target
   c.env.notes.via = 'signed'
   const whole = `${path}?${query}`
@@ -75,12 +107,12 @@ export function signedTarget<Granted>(
   }
   const { bucket, name: start } = objectTarget(path, route)
   const sent = start + (hasMark ? decodeSegment(whole.slice(path.length, mark)) : '')
-  const granted = (name: string) => {
+  const granted = async (name: string) => {
     logTarget(c, bucket, name)
-    return { bucket, name, granted: check(token, bucket, name, expires), query: parameters }
+    return { bucket, name, granted: await check(token, { bucket, name, expires }), query: parameters }
   }
   try {
-    return granted(sent)
+    return await granted(sent)
   } catch (error) {
     const meant = decoded(sent)
     if (meant === undefined || meant === sent || !hasCode(error, 'InvalidSignature')) throw error

@@ -5,13 +5,13 @@ const MAX_FILE_NAME = 255
 const MAX_ENCODED = 1500
 
 /**
- * The `Content-Disposition` for the query parameter `download` (wire §3.5).
+ * The `Content-Disposition` for the query parameter `download` (wire §3.5), or what a link says.
  *
  * The name is percent-encoded in both places, as Supabase has it, so no name can break out of the header.
  * What has no UTF-8 form becomes U+FFFD.
  */
-export function contentDisposition(download: string): string {
-  if (download === '') return 'attachment;'
+export function contentDisposition(download: string, type: 'attachment' | 'inline' = 'attachment'): string {
+  if (download === '') return type === 'inline' ? type : 'attachment;'
   // By code point, so that no surrogate pair is cut in half.
   const name = [...download.slice(0, 2 * MAX_FILE_NAME)].slice(0, MAX_FILE_NAME)
   let encoded = ''
@@ -19,7 +19,7 @@ export function contentDisposition(download: string): string {
     if (encoded.length + character.length > MAX_ENCODED) break
     encoded += character
   }
-  return `attachment; filename=${encoded}; filename*=UTF-8''${encoded}`
+  return `${type}; filename=${encoded}; filename*=UTF-8''${encoded}`
 }
 
 /** Also what `encodeURIComponent` leaves, though it may stand in neither place (RFC 8187 §3.2.1, RFC 9110 §5.6.2). */

@@ -26,6 +26,13 @@ import { streamOut } from './stream-out.ts'
 export interface SendOptions {
   /** The query parameter `download` (wire §3.5). */
   download?: string | undefined
+  /** `Content-Disposition`, in place of what `download` would be. */
+  disposition?: string | undefined
+  /**
+   * Asked when bytes are about to be sent, and whether only a part of them: it throws why they may not. Then they are sent from
+   * here, as often as that is asked, and no cache keeps them.
+   */
+  admit?: ((isRange: boolean) => Promise<void>) | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
   expiresAt?: Date | undefined
   /**
@@ -71,6 +78,7 @@ export async function sendRepresentation(
   options: SendOptions,
 ): Promise<Response> {
   const { status, part, direct, headers } = answerTo(c, representation, options)
+  if (part && options.admit) await options.admit(part !== 'whole')
   const bytes = part && (await representation.open(part, direct))
   if (representation.size !== null) c.env.notes.size = representation.size
   // Hono answers HEAD with another response, made from this one.
@@ -121,7 +129,8 @@ function answerTo(c: AppContext, representation: Representation, options: SendOp
   if (range === 'unsatisfiable') {
     throw new StorageError('InvalidRange', { headers: { 'Content-Range': `bytes */${size}` } })
   }
-  const direct = !options.headers && mayGoDirectly(headers, isConditional) ? headers : undefined
+  const direct =
+    !options.headers && !options.admit && mayGoDirectly(headers, isConditional) ? headers : undefined
   if (range === null) {
     headers['Content-Length'] = String(size)
     return { status: 200, part: isHead ? null : 'whole', direct, headers }
@@ -158,7 +167,10 @@ export const SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
-function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: SendOptions): ObjectHeaders {
+function objectHeaders(
+  of: RepresentationMetadata,
+  { download, disposition, expiresAt, admit }: SendOptions,
+): ObjectHeaders {
   const contentType = safeContentType(of.contentType)
   const headers: ObjectHeaders = {
     'Content-Type': contentType,
@@ -167,9 +179,11 @@ function objectHeaders(of: RepresentationMetadata, { download, expiresAt }: Send
     'Accept-Ranges': 'bytes',
     'X-Robots-Tag': of.robotsTag ?? 'none',
   }
-  if (expiresAt) headers.Expires = expiresAt.toUTCString()
+  if (admit) headers['Cache-Control'] = 'private, no-store'
+  else if (expiresAt) headers.Expires = expiresAt.toUTCString()
   else headers['Cache-Control'] = of.cacheControl
-  if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
+  if (disposition !== undefined) headers['Content-Disposition'] = disposition
+  else if (download !== undefined) headers['Content-Disposition'] = contentDisposition(download)
   if (of.contentEncoding !== null) headers['Content-Encoding'] = of.contentEncoding
   const digest = reprDigest(of)
   if (digest !== undefined) headers['Repr-Digest'] = digest

@@ -46,6 +46,7 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.object.sign', access],
   ['storage.object.sign_many', access],
   ['storage.object.sign_upload_url', access],
+  ['storage.object.sign_revoke', { action: 'revoke', on: 'object' }],
   ['storage.object.delete', remove],
   ['storage.object.delete_many', remove],
   ['storage.s3.object.delete', remove],

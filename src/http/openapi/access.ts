@@ -43,7 +43,13 @@ interface Access {
 }
 
 const TOKEN: Security = [{ bearer: [] }, { apikey: [] }]
-const SIGNED: ErrorCode[] = ['InvalidRequest', 'InvalidJWT', 'ExpiredToken', 'InvalidSignature']
+const SIGNED: ErrorCode[] = [
+  'InvalidRequest',
+  'InvalidJWT',
+  'ExpiredToken',
+  'LinkRevoked',
+  'InvalidSignature',
+]
 
 /** Who may call an operation. Whether what is asked for is allowed, policies say. */
 export const ACCESS = {

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { WantedVersion } from '../../model/version-id.ts'
+import type { LinkOptions } from '../../storage/links/signed-urls.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { RemovedVersion } from '../../storage/writing/version-removals.ts'
@@ -11,6 +12,7 @@ import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
+import { wantedLink } from '../message/link-options.ts'
 import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
@@ -50,9 +52,10 @@ import {
   uploadResponse,
   versionJson,
 } from './responses.ts'
+import { signedJson } from './signed-json.ts'
 
 export function objectRoutes(services: Services) {
-  const { files } = services
+  const { files, urls } = services
   const readJson = jsonReader(services)
 
   async function upload(c: AppContext, operation: string, upsert: boolean) {
@@ -79,10 +82,36 @@ export function objectRoutes(services: Services) {
     const { bucket, name } = objectTarget(c.req.path, route)
     logTarget(c, bucket, name)
     const version = wantedVersion(c.env, services.supabaseCompat)
+    const link = wantedLink(c.env)
     const { object } = await files.find(who.caller, { access: who.access, bucket, name, version })
-    return successResponse(c, services, withVersion(object, infoJson(object)), {
+    const body = {
+      ...infoJson(object),
+      ...(link && (await downloadUrl(c, who.caller, { object, version }, link))),
+    }
+    return successResponse(c, services, withVersion(object, body), {
       fields: { checksum: object.checksum, ...versionJson(object), ...autoDeleteJson(object.autoDelete) },
     })
+  }
+
+  /** A signed URL for it, as whoever asks could sign it; nulls when the policies do not show it to him. */
+  async function downloadUrl(
+    c: AppContext,
+    caller: Caller,
+    { object, version }: { object: StoredObject; version: WantedVersion | undefined },
+    link: LinkOptions,
+  ) {
+    const { bucket, name } = object
+    const versionId = version && (('id' in version ? version.id : object.versionId) ?? undefined)
+    const signed = await urls
+      .signDownload(caller, { bucket, name, versionId }, link)
+      .catch((error: unknown) => {
+        if (hasCode(error, 'NoSuchKey') || hasCode(error, 'NoSuchVersion')) return null
+        throw error
+      })
+    return {
+      download_url: signed && signedJson(c, services, signed).url,
+      download_url_expires_at: signed?.expiresAt ?? null,
+    }
   }
 
   return (

@@ -1,12 +1,14 @@
 import { Hono } from 'hono'
 import { z } from 'zod'
-import type { SignedUrl } from '../../storage/links/signed-urls.ts'
+import type { Caller } from '../../model/caller.ts'
+import { StorageError } from '../../model/errors.ts'
 import { parseContentType } from '../../storage/object/content-type.ts'
-import { anonymousCaller, requireCaller } from '../auth/caller.ts'
+import { anonymousCaller, callerOf, requireCaller } from '../auth/caller.ts'
 import { sendSigned, signedTarget } from '../auth/signed-request.ts'
 import { type AppContext, type Env, logTarget } from '../env.ts'
 import { writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
+import { linkOptions } from '../message/link-options.ts'
 import { absoluteUrl, encodePath } from '../message/public-url.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
 import { metadataFromHeader } from '../message/upload-headers.ts'
@@ -14,6 +16,8 @@ import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import {
   downloadSigned,
+  revokeSchema,
+  revokeSigned,
   signManySchema,
   signObject,
   signObjects,
@@ -23,6 +27,7 @@ import {
 } from './operations/sign.ts'
 import { receiveUpload } from './receive-upload.ts'
 import { keyOf, successList, successResponse, uploadResponse } from './responses.ts'
+import { expires, signedJson } from './signed-json.ts'
 
 export function signRoutes(services: Services) {
   const { urls } = services
@@ -48,6 +53,7 @@ export function signRoutes(services: Services) {
           {
             fields: {
               signed_url: absoluteUrl(c, services, url + expires(signed)),
+              id: signed.id,
               expires_at: signed.expiresAt,
             },
           },
@@ -58,7 +64,7 @@ export function signRoutes(services: Services) {
       '/object/upload/sign/:bucket/:key{.*}',
       operation(uploadSigned, async (c) => {
         const caller = anonymousCaller(c, services, 'storage.object.upload_signed')
-        const { granted: grant } = signedTarget(c, '/object/upload/sign/', (...link) =>
+        const { granted: grant } = await signedTarget(c, '/object/upload/sign/', (...link) =>
           urls.checkUpload(...link),
         )
         const condition = writeCondition(c.env.incoming.headers)
@@ -74,30 +80,29 @@ export function signRoutes(services: Services) {
       operation(downloadSigned, (c) => sendSigned(c, services, '/object/sign/')),
     )
     .post(
+      '/object/sign/revoke',
+      operation(revokeSigned, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.sign_revoke')
+        const sent = await readBody(c, services)
+        // That bucket's name is a legal one.
+        if ('paths' in sent) return signMany(c, services, callerOf(c, services, caller, SIGN_MANY), sent)
+        const { bucket, path: name, ...which } = check(services, sent, revokeSchema)
+        if (bucket !== undefined) logTarget(c, bucket, name)
+        if ((bucket === undefined) !== (name === undefined)) {
+          throw new StorageError('InvalidParameter', { message: 'bucket and path go together' })
+        }
+        const object = bucket === undefined || name === undefined ? undefined : { bucket, name }
+        const revoked = await services.revoker.revoke(caller, { ...which, object })
+        if (revoked.object) logTarget(c, revoked.object.bucket, revoked.object.name)
+        c.env.notes.resourceId = revoked.id ?? which.subject
+        return c.json({ message: 'Successfully revoked', id: revoked.id, before: revoked.moment })
+      }),
+    )
+    .post(
       '/object/sign/:bucket',
       operation(signObjects, async (c) => {
-        const caller = await requireCaller(c, services, 'storage.object.sign_many')
-        const { bucket } = objectTarget(c.req.path, '/object/sign/')
-        logTarget(c, bucket)
-        const { expiresIn, paths } = await readExpiry(c, services, signManySchema, {
-          maxBytes: MAX_BULK_BYTES,
-        })
-        const signed = await urls.signDownloads(caller, bucket, paths, expiresIn)
-
-        c.env.notes.each = paths.map((path, index) => ({ path, status: signed[index] ? 200 : 404 }))
-        return successList(
-          c,
-          services,
-          paths.map((path, index) => {
-            const url = signed[index]
-            if (url) {
-              const { signedURL, ...fields } = signedJson(c, services, url)
-              return { body: { path, error: null, signedURL }, fields }
-            }
-            const error = 'Either the object does not exist or you do not have access to it'
-            return { body: { path, error, signedURL: null }, fields: {} }
-          }),
-        )
+        const caller = await requireCaller(c, services, SIGN_MANY)
+        return signMany(c, services, caller, await readBody(c, services))
       }),
     )
     .post(
@@ -106,45 +111,56 @@ export function signRoutes(services: Services) {
         const caller = await requireCaller(c, services, 'storage.object.sign')
         const { bucket, name } = objectTarget(c.req.path, '/object/sign/')
         logTarget(c, bucket, name)
-        const { expiresIn, versionId } = await readExpiry(c, services, signSchema)
-        const signed = await urls.signDownload(caller, bucket, name, expiresIn, versionId)
+        const body = withExpiry(c, await jsonReader(services)(c.env.incoming, z.looseObject({})))
+        const { expiresIn, versionId, ...options } = check(services, body, signSchema)
+        const object = { bucket, name, versionId }
+        const signed = await urls.signDownload(caller, object, linkOptions(expiresIn, options))
         const { signedURL, ...fields } = signedJson(c, services, signed)
         return successResponse(c, services, { signedURL }, { fields })
       }),
     )
 }
 
-/**
- * A link in both forms: relative, for storage-js to encode, and absolute (wire §3.11). It encodes neither `#`, so that
- * what follows would never be sent, nor less than the whole: both signs of the name are encoded before.
- */
-function signedJson(c: AppContext, services: Services, signed: SignedUrl) {
-  const token = `?token=${signed.token}`
-  const path = `/object/sign/${encodePath(signed.bucket)}/${encodePath(signed.name)}${token}`
-  return {
-    signedURL: `/object/sign/${signed.bucket}/${signed.name.replace(/[%#]/g, encodeURIComponent)}${token}`,
-    url: absoluteUrl(c, services, path + expires(signed)),
-    expires_at: signed.expiresAt,
-  }
+const SIGN_MANY = 'storage.object.sign_many'
+
+/** @param body as it was sent */
+async function signMany(c: AppContext, services: Services, caller: Caller, body: Body): Promise<Response> {
+  const { bucket } = objectTarget(c.req.path, '/object/sign/')
+  logTarget(c, bucket)
+  const { expiresIn, paths, ...options } = check(services, withExpiry(c, body), signManySchema)
+  const signed = await services.urls.signDownloads(caller, bucket, paths, linkOptions(expiresIn, options))
+
+  c.env.notes.each = paths.map((path, index) => ({ path, status: signed[index] ? 200 : 404 }))
+  return successList(
+    c,
+    services,
+    paths.map((path, index) => {
+      const url = signed[index]
+      if (url) {
+        const { signedURL, ...fields } = signedJson(c, services, url)
+        return { body: { path, error: null, signedURL }, fields }
+      }
+      const error = 'Either the object does not exist or you do not have access to it'
+      return { body: { path, error, signedURL: null }, fields: {} }
+    }),
+  )
 }
 
-/** For who has only the link: until when it works, in seconds since 1970. Another one than the token's is refused. */
-function expires({ expiresAt }: SignedUrl): string {
-  return `&expires=${expiresAt.getTime() / 1000}`
+type Body = Record<string, unknown>
+
+/** Of what may be about many objects. */
+function readBody(c: AppContext, services: Services): Promise<Body> {
+  return jsonReader(services)(c.env.incoming, z.looseObject({}), { maxBytes: MAX_BULK_BYTES })
 }
 
-/** The body, with `?expires_in=` standing in for `expiresIn` (wire §3.11). */
-async function readExpiry<T extends { expiresIn: number }>(
-  c: AppContext,
-  services: Services,
-  schema: z.ZodType<T>,
-  limit?: { maxBytes: number },
-): Promise<T> {
+/** With `?expires_in=` standing in for `expiresIn` (wire §3.11). */
+function withExpiry(c: AppContext, body: Body): Body {
   const inQuery = parameterOf(c.env, 'expires_in')
-  const readJson = jsonReader(services)
-  if (inQuery === undefined) return readJson(c.env.incoming, schema, limit)
-  const body = await readJson(c.env.incoming, z.looseObject({}), limit)
-  return checkShape('body', { expiresIn: inQuery, ...body }, schema, services.supabaseCompat)
+  return inQuery === undefined ? body : { expiresIn: inQuery, ...body }
+}
+
+function check<T>({ supabaseCompat }: Services, body: Body, schema: z.ZodType<T>): T {
+  return checkShape('body', body, schema, supabaseCompat)
 }
 
 /** Of the upload to come; JSON is what storage-js sends with this request itself. */

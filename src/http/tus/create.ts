@@ -16,7 +16,7 @@ export async function createUpload(request: TusRequest): Promise<Response> {
   }
   const uploadMetadata = c.req.header('upload-metadata') ?? ''
   const { bucket, name, content } = parseUploadMetadata(uploadMetadata)
-  const uploader = request.identify({ bucket, name })
+  const uploader = await request.identify({ bucket, name })
   const length = createdLength(incoming)
   const chunk = bringsChunk(incoming) ? chunkIn(incoming, 0, null) : undefined
   const condition = writeCondition(incoming.headers)

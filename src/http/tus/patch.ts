@@ -7,7 +7,7 @@ export async function appendChunk(request: TusRequest): Promise<Response> {
   const { c, services } = request
   const { incoming } = c.env
   const address = request.address()
-  const uploader = request.identify(address)
+  const uploader = await request.identify(address)
   checkChunkType(incoming)
   const offset = numberIn(incoming, 'upload-offset')
   if (offset === null) throw new StorageError('InvalidRequest', { message: 'Upload-Offset is required' })

@@ -25,6 +25,7 @@ const STATUS: Partial<Record<StorageError['code'], number>> = {
   InvalidJWT: 400,
   ExpiredToken: 400,
   InvalidSignature: 400,
+  LinkRevoked: 400,
   // tus-js-client gives up at 408, and goes on by itself after this: what has come is kept.
   RequestTimeout: 503,
   // And at 429.

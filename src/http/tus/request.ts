@@ -56,8 +56,8 @@ export class TusRequest {
     if (made) logAssembled(this.c, made)
   }
 
-  /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature */
-  identify({ bucket, name }: { bucket: string; name: string }): Uploader {
+  /** Says who asks, for this object. @throws InvalidRequest, InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked */
+  async identify({ bucket, name }: { bucket: string; name: string }): Promise<Uploader> {
     const { c, services } = this
     const { isSigned } = this.variant
     const caller = this.#caller
@@ -67,7 +67,7 @@ export class TusRequest {
     if (!isSigned) return { caller, isSigned, upsert: c.req.header('x-upsert') === 'true', gone }
     const token = c.req.header('x-signature')
     if (!token) throw new StorageError('InvalidRequest', { message: 'Missing x-signature header' })
-    const grant = services.urls.checkUpload(token, bucket, name)
+    const grant = await services.urls.checkUpload(token, { bucket, name })
     const { upsert, bucketUid } = grant
     c.env.notes.user = grant.owner
     return { caller: services.urls.signer(caller, grant), isSigned, upsert, bucketUid, gone }

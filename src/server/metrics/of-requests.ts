@@ -5,6 +5,9 @@ import type { Connections } from '../../http/connection/connections.ts'
 import type { YieldingCapacity } from '../../http/connection/yielding-capacity.ts'
 import type { BucketStorage } from '../../storage/buckets/bucket-storage.ts'
 import type { LifecyclePolicies } from '../../storage/lifecycle/lifecycle-policies.ts'
+import type { DownloadCounts } from '../../storage/links/download-counts.ts'
+import type { LinkRevoker } from '../../storage/links/link-revoker.ts'
+import type { SignedUrls } from '../../storage/links/signed-urls.ts'
 import type { HotObjects } from '../../storage/reading/hot-objects.ts'
 import type { Trash } from '../../storage/versions/trash.ts'
 import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
@@ -19,11 +22,27 @@ export interface AnsweringParts {
   buckets: BucketStorage
   trash: Trash
   lifecycle: LifecyclePolicies
+  urls: SignedUrls
+  counts: DownloadCounts
+  revoker: LinkRevoker
 }
 
 /** How a process is that answers requests. */
 export function familiesOfRequests(parts: AnsweringParts): Family[] {
-  const { database, events, connections, requests, uploads, hotObjects, buckets, trash, lifecycle } = parts
+  const {
+    database,
+    events,
+    connections,
+    requests,
+    uploads,
+    hotObjects,
+    buckets,
+    trash,
+    lifecycle,
+    urls,
+    counts,
+    revoker,
+  } = parts
   const { open, busy, waiting } = database.load()
   const caches = [
     { cache: 'rows', ...countsOf(hotObjects.rowCache) },
@@ -39,6 +58,12 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
     single('storage_database_connections_in_use', busy),
     single('storage_database_waiting', waiting),
     single('storage_trash_purged_total', trash.purged + buckets.purgedTrash),
+    family('storage_link_refusals_total', [
+      { labels: { reason: 'revoked' }, value: urls.refused.revoked },
+      { labels: { reason: 'address' }, value: urls.refused.address },
+      { labels: { reason: 'exhausted' }, value: counts.refused },
+    ]),
+    single('storage_link_revocations_total', revoker.revoked),
     family(
       'storage_lifecycle_actions_total',
       [...lifecycle.totals].map(([action, value]) => ({ labels: { action }, value })),

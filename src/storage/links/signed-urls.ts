@@ -1,5 +1,8 @@
+import { createHmac } from 'node:crypto'
 import type { Database } from '../../database/connection/client.ts'
 import { visibleNames } from '../../database/queries/objects.ts'
+import { isWithin } from '../../lib/ip-network.ts'
+import { uuidV7 } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
 import type { UserMetadata } from '../../model/metadata.ts'
@@ -8,11 +11,23 @@ import type { FileStorage } from '../file-storage.ts'
 import { isStorableText } from '../object/object-name.ts'
 import type { Stored } from '../writing/commit.ts'
 import type { UploadContent } from '../writing/upload-request.ts'
-import { readUrlToken, signUrlToken, type UrlClaims, type UrlGrant, type UrlWanted } from './url-token.ts'
+import { keysOf, signerOf } from './revocation-keys.ts'
+import type { Revocations } from './revocations.ts'
+import {
+  type LinkLimits,
+  readUrlToken,
+  signedAt,
+  signUrlToken,
+  type UrlClaims,
+  type UrlGrant,
+  type UrlWanted,
+  urlOf,
+} from './url-token.ts'
 
 export interface SignedUrlsOptions {
   database: Database
   files: FileStorage
+  revocations: Revocations
   /** The current secret, then those still honoured after a rotation. */
   secrets: [current: string, ...previous: string[]]
   /** The longest life of a link, in seconds. */
@@ -27,7 +42,25 @@ export interface SignedUrl {
   bucket: string
   name: string
   token: string
+  /** By which it can be taken back. */
+  id: string
   expiresAt: Date
+}
+
+/** An object that somebody may see, and so may let others see. */
+export interface Signable {
+  bucket: string
+  name: string
+  bucketUid: string
+  versionId?: string | undefined
+}
+
+/** How a link to download is made. */
+export interface LinkOptions {
+  expiresInSeconds: number
+  /** The same text for all who ask about the same time, so that caches have it once; nobody has signed it then. */
+  isStable?: boolean | undefined
+  limits?: LinkLimits | undefined
 }
 
 /** What an upload token allows. */
@@ -46,45 +79,64 @@ export interface UploadGrant {
 /** How long a signed upload URL works, in seconds: what hosted Supabase gives (wire §3.11). */
 const UPLOAD_SECONDS = 2 * 60 * 60
 
-/** Makes signed URLs for those whom the policies allow, and honours them (design §7). */
+/** Makes signed URLs for those whom the policies allow, and honours them (design §7, decision 0075). */
 export class SignedUrls {
   readonly #options: SignedUrlsOptions
+  /** How often one was refused that was taken back, or from where it may not be used. */
+  readonly refused = { revoked: 0, address: 0 }
 
   constructor(options: SignedUrlsOptions) {
     this.#options = options
   }
 
   /**
-   * @param versionId of another version than what is there now
-   * @throws NoSuchBucket, NoSuchKey or NoSuchVersion when the caller may not see it, InvalidParameter
+   * @param object.versionId of another version than what is there now
+   * @throws NoSuchBucket, NoSuchKey or NoSuchVersion when the caller may not see it, InvalidParameter, DatabaseUnavailable
    */
   async signDownload(
     caller: Caller,
-    bucket: string,
-    name: string,
-    expiresInSeconds: number,
-    versionId?: string,
+    object: Omit<Signable, 'bucketUid'>,
+    options: LinkOptions,
   ): Promise<SignedUrl> {
-    this.#checkExpiry(expiresInSeconds)
+    this.#check(options)
+    const { bucket, name, versionId } = object
     const version = versionId === undefined ? undefined : { id: versionId }
     const { bucketUid } = await this.#options.files.find(caller, { access: 'policy', bucket, name, version })
-    return this.#sign({ bucket, name, bucketUid, expiresInSeconds, versionId })
+    return this.issue(caller, { ...object, bucketUid }, options)
   }
 
-  /** In the order asked; null for what the caller may not see. @throws InvalidParameter */
+  /** In the order asked; null for what the caller may not see. @throws InvalidParameter, DatabaseUnavailable */
   async signDownloads(
     caller: Caller,
     bucket: string,
     names: string[],
-    expiresInSeconds: number,
+    options: LinkOptions,
   ): Promise<(SignedUrl | null)[]> {
-    this.#checkExpiry(expiresInSeconds)
+    this.#check(options)
     const { database } = this.#options
     const visible = await visibleNames(database, caller, bucket, names.filter(isStorableText))
-    return names.map((name) => {
+    const signed: (SignedUrl | null)[] = []
+    for (const name of names) {
       const bucketUid = visible.get(name)
-      return bucketUid === undefined ? null : this.#sign({ bucket, name, bucketUid, expiresInSeconds })
-    })
+      signed.push(
+        bucketUid === undefined ? null : await this.issue(caller, { bucket, name, bucketUid }, options),
+      )
+    }
+    return signed
+  }
+
+  /** A link to what the caller is known to see. @throws InvalidParameter, DatabaseUnavailable */
+  async issue(
+    { subject }: Pick<Caller, 'subject'>,
+    object: Signable,
+    options: LinkOptions,
+  ): Promise<SignedUrl> {
+    this.#check(options)
+    const { limits, expiresInSeconds } = options
+    const scope = limits === undefined ? 'download' : 'limited'
+    const target = { ...object, scope, limits } as const
+    if (options.isStable) return this.#signStable(target, expiresInSeconds)
+    return this.#sign({ ...target, expiresInSeconds }, subject)
   }
 
   /**
@@ -104,31 +156,43 @@ export class SignedUrls {
   ): Promise<SignedUrl> {
     const { bucket, upsert } = request
     const { name, bucketUid } = await this.#options.files.checkUpload(caller, request)
-    const [secret] = this.#options.secrets
     const expiresInSeconds = Math.min(UPLOAD_SECONDS, this.#options.maxExpirySeconds)
     const grant = { scope: 'upload', bucket, name, bucketUid, upsert, expiresInSeconds } as const
     const owner = caller.subject ?? undefined
     const organization = organizationOf(caller.claims) ?? undefined
-    const signed = signUrlToken({ ...grant, owner, organization }, secret, this.#options.now())
-    return { bucket, name, ...signed }
+    return this.#sign({ ...grant, owner, organization }, caller.subject)
   }
 
   /**
    * Checks a download token. Whoever holds one needs no policy.
    *
-   * @throws InvalidJWT, ExpiredToken, InvalidSignature
+   * @param from the address of who brings it
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked, AccessDenied from elsewhere than it may be used,
+   *   DatabaseUnavailable
    */
-  checkDownload(token: string, bucket: string, name: string, expires?: string): UrlClaims {
-    return this.#read(token, { scope: 'download', bucket, name, expires })
+  async checkDownload(
+    token: string,
+    wanted: Omit<UrlWanted, 'scope'>,
+    from: string | undefined,
+  ): Promise<UrlClaims> {
+    const claims = this.#read(token, { ...wanted, scope: 'download' })
+    await this.#checkRevoked(claims, urlOf(wanted))
+    if (claims.allowed_ip && !isWithin(from, claims.allowed_ip)) {
+      this.refused.address++
+      throw new StorageError('AccessDenied', { message: 'The signed URL is not for this address' })
+    }
+    return claims
   }
 
   /**
    * Checks an upload token. Nothing of a body may be read before: anyone can send one.
    *
-   * @throws InvalidJWT, ExpiredToken, InvalidSignature
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked, DatabaseUnavailable
    */
-  checkUpload(token: string, bucket: string, name: string, expires?: string): UploadGrant {
-    const claims = this.#read(token, { scope: 'upload', bucket, name, expires })
+  async checkUpload(token: string, wanted: Omit<UrlWanted, 'scope'>): Promise<UploadGrant> {
+    const claims = this.#read(token, { ...wanted, scope: 'upload' })
+    await this.#checkRevoked(claims, claims.url)
+    const { bucket, name } = wanted
     const { owner = null, organization = null, upsert = false, bucket_uid: bucketUid } = claims
     return { bucket, name, owner, organization, upsert, bucketUid }
   }
@@ -164,18 +228,72 @@ export class SignedUrls {
     return readUrlToken(token, { ...target, ...(checksExpires && { expires }) }, secrets, now())
   }
 
-  /** Links that were made before the limit was set keep the life that they were promised. @throws InvalidParameter */
-  #checkExpiry(expiresInSeconds: number): void {
-    const { maxExpirySeconds } = this.#options
-    if (expiresInSeconds <= maxExpirySeconds) return
-    throw new StorageError('InvalidParameter', {
-      message: `expiresIn must be at most ${maxExpirySeconds} seconds (STORAGE_MAX_SIGNED_EXPIRY)`,
+  /** @param used what it is used for now */
+  async #checkRevoked(claims: UrlClaims, used: string): Promise<void> {
+    const { revocations, secrets } = this.#options
+    const latest = revocations.latest(() => {
+      const { jti: id, url, owner } = claims
+      // Those to upload have always said whose they are.
+      const signer = claims.signer ?? (owner === undefined ? undefined : signerOf(owner, secrets[0]))
+      return keysOf({ id, url, used, signer })
     })
+    const moment = typeof latest === 'object' && latest !== null ? await latest : latest
+    if (moment === null || moment < signedAt(claims)) return
+    this.refused.revoked++
+    throw new StorageError('LinkRevoked')
   }
 
-  #sign(target: Omit<UrlGrant, 'scope'>): SignedUrl {
+  /** Links that were made before the limit was set keep the life that they were promised. @throws InvalidParameter */
+  #check({ expiresInSeconds, isStable, limits }: LinkOptions): void {
+    const { maxExpirySeconds } = this.#options
+    if (expiresInSeconds > maxExpirySeconds) {
+      throw new StorageError('InvalidParameter', {
+        message: `expiresIn must be at most ${maxExpirySeconds} seconds (STORAGE_MAX_SIGNED_EXPIRY)`,
+      })
+    }
+    if (!isStable) return
+    if (limits?.max_downloads !== undefined) {
+      throw new StorageError('InvalidParameter', {
+        message: 'A stable URL is the same for everybody: it cannot work a number of times',
+      })
+    }
+    if (expiresInSeconds < 2) {
+      throw new StorageError('InvalidParameter', { message: 'A stable URL works for 2 seconds at least' })
+    }
+  }
+
+  #sign(grant: UrlGrant, subject: string | null): SignedUrl {
     const [secret] = this.#options.secrets
-    const { bucket, name } = target
-    return { bucket, name, ...signUrlToken({ ...target, scope: 'download' }, secret, this.#options.now()) }
+    const now = this.#options.now()
+    const id = uuidV7(now)
+    const signer = subject === null ? undefined : signerOf(subject, secret)
+    const { bucket, name } = grant
+    return { bucket, name, id, ...signUrlToken({ ...grant, id, signer }, secret, now) }
+  }
+
+  /**
+   * Of a time's halves, counted from 1970, each has one text: it works until the one after the next begins, so that half of the
+   * time is left at least. One that was taken back within it is followed by another, again the same for everybody.
+   */
+  async #signStable(grant: Omit<UrlGrant, 'expiresInSeconds'>, expiresInSeconds: number): Promise<SignedUrl> {
+    const [secret] = this.#options.secrets
+    const half = Math.floor(expiresInSeconds / 2)
+    const window = Math.floor(this.#options.now().getTime() / 1000 / half)
+    const end = (window + 2) * half
+    const url = urlOf(grant)
+    const facts = JSON.stringify(['stable', url, grant.bucketUid, grant.versionId, grant.limits, end])
+    for (let from = window * half * 1000; ; ) {
+      const random = createHmac('sha256', secret).update(`${facts}\n${from}`).digest().subarray(0, 16)
+      const id = uuidV7(new Date(from), random)
+      const keys = () => keysOf({ id, url, used: url, signer: undefined })
+      const revoked = await this.#options.revocations.latest(keys)
+      if (revoked !== null && revoked >= from) {
+        from = Math.floor(revoked) + 1
+        continue
+      }
+      const lifetime = { expiresInSeconds: end - Math.floor(from / 1000) }
+      const { bucket, name } = grant
+      return { bucket, name, id, ...signUrlToken({ ...grant, ...lifetime, id }, secret, new Date(from)) }
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
 import { parseJson } from '../../lib/bounded-json.ts'
+import { timeOfUuidV7, UUID } from '../../lib/uuid.ts'
 import { StorageError } from '../../model/errors.ts'
 
 /**
@@ -12,10 +13,26 @@ import { StorageError } from '../../model/errors.ts'
  * at most an anonymous login.
  */
 
-/** What the bearer of a token may do. */
+/**
+ * What the bearer of a token may do. `limited` is a download under conditions that the token names: servers from before
+ * these do not know the word, and refuse it. The same goes for `folder`, which is of all that is below one.
+ */
 export type UrlScope = (typeof SCOPES)[number]
 
-const SCOPES = ['download', 'upload', 'render'] as const
+const SCOPES = ['download', 'limited', 'folder', 'upload', 'render'] as const
+
+/** What a download may be limited by. */
+const limits = {
+  /** How often it may be downloaded. */
+  max_downloads: z.int().min(1).exactOptional(),
+  /** From where: networks, as `parseNetwork` writes them. */
+  allowed_ip: z.array(z.string()).exactOptional(),
+  /** The header of the answer, whatever the link says. */
+  disposition: z.string().exactOptional(),
+}
+
+/** Of a token, as it travels. */
+export type LinkLimits = z.infer<z.ZodObject<typeof limits>>
 
 /** What a token binds, as it travels. Times are whole seconds since 1970. */
 export type UrlClaims = z.infer<typeof claimsSchema>
@@ -26,10 +43,15 @@ const claimsSchema = z.object({
   /** Of the bucket that was signed for: one that is made again under its name is another. Old tokens lack it. */
   bucket_uid: z.string().exactOptional(),
   scope: z.enum(SCOPES),
+  /** By which it can be taken back; a UUID that says when it was signed, to the millisecond. Old tokens lack it. */
+  jti: z.string().regex(UUID).exactOptional(),
+  /** Who has signed it, as `signerOf` says it. */
+  signer: z.string().exactOptional(),
   iat: z.int(),
   exp: z.int(),
   /** Download only: the version that is meant, if it is not what is there at the time. */
   versionId: z.string().exactOptional(),
+  ...limits,
   /** Upload only: the `sub` of the signer, who will own the object. */
   owner: z.string().exactOptional(),
   /** Upload only: the organisation that the signer's token named, to which the object will belong. */
@@ -55,7 +77,11 @@ export interface UrlGrant extends UrlTarget {
   /** Undefined makes a token as there were before: for the bucket's name alone. */
   bucketUid: string | undefined
   expiresInSeconds: number
+  id?: string | undefined
+  signer?: string | undefined
   versionId?: string | undefined
+  /** Of the scope `limited`. */
+  limits?: LinkLimits | undefined
   owner?: string | undefined
   organization?: string | undefined
   upsert?: boolean | undefined
@@ -89,10 +115,13 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
     url: urlOf(grant),
     ...(grant.bucketUid !== undefined && { bucket_uid: grant.bucketUid }),
     scope: grant.scope,
+    ...(grant.id !== undefined && { jti: grant.id }),
+    ...(grant.signer !== undefined && { signer: grant.signer }),
     ...(grant.versionId !== undefined && { versionId: grant.versionId }),
     ...(grant.owner !== undefined && { owner: grant.owner }),
     ...(grant.organization !== undefined && { organization: grant.organization }),
     ...(grant.upsert !== undefined && { upsert: grant.upsert }),
+    ...grant.limits,
     iat,
     exp,
   }
@@ -106,14 +135,13 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
 }
 
 /**
- * Reads a token that must be for exactly `wanted`.
+ * Reads a token, whatever it is for.
  *
  * @param secrets the current one, then those that are still honoured after a rotation
  * @throws InvalidJWT when it is malformed, altered, or signed with no secret of ours
  * @throws ExpiredToken when it is ours and its time is over
- * @throws InvalidSignature when it is for another action or object, or works until another time than the link says
  */
-export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[], now: Date): UrlClaims {
+export function openUrlToken(token: string, secrets: string[], now: Date): UrlClaims {
   // 1. The shape, before anything costs time. 43 characters are the 32 bytes of an HMAC-SHA256.
   if (token.length > MAX_TOKEN_LENGTH) throw new StorageError('InvalidJWT')
   const parts = /^([\w-]+)\.([\w-]+)\.([\w-]{43})$/.exec(token)
@@ -132,9 +160,19 @@ export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[]
   // 3. The claims: from here on they are our own words. None without scope or end has ever been ours.
   const claims = decodeJson(claimsPart, claimsSchema)
   if (claims.exp * 1000 <= now.getTime()) throw new StorageError('ExpiredToken')
+  return claims
+}
 
-  // 4. What it is for. Compared plainly: the bearer can read the claims, so timing tells nothing new.
-  if (claims.scope !== wanted.scope) {
+/**
+ * Reads a token that must be for exactly `wanted`.
+ *
+ * @throws as `openUrlToken`
+ * @throws InvalidSignature when it is for another action or object, or works until another time than the link says
+ */
+export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[], now: Date): UrlClaims {
+  const claims = openUrlToken(token, secrets, now)
+  // Compared plainly: the bearer can read the claims, so timing tells nothing new.
+  if (!ALLOWED[wanted.scope].includes(claims.scope)) {
     throw new StorageError('InvalidSignature', {
       message: `The signed URL token has scope ${claims.scope}; expected scope ${wanted.scope}`,
     })
@@ -148,7 +186,25 @@ export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[]
   return claims
 }
 
-function urlOf(target: UrlTarget): string {
+/**
+ * When a token was signed, in milliseconds since 1970. One from before it had an id says the second alone: whatever was taken
+ * back within that is taken to be later.
+ */
+export function signedAt({ jti, iat }: Pick<UrlClaims, 'jti' | 'iat'>): number {
+  return jti === undefined ? iat * 1000 : timeOfUuidV7(jti)
+}
+
+/** Which scopes are good for what is wanted. */
+const ALLOWED: Record<UrlScope, UrlScope[]> = {
+  download: ['download', 'limited'],
+  limited: ['limited'],
+  folder: ['folder'],
+  upload: ['upload'],
+  render: ['render'],
+}
+
+/** What a token says that it is for. */
+export function urlOf(target: Pick<UrlTarget, 'bucket' | 'name'>): string {
   return `${target.bucket}/${target.name}`
 }
 

@@ -79,6 +79,16 @@ export const CATALOG = {
     labels: ['by'],
     help: 'What was to be removed and is locked, and locks that were to be made shorter: by a request, by the lifecycle, or by age (retention), each time that it is tried.',
   },
+  storage_link_refusals_total: {
+    type: 'counter',
+    labels: ['reason'],
+    help: 'Signed URLs that were refused: as revoked, exhausted, or from an address that they are not for.',
+  },
+  storage_link_revocations_total: {
+    type: 'counter',
+    labels: [],
+    help: 'How often signed URLs were revoked by requests to this server.',
+  },
 
   // What is under way.
   storage_requests_in_flight: { type: 'gauge', labels: [], help: 'Requests under way.' },

@@ -175,6 +175,19 @@ const CASES: Case[] = [
     compat: [400, '400', 'InvalidJWT', 'InvalidJWT'],
   },
   {
+    what: 'a signed URL that was revoked',
+    send: async (server) => {
+      const path = '/object/sign/box/held.txt'
+      const signed = await server.request('POST', path, { body: { expiresIn: 60, stable: true } })
+      const { signedURL } = (await signed.json()) as { signedURL: string }
+      const token = signedURL.replace(/.*token=/, '')
+      await server.request('POST', '/object/sign/revoke', { body: { token } })
+      return server.request('GET', signedURL, { token: null })
+    },
+    plain: [410, 'LinkRevoked', 'LinkRevoked'],
+    compat: [400, '400', 'InvalidJWT', 'InvalidJWT'],
+  },
+  {
     what: 'a signed URL for another object',
     send: (server) => signed(server, 'other.txt', 'download'),
     plain: [403, 'InvalidSignature', 'InvalidSignature'],

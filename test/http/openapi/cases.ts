@@ -183,6 +183,7 @@ export const GOOD: Record<string, Make> = {
     body: { expiresIn: 60, paths: [await world.object(), 'missing'] },
   }),
   signUpload: (world) => ({ params: { bucket: 'box', key: world.name() } }),
+  revokeSigned: async (world) => ({ body: { bucket: 'box', path: await world.object() } }),
   downloadSignedObject: linked(),
   'downloadSignedObject 206': linked({ range: 'bytes=1-2' }),
   'downloadSignedObject 304': linked({ 'if-none-match': '*' }),
@@ -323,6 +324,29 @@ const relinked =
   (change: (world: World, key: string) => string): Spoil =>
   (good, world) => ({ ...good, query: { token: change(world, good.params?.key ?? '') } })
 
+/** A link that was made with these options. */
+const limited =
+  (options: Record<string, unknown>, { isUsed = false } = {}): Spoil =>
+  async (good, world) => {
+    const path = `/object/sign/${good.params?.bucket}/${good.params?.key}`
+    const signed = await world.server.request('POST', path, { body: { expiresIn: 60, ...options } })
+    const { signedURL } = (await signed.json()) as { signedURL: string }
+    if (isUsed) await world.server.request('GET', signedURL, { token: null })
+    return { ...good, query: { token: signedURL.replace(/.*token=/, '') } }
+  }
+
+/** A link to an object of which all are revoked. */
+const revoked: Spoil = async (good, world) => {
+  const sent = good.query?.token ?? good.headers?.['x-signature']
+  const token = sent ?? world.link('download', good.params?.key ?? '')
+  const { url } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as {
+    url: string
+  }
+  const [bucket, ...path] = url.split('/')
+  await world.server.request('POST', '/object/sign/revoke', { body: { bucket, path: path.join('/') } })
+  return sent === undefined ? { ...good, query: { token } } : good
+}
+
 /** JSON of so many bytes. */
 function tooLarge(bytes: number): Spoil {
   return (good) => ({ ...good, body: `{"a":"${'x'.repeat(bytes)}"}` })
@@ -401,6 +425,8 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
   InvalidJWT: withQuery({ token: 'garbage' }),
   ExpiredToken: relinked((world, key) => world.link('download', key, { ageSeconds: 100 })),
   InvalidSignature: relinked((world) => world.link('download', 'another')),
+  LinkRevoked: revoked,
+  LinkExhausted: limited({ once: true }, { isUsed: true }),
 }
 
 const noToken: Spoil = (good) => ({ ...good, query: {} })
@@ -600,14 +626,40 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),
     BodyTooLarge: tooLarge(2_200_000),
   },
+  revokeSigned: {
+    InvalidParameter: withBody({ subject: 'somebody' }),
+    InvalidJWT: () => ({ body: { token: 'garbage' } }),
+    ExpiredToken: (_, world) => ({ body: { token: world.link('download', 'a', { ageSeconds: 100 }) } }),
+    NoSuchBucket: withBody({ bucket: 'nowhere' }),
+    NoSuchKey: async (good, world) => asUser(await withBody({ path: 'missing' })(good, world), world),
+    RoleNotAllowed: (_, world) => asUser({ body: { before: '2026-11-20T10:00Z' } }, world),
+    TooManyRevocations: async (_, world) => {
+      const subject = world.name()
+      await world.server.admin`
+        insert into storage.link_revocations (key, moment, expires_at, revoked_by)
+        select ${subject} || n, now(), now(), ${subject} from generate_series(1, 10000) n`
+      return { body: { subject }, token: await world.user(subject) }
+    },
+    BodyTooLarge: tooLarge(2_200_000),
+  },
+  ...Object.fromEntries(
+    ['objectInfo', 'authenticatedObjectInfo', 'publicObjectInfo'].map((id) => [
+      id,
+      { InvalidParameter: withQuery({ download_url: '999999999999' }) },
+    ]),
+  ),
+  downloadObject: { AccessDenied: limited({ allowed_ip: '192.0.2.1' }) },
+  headObject: { AccessDenied: limited({ allowed_ip: '192.0.2.1' }) },
   deleteObjects: { BodyTooLarge: tooLarge(2_200_000) },
   downloadSignedObject: {
+    AccessDenied: limited({ allowed_ip: '192.0.2.1' }),
     InvalidRequest: noToken,
     NoSuchBucket: relinkedTo('nowhere'),
     NoSuchKey: relinkedTo('box'),
     NoSuchVersion: relinked((world, key) => world.link('download', key, { versionId: noSuch })),
   },
   headSignedObject: {
+    AccessDenied: limited({ allowed_ip: '192.0.2.1' }),
     InvalidRequest: noToken,
     NoSuchBucket: relinkedTo('nowhere'),
     NoSuchKey: relinkedTo('box'),

@@ -79,7 +79,7 @@ describe('signing an upload', () => {
     const signed = await signUpload('new%20file.txt')
 
     expect(signed.status).toBe(200)
-    expect(Object.keys(signed).sort()).toEqual(['expires_at', 'signed_url', 'status', 'token', 'url'])
+    expect(Object.keys(signed).sort()).toEqual(['expires_at', 'id', 'signed_url', 'status', 'token', 'url'])
     expect(signed.url).toBe(`/object/upload/sign/${bucket}/new%20file.txt?token=${signed.token}`)
     const expires = Date.parse(signed.expires_at) / 1000
     expect(signed.signed_url).toBe(`${server.url}/storage/v1${signed.url}&expires=${expires}`)

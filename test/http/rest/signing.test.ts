@@ -18,7 +18,7 @@ describe('signing an object', () => {
     const before = Math.floor(Date.now() / 1000) * 1000
     const signed = await sign(server, 'docs/a.txt', 60)
 
-    expect(Object.keys(signed).sort()).toEqual(['expires_at', 'signedURL', 'url'])
+    expect(Object.keys(signed).sort()).toEqual(['expires_at', 'id', 'signedURL', 'url'])
     expect(signed.signedURL).toMatch(/^\/object\/sign\/docs\/a\.txt\?token=[\w-]+\.[\w-]+\.[\w-]+$/)
     const end = Date.parse(signed.expires_at)
     expect(signed.url).toBe(`${server.url}${V1}${signed.signedURL}&expires=${end / 1000}`)

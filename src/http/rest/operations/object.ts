@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { MAX_AUTO_DELETE_DAYS } from '../../../storage/object/auto-delete.ts'
 import { fields, flag, integer, listOfObjects, optional } from '../../message/json-fields.ts'
+import { linkQuery } from '../../message/link-options.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { Describe, Described, Operation } from '../../openapi/operation.ts'
 import {
@@ -141,6 +142,8 @@ const info = shapeOf(
     created_at: time,
     content_encoding: z.string().nullable(),
     ...versionShape,
+    download_url: z.string().nullable().optional().describe('If asked for; null of what one may not sign.'),
+    download_url_expires_at: time.nullable().optional(),
   },
   { checksum: z.string().nullable(), ...autoDeleteShape },
 )
@@ -158,9 +161,9 @@ function infoOf(
     ...rest,
     tag: 'Objects',
     summary: 'Tells of an object',
-    query: versionQuery,
+    query: versionQuery.extend(linkQuery.shape),
     answers: { 200: { description: 'What is known of it.', json: info(server) } },
-    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'NoSuchVersion'],
+    errors: ['InvalidRequest', 'InvalidParameter', 'NoSuchBucket', 'NoSuchKey', 'NoSuchVersion'],
     head: headOf(headId),
   }
 }

@@ -1,5 +1,8 @@
 import { z } from 'zod'
+import { UUID } from '../../../lib/uuid.ts'
 import { fields, ignored, integer, nameList, optional } from '../../message/json-fields.ts'
+import { linkFields } from '../../message/link-options.ts'
+import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { numeric, shapeOf, time } from '../../openapi/shapes.ts'
 import { signedUploadShape } from './object.ts'
@@ -9,24 +12,43 @@ const seconds = integer(
   z.int('must be a whole number of seconds').min(1, 'must be at least 1 second'),
 ).describe('Seconds.')
 /** The SDKs send what they put into the link's query along, and how to transform an image. */
-const signed = { expiresIn: seconds, download: ignored, transform: ignored, cacheNonce: ignored }
+const signed = {
+  expiresIn: seconds,
+  ...linkFields,
+  download: ignored,
+  transform: ignored,
+  cacheNonce: ignored,
+}
 export const signSchema = fields({
   ...signed,
   versionId: optional(z.string('must be a string')).describe('Of one version, whatever is there by then.'),
 })
 /** Wire §3.11. */
 export const signManySchema = fields({ ...signed, paths: nameList(1000) })
+export const revokeSchema = fields({
+  token: optional(z.string('must be a string')).describe('One, by its token.'),
+  id: optional(z.string('must be a string').regex(UUID, 'must be the id of a signed URL')).describe(
+    'One, by its id; with bucket and path, unless by the service.',
+  ),
+  bucket: optional(z.string('must be a string')),
+  path: optional(z.string('must be a string')).describe('Those of an object.'),
+  subject: optional(z.string('must be a string')).describe('Those that this user has signed.'),
+  before: optional(moment).describe(
+    'Of these, or of all, those that were signed until then; else until now.',
+  ),
+})
 
 /** Stands in for the body's field. */
 const inQuery = z.object({
   expires_in: z.string().optional().meta(numeric(1)).describe('Stands in for `expiresIn`.'),
 })
 
+const linkId = z.string().describe('By which it can be revoked.')
 const relative = z.string().describe('Below `/storage/v1`.')
 const signedObject = shapeOf(
   'SignedUrl',
   { signedURL: relative },
-  { url: z.string().describe('Absolute.'), expires_at: time },
+  { url: z.string().describe('Absolute.'), id: linkId, expires_at: time },
 )
 const signedObjects = shapeOf(
   'SignedUrlOfMany',
@@ -35,12 +57,12 @@ const signedObjects = shapeOf(
     error: z.string().nullable().describe('A sentence for what is not seen.'),
     signedURL: relative.nullable(),
   },
-  { url: z.string().optional(), expires_at: time.optional() },
+  { url: z.string().optional(), id: linkId.optional(), expires_at: time.optional() },
 )
 const signedUpload = shapeOf(
   'SignedUploadUrl',
   { url: relative, token: z.string() },
-  { signed_url: z.string().describe('Absolute.'), expires_at: time },
+  { signed_url: z.string().describe('Absolute.'), id: linkId, expires_at: time },
 )
 
 export const signUpload: Describe = (server) => ({
@@ -70,6 +92,37 @@ export const uploadSigned: Describe = (server) => ({
   body: uploadBody,
   answers: uploadAnswers(server, signedUploadShape(server), true),
   errors: [...UPLOAD_ERRORS, 'KeyAlreadyExists'],
+})
+
+export const revokeSigned: Describe = () => ({
+  id: 'revokeSigned',
+  tag: 'Signed URLs',
+  summary: 'Revokes signed URLs',
+  description:
+    'By the owner of the object, or of its bucket, those of the object; by whoever has signed it, one, or all of his; by the ' +
+    'service any. Those to upload, too. Whoever sends `paths` signs many downloads of a bucket of that name.',
+  access: 'token',
+  body: { json: revokeSchema },
+  answers: {
+    200: {
+      description: 'No server serves them any more after a second.',
+      json: z.strictObject({
+        message: z.string(),
+        id: linkId.optional(),
+        before: time.describe('Those that were signed until then.'),
+      }),
+    },
+  },
+  errors: [
+    'InvalidParameter',
+    'InvalidJWT',
+    'ExpiredToken',
+    'NoSuchBucket',
+    'NoSuchKey',
+    'AccessDenied',
+    'RoleNotAllowed',
+    'TooManyRevocations',
+  ],
 })
 
 export const downloadSigned: Describe = (server) =>

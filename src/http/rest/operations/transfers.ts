@@ -87,7 +87,10 @@ export function downloadOf(
     headId: string
   },
 ): Operation {
-  const { headId, errors = [], ...rest } = operation
+  const { headId, ...rest } = operation
+  const isSigned = /signed/i.test(operation.access)
+  // From elsewhere than a link may be used.
+  const errors: ErrorCode[] = [...(operation.errors ?? []), ...(isSigned ? (['AccessDenied'] as const) : [])]
   const query = z.object({
     download: z.string().optional().describe('Has it saved, by this name if there is one.'),
     // What is signed says itself which version it is.
@@ -116,6 +119,7 @@ export function downloadOf(
       'PreconditionFailed',
       'InvalidRange',
       'CorruptedBytes',
+      ...(isSigned ? (['LinkExhausted'] as const) : []),
       ...errors,
     ],
     head: headOf(headId, errors),
