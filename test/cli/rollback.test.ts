@@ -7,12 +7,16 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { startEmbedded } from '../../src/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../src/database/migrations/migrate.ts'
 import { newestSchema } from '../../src/database/migrations/schema-version.ts'
+import { INLINE_BUCKET } from '../../src/model/location.ts'
 import { loadKeys } from '../../src/server/keys.ts'
 import { Command, newFolder, removeFolder, strongroom } from '../support/command.ts'
 import { asSuperuser } from '../support/superuser.ts'
 
 const DRIZZLE = fileURLToPath(new URL('../../drizzle', import.meta.url))
 const logger = pino({ level: 'silent' })
+
+/** A former version, from before the upgrade. */
+const FORMER = '11111111-1111-4111-8111-111111111111'
 
 let folder: string
 let dataDir: string
@@ -28,7 +32,16 @@ beforeEach(async () => {
   older = entries.at(-2).tag
   const embedded = await startEmbedded({ clusterDir: join(dataDir, 'postgres'), logger })
   await migrate({ ...embedded.connection, username: embedded.superuser }, logger, { through: older })
-  await asSuperuser(dataDir, (sql) => sql`insert into storage.buckets (id, name) values ('before', 'before')`)
+  await asSuperuser(dataDir, async (sql) => {
+    await sql`insert into storage.buckets (id, name, versioning_status) values ('before', 'before', 'ENABLED')`
+    await sql`insert into storage.inline_bytes (version, bytes) values (${FORMER}, 'x')`
+    await sql`
+      insert into storage.object_versions (
+        kind, bucket_id, name, object_id, version, bytes_bucket, version_number, is_versioned, valid_from, archived_at, object_row)
+      values (
+        'version', 'before', 'kept.txt', gen_random_uuid(), ${FORMER}, ${INLINE_BUCKET}, 1, true, now(), now(),
+        '{"metadata": {"size": 1}}')`
+  })
   await embedded.stop()
 })
 afterEach(() => removeFolder(folder, commands.splice(0)))
@@ -94,6 +107,17 @@ it('refuses once somebody has written, and says where; the next start forgets it
   expect(await second.send('GET', '/object/before/a.txt')).toBe(200)
   await second.stop()
   expect(existsSync(join(dataDir, 'postgres.before-upgrade'))).toBe(false)
+})
+
+it('refuses once somebody has deleted a former version for good, and changed nothing else', async () => {
+  const { send, stop } = await serve()
+  expect(await send('DELETE', `/object/before/kept.txt?versionId=${FORMER}`)).toBe(204)
+  await stop()
+  const { code, stderr } = await rollback()
+  expect(code).toBe(1)
+  expect(stderr).toMatch(
+    /has deleted former versions for good, 1: their rows would come back without their bytes/,
+  )
 })
 
 it('is what a start names that finds tables of a newer version', async () => {

@@ -1,5 +1,6 @@
 import { realpath } from 'node:fs/promises'
 import type { Logger } from 'pino'
+import type postgres from '#postgres'
 import { formatByteSize } from '../../lib/units.ts'
 import { openDatabase } from '../connection/client.ts'
 import { connectTo } from '../connection/connection.ts'
@@ -15,6 +16,7 @@ import { EmbeddedPostgresError } from '../embedded/embedded-error.ts'
 import { type EmbeddedPostgres, startEmbedded } from '../embedded/embedded-postgres.ts'
 import { beginTimeline } from '../embedded/new-timeline.ts'
 import { findPending } from '../migrations/migrate.ts'
+import { countKeptVersions } from '../queries/kept-versions.ts'
 import { currentTransaction, type Writes, writesSince } from '../queries/writes-since.ts'
 
 /** So long an upgrade may be taken back while nobody has written. In milliseconds. */
@@ -79,7 +81,7 @@ export async function settleUpgrade(
  * Brings the database back from before its tables were migrated, in the place of what it is now.
  *
  * @returns what its tables are like
- * @throws EmbeddedPostgresError when a server runs, nothing was kept, or somebody has written since
+ * @throws EmbeddedPostgresError when a server runs, nothing was kept, or somebody has written, or deleted versions, since
  */
 export async function rollBack(clusterDir: string, logger: Logger): Promise<string> {
   const folder = await realpath(clusterDir)
@@ -89,21 +91,43 @@ export async function rollBack(clusterDir: string, logger: Logger): Promise<stri
       `Of the database in ${folder} nothing was kept from before an upgrade: it is kept for 7 days, and until a start after somebody has written`,
     )
   }
-  const embedded = await startEmbedded({ clusterDir, logger }) // which refuses beside a server
+  const moment = new Date()
+  // Which refuses beside a server.
+  const { writes, versions } = await inCluster(clusterDir, logger, async (sql) => ({
+    writes: kept.upgradedBy === undefined ? [] : await writesSince(sql, kept.upgradedBy),
+    versions: await countKeptVersions(sql, moment),
+  }))
+  if (writes.length > 0) throw new EmbeddedPostgresError(whyNotBack(writes))
+  // Before it is started for anything else: whoever starts it must not go on with a log that is another by now (decision 0061).
+  const former = beforeUpgrade(folder)
+  await beginTimeline({ clusterDir: former, logger })
+  // Their bytes are gone. None has come, or that had been found above.
+  const deleted = (await inCluster(former, logger, (sql) => countKeptVersions(sql, moment))) - versions
+  if (deleted > 0) {
+    throw new EmbeddedPostgresError(
+      `Since the upgrade somebody has deleted former versions for good, ${deleted.toLocaleString('en')}: their rows would come back ` +
+        'without their bytes. Stay with the newer version, or restore a backup',
+    )
+  }
+  await bringBack(folder)
+  return kept.schema
+}
+
+/** What is found in a cluster that runs for that alone. */
+async function inCluster<T>(
+  clusterDir: string,
+  logger: Logger,
+  find: (sql: postgres.Sql) => Promise<T>,
+): Promise<T> {
+  const embedded = await startEmbedded({ clusterDir, logger })
   try {
     const { connection, superuser } = embedded
     const endpoint = { address: { ...connection, username: superuser }, isPooler: false }
     const sql = connectTo(endpoint, { max: 1, statementTimeoutMs: 0 })
-    const finding = kept.upgradedBy === undefined ? [] : writesSince(sql, kept.upgradedBy)
-    const writes = await Promise.resolve(finding).finally(() => sql.end({ timeout: 1 }))
-    if (writes.length > 0) throw new EmbeddedPostgresError(whyNotBack(writes))
+    return await find(sql).finally(() => sql.end({ timeout: 1 }))
   } finally {
     await embedded.stop()
   }
-  // Before it has the place: whoever starts it must not go on with a log that is another by now (decision 0061).
-  await beginTimeline({ clusterDir: beforeUpgrade(folder), logger })
-  await bringBack(folder)
-  return kept.schema
 }
 
 function whyNotBack(writes: Writes[]): string {
