@@ -90,7 +90,7 @@ begin
   put := json_build_object(
     'group', first_version,
     'puts', array_to_json(puts),
-    'slowest', case when is_late and (reached < 8 or longest > interval '8 ms') then slowest end);
+    'slowest', case when is_late and (reached < 4 or longest > interval '8 ms') then slowest end);
   done := set_config('strongroom.told', put::text, false);
   return put;
 end $$;

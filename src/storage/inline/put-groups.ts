@@ -141,10 +141,7 @@ export class PutGroups {
   async #answerAll(puts: Waiting[], call: Promise<GroupOutcome>): Promise<void> {
     try {
       const { outcomes, slowest } = await call
-      const isLate = slowest !== null
-      this.#most = isLate ? Math.max(LEAST, this.#most >> 1) : Math.min(MOST, this.#most + 1)
-      if (isLate) this.#rest(puts[slowest]?.put.bucket.uid ?? EVERY_BUCKET)
-      else if (outcomes.every((outcome) => outcome === null)) this.#rest(EVERY_BUCKET)
+      this.#judge(puts, outcomes, slowest)
       puts.forEach((put, place) => {
         const outcome = outcomes[place]
         if (outcome) this.#answer(put, (answer) => answer.resolve(outcome))
@@ -158,6 +155,22 @@ export class PutGroups {
         else void this.#sendAlone(put)
       }
     }
+  }
+
+  /** What the next groups are to be like, and whose uploads are in none of them for a while. */
+  #judge(puts: Waiting[], outcomes: GroupOutcome['outcomes'], slowest: number | null): void {
+    const late = slowest === null ? undefined : (puts[slowest]?.put.bucket.uid ?? EVERY_BUCKET)
+    const reached = outcomes.findLastIndex((outcome) => outcome !== null) + 1
+    if (late) this.#most = Math.max(LEAST, this.#most >> 1)
+    // What was left was too much for the time, or has failed by itself.
+    else if (reached < puts.length) this.#most = Math.max(LEAST, reached)
+    else this.#most = Math.min(MOST, this.#most + 1)
+
+    const worked = new Set(puts.filter((_, place) => outcomes[place]).map(({ put }) => put.bucket.uid))
+    for (const uid of worked) if (uid !== late) this.#rests.worked(uid)
+    if (worked.size > 0) this.#rests.worked(EVERY_BUCKET)
+    if (late) this.#rest(late)
+    else if (worked.size === 0) this.#rest(EVERY_BUCKET)
   }
 
   /** Those that wait and are not to be in a group now need not wait for one. */

@@ -38,4 +38,24 @@ describe('a rest', () => {
     rests.begin('this')
     expect(lasts(rests, 'this', 50)).toBe(true)
   })
+
+  it('is none where it has worked 16 times since the last trouble, and a short one where it has 4 times', () => {
+    const rests = new Rests()
+    const work = (times: number) => {
+      for (let count = 0; count < times; count++) rests.worked('this')
+    }
+    for (const ms of [50, 100, 200]) {
+      rests.begin('this')
+      expect(lasts(rests, 'this', ms), `${ms} ms`).toBe(true)
+    }
+    work(16)
+    rests.begin('this')
+    expect(rests.has('this'), 'one among many').toBe(false)
+    work(4)
+    rests.begin('this')
+    expect(lasts(rests, 'this', 50), 'one of a few').toBe(true)
+    work(3)
+    rests.begin('this')
+    expect(lasts(rests, 'this', 100), 'soon again').toBe(true)
+  })
 })
