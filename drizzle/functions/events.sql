@@ -12,12 +12,18 @@ create or replace function storage.unless_large(user_metadata jsonb) returns jso
   select case when octet_length(user_metadata::text) <= 65536 then user_metadata end
 $$;
 
+-- As servers write times: ISO 8601 in UTC, with milliseconds.
+create or replace function storage.json_time(moment timestamptz) returns text language sql stable as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
 create or replace function storage.emit_object_event() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   has_moved boolean := tg_op = 'UPDATE' and (old.bucket_id, old.name) is distinct from (new.bucket_id, new.name);
   replaced text;
   told jsonb;
+  since timestamptz;
 begin
   -- Not for marks of the cleanup or for times of access: nothing happened to the object. Asked here and not by the trigger, whose
   -- conditions PostgreSQL reads anew with each statement.
@@ -43,6 +49,36 @@ begin
   then
     told := storage.told_attributes(
       new.tags, new.file_name, new.organization_id, new.access_level, new.asset_type, new.enable_indexing);
+  end if;
+  -- What is written over in place, and kept, is told of in the same statement: a second one would take longer than the rest of
+  -- what keeps it.
+  if tg_op = 'UPDATE' and new.is_versioned then
+    if not has_moved and old.version is distinct from new.version then
+      since := coalesce(storage.since_of(old), now());
+      insert into storage.events (
+        type, bucket_id, name, version, size, content_type, checksum, owner_id,
+        object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
+        operation, bucket_policy, bucket_owner_id, old_version, data
+      )
+      select 'storage.object.updated', new.bucket_id, new.name, new.version,
+        storage.size_of(new.metadata), new.metadata ->> 'mimetype', new.checksum, new.owner_id,
+        new.id, new.owner, new.metadata, storage.unless_large(new.user_metadata),
+        new.created_at, new.updated_at, new.last_accessed_at,
+        storage.trusted_setting('storage.operation'), b.policy, b.owner_id, old.version, told
+      from (select) as this left join storage.buckets b on b.id = new.bucket_id
+      union all
+      select 'storage.version.created', old.bucket_id, old.name, old.version,
+        storage.size_of(old.metadata), old.metadata ->> 'mimetype', old.checksum, old.owner_id,
+        old.id, old.owner, old.metadata, storage.unless_large(old.user_metadata),
+        old.created_at, old.updated_at, old.last_accessed_at,
+        storage.trusted_setting('storage.operation'), b.policy, b.owner_id, null,
+        storage.version_facts(old.version_number, old.is_versioned, old.version_comment, since,
+          greatest(new.current_since, since + interval '1 microsecond'), storage.trusted_setting('request.jwt.claim.sub'))
+      from storage.buckets b
+      where b.id = old.bucket_id and storage.trusted_setting('storage.restoring') is distinct from 'true'
+        and storage.kept_as('replaced', null, b.versioning_status, 0, old.version, old.is_versioned) = 'version';
+      return null;
+    end if;
   end if;
   -- One statement, with the rules of both buckets: each upload waits for it.
   insert into storage.events (
@@ -102,37 +138,36 @@ end $$;
 create or replace trigger strongroom_emit_deleted after delete on storage.objects
   referencing old table as gone for each statement execute function storage.emit_deletions();
 
--- What a name has had is a version from now on. One that a backup brings back was that before.
-create or replace function storage.emit_version_event() returns trigger
-  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  fields constant jsonb := new.object_row;
-begin
-  if storage.trusted_setting('storage.restoring') = 'true' then
-    return null;
-  end if;
+-- What is said of a version besides what is said of any object.
+create or replace function storage.version_facts(
+  version_number integer, is_versioned boolean, comment text, since timestamptz, archived_at timestamptz, archived_by text
+) returns jsonb language sql stable return
+  jsonb_build_object(
+    'version_number', coalesce(version_number, 1), 'is_versioned', coalesce(is_versioned, false), 'comment', comment,
+    'created_at', storage.json_time(since), 'archived_at', storage.json_time(archived_at), 'archived_by', archived_by);
+
+-- What a name has had is a version from now on. One that a backup brings back was that before. Of what is written over in place,
+-- `emit_object_event` tells.
+create or replace function storage.emit_version(object storage.objects, archived_at timestamptz) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   insert into storage.events (
     type, bucket_id, name, version, size, content_type, checksum, owner_id,
     object_id, owner, metadata, user_metadata, object_created_at, object_updated_at, object_accessed_at,
     operation, bucket_policy, bucket_owner_id, data
   )
-  -- Field by field: to make a record of them takes longer, and each overwrite waits for it.
-  select 'storage.version.created', new.bucket_id, new.name, new.version, new.size, fields -> 'metadata' ->> 'mimetype', new.checksum,
-    new.owner_id, new.object_id, (fields ->> 'owner')::uuid, nullif(fields -> 'metadata', 'null'),
-    storage.unless_large(nullif(fields -> 'user_metadata', 'null')),
-    (fields ->> 'created_at')::timestamptz, (fields ->> 'updated_at')::timestamptz, (fields ->> 'last_accessed_at')::timestamptz,
+  select 'storage.version.created', o.bucket_id, o.name, o.version, storage.size_of(o.metadata), o.metadata ->> 'mimetype',
+    o.checksum, o.owner_id, o.id, o.owner, o.metadata, storage.unless_large(o.user_metadata),
+    o.created_at, o.updated_at, o.last_accessed_at,
     storage.trusted_setting('storage.operation'), b.policy, b.owner_id,
-    jsonb_build_object(
-      'version_number', new.version_number, 'is_versioned', new.is_versioned, 'comment', fields ->> 'version_comment',
-      'created_at', storage.json_time(new.valid_from), 'archived_at', storage.json_time(new.archived_at),
-      'archived_by', new.archived_by)
-  from (select) as this
-  left join storage.buckets b on b.id = new.bucket_id;
-  return null;
-end $$;
+    storage.version_facts(o.version_number, o.is_versioned, o.version_comment, coalesce(storage.since_of(object), now()), archived_at,
+      storage.trusted_setting('request.jwt.claim.sub'))
+  from (select (object).*) o left join storage.buckets b on b.id = o.bucket_id
+  where storage.trusted_setting('storage.restoring') is distinct from 'true'
+$$;
 
-create or replace trigger strongroom_emit_created after insert on storage.object_versions
-  for each row when (new.kind = 'version') execute function storage.emit_version_event();
+-- It told of each row, whoever made it.
+drop trigger if exists strongroom_emit_created on storage.object_versions;
+drop function if exists storage.emit_version_event();
 
 create or replace trigger strongroom_emit_updated after update on storage.objects
   for each row execute function storage.emit_object_event();
@@ -186,11 +221,6 @@ create or replace trigger strongroom_emit_truncation before truncate on storage.
 
 create or replace trigger strongroom_emit_truncation before truncate on storage.buckets
   for each statement execute function storage.emit_truncation();
-
--- As servers write times: ISO 8601 in UTC, with milliseconds.
-create or replace function storage.json_time(moment timestamptz) returns text language sql stable as $$
-  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-$$;
 
 -- A backup has come to its end, whoever says so: who made it, or who has found it dead. One that is withdrawn before it was
 -- begun has had none.
@@ -321,7 +351,8 @@ to strongroom_server;
 revoke execute on function
   storage.emit_object_event(),
   storage.emit_deletions(),
-  storage.emit_version_event(),
+  storage.emit_version(storage.objects, timestamptz),
+  storage.version_facts(integer, boolean, text, timestamptz, timestamptz, text),
   storage.emit_bucket_event(),
   storage.emit_truncation(),
   storage.emit_backup_event(),

@@ -38,35 +38,92 @@ create or replace function storage.moment_after(before timestamptz) returns time
 -- those that have nothing behind them any more. Locked ones stay. For a name that has an object: no marker is what it has now.
 --
 -- Each overwrite of a name that has all its versions comes here: one look at what the name has, planned once, and by the index of
--- names, also when the table was small then. `offset 0` keeps the order out of it, for which another index would be read whole.
+-- names, also when the table was small then. It goes by numbers and not by an order, for which another index would be read whole.
 create or replace function storage.trim_versions(bucket text, object text, most integer, has_locks boolean) returns void
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-  versions bigint[]; -- the oldest first
+  versions integer;
   markers integer;
-  excess integer;
+  oldest bigint;
 begin
-  select array_agg(v.sequence order by v.sequence) filter (where v.kind = 'version'),
-    count(*) filter (where v.kind = 'delete_marker')
-  into versions, markers
-  from (
-    select w.kind, w.sequence from storage.object_versions w
-    where w.bucket_id = bucket collate "default" and w.name = object offset 0
-  ) v;
-  excess := coalesce(cardinality(versions), 0) - most;
-  if excess > 0 then
-    delete from storage.object_versions v
-    where v.sequence = any (versions[1:excess])
-      and (not has_locks or storage.lock_of(v.bucket_id, v.version, v.valid_from) is null);
+  if has_locks then
+    perform storage.trim_unlocked(bucket, object, most);
+    return;
   end if;
-  if markers > most or (excess > 0 and markers > 0) then
+  select count(*) filter (where v.kind = 'version'), count(*) filter (where v.kind = 'delete_marker'),
+    min(v.sequence) filter (where v.kind = 'version')
+  into versions, markers, oldest
+  from storage.object_versions v
+  where v.bucket_id = bucket collate "default" and v.name = object;
+  if versions = most + 1 then
+    delete from storage.object_versions v where v.sequence = oldest;
+  elsif versions > most then
     delete from storage.object_versions v
-    where v.bucket_id = bucket collate "default" and v.name = object and v.kind = 'delete_marker' and not exists (
-      select from storage.object_versions w
-      where w.bucket_id = v.bucket_id and w.name = object and w.kind = 'version' and w.sequence < v.sequence);
+    where v.sequence in (
+      select w.sequence from storage.object_versions w
+      where w.bucket_id = bucket collate "default" and w.name = object and w.kind = 'version'
+      order by w.sequence limit versions - most);
+  end if;
+  if markers > most or (versions > most and markers > 0) then
+    perform storage.trim_markers(bucket, object);
   end if;
 end $$;
+-- The same where versions can be locked, of which there may be any number: a look at the newest ones for where the number ends, and then
+-- at the twenty behind that, of which one has just come there, and the twenty oldest, which are free first. What is between them goes
+-- when it is among these, or by its age.
+create or replace function storage.trim_unlocked(bucket text, object text, most integer) returns void
+  language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  boundary bigint;
+  markers integer;
+  gone integer;
+begin
+  -- By pairs, which are in the order of the index: with a name that is equal PostgreSQL may take the order of all versions for it.
+  select (array_agg(v.sequence order by v.sequence desc) filter (where v.kind = 'version'))[most + 1],
+    count(*) filter (where v.kind = 'delete_marker')
+  into boundary, markers
+  from (
+    select w.kind, w.sequence from storage.object_versions w
+    where (w.bucket_id, w.name) >= (bucket collate "default", object) and (w.bucket_id, w.name) <= (bucket collate "default", object)
+    order by w.bucket_id desc, w.name desc, w.sequence desc limit 2 * most + 20
+  ) v;
+  if boundary is not null then
+    delete from storage.object_versions v
+    where v.sequence in (
+      (select w.sequence from storage.object_versions w
+      where (w.bucket_id, w.name) >= (bucket collate "default", object)
+        and (w.bucket_id, w.name, w.sequence) <= (bucket collate "default", object, boundary)
+      order by w.bucket_id desc, w.name desc, w.sequence desc limit 20)
+      union all
+      (select w.sequence from storage.object_versions w
+      where (w.bucket_id, w.name) >= (bucket collate "default", object)
+        and (w.bucket_id, w.name, w.sequence) <= (bucket collate "default", object, boundary)
+      order by w.bucket_id, w.name, w.sequence limit 20))
+      and v.kind = 'version' and storage.lock_of(v.bucket_id, v.version, v.valid_from) is null;
+    get diagnostics gone = row_count;
+  end if;
+  if markers > most or (gone > 0 and markers > 0) then
+    perform storage.trim_markers(bucket, object);
+  end if;
+end $$;
+
+-- Takes away, a hundred at a time, what says that a name was deleted and has no version behind it any more.
+create or replace function storage.trim_markers(bucket text, object text) returns void
+  language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+  delete from storage.object_versions v
+  where v.sequence in (
+    select w.sequence from storage.object_versions w
+    where (w.bucket_id, w.name) >= (bucket collate "default", object)
+      and (w.bucket_id, w.name, w.sequence) < (bucket collate "default", object, coalesce((
+        select o.sequence from storage.object_versions o
+        where (o.bucket_id, o.name) >= (bucket collate "default", object)
+          and (o.bucket_id, o.name) <= (bucket collate "default", object) and o.kind = 'version'
+        order by o.bucket_id, o.name, o.sequence limit 1), 9223372036854775807))
+    order by w.bucket_id, w.name, w.sequence limit 100)
+    and v.kind = 'delete_marker'
+$$;
 
 -- A name has one null version at most: who writes another one takes this away for good.
 create or replace function storage.remove_null_version(bucket text, object text) returns void
@@ -225,12 +282,13 @@ create or replace function storage.kept_as(
   end;
 
 -- Keeps what leaves storage.objects, as its bucket says, or the transaction (`storage.deletion`), and puts a marker on it. `way`
--- is 'replaced', 'deleted' or 'moved'. Returns whether the version is kept; if not, its bytes are superfluous, unless
+-- is 'replaced', 'deleted', 'moved', or 'overwritten': replaced, and told of with what is there now. Returns whether the version is kept; if not, its bytes are superfluous, unless
 -- another row has them.
 create or replace function storage.archive_object(object storage.objects, way text, until timestamptz) returns boolean
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   deletion constant text := storage.trusted_setting('storage.deletion');
+  is_told constant boolean := way = 'overwritten';
   bucket record;
   is_versioned constant boolean := coalesce(object.is_versioned, false);
   since constant timestamptz := coalesce(storage.since_of(object), now());
@@ -245,6 +303,9 @@ begin
   into bucket from storage.buckets b where b.id = object.bucket_id;
   if not found or object.name is null then
     return false;
+  end if;
+  if is_told then
+    way := 'replaced';
   end if;
   if way <> 'replaced' and deletion in ('purge', 'erase') then
     if bucket.object_lock then
@@ -280,6 +341,9 @@ begin
         'owner_id', 'current_since', 'archived_at', 'is_delete_marker', 'quarantine_reason', 'quarantined_at', 'path_tokens',
         'folded_name']
     );
+    if kept_as = 'version' and not is_told then
+      perform storage.emit_version(object, left_at);
+    end if;
   end if;
   if bucket.status <> 'DISABLED' then
     if way <> 'replaced' then
@@ -405,6 +469,8 @@ revoke execute on function
   storage.moment_after(timestamptz),
   storage.take_id(uuid),
   storage.trim_versions(text, text, integer, boolean),
+  storage.trim_unlocked(text, text, integer),
+  storage.trim_markers(text, text),
   storage.remove_null_version(text, text),
   storage.settle_history(text, text),
   storage.kept_as(text, text, text, integer, text, boolean),

@@ -44,7 +44,7 @@ begin
     perform storage.settle_history(new.bucket_id, new.name);
   end if;
   if status is distinct from 'DISABLED' then
-    if storage.archive_object(old, case when has_moved then 'moved' else 'replaced' end, new.current_since) then
+    if storage.archive_object(old, case when has_moved then 'moved' when new.is_versioned then 'overwritten' else 'replaced' end, new.current_since) then
       return null;
     end if;
   end if;
