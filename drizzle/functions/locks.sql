@@ -166,45 +166,56 @@ create or replace function storage.drop_spent_locks(most integer) returns void
   )
 $$;
 
--- Whether anything in a bucket is locked, current or not: as `lock_of` says of each, without asking it of a million of them.
-create or replace function storage.has_locked(bucket text) returns boolean
-  language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+-- Whether any of the next rows of a bucket is locked, at most so many: of its objects, or of what is there no more, the trash
+-- too; as `lock_of` says of each, without asking it of each. If none is, up to where it has looked; null when that was the end.
+create or replace function storage.any_locked(
+  bucket text, of_former boolean, after_name text, after_sequence bigint, most integer
+) returns table (is_locked boolean, end_name text, end_sequence bigint)
+  language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
-  days integer;
-  since_then timestamptz;
+  settings record;
+  item record;
+  looked integer := 0;
 begin
-  select b.retention_days into days from storage.buckets b where b.id = bucket and b.object_lock;
-  if not found then
-    return false;
+  is_locked := false;
+  select make_interval(hours => 24 * b.retention_days) as days into settings
+  from storage.buckets b where b.id = bucket and b.object_lock;
+  if found then
+    for item in
+      select r.name, r.sequence,
+        coalesce(l.legal_hold, false)
+          or (l.lifted_at is null and coalesce(greatest(l.retain_until, r.since + settings.days) > now(), false)) as is_locked
+      from (
+        (
+          select o.name, null::bigint as sequence, o.version, storage.since_of(o) as since
+          from storage.objects o
+          where not of_former and o.bucket_id = bucket and o.name collate "C" > after_name
+          order by o.name collate "C" limit most
+        )
+        union all
+        (
+          select v.name, v.sequence, v.version, v.valid_from
+          from storage.object_versions v
+          where of_former and v.bucket_id = bucket and (v.name, v.sequence) > (after_name, after_sequence)
+            and not v.is_delete_marker
+          order by v.name, v.sequence limit most
+        )
+      ) r
+      left join storage.object_locks l on l.version = storage.version_uuid(r.version)
+      order by r.name collate "C", r.sequence
+    loop
+      looked := looked + 1;
+      if item.is_locked then
+        is_locked := true;
+        exit;
+      end if;
+    end loop;
+    if looked = most and not is_locked then
+      end_name := item.name;
+      end_sequence := item.sequence;
+    end if;
   end if;
-  -- By themselves: few of all versions are.
-  if exists (
-    select from storage.object_locks l
-    where (l.legal_hold or (l.lifted_at is null and l.retain_until > now())) and (
-      exists (select from storage.objects o where o.version = l.version::text and o.bucket_id = bucket)
-      or exists (
-        select from storage.object_versions v where v.version = l.version::text and v.bucket_id = bucket and v.kind = 'version'
-      )
-    )
-  ) then
-    return true;
-  end if;
-  if days is null then
-    return false;
-  end if;
-  since_then := now() - make_interval(hours => 24 * days);
-  -- By their days, unless an operator has let them go.
-  return exists (
-    select from storage.objects o
-    where o.bucket_id = bucket and coalesce(o.current_since, o.updated_at, o.created_at) > since_then and not exists (
-      select from storage.object_locks l where l.version = storage.version_uuid(o.version) and l.lifted_at is not null
-    )
-  ) or exists (
-    select from storage.object_versions v
-    where v.bucket_id = bucket and v.kind = 'version' and v.valid_from > since_then and not exists (
-      select from storage.object_locks l where l.version = storage.version_uuid(v.version) and l.lifted_at is not null
-    )
-  );
+  return next;
 end $$;
 
 -- Where the bytes of a locked version are, by what they are known to be its own, and since when it is locked: only a server changes
@@ -243,7 +254,7 @@ revoke execute on function
   storage.set_lock(text, text, text, timestamptz, boolean, text),
   storage.lift_lock(text, text, text, text),
   storage.drop_spent_locks(integer),
-  storage.has_locked(text)
+  storage.any_locked(text, boolean, text, bigint, integer)
 from public, anon, authenticated, service_role;
 
 grant execute on function
@@ -253,7 +264,7 @@ grant execute on function
   storage.write_lock(uuid, timestamptz, boolean),
   storage.set_lock(text, text, text, timestamptz, boolean, text),
   storage.drop_spent_locks(integer),
-  storage.has_locked(text)
+  storage.any_locked(text, boolean, text, bigint, integer)
 to service_role, strongroom_server;
 
 -- A trigger needs no such right when it fires, only when it is made.

@@ -1,4 +1,5 @@
--- What servers call that do not know the one argument for the caller (decision 0040), tags, bytes in the database, or versions:
+-- What servers call that do not know the one argument for the caller (decision 0040), tags, bytes in the database, versions, or pages
+-- of these that end before they are full:
 -- during an upgrade they run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades
 -- from there. What one returns stays as it is: they have prepared their statements, and their driver does not get over it when
 -- these return something else, so that no connection of theirs answers any more.
@@ -357,6 +358,14 @@ begin
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
 
+-- Here a bucket is looked through at once.
+create or replace function storage.has_locked(bucket text) returns boolean
+  language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select f.is_locked from storage.any_locked(bucket, false, '', -1, 2147483647) f)
+    or (select f.is_locked from storage.any_locked(bucket, true, '', -1, 2147483647) f);
+end $$;
+
 revoke execute on function
   storage.nine_as_context(text, text, text, text, text, text, text, text, boolean),
   storage.act_as(text, text, text, text, text, text, text, text, boolean),
@@ -401,7 +410,8 @@ revoke execute on function
     text, text, boolean, integer, text, timestamptz, text, text,
     text, text, text, text, text, text, text, text, boolean
   ),
-  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean)
+  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean),
+  storage.has_locked(text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
@@ -448,5 +458,6 @@ grant execute on function
     text, text, boolean, integer, text, timestamptz, text, text,
     text, text, text, text, text, text, text, text, boolean
   ),
-  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean)
+  storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean),
+  storage.has_locked(text)
 to service_role, strongroom_server;

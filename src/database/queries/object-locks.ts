@@ -75,12 +75,40 @@ export async function dropSpentLocks(database: Pick<Database, 'run'>, most: numb
 
 const DROP_SPENT = new Statement<{ most: number }, object>('select storage.drop_spent_locks(:most)')
 
-/** Whether anything in a bucket is locked, current or not. For the service. */
-export async function hasLocked(tx: Transaction, bucketId: string): Promise<boolean> {
-  const [row] = await tx.run(HAS_LOCKED, { bucketId })
-  return row?.locked ?? false
+/** How many rows one statement looks at. */
+const LOOKED_AT = 1000
+
+/**
+ * Whether anything in a bucket is locked, current or not, the trash too. It looks through all of the bucket, by and by: in a large one
+ * that takes a while, and no statement does. For the service.
+ */
+export async function hasLocked(database: Pick<Database, 'run'>, bucketId: string): Promise<boolean> {
+  for (const ofFormer of [false, true]) {
+    let place: LockPlace | null = { name: '', sequence: '-1' }
+    while (place) {
+      const asked: LockQuestion = { bucketId, ofFormer, ...place, limit: LOOKED_AT }
+      const [row] = await database.run(ANY_LOCKED, asked)
+      if (row?.is_locked) return true
+      place = row?.end_name == null ? null : { name: row.end_name, sequence: row.end_sequence ?? '-1' }
+    }
+  }
+  return false
 }
 
-const HAS_LOCKED = new Statement<{ bucketId: string }, { locked: boolean }>(
-  'select storage.has_locked(:bucketId) as locked',
+interface LockPlace {
+  name: string
+  sequence: string
+}
+
+interface LockQuestion extends LockPlace {
+  bucketId: string
+  ofFormer: boolean
+  limit: number
+}
+
+const ANY_LOCKED = new Statement<
+  LockQuestion,
+  { is_locked: boolean; end_name: string | null; end_sequence: string | null }
+>(
+  'select * from storage.any_locked(:bucketId, :ofFormer::boolean, :name, :sequence::bigint, :limit::integer)',
 )

@@ -228,12 +228,12 @@ export class BucketStorage {
     requireService(caller)
     const before = await asService(this.#database, async (tx) => {
       if (!(await findBucket(tx, id))) throw new StorageError('NoSuchBucket')
-      // Before anything goes: all of it, or nothing. What is locked from now on is kept where it is met.
-      if (await hasLocked(tx, id)) {
-        throw new StorageError('ObjectLocked', { message: 'The bucket has versions that are locked' })
-      }
       return databaseTime(tx)
     })
+    // Before anything goes: all of it, or nothing. What is locked from now on is kept where it is met.
+    if (await hasLocked(this.#database, id)) {
+      throw new StorageError('ObjectLocked', { message: 'The bucket has versions that are locked' })
+    }
     const { logger } = this.#options
     for (let deleted = 0; ; ) {
       const commit = () =>

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { asService } from '../../../src/database/as-caller.ts'
 import { type ListedLock, listLocks } from '../../../src/database/queries/lifted-locks.ts'
 import { hasLocked } from '../../../src/database/queries/object-locks.ts'
 import { startTestServer, type TestServer } from '../../support/server.ts'
@@ -17,7 +16,7 @@ beforeEach(async () => {
   await server.admin`insert into storage.objects (bucket_id, name, version) values (${bucket}, 'a', ${randomUUID()})`
 })
 
-const isLocked = () => asService(server.database, (tx) => hasLocked(tx, bucket))
+const isLocked = () => hasLocked(server.database, bucket)
 
 async function lock(values: { legal_hold?: boolean; retain_until?: Date; lifted_at?: Date }): Promise<void> {
   const [row] = await server.admin`
@@ -66,13 +65,44 @@ describe('whether anything in a bucket is locked', () => {
     await Promise.all([days(), age(10)])
     const asked = await server.admin.begin(async (tx) => {
       await tx`set local track_functions = 'all'`
-      await tx`select storage.has_locked(${bucket})`
+      await tx`select storage.any_locked(${bucket}, false, '', -1, 1000)`
       const counts = await tx`
         select pg_stat_get_xact_function_calls(f::regprocedure)::int as calls
-        from unnest(array['storage.has_locked(text)', 'storage.lock_of(text, text, timestamptz)']) f`
+        from unnest(array['storage.any_locked(text, boolean, text, bigint, integer)', 'storage.lock_of(text, text, timestamptz)']) f`
       return counts.map(({ calls }) => calls)
     })
     expect(asked).toEqual([1, null])
+  })
+
+  // More than one statement looks at.
+  it.each(['current', 'former'])('is found behind a thousand %s ones that are not', async (kind) => {
+    await server.admin`
+      insert into storage.objects (bucket_id, name, version)
+      select ${bucket}, 'n/' || i, gen_random_uuid() from generate_series(1, 1001) i`
+    const [last] = await server.admin`
+      select version from storage.objects where bucket_id = ${bucket} order by name collate "C" desc limit 1`
+    if (kind === 'former') await server.admin`delete from storage.objects where bucket_id = ${bucket}`
+    await Promise.all([days(), age(10)])
+    expect(await isLocked()).toBe(false)
+    await server.admin`insert into storage.object_locks (version, legal_hold) values (${last?.version}, true)`
+    expect(await isLocked()).toBe(true)
+  })
+
+  it.each([false, true])('is asked of so many at once and no more (former: %s)', async (ofFormer) => {
+    await server.admin`
+      insert into storage.objects (bucket_id, name, version)
+      select ${bucket}, 'n/' || i, gen_random_uuid() from generate_series(1, 9) i`
+    if (ofFormer) await server.admin`delete from storage.objects where bucket_id = ${bucket}`
+    const ask = (name: string, sequence: string) => server.admin`
+      select * from storage.any_locked(${bucket}, ${ofFormer}, ${name}, ${sequence}, 4)`
+    const names: unknown[] = []
+    for (let place: Record<string, string> = { end_name: '', end_sequence: '-1' }; ; ) {
+      const [row] = await ask(place.end_name ?? '', place.end_sequence ?? '-1')
+      names.push(row?.end_name)
+      if (row?.end_name == null) break
+      place = row
+    }
+    expect(names).toEqual(['n/3', 'n/7', null])
   })
 })
 
