@@ -1,8 +1,7 @@
--- What servers call that do not know the one argument for the caller (decision 0040), tags, bytes in the database, versions, or pages
--- of these that end before they are full:
--- during an upgrade they run beside newer ones. Nothing else uses it; a migration may drop all of it once nobody upgrades
--- from there. What one returns stays as it is: they have prepared their statements, and their driver does not get over it when
--- these return something else, so that no connection of theirs answers any more.
+-- What servers call that do not know the one argument for the caller (decision 0040), tags, bytes in the database, versions, or that a
+-- page of these may end before it is full: during an upgrade they run beside newer ones. Nothing else uses it; a migration may drop all
+-- of it once nobody upgrades from there. What one returns stays as it is: they have prepared their statements, and their driver does not
+-- get over it when these return something else, so that no connection of theirs answers any more.
 
 -- Fails with 22023 where a text has what stands between them: it would be taken for more than it is.
 create or replace function storage.nine_as_context(
@@ -358,6 +357,51 @@ begin
         role, subject, claims, token, operation, method, path, headers, user_buckets)) f;
 end $$;
 
+-- Their pages of what was there end when they are full.
+create or replace function storage.list_versions_as(
+  bucket text, prefix text, delimiter text, after_name text, after_version text, max_rows integer,
+  noncurrent text, markers text, exact boolean, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
+  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text,
+  auto_delete_after_days integer, auto_delete_at timestamptz
+) language plpgsql as $$
+begin
+  return query
+    select f.name, f.is_folder, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata, f.version, f.version_number,
+      f.is_versioned, f.is_delete_marker, f.is_latest, f.since, f.archived_at, f.owner_id, f.checksum, f.comment,
+      f.auto_delete_after_days, f.auto_delete_at
+    from storage.list_history_as(
+      bucket, prefix, delimiter, after_name, after_version, max_rows, null, noncurrent, markers, exact, null, context) f;
+end $$;
+
+create or replace function storage.list_at_as(
+  bucket text, prefix text, delimiter text, moment timestamptz, after_name text, max_rows integer, context text
+) returns table (
+  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
+  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
+  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text,
+  auto_delete_after_days integer, auto_delete_at timestamptz
+) language plpgsql as $$
+begin
+  return query
+    select f.name, f.is_folder, f.id, f.updated_at, f.created_at, f.last_accessed_at, f.metadata, f.version, f.version_number,
+      f.is_versioned, f.is_delete_marker, f.is_latest, f.since, f.archived_at, f.owner_id, f.checksum, f.comment,
+      f.auto_delete_after_days, f.auto_delete_at
+    from storage.list_history_as(
+      bucket, prefix, delimiter, after_name, null, max_rows, null, 'exclude', 'exclude', false, moment, context) f;
+end $$;
+
+create or replace function storage.names_to_as(
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, context text
+) returns table (
+  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean
+) language plpgsql as $$
+begin
+  return query select * from storage.names_at_as(bucket, prefix, target, moment, began, after_name, max_rows, null, context);
+end $$;
+
 -- Here a bucket is looked through at once.
 create or replace function storage.has_locked(bucket text) returns boolean
   language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -411,6 +455,9 @@ revoke execute on function
     text, text, text, text, text, text, text, text, boolean
   ),
   storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean),
+  storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text),
+  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
+  storage.names_to_as(text, text, text, timestamptz, timestamptz, text, integer, text),
   storage.has_locked(text)
 from public, anon, authenticated, service_role;
 
@@ -459,5 +506,8 @@ grant execute on function
     text, text, text, text, text, text, text, text, boolean
   ),
   storage.readable_events(bigint[], text, text, text, text, text, text, text, text, boolean),
+  storage.list_versions_as(text, text, text, text, text, integer, text, text, boolean, text),
+  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
+  storage.names_to_as(text, text, text, timestamptz, timestamptz, text, integer, text),
   storage.has_locked(text)
 to service_role, strongroom_server;

@@ -95,135 +95,6 @@ begin
   end if;
 end $$;
 
--- What names had at a moment, whoever may see it, from a place on. With `is_folded`, names that have the delimiter behind the prefix
--- are there once.
-create or replace function storage.walk_at(
-  bucket text, prefix text, delimiter text, is_folded boolean, moment timestamptz, place text, is_itself boolean, max_rows integer
-) returns table (
-  object storage.objects, folder text, is_current boolean, since timestamptz, until timestamptz
-) language plpgsql stable as $$
-declare
-  prefix_end constant text := storage.prefix_end(prefix);
-  candidate text;
-  was record;
-  wanted integer := max_rows;
-begin
-  while wanted > 0 loop
-    candidate := storage.name_behind(bucket, place, is_itself);
-    exit when candidate is null or candidate collate "C" >= prefix_end;
-    place := candidate;
-    is_itself := false;
-    was := storage.object_at(bucket, candidate, moment, null);
-    continue when was.kind is null;
-    object := was.item;
-    folder := storage.folder_in(candidate, prefix, delimiter);
-    is_current := was.kind = 'object';
-    since := was.since;
-    until := was.until;
-    return next;
-    wanted := wanted - 1;
-    if is_folded and folder is not null then
-      place := storage.prefix_end(folder);
-      is_itself := true;
-    end if;
-  end loop;
-end $$;
-
--- Lists what names had at a moment, as `list_versions_as` does, as far as the caller sees them: the names that he would see if
--- it were back. Nothing that is lost.
-create or replace function storage.list_at_as(
-  bucket text, prefix text, delimiter text, moment timestamptz, after_name text, max_rows integer, context text
-) returns table (
-  name text, is_folder boolean, id uuid, updated_at timestamptz, created_at timestamptz, last_accessed_at timestamptz,
-  metadata jsonb, version text, version_number integer, is_versioned boolean, is_delete_marker boolean, is_latest boolean,
-  since timestamptz, archived_at timestamptz, owner_id text, checksum text, comment text,
-  auto_delete_after_days integer, auto_delete_at timestamptz
-) language plpgsql as $$
-declare
-  is_service constant boolean := storage.role_of(context) = 'service_role';
-  -- Of a folder one row that is seen will do.
-  first_size constant integer := least(
-    max_rows, case when delimiter = '' or is_service then 1001 else 20 end);
-  size integer := first_size;
-  condition text;
-  place text := coalesce(after_name, prefix);
-  is_itself boolean := after_name is null;
-  wanted integer := max_rows;
-  objects storage.objects[];
-  folders text[];
-  are_current boolean[];
-  sinces timestamptz[];
-  untils timestamptz[];
-  answers boolean[];
-  item storage.objects;
-  is_seen boolean;
-  shown_folder text;
-  is_any_shown boolean;
-begin
-  perform set_config('role', 'service_role', true);
-  if not is_service then
-    condition := storage.condition_of(storage.role_of(context), 'r');
-  end if;
-  if place collate "C" < prefix then
-    place := prefix;
-    is_itself := true;
-  elsif after_name is not null and starts_with(after_name, prefix) then
-    name := storage.folder_in(after_name, prefix, delimiter);
-    if name is not null then
-      place := storage.prefix_end(name); -- the rest of that folder was on the page before
-      is_itself := true;
-    end if;
-  end if;
-  while wanted > 0 loop
-    select array_agg(w.object), array_agg(w.folder), array_agg(w.is_current), array_agg(w.since), array_agg(w.until)
-    into objects, folders, are_current, sinces, untils
-    from storage.walk_at(bucket, prefix, delimiter, is_service, moment, place, is_itself, size) w;
-    exit when objects is null;
-    if not is_service then
-      answers := storage.hold_at_once(objects, false, condition, context);
-      if answers is null then
-        condition := null;
-      end if;
-    end if;
-    is_any_shown := false;
-    for n in 1 .. cardinality(objects) loop
-      continue when folders[n] = shown_folder;
-      item := objects[n];
-      is_seen := is_service or answers[n];
-      if is_seen is null then
-        is_seen := storage.may_have(item, 'see', context);
-        perform set_config('role', 'service_role', true);
-      end if;
-      continue when not is_seen;
-      is_any_shown := true;
-      shown_folder := folders[n];
-      is_folder := shown_folder is not null;
-      if is_folder then
-        name := shown_folder; id := null; updated_at := null; created_at := null; last_accessed_at := null; metadata := null;
-        version := null; version_number := null; is_versioned := null; is_delete_marker := null; is_latest := null;
-        since := null; archived_at := null; owner_id := null; checksum := null; comment := null;
-        auto_delete_after_days := null; auto_delete_at := null;
-      else
-        name := item.name; id := item.id; updated_at := item.updated_at; created_at := item.created_at;
-        last_accessed_at := item.last_accessed_at; metadata := storage.without_parts(item.metadata); version := item.version;
-        version_number := coalesce(item.version_number, 1); is_versioned := coalesce(item.is_versioned, false);
-        is_delete_marker := false; is_latest := are_current[n]; since := sinces[n]; archived_at := untils[n];
-        owner_id := item.owner_id; checksum := item.checksum; comment := item.version_comment;
-        auto_delete_after_days := case when are_current[n] then item.auto_delete_after_days end;
-        auto_delete_at := case when are_current[n] then item.auto_delete_at end;
-      end if;
-      return next;
-      wanted := wanted - 1;
-      exit when wanted = 0;
-    end loop;
-    exit when wanted = 0 or cardinality(objects) < size;
-    is_itself := coalesce(folders[cardinality(folders)] = shown_folder, false);
-    place := case when is_itself then storage.prefix_end(shown_folder) else (objects[cardinality(objects)]).name end;
-    size := case when is_any_shown then first_size else least(size * 4, 1001) end;
-  end loop;
-  perform set_config('role', storage.role_of(context), true);
-end $$;
-
 -- Whether both are the same to a reader: bytes, metadata and tags. A copy is, whenever it was made.
 create or replace function storage.is_same_object(one storage.objects, other storage.objects) returns boolean
   language sql immutable as $$
@@ -243,11 +114,12 @@ $$;
 --   'unavailable'  it stays as it is, for `reason`: 'not_kept' and 'before_history' of `object_at`; 'changed', since `began`;
 --                  'would_be_lost', what it has now, since nothing would keep that
 --
--- `is_freed_first`: what is there is kept if it is deleted, and would not be if it were replaced.
+-- `is_freed_first`: what is there is kept if it is deleted, and would not be if it were replaced. It looks at no more than so many
+-- names: where they were not enough, a row without an outcome says up to which it has come.
 create or replace function storage.names_at(
-  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, most_looks integer
 ) returns table (
-  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean, judged storage.objects
+  name text, target_name text, outcome text, reason text, current text, is_freed_first boolean, judged storage.objects, looked integer
 ) language plpgsql stable as $$
 declare
   prefix_end constant text := storage.prefix_end(prefix);
@@ -266,9 +138,17 @@ begin
     place := prefix;
     is_itself := true;
   end if;
+  looked := 0;
   while wanted > 0 loop
     name := storage.name_behind(bucket, place, is_itself);
     exit when name is null or name collate "C" >= prefix_end;
+    if looked = most_looks then
+      name := place;
+      outcome := null;
+      return next;
+      exit;
+    end if;
+    looked := looked + 1;
     place := name;
     is_itself := false;
     target_name := case when target is null then name else target || substr(name, length(prefix) + 1) end;
@@ -327,85 +207,117 @@ begin
   end loop;
 end $$;
 
--- The same as far as the caller sees them; names that he does not see are left out.
+-- The same as far as the caller sees them; names that he does not see are left out. With `target` it tells of what is there, or was, no
+-- more than he sees of it: a name that is hidden from him is to be restored like one that nothing has, and refused when it comes to that.
+--
+-- It looks at no more than so many names (null: at all): where it ends before there are `max_rows`, a last row without an outcome says up
+-- to which it has come, which may be one that the caller does not see.
 create or replace function storage.names_at_as(
-  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, context text
+  bucket text, prefix text, target text, moment timestamptz, began timestamptz, after_name text, max_rows integer, most_looks integer,
+  context text
 ) returns table (
   name text, target_name text, outcome text, reason text, current text, is_freed_first boolean
 ) language plpgsql as $$
 declare
   is_service constant boolean := storage.role_of(context) = 'service_role';
   size constant integer := least(max_rows, 1001);
+  looks integer := coalesce(most_looks, 2147483647);
   condition text;
   place text := after_name;
   wanted integer := max_rows;
-  names text[];
-  target_names text[];
-  outcomes text[];
-  reasons text[];
-  currents text[];
-  are_freed_first boolean[];
-  judged storage.objects[];
+  items record;
   answers boolean[];
+  seen_there text[];
   is_seen boolean;
+  last integer; -- of these, the one up to which the page has come
 begin
   perform set_config('role', 'service_role', true);
   if not is_service then
     condition := storage.condition_of(storage.role_of(context), 'r');
   end if;
   while wanted > 0 loop
-    select array_agg(n.name), array_agg(n.target_name), array_agg(n.outcome), array_agg(n.reason), array_agg(n.current),
-      array_agg(n.is_freed_first), array_agg(n.judged)
-    into names, target_names, outcomes, reasons, currents, are_freed_first, judged
-    from storage.names_at(bucket, prefix, target, moment, began, place, size) n;
-    exit when names is null;
-    if not is_service then
-      answers := storage.hold_at_once(judged, false, condition, context);
+    select array_agg(n.name) as names, array_agg(n.target_name) as target_names, array_agg(n.outcome) as outcomes,
+      array_agg(n.reason) as reasons, array_agg(n.current) as currents, array_agg(n.is_freed_first) as are_freed_first,
+      array_agg(n.judged) filter (where n.outcome is not null) as judged, max(n.looked) as looked
+    into items
+    from storage.names_at(bucket, prefix, target, moment, began, place, size, looks) n;
+    exit when items.names is null;
+    looks := looks - items.looked;
+    last := cardinality(items.names);
+    answers := null;
+    if not is_service and items.judged is not null then
+      answers := storage.hold_at_once(items.judged, false, condition, context);
       if answers is null then
         condition := null;
       end if;
-    end if;
-    for n in 1 .. cardinality(names) loop
-      is_seen := is_service or answers[n];
-      if is_seen is null then
-        is_seen := storage.may_have(judged[n], 'see', context);
+      if target is not null then
+        perform storage.act_as(context);
+        seen_there := array(select o.name from storage.objects o where o.bucket_id = bucket and o.name = any (items.target_names));
         perform set_config('role', 'service_role', true);
       end if;
-      continue when not is_seen;
-      name := names[n];
-      target_name := target_names[n];
-      outcome := outcomes[n];
-      reason := reasons[n];
-      current := currents[n];
-      is_freed_first := are_freed_first[n];
-      return next;
-      wanted := wanted - 1;
-      exit when wanted = 0;
+    end if;
+    for n in 1 .. coalesce(cardinality(items.judged), 0) loop
+      is_seen := is_service or answers[n];
+      if is_seen is null then
+        looks := looks - 4; -- which takes longer
+        is_seen := storage.may_have(items.judged[n], 'see', context);
+        perform set_config('role', 'service_role', true);
+      end if;
+      if is_seen then
+        name := items.names[n];
+        target_name := items.target_names[n];
+        outcome := items.outcomes[n];
+        reason := items.reasons[n];
+        current := items.currents[n];
+        is_freed_first := items.are_freed_first[n];
+        if target is not null and not is_service and (outcome <> 'unavailable' or reason in ('changed', 'would_be_lost'))
+          and target_name <> all (seen_there)
+        then
+          outcome := 'restored';
+          reason := null;
+          current := null;
+          is_freed_first := false;
+        end if;
+        return next;
+        wanted := wanted - 1;
+      end if;
+      if wanted = 0 or (answers is null and looks <= 0) then
+        last := n;
+        exit;
+      end if;
     end loop;
-    exit when cardinality(names) < size;
-    place := names[cardinality(names)];
+    exit when wanted = 0;
+    place := items.names[last];
+    if looks <= 0 then
+      name := place;
+      target_name := null; outcome := null; reason := null; current := null; is_freed_first := null;
+      return next;
+      exit;
+    end if;
+    exit when last < size;
   end loop;
   perform set_config('role', storage.role_of(context), true);
 end $$;
+
+-- In place of what servers have called before.
+drop function if exists
+  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer),
+  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text);
 
 revoke execute on function
   storage.bucket_memory(text),
   storage.name_behind(text, text, boolean),
   storage.object_at(text, text, timestamptz, timestamptz),
-  storage.walk_at(text, text, text, boolean, timestamptz, text, boolean, integer),
-  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
   storage.is_same_object(storage.objects, storage.objects),
-  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer),
-  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
+  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer, integer),
+  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, integer, text)
 from public, anon, authenticated, service_role;
 
 grant execute on function
   storage.bucket_memory(text),
   storage.name_behind(text, text, boolean),
   storage.object_at(text, text, timestamptz, timestamptz),
-  storage.walk_at(text, text, text, boolean, timestamptz, text, boolean, integer),
-  storage.list_at_as(text, text, text, timestamptz, text, integer, text),
   storage.is_same_object(storage.objects, storage.objects),
-  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer),
-  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, text)
+  storage.names_at(text, text, text, timestamptz, timestamptz, text, integer, integer),
+  storage.names_at_as(text, text, text, timestamptz, timestamptz, text, integer, integer, text)
 to service_role, strongroom_server;

@@ -9,6 +9,7 @@ import { printable } from '../lib/printable.ts'
 import type { Caller } from '../model/caller.ts'
 import { StorageError } from '../model/errors.ts'
 import { KnownBuckets } from '../storage/buckets/known-buckets.ts'
+import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
@@ -62,7 +63,8 @@ export async function travel(place: string, { at: sent, to, dryRun = false }: Tr
   const progress = new Progress()
   await maintain(async (parts) => {
     const { database, signal } = parts
-    const times = new TimeTravel({ database, files: openFiles(parts), now: () => new Date() })
+    const seal = new SecretSeal([randomUUID()]) // its places are for this run alone
+    const times = new TimeTravel({ database, files: openFiles(parts), now: () => new Date(), seal })
     const total: Total = {
       restored: 0,
       deleted: 0,

@@ -148,9 +148,9 @@ export function buildServices(parts: ServiceParts): Services {
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
-    lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat })),
+    lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat, seal })),
     locks: traced(new ObjectLocks({ database })),
-    timeTravel: traced(new TimeTravel({ database, files, now })),
+    timeTravel: traced(new TimeTravel({ database, files, now, seal })),
     buckets: traced(buckets),
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),

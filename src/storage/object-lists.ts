@@ -8,12 +8,24 @@ import {
   listPage,
   type PageQuery,
 } from '../database/queries/listing.ts'
-import { listVersions, type VersionEntry, type VersionQuery } from '../database/queries/object-versions.ts'
-import { listAt } from '../database/queries/version-times.ts'
+import {
+  listVersions,
+  type VersionEntry,
+  type VersionList,
+  type VersionQuery,
+} from '../database/queries/object-versions.ts'
 import type { Caller } from '../model/caller.ts'
 import { StorageError } from '../model/errors.ts'
-import { decodeCursor, encodeCursor, isTimestamp, isVersionPlace } from './object/list-cursor.ts'
+import type { SecretSeal } from './credentials/secret-seal.ts'
+import {
+  decodeCursor,
+  encodeCursor,
+  isTimestamp,
+  isVersionPlace,
+  type ListCursor,
+} from './object/list-cursor.ts'
 import { isStorableText } from './object/object-name.ts'
+import { openCursor, sealCursor } from './versions/sealed-cursor.ts'
 
 export interface LevelRequest extends Pick<FolderQuery, 'search' | 'limit' | 'offset' | 'column' | 'order'> {
   /** A folder, with or without the slash at its end; '' is the top. */
@@ -36,8 +48,14 @@ export interface VersionsRequest extends Pick<VersionQuery, 'limit'> {
 
 export interface Page<Entry = ListEntry> {
   entries: Entry[]
-  /** How to ask for the next page, and the last name on this one. */
-  next: { cursor: string; name: string } | null
+  /** How to ask for the next page, and the last name on this one, if there is any. */
+  next: { cursor: string; name: string | null } | null
+}
+
+export interface ListOptions {
+  database: Pick<Database, 'questions'>
+  exactFolders: boolean
+  seal: SecretSeal
 }
 
 /** A page of S3's versions. */
@@ -53,6 +71,11 @@ export interface KeyPage {
   isTruncated: boolean
 }
 
+/** Rows that one page of versions looks at. */
+const PAGE_LOOKS = 2000
+
+const SEALED_FOR = 'a place in a list'
+
 /**
  * The lists of objects. All show what the caller's policies let them see, and an unknown bucket is empty. An asker
  * who has asked for much waits for their own turn (`Questions`): all throw TooManyQuestions and DatabaseTimeout.
@@ -60,11 +83,16 @@ export interface KeyPage {
 export class ObjectLists {
   readonly #questions: Questions
   readonly #exactFolders: boolean
+  readonly #seal: SecretSeal
 
-  /** @param options.exactFolders whether folders that differ in case alone are apart in list v1 */
-  constructor({ database, exactFolders }: { database: Pick<Database, 'questions'>; exactFolders: boolean }) {
+  /**
+   * @param options.exactFolders whether folders that differ in case alone are apart in list v1
+   * @param options.seal for places that clients hand back
+   */
+  constructor({ database, exactFolders, seal }: ListOptions) {
     this.#questions = database.questions
     this.#exactFolders = exactFolders
+    this.#seal = seal
   }
 
   /** One level of a folder (wire §3.12). */
@@ -112,7 +140,7 @@ export class ObjectLists {
   ): Promise<VersionEntry[]> {
     const isExact = 'exact' in which && which.exact
     const folder = isExact ? prefix.replace(/[^/]*$/, '') : asFolder(prefix)
-    const found = await this.#versions(caller, asker, which, {
+    const { entries } = await this.#versions(caller, asker, which, {
       bucketId,
       prefix: isExact ? prefix : folder + search,
       delimiter: '/',
@@ -120,12 +148,13 @@ export class ObjectLists {
       afterVersion: null,
       limit,
       offset,
+      mostLooks: null,
     })
-    return found.map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
+    return entries.map((entry) => ({ ...entry, name: entry.name.slice(folder.length).replace(/\/$/, '') }))
   }
 
   /**
-   * A page of full names, with what was there.
+   * A page of full names, with what was there. It may have fewer entries than it might, or none, though there are more behind them.
    *
    * @throws InvalidParameter when the cursor is not one of ours
    */
@@ -135,8 +164,10 @@ export class ObjectLists {
     bucketId: string,
     { which, prefix, limit, ...request }: VersionsRequest & Pick<PageRequest, 'delimited' | 'cursor'>,
   ): Promise<Page<VersionEntry>> {
-    const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
-    const found = await this.#versions(caller, asker, which, {
+    const sent = request.cursor
+    const cursor =
+      sent === undefined ? undefined : decodeCursor(openCursor(this.#seal, SEALED_FOR, sent) ?? sent)
+    const { entries: found, end } = await this.#versions(caller, asker, which, {
       bucketId,
       prefix,
       delimiter: request.delimited ? '/' : '',
@@ -144,29 +175,27 @@ export class ObjectLists {
       afterVersion: cursor?.version ?? null,
       limit: limit + 1,
       offset: 0,
+      mostLooks: PAGE_LOOKS,
     })
     const entries = found.slice(0, limit)
     const last = entries.at(-1)
-    if (found.length <= limit || last === undefined) return { entries, next: null }
-    const place = {
-      after: last.name,
-      order: 'asc',
-      column: 'name',
-      ...(last.version !== null && { version: placeOf(last) }),
-    } as const
-    return { entries, next: { cursor: encodeCursor(place), name: last.name } }
+    if (found.length > limit && last) {
+      return { entries, next: { cursor: encodeCursor(cursorBehind(last)), name: last.name } }
+    }
+    if (end === null) return { entries, next: null }
+    const place = sealCursor(this.#seal, SEALED_FOR, encodeCursor(cursorBehind(end)))
+    return { entries, next: { cursor: place, name: last?.name ?? null } }
   }
 
   #versions(
     caller: Caller,
     asker: string,
     which: ListedVersions,
-    query: Omit<VersionQuery, 'noncurrent' | 'markers' | 'exact'>,
-  ): Promise<VersionEntry[]> {
+    query: Omit<VersionQuery, 'noncurrent' | 'markers' | 'exact' | 'at'>,
+  ): Promise<VersionList> {
+    const kinds = { noncurrent: 'exclude', markers: 'exclude', exact: false, at: null } as const
     return this.#questions.ask(asker, (database) =>
-      'at' in which
-        ? listAt(database, caller, { ...query, ...which })
-        : listVersions(database, caller, { ...query, ...which }),
+      listVersions(database, caller, { ...query, ...kinds, ...which }),
     )
   }
 
@@ -193,12 +222,16 @@ export class ObjectLists {
       noncurrent: 'include',
       markers: 'include',
       exact: true,
+      at: null,
+      mostLooks: null,
     }
     if (cursor !== undefined && !isVersionPlace(cursor)) {
       throw new StorageError('InvalidParameter', { message: 'The cursor is not valid' })
     }
     if (!isStorableText(name)) return { entries: [], next: null }
-    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    const { entries: found } = await this.#questions.ask(asker, (database) =>
+      listVersions(database, caller, query),
+    )
     const entries = found.slice(0, limit)
     const last = entries.at(-1)
     return { entries, next: found.length > limit && last ? placeOf(last) : null }
@@ -225,8 +258,12 @@ export class ObjectLists {
       noncurrent: 'include',
       markers: 'include',
       exact: false,
+      at: null,
+      mostLooks: null,
     }
-    const found = await this.#questions.ask(asker, (database) => listVersions(database, caller, query))
+    const { entries: found } = await this.#questions.ask(asker, (database) =>
+      listVersions(database, caller, query),
+    )
     return { entries: found.slice(0, limit), isTruncated: found.length > limit }
   }
 
@@ -248,6 +285,11 @@ export class ObjectLists {
 /** Where a list goes on behind an entry, also if that is gone by then. */
 export function placeOf({ version, versioning }: VersionEntry): string {
   return `${version ?? ''}.${versioning?.number ?? 1}`
+}
+
+function cursorBehind(entry: VersionEntry): ListCursor {
+  const version = entry.isFolder ? {} : { version: placeOf(entry) }
+  return { after: entry.name, order: 'asc', column: 'name', ...version }
 }
 
 function asFolder(prefix: string): string {

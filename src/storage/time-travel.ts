@@ -5,14 +5,18 @@ import { parseJson } from '../lib/bounded-json.ts'
 import { forEachConcurrent } from '../lib/concurrency.ts'
 import type { Caller } from '../model/caller.ts'
 import { type ErrorCode, StorageError } from '../model/errors.ts'
+import type { SecretSeal } from './credentials/secret-seal.ts'
 import type { FileStorage } from './file-storage.ts'
 import { isTimestamp } from './object/list-cursor.ts'
 import { isStorableText } from './object/object-name.ts'
+import { openCursor, sealCursor } from './versions/sealed-cursor.ts'
 
 export interface TimeTravelOptions {
   database: Pick<Database, 'run' | 'questions'>
   files: Pick<FileStorage, 'copy' | 'remove'>
   now: () => Date
+  /** For places that clients hand back. */
+  seal: SecretSeal
   /** After which a call begins nothing more, in milliseconds. */
   callMs?: number
 }
@@ -63,6 +67,11 @@ const AT_ONCE = 4
 
 const CALL_MS = 10_000
 
+/** Names that a call looks at, hidden ones and those that never had anything too. */
+const LOOKS = 2000
+
+const SEALED_FOR = 'a place in a restore'
+
 /** What says nothing of the store as a whole, by whatever status it is answered. */
 const OF_ITS_BYTES: ReadonlySet<ErrorCode> = new Set(['MissingBytes', 'CorruptedBytes'])
 
@@ -79,7 +88,7 @@ export class TimeTravel {
   }
 
   /**
-   * Does the next of the names, in their order, for as long as a call may take. What the caller does not see stays as it is, and
+   * Does the next of the names, in their order, for as long as a call may take, or as it may look for them. What the caller does not see stays as it is, and
    * is not told of; what he may not write is unavailable; and so is what was changed since the first call began.
    *
    * @param asker whose turn it takes (`Questions`)
@@ -87,9 +96,10 @@ export class TimeTravel {
    *   when the bucket keeps nothing
    */
   async restore(caller: Caller, asker: string, request: TimeTravelRequest): Promise<TimeTravelReport> {
-    const { database, now, callMs = CALL_MS } = this.#options
+    const { database, now, seal, callMs = CALL_MS } = this.#options
     const { bucket, prefix, at, to, limit, dryRun = false } = request
-    const cursor = request.cursor === undefined ? undefined : decodeCursor(request.cursor)
+    const sent = request.cursor
+    const cursor = sent === undefined ? undefined : decodeCursor(openCursor(seal, SEALED_FOR, sent) ?? sent)
     if (!isStorableText(prefix) || !isStorableText(to ?? '')) throw new StorageError('InvalidKey')
     const memory = await bucketMemory(database, bucket)
     if (!memory) throw new StorageError('NoSuchBucket')
@@ -100,8 +110,16 @@ export class TimeTravel {
     }
 
     const began = cursor?.began ?? memory.now
-    const query = { bucketId: bucket, prefix, target: to ?? null, at, began, limit: limit + 1 }
-    const found = await database.questions.ask(asker, (connection) =>
+    const query = {
+      bucketId: bucket,
+      prefix,
+      target: to ?? null,
+      at,
+      began,
+      limit: limit + 1,
+      mostLooks: LOOKS,
+    }
+    const { names: found, end } = await database.questions.ask(asker, (connection) =>
       namesAt(connection, caller, { ...query, afterName: cursor?.after ?? null }),
     )
     const names = found.slice(0, limit)
@@ -120,12 +138,10 @@ export class TimeTravel {
       done += some.length
     }
     const last = names[done - 1]
-    const hasMore = found.length > done && last !== undefined
-    return {
-      ...tally.report(),
-      historySince: memory.reach,
-      next: hasMore ? encodeCursor({ after: last.name, began }) : null,
-    }
+    let next: string | null = null
+    if (found.length > done && last) next = encodeCursor({ after: last.name, began })
+    else if (end !== null) next = sealCursor(seal, SEALED_FOR, encodeCursor({ after: end, began }))
+    return { ...tally.report(), historySince: memory.reach, next }
   }
 
   /** Makes a name what it was. @returns why not, if it is not */

@@ -69,14 +69,14 @@ const LIMIT = 7
 const atOf =
   (delimiter: string): Page =>
   (context, after) => ({
-    sql: `select * from storage.list_at_as($1, '', $2, $3::timestamptz, $4, ${LIMIT}, $5)`,
+    sql: `select * from storage.list_history_as($1, '', $2, $4, null, ${LIMIT}, null, 'exclude', 'exclude', false, $3::timestamptz, $5)`,
     values: [VERSIONS, delimiter, then, after?.name ?? null, context],
   })
 
 const namesOf =
   (bucket: string): Page =>
   (context, after) => ({
-    sql: `select * from storage.names_at_as($1, '', null, $2::timestamptz, now(), $3, ${LIMIT}, $4)`,
+    sql: `select * from storage.names_at_as($1, '', null, $2::timestamptz, now(), $3, ${LIMIT}, null, $4)`,
     values: [bucket, then, after?.name ?? null, context],
   })
 
@@ -95,7 +95,7 @@ const PAGES: [string, Page][] = [
   [
     'versions',
     (context, after) => ({
-      sql: `select * from storage.list_versions_as($1, '', '', $2, $3, ${LIMIT}, 'include', 'include', false, $4)`,
+      sql: `select * from storage.list_history_as($1, '', '', $2, $3, ${LIMIT}, null, 'include', 'include', false, null, $4)`,
       values: [VERSIONS, after?.name ?? null, after?.version ?? null, context],
     }),
   ],

@@ -48,6 +48,17 @@ export interface VersionQuery {
   markers: Listed
   /** Whether the prefix is the whole name. */
   exact: boolean
+  /** What was there then; null: versions as they are. */
+  at: Date | null
+  /** How many rows are looked at, hidden ones too; null: as many as there are. */
+  mostLooks: number | null
+}
+
+/** A part of a list of versions. */
+export interface VersionList {
+  entries: VersionEntry[]
+  /** The entry up to which it has looked, where that was all that it may and there are more; the caller may not see it. */
+  end: VersionEntry | null
 }
 
 /** An object, a former version of one, a marker or a folder. A folder has a name alone. */
@@ -61,22 +72,34 @@ export interface VersionEntry extends Omit<ListEntry, 'exact'> {
   comment: string | null
 }
 
-/** Names in order of their bytes, as far as the caller sees them, each with its versions from the newest on. */
+/**
+ * Names in order of their bytes, as far as the caller sees them, each with its versions from the newest on, or what it had at a
+ * moment. There may be fewer than `limit` though there are more behind them: it looks at so much and no more.
+ */
 export async function listVersions(
   database: Pick<Database, 'run'>,
   caller: Caller,
   query: VersionQuery,
-): Promise<VersionEntry[]> {
-  const rows = await database.run(LIST_VERSIONS, { ...query, context: callerContext(caller) })
-  return rows.map(asVersionEntry)
+): Promise<VersionList> {
+  const at = query.at?.toISOString() ?? null
+  const rows = await database.run(LIST_VERSIONS, { ...query, at, context: callerContext(caller) })
+  const last = rows.at(-1)
+  return {
+    entries: rows.filter((row) => row.is_seen).map(asVersionEntry),
+    end: last && !last.is_seen ? asVersionEntry(last) : null,
+  }
 }
 
-const LIST_VERSIONS = new Statement<VersionQuery & { context: string }, VersionRow>(`
-  select * from storage.list_versions_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion,
-    :limit::integer + :offset::integer, :noncurrent, :markers, :exact, :context) offset :offset::integer`)
+const LIST_VERSIONS = new Statement<
+  Omit<VersionQuery, 'at'> & { at: string | null; context: string },
+  VersionRow
+>(`
+  select * from storage.list_history_as(:bucketId, :prefix, :delimiter, :afterName, :afterVersion,
+    :limit::integer + :offset::integer, :mostLooks::integer, :noncurrent, :markers, :exact, :at::timestamptz, :context)
+  offset :offset::integer`)
 
-/** As `storage.list_versions_as` and its like tell of it. */
-export interface VersionRow extends AutoDeletionColumns {
+interface VersionRow extends AutoDeletionColumns {
+  is_seen: boolean
   name: string
   is_folder: boolean
   id: string | null
@@ -96,7 +119,7 @@ export interface VersionRow extends AutoDeletionColumns {
   comment: string | null
 }
 
-export function asVersionEntry(row: VersionRow): VersionEntry {
+function asVersionEntry(row: VersionRow): VersionEntry {
   return {
     name: row.name,
     isFolder: row.is_folder,

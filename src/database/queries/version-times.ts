@@ -3,29 +3,6 @@ import { callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import { dateOrNull } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
-import { asVersionEntry, type VersionEntry, type VersionQuery, type VersionRow } from './object-versions.ts'
-
-export interface MomentQuery
-  extends Pick<VersionQuery, 'bucketId' | 'prefix' | 'delimiter' | 'limit' | 'offset'> {
-  at: Date
-  /** The last entry of the page before. */
-  afterName: string | null
-}
-
-/** What names had at a moment, in order of their bytes, as far as the caller sees them. */
-export async function listAt(
-  database: Pick<Database, 'run'>,
-  caller: Caller,
-  query: MomentQuery,
-): Promise<VersionEntry[]> {
-  const context = callerContext(caller)
-  const rows = await database.run(LIST_AT, { ...query, at: query.at.toISOString(), context })
-  return rows.map(asVersionEntry)
-}
-
-const LIST_AT = new Statement<Omit<MomentQuery, 'at'> & { at: string; context: string }, VersionRow>(`
-  select * from storage.list_at_as(:bucketId, :prefix, :delimiter, :at::timestamptz, :afterName,
-    :limit::integer + :offset::integer, :context) offset :offset::integer`)
 
 /** What a bucket knows of before. */
 export interface BucketMemory {
@@ -51,7 +28,7 @@ const BUCKET_MEMORY = new Statement<
   { keeps: boolean; reach: string | null; now: string }
 >('select * from storage.bucket_memory(:bucketId)')
 
-/** What becomes of a name when a folder is made what it was, and why it stays as it is. As `storage.names_to_as` says it. */
+/** What becomes of a name when a folder is made what it was, and why it stays as it is. As `storage.names_at_as` says it. */
 export interface NameAt {
   name: string
   targetName: string
@@ -73,29 +50,49 @@ export interface NamesAtQuery {
   began: string
   afterName: string | null
   limit: number
+  /** How many names are looked at, hidden ones too. */
+  mostLooks: number
 }
 
-/** What has to be done so that the names with a prefix are what they were, as far as the caller sees them, in their order. */
+/**
+ * What has to be done so that the names with a prefix are what they were, as far as the caller sees them, in their order. There may be
+ * fewer than `limit` though there are more behind them: it looks at so many and no more.
+ *
+ * @returns `end`, the name up to which it has looked, where that was all that it may; the caller may not see it
+ */
 export async function namesAt(
   database: Pick<Database, 'run'>,
   caller: Caller,
   query: NamesAtQuery,
-): Promise<NameAt[]> {
+): Promise<{ names: NameAt[]; end: string | null }> {
   const context = callerContext(caller)
   const rows = await database.run(NAMES_AT, { ...query, at: query.at.toISOString(), context })
-  return rows.map((row) => ({
-    name: row.name,
-    targetName: row.target_name,
-    outcome: row.outcome,
-    reason: row.reason,
-    current: row.current,
-    isFreedFirst: row.is_freed_first,
-  }))
+  const names: NameAt[] = []
+  let end: string | null = null
+  for (const { outcome, ...row } of rows) {
+    if (outcome === null) {
+      end = row.name
+      continue
+    }
+    names.push({
+      name: row.name,
+      targetName: row.target_name,
+      outcome,
+      reason: row.reason,
+      current: row.current,
+      isFreedFirst: row.is_freed_first,
+    })
+  }
+  return { names, end }
 }
 
 const NAMES_AT = new Statement<
   Omit<NamesAtQuery, 'at'> & { at: string; context: string },
-  Pick<NameAt, 'name' | 'outcome' | 'reason' | 'current'> & { target_name: string; is_freed_first: boolean }
+  Pick<NameAt, 'name' | 'reason' | 'current'> & {
+    outcome: NameAt['outcome'] | null
+    target_name: string
+    is_freed_first: boolean
+  }
 >(`
-  select * from storage.names_to_as(:bucketId, :prefix, :target, :at::timestamptz, :began::timestamptz, :afterName, :limit,
-    :context)`)
+  select * from storage.names_at_as(:bucketId, :prefix, :target, :at::timestamptz, :began::timestamptz, :afterName, :limit,
+    :mostLooks::integer, :context)`)

@@ -100,7 +100,10 @@ export function listRoutes(services: Services) {
         }))
         return c.json({
           hasNext: next !== null,
-          ...(next && { nextCursor: next.cursor, nextCursorKey: next.name }),
+          ...(next && {
+            nextCursor: next.cursor,
+            ...(next.name !== null && { nextCursorKey: next.name }),
+          }),
           folders: shown.filter((_, index) => entries[index]?.isFolder),
           objects: shown.filter((_, index) => !entries[index]?.isFolder),
         })

@@ -137,8 +137,8 @@ describe('at the same moment, through both servers,', () => {
   /** How many rows a name has, and how many of them are the current one: an object, or a marker on top. */
   async function rowsOf(name: string): Promise<{ rows: number; current: number }> {
     const items = await server.admin<{ is_latest: boolean }[]>`
-      select is_latest from storage.list_versions_as(${bucket}, ${name}, '', null, null, 100, 'include', 'include', true,
-        ${['service_role', '', '{}', '', '', '', '', '{}', 'false'].join('\x1f')})`
+      select is_latest from storage.list_history_as(${bucket}, ${name}, '', null, null, 100, null, 'include', 'include',
+        true, null, ${['service_role', '', '{}', '', '', '', '', '{}', 'false'].join('\x1f')})`
     return { rows: items.length, current: items.filter((item) => item.is_latest).length }
   }
 

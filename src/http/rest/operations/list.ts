@@ -83,7 +83,9 @@ export const listObjectsByCursor: Describe = (server) => ({
   id: 'listObjectsByCursor',
   tag: 'Lists',
   summary: 'Lists full names from a cursor on',
-  description: 'What the policies show. A bucket that is not there has nothing in it.',
+  description:
+    'What the policies show. A bucket that is not there has nothing in it. A page of versions, or of a time, may be empty though there are ' +
+    'more behind it.',
   access: 'tokenOfV2',
   body: { json: pageSchema, isOptional: true },
   answers: {
@@ -92,7 +94,7 @@ export const listObjectsByCursor: Describe = (server) => ({
       json: z.strictObject({
         hasNext: z.boolean(),
         nextCursor: z.string().optional(),
-        nextCursorKey: z.string().optional(),
+        nextCursorKey: z.string().optional().describe('The last name of the page, if it has any.'),
         folders: z.array(pageEntry(server)),
         objects: z.array(pageEntry(server)),
       }),
