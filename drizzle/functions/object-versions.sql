@@ -154,9 +154,11 @@ begin
   if status is null or status = 'DISABLED' then
     return;
   end if;
-  -- Somebody may just mark the name as deleted (`mark_deleted`). Kept is the lock only where he does: one statement may make very
-  -- many rows.
-  if not (pg_try_advisory_lock_shared(key) and pg_advisory_unlock_shared(key)) then
+  -- Somebody may just mark the name as deleted (`mark_deleted`), unless it had an object. Kept is the lock only where he does: one
+  -- statement may make very many rows.
+  if current_setting('storage.holds_names', true) is distinct from 'true'
+    and not (pg_try_advisory_lock_shared(key) and pg_advisory_unlock_shared(key))
+  then
     perform pg_advisory_xact_lock_shared(key);
   end if;
   select v.version_number, v.archived_at into newest

@@ -22,12 +22,10 @@ declare
   is_moved boolean;
 begin
   perform set_config('role', 'service_role', true);
-  -- Of two that cross each other, both wait at the same one.
-  perform pg_advisory_xact_lock(storage.history_key(h.bucket, h.name))
-  from (
-    select n.* from (values (move_version.bucket, object), (to_bucket, to_object)) n (bucket, name)
-    order by n.bucket, n.name collate "C" offset 0
-  ) h;
+  -- In one order: of two that cross each other, both wait at the same one.
+  if (to_bucket, to_object collate "C") < (bucket, object collate "C") then
+    perform pg_advisory_xact_lock_shared(storage.history_key(to_bucket, to_object));
+  end if;
   perform storage.hold_history(bucket, object);
   select o.* into live from storage.objects o where o.bucket_id = bucket and o.name = object;
   if live.version = wanted then
