@@ -69,6 +69,7 @@ begin
     perform storage.trim_markers(bucket, object);
   end if;
 end $$;
+
 -- The same where versions can be locked, of which there may be any number: a look at the newest ones for where the number ends, and then
 -- at the twenty behind that, of which one has just come there, and the twenty oldest, which are free first. What is between them goes
 -- when it is among these, or by its age.
