@@ -245,6 +245,31 @@ describe('what is revoked', () => {
   })
 })
 
+describe('a user who revokes as much as he can', () => {
+  it('is stopped, and keeps nobody else from what is theirs, nor from losing what was revoked', async () => {
+    const hostile = `hostile-${randomUUID()}`
+    const rows = (by: string, most: number) => server.admin`
+      insert into storage.link_revocations (key, moment, expires_at, revoked_by)
+      select 'link:' || gen_random_uuid(), now(), now() + interval '1 day', ${by} from generate_series(1, ${most}::int)`
+    await rows(hostile, 10_000)
+    const his = await signedBy(hostile, await newObject())
+    expect(await revoke({ token: tokenOf(his) }, hostile)).toMatchObject({
+      status: 409,
+      code: 'TooManyRevocations',
+    })
+    // With others like him there are more than a server remembers.
+    await rows(`${hostile}-too`, 10_000)
+    await rows(`${hostile}-three`, 10_000)
+    const [mine, gone] = [await signedBy(OWNER, await newObject()), await signedBy(OWNER, await newObject())]
+    expect((await revoke({ token: tokenOf(gone) }, OWNER)).status).toBe(200)
+    for (const at of [server, other]) {
+      await until(async () => (await statusOf(gone, at)) === 410, 'it has heard')
+      expect([await statusOf(mine, at), await statusOf(his, at)]).toEqual([200, 200])
+    }
+    await server.admin`delete from storage.link_revocations where revoked_by like ${`${hostile}%`}`
+  })
+})
+
 describe('another server', () => {
   it('serves it no more after a second', async () => {
     const name = await newObject()

@@ -120,6 +120,40 @@ describe('a server with STORAGE_WORKERS=2', () => {
     expect((await line(1).request('GET', path)).status).toBe(404)
   })
 
+  it('counts in all workers together how often a signed URL is used, and serves in none what was revoked', async () => {
+    await send(url, 'PUT', '/object/box/linked.txt', 'linked')
+    const signed = async (options: object) => {
+      const body = JSON.stringify({ expiresIn: 60, ...options })
+      const answer = await line(0).request(
+        'POST',
+        '/object/sign/box/linked.txt',
+        ['Content-Type: application/json'],
+        body,
+      )
+      return String(answer.json().signedURL)
+    }
+    const few = await signed({ max_downloads: 3 })
+    const asked = await Promise.all(
+      [0, 1].map(async (index) => {
+        const statuses: number[] = []
+        for (let times = 0; times < 4; times++) statuses.push((await line(index).request('GET', few)).status)
+        return statuses
+      }),
+    )
+    expect(asked.flat().filter((status) => status === 200)).toHaveLength(3)
+
+    const plain = await signed({})
+    for (const index of [0, 1]) expect((await line(index).request('GET', plain)).status).toBe(200)
+    const body = JSON.stringify({ bucket: 'box', path: 'linked.txt' })
+    const json = ['Content-Type: application/json']
+    expect((await line(0).request('POST', '/object/sign/revoke', json, body)).status).toBe(200)
+    expect((await line(0).request('GET', plain)).status).toBe(410)
+    await until(
+      async () => (await line(1).request('GET', plain)).status === 410,
+      'the other worker has heard',
+    )
+  })
+
   it('goes on in one worker with a resumable upload that another one has begun', async () => {
     const bytes = seededBytes('pieces', 900_000)
     const tus = ['Tus-Resumable: 1.0.0']
