@@ -9,6 +9,7 @@ import type { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import type { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
 import type { DownloadCounts } from '../storage/links/download-counts.ts'
 import type { LinkRevoker } from '../storage/links/link-revoker.ts'
+import type { SignedFolders } from '../storage/links/signed-folders.ts'
 import type { SignedUrls } from '../storage/links/signed-urls.ts'
 import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import type { ObjectLists } from '../storage/object-lists.ts'
@@ -32,6 +33,7 @@ export interface Services {
   buckets: BucketStorage
   trash: Trash
   urls: SignedUrls
+  folders: SignedFolders
   /** How often signed URLs were used that work a number of times. */
   counts: DownloadCounts
   revoker: LinkRevoker

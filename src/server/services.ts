@@ -29,6 +29,7 @@ import { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
 import { DownloadCounts } from '../storage/links/download-counts.ts'
 import { LinkRevoker } from '../storage/links/link-revoker.ts'
 import { Revocations } from '../storage/links/revocations.ts'
+import { SignedFolders } from '../storage/links/signed-folders.ts'
 import { SignedUrls } from '../storage/links/signed-urls.ts'
 import { MultipartUploads } from '../storage/multipart/multipart-uploads.ts'
 import { ObjectLists } from '../storage/object-lists.ts'
@@ -136,6 +137,7 @@ export function buildServices(parts: ServiceParts): Services {
   const buckets = new BucketStorage({ ...writing, versionDefaults, tellsOfHidden })
   const secrets = signingSecrets(keys, config)
   const seal = new SecretSeal(secrets)
+  const roles = [...STANDARD_ROLES, ...config.jwt.extraRoles]
   const links = {
     database,
     files,
@@ -154,6 +156,7 @@ export function buildServices(parts: ServiceParts): Services {
     buckets: traced(buckets),
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
+    folders: traced(new SignedFolders({ ...links, seal, roles })),
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
     resumable: traced(resumable),
@@ -164,7 +167,7 @@ export function buildServices(parts: ServiceParts): Services {
     lifecycle: traced(new LifecyclePolicies({ database, backend, logger })),
     bucketLifecycle: traced(new BucketLifecycle({ database })),
     backups: traced(new Backups({ database, settings: config.backup })),
-    roles: [...STANDARD_ROLES, ...config.jwt.extraRoles],
+    roles,
     events,
     keepAliveMs: config.eventsKeepAliveMs,
     connections,

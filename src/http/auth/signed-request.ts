@@ -1,3 +1,4 @@
+import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import type { FileStorage } from '../../storage/file-storage.ts'
 import type { DownloadCounts } from '../../storage/links/download-counts.ts'
@@ -8,7 +9,9 @@ import { type AppContext, logTarget } from '../env.ts'
 import { sendObject } from '../message/object-response.ts'
 import { decodeSegment, objectTarget } from '../message/request-path.ts'
 import { anonymousCaller } from './caller.ts'
+import { folderTokens } from './folder-cookie.ts'
 import type { RateLimits } from './rate-limits.ts'
+import { isListWanted, type ListServices, sendList } from './signed-list.ts'
 
 /** What a request with a signed URL is for, and what its token grants. */
 export interface SignedTarget<Granted> {
@@ -20,13 +23,12 @@ export interface SignedTarget<Granted> {
 }
 
 /** What serves those who have a token. */
-interface SignedServices {
+export interface SignedServices extends ListServices {
   urls: SignedUrls
   counts: DownloadCounts
   files: FileStorage
   userBuckets: boolean
   rates: RateLimits | undefined
-  trustProxy: boolean
 }
 
 /** Whether a request brings a token of a signed URL, so that nothing else decides about it. */
@@ -35,28 +37,82 @@ export function hasUrlToken(c: AppContext): boolean {
 }
 
 /**
- * Sends the object to whoever has the token for it (design §7).
+ * Sends the object to whoever has the token for it (design §7), be it in the query or, of a folder, in a cookie.
  *
  * @param route what stands before the bucket, such as `/object/sign/`
  */
 export async function sendSigned(c: AppContext, services: SignedServices, route: string): Promise<Response> {
-  const caller = anonymousCaller(c, services, 'storage.object.get_signed')
-  const from = remoteAddress(c.env.incoming, services.trustProxy)
-  const { bucket, name, granted, query } = await signedTarget(c, route, (token, wanted) =>
-    services.urls.checkDownload(token, wanted, from),
+  const cookies = hasUrlToken(c) ? [] : folderTokens(c)
+  if (cookies.length > 0) return sendOfFolder(c, services, route, cookies)
+  const caller = anonymousCaller(c, services, OPERATION)
+  const target = await signedTarget(c, route, (token, wanted) =>
+    services.urls.checkDownload(token, wanted, remoteAddress(c.env.incoming, services.trustProxy)),
   )
+  return send(c, services, caller, target)
+}
+
+/** Sends what is below a folder to whoever has one of these tokens for it. @throws as the last of them is refused */
+export async function sendOfFolder(
+  c: AppContext,
+  services: SignedServices,
+  route: string,
+  tokens: string[],
+): Promise<Response> {
+  const caller = anonymousCaller(c, services, OPERATION)
+  const { path, query } = c.env.target
+  const { bucket, name } = objectTarget(path, route)
+  c.env.notes.via = 'signed'
+  logTarget(c, bucket, name)
+  const from = remoteAddress(c.env.incoming, services.trustProxy)
+  let refusal: unknown
+  for (const token of tokens) {
+    try {
+      const granted = await services.urls.checkDownload(token, { bucket, name, scope: 'folder' }, from)
+      return await send(c, services, caller, { bucket, name, granted, query })
+    } catch (error) {
+      if (!IS_NO_TOKEN.some((code) => hasCode(error, code))) throw error
+      refusal = error
+    }
+  }
+  throw refusal
+}
+
+const OPERATION = 'storage.object.get_signed'
+
+/** Of several cookies another may be the one. */
+const IS_NO_TOKEN = ['InvalidJWT', 'ExpiredToken', 'InvalidSignature', 'LinkRevoked'] as const
+
+async function send(
+  c: AppContext,
+  services: SignedServices,
+  bearer: Caller,
+  { bucket, name, granted, query }: SignedTarget<UrlClaims>,
+): Promise<Response> {
   const { scope, exp, bucket_uid: bucketUid, versionId, disposition } = granted
+  const about = { bucket, name, bucketUid, download: downloadName(query), disposition }
+  if (scope === 'folder') {
+    const caller = services.folders.readerOf(bearer, granted)
+    c.env.notes.user = caller.subject
+    // What is in the folder may lead elsewhere, and the token may stand in the path.
+    c.env.outgoing.setHeader('Referrer-Policy', 'no-referrer')
+    if (isListWanted(query)) return sendList(c, services, { caller, bearer, bucket, name, granted, query })
+    return sendObject(c, services, {
+      ...about,
+      caller,
+      access: 'caller',
+      cacheControl: 'private, no-cache', // the policies are asked each time
+      // From a store anybody could have it.
+      admit: granted.allowed_ip && (() => Promise.resolve()),
+    })
+  }
+  const isLimited = scope === 'limited'
   return sendObject(c, services, {
-    caller,
+    ...about,
+    caller: bearer,
     access: 'signed',
-    bucket,
-    name,
-    bucketUid,
     version: versionId === undefined ? undefined : { id: versionId },
-    download: downloadName(query),
-    disposition,
     expiresAt: new Date(exp * 1000),
-    admit: scope === 'limited' ? countedOnce(c, services, granted) : undefined,
+    ...(isLimited && { admit: countedOnce(c, services, granted), cacheControl: 'private, no-store' }),
   })
 }
 

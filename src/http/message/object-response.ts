@@ -29,10 +29,12 @@ export interface SendOptions {
   /** `Content-Disposition`, in place of what `download` would be. */
   disposition?: string | undefined
   /**
-   * Asked when bytes are about to be sent, and whether only a part of them: it throws why they may not. Then they are sent from
-   * here, as often as that is asked, and no cache keeps them.
+   * Asked when bytes are about to be sent, and whether only a part of them: it throws why they may not. They are sent from here
+   * then, so that it is asked each time.
    */
   admit?: ((isRange: boolean) => Promise<void>) | undefined
+  /** `Cache-Control`, in place of the object's own and of `Expires`. */
+  cacheControl?: string | undefined
   /** For a signed URL: until when it works, sent as `Expires` in place of `Cache-Control`. */
   expiresAt?: Date | undefined
   /**
@@ -169,7 +171,7 @@ export type ObjectHeaders = Record<string, string> & ResponseHeaders
 
 function objectHeaders(
   of: RepresentationMetadata,
-  { download, disposition, expiresAt, admit }: SendOptions,
+  { download, disposition, cacheControl, expiresAt }: SendOptions,
 ): ObjectHeaders {
   const contentType = safeContentType(of.contentType)
   const headers: ObjectHeaders = {
@@ -179,7 +181,7 @@ function objectHeaders(
     'Accept-Ranges': 'bytes',
     'X-Robots-Tag': of.robotsTag ?? 'none',
   }
-  if (admit) headers['Cache-Control'] = 'private, no-store'
+  if (cacheControl !== undefined) headers['Cache-Control'] = cacheControl
   else if (expiresAt) headers.Expires = expiresAt.toUTCString()
   else headers['Cache-Control'] = of.cacheControl
   if (disposition !== undefined) headers['Content-Disposition'] = disposition

@@ -66,6 +66,8 @@ export const ACCESS = {
   },
   service: { security: TOKEN, errors: ['AuthenticationRequired', 'InvalidToken', 'RoleNotAllowed'] },
   signed: { security: [{ signedUrl: [] }], errors: SIGNED },
+  /** By a token that is a part of the path. */
+  signedInPath: { security: [], errors: SIGNED },
   uploadToken: { security: [{ uploadToken: [] }], errors: SIGNED },
 } as const satisfies Record<string, Access>
 export type AccessName = keyof typeof ACCESS

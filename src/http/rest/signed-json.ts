@@ -21,3 +21,10 @@ export function signedJson(c: AppContext, address: PublicAddress, signed: Signed
 export function expires({ expiresAt }: SignedUrl): string {
   return `&expires=${expiresAt.getTime() / 1000}`
 }
+
+/** The same of a folder, and with the token in its path. */
+export function folderJson(c: AppContext, address: PublicAddress, signed: SignedUrl) {
+  const { bucket, name, token } = signed
+  const path = `/object/sign-path/${token}/${encodePath(bucket)}/${encodePath(name)}`
+  return { ...signedJson(c, address, signed), path_url: absoluteUrl(c, address, path) }
+}

@@ -164,7 +164,7 @@ export class SignedUrls {
   }
 
   /**
-   * Checks a download token. Whoever holds one needs no policy.
+   * Checks a download token. Whoever holds one needs no policy, but for one to a folder (`SignedFolders.readerOf`).
    *
    * @param from the address of who brings it
    * @throws InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked, AccessDenied from elsewhere than it may be used,
@@ -172,10 +172,10 @@ export class SignedUrls {
    */
   async checkDownload(
     token: string,
-    wanted: Omit<UrlWanted, 'scope'>,
+    wanted: Omit<UrlWanted, 'scope'> & { scope?: 'folder' | undefined },
     from: string | undefined,
   ): Promise<UrlClaims> {
-    const claims = this.#read(token, { ...wanted, scope: 'download' })
+    const claims = this.#read(token, { ...wanted, scope: wanted.scope ?? 'download' })
     await this.#checkRevoked(claims, urlOf(wanted))
     if (claims.allowed_ip && !isWithin(from, claims.allowed_ip)) {
       this.refused.address++
@@ -243,14 +243,9 @@ export class SignedUrls {
     throw new StorageError('LinkRevoked')
   }
 
-  /** Links that were made before the limit was set keep the life that they were promised. @throws InvalidParameter */
+  /** @throws InvalidParameter */
   #check({ expiresInSeconds, isStable, limits }: LinkOptions): void {
-    const { maxExpirySeconds } = this.#options
-    if (expiresInSeconds > maxExpirySeconds) {
-      throw new StorageError('InvalidParameter', {
-        message: `expiresIn must be at most ${maxExpirySeconds} seconds (STORAGE_MAX_SIGNED_EXPIRY)`,
-      })
-    }
+    checkExpiry(expiresInSeconds, this.#options.maxExpirySeconds)
     if (!isStable) return
     if (limits?.max_downloads !== undefined) {
       throw new StorageError('InvalidParameter', {
@@ -263,12 +258,8 @@ export class SignedUrls {
   }
 
   #sign(grant: UrlGrant, subject: string | null): SignedUrl {
-    const [secret] = this.#options.secrets
-    const now = this.#options.now()
-    const id = uuidV7(now)
-    const signer = subject === null ? undefined : signerOf(subject, secret)
-    const { bucket, name } = grant
-    return { bucket, name, id, ...signUrlToken({ ...grant, id, signer }, secret, now) }
+    const { secrets, now } = this.#options
+    return signedBy(subject, grant, secrets[0], now())
   }
 
   /**
@@ -296,4 +287,25 @@ export class SignedUrls {
       return { bucket, name, id, ...signUrlToken({ ...grant, ...lifetime, id }, secret, new Date(from)) }
     }
   }
+}
+
+/** Links that were made before the limit was set keep the life that they were promised. @throws InvalidParameter */
+export function checkExpiry(seconds: number, most: number): void {
+  if (seconds <= most) return
+  throw new StorageError('InvalidParameter', {
+    message: `expiresIn must be at most ${most} seconds (STORAGE_MAX_SIGNED_EXPIRY)`,
+  })
+}
+
+/** Signs in somebody's name; null is nobody's. */
+export function signedBy(
+  subject: string | null,
+  grant: UrlGrant,
+  secret: string,
+  now: Date,
+  id = uuidV7(now),
+): SignedUrl {
+  const signer = subject === null ? undefined : signerOf(subject, secret)
+  const { bucket, name } = grant
+  return { bucket, name, id, ...signUrlToken({ ...grant, id, signer }, secret, now) }
 }

@@ -52,6 +52,9 @@ const claimsSchema = z.object({
   /** Download only: the version that is meant, if it is not what is there at the time. */
   versionId: z.string().exactOptional(),
   ...limits,
+  /** Folder only: in whose name it is read, sealed, and whether it may be listed. */
+  as: z.string().exactOptional(),
+  list: z.boolean().exactOptional(),
   /** Upload only: the `sub` of the signer, who will own the object. */
   owner: z.string().exactOptional(),
   /** Upload only: the organisation that the signer's token named, to which the object will belong. */
@@ -82,6 +85,8 @@ export interface UrlGrant extends UrlTarget {
   versionId?: string | undefined
   /** Of the scope `limited`. */
   limits?: LinkLimits | undefined
+  /** Of the scope `folder`. */
+  folder?: { as: string; list: boolean } | undefined
   owner?: string | undefined
   organization?: string | undefined
   upsert?: boolean | undefined
@@ -122,6 +127,7 @@ export function signUrlToken(grant: UrlGrant, secret: string, now: Date): { toke
     ...(grant.organization !== undefined && { organization: grant.organization }),
     ...(grant.upsert !== undefined && { upsert: grant.upsert }),
     ...grant.limits,
+    ...grant.folder,
     iat,
     exp,
   }
@@ -177,7 +183,8 @@ export function readUrlToken(token: string, wanted: UrlWanted, secrets: string[]
       message: `The signed URL token has scope ${claims.scope}; expected scope ${wanted.scope}`,
     })
   }
-  if (claims.url !== urlOf(wanted)) throw new StorageError('InvalidSignature')
+  const isFor = claims.scope === 'folder' ? isBelow(claims.url, wanted) : claims.url === urlOf(wanted)
+  if (!isFor) throw new StorageError('InvalidSignature')
   if (wanted.expires !== undefined && wanted.expires !== String(claims.exp)) {
     throw new StorageError('InvalidSignature', {
       message: 'The signed URL works until another time than its expires says',
@@ -196,11 +203,16 @@ export function signedAt({ jti, iat }: Pick<UrlClaims, 'jti' | 'iat'>): number {
 
 /** Which scopes are good for what is wanted. */
 const ALLOWED: Record<UrlScope, UrlScope[]> = {
-  download: ['download', 'limited'],
+  download: ['download', 'limited', 'folder'],
   limited: ['limited'],
   folder: ['folder'],
   upload: ['upload'],
   render: ['render'],
+}
+
+/** Whether something is in a folder, which ends with a slash. The bucket is told apart by the first one. */
+function isBelow(folder: string, wanted: UrlTarget): boolean {
+  return folder.indexOf('/') === wanted.bucket.length && urlOf(wanted).startsWith(folder)
 }
 
 /** What a token says that it is for. */

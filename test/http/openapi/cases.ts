@@ -44,6 +44,21 @@ const linked =
     return { params: { bucket: 'box', key }, query: { token: world.link('download', key) }, headers }
   }
 
+/** Of all of a bucket. */
+async function folderToken(world: World, bucket = 'box', options = {}): Promise<string> {
+  const body = { expiresIn: 60, prefix: true, ...options }
+  const signed = await world.server.request('POST', `/object/sign/${bucket}/`, { body })
+  return ((await signed.json()) as { signedURL: string }).signedURL.replace(/.*token=/, '')
+}
+
+const inFolder =
+  (headers: Record<string, string> = {}): Make =>
+  async (world) => ({
+    raw: { token: await folderToken(world) },
+    params: { bucket: 'box', key: await world.object() },
+    headers,
+  })
+
 const uploading =
   (make: (world: World) => Promise<string> | string): Make =>
   async (world) => ({ params: { bucket: 'box', key: await make(world) }, body: 'hello', headers: OCTETS })
@@ -184,6 +199,11 @@ export const GOOD: Record<string, Make> = {
   }),
   signUpload: (world) => ({ params: { bucket: 'box', key: world.name() } }),
   revokeSigned: async (world) => ({ body: { bucket: 'box', path: await world.object() } }),
+  downloadOfSignedFolder: inFolder(),
+  'downloadOfSignedFolder 206': inFolder({ range: 'bytes=1-2' }),
+  'downloadOfSignedFolder 304': inFolder({ 'if-none-match': '*' }),
+  headOfSignedFolder: inFolder(),
+  'headOfSignedFolder 304': inFolder({ 'if-none-match': '*' }),
   downloadSignedObject: linked(),
   'downloadSignedObject 206': linked({ range: 'bytes=1-2' }),
   'downloadSignedObject 304': linked({ 'if-none-match': '*' }),
@@ -337,7 +357,7 @@ const limited =
 
 /** A link to an object of which all are revoked. */
 const revoked: Spoil = async (good, world) => {
-  const sent = good.query?.token ?? good.headers?.['x-signature']
+  const sent = good.query?.token ?? good.headers?.['x-signature'] ?? good.raw?.token
   const token = sent ?? world.link('download', good.params?.key ?? '')
   const { url } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as {
     url: string
@@ -387,7 +407,7 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
     await admin`insert into storage.objects (bucket_id, name) values (${bucket}, ${name})`
     return {
       ...good,
-      params: { bucket, key: name },
+      params: { ...good.params, bucket, key: name },
       ...(good.query?.token && { query: { token: world.link('download', name, { bucket }) } }),
     }
   },
@@ -433,6 +453,23 @@ const noToken: Spoil = (good) => ({ ...good, query: {} })
 const badQuery = (query: Record<string, string>): Record<string, Spoil> => ({
   InvalidRequest: withQuery(query),
 })
+const withToken =
+  (make: (world: World) => string | Promise<string>): Spoil =>
+  async (good, world) => ({ ...good, raw: { ...good.raw, token: await make(world) } })
+
+const ofFolder: Record<string, Spoil> = {
+  InvalidJWT: withToken(() => `x.y.${'z'.repeat(43)}`),
+  ExpiredToken: withToken((world) => world.link('folder', '', { ageSeconds: 100 })),
+  InvalidSignature: withToken((world) => world.link('folder', 'another/')),
+  AccessDenied: withToken((world) => folderToken(world, 'box', { allowed_ip: '192.0.2.1' })),
+  InvalidRequest: (good) => ({ ...good, raw: { ...good.raw, key: MALFORMED } }),
+  NoSuchBucket: async (good, world) => {
+    const bucket = await world.bucket()
+    const token = await folderToken(world, bucket)
+    await world.server.request('DELETE', `/bucket/${bucket}`)
+    return { ...good, raw: { token }, params: { ...good.params, bucket } }
+  },
+}
 const toMove = (body: Record<string, unknown>): Spoil => withBody(body)
 
 const moving: Record<string, Spoil> = {
@@ -626,6 +663,8 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),
     BodyTooLarge: tooLarge(2_200_000),
   },
+  downloadOfSignedFolder: ofFolder,
+  headOfSignedFolder: ofFolder,
   revokeSigned: {
     InvalidParameter: withBody({ subject: 'somebody' }),
     InvalidJWT: () => ({ body: { token: 'garbage' } }),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { UUID } from '../../../lib/uuid.ts'
-import { fields, ignored, integer, nameList, optional } from '../../message/json-fields.ts'
+import type { ErrorCode } from '../../../model/errors.ts'
+import { fields, flag, ignored, integer, nameList, optional } from '../../message/json-fields.ts'
 import { linkFields } from '../../message/link-options.ts'
 import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
@@ -22,6 +23,13 @@ const signed = {
 export const signSchema = fields({
   ...signed,
   versionId: optional(z.string('must be a string')).describe('Of one version, whatever is there by then.'),
+  prefix: optional(flag()).describe(
+    'Of all that is below this path, as whoever signs sees it when it is used.',
+  ),
+  list: optional(flag()).describe('With `prefix`: whether the bearer learns what there is.'),
+  cookie: optional(flag()).describe(
+    'With `prefix`: sets a cookie, with which a browser needs no token in addresses.',
+  ),
 })
 /** Wire §3.11. */
 export const signManySchema = fields({ ...signed, paths: nameList(1000) })
@@ -48,7 +56,15 @@ const relative = z.string().describe('Below `/storage/v1`.')
 const signedObject = shapeOf(
   'SignedUrl',
   { signedURL: relative },
-  { url: z.string().describe('Absolute.'), id: linkId, expires_at: time },
+  {
+    url: z.string().describe('Absolute.'),
+    path_url: z
+      .string()
+      .optional()
+      .describe('Of a folder: with the token in the path, so that relative addresses lead on.'),
+    id: linkId,
+    expires_at: time,
+  },
 )
 const signedObjects = shapeOf(
   'SignedUrlOfMany',
@@ -127,12 +143,33 @@ export const revokeSigned: Describe = () => ({
 
 export const downloadSigned: Describe = (server) =>
   downloadOf(server, {
+    description: 'Of a signed folder also by the cookie that was set when it was signed.',
     id: 'downloadSignedObject',
     headId: 'headSignedObject',
     tag: 'Signed URLs',
     summary: 'Downloads from a signed URL',
     access: 'signed',
   })
+
+export const downloadOfFolder: Describe = (server) => {
+  const operation = downloadOf(server, {
+    id: 'downloadOfSignedFolder',
+    headId: 'headOfSignedFolder',
+    tag: 'Signed URLs',
+    summary: 'Downloads what is below a signed folder',
+    description: 'With the token in the path, so that relative addresses of what is in the folder lead on.',
+    access: 'signedInPath',
+  })
+  // It is of no version, and works any number of times.
+  const possible = (errors: ErrorCode[] = []) =>
+    errors.filter((code) => code !== 'NoSuchVersion' && code !== 'LinkExhausted')
+  return {
+    ...operation,
+    path: { token: 'The token of a signed folder.' },
+    errors: possible(operation.errors),
+    ...(operation.head && { head: { ...operation.head, errors: possible(operation.head.errors) } }),
+  }
+}
 
 export const signObjects: Describe = (server) => ({
   id: 'signObjects',

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../../../model/errors.ts'
 import { ASSET_TYPES } from '../../../model/object-attributes.ts'
+import { signedList, signedListQuery } from '../../auth/signed-list.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { AnswerHeader, RequestHeader } from '../../openapi/headers.ts'
 import type { Answer, Body, Described, Operation } from '../../openapi/operation.ts'
@@ -94,14 +95,19 @@ export function downloadOf(
   const query = z.object({
     download: z.string().optional().describe('Has it saved, by this name if there is one.'),
     // What is signed says itself which version it is.
-    ...(operation.access !== 'signed' && versionQuery.shape),
+    ...(!/^signed/.test(operation.access) && versionQuery.shape),
+    ...(isSigned && signedListQuery.shape),
   })
   return {
     ...rest,
     query,
     headers: ['range', 'if-range', 'if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'],
     answers: {
-      200: { description: 'The object.', content: { '*/*': bytes }, headers: OBJECT_HEADERS },
+      200: {
+        description: isSigned ? 'The object; with `list=true` what is below a signed folder.' : 'The object.',
+        content: { '*/*': bytes, ...(isSigned && { 'application/json': signedList }) },
+        ...(isSigned ? { mayCarry: OBJECT_HEADERS } : { headers: OBJECT_HEADERS }),
+      },
       206: {
         description: 'A part of it.',
         content: { '*/*': bytes },
