@@ -143,6 +143,26 @@ describe('a name that was never there, and is deleted', () => {
   })
 })
 
+describe('a new name', () => {
+  it.each([
+    ['DISABLED', []],
+    ['ENABLED', ['strongroom_place_version', 'strongroom_settle_history']],
+    ['SUSPENDED', ['strongroom_place_version', 'strongroom_settle_history']],
+  ])('where versions are %s has its place by %j', async (status, triggers) => {
+    await at.makeBucket(status === 'SUSPENDED' ? 'ENABLED' : status)
+    await at.setStatus(status)
+    // As put_object_version says it.
+    const number = status === 'DISABLED' ? 1 : null
+    const [row] = await one`
+      explain (analyze, format json)
+      insert into storage.objects (bucket_id, name, version, version_number)
+      values (${at.bucket}, 'a', ${randomUUID()}, ${number}::integer)`
+    const plan: { Triggers: { 'Trigger Name': string }[] } | undefined = row?.['QUERY PLAN']?.[0]
+    const fired = plan?.Triggers.map((trigger) => trigger['Trigger Name'])
+    expect(fired?.filter((name) => /_place_|_settle_/.test(name))).toEqual(triggers)
+  })
+})
+
 describe('who deletes a version', () => {
   it('does not wait for who puts another object there, and he for him', async () => {
     await at.makeBucket()
