@@ -6,7 +6,8 @@ import { openVersionSessions, type VersionSessions } from '../support/version-se
 
 /*
  * Several sessions that do whatever comes to them with the same two names, by plain SQL and by the functions of the server. However
- * that falls out, no number is there twice, and no two versions at one time; and who changes one name waits for nobody who waits for him.
+ * that falls out, no number is there twice, no two versions at one time, and no bytes are lost or left; and who changes one name waits for
+ * nobody who waits for him.
  *
  * FAULTS=full does much more of it. FAULTS_SEED repeats the choices.
  */
@@ -45,7 +46,7 @@ describe.each([
           if (code !== undefined && !REFUSALS.has(code) && !(renames && code === DEADLOCK))
             failures.push(code)
           // What has gone by its number by the end tells nobody any more.
-          found.push(...(await at.disorder()))
+          found.push(...(await at.disorder()), ...(await at.lostBytes()))
           if (found.length > 0) return
         }
       }),

@@ -82,7 +82,7 @@ export class VersionSessions {
   upsert = (tx: Session, name: string) =>
     tx`
       insert into storage.objects (bucket_id, name, version) values (${this.bucket}, ${name}, ${randomUUID()})
-      on conflict (bucket_id, name) do update set version = excluded.version`.execute()
+      on conflict (bucket_id, name) do update set version = excluded.version, bytes_bucket = null`.execute()
 
   /** An upload of a small object. */
   put = (tx: Session, name: string) =>
@@ -94,7 +94,7 @@ export class VersionSessions {
 
   overwrite = (tx: Session, name: string) =>
     tx`
-      update storage.objects set version = ${randomUUID()} where bucket_id = ${this.bucket} and name = ${name}`.execute()
+      update storage.objects set version = ${randomUUID()}, bytes_bucket = null where bucket_id = ${this.bucket} and name = ${name}`.execute()
 
   rename = (tx: Session, name: string, to: string) =>
     tx`update storage.objects set name = ${to} where bucket_id = ${this.bucket} and name = ${name}`.execute()
@@ -166,6 +166,19 @@ export class VersionSessions {
         window w as (partition by name order by sequence)
       ) followers
       where is_wrong`
+    return [...rows]
+  }
+
+  /** Versions whose bytes are to be in the database and are not, and such bytes that nothing names. */
+  lostBytes = async (): Promise<unknown[]> => {
+    const rows = await this.admin`
+      with named as (
+        select version from storage.objects where bytes_bucket = storage.inline_bucket()
+        union select version from storage.object_versions where bytes_bucket = storage.inline_bucket()
+      )
+      select n.version as lost, i.version as leaked
+      from named n full join storage.inline_bytes i on i.version::text = n.version
+      where n.version is null or i.version is null`
     return [...rows]
   }
 
