@@ -21,9 +21,10 @@ create or replace function storage.link_revoked_at(keys text[]) returns double p
   from storage.link_revocations r where r.key = any (keys)
 $$;
 
--- Takes back what was signed up to a moment. Null when whoever does has as many rows as he may have.
-create or replace function storage.revoke_links(keys text[], moment timestamptz, ends timestamptz, revoker text, most integer)
-returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Takes back what was signed up to a moment, and tells of it. Null when whoever does has as many rows as he may have.
+create or replace function storage.revoke_links(
+  keys text[], moment timestamptz, ends timestamptz, revoker text, most integer, told jsonb
+) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   -- One after the other, so that whoever sees a position has seen those before it.
   perform pg_advisory_xact_lock(hashtextextended('storage.link_revocations', 0));
@@ -38,6 +39,8 @@ begin
     "position" = default,
     moment = greatest(r.moment, excluded.moment),
     expires_at = greatest(r.expires_at, excluded.expires_at);
+  insert into storage.events (type, operation, data)
+  values ('storage.link.revoked', 'storage.object.sign_revoke', told);
   return true;
 end $$;
 
@@ -105,7 +108,7 @@ end $$;
 revoke execute on function
   storage.link_revocations_after(bigint, integer),
   storage.link_revoked_at(text[]),
-  storage.revoke_links(text[], timestamptz, timestamptz, text, integer),
+  storage.revoke_links(text[], timestamptz, timestamptz, text, integer, jsonb),
   storage.owners_of(text, text),
   storage.count_link_download(uuid, text, boolean, integer, timestamptz),
   storage.link_download_broke(uuid, text),
@@ -114,7 +117,7 @@ from public, anon, authenticated;
 grant execute on function
   storage.link_revocations_after(bigint, integer),
   storage.link_revoked_at(text[]),
-  storage.revoke_links(text[], timestamptz, timestamptz, text, integer),
+  storage.revoke_links(text[], timestamptz, timestamptz, text, integer, jsonb),
   storage.owners_of(text, text),
   storage.count_link_download(uuid, text, boolean, integer, timestamptz),
   storage.link_download_broke(uuid, text),

@@ -7,6 +7,7 @@ export const EVENT_TYPES = [
   'storage.version.created',
   'storage.bucket.created',
   'storage.bucket.deleted',
+  'storage.link.revoked',
   'storage.backup.completed',
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

@@ -107,7 +107,7 @@ describe.each(['anon', 'authenticated'])('%s', (role) => {
     ['select * from strongroom.bucket_rules'],
     ['select * from strongroom.turns'],
     ['select * from storage.link_revocations'],
-    ["select storage.revoke_links('{all}', now(), now(), null, 1)"],
+    ["select storage.revoke_links('{all}', now(), now(), null, 1, '{}')"],
     ["select storage.owners_of('hidden', 'a')"],
     ["select storage.count_link_download(gen_random_uuid(), '', false, 1, now())"],
     ['select storage.forget_links(1)'],

@@ -44,30 +44,40 @@ const REVOKED_AT = new Statement<{ keys: string[] }, { moment: number | null }>(
 )
 
 /**
- * Takes back what was signed up to a moment.
+ * Takes back what was signed up to a moment, and makes the event that tells of it.
  *
+ * @param request.told its `data`
  * @param request.revoker null is the service, which may have any number of rows
  * @param request.most rows that he may have
  * @returns false when he has them
  */
 export async function revokeLinks(
   database: Pick<Database, 'run'>,
-  request: { keys: string[]; moment: Date; ends: Date; revoker: string | null; most: number },
+  request: {
+    keys: string[]
+    moment: Date
+    ends: Date
+    told: Record<string, unknown>
+    revoker: string | null
+    most: number
+  },
 ): Promise<boolean> {
-  const { moment, ends, ...rest } = request
+  const { moment, ends, told, ...rest } = request
   const [row] = await database.run(REVOKE, {
     ...rest,
     moment: moment.toISOString(),
     ends: ends.toISOString(),
+    told: JSON.stringify(told),
   })
   return row?.done === true
 }
 
 const REVOKE = new Statement<
-  { keys: string[]; moment: string; ends: string; revoker: string | null; most: number },
+  { keys: string[]; moment: string; ends: string; revoker: string | null; most: number; told: string },
   { done: boolean | null }
 >(
-  'select storage.revoke_links(:keys::text[], :moment::timestamptz, :ends::timestamptz, :revoker, :most) as done',
+  `select storage.revoke_links(
+    :keys::text[], :moment::timestamptz, :ends::timestamptz, :revoker, :most, :told::jsonb) as done`,
 )
 
 /** Whose an object is, and its bucket. */

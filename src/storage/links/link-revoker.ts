@@ -72,7 +72,15 @@ export class LinkRevoker {
       throw new StorageError('InvalidParameter', { message: 'before must not be in the future' })
     }
     const revoker = caller.role === 'service_role' ? null : caller.subject
-    const isDone = await revokeLinks(database, { keys, moment, ends, revoker, most: MOST_OF_ONE })
+    const told = {
+      link_id: about.id ?? null,
+      bucket: about.object?.bucket ?? null,
+      path: about.object?.name ?? null,
+      subject: request.subject ?? null,
+      before: moment.toISOString(),
+      revoked_by: caller.subject,
+    }
+    const isDone = await revokeLinks(database, { keys, moment, ends, told, revoker, most: MOST_OF_ONE })
     if (!isDone) throw new StorageError('TooManyRevocations')
     await revocations.learn()
     // What is signed from here on is later.

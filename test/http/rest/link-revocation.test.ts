@@ -235,6 +235,21 @@ describe('what is revoked', () => {
     expect(await uploadOf(await signUpload(SIGNER))).toBe(201)
   })
 
+  it('makes an event, of which the service hears', async () => {
+    const name = await newObject()
+    const signed = await signedBy(SIGNER, name)
+    await revoke({ token: tokenOf(signed) }, SIGNER)
+    const { before } = await revoke({ bucket: 'docs', path: name })
+    const told = await server.admin`
+      select data from storage.events where type = 'storage.link.revoked' and bucket_id is null and data ->> 'path' = ${name}
+      order by id`
+    const about = { bucket: 'docs', path: name, subject: null }
+    expect(told.map(({ data }) => data)).toEqual([
+      { ...about, link_id: signed.id, before: expect.any(String), revoked_by: SIGNER },
+      { ...about, link_id: null, before, revoked_by: null },
+    ])
+  })
+
   it('is told in the log by its operation, and never by its token', async () => {
     const signed = await signedBy(SIGNER, await newObject())
     await revoke({ token: tokenOf(signed) }, SIGNER)

@@ -41,7 +41,7 @@ const revoke = (
   keys: string[],
   ms: number,
   { most = 10, revoker = null as string | null, ends = 1e13 } = {},
-) => revokeLinks(test.database, { keys, moment: new Date(ms), ends: new Date(ends), revoker, most })
+) => revokeLinks(test.database, { keys, moment: new Date(ms), ends: new Date(ends), told: {}, revoker, most })
 
 describe('what was taken back', () => {
   it('is asked about once, and not again within a look, nor are keys made where there is nothing', async () => {
