@@ -202,3 +202,24 @@ describe('what is asked of a URL', () => {
     expect(await open(server, `/object/docs/a.txt?token=${forged}`)).toMatchObject({ code: 'InvalidJWT' })
   })
 })
+
+describe('under STORAGE_COMPAT=supabase', () => {
+  it('answers as Supabase does, and holds all the same', async () => {
+    const compat = await startTestServer({ STORAGE_COMPAT: 'supabase' })
+    try {
+      await compat.createBucket('docs')
+      await put(compat, 'docs/a.txt', TEXT)
+      const signed = await sign(compat, 'docs/a.txt', 60, { once: true })
+      expect(Object.keys(signed)).toEqual(['signedURL'])
+      const statuses = [1, 2].map(async () => (await ask(signed, { at: compat })).status)
+      expect((await Promise.all(statuses)).sort()).toEqual([200, 400])
+      expect(await ask(signed, { at: compat })).toMatchObject({ code: 'LinkExhausted', statusCode: '403' })
+      const plain = await sign(compat, 'docs/a.txt')
+      const body = { bucket: 'docs', path: 'a.txt' }
+      expect((await compat.request('POST', '/object/sign/revoke', { body })).status).toBe(200)
+      expect(await ask(plain, { at: compat })).toMatchObject({ status: 400, code: 'InvalidJWT' })
+    } finally {
+      await compat.close()
+    }
+  })
+})

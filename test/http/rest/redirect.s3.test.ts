@@ -67,6 +67,26 @@ describeWithS3('STORAGE_S3_REDIRECT=true', (s3) => {
     expect(stored.headers.get('cache-control')).toBe('max-age=77')
   })
 
+  it.each([
+    [{}, 302],
+    [{ once: true }, 200],
+    [{ allowed_ip: '127.0.0.0/8' }, 200],
+    [{ prefix: true }, 302],
+    [{ prefix: true, allowed_ip: '127.0.0.0/8' }, 200],
+  ])('sends whoever has a link there, unless that has to be looked at here: %j', async (options, status) => {
+    const folder = randomUUID()
+    await upload(`docs/${folder}/a`, LARGE) // which is in no memory yet
+    const path = 'prefix' in options ? folder : `${folder}/a`
+    const signed = await server.request('POST', `/object/sign/docs/${path}`, {
+      body: { expiresIn: 60, ...options },
+    })
+    const { signedURL } = (await signed.json()) as { signedURL: string }
+    const token = signedURL.replace(/.*token=/, '')
+    const answer = await ask(`/object/sign/docs/${folder}/a?token=${token}`, { token: null })
+    await answer.arrayBuffer()
+    expect(answer.status).toBe(status)
+  })
+
   it('tells an address that works for a minute, and for nothing else', async () => {
     const url = new URL(await location(await ask('/object/docs/large.bin')))
     expect(url.searchParams.get('X-Amz-Expires')).toBe('60')
