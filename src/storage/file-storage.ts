@@ -1,10 +1,11 @@
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
-import type { AutoDelete } from '../database/queries/auto-delete.ts'
+import type { ObjectChanges } from '../database/queries/change-object.ts'
 import type { DeletedRow, VersionOfName } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
-import type { ReadTarget } from '../database/queries/objects.ts'
+import { findPlace, type ReadTarget } from '../database/queries/objects.ts'
 import { beginUpload } from '../database/queries/trial-writes.ts'
+import { UUID } from '../lib/uuid.ts'
 import type { Caller } from '../model/caller.ts'
 import { hasCode, StorageError } from '../model/errors.ts'
 import { newVersion } from '../model/version.ts'
@@ -34,7 +35,7 @@ import { beginWrite, whileListed } from './writing/listed-write.ts'
 import { intendedWrite, uploadedObject } from './writing/new-object.ts'
 import { deleteOne, type Gone } from './writing/removal.ts'
 import type { MoveConditions } from './writing/renaming.ts'
-import { changeAutoDelete, changeTags } from './writing/row-changes.ts'
+import { changeAttributes, changeTags } from './writing/row-changes.ts'
 import type { UploadRequest } from './writing/upload-request.ts'
 import {
   type ConditionalVersion,
@@ -42,6 +43,9 @@ import {
   type RemovedVersion,
   removeVersions,
 } from './writing/version-removals.ts'
+
+/** So often what has an id may change while something is done with it. */
+const MOST_TRIES = 3
 
 export interface FileStorageOptions extends ObjectReadsOptions, SmallUploadParts {
   /** Whether who may not delete an object hears that it is there, even if he may not see it (wire §3.8). */
@@ -310,20 +314,55 @@ export class FileStorage {
   }
 
   /**
-   * Says after how many days an object goes by itself, from when its bytes were written; null is not at all. Its version stays.
+   * Works with the object of an id, which stays when it is moved or overwritten, at the place where the caller sees it.
    *
-   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, AccessDenied, KeptByRule, PreconditionFailed
+   * @param work does it by name, as long as nobody changes what has that name: it fails with PreconditionFailed or NoSuchKey
+   *   then, and is done again
+   * @throws NoSuchKey, and as `work`
    */
-  async setAutoDelete(
+  async byId<T>(caller: Caller, id: string, work: (object: StoredObject) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const place = UUID.test(id) ? await findPlace(this.#database, caller, id) : null
+      if (!place) throw new StorageError('NoSuchKey')
+      try {
+        const { object } = await this.find(caller, { access: 'policy', ...place })
+        if (object.id !== id.toLowerCase()) throw new StorageError('NoSuchKey')
+        return await work(object)
+      } catch (error) {
+        const isDisturbed = hasCode(error, 'PreconditionFailed') || hasCode(error, 'NoSuchKey')
+        if (!isDisturbed || tries === MOST_TRIES) throw error
+      }
+    }
+  }
+
+  /**
+   * Changes what an object says of itself. Its version stays.
+   *
+   * @param id which it has to have; undefined: any
+   * @returns the object as it is now
+   * @throws InvalidKey, NoSuchBucket, NoSuchKey when absent or hidden, AccessDenied, KeptByRule, InvalidMimeType, EntityTooLarge,
+   *   PreconditionFailed
+   */
+  async change(
     caller: Caller,
     bucket: string,
     sentName: string,
-    days: number | null,
+    changes: ObjectChanges,
     condition?: WriteCondition,
-  ): Promise<AutoDelete> {
+    id?: string,
+  ): Promise<StoredObject> {
     const name = this.#parseName(sentName)
-    await this.find(caller, { access: 'policy', bucket, name })
-    return changeAutoDelete(this.#options, caller, { bucketId: bucket, name }, days, condition)
+    const target = { access: 'policy', bucket, name } as const
+    const { object } = await this.find(caller, target)
+    if (id !== undefined && object.id !== id) throw new StorageError('NoSuchKey')
+    const { mimetype: contentType } = changes
+    if (contentType !== undefined) {
+      const { knownBuckets, maxFileSize } = this.#options
+      checkFits(await knownBuckets.find(bucket), name, { contentType, size: null }, maxFileSize)
+    }
+    const place = { bucketId: bucket, name, id: object.id }
+    await changeAttributes(this.#options, caller, place, changes, condition)
+    return (await this.find(caller, target)).object
   }
 
   /**

@@ -3,7 +3,6 @@ import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import type { Location } from '../../model/location.ts'
 import { asService } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
-import type { Transaction } from '../connection/drizzle.ts'
 import { dateOrNull, textArray } from '../connection/row-values.ts'
 import { Statement } from '../connection/statement.ts'
 import { ownRemovals } from './listed-versions.ts'
@@ -20,30 +19,6 @@ export function autoDeletionOf(row: AutoDeletionColumns): AutoDeletion | null {
     ? null
     : { days: row.auto_delete_after_days, at: dateOrNull(row.auto_delete_at) }
 }
-
-/** When an object goes by itself. */
-export interface AutoDelete {
-  id: string
-  days: number | null
-  at: Date | null
-}
-
-/** Says after how many days a visible object goes; null is not at all. Null when the policies do not let it. */
-export async function updateAutoDelete(
-  tx: Transaction,
-  object: { bucketId: string; name: string },
-  days: number | null,
-): Promise<AutoDelete | null> {
-  const [row] = await tx.run(UPDATE, { ...object, days })
-  return row ? { id: row.id, days: row.days, at: dateOrNull(row.at) } : null
-}
-
-const UPDATE = new Statement<
-  { bucketId: string; name: string; days: number | null },
-  { id: string; days: number | null; at: string | null }
->(`
-  update storage.objects set auto_delete_after_days = :days::integer where bucket_id = :bucketId and name = :name
-  returning id, auto_delete_after_days as days, auto_delete_at as at`)
 
 /** An object whose time has come. */
 export interface DueObject {

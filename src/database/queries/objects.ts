@@ -6,7 +6,7 @@ import type { Location } from '../../model/location.ts'
 import type { QuarantineReason, SystemMetadata, UserMetadata } from '../../model/metadata.ts'
 import type { ObjectAttributes } from '../../model/object-attributes.ts'
 import { NULL_VERSION, type Versioning, versionId, type WantedVersion } from '../../model/version-id.ts'
-import { callerContext } from '../as-caller.ts'
+import { asCaller, callerContext } from '../as-caller.ts'
 import type { Database } from '../connection/client.ts'
 import type { Transaction } from '../connection/drizzle.ts'
 import { dateOr1970, dateOrNull, textArray } from '../connection/row-values.ts'
@@ -311,6 +311,22 @@ export async function findRow(tx: Transaction, bucketId: string, name: string): 
   const [row] = await rows.where(named({ bucketId, name }))
   return row ? `${row.id} ${row.version}` : null
 }
+
+/** Where the object of an id is; null when there is none that the caller may see. */
+export function findPlace(
+  database: Pick<Database, 'transaction'>,
+  caller: Caller,
+  id: string,
+): Promise<{ bucket: string; name: string } | null> {
+  return asCaller(database, caller, async (tx) => {
+    const [row] = await tx.run(FIND_PLACE, { id })
+    return row ?? null
+  })
+}
+
+const FIND_PLACE = new Statement<{ id: string }, { bucket: string; name: string }>(
+  'select bucket_id as bucket, name from storage.objects where id = :id and bucket_id is not null and name is not null',
+)
 
 /** Whose an object is, past all policies; null when there is none. */
 export async function findObjectOwner(

@@ -39,6 +39,22 @@ export const versionShape = {
   is_delete_marker: z.boolean().optional(),
 }
 
+/** What an object says of itself (docs/attributes.md). */
+export const attributeShape = {
+  tags: z.array(z.string()),
+  file_name: z.string().describe('Else the last part of its path.'),
+  organization_id: z.string().nullable(),
+  access_level: z.string().describe('`private` or `shared`.'),
+  asset_type: z.string().describe('Else by its content type.'),
+  enable_indexing: z.boolean(),
+}
+
+/** When it goes by itself; nulls, if it does not. */
+export const autoDeletionShape = {
+  auto_delete_after_days: z.int().nullable(),
+  auto_delete_at: time.nullable(),
+}
+
 /** Of an object that goes by itself, in our own shape. */
 export const autoDeleteShape = {
   auto_delete_after_days: z.int().optional().describe('Of an object that goes by itself.'),

@@ -20,9 +20,9 @@ import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
 import type { ObjectNote } from '../surface.ts'
+import { changeSchema, changesIn, MAX_CHANGE_BYTES } from './change-fields.ts'
 import {
   changeObject,
-  changeSchema,
   copyObject,
   copySchema,
   deleteObject,
@@ -42,7 +42,9 @@ import {
 } from './operations/object.ts'
 import { receiveUpload } from './receive-upload.ts'
 import {
+  attributeFields,
   autoDeleteJson,
+  autoDeletion,
   deletedJson,
   infoJson,
   keyOf,
@@ -89,7 +91,12 @@ export function objectRoutes(services: Services) {
       ...(link && (await downloadUrl(c, who.caller, { object, version }, link))),
     }
     return successResponse(c, services, withVersion(object, body), {
-      fields: { checksum: object.checksum, ...versionJson(object), ...autoDeleteJson(object.autoDelete) },
+      fields: {
+        checksum: object.checksum,
+        ...attributeFields(object),
+        ...versionJson(object),
+        ...autoDeleteJson(object.autoDelete),
+      },
     })
   }
 
@@ -232,16 +239,10 @@ export function objectRoutes(services: Services) {
           const { bucket, name } = objectTarget(c.req.path, '/object/')
           logTarget(c, bucket, name)
           const condition = writeCondition(c.env.incoming.headers)
-          const { auto_delete_after_days: days } = await readJson(c.env.incoming, changeSchema)
-          const changed = await files.setAutoDelete(caller, bucket, name, days, condition)
-          c.env.notes.objectId = changed.id
-          return c.json({
-            id: changed.id,
-            bucket,
-            path: name,
-            auto_delete_after_days: changed.days,
-            auto_delete_at: changed.at,
-          })
+          const body = await readJson(c.env.incoming, changeSchema, { maxBytes: MAX_CHANGE_BYTES })
+          const changed = await files.change(caller, bucket, name, changesIn(body), condition)
+          logObject(c, changed)
+          return c.json({ ...ownFields(changed), ...attributeFields(changed), ...autoDeletion(changed) })
         }),
       )
       .delete(
@@ -314,7 +315,7 @@ function route(body: z.infer<typeof moveSchema>) {
 }
 
 /** Whether what is deleted goes for good; undefined is as the bucket says. @throws InvalidRequest */
-function permanence(c: AppContext): boolean | undefined {
+export function permanence(c: AppContext): boolean | undefined {
   const sent = parameterOf(c.env, 'permanent')
   if (sent === undefined) return undefined
   return checkShape('querystring', { permanent: sent }, ownDeleteQuery).permanent === 'true'

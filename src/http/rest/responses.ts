@@ -2,6 +2,7 @@ import type { DeletedRow } from '../../database/queries/delete-objects.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import { NULL_VERSION } from '../../model/version-id.ts'
+import { assetTypeOf } from '../../storage/object/attributes.ts'
 import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { Stored } from '../../storage/writing/commit.ts'
 import { type AppContext, logStored } from '../env.ts'
@@ -74,6 +75,46 @@ export function ownFields(object: StoredObject) {
   }
 }
 
+/** What an object says of itself (docs/attributes.md), with what follows where it says nothing. */
+export function attributeFields({ name, tags, attributes, contentType }: StoredObject) {
+  const { fileName, organizationId, accessLevel, assetType, enableIndexing } = attributes
+  return {
+    tags,
+    file_name: fileName ?? lastOf(name),
+    organization_id: organizationId ?? null,
+    access_level: accessLevel ?? 'private',
+    asset_type: assetType ?? assetTypeOf(contentType),
+    enable_indexing: enableIndexing ?? true,
+  }
+}
+
+/** A file by its id: by our names of the fields, and by those that other services have for them. */
+export function fileJson(object: StoredObject) {
+  const own = ownFields(object)
+  const said = attributeFields(object)
+  return {
+    ...own,
+    ...said,
+    status: 'available',
+    etag: object.etag,
+    cache_control: object.cacheControl,
+    ...autoDeletion(object),
+    file_id: own.id,
+    bucket_name: own.bucket,
+    file_path: own.path,
+    filename: said.file_name,
+    file_size: own.size,
+    mime_type: own.content_type,
+    content_hash: own.checksum,
+    user_id: own.owner_id,
+    uploaded_at: own.created_at,
+  }
+}
+
+function lastOf(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1)
+}
+
 /** What the info routes tell (wire §3.7). */
 export function infoJson(object: StoredObject) {
   const known = object.systemMetadata
@@ -102,7 +143,12 @@ export function versionJson({ versionId, versioning }: StoredObject) {
   }
 }
 
-/** When it goes by itself, of what does. */
+/** When it goes by itself, if it does. */
+export function autoDeletion({ autoDelete }: StoredObject) {
+  return { auto_delete_after_days: autoDelete?.days ?? null, auto_delete_at: autoDelete?.at ?? null }
+}
+
+/** The same, of what does. */
 export function autoDeleteJson(autoDelete: AutoDeletion | null) {
   return autoDelete && { auto_delete_after_days: autoDelete.days, auto_delete_at: autoDelete.at }
 }

@@ -10,6 +10,7 @@ import { bucketRoutes } from './bucket.ts'
 import { bucketLifecycleRoutes } from './bucket-lifecycle.ts'
 import { credentialRoutes } from './credential.ts'
 import { eventRoutes } from './events.ts'
+import { fileRoutes } from './file.ts'
 import { HEALTH_PATHS, healthRoutes } from './health.ts'
 import { homeRoutes } from './home.ts'
 import { HotGet } from './hot-get.ts'
@@ -38,6 +39,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', listRoutes(services))
       .route('/', signRoutes(services))
       .route('/', objectRoutes(services))
+      .route('/', fileRoutes(services))
       .route('/', versionRoutes(services))
       .route('/', lockRoutes(services))
       .route('/', trashRoutes(services))

@@ -1,5 +1,5 @@
 import { asCaller } from '../../database/as-caller.ts'
-import { type AutoDelete, updateAutoDelete } from '../../database/queries/auto-delete.ts'
+import { changeObject, type ObjectChanges } from '../../database/queries/change-object.ts'
 import { lockCurrent } from '../../database/queries/current-object.ts'
 import { findRow, updateTags } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -50,26 +50,31 @@ export function changeTags(
   return withInvalidation(parts, [changeOf(place)], commit)
 }
 
+/** Of user metadata, however often something is laid over it; of JSON as PostgreSQL writes it, in bytes. */
+const MAX_METADATA = 1024 * 1024
+
 /**
- * Says after how many days an object that the caller has seen goes by itself; null is not at all.
+ * Changes what an object that the caller has seen says of itself.
  *
- * @throws NoSuchKey, AccessDenied, KeptByRule, PreconditionFailed
+ * @throws NoSuchKey, AccessDenied, KeptByRule, PreconditionFailed; EntityTooLarge when its metadata would be
  */
-export function changeAutoDelete(
+export function changeAttributes(
   parts: Parts,
   caller: Caller,
-  place: Place,
-  days: number | null,
+  place: Place & { id: string },
+  changes: ObjectChanges,
   condition: WriteCondition | undefined,
-): Promise<AutoDelete> {
+): Promise<void> {
   const commit = () =>
-    unlessDenied<AutoDelete>((deniedOrGone) =>
+    unlessDenied<void>((deniedOrGone) =>
       asCaller(parts.database, caller, async (tx) => {
         const before = condition && (await lockCurrent(tx, place))
-        const changed = await updateAutoDelete(tx, place, days)
+        const changed = await changeObject(tx, place, changes)
         if (!changed) return deniedOrGone(await findRow(tx, place.bucketId, place.name))
         demand(condition, before ? validatorsOf(before) : null)
-        return changed
+        if (changed.metadataBytes > MAX_METADATA)
+          throw new StorageError('EntityTooLarge', { message: 'The metadata together are too large' })
+        return undefined
       }),
     )
   return withInvalidation(parts, [changeOf(place)], commit)

@@ -157,6 +157,16 @@ export const GOOD: Record<string, Make> = {
     params: { bucket: 'box', key: await world.object() },
     body: { auto_delete_after_days: 7 },
   }),
+  getFile: async (world) => ({ params: { id: await world.fileId() } }),
+  changeFile: async (world) => ({
+    params: { id: await world.fileId() },
+    body: { tags: ['a'], file_name: 'a.txt', metadata_merge: { a: 1 } },
+  }),
+  deleteFile: async (world) => ({ params: { id: await world.fileId() } }),
+  'deleteFile 200': async (world) => ({
+    params: { id: await world.fileId() },
+    query: { permanent: 'true' },
+  }),
   deleteObjects: async (world) => ({ params: { bucket: 'box' }, body: { prefixes: [await world.object()] } }),
   deleteObject: objectIn('box'),
   'deleteObject 200': async (world) => ({

@@ -54,6 +54,12 @@ export class World {
     return name
   }
 
+  /** The id of a new object. */
+  async fileId(): Promise<string> {
+    const { Id } = await this.#ask('POST', `/object/box/${this.name()}`, 'hello')
+    return String(Id)
+  }
+
   /** A new object in a new bucket whose versions can be locked. */
   async lockable(): Promise<{ bucket: string; key: string }> {
     const bucket = this.name()

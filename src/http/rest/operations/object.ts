@@ -1,18 +1,21 @@
 import { z } from 'zod'
-import { MAX_AUTO_DELETE_DAYS } from '../../../storage/object/auto-delete.ts'
-import { fields, flag, integer, listOfObjects, optional } from '../../message/json-fields.ts'
+import type { ErrorCode } from '../../../model/errors.ts'
+import { fields, flag, listOfObjects, optional } from '../../message/json-fields.ts'
 import { linkQuery } from '../../message/link-options.ts'
 import { versionQuery } from '../../message/wanted-version.ts'
 import type { Describe, Described, Operation } from '../../openapi/operation.ts'
 import {
   anyObject,
+  attributeShape,
   autoDeleteShape,
+  autoDeletionShape,
   message,
   shapeOf,
   time,
   uuid,
   versionShape,
 } from '../../openapi/shapes.ts'
+import { changeSchema } from '../change-fields.ts'
 import { downloadOf, headOf, UPLOAD_ERRORS, UPLOAD_HEADERS, uploadAnswers, uploadBody } from './transfers.ts'
 
 const key = z.string('must be a string')
@@ -42,16 +45,6 @@ export const copySchema = fields({
     mimetype: z.string().nullish(),
     contentEncoding: z.string().nullish(),
   }).nullish(),
-})
-
-const AUTO_DELETE_DAYS = `must be a whole number from 1 to ${MAX_AUTO_DELETE_DAYS}, or null`
-
-export const changeSchema = fields({
-  auto_delete_after_days: integer(
-    z.int(AUTO_DELETE_DAYS).min(1, AUTO_DELETE_DAYS).max(MAX_AUTO_DELETE_DAYS, AUTO_DELETE_DAYS),
-  )
-    .nullable()
-    .describe('It goes by itself so many days after its bytes were written; null: not at all.'),
 })
 
 const PERMANENT =
@@ -145,7 +138,7 @@ const info = shapeOf(
     download_url: z.string().nullable().optional().describe('If asked for; null of what one may not sign.'),
     download_url_expires_at: time.nullable().optional(),
   },
-  { checksum: z.string().nullable(), ...autoDeleteShape },
+  { checksum: z.string().nullable(), ...attributeShape, ...autoDeleteShape },
 )
 
 export function signedUploadShape(server: Described): z.ZodType {
@@ -230,6 +223,19 @@ export const updateObject: Describe = (server) => ({
   errors: [...UPLOAD_ERRORS, 'InvalidKey', 'AccessDenied'],
 })
 
+/** What a change of an object may be refused for. */
+export const CHANGE_ERRORS: ErrorCode[] = [
+  'InvalidRequest',
+  'InvalidTags',
+  'InvalidMimeType',
+  'InvalidHeaderChar',
+  'ObjectAclsDisabled',
+  'EntityTooLarge',
+  'NoSuchKey',
+  'KeptByRule',
+  'PreconditionFailed',
+]
+
 export const changeObject: Describe = () => ({
   id: 'changeObject',
   tag: 'Objects',
@@ -242,17 +248,11 @@ export const changeObject: Describe = () => ({
     200: {
       description: 'It is changed.',
       json: z
-        .strictObject({
-          id: uuid,
-          bucket: z.string(),
-          path: z.string(),
-          auto_delete_after_days: z.int().nullable(),
-          auto_delete_at: time.nullable(),
-        })
+        .strictObject({ ...ownShape, ...attributeShape, ...autoDeletionShape })
         .meta({ id: 'ChangedObject' }),
     },
   },
-  errors: ['InvalidKey', 'NoSuchBucket', 'NoSuchKey', 'KeptByRule', 'PreconditionFailed'],
+  errors: [...CHANGE_ERRORS, 'InvalidKey', 'NoSuchBucket'],
 })
 
 export const moveObject: Describe = () => ({
@@ -309,6 +309,11 @@ export const deleteObjects: Describe = () => ({
   answers: { 200: { description: 'Those that are deleted.', json: z.array(deleted) } },
 })
 
+/** Of a deletion that was told whether it is for good. */
+export const deletion = z
+  .strictObject({ success: z.literal(true), message: z.string(), permanent: z.boolean() })
+  .meta({ id: 'Deletion' })
+
 export const deleteObject: Describe = ({ supabaseCompat }) => ({
   id: 'deleteObject',
   tag: 'Objects',
@@ -321,9 +326,7 @@ export const deleteObject: Describe = ({ supabaseCompat }) => ({
     : {
         200: {
           description: 'It is deleted, as `permanent` has said.',
-          json: z
-            .strictObject({ success: z.literal(true), message: z.string(), permanent: z.boolean() })
-            .meta({ id: 'Deletion' }),
+          json: deletion,
         },
         204: { description: 'It is deleted.' },
       },
