@@ -73,7 +73,7 @@ const FLOORS: Record<string, Floors> = {
     ['resumable'],
     ['uploads'],
     ['inline'],
-    ['buckets', 'credentials', 'backups', 'rates', 'audit', 'lifecycle'],
+    ['idempotent-requests.ts', 'buckets', 'credentials', 'backups', 'rates', 'audit', 'lifecycle'],
     ['writing', 'reading'],
     ['detection'],
     ['object'],

@@ -59,6 +59,8 @@ export const buckets = storage.table('buckets', {
   objectLock: boolean('object_lock').notNull().default(false),
   /** For how many days a version is locked from when it becomes current; null: none is by itself. */
   retentionDays: integer('retention_days'),
+  /** The names that uploads without one get; null: by the server's own template. */
+  pathTemplate: text('path_template'),
 })
 
 export const objects = storage.table('objects', {

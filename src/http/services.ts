@@ -5,6 +5,7 @@ import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
+import type { IdempotentRequests } from '../storage/idempotent-requests.ts'
 import type { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import type { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
 import type { DownloadCounts } from '../storage/links/download-counts.ts'
@@ -34,6 +35,8 @@ export interface Services {
   trash: Trash
   urls: SignedUrls
   folders: SignedFolders
+  /** Requests that clients may send again. */
+  idempotency: IdempotentRequests
   /** How often signed URLs were used that work a number of times. */
   counts: DownloadCounts
   revoker: LinkRevoker

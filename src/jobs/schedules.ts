@@ -12,6 +12,7 @@ import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
 import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
+import { forgetOldKeys } from './idempotency-keys.ts'
 import { Lifecycle, lifecycleFamilies } from './lifecycle.ts'
 import { forgetLinksThatAreOver } from './links.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
@@ -63,6 +64,10 @@ export function startSchedules({
   schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   const forget = (signal: AbortSignal) => forgetLinksThatAreOver(database, signal)
   schedules.push(schedule('links', forget, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  const keys = (signal: AbortSignal) => forgetOldKeys(database, signal)
+  schedules.push(
+    schedule('idempotency-keys', keys, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
+  )
   const retention = new VersionRetention({ database, backend, logger })
   metrics?.add(() => [
     single('storage_versions_purged_total', retention.purged),

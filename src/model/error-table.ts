@@ -364,6 +364,13 @@ export const ERROR_TABLE = {
   BackupRunning: { status: 409, message: 'A backup or a restore is under way already' },
   BackupInUse: { status: 409, message: 'Another backup builds on this one, or it is being restored' },
   BackupIncomplete: { status: 409, message: 'Only a backup that was completed can be restored' },
+  IdempotencyKeyReused: { status: 409, message: 'This Idempotency-Key was used for another request' },
+  /** The first one is at work, or has died a moment ago. */
+  IdempotencyKeyInUse: {
+    status: 409,
+    message: 'A request with this Idempotency-Key is under way; ask again soon',
+    headers: RETRY,
+  },
   FeatureNotEnabled: { status: 409, message: 'This is not enabled here' },
   WebhookFromSettings: {
     status: 409,

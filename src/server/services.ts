@@ -23,6 +23,7 @@ import { Credentials } from '../storage/credentials/credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
+import { IdempotentRequests } from '../storage/idempotent-requests.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
 import { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
@@ -157,6 +158,7 @@ export function buildServices(parts: ServiceParts): Services {
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
     folders: traced(new SignedFolders({ ...links, seal, roles })),
+    idempotency: new IdempotentRequests({ database, logger }),
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
     resumable: traced(resumable),

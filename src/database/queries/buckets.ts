@@ -112,6 +112,7 @@ export interface NewBucket {
   trashDays: number
   maxVersions: number | null
   versionRetentionDays: number | null
+  pathTemplate: string | null
 }
 
 /**
@@ -137,6 +138,21 @@ export async function isBucket(tx: Transaction, id: string, uid: string): Promis
 
 const IS_BUCKET = new Statement<{ id: string; uid: string }, Record<string, never>>(
   'select from storage.buckets where id = :id and uid = :uid',
+)
+
+/** By what names of a bucket's objects are made; null: nothing of its own. Undefined when there is no such bucket. */
+export async function findPathTemplate(
+  database: Pick<Database, 'transaction'>,
+  id: string,
+): Promise<string | null | undefined> {
+  return asService(database, async (tx) => {
+    const [row] = await tx.run(FIND_TEMPLATE, { id })
+    return row?.path_template
+  })
+}
+
+const FIND_TEMPLATE = new Statement<{ id: string }, { path_template: string | null }>(
+  'select path_template from storage.buckets where id = :id',
 )
 
 /** The same, which stays as it is to the transaction's end. Needs SELECT and UPDATE policies. */
@@ -222,6 +238,7 @@ export interface BucketChanges {
   trashDays?: number
   maxVersions?: number
   versionRetentionDays?: number
+  pathTemplate?: string | null
 }
 
 /** How many versions a name has, and for how many days, where its bucket does not say. */

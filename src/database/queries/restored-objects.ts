@@ -137,13 +137,13 @@ export async function restoreBucket(database: Database, row: string, id: string)
     database,
     sql`insert into storage.buckets (
         id, name, owner, owner_id, public, policy, file_size_limit, allowed_mime_types, avif_autodetection, type,
-        versioning_status, trash_days, max_versions, version_retention_days, object_lock, retention_days, created_at,
-        updated_at, uid
+        versioning_status, trash_days, max_versions, version_retention_days, object_lock, retention_days, path_template,
+        created_at, updated_at, uid
       )
       select ${id}, case when r.id = ${id} then r.name else ${id} end, r.owner, r.owner_id, r.public, r.policy,
         r.file_size_limit, r.allowed_mime_types, r.avif_autodetection, r.type, r.versioning_status,
         coalesce(r.trash_days, 0), r.max_versions, r.version_retention_days, coalesce(r.object_lock, false), r.retention_days,
-        r.created_at, r.updated_at,
+        r.path_template, r.created_at, r.updated_at,
         case when r.id <> ${id} or exists (select from storage.buckets b where b.uid = r.uid) then gen_random_uuid()
           else r.uid end
       from jsonb_populate_record(null::storage.buckets, ${row}::jsonb) r

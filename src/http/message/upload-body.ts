@@ -20,16 +20,22 @@ import {
  * Reads what is around an object's bytes, raw or in a form, and leaves the bytes to be streamed (wire §3.3).
  *
  * @param admit takes a place for the upload
+ * @returns `partName` is how a form's file is called, without folders; '' where nothing says it
  * @throws InvalidMimeType, InvalidRobotsTag, InvalidHeaderChar, InvalidChecksum, InvalidRequest, and as `UploadForm`
  */
-export async function readUploadBody(incoming: IncomingMessage, admit: () => void): Promise<UploadContent> {
+export async function readUploadBody(
+  incoming: IncomingMessage,
+  admit: () => void,
+): Promise<UploadContent & { partName: string }> {
   const { headers } = incoming
   const robots = one(headers['x-robots-tag'])
   const robotsTag = robots === undefined ? undefined : parseRobotsTag(robots)
   const attributes = attributesIn(headers)
   const isForm = /^multipart\/form-data(?:;|$)/i.test(headers['content-type'] ?? '')
-  if (!isForm) return { ...readRaw(incoming, admit), ...attributes, robotsTag }
-  return { ...attributes, ...(await new UploadForm(incoming, admit).content), robotsTag }
+  if (!isForm) return { ...readRaw(incoming, admit), ...attributes, robotsTag, partName: '' }
+  const form = new UploadForm(incoming, admit)
+  const content = await form.content
+  return { ...attributes, ...content, robotsTag, partName: form.fileName }
 }
 
 /** By its headers `x-strongroom-…`, each named as the field of a form. @throws as `parseAttributes` */

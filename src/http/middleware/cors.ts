@@ -11,7 +11,7 @@ const REQUEST_HEADERS = [
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
   'x-upsert, x-metadata, x-signature, x-content-sha256, content-digest, repr-digest, content-md5, x-robots-tag, x-request-id, last-event-id',
   'x-strongroom-auto-delete-after-days, x-tags, x-strongroom-tags, x-strongroom-file-name, x-strongroom-organization-id',
-  'x-strongroom-user-id, x-strongroom-access-level, x-strongroom-asset-type, x-strongroom-enable-indexing',
+  'idempotency-key, x-file-name, x-strongroom-user-id, x-strongroom-access-level, x-strongroom-asset-type, x-strongroom-enable-indexing',
   'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum, upload-expires',
   'upload-concat, x-http-method-override, x-requested-with',
   'x-amz-acl, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent',
@@ -20,7 +20,7 @@ const REQUEST_HEADERS = [
 /** All that an answer of ours may carry and a page could want to read (wire §1.1). */
 const RESPONSE_HEADERS = [
   'etag, content-range, content-length, content-disposition, content-encoding, accept-ranges, last-modified, repr-digest',
-  'location, x-request-id, x-robots-tag, retry-after, ratelimit, ratelimit-policy, allow, www-authenticate, date, age',
+  'idempotent-replayed, location, x-request-id, x-robots-tag, retry-after, ratelimit, ratelimit-policy, allow, www-authenticate, date, age',
   'upload-offset, upload-length, upload-defer-length, upload-expires, upload-metadata',
   'tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, tus-complete',
 ].join(', ')

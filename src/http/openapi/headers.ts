@@ -14,6 +14,9 @@ export const REQUEST_HEADERS = {
   'x-strongroom-access-level': '`private` or `shared`.',
   'x-strongroom-asset-type': '`image`, `document`, `map`, `audio`, `video` or `other`.',
   'x-strongroom-enable-indexing': '`true` or `false`, for who hears of it.',
+  'x-file-name': 'How the file is called, in UTF-8 or Latin-1. Of raw bytes; a form says it by itself.',
+  'idempotency-key':
+    'Up to 255 characters of printable ASCII. For a day the same key and request are the same answer; another request is 409.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'x-content-sha256':
@@ -68,6 +71,7 @@ export const ANSWER_HEADERS = {
   RateLimit:
     'How many requests of this kind the client has left, and when it has all again, in seconds: `"read";r=9;t=1`.',
   'RateLimit-Policy': 'How many it has in how many seconds: `"read";q=100;w=10`.',
+  'Idempotent-Replayed': '`true`: it was answered so before.',
   'Retry-After': 'After so many seconds it may be otherwise.',
   'WWW-Authenticate': '`Bearer`',
 } as const

@@ -163,6 +163,7 @@ function asRequest(
     trashDays: body.trash_days,
     maxVersions: body.max_versions,
     versionRetentionDays: body.version_retention_days,
+    pathTemplate: body.path_template,
   }
 }
 
@@ -191,6 +192,7 @@ function ownFields(row: BucketRow, stats: BucketStats | undefined) {
     trash_days: row.trashDays,
     max_versions: row.maxVersions,
     version_retention_days: row.versionRetentionDays,
+    path_template: row.pathTemplate,
     ...(stats && { file_count: stats.fileCount, total_size: stats.totalSize }),
   }
 }

@@ -7,12 +7,12 @@ import { readUploadBody } from '../message/upload-body.ts'
 import type { Services } from '../services.ts'
 
 /** Reads the body of an upload, which has its place among others, and has it stored. */
-export function receiveUpload(
+export function receiveUpload<T = Stored>(
   c: AppContext,
   services: Services,
   caller: Caller,
-  store: (content: UploadContent) => Promise<Stored>,
-): Promise<Stored> {
+  store: (content: UploadContent & { partName: string }) => Promise<T>,
+): Promise<T> {
   const { incoming } = c.env
   return services.uploads.during(incoming, clientOf(c.env, caller, services.trustProxy), async (admit) =>
     store(await readUploadBody(incoming, admit)),

@@ -17,6 +17,7 @@ import { HotGet } from './hot-get.ts'
 import { lifecycleRoutes } from './lifecycle.ts'
 import { listRoutes } from './list.ts'
 import { lockRoutes } from './locks.ts'
+import { namedUploadRoutes } from './named-upload.ts'
 import { objectRoutes } from './object.ts'
 import { signRoutes } from './sign.ts'
 import { trashRoutes } from './trash.ts'
@@ -39,6 +40,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', listRoutes(services))
       .route('/', signRoutes(services))
       .route('/', objectRoutes(services))
+      .route('/', namedUploadRoutes(services))
       .route('/', fileRoutes(services))
       .route('/', versionRoutes(services))
       .route('/', lockRoutes(services))

@@ -30,6 +30,7 @@ import { type Caller, requireService } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { demand, type WriteCondition } from '../../model/write-condition.ts'
 import { type Invalidate, withInvalidation } from '../object/changes.ts'
+import { parsePathTemplate } from '../object/made-name.ts'
 import type { NameRules } from '../object/object-name.ts'
 import { removeBytes } from '../writing/byte-removal.ts'
 import { bucketValidators, parseBucketName, parseFileSizeLimit, parseMimePatterns } from './bucket-rules.ts'
@@ -66,6 +67,8 @@ export interface BucketRequest {
   /** Null is as the server's settings say; so is what is left out where versions are switched on. */
   maxVersions?: number | null | undefined
   versionRetentionDays?: number | null | undefined
+  /** Null is the server's own. */
+  pathTemplate?: string | null | undefined
 }
 
 export interface NewBucketRequest extends BucketRequest {
@@ -125,6 +128,7 @@ export class BucketStorage {
           trashDays: settings.trashDays ?? 0,
           maxVersions: settings.maxVersions ?? unsaid.maxVersions,
           versionRetentionDays: settings.versionRetentionDays ?? unsaid.versionRetentionDays,
+          pathTemplate: settings.pathTemplate ?? null,
         })
         demand(condition, null)
       })
@@ -322,6 +326,7 @@ export class BucketStorage {
   /** The settings in their stored form, checked. */
   #settings(request: BucketRequest): Omit<BucketChanges, 'policy' | 'public' | 'versioningStatus'> {
     const { fileSizeLimit, allowedMimeTypes, trashDays, maxVersions, versionRetentionDays } = request
+    const { pathTemplate } = request
     const { versionDefaults } = this.#options
     return {
       ...(fileSizeLimit !== undefined && {
@@ -332,6 +337,9 @@ export class BucketStorage {
       ...(maxVersions !== undefined && { maxVersions: maxVersions ?? versionDefaults.maxVersions }),
       ...(versionRetentionDays !== undefined && {
         versionRetentionDays: versionRetentionDays ?? versionDefaults.versionRetentionDays,
+      }),
+      ...(pathTemplate !== undefined && {
+        pathTemplate: pathTemplate && parsePathTemplate(pathTemplate, this.#options.nameRules),
       }),
     }
   }

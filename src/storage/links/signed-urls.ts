@@ -125,6 +125,11 @@ export class SignedUrls {
     return signed
   }
 
+  /** The longest life of a link, in seconds. */
+  get maxExpirySeconds(): number {
+    return this.#options.maxExpirySeconds
+  }
+
   /** A link to what the caller is known to see. @throws InvalidParameter, DatabaseUnavailable */
   async issue(
     { subject }: Pick<Caller, 'subject'>,

@@ -56,7 +56,7 @@ const MAX_METADATA = 1024 * 1024
 /**
  * Changes what an object that the caller has seen says of itself.
  *
- * @throws NoSuchKey, AccessDenied, KeptByRule, PreconditionFailed; EntityTooLarge when its metadata would be
+ * @throws NoSuchKey, AccessDenied, KeptByRule, PreconditionFailed; BodyTooLarge when its metadata would be
  */
 export function changeAttributes(
   parts: Parts,
@@ -73,7 +73,7 @@ export function changeAttributes(
         if (!changed) return deniedOrGone(await findRow(tx, place.bucketId, place.name))
         demand(condition, before ? validatorsOf(before) : null)
         if (changed.metadataBytes > MAX_METADATA)
-          throw new StorageError('EntityTooLarge', { message: 'The metadata together are too large' })
+          throw new StorageError('BodyTooLarge', { message: 'The metadata together are too large' })
         return undefined
       }),
     )

@@ -157,6 +157,11 @@ export const GOOD: Record<string, Make> = {
     params: { bucket: 'box', key: await world.object() },
     body: { auto_delete_after_days: 7 },
   }),
+  uploadNamedObject: () => ({
+    params: { bucket: 'box' },
+    body: 'hello',
+    headers: { ...OCTETS, 'x-file-name': 'a.txt' },
+  }),
   getFile: async (world) => ({ params: { id: await world.fileId() } }),
   changeFile: async (world) => ({
     params: { id: await world.fileId() },
@@ -399,6 +404,8 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
   NoSuchKey: withParams({ key: 'missing' }),
   NoSuchVersion: withQuery({ versionId: noSuch }),
   InvalidKey: withParams({ key: 'a\0b' }),
+  InvalidTags: withHeaders({ 'x-tags': '[' }),
+  ObjectAclsDisabled: withHeaders({ 'x-strongroom-access-level': 'public' }),
   InvalidRobotsTag: withHeaders({ 'x-robots-tag': 'anything' }),
   InvalidHeaderChar: withHeaders({ 'cache-control': 'x'.repeat(1500) }),
   InvalidMimeType: (good) => ({
@@ -572,6 +579,12 @@ const appending: Record<string, Spoil> = {
   EntityTooLarge: (good) => ({ ...good, body: 'x'.repeat(30) }),
 }
 
+const upload = (world: World, key: string, body: string) =>
+  world.server.request('POST', '/storage/v1/object/box', {
+    body,
+    headers: { ...OCTETS, 'x-file-name': 'a.txt', 'idempotency-key': key },
+  })
+
 /** What brings an error about where the way of `BAD` is not the one. */
 export const OWN: Record<string, Record<string, Spoil>> = {
   createBucket: {
@@ -623,6 +636,51 @@ export const OWN: Record<string, Record<string, Spoil>> = {
   },
   listObjects: {
     InvalidParameter: withBody({ noncurrentVersions: 'include', sortBy: { order: 'desc' } }),
+  },
+  ...Object.fromEntries(
+    ['changeObject', 'changeFile'].map((id) => [
+      id,
+      {
+        InvalidTags: withBody({ tags: [''] }),
+        ObjectAclsDisabled: withBody({ access_level: 'public' }),
+        InvalidHeaderChar: withBody({ cache_control: 'é' }),
+        InvalidMimeType: withBody({ content_type: 'nonsense' }),
+        BodyTooLarge: withBody({ metadata: { a: 'x'.repeat(1_200_000) } }),
+        ...(id === 'changeFile' && { NoSuchKey: withParams({ id: noSuch }) }),
+      },
+    ]),
+  ),
+  getFile: { NoSuchKey: withParams({ id: noSuch }) },
+  deleteFile: {
+    NoSuchKey: withParams({ id: noSuch }),
+    InvalidRequest: withQuery({ permanent: 'perhaps' }),
+    ObjectLocked: async (good, world) => {
+      const { bucket, name } = await world.locked()
+      const [row] = await world.server.admin<{ id: string }[]>`
+        select id from storage.objects where bucket_id = ${bucket} and name = ${name}`
+      return { ...good, params: { id: row?.id ?? '' }, query: { permanent: 'true' } }
+    },
+  },
+  uploadNamedObject: {
+    InvalidRequest: without('x-file-name'),
+    KeyAlreadyExists: async (good, world) => {
+      const bucket = world.name()
+      await world.server.createBucket(bucket, { path_template: '{file_name}' })
+      await world.server.request('PUT', `/storage/v1/object/${bucket}/a.txt`, { body: 'a' })
+      return { ...good, params: { bucket } }
+    },
+    IdempotencyKeyReused: async (good, world) => {
+      const key = world.name()
+      await upload(world, key, 'another')
+      return { ...good, headers: { ...good.headers, 'idempotency-key': key } }
+    },
+    IdempotencyKeyInUse: async (good, world) => {
+      const key = world.name()
+      await upload(world, key, 'hello')
+      await world.server.admin`
+        update strongroom.idempotency_keys set answer = null, held_until = now() + interval '1 hour'`
+      return { ...good, headers: { ...good.headers, 'idempotency-key': key } }
+    },
   },
   deleteObject: { InvalidParameter: withQuery({ permanent: 'false', versionId: noSuch }) },
   listTrash: { ...badQuery({ limit: 'x' }), InvalidParameter: withQuery({ cursor: 'nonsense' }) },

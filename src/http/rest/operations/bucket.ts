@@ -48,6 +48,10 @@ const settings = {
   version_retention_days: wholeFrom(1, 36_500).describe(
     'After how many days a version goes that was replaced or deleted; null is as the server is set.',
   ),
+  path_template: z
+    .string('must be a text, or null')
+    .nullish()
+    .describe('How names are made for uploads without one, such as `{user_id}/{random8}_{file_name}`.'),
 }
 
 export type BucketSettings = typeof settings
@@ -130,6 +134,7 @@ const own = {
   trash_days: z.int(),
   max_versions: z.int().nullable().describe('Null where versions were never switched on, and is not said.'),
   version_retention_days: z.int().nullable(),
+  path_template: z.string().nullable().describe("Null: the server's own."),
   file_count: z.int().optional().describe('With `?stats=true`.'),
   total_size: z.int().optional().describe('In bytes, with `?stats=true`.'),
 }

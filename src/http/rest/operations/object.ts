@@ -230,7 +230,6 @@ export const CHANGE_ERRORS: ErrorCode[] = [
   'InvalidMimeType',
   'InvalidHeaderChar',
   'ObjectAclsDisabled',
-  'EntityTooLarge',
   'NoSuchKey',
   'KeptByRule',
   'PreconditionFailed',

@@ -1,0 +1,87 @@
+import type { Database } from '../connection/client.ts'
+import { Statement } from '../connection/statement.ts'
+
+/** A key in the hands of one request. */
+export interface HeldKey {
+  /** A hash of whose key it is, and of the key. */
+  id: Buffer
+  /** Who holds it. */
+  holder: string
+}
+
+/** What has become of an attempt to take one (drizzle/functions/idempotency.sql). */
+export type TakenKey =
+  | { outcome: 'taken' | 'again'; note: unknown }
+  | { outcome: 'done'; request: string | null; answer: unknown }
+  | { outcome: 'held' | 'other' }
+
+/**
+ * Takes a key, for so long unless it is held again before.
+ *
+ * @param request a hash of all that the request says; null when only its body can tell
+ * @param note what makes its work the same when it is done again
+ */
+export async function takeKey(
+  database: Pick<Database, 'run'>,
+  { id, holder }: HeldKey,
+  { request, note, holdMs }: { request: string | null; note: unknown; holdMs: number },
+): Promise<TakenKey> {
+  const [row] = await database.run(TAKE, { id, request, note: JSON.stringify(note), holder, holdMs })
+  return row ?? { outcome: 'held' }
+}
+
+const TAKE = new Statement<
+  { id: Buffer; request: string | null; note: string; holder: string; holdMs: number },
+  TakenKey
+>('select * from storage.take_key(:id, :request, :note, :holder, :holdMs)')
+
+/** Holds it for so long from now on. Returns whether it is still his. */
+export async function holdKey(
+  database: Pick<Database, 'run'>,
+  key: HeldKey,
+  holdMs: number,
+): Promise<boolean> {
+  const [row] = await database.run(HOLD, { ...key, holdMs })
+  return row?.is_held === true
+}
+
+const HOLD = new Statement<HeldKey & { holdMs: number }, { is_held: boolean }>(
+  'select storage.hold_key(:id, :holder, :holdMs) as is_held',
+)
+
+/** Keeps what the request was answered, for who sends it again. */
+export async function settleKey(
+  database: Pick<Database, 'run'>,
+  key: HeldKey,
+  request: string,
+  answer: unknown,
+): Promise<void> {
+  await database.run(SETTLE, { ...key, request, answer: JSON.stringify(answer) })
+}
+
+const SETTLE = new Statement<HeldKey & { request: string; answer: string }, object>(
+  'select storage.settle_key(:id, :holder, :request, :answer)',
+)
+
+/** Gives it up. @param isUndone whether nothing has been done for certain, so that it may be used for another request */
+export async function leaveKey(
+  database: Pick<Database, 'run'>,
+  key: HeldKey,
+  isUndone: boolean,
+): Promise<void> {
+  await database.run(LEAVE, { ...key, isUndone })
+}
+
+const LEAVE = new Statement<HeldKey & { isUndone: boolean }, object>(
+  'select storage.leave_key(:id, :holder, :isUndone)',
+)
+
+/** Takes away up to `most` whose day is over. Returns how many. */
+export async function forgetKeys(database: Pick<Database, 'run'>, most: number): Promise<number> {
+  const [row] = await database.run(FORGET, { most })
+  return row?.count ?? 0
+}
+
+const FORGET = new Statement<{ most: number }, { count: number }>(
+  'select storage.forget_keys(:most) as count',
+)

@@ -1,0 +1,134 @@
+import { createHash, randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Database } from '../database/connection/client.ts'
+import { isCertainlyRolledBack } from '../database/connection/postgres-error.ts'
+import { type HeldKey, holdKey, leaveKey, settleKey, takeKey } from '../database/queries/idempotency-keys.ts'
+import { StorageError } from '../model/errors.ts'
+
+export interface IdempotentRequestsOptions {
+  database: Pick<Database, 'run'>
+  logger: Logger
+  /** How long a key is held by whom nothing is heard of: so long after a crash it is usable again. In milliseconds. */
+  holdMs?: number
+}
+
+export interface IdempotentRequest<Note, Answer> {
+  /** As the client sent it; undefined: what it asks for is done each time. */
+  key: string | undefined
+  /** Whose it is: others' keys are others. */
+  who: string
+  /** A hash of all that the request says, or null when only its body can tell. */
+  request: string | null
+  /** What makes the work the same when it is done again, such as the id of what it makes: it is kept before it begins. */
+  note: () => Note
+  /**
+   * Does it. With `isAgain` somebody with that note may have done it already, or a part of it, and died before it was
+   * answered: then this finds what there is.
+   *
+   * @returns what JSON can hold of the answer, and the hash of the request
+   */
+  work: (note: Note, isAgain: boolean) => Promise<{ answer: Answer; request: string }>
+  /** Where only the body can tell: reads it to its end, for nothing but its hash. */
+  reread?: () => Promise<string>
+}
+
+/** How long nothing may be heard of whoever holds a key. In milliseconds. */
+const HOLD_MS = 30_000
+
+/** So often he is heard of in that time. */
+const HOLDS = 3
+
+/** In characters. */
+const MAX_KEY = 255
+
+/**
+ * Requests that clients may send again without its being done twice (`Idempotency-Key`, decision 0073): for a day the same key
+ * and the same request are the same answer. What was refused was not done, and its key can be used anew.
+ */
+export class IdempotentRequests {
+  readonly #options: IdempotentRequestsOptions
+
+  constructor(options: IdempotentRequestsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @returns what it is answered, and whether that was told before
+   * @throws InvalidRequest for a key that is none; IdempotencyKeyReused for another request; IdempotencyKeyInUse while the first
+   *   one is at work; and as `work`
+   */
+  async once<Note, Answer>(
+    asked: IdempotentRequest<Note, Answer>,
+  ): Promise<{ answer: Answer; isReplay: boolean }> {
+    const { key, who, request, note, work, reread } = asked
+    if (key === undefined) return { answer: (await work(note(), false)).answer, isReplay: false }
+    const { database, holdMs = HOLD_MS } = this.#options
+    const held = { id: idOf(who, key), holder: randomUUID() }
+    const taken = await takeKey(database, held, { request, note: note(), holdMs })
+    switch (taken.outcome) {
+      case 'held':
+        throw new StorageError('IdempotencyKeyInUse')
+      case 'other':
+        throw new StorageError('IdempotencyKeyReused')
+      case 'done':
+        if ((request ?? (await reread?.())) !== taken.request) throw new StorageError('IdempotencyKeyReused')
+        return { answer: taken.answer as Answer, isReplay: true } // as `work` has given it
+      default: {
+        // As `note` has made it, here or in another process.
+        const answer = await this.#holding(held, () => work(taken.note as Note, taken.outcome === 'again'))
+        return { answer, isReplay: false }
+      }
+    }
+  }
+
+  async #holding<Answer>(
+    held: HeldKey,
+    work: () => Promise<{ answer: Answer; request: string }>,
+  ): Promise<Answer> {
+    const { database, logger, holdMs = HOLD_MS } = this.#options
+    const timer = setInterval(() => {
+      holdKey(database, held, holdMs).catch((error: unknown) => {
+        logger.warn({ err: error }, 'a request could not say that it is still at work')
+      })
+    }, holdMs / HOLDS)
+    let done: { answer: Answer; request: string }
+    try {
+      done = await work()
+    } catch (error) {
+      // What is a fault of ours may have come behind what was done.
+      const isRefusal = error instanceof StorageError && error.status < 500
+      const isUndone = isRefusal && isCertainlyRolledBack(error)
+      await leaveKey(database, held, isUndone).catch((cause: unknown) => {
+        logger.warn({ err: cause }, 'the key of a request is left to itself')
+      })
+      throw error
+    } finally {
+      clearInterval(timer)
+    }
+    // Done is done: whoever sends it again finds by its note what there is.
+    await settleKey(database, held, done.request, done.answer).catch((cause: unknown) => {
+      logger.warn({ err: cause }, 'the answer of a request could not be kept')
+    })
+    return done.answer
+  }
+}
+
+/** The key as a client has sent it. @throws InvalidRequest */
+export function parseIdempotencyKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined
+  if (/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(header) && header.length <= MAX_KEY) return header
+  throw new StorageError('InvalidRequest', {
+    message: `Idempotency-Key must have 1 to ${MAX_KEY} characters of printable ASCII`,
+  })
+}
+
+/** A hash of what a request says, in JSON of one order. */
+export function requestHash(...said: unknown[]): string {
+  return createHash('sha256').update(JSON.stringify(said)).digest('base64url')
+}
+
+function idOf(who: string, key: string): Buffer {
+  return createHash('sha256')
+    .update(JSON.stringify([who, key]))
+    .digest()
+}
