@@ -143,6 +143,15 @@ export const OPERATIONS: Record<string, Operation> = {
     expect((await cell.facts()) === before, 'nothing has changed').toBe(outcome !== 200)
     return outcome
   },
+  'upload, unnamed': (cell) =>
+    status(
+      cell.ask('POST', `/object/${cell.bucket}`, { body: 'new', headers: { ...TEXT, 'x-file-name': 'a' } }),
+    ),
+  change: (cell) => status(cell.ask('PATCH', `/object/${cell.object}`, { body: { tags: ['new'] } })),
+  file: async (cell) => shows('photo.txt', await cell.ask('GET', `/file/${await cell.id()}`)),
+  'change, by id': async (cell) =>
+    status(cell.ask('PATCH', `/file/${await cell.id()}`, { body: { tags: ['new'] } })),
+  'delete, by id': async (cell) => status(cell.ask('DELETE', `/file/${await cell.id()}`)),
   'resumable, begin': (cell) =>
     status(cell.ask('POST', '/upload/resumable', { headers: tusCreation(cell, 'album/new.txt') })),
   'resumable, ask how far': async (cell) => status(cell.ask('HEAD', await begun(cell), { headers: TUS })),
