@@ -38,6 +38,21 @@ describeProgram('aws', 'awscli', (place) => {
     expect(await place().names(bucket)).toEqual([])
   })
 
+  itBesideFiles('tags what it puts, which other clients know as words', async () => {
+    const bucket = await place().bucket()
+    await place().write('a.txt', 'hello')
+    const at = ['--bucket', bucket, '--key', 'a.txt']
+    await aws(place(), 's3api', 'put-object', ...at, '--body', 'a.txt', '--tagging', 'project=apollo&urgent=')
+    const told = JSON.parse(await aws(place(), 's3api', 'get-object-tagging', ...at, '--output', 'json'))
+    expect(told.TagSet).toEqual([
+      { Key: 'project', Value: 'apollo' },
+      { Key: 'urgent', Value: '' },
+    ])
+    const { server } = place()
+    const rows = await server.admin`select tags from storage.objects where bucket_id = ${bucket}`
+    expect(rows).toEqual([{ tags: ['project=apollo', 'urgent'] }])
+  })
+
   itBesideFiles('signs URLs that anybody may open', async () => {
     const bucket = await place().bucket()
     // Version 1 would sign this alone as of 2006.

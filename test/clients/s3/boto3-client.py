@@ -55,6 +55,20 @@ tell(
     [one["Prefix"] for one in s3.list_objects_v2(Bucket=bucket, Delimiter="/")["CommonPrefixes"]],
 )
 
+def tags(key):
+    return [[one["Key"], one["Value"]] for one in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]]
+
+
+s3.upload_file(large, bucket, "in/tagged.bin", Config=PARTS, ExtraArgs={"Tagging": "a=1&b=two%20words"})
+source = {"Bucket": bucket, "Key": "in/tagged.bin"}
+s3.copy_object(Bucket=bucket, Key="in/copy.bin", CopySource=source)
+s3.copy_object(Bucket=bucket, Key="in/other.bin", CopySource=source, TaggingDirective="REPLACE", Tagging="c=3")
+tell("tags", [tags(f"in/{name}.bin") for name in ("tagged", "copy", "other")])
+s3.put_object_tagging(Bucket=bucket, Key="in/copy.bin", Tagging={"TagSet": [{"Key": "d", "Value": ""}]})
+s3.delete_object_tagging(Bucket=bucket, Key="in/other.bin")
+tell("changed tags", [tags(f"in/{name}.bin") for name in ("copy", "other")])
+tell("tag count", s3.get_object(**source)["TagCount"])
+
 url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": names[3]}, ExpiresIn=60)
 with urllib.request.urlopen(url) as response:
     tell("presigned", response.read().decode() == names[3])

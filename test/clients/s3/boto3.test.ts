@@ -47,7 +47,20 @@ describeProgram(PYTHON ?? 'python3-boto3', 'boto3', (place) => {
       'no such key': 'NoSuchKey',
       lifecycle: [['all', 'uploads'], true],
       'no lifecycle': 'NoSuchLifecycleConfiguration',
-      deleted: 29,
+      tags: [
+        [
+          ['a', '1'],
+          ['b', 'two words'],
+        ],
+        [
+          ['a', '1'],
+          ['b', 'two words'],
+        ],
+        [['c', '3']],
+      ],
+      'changed tags': [[['d', '']], []],
+      'tag count': 2,
+      deleted: 32,
       bucket: 'NoSuchBucket',
     })
   })
