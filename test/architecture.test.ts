@@ -51,6 +51,7 @@ const FLOORS: Record<string, Floors> = {
       ...[
         'orphan-cleanup.ts',
         'audit-months.ts',
+        'idempotency-keys.ts',
         'version-retention.ts',
         'lifecycle.ts',
         'links.ts',

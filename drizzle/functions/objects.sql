@@ -174,6 +174,12 @@ declare
   -- Then there is nothing to be found out about versions of that name, and no trigger has to.
   is_unversioned boolean;
   is_replacing boolean;
+  -- What most say nothing of costs them no more than this.
+  new_file_name text;
+  new_organization text;
+  new_level text := 'private';
+  new_type text;
+  new_indexing boolean := true;
 begin
   role_set := set_config('role', 'service_role', true);
   select b.uid, b.file_size_limit, b.allowed_mime_types, storage.settings_mark(b.file_size_limit, b.allowed_mime_types),
@@ -189,14 +195,21 @@ begin
     select true into is_replacing from storage.objects o where o.bucket_id = bucket and o.name = object for key share;
   end if;
 
+  if attributes is not null then
+    new_file_name := attributes ->> 'file_name';
+    new_organization := attributes ->> 'organization_id';
+    new_level := coalesce(attributes ->> 'access_level', new_level);
+    new_type := attributes ->> 'asset_type';
+    new_indexing := coalesce((attributes ->> 'enable_indexing')::boolean, new_indexing);
+  end if;
+
   began := storage.act_as(context);
   if upsert then
     insert into storage.objects as o (id, bucket_id, name, version, bytes_bucket, owner, owner_id, metadata,
       user_metadata, checksum, tags, version_number, file_name, organization_id, access_level, asset_type, enable_indexing)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
       new_user_metadata, new_checksum, new_tags, case when is_unversioned or is_replacing then 1 end,
-      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
-      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true))
+      new_file_name, new_organization, new_level, new_type, new_indexing)
     on conflict (bucket_id, name) do update set
       version = excluded.version,
       bytes_bucket = excluded.bytes_bucket,
@@ -222,8 +235,7 @@ begin
       user_metadata, checksum, tags, version_number, file_name, organization_id, access_level, asset_type, enable_indexing)
     values (new_id, bucket, object, new_version, place, new_owner, new_owner_id, new_metadata,
       new_user_metadata, new_checksum, new_tags, case when is_unversioned then 1 end,
-      attributes ->> 'file_name', attributes ->> 'organization_id', coalesce(attributes ->> 'access_level', 'private'),
-      attributes ->> 'asset_type', coalesce((attributes ->> 'enable_indexing')::boolean, true));
+      new_file_name, new_organization, new_level, new_type, new_indexing);
   end if;
   if not found then
     raise exception 'a trigger has left the row out' using errcode = 'SR003';

@@ -75,7 +75,8 @@ export class IdempotentRequests {
         return { answer: taken.answer as Answer, isReplay: true } // as `work` has given it
       default: {
         // As `note` has made it, here or in another process.
-        const answer = await this.#holding(held, () => work(taken.note as Note, taken.outcome === 'again'))
+        const isAgain = taken.outcome === 'again'
+        const answer = await this.#holding(held, isAgain, () => work(taken.note as Note, isAgain))
         return { answer, isReplay: false }
       }
     }
@@ -83,6 +84,7 @@ export class IdempotentRequests {
 
   async #holding<Answer>(
     held: HeldKey,
+    isAgain: boolean,
     work: () => Promise<{ answer: Answer; request: string }>,
   ): Promise<Answer> {
     const { database, logger, holdMs = HOLD_MS } = this.#options
@@ -97,7 +99,8 @@ export class IdempotentRequests {
     } catch (error) {
       // What is a fault of ours may have come behind what was done.
       const isRefusal = error instanceof StorageError && error.status < 500
-      const isUndone = isRefusal && isCertainlyRolledBack(error)
+      // And what a former one has done is not known by a refusal of this one.
+      const isUndone = !isAgain && isRefusal && isCertainlyRolledBack(error)
       await leaveKey(database, held, isUndone).catch((cause: unknown) => {
         logger.warn({ err: cause }, 'the key of a request is left to itself')
       })

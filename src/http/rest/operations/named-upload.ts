@@ -30,7 +30,7 @@ export const uploadNamed: Describe = () => ({
     },
   },
   errors: [
-    ...UPLOAD_ERRORS,
+    ...UPLOAD_ERRORS.filter((code) => code !== 'PreconditionFailed'),
     'AccessDenied',
     'KeyAlreadyExists',
     'IdempotencyKeyReused',
