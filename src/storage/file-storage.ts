@@ -1,6 +1,5 @@
 import type { Backend } from '../backend/backend.ts'
 import type { Database } from '../database/connection/client.ts'
-import { findPathTemplate } from '../database/queries/buckets.ts'
 import type { ObjectChanges } from '../database/queries/change-object.ts'
 import type { DeletedRow, VersionOfName } from '../database/queries/delete-objects.ts'
 import type { Deletion } from '../database/queries/deletion.ts'
@@ -15,7 +14,6 @@ import { demand, type WriteCondition } from '../model/write-condition.ts'
 import { checkFits } from './buckets/bucket-rules.ts'
 import { type CopyRequest, storeCopy } from './copying.ts'
 import { storedSample } from './detection/stored-sample.ts'
-import { makeName } from './object/made-name.ts'
 import { type ObjectName, parseObjectName } from './object/object-name.ts'
 import type { StoredObject } from './object/stored-object.ts'
 import {
@@ -26,7 +24,7 @@ import {
 } from './reading/object-reads.ts'
 import type { Representation } from './reading/representation.ts'
 import { type Arrival, arrive, checkUploadFits, completed } from './uploads/arrival.ts'
-import { type NamedUpload, readForHash, watchedUpload } from './uploads/named-upload.ts'
+import { type NamedUpload, storeNamed } from './uploads/named-upload.ts'
 import { isSmall, mayBeInline, type SmallUploadParts, storeSmall } from './uploads/small-upload.ts'
 import { requireVersions } from './versions/keeping.ts'
 import { moveObject, moveVersion } from './versions/moving.ts'
@@ -134,34 +132,11 @@ export class FileStorage {
   /**
    * Stores an object under a name that is made for it, by the template of its bucket.
    *
-   * @param sent.isAgain whether the same request may have stored it already, which is found then
    * @returns with a hash of all that the request has said
-   * @throws IdempotencyKeyReused when it has stored something else, and as `upload`
+   * @throws IdempotencyKeyReused when the same request has stored something else, and as `upload`
    */
-  async uploadNamed(caller: Caller, sent: NamedUpload): Promise<{ stored: Stored; request: string }> {
-    const { making, isAgain, ...content } = sent
-    const { bucket, fileName, ownerId } = content
-    try {
-      const template = await findPathTemplate(this.#database, bucket)
-      if (template === undefined) throw new StorageError('NoSuchBucket')
-      const userId = ownerId ?? caller.subject
-      const name = makeName(template, this.#options.nameRules, making, { userId, fileName })
-      if (isAgain) {
-        // Whatever the policies show: it is what the caller has stored.
-        const before = await this.find(caller, { access: 'signed', bucket, name }).catch(() => null)
-        if (before) {
-          const { request, sha256 } = await readForHash(content)
-          if (before.object.checksum !== sha256) throw new StorageError('IdempotencyKeyReused')
-          return { stored: { object: before.object, created: false }, request }
-        }
-      }
-      const { content: watched, hash } = watchedUpload(content)
-      const stored = await this.upload(caller, { ...watched, name, upsert: false })
-      return { stored, request: hash() }
-    } catch (error) {
-      content.body.discard()
-      throw error
-    }
+  uploadNamed(caller: Caller, sent: NamedUpload): Promise<{ stored: Stored; request: string }> {
+    return storeNamed(this.#options, this, caller, sent)
   }
 
   /**

@@ -1,11 +1,23 @@
 import { createHash } from 'node:crypto'
 import type { Written } from '../../backend/backend.ts'
+import type { Database } from '../../database/connection/client.ts'
+import { findPathTemplate } from '../../database/queries/buckets.ts'
+import type { ReadTarget } from '../../database/queries/objects.ts'
+import type { Caller } from '../../model/caller.ts'
+import { hasCode, StorageError } from '../../model/errors.ts'
 import { requestHash } from '../idempotent-requests.ts'
-import type { Making } from '../object/made-name.ts'
-import type { LateFields, UploadBody, UploadContent } from '../writing/upload-request.ts'
+import { type Making, makeName } from '../object/made-name.ts'
+import type { NameRules } from '../object/object-name.ts'
+import type { StoredObject } from '../object/stored-object.ts'
+import type { Stored } from '../writing/commit.ts'
+import type { LateFields, UploadBody, UploadContent, UploadRequest } from '../writing/upload-request.ts'
 
 /** An upload whose name is to be made. */
-export type NamedContent = UploadContent & { bucket: string /** As its owner calls it. */; fileName: string }
+export interface NamedContent extends UploadContent {
+  bucket: string
+  /** As its owner calls it. */
+  fileName: string
+}
 
 export interface NamedUpload extends NamedContent {
   making: Making
@@ -14,11 +26,53 @@ export interface NamedUpload extends NamedContent {
 }
 
 /**
+ * Stores an upload under the name that is made for it. What the same request has stored before is found by that.
+ *
+ * @param files by which objects are found and stored
+ * @throws NoSuchBucket, IdempotencyKeyReused when that is something else, and as `files.upload`
+ */
+export async function storeNamed(
+  { database, nameRules }: { database: Database; nameRules: NameRules },
+  files: {
+    find(caller: Caller, target: ReadTarget): Promise<{ object: StoredObject }>
+    upload(caller: Caller, request: UploadRequest): Promise<Stored>
+  },
+  caller: Caller,
+  { making, isAgain, ...content }: NamedUpload,
+): Promise<{ stored: Stored; request: string }> {
+  const { bucket, fileName, ownerId } = content
+  try {
+    const template = await findPathTemplate(database, bucket)
+    if (template === undefined) throw new StorageError('NoSuchBucket')
+    const name = makeName(template, nameRules, making, { userId: ownerId ?? caller.subject, fileName })
+    // Whatever the policies show of it: it is what the caller has stored.
+    const target = { access: 'signed', bucket, name } as const
+    const before = isAgain ? await files.find(caller, target).catch(absent) : null
+    if (before) {
+      const { request, sha256 } = await readForHash(content)
+      if (before.object.checksum !== sha256) throw new StorageError('IdempotencyKeyReused')
+      return { stored: { object: before.object, created: false }, request }
+    }
+    const { watched, hash } = watchedUpload(content)
+    const stored = await files.upload(caller, { ...watched, name, upsert: false })
+    return { stored, request: hash() }
+  } catch (error) {
+    content.body.discard()
+    throw error
+  }
+}
+
+function absent(error: unknown): null {
+  if (hasCode(error, 'NoSuchKey')) return null
+  throw error
+}
+
+/**
  * A hash of all that an upload says, its bytes and what stands behind them included, once they have been read.
  *
  * @returns with the content whose body is to be read in the place of the one that was sent
  */
-export function watchedUpload<T extends NamedContent>(content: T): { content: T; hash: () => string } {
+function watchedUpload<T extends NamedContent>(content: T): { watched: T; hash: () => string } {
   const { body } = content
   let read: { written: Written; late: LateFields } | undefined
   const late = async (written: Written) => {
@@ -28,7 +82,7 @@ export function watchedUpload<T extends NamedContent>(content: T): { content: T;
   }
   const watchedBody: UploadBody = { ...body, late }
   return {
-    content: { ...content, body: watchedBody },
+    watched: { ...content, body: watchedBody },
     hash: () => hashOf(content, read),
   }
 }
