@@ -71,7 +71,10 @@ export async function rename(
           await copyVersionParts(tx, own.of, own.at.version)
           await own.store?.(tx)
         }
-        const renamed = await renameObject(tx, source, { ...target, ownerId: caller.subject, at: own?.at })
+        // What has come between has other bytes than those that were copied, and is not there for this try.
+        const isThere = !own || before !== null
+        const renamed =
+          isThere && (await renameObject(tx, source, { ...target, ownerId: caller.subject, at: own?.at }))
         if (renamed) {
           demand(conditions.source, before ? validatorsOf(before) : null)
           if (!conditions.replaces) demand(conditions.target, null) // else the name would have been taken
