@@ -2,10 +2,11 @@
 -- and again; once nothing is heard of him, the next one goes on from his note.
 
 -- Takes a key, or tells why not: 'taken', and by what note to work; 'again', the same, and somebody may have done it already;
--- 'done', with the answer and the request that has had it; 'other', when the request was another one; 'held', when somebody works on it.
+-- 'done', with the answer and the request that has had it; 'other', when the request was another one; 'held', when somebody works on it;
+-- 'full', when its owner has `most` of them (about that, where many come at once).
 create or replace function storage.take_key(
-  wanted bytea, new_request text, new_note jsonb, new_holder uuid, hold_ms integer
-) returns table (outcome text, request text, note jsonb, answer jsonb)
+  wanted bytea, new_owner bytea, most integer, new_request text, new_note text, new_holder uuid, hold_ms integer
+) returns table (outcome text, request text, note text, answer text)
   language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   until constant timestamptz := clock_timestamp() + hold_ms * interval '1 ms';
@@ -13,23 +14,32 @@ declare
   found_key strongroom.idempotency_keys;
 begin
   for tries in 1 .. 2 loop
-    insert into strongroom.idempotency_keys as k (id, request, note, holder, held_until)
-    values (wanted, new_request, new_note, new_holder, until)
+    insert into strongroom.idempotency_keys as k (id, owner, request, note, holder, held_until)
+    select wanted, new_owner, new_request, new_note, new_holder, until
+    where most is null or not exists (
+      select from strongroom.idempotency_keys o
+      where o.owner = new_owner and o.created_at > now() - interval '24 hours'
+      offset most - 1
+    )
     on conflict (id) do nothing;
     if found then
-      return query select 'taken', new_request, new_note, null::jsonb;
+      return query select 'taken', new_request, new_note, null::text;
       return;
     end if;
     select k.* into found_key from strongroom.idempotency_keys k where k.id = wanted for update;
     exit when found;
   end loop;
+  if found_key.id is null then
+    return query select 'full', null, null::text, null::text;
+    return;
+  end if;
   if found_key.answer is null and found_key.held_until > clock_timestamp() then
-    return query select 'held', null, null::jsonb, null::jsonb;
+    return query select 'held', null, null::text, null::text;
     return;
   end if;
   is_over := found_key.created_at < now() - interval '24 hours';
   if not is_over and found_key.request <> new_request then
-    return query select 'other', null, null::jsonb, null::jsonb;
+    return query select 'other', null, null::text, null::text;
   elsif not is_over and found_key.answer is not null then
     return query select 'done', found_key.request, found_key.note, found_key.answer;
   else
@@ -40,7 +50,7 @@ begin
       created_at = case when is_over then now() else k.created_at end
     where k.id = wanted
     returning k.note into note;
-    return query select case when is_over then 'taken' else 'again' end, new_request, take_key.note, null::jsonb;
+    return query select case when is_over then 'taken' else 'again' end, new_request, take_key.note, null::text;
   end if;
 end $$;
 
@@ -54,7 +64,7 @@ create or replace function storage.hold_key(wanted bytea, mine uuid, hold_ms int
   select exists (select from held)
 $$;
 
-create or replace function storage.settle_key(wanted bytea, mine uuid, the_request text, the_answer jsonb) returns void
+create or replace function storage.settle_key(wanted bytea, mine uuid, the_request text, the_answer text) returns void
   language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   update strongroom.idempotency_keys k set answer = the_answer, request = the_request
   where k.id = wanted and k.holder = mine
@@ -84,17 +94,17 @@ $$;
 
 -- Answers are for whoever has had them, and service_role is a caller's role too.
 revoke execute on function
-  storage.take_key(bytea, text, jsonb, uuid, integer),
+  storage.take_key(bytea, bytea, integer, text, text, uuid, integer),
   storage.hold_key(bytea, uuid, integer),
-  storage.settle_key(bytea, uuid, text, jsonb),
+  storage.settle_key(bytea, uuid, text, text),
   storage.leave_key(bytea, uuid, boolean),
   storage.forget_keys(integer)
 from public, anon, authenticated, service_role;
 
 grant execute on function
-  storage.take_key(bytea, text, jsonb, uuid, integer),
+  storage.take_key(bytea, bytea, integer, text, text, uuid, integer),
   storage.hold_key(bytea, uuid, integer),
-  storage.settle_key(bytea, uuid, text, jsonb),
+  storage.settle_key(bytea, uuid, text, text),
   storage.leave_key(bytea, uuid, boolean),
   storage.forget_keys(integer)
 to strongroom_server;

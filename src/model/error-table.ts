@@ -371,6 +371,16 @@ export const ERROR_TABLE = {
     message: 'A request with this Idempotency-Key is under way; ask again soon',
     headers: RETRY,
   },
+  /** Of one caller, in a day: without a key, or with those that he has, he goes on. */
+  TooManyIdempotencyKeys: {
+    status: 429,
+    message:
+      'One caller may not use so many keys in a day; send the request without Idempotency-Key, or try again later',
+    wireCode: 'SlowDown',
+    refusal: 'share',
+    compat: { http: 429 },
+    headers: RETRY,
+  },
   FeatureNotEnabled: { status: 409, message: 'This is not enabled here' },
   WebhookFromSettings: {
     status: 409,

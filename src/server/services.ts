@@ -158,7 +158,7 @@ export function buildServices(parts: ServiceParts): Services {
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
     folders: traced(new SignedFolders({ ...links, seal, roles })),
-    idempotency: new IdempotentRequests({ database, logger }),
+    idempotency: new IdempotentRequests({ database, logger, seal }),
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
     resumable: traced(resumable),

@@ -2,7 +2,12 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { forgetOldKeys } from '../../src/jobs/idempotency-keys.ts'
 import { StorageError } from '../../src/model/errors.ts'
-import { IdempotentRequests, parseIdempotencyKey } from '../../src/storage/idempotent-requests.ts'
+import { SecretSeal } from '../../src/storage/credentials/secret-seal.ts'
+import {
+  IdempotentRequests,
+  parseIdempotencyKey,
+  requestHash,
+} from '../../src/storage/idempotent-requests.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 /** Requests that are sent again under one key (decision 0073). */
@@ -10,9 +15,11 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 let db: TestDatabase
 let requests: IdempotentRequests
 const logger = pino({ level: 'silent' })
+const SECRET = 'a secret of the servers'
+const seal = new SecretSeal([SECRET])
 beforeAll(async () => {
   db = await createTestDatabase({ connections: 4 })
-  requests = new IdempotentRequests({ database: db.database, logger })
+  requests = new IdempotentRequests({ database: db.database, logger, seal })
 })
 afterAll(() => db.drop())
 
@@ -27,12 +34,20 @@ interface Counted {
 function ask(
   key: string | undefined,
   { done }: Counted,
-  sent: { request?: string | null; who?: string; note?: string; work?: () => Promise<void> } = {},
+  sent: {
+    request?: string | null
+    who?: string
+    isService?: boolean
+    note?: string
+    work?: () => Promise<void>
+    through?: IdempotentRequests
+  } = {},
 ) {
-  const { request = 'a', who = 'ada', note = 'n', work } = sent
-  return requests.once<string, string>({
+  const { request = 'a', who = 'ada', isService = false, note = 'n', work, through = requests } = sent
+  return through.once<string, string>({
     key,
     who,
+    isService,
     request,
     note: () => note,
     work: async (kept, isAgain) => {
@@ -119,11 +134,12 @@ describe('a request', () => {
 
   it('whose process was killed can be sent again once nothing is heard of it', async () => {
     const key = newKey()
-    const killed = new IdempotentRequests({ database: db.database, logger, holdMs: 1_000_000 })
+    const killed = new IdempotentRequests({ database: db.database, logger, seal, holdMs: 1_000_000 })
     const counted: Counted = { done: [] }
     void killed.once({
       key,
       who: 'ada',
+      isService: false,
       request: 'a',
       note: () => 'n',
       work: () => {
@@ -139,12 +155,13 @@ describe('a request', () => {
   })
 
   it('that takes longer than a key is held without a word is heard of', async () => {
-    const slow = new IdempotentRequests({ database: db.database, logger, holdMs: 60 })
+    const slow = new IdempotentRequests({ database: db.database, logger, seal, holdMs: 60 })
     const key = newKey()
     let finish = () => {}
     const asked = slow.once({
       key,
       who: 'ada',
+      isService: false,
       request: 'a',
       note: () => 'n',
       work: () =>
@@ -159,6 +176,78 @@ describe('a request', () => {
     await expect.poll(until).not.toBe(first)
     finish()
     expect(await asked).toEqual({ answer: 'x', isReplay: false })
+  })
+})
+
+describe('what is kept of a request', () => {
+  const rows = () => db.admin<{ row: string }[]>`select k::text as row from strongroom.idempotency_keys k`
+
+  it('does not tell its note, its answer, or what it said', async () => {
+    await db.admin`delete from strongroom.idempotency_keys`
+    const key = newKey()
+    await ask(key, { done: [] }, { note: 'a secret note', request: requestHash('a password') })
+    const [{ row } = { row: '' }] = await rows()
+    expect(row).not.toMatch(/secret|answer|ada/)
+    expect(row).not.toContain(requestHash('a password'))
+    expect(row).not.toContain(key)
+  })
+
+  it('is answered by a server with the next secret, as long as it knows the one before', async () => {
+    const key = newKey()
+    const counted: Counted = { done: [] }
+    await ask(key, counted)
+    const through = (...secrets: [string, ...string[]]) =>
+      new IdempotentRequests({ database: db.database, logger, seal: new SecretSeal(secrets) })
+    expect(await ask(key, counted, { through: through('the next', SECRET) })).toEqual({
+      answer: 'answer 1',
+      isReplay: true,
+    })
+    await expect(ask(key, counted, { through: through('the next') })).rejects.toEqual(
+      refused('IdempotencyKeyReused'),
+    )
+    expect(counted.done).toEqual(['n'])
+  })
+
+  it('is for its key alone', async () => {
+    const [one, other] = [newKey(), newKey()]
+    await db.admin`delete from strongroom.idempotency_keys`
+    await ask(one, { done: [] })
+    const [before] = await db.admin<
+      { answer: string; id: Buffer }[]
+    >`select id, answer from strongroom.idempotency_keys`
+    await ask(other, { done: [] })
+    await db.admin`update strongroom.idempotency_keys set answer = ${before?.answer ?? ''}
+      where id <> ${before?.id ?? Buffer.of()}`
+    await expect(ask(other, { done: [] })).rejects.toEqual(refused('IdempotencyKeyReused'))
+  })
+})
+
+describe('who uses as many keys as there can be', () => {
+  it('has a bounded number of rows, and takes none from others', async () => {
+    await db.admin`delete from strongroom.idempotency_keys`
+    const most = 300
+    const through = new IdempotentRequests({ database: db.database, logger, seal, mostOfOne: most })
+    const counted: Counted = { done: [] }
+    const ofOne = { who: 'mallory', through }
+    const keys = Array.from({ length: 2000 }, newKey)
+    const hostile = Promise.allSettled(keys.map((key) => ask(key, counted, ofOne)))
+    for (let n = 0; n < 20; n++) expect((await ask(newKey(), { done: [] }, { through })).isReplay).toBe(false)
+    const outcomes = await hostile
+    const reasons = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+    expect(reasons).toEqual(reasons.map(() => refused('TooManyIdempotencyKeys')))
+    const [{ count } = { count: 0 }] = await db.admin<{ count: number }[]>`
+      select count(*)::integer as count from strongroom.idempotency_keys`
+    const done = outcomes.filter(({ status }) => status === 'fulfilled').length
+    expect(count).toBe(done + 20)
+    // As many more as there are connections may come at once.
+    expect(done).toBeGreaterThanOrEqual(most)
+    expect(done).toBeLessThanOrEqual(most + 4)
+
+    const first = keys[outcomes.findIndex(({ status }) => status === 'fulfilled')]
+    expect((await ask(first, counted, ofOne)).isReplay).toBe(true)
+    expect((await ask(newKey(), counted, { ...ofOne, isService: true })).isReplay).toBe(false)
+    await db.admin`update strongroom.idempotency_keys set created_at = now() - interval '25 hours'`
+    expect((await ask(newKey(), counted, ofOne)).isReplay).toBe(false)
   })
 })
 

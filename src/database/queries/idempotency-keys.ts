@@ -11,29 +11,36 @@ export interface HeldKey {
 
 /** What has become of an attempt to take one (drizzle/functions/idempotency.sql). */
 export type TakenKey =
-  | { outcome: 'taken' | 'again'; note: unknown }
-  | { outcome: 'done'; request: string | null; answer: unknown }
-  | { outcome: 'held' | 'other' }
+  | { outcome: 'taken' | 'again'; note: string }
+  | { outcome: 'done'; request: string; answer: string }
+  | { outcome: 'held' | 'other' | 'full' }
 
-/**
- * Takes a key, for so long unless it is held again before.
- *
- * @param request a hash of all that the request says; null when only its body can tell
- * @param note what makes its work the same when it is done again
- */
+export interface KeyRequest {
+  /** A hash of whose key it is. */
+  owner: Buffer
+  /** How many keys its owner may have in a day; null is any number. */
+  most: number | null
+  /** A hash of all that the request says; null when only its body can tell. */
+  request: string | null
+  /** What makes its work the same when it is done again. */
+  note: string
+  /** How long it is held unless that is said again, in milliseconds. */
+  holdMs: number
+}
+
+/** Takes a key. */
 export async function takeKey(
   database: Pick<Database, 'run'>,
-  { id, holder }: HeldKey,
-  { request, note, holdMs }: { request: string | null; note: unknown; holdMs: number },
+  key: HeldKey,
+  asked: KeyRequest,
 ): Promise<TakenKey> {
-  const [row] = await database.run(TAKE, { id, request, note: JSON.stringify(note), holder, holdMs })
+  const [row] = await database.run(TAKE, { ...key, ...asked })
   return row ?? { outcome: 'held' }
 }
 
-const TAKE = new Statement<
-  { id: Buffer; request: string | null; note: string; holder: string; holdMs: number },
-  TakenKey
->('select * from storage.take_key(:id, :request, :note, :holder, :holdMs)')
+const TAKE = new Statement<HeldKey & KeyRequest, TakenKey>(
+  'select * from storage.take_key(:id, :owner, :most, :request, :note, :holder, :holdMs)',
+)
 
 /** Holds it for so long from now on. Returns whether it is still his. */
 export async function holdKey(
@@ -54,9 +61,9 @@ export async function settleKey(
   database: Pick<Database, 'run'>,
   key: HeldKey,
   request: string,
-  answer: unknown,
+  answer: string,
 ): Promise<void> {
-  await database.run(SETTLE, { ...key, request, answer: JSON.stringify(answer) })
+  await database.run(SETTLE, { ...key, request, answer })
 }
 
 const SETTLE = new Statement<HeldKey & { request: string; answer: string }, object>(

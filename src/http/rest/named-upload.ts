@@ -36,6 +36,7 @@ export function namedUploadRoutes(services: Services) {
       const { answer, isReplay } = await idempotency.once<Making, Record<string, unknown>>({
         key: parseIdempotencyKey(c.req.header('idempotency-key')),
         who: `${caller.role} ${askerOf(c, services, caller)}`,
+        isService: caller.role === 'service_role',
         request: null,
         note: () => ({ at: Date.now(), random: randomBytes(4).toString('hex') }),
         work: (making, isAgain) =>

@@ -674,6 +674,14 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       await upload(world, key, 'another')
       return { ...good, headers: { ...good.headers, 'idempotency-key': key } }
     },
+    TooManyIdempotencyKeys: async (good, world) => {
+      const token = await world.user('hoarder of keys')
+      await world.server.admin`
+        insert into strongroom.idempotency_keys (id, owner, note, holder, held_until)
+        select sha256(n::text::bytea), sha256('authenticated subject hoarder of keys'), '', gen_random_uuid(), now()
+        from generate_series(1, 10000) n`
+      return { ...good, token, headers: { ...good.headers, 'idempotency-key': world.name() } }
+    },
     IdempotencyKeyInUse: async (good, world) => {
       const key = world.name()
       await upload(world, key, 'hello')

@@ -171,11 +171,13 @@ describe('an upload with a key', () => {
     expect(await names()).toEqual([])
   })
 
-  it('keeps nothing of its body', async () => {
+  it('keeps nothing of its body, and no URL that works', async () => {
     const bytes = `secret ${randomUUID()}`
-    await send(bytes, { 'idempotency-key': randomUUID() })
+    const told = await json(await send(bytes, { 'idempotency-key': randomUUID() }))
+    const token = String(told.download_url).replace(/.*token=/, '')
+    expect(token).toMatch(/./)
     const rows = await server.admin`select k::text as row from strongroom.idempotency_keys k`
-    expect(rows.filter(({ row }) => row.includes(bytes))).toEqual([])
+    expect(rows.filter(({ row }) => row.includes(bytes) || row.includes(token))).toEqual([])
     expect(rows.length).toBeGreaterThan(0)
   })
 })

@@ -35,5 +35,6 @@ export const uploadNamed: Describe = () => ({
     'KeyAlreadyExists',
     'IdempotencyKeyReused',
     'IdempotencyKeyInUse',
+    'TooManyIdempotencyKeys',
   ],
 })
