@@ -1,21 +1,14 @@
 import { Hono } from 'hono'
-import type { z } from 'zod'
 import type { Access, Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
-import type { WantedVersion } from '../../model/version-id.ts'
-import type { LinkOptions } from '../../storage/links/signed-urls.ts'
-import { parseContentType } from '../../storage/object/content-type.ts'
-import type { StoredObject } from '../../storage/object/stored-object.ts'
 import type { RemovedVersion } from '../../storage/writing/version-removals.ts'
 import { anonymousCaller, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { hasUrlToken, sendSigned } from '../auth/signed-request.ts'
-import { type AppContext, type Env, logEach, logObject, logRoute, logTarget } from '../env.ts'
+import { type AppContext, type Env, logEach, logObject, logTarget } from '../env.ts'
 import { refuseCondition, writeCondition } from '../message/conditionals.ts'
 import { checkShape, jsonReader, MAX_BULK_BYTES } from '../message/json-body.ts'
-import { wantedLink } from '../message/link-options.ts'
 import { sendObject } from '../message/object-response.ts'
 import { objectTarget, parameterOf } from '../message/request-path.ts'
-import { headerValue, metadataFromHeader } from '../message/upload-headers.ts'
 import { wantedVersion } from '../message/wanted-version.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
@@ -23,19 +16,12 @@ import type { ObjectNote } from '../surface.ts'
 import { changeSchema, changesIn, MAX_CHANGE_BYTES } from './change-fields.ts'
 import {
   changeObject,
-  copyObject,
-  copySchema,
   deleteObject,
   deleteObjects,
   deleteSchema,
   downloadAuthenticated,
   downloadObject,
   downloadPublic,
-  infoAuthenticated,
-  infoOfObject,
-  infoPublic,
-  moveObject,
-  moveSchema,
   ownDeleteQuery,
   updateObject,
   uploadObject,
@@ -43,21 +29,17 @@ import {
 import { receiveUpload } from './receive-upload.ts'
 import {
   attributeFields,
-  autoDeleteJson,
   autoDeletion,
   deletedJson,
-  infoJson,
   keyOf,
   ownFields,
-  storedRowJson,
   successResponse,
   uploadResponse,
-  versionJson,
 } from './responses.ts'
-import { signedJson } from './signed-json.ts'
 
+/** Objects by their names: up, down, changed and deleted. */
 export function objectRoutes(services: Services) {
-  const { files, urls } = services
+  const { files } = services
   const readJson = jsonReader(services)
 
   async function upload(c: AppContext, operation: string, upsert: boolean) {
@@ -71,63 +53,13 @@ export function objectRoutes(services: Services) {
     return uploadResponse(c, services, stored, { Id: stored.object.id, Key: keyOf(stored.object) })
   }
 
-  function download(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
-    const { bucket, name } = objectTarget(c.req.path, route)
-    const download = parameterOf(c.env, 'download')
-    const version = wantedVersion(c.env, services.supabaseCompat)
-    return sendObject(c, services, { ...who, bucket, name, version, download })
-  }
-
-  async function info(c: AppContext, route: string, who: { caller: Caller; access: Access }) {
-    // Of the object itself, so that a client learns its size, and may cache what it has.
-    if (isHead(c)) return download(c, route, who)
-    const { bucket, name } = objectTarget(c.req.path, route)
-    logTarget(c, bucket, name)
-    const version = wantedVersion(c.env, services.supabaseCompat)
-    const link = wantedLink(c.env)
-    const { object } = await files.find(who.caller, { access: who.access, bucket, name, version })
-    const body = {
-      ...infoJson(object),
-      ...(link && (await downloadUrl(c, who.caller, { object, version }, link))),
-    }
-    return successResponse(c, services, withVersion(object, body), {
-      fields: {
-        checksum: object.checksum,
-        ...attributeFields(object),
-        ...versionJson(object),
-        ...autoDeleteJson(object.autoDelete),
-      },
-    })
-  }
-
-  /** A signed URL for it, as whoever asks could sign it; nulls when the policies do not show it to him. */
-  async function downloadUrl(
-    c: AppContext,
-    caller: Caller,
-    { object, version }: { object: StoredObject; version: WantedVersion | undefined },
-    link: LinkOptions,
-  ) {
-    const { bucket, name } = object
-    const versionId = version && (('id' in version ? version.id : object.versionId) ?? undefined)
-    const signed = await urls
-      .signDownload(caller, { bucket, name, versionId }, link)
-      .catch((error: unknown) => {
-        if (hasCode(error, 'NoSuchKey') || hasCode(error, 'NoSuchVersion')) return null
-        throw error
-      })
-    return {
-      download_url: signed && signedJson(c, services, signed).url,
-      download_url_expires_at: signed?.expiresAt ?? null,
-    }
-  }
-
   return (
     new Hono<Env>()
       // Fixed words win over bucket names (wire §3.2), so they stand first.
       .get(
         '/object/public/:bucket/:key{.*}',
         operation(downloadPublic, (c) =>
-          download(c, '/object/public/', {
+          download(c, services, '/object/public/', {
             caller: anonymousCaller(
               c,
               services,
@@ -141,85 +73,14 @@ export function objectRoutes(services: Services) {
         '/object/authenticated/:bucket/:key{.*}',
         operation(downloadAuthenticated, async (c) => {
           const caller = await requireCaller(c, services, downloadOperation(c))
-          return download(c, '/object/authenticated/', { caller, access: 'caller' })
-        }),
-      )
-      .get(
-        '/object/info/public/:bucket/:key{.*}',
-        operation(infoPublic, (c) => {
-          const caller = anonymousCaller(c, services, 'storage.object.info_public')
-          return info(c, '/object/info/public/', { caller, access: 'public' })
-        }),
-      )
-      .get(
-        '/object/info/authenticated/:bucket/:key{.*}',
-        operation(infoAuthenticated, async (c) => {
-          const caller = await requireCaller(c, services, 'object.get_authenticated_info')
-          return info(c, '/object/info/authenticated/', { caller, access: 'caller' })
-        }),
-      )
-      .get(
-        '/object/info/:bucket/:key{.*}',
-        operation(infoOfObject, async (c) =>
-          info(c, '/object/info/', await optionalCaller(c, services, 'object.get_authenticated_info')),
-        ),
-      )
-      .post(
-        '/object/move',
-        operation(moveObject, async (c) => {
-          const caller = await requireCaller(c, services, 'storage.object.move')
-          const body = await readJson(c.env.incoming, moveSchema)
-          const { from, to } = route(body)
-          logRoute(c, from, to)
-          const condition = writeCondition(c.env.incoming.headers)
-          const { ifNoneMatch, ...source } = condition ?? {}
-          // A move never replaces: what must not be there is under the new name, all else is said of what is moved.
-          const moved = await files.move(
-            caller,
-            { ...from, version: byId(body.sourceVersionId) },
-            to,
-            condition && { source, target: { ifNoneMatch } },
-          )
-          logObject(c, moved)
-          return c.json({ message: 'Successfully moved' })
-        }),
-      )
-      .post(
-        '/object/copy',
-        operation(copyObject, async (c) => {
-          const caller = await requireCaller(c, services, 'storage.object.copy')
-          const body = await readJson(c.env.incoming, copySchema)
-          const { from, to } = route(body)
-          logRoute(c, from, to)
-          const { object } = await files.copy(caller, {
-            from: { ...from, version: byId(body.sourceVersionId) },
-            to,
-            upsert: c.req.header('x-upsert') === 'true',
-            condition: writeCondition(c.env.incoming.headers),
-            replace:
-              body.copyMetadata === false
-                ? {
-                    contentType: parseContentType(body.metadata?.mimetype ?? undefined),
-                    cacheControl: parsed(body.metadata?.cacheControl, headerValue),
-                    contentEncoding: parsed(body.metadata?.contentEncoding, headerValue),
-                    userMetadata: metadataFromHeader(c.req.header('x-metadata')) ?? null,
-                  }
-                : undefined,
-          })
-          logObject(c, object)
-          return successResponse(
-            c,
-            services,
-            withVersion(object, { Id: object.id, Key: keyOf(object), ...storedRowJson(object) }),
-            { fields: { ...ownFields(object), ...versionJson(object) } },
-          )
+          return download(c, services, '/object/authenticated/', { caller, access: 'caller' })
         }),
       )
       .get(
         '/object/:bucket/:key{.*}',
         operation(downloadObject, async (c) => {
           if (hasUrlToken(c)) return sendSigned(c, services, '/object/')
-          return download(c, '/object/', await optionalCaller(c, services, downloadOperation(c)))
+          return download(c, services, '/object/', await optionalCaller(c, services, downloadOperation(c)))
         }),
       )
       .post(
@@ -302,16 +163,17 @@ export function objectRoutes(services: Services) {
   )
 }
 
-/** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
-function withVersion(object: StoredObject, body: Record<string, unknown>): Record<string, unknown> {
-  return object.versionId === null ? body : { ...body, ...versionJson(object) }
-}
-
-function route(body: z.infer<typeof moveSchema>) {
-  return {
-    from: { bucket: body.bucketId, name: body.sourceKey },
-    to: { bucket: body.destinationBucket ?? body.bucketId, name: body.destinationKey },
-  }
+/** Sends what a request names behind the beginning of its path. */
+export function download(
+  c: AppContext,
+  services: Services,
+  route: string,
+  who: { caller: Caller; access: Access },
+): Promise<Response> {
+  const { bucket, name } = objectTarget(c.req.path, route)
+  const download = parameterOf(c.env, 'download')
+  const version = wantedVersion(c.env, services.supabaseCompat)
+  return sendObject(c, services, { ...who, bucket, name, version, download })
 }
 
 /** Whether what is deleted goes for good; undefined is as the bucket says. @throws InvalidRequest */
@@ -327,15 +189,7 @@ function endOf(outcome: RemovedVersion): Pick<ObjectNote, 'objectId' | 'status'>
   return outcome ? { objectId: outcome.id, status: 200 } : { status: 404 }
 }
 
-function byId(id: string | undefined): WantedVersion | undefined {
-  return id === undefined ? undefined : { id }
-}
-
-function parsed<T>(text: string | null | undefined, parse: (text: string) => T): T | undefined {
-  return text == null ? undefined : parse(text)
-}
-
-function isHead(c: AppContext): boolean {
+export function isHead(c: AppContext): boolean {
   return c.req.method === 'HEAD'
 }
 

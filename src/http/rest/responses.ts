@@ -143,6 +143,11 @@ export function versionJson({ versionId, versioning }: StoredObject) {
   }
 }
 
+/** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
+export function withVersion(object: StoredObject, body: Record<string, unknown>): Record<string, unknown> {
+  return object.versionId === null ? body : { ...body, ...versionJson(object) }
+}
+
 /** When it goes by itself, if it does. */
 export function autoDeletion({ autoDelete }: StoredObject) {
   return { auto_delete_after_days: autoDelete?.days ?? null, auto_delete_at: autoDelete?.at ?? null }

@@ -17,8 +17,10 @@ import { HotGet } from './hot-get.ts'
 import { lifecycleRoutes } from './lifecycle.ts'
 import { listRoutes } from './list.ts'
 import { lockRoutes } from './locks.ts'
+import { moveCopyRoutes } from './move-copy.ts'
 import { namedUploadRoutes } from './named-upload.ts'
 import { objectRoutes } from './object.ts'
+import { objectInfoRoutes } from './object-info.ts'
 import { signRoutes } from './sign.ts'
 import { trashRoutes } from './trash.ts'
 import { versionRoutes } from './versions.ts'
@@ -39,6 +41,8 @@ export function restSurface(services: Services, logger: Logger): Surface {
       // Fixed words win over bucket names (wire §3.2), so the routes with the most of them stand first.
       .route('/', listRoutes(services))
       .route('/', signRoutes(services))
+      .route('/', objectInfoRoutes(services))
+      .route('/', moveCopyRoutes(services))
       .route('/', objectRoutes(services))
       .route('/', namedUploadRoutes(services))
       .route('/', fileRoutes(services))
