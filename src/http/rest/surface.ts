@@ -17,6 +17,7 @@ import { HotGet } from './hot-get.ts'
 import { lifecycleRoutes } from './lifecycle.ts'
 import { listRoutes } from './list.ts'
 import { lockRoutes } from './locks.ts'
+import { metadataRoutes } from './metadata.ts'
 import { moveCopyRoutes } from './move-copy.ts'
 import { namedUploadRoutes } from './named-upload.ts'
 import { objectRoutes } from './object.ts'
@@ -46,6 +47,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', objectRoutes(services))
       .route('/', namedUploadRoutes(services))
       .route('/', fileRoutes(services))
+      .route('/', metadataRoutes(services))
       .route('/', versionRoutes(services))
       .route('/', lockRoutes(services))
       .route('/', trashRoutes(services))

@@ -148,6 +148,8 @@ export const OPERATIONS: Record<string, Operation> = {
       cell.ask('POST', `/object/${cell.bucket}`, { body: 'new', headers: { ...TEXT, 'x-file-name': 'a' } }),
     ),
   change: (cell) => status(cell.ask('PATCH', `/object/${cell.object}`, { body: { tags: ['new'] } })),
+  metadata: (cell) => status(cell.ask('GET', `/metadata/${cell.object}`)),
+  'change metadata': (cell) => status(cell.ask('PUT', `/metadata/${cell.object}`, { body: { a: 1 } })),
   file: async (cell) => shows('photo.txt', await cell.ask('GET', `/file/${await cell.id()}`)),
   'change, by id': async (cell) =>
     status(cell.ask('PATCH', `/file/${await cell.id()}`, { body: { tags: ['new'] } })),

@@ -157,6 +157,12 @@ export const GOOD: Record<string, Make> = {
     params: { bucket: 'box', key: await world.object() },
     body: { auto_delete_after_days: 7 },
   }),
+  getMetadata: async (world) => ({ params: { bucket: 'box', key: await world.object() } }),
+  putMetadata: async (world) => ({ params: { bucket: 'box', key: await world.object() }, body: { a: 1 } }),
+  deleteMetadata: async (world) => ({
+    params: { bucket: 'box', key: await world.object() },
+    query: { key: 'a' },
+  }),
   uploadNamedObject: () => ({
     params: { bucket: 'box' },
     body: 'hello',
@@ -650,6 +656,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       },
     ]),
   ),
+  putMetadata: { BodyTooLarge: withBody({ a: 'x'.repeat(1_200_000) }) },
   getFile: { NoSuchKey: withParams({ id: noSuch }) },
   deleteFile: {
     NoSuchKey: withParams({ id: noSuch }),

@@ -222,3 +222,58 @@ describe('a file by its id', () => {
     expect(file).toMatchObject({ id: stored.Id, tags: ['x'], filename: 'a.txt' })
   })
 })
+
+describe('/metadata', () => {
+  const at = (query = '') => `metadata/${bucket}/a.txt${query}`
+  const told = async (query = '', init: Init = {}) => {
+    const answer = await ask('GET', at(query), init)
+    return [answer.status, await json(answer)]
+  }
+
+  it('is read and changed as a whole, and key by key, without a new version', async () => {
+    const id = await put()
+    expect(await told()).toEqual([200, {}])
+    const whole = await ask('PUT', at(), { body: { a: 1, b: { c: [2] } } })
+    expect([whole.status, await json(whole)]).toEqual([200, { a: 1, b: { c: [2] } }])
+    expect(await told('?key=b')).toEqual([200, { key: 'b', value: { c: [2] } }])
+    const one = await ask('PUT', at('?key=%C3%A4%20%22'), { body: { value: 'x' } })
+    expect([one.status, await json(one)]).toEqual([200, { a: 1, b: { c: [2] }, 'ä "': 'x' }])
+    expect((await ask('DELETE', at('?key=b'))).status).toBe(204)
+    expect((await ask('DELETE', at('?key=b'))).status).toBe(204)
+    expect((await ask('PUT', at('?key=a'), { body: { value: null } })).status).toBe(200)
+    expect(await told()).toEqual([200, { 'ä "': 'x' }])
+    expect((await told('?key=b'))[0]).toBe(404)
+    expect((await told('?key=toString'))[0]).toBe(404)
+    expect((await ask('DELETE', at())).status).toBe(204)
+    expect(await told()).toEqual([200, {}])
+    expect(await json(await ask('GET', `file/${id}`))).toMatchObject({ id, metadata: null, size: 5 })
+    expect(new Set((await events()).slice(1).map(([type]) => type))).toEqual(
+      new Set(['storage.object.updated']),
+    )
+  })
+
+  it.each([
+    ['', '[]', {}, 400],
+    ['', '{', {}, 400],
+    ['?key=a', '{}', {}, 400],
+    ['?key=a', '{"value":1,"more":2}', {}, 400],
+    ['?key=%00', '{"value":1}', {}, 400],
+    ['?key=a', `{"value":${'['.repeat(200)}${']'.repeat(200)}}`, {}, 400],
+    ['?key=a', `{"value":"${'x'.repeat(1_200_000)}"}`, {}, 413],
+    ['', '{}', { 'if-match': '"other"' }, 412],
+  ])('%s refuses what cannot be', async (query, body, headers, status) => {
+    await put()
+    const type = { 'content-type': 'application/json' }
+    expect((await ask('PUT', at(query), { body, headers: { ...type, ...headers } })).status).toBe(status)
+    expect(await told()).toEqual([200, {}])
+  })
+
+  it('answers alike in both modes, and is for those whom the policies show the object', async () => {
+    await compat.createBucket(bucket)
+    await compat.request('POST', `/storage/v1/object/${bucket}/a.txt`, { body: 'hello' })
+    const answer = await compat.request('PUT', `/storage/v1/metadata/${bucket}/a.txt`, { body: { a: 1 } })
+    expect([answer.status, await json(answer)]).toEqual([200, { a: 1 }])
+    expect((await ask('GET', at(), { token: null })).status).toBe(401)
+    expect((await ask('GET', at(), { token: await server.token('ada') })).status).toBe(404)
+  })
+})
