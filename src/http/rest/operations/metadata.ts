@@ -10,7 +10,7 @@ export const metadataValueSchema = z
 
 const query = z.object({ key: z.string().optional().describe('This one alone.') })
 
-const READ_ERRORS: Operation['errors'] = ['InvalidRequest', 'InvalidKey', 'NoSuchBucket', 'NoSuchKey']
+const READ_ERRORS: Operation['errors'] = ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey']
 const WRITE: Pick<Operation, 'tag' | 'access' | 'query' | 'headers' | 'errors'> = {
   tag: 'Objects',
   access: 'token',
