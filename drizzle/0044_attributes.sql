@@ -22,4 +22,5 @@ create index objects_tags on storage.objects using gin (tags) where tags <> '{}'
 create index objects_user_metadata on storage.objects using gin (user_metadata jsonb_path_ops)
   where user_metadata is not null and user_metadata <> '{}';
 --> statement-breakpoint
-create index objects_bucket_id_mimetype on storage.objects (bucket_id, (metadata ->> 'mimetype'));
+-- By bytes, so that all of `image/` are a range of it; and no more of it than an index may hold.
+create index objects_bucket_id_mimetype on storage.objects (bucket_id, (left(metadata ->> 'mimetype', 255)) collate "C");

@@ -67,7 +67,7 @@ const FLOORS: Record<string, Floors> = {
   ],
   'src/storage': [
     ['links', 'time-travel.ts'],
-    ['file-storage.ts', 'object-lists.ts', 'object-locks.ts'],
+    ['file-storage.ts', 'filtered-lists.ts', 'object-lists.ts', 'object-locks.ts'],
     ['copying.ts'],
     ['versions'],
     ['multipart'],

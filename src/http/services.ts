@@ -5,6 +5,7 @@ import type { Backups } from '../storage/backups/backups.ts'
 import type { BucketStorage } from '../storage/buckets/bucket-storage.ts'
 import type { Credentials } from '../storage/credentials/credentials.ts'
 import type { FileStorage } from '../storage/file-storage.ts'
+import type { FilteredLists } from '../storage/filtered-lists.ts'
 import type { IdempotentRequests } from '../storage/idempotent-requests.ts'
 import type { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
 import type { LifecyclePolicies } from '../storage/lifecycle/lifecycle-policies.ts'
@@ -28,6 +29,7 @@ import type { Cors } from './middleware/cors.ts'
 /** What the routes call, handed down from the composition root. */
 export interface Services {
   files: FileStorage
+  filteredLists: FilteredLists
   lists: ObjectLists
   locks: ObjectLocks
   timeTravel: TimeTravel

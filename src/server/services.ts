@@ -23,6 +23,7 @@ import { Credentials } from '../storage/credentials/credentials.ts'
 import { SecretSeal } from '../storage/credentials/secret-seal.ts'
 import { TypeDetection } from '../storage/detection/type-detection.ts'
 import { FileStorage } from '../storage/file-storage.ts'
+import { FilteredLists } from '../storage/filtered-lists.ts'
 import { IdempotentRequests } from '../storage/idempotent-requests.ts'
 import { PutGroups } from '../storage/inline/put-groups.ts'
 import { BucketLifecycle } from '../storage/lifecycle/bucket-lifecycle.ts'
@@ -151,6 +152,7 @@ export function buildServices(parts: ServiceParts): Services {
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
     files,
+    filteredLists: traced(new FilteredLists({ database, seal })),
     lists: traced(new ObjectLists({ database, exactFolders: !supabaseCompat, seal })),
     locks: traced(new ObjectLocks({ database })),
     timeTravel: traced(new TimeTravel({ database, files, now, seal })),

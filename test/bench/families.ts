@@ -2,6 +2,7 @@ import type { Family } from './family.ts'
 import { backup } from './rows/backup.ts'
 import { coldStart } from './rows/cold-start.ts'
 import { events } from './rows/events.ts'
+import { filters } from './rows/filters.ts'
 import { growth } from './rows/growth.ts'
 import { largeGet } from './rows/large-get.ts'
 import { largePut } from './rows/large-put.ts'
@@ -68,6 +69,7 @@ export const FAMILIES: Record<string, Described> = {
     shows: 'a thousand of a million, v1 and v2, with and without RLS',
     needsOwnServer: true,
   },
+  filters: { measure: filters, shows: 'lists with filters, of very many objects', needsOwnServer: true },
   'list-s3': {
     measure: listS3,
     shows: 'pages of a million by the S3 protocol, the first and one from the middle',

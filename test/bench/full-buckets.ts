@@ -61,7 +61,7 @@ export function fullBuckets(many: number): Pick<FullServer, 'few' | 'many'> {
 }
 
 /** Makes the same indexes anew after `work`, which takes much less time than to add to them row by row. */
-async function withoutIndexes({ admin }: Strongroom, work: () => Promise<void>): Promise<void> {
+export async function withoutIndexes({ admin }: Strongroom, work: () => Promise<void>): Promise<void> {
   const indexes = await admin<{ name: string; definition: string }[]>`
     select indexname as name, indexdef as definition from pg_indexes
     where schemaname = 'storage' and tablename = 'objects' and indexname <> 'objects_pkey'`

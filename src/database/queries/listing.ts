@@ -84,7 +84,8 @@ const LIST_PAGE = new Statement<PageQuery & { context: string }, EntryRow>(`
   select * from storage.page_entries_as(:bucketId, :prefix, :delimited, :limit, :after, :afterTime,
     :column, :order, :context)`)
 
-interface EntryRow extends AutoDeletionColumns {
+/** What rows of a list say. */
+export interface EntryRow extends AutoDeletionColumns {
   name: string
   is_folder: boolean
   id: string | null
@@ -97,7 +98,7 @@ interface EntryRow extends AutoDeletionColumns {
   keeps_versions: boolean | null
 }
 
-function asEntry(row: EntryRow): ListEntry {
+export function asEntry(row: EntryRow): ListEntry {
   return {
     name: row.name,
     isFolder: row.is_folder,

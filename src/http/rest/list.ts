@@ -9,36 +9,25 @@ import { jsonReader } from '../message/json-body.ts'
 import { objectTarget } from '../message/request-path.ts'
 import { operation } from '../openapi/operation.ts'
 import type { Services } from '../services.ts'
+import { filteredPage, isFiltered } from './filtered-list.ts'
 import { checkOffset } from './offset.ts'
 import {
+  allBucketsSchema,
   DEFAULT_LIST,
   listObjects,
   listObjectsByCursor,
+  listObjectsOfAllBuckets,
   listSchema,
   MAX_LIST,
   MAX_PAGE,
   pageSchema,
 } from './operations/list.ts'
-import { autoDeleteJson } from './responses.ts'
+import { listEntryJson } from './responses.ts'
 
 export function listRoutes(services: Services) {
   const { lists } = services
   const readJson = jsonReader(services)
-
-  /** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
-  function entryJson(entry: Omit<ListEntry, 'exact'>) {
-    const { supabaseCompat } = services
-    return {
-      name: entry.name,
-      id: entry.id,
-      updated_at: entry.updatedAt,
-      created_at: entry.createdAt,
-      last_accessed_at: entry.lastAccessedAt,
-      metadata: entry.metadata,
-      ...((entry.keepsVersions || !supabaseCompat) && versionJson(entry)),
-      ...(!supabaseCompat && autoDeleteJson(entry.autoDelete)),
-    }
-  }
+  const entryJson = (entry: Omit<ListEntry, 'exact'>) => listEntryJson(services, entry)
 
   return new Hono<Env>()
     .post(
@@ -87,6 +76,14 @@ export function listRoutes(services: Services) {
           cursor: body.cursor ?? undefined,
         }
         const which = versionsOf(body)
+        if (isFiltered(body)) {
+          if (delimited || which) {
+            throw new StorageError('InvalidParameter', {
+              message: 'filter, offset, include and download_urls go without folders, versions and times',
+            })
+          }
+          return c.json(await filteredPage(c, services, caller, bucket, body))
+        }
         const { entries, next } = which
           ? await lists.pageOfVersions(caller, asker, bucket, { ...page, which })
           : await lists.page(caller, asker, bucket, {
@@ -109,6 +106,14 @@ export function listRoutes(services: Services) {
         })
       }),
     )
+    .post(
+      '/object/list-v2',
+      operation(listObjectsOfAllBuckets, async (c) => {
+        const caller = await requireCaller(c, services, 'storage.object.list_v2', 'TokenRequired')
+        const body = await readJson(c.env.incoming, allBucketsSchema)
+        return c.json(await filteredPage(c, services, caller, null, body))
+      }),
+    )
 }
 
 /** @throws InvalidParameter for an order that a list of versions has not, and for a time with other versions */
@@ -129,13 +134,4 @@ function versionsOf(
     throw new StorageError('InvalidParameter', { message: 'Versions are listed by name, ascending' })
   }
   return at ? { at } : { noncurrent: noncurrentVersions, markers: deleteMarkers, exact: exactMatch }
-}
-
-function versionJson({ version, versioning, isDeleteMarker }: Omit<ListEntry, 'exact'>) {
-  return {
-    version,
-    archived_at: versioning?.archivedAt ?? null,
-    is_versioned: versioning?.isVersioned ?? null,
-    is_delete_marker: versioning ? isDeleteMarker : null,
-  }
 }

@@ -2,7 +2,7 @@ import { StorageError } from '../../model/errors.ts'
 import type { Services } from '../services.ts'
 
 /** Rows that a list passes over, at most: each costs as much as one that is shown. */
-const MOST_SKIPPED = 100_000
+export const MOST_SKIPPED = 100_000
 
 /** @throws InvalidParameter; under STORAGE_COMPAT=supabase only time bounds an offset */
 export function checkOffset({ supabaseCompat }: Pick<Services, 'supabaseCompat'>, offset: number): void {

@@ -1,4 +1,5 @@
 import type { DeletedRow } from '../../database/queries/delete-objects.ts'
+import type { ListEntry } from '../../database/queries/listing.ts'
 import { asUuid } from '../../lib/uuid.ts'
 import type { AutoDeletion } from '../../model/auto-deletion.ts'
 import { NULL_VERSION } from '../../model/version-id.ts'
@@ -156,6 +157,29 @@ export function autoDeletion({ autoDelete }: StoredObject) {
 /** The same, of what does. */
 export function autoDeleteJson(autoDelete: AutoDeletion | null) {
   return autoDelete && { auto_delete_after_days: autoDelete.days, auto_delete_at: autoDelete.at }
+}
+
+/** Supabase's servers of before versions tell nothing of them: so it is of a bucket that has never kept any (wire §13.2). */
+export function listEntryJson(
+  { supabaseCompat }: Pick<Services, 'supabaseCompat'>,
+  entry: Omit<ListEntry, 'exact'>,
+) {
+  const { version, versioning } = entry
+  return {
+    name: entry.name,
+    id: entry.id,
+    updated_at: entry.updatedAt,
+    created_at: entry.createdAt,
+    last_accessed_at: entry.lastAccessedAt,
+    metadata: entry.metadata,
+    ...((entry.keepsVersions || !supabaseCompat) && {
+      version,
+      archived_at: versioning?.archivedAt ?? null,
+      is_versioned: versioning?.isVersioned ?? null,
+      is_delete_marker: versioning ? entry.isDeleteMarker : null,
+    }),
+    ...(!supabaseCompat && autoDeleteJson(entry.autoDelete)),
+  }
 }
 
 /** A row of wire §3.8: texts that are null appear as `""`. */

@@ -95,3 +95,24 @@ export function assetTypeOf(contentType: string): AssetType {
   const isDocument = DOCUMENT_TYPES.has(subtype) || DOCUMENTS.some((start) => subtype.startsWith(start))
   return isDocument ? 'document' : 'other'
 }
+
+/** By which content types an object is this that does not say it, as `assetTypeOf` has it; what ends with a star begins so. */
+export function contentTypesOf(type: AssetType): {
+  type: AssetType
+  isOther: boolean
+  contentTypes: string[]
+} {
+  const of = {
+    image: ['image/*'],
+    audio: ['audio/*'],
+    video: ['video/*'],
+    map: [...MAP_TYPES].map((subtype) => `application/${subtype}`),
+    document: [
+      'text/*',
+      ...[...DOCUMENT_TYPES].map((subtype) => `application/${subtype}`),
+      ...DOCUMENTS.map((start) => `application/${start}*`),
+    ],
+  }
+  const isOther = type === 'other'
+  return { type, isOther, contentTypes: isOther ? Object.values(of).flat() : of[type] }
+}

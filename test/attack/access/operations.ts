@@ -117,6 +117,14 @@ export const OPERATIONS: Record<string, Operation> = {
       'photo.txt',
       await cell.ask('POST', `/object/list-v2/${cell.bucket}`, { body: { prefix: 'album/' } }),
     ),
+  'list, v2, with a filter': async (cell) => {
+    const body = { prefix: 'album/', filter: { min_size: 1, search: 'PHOTO' } }
+    return shows('photo.txt', await cell.ask('POST', `/object/list-v2/${cell.bucket}`, { body }))
+  },
+  'list, v2, of all buckets': async (cell) => {
+    const body = { prefix: 'album/', filter: { created_after: new Date(0).toISOString() } }
+    return shows(cell.bucket, await cell.ask('POST', '/object/list-v2', { body }))
+  },
   move: (cell) => {
     const body = { bucketId: cell.bucket, sourceKey: NAME, destinationKey: 'album/new.txt' }
     return status(cell.ask('POST', '/object/move', { body }))

@@ -209,6 +209,9 @@ export const GOOD: Record<string, Make> = {
 
   listObjects: () => ({ params: { bucket: 'box' }, body: { prefix: '', limit: 3 } }),
   listObjectsByCursor: () => ({ params: { bucket: 'box' }, body: { with_delimiter: true, limit: 3 } }),
+  listObjectsOfAllBuckets: () => ({
+    body: { filter: { min_size: 1 }, limit: 3, include: ['tags', 'metadata', 'status'], download_urls: 60 },
+  }),
 
   signObject: async (world) => ({
     params: { bucket: 'box', key: await world.object() },
@@ -737,6 +740,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     }),
   },
   listObjectsByCursor: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
+  listObjectsOfAllBuckets: { InvalidParameter: withBody({ cursor: 'nonsense' }) },
   signUpload: { InvalidMimeType: withHeaders({ 'content-type': 'nonsense' }) },
   signObject: {
     InvalidParameter: withBody({ expiresIn: 999_999_999_999 }),

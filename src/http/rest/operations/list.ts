@@ -1,8 +1,10 @@
 import { z } from 'zod'
-import { fields, flag, integer, optional } from '../../message/json-fields.ts'
+import { fields, flag, integer, optional, textList } from '../../message/json-fields.ts'
 import { moment } from '../../message/moment.ts'
 import type { Describe } from '../../openapi/operation.ts'
 import { anyObject, autoDeleteShape, shapeOf, time, uuid, versionShape } from '../../openapi/shapes.ts'
+import { MOST_SKIPPED } from '../offset.ts'
+import { filterSchema } from './list-filter.ts'
 
 const order = z.enum(['asc', 'desc'], 'must be asc or desc')
 const text = z.string('must be a string').max(4096, 'is too long')
@@ -35,17 +37,51 @@ export const listSchema = fields({
 
 /** Wire §3.13. */
 export const MAX_PAGE = 1000
-export const pageSchema = fields({
+const page = {
   prefix: text.nullish().describe('What the names begin with.'),
   limit: optional(integer(z.int().min(1))).describe(`At most ${MAX_PAGE} are shown, and else, too.`),
   cursor: z.string().nullish().describe('`nextCursor` of the page before.'),
-  ...versions,
-  with_delimiter: optional(flag()).describe('Whether folders are shown as one.'),
   sortBy: fields({
     column: z.enum(['name', 'updated_at', 'created_at']).nullish(),
     order: order.nullish(),
   }).nullish(),
+}
+
+const INCLUDED = ['tags', 'metadata', 'status'] as const
+
+/** docs/filters.md. */
+const filtered = {
+  filter: optional(filterSchema).describe('What alone is shown: what is all of this.'),
+  offset: optional(
+    integer(
+      z
+        .int('must be a whole number')
+        .min(0, 'must be at least 0')
+        .max(MOST_SKIPPED, `must be at most ${MOST_SKIPPED}`),
+    ),
+  ).describe('How many of them the first page passes over.'),
+  include: optional(
+    textList(
+      z.array(z.enum(INCLUDED, `must be of ${INCLUDED.join(', ')}`)).max(INCLUDED.length, 'is too long'),
+    ),
+  ).describe('What else is told of each; `metadata` is the user metadata.'),
+  download_urls: optional(
+    integer(z.int('must be a whole number of seconds').min(1, 'must be at least 1 second')),
+  ).describe('Tells a signed URL of each, which works for so many seconds.'),
+  stable: optional(flag()).describe('Whether that is the same for everybody for a while.'),
+}
+
+export const pageSchema = fields({
+  ...page,
+  ...versions,
+  ...filtered,
+  with_delimiter: optional(flag()).describe('Whether folders are shown as one.'),
 })
+
+export const allBucketsSchema = fields({ ...page, ...filtered })
+
+export type PageBody = z.infer<typeof pageSchema>
+export type FilteredBody = z.infer<typeof allBucketsSchema>
 
 const entry = {
   name: z.string(),
@@ -62,9 +98,21 @@ const entry = {
   is_delete_marker: versionShape.is_delete_marker.nullable(),
 }
 const listEntry = shapeOf('ListEntry', entry, autoDeleteShape)
+const asked = {
+  tags: z.array(z.string()).optional().describe('By `include`, as the next two.'),
+  user_metadata: anyObject.nullable().optional(),
+  status: z.string().optional(),
+  download_url: z.string().optional().describe('By `download_urls`.'),
+  download_url_expires_at: time.optional(),
+}
 const pageEntry = shapeOf(
   'PageEntry',
-  { key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry },
+  { key: z.string().optional().describe('The last segment, with a delimiter.'), ...entry, ...asked },
+  autoDeleteShape,
+)
+const bucketEntry = shapeOf(
+  'EntryOfBucket',
+  { bucket: z.string(), bucket_id: z.string().describe('The same.'), ...entry, ...asked },
   autoDeleteShape,
 )
 
@@ -84,8 +132,8 @@ export const listObjectsByCursor: Describe = (server) => ({
   tag: 'Lists',
   summary: 'Lists full names from a cursor on',
   description:
-    'What the policies show. A bucket that is not there has nothing in it. A page of versions, or of a time, may be empty though there are ' +
-    'more behind it.',
+    'What the policies show. A bucket that is not there has nothing in it. A page of versions, of a time, or with a filter, may be empty ' +
+    'though there are more behind it.',
   access: 'tokenOfV2',
   body: { json: pageSchema, isOptional: true },
   answers: {
@@ -97,6 +145,30 @@ export const listObjectsByCursor: Describe = (server) => ({
         nextCursorKey: z.string().optional().describe('The last name of the page, if it has any.'),
         folders: z.array(pageEntry(server)),
         objects: z.array(pageEntry(server)),
+      }),
+    },
+  },
+  errors: ['InvalidParameter'],
+})
+
+export const listObjectsOfAllBuckets: Describe = (server) => ({
+  id: 'listObjectsOfAllBuckets',
+  tag: 'Lists',
+  summary: 'Lists full names of all buckets from a cursor on',
+  description:
+    'What the policies show, by bucket and name, or, of one owner or organisation, by when it was made. A page may be empty though ' +
+    'there are more behind it.',
+  access: 'tokenOfV2',
+  body: { json: allBucketsSchema, isOptional: true },
+  answers: {
+    200: {
+      description: 'A page.',
+      json: z.strictObject({
+        hasNext: z.boolean(),
+        nextCursor: z.string().optional(),
+        nextCursorKey: z.string().optional().describe('The last name of the page, if it has any.'),
+        folders: z.array(bucketEntry(server)).describe('Always empty.'),
+        objects: z.array(bucketEntry(server)),
       }),
     },
   },
