@@ -99,19 +99,22 @@ declare
   ordered constant text := format('f.moment %1$s, f.bucket_id %1$s, f.name collate "C" %1$s', direction);
 begin
   return query execute format(
-    'select count(*) <= $1, array_agg(f.id order by %1$s) filter (where f.is_found), array_agg(f.bucket_id order by %1$s) filter (where f.is_found),
-       array_agg(f.name order by %1$s) filter (where f.is_found), array_agg(f.moment order by %1$s) filter (where f.is_found)
+    'select count(*) <= $1, array_agg(f.id) filter (where f.is_found), array_agg(f.bucket_id) filter (where f.is_found),
+       array_agg(f.name) filter (where f.is_found), array_agg(f.moment) filter (where f.is_found)
      from (
-       select o.id, o.bucket_id, o.name, %2$s as moment,
-         (%3$s) and ($2 is null or (coalesce(%2$s, ''-infinity''), o.bucket_id, o.name collate "C") %4$s (coalesce($4, ''-infinity''), $2, $3 collate "C")) as is_found
-       from storage.objects o where %5$s limit $1 + 1
+       select * from (
+         select o.id, o.bucket_id, o.name, %2$s as moment,
+           (%3$s) and ($2 is null or (coalesce(%2$s, ''-infinity''), o.bucket_id, o.name collate "C") %4$s (coalesce($4, ''-infinity''), $2, $3 collate "C")) as is_found
+         from storage.objects o where %5$s limit $1 + 1
+       ) f
+       order by %1$s
      ) f',
     ordered, storage.filter_moment(sort_column), condition, case when sort_order = 'desc' then '<' else '>' end, driver
   ) using most, after_bucket, after_name, after_time;
 end $$;
 
--- The next rows in order, so many, whether or not the filters let them through. Over all buckets: by bucket and name, each bucket
--- being a row of its own, without a name; or, with an owner or an organisation, by when they were made.
+-- The next rows in order, so many, whether or not the filters let them through. Over all buckets: by bucket and name, or, with an
+-- owner or an organisation, by when they were made.
 create or replace function storage.walk_by_filter(
   bucket text, prefix text, driver text, condition text, max_rows integer, after_bucket text, after_name text, after_time timestamptz,
   sort_column text, sort_order text
@@ -121,65 +124,39 @@ create or replace function storage.walk_by_filter(
 declare
   direction constant text := case when sort_order = 'desc' then 'desc' else 'asc' end;
   beyond constant text := case when sort_order = 'desc' then '<' else '>' end;
-  place text := coalesce(bucket, after_bucket);
-  behind text := after_name;
-  wanted integer := max_rows;
-  shown integer;
-  is_over boolean := place is null;
 begin
-  if bucket is null and sort_column <> 'name' then
+  if bucket is null and sort_column = 'name' then
+    return query execute format(
+      'select %1$s, o.id, o.bucket_id, o.name, null::timestamptz from storage.objects o
+       where $1 is null or (o.bucket_id, o.name collate "C") %2$s ($1, $2 collate "C")
+       order by o.bucket_id %3$s, o.name collate "C" %3$s limit $3',
+      condition, beyond, direction) using after_bucket, after_name, max_rows;
+  elsif bucket is null then
     return query execute format(
       'select %1$s, o.id, o.bucket_id, o.name, o.created_at from storage.objects o
        where %2$s and o.created_at between ''1000-01-01 00:00:00Z'' and ''9999-12-31 23:59:59.999999Z''
          and ($1 is null or (o.created_at %3$s= $3 and (o.created_at, o.bucket_id, o.name collate "C") %3$s ($3, $1, $2 collate "C")))
        order by o.created_at %4$s, o.bucket_id %4$s, o.name collate "C" %4$s limit $4',
       condition, driver, beyond, direction) using after_bucket, after_name, after_time, max_rows;
-    return;
+  elsif sort_column = 'name' then
+    return query execute format(
+      'select %1$s, o.id, o.bucket_id, o.name, null::timestamptz from storage.objects o
+       where o.bucket_id = $1 and o.name collate "C" >= $2 and o.name collate "C" < $3
+         and ($4 is null or o.name collate "C" %2$s $4 collate "C")
+       order by o.name collate "C" %3$s limit $5',
+      condition, beyond, direction) using bucket, prefix, storage.prefix_end(prefix), after_name, max_rows;
+  else
+    return query execute format(
+      'select %1$s, o.id, o.bucket_id, o.name, %2$s
+       from storage.page_entries($1, '''', false, $2, $3, $4, $5, $6) with ordinality e
+       join storage.objects o on o.id = e.id
+       order by e.ordinality',
+      condition, storage.filter_moment(sort_column)) using bucket, max_rows, after_name, after_time, sort_column, sort_order;
   end if;
-  while wanted > 0 loop
-    if is_over then
-      exit when bucket is not null;
-      execute format('select b.id from storage.buckets b where $1 is null or b.id %s $1 order by b.id %s limit 1', beyond, direction)
-      into place using place;
-      exit when place is null;
-      behind := null;
-      is_found := false;
-      bucket_id := place;
-      return next;
-      wanted := wanted - 1;
-      exit when wanted = 0;
-    end if;
-    if sort_column = 'name' then
-      return query execute format(
-        'select %1$s, o.id, o.bucket_id, o.name, null::timestamptz from storage.objects o
-         where o.bucket_id = $1 and o.name collate "C" >= $2 and o.name collate "C" < $3
-           and ($4 is null or o.name collate "C" %2$s $4 collate "C")
-         order by o.name collate "C" %3$s limit $5',
-        condition, beyond, direction) using place, prefix, storage.prefix_end(prefix), behind, wanted;
-    else
-      return query execute format(
-        'select %1$s, o.id, o.bucket_id, o.name, %2$s
-         from storage.page_entries($1, '''', false, $2, $3, $4, $5, $6) with ordinality e
-         join storage.objects o on o.id = e.id
-         order by e.ordinality',
-        condition, storage.filter_moment(sort_column)) using place, wanted, behind, after_time, sort_column, sort_order;
-    end if;
-    get diagnostics shown = row_count;
-    wanted := wanted - shown;
-    is_over := true;
-  end loop;
 end $$;
 
--- Which of these whoever asks sees, in their order, and how long their user metadata is in bytes, if that is asked.
-create or replace function storage.seen_of(ids uuid[], with_metadata boolean) returns table (id uuid, size integer)
-  language sql stable set enable_seqscan = off set jit = off as $$
-  select o.id, case when with_metadata then coalesce(octet_length(o.user_metadata::text), 0) else 0 end
-  from unnest(ids) with ordinality c (id, n) join storage.objects o on o.id = c.id
-  order by c.n
-$$;
-
 -- Up to `max_rows` that the filters let through and the caller sees, past `skip` of them, behind a place. It looks at no more rows
--- than `most_looks` in each of its ways, asks the policies about a quarter of that, and shows 4 MiB of user metadata: where it ends
+-- than `most_looks` by each index, half of that in order, asks the policies about a quarter, and shows 4 MiB of user metadata: where it ends
 -- before the last one, a row that is not seen says up to where it has come, which may be at what the caller does not see.
 --
 -- What an index finds, if that is not too much, is sorted; else the rows are looked through in their order, and so by the pages behind
@@ -193,6 +170,7 @@ create or replace function storage.list_filtered_as(
   auto_delete_after_days integer, auto_delete_at timestamptz, keeps_versions boolean, tags text[], user_metadata jsonb, bucket_uid uuid
 ) language plpgsql as $$
 declare
+  most_walked constant integer := greatest(most_looks / 2, 1);
   most_judged constant integer := greatest(most_looks / 4, 1);
   most_bytes constant integer := 4194304;
   -- Of so many at once the metadata is read.
@@ -218,12 +196,10 @@ declare
   size integer;
   counted integer;
   first integer;
-  passed integer;
-  shown integer;
+  last integer;
+  item record;
   wanted integer := max_rows;
   bytes bigint := 0;
-  seen uuid[];
-  sizes integer[];
   known jsonb; -- of the buckets
   has_more boolean := false;
   place_bucket text := after_bucket;
@@ -276,7 +252,7 @@ begin
 
   loop
     if is_walk then
-      size := least(case when walked = 0 then 2000 else 5000 end, most_looks - walked);
+      size := least(case when walked = 0 then 2000 else 4000 end, most_walked - walked);
       select array_agg(w.id) filter (where w.is_found), array_agg(w.bucket_id) filter (where w.is_found),
         array_agg(w.name) filter (where w.is_found), array_agg(w.moment) filter (where w.is_found), count(*),
         (array_agg(w.bucket_id))[count(*)], (array_agg(w.name))[count(*)], (array_agg(w.moment))[count(*)]
@@ -295,44 +271,43 @@ begin
       select jsonb_object_agg(b.id, jsonb_build_object('uid', b.uid, 'keeps_versions', storage.keeps_versions(b.id))) into known
       from storage.buckets b where b.id in (select distinct unnest(buckets[first : first + chunk_size - 1]));
       perform storage.act_as(context);
-      select array_agg(s.id), array_agg(s.size) into seen, sizes
-      from storage.seen_of(ids[first : first + chunk_size - 1], with_metadata) s;
-      counted := coalesce(cardinality(seen), 0);
-      passed := least(left_to_skip, counted);
-      left_to_skip := left_to_skip - passed;
-      shown := 0;
-      while shown < wanted and passed + shown < counted loop
-        bytes := bytes + sizes[passed + shown + 1];
-        exit when bytes > most_bytes and wanted - shown < max_rows;
-        shown := shown + 1;
+      is_seen := true;
+      last := first - 1;
+      for item in
+        select o.bucket_id, o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at, o.metadata, o.version, o.is_versioned,
+          o.auto_delete_after_days, o.auto_delete_at, o.tags, case when with_metadata then o.user_metadata end as user_metadata, c.n
+        from unnest(ids[first : first + chunk_size - 1]) with ordinality c (id, n)
+        join storage.objects o on o.id = c.id
+        order by c.n
+      loop
+        if left_to_skip > 0 then
+          left_to_skip := left_to_skip - 1;
+          continue;
+        end if;
+        bytes := bytes + coalesce(octet_length(item.user_metadata::text), 0);
+        has_more := wanted = 0 or (bytes > most_bytes and wanted < max_rows);
+        exit when has_more;
+        bucket_id := item.bucket_id; name := item.name; id := item.id; updated_at := item.updated_at; created_at := item.created_at;
+        last_accessed_at := item.last_accessed_at; metadata := storage.without_parts(item.metadata); version := item.version;
+        is_versioned := item.is_versioned; auto_delete_after_days := item.auto_delete_after_days;
+        auto_delete_at := item.auto_delete_at; tags := item.tags; user_metadata := item.user_metadata;
+        keeps_versions := coalesce((known -> item.bucket_id ->> 'keeps_versions')::boolean, false);
+        bucket_uid := (known -> item.bucket_id ->> 'uid')::uuid;
+        return next;
+        wanted := wanted - 1;
+        last := first - 1 + item.n;
       end loop;
-      if shown > 0 then
-        return query
-          select true, 0, is_walk, o.bucket_id, o.name, o.id, o.updated_at, o.created_at, o.last_accessed_at,
-            storage.without_parts(o.metadata), o.version, o.is_versioned, o.auto_delete_after_days, o.auto_delete_at,
-            coalesce((known -> o.bucket_id ->> 'keeps_versions')::boolean, false), o.tags,
-            case when with_metadata then o.user_metadata end, (known -> o.bucket_id ->> 'uid')::uuid
-          from storage.seen_of(seen[passed + 1 : passed + shown], false) with ordinality c (id, size, n)
-          join storage.objects o on o.id = c.id
-          order by c.n;
-      end if;
       perform set_config('role', 'service_role', true);
-      wanted := wanted - shown;
       judged := judged + least(chunk_size, cardinality(ids) - first + 1);
-      -- More than a page is there: it ends at the last one that it shows.
-      has_more := passed + shown < counted;
+      -- Where more than a page is there, it ends at the last one that it shows.
       if not has_more then
-        passed := least(first + chunk_size - 1, cardinality(ids));
-        has_more := judged >= most_judged and (passed < cardinality(ids) or not is_last);
-      elsif shown > 0 then
-        passed := array_position(ids, seen[passed + shown]);
-      else
-        passed := 0;
+        last := least(first + chunk_size - 1, cardinality(ids));
+        has_more := judged >= most_judged and (last < cardinality(ids) or not is_last);
       end if;
-      if passed > 0 then
-        place_bucket := buckets[passed];
-        place_name := names[passed];
-        place_time := times[passed];
+      if last >= first then
+        place_bucket := buckets[last];
+        place_name := names[last];
+        place_time := times[last];
       end if;
       exit when has_more;
       first := first + chunk_size;
@@ -341,7 +316,7 @@ begin
     place_bucket := after_bucket;
     place_name := after_name;
     place_time := after_time;
-    has_more := walked >= most_looks;
+    has_more := walked >= most_walked;
     exit when has_more;
   end loop;
   if has_more then

@@ -15,7 +15,7 @@ import type { SecretSeal } from './credentials/secret-seal.ts'
 import { isStorableText } from './object/object-name.ts'
 import { openCursor, sealCursor } from './versions/sealed-cursor.ts'
 
-/** Rows that one page looks at. */
+/** Rows that one page looks at, by an index; half of them without one. */
 const PAGE_LOOKS = 20_000
 
 export interface FilteredRequest
@@ -99,7 +99,7 @@ interface FilteredCursor {
 const text = z.string().refine(isStorableText)
 
 const cursorSchema = z.strictObject({
-  place: z.strictObject({ bucket: text, name: text.nullable(), time: z.string().nullable() }),
+  place: z.strictObject({ bucket: text, name: text, time: z.string().nullable() }),
   skip: z.int().min(0),
   isWalk: z.boolean(),
   column: z.enum(['name', 'updated_at', 'created_at']),

@@ -35,8 +35,7 @@ export interface ListFilter {
 /** A place in an order: up to where a page has come. */
 export interface FilteredPlace {
   bucket: string
-  /** Null: only to the bucket. */
-  name: string | null
+  name: string
   /** As PostgreSQL prints it; null when sorted by name. */
   time: string | null
 }
@@ -49,7 +48,7 @@ export interface FilteredQuery {
   limit: number
   /** Entries that are passed over. */
   skip: number
-  /** How many rows are looked at, at most, that do not match, or are hidden. */
+  /** How many rows an index may find, at most; half as many are looked through without one, and a quarter judged. */
   mostLooks: number
   after: FilteredPlace | null
   /** Whether the page before has found no index for it. */

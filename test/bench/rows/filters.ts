@@ -106,7 +106,8 @@ async function medianTime(agent: Agent, server: Strongroom, call: Call, times: n
     const startedAt = performance.now()
     const shown = await pageOnce(agent, server, call)
     taken.push(performance.now() - startedAt)
-    if (call.shown !== undefined && shown !== call.shown) throw new Error(`${JSON.stringify(call.body)} showed ${shown} entries`)
+    if (call.shown !== undefined && shown !== call.shown)
+      throw new Error(`${JSON.stringify(call.body)} showed ${shown} entries`)
   }
   return median(taken)
 }
