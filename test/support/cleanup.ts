@@ -11,17 +11,24 @@ import type { TestServer } from './server.ts'
 /** Nothing is too young, no bucket is too small to be repaired, and nobody is to be spared: what most tests are not about. */
 const EAGER = { graceMs: 0, batch: 1000, maxShare: 1, restPerWork: 0, eventsKeptMs: 7 * 86_400_000 }
 
+type Wanted = CleanupRequest & { settings?: Partial<CleanupSettings> }
+
 /** One pass of the cleanup over what a test server has, as another server beside it would make. */
-export async function cleanUp(
+export async function cleanUp(server: TestServer, wanted: Wanted = {}): Promise<CleanupReport> {
+  const report = await tryCleanUp(server, wanted)
+  if (report === null) throw new Error('somebody else is cleaning up')
+  return report
+}
+
+/** The same; null when somebody else is cleaning up, or was, and PostgreSQL has not noticed that his connection was cut. */
+export async function tryCleanUp(
   server: TestServer,
-  { settings = {}, ...request }: CleanupRequest & { settings?: Partial<CleanupSettings> } = {},
-): Promise<CleanupReport> {
+  { settings = {}, ...request }: Wanted = {},
+): Promise<CleanupReport | null> {
   const backend = new InlineBackend(await openBackends(server.config), server.database)
   const logger = pino({ level: 'silent' })
   const cleanup = new OrphanCleanup({ ...EAGER, ...settings, database: server.database, backend, logger })
-  const report = await cleanup.pass(request).finally(() => backend.close())
-  if (report === null) throw new Error('somebody else is cleaning up')
-  return report
+  return cleanup.pass(request).finally(() => backend.close())
 }
 
 /** The repairs that a pass has made, without those that it has not. */
