@@ -55,6 +55,7 @@ const FLOORS: Record<string, Floors> = {
         'version-retention.ts',
         'lifecycle.ts',
         'links.ts',
+        'shares.ts',
         'auto-delete.ts',
         'scrub.ts',
         'backend-move.ts',
@@ -66,6 +67,7 @@ const FLOORS: Record<string, Floors> = {
     ['throttle.ts', 'turns.ts'],
   ],
   'src/storage': [
+    ['shares'],
     ['links', 'time-travel.ts'],
     ['file-storage.ts', 'filtered-lists.ts', 'object-lists.ts', 'object-locks.ts'],
     ['copying.ts'],

@@ -40,7 +40,7 @@ create or replace function storage.could_read(
 $$;
 
 -- Which of these events a caller may hear of. `sees`: what it is about, where it is now. `saw`: the place that a move
--- has left. What concerns no bucket is the service's alone. Answers about an object come from the policies on its row as it stands, if it is still that object at that
+-- has left. What concerns no bucket is the service's alone, but for shares. Answers about an object come from the policies on its row as it stands, if it is still that object at that
 -- place; else from storage.could_read.
 create or replace function storage.readable_events(
   positions bigint[], context text
@@ -89,6 +89,8 @@ begin
     lateral (
       select case
         when e.bucket_id is null then role = 'service_role'
+          -- Of a share, its sharer and the owner of the bucket as well.
+          or e.type like 'storage.share.%' and signed_in and coalesce(caller in (e.owner_id, e.bucket_owner_id), false)
         when o.position = any (visible) then true
         -- Still there, and the policies hide it.
         when e.type not like '%.deleted' and case

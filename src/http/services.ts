@@ -17,6 +17,8 @@ import type { MultipartUploads } from '../storage/multipart/multipart-uploads.ts
 import type { ObjectLists } from '../storage/object-lists.ts'
 import type { ObjectLocks } from '../storage/object-locks.ts'
 import type { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
+import type { SharedObjects } from '../storage/shares/shared-objects.ts'
+import type { Shares } from '../storage/shares/shares.ts'
 import type { TimeTravel } from '../storage/time-travel.ts'
 import type { Trash } from '../storage/versions/trash.ts'
 import type { RateLimits } from './auth/rate-limits.ts'
@@ -42,6 +44,10 @@ export interface Services {
   /** How often signed URLs were used that work a number of times. */
   counts: DownloadCounts
   revoker: LinkRevoker
+  /** For who shares. */
+  shares: Shares
+  /** For whoever has a share's link. */
+  sharedObjects: SharedObjects
   resumable: ResumableUploads
   multipart: MultipartUploads
   tokens: TokenVerifier

@@ -18,6 +18,7 @@ import { forgetLinksThatAreOver } from './links.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
+import { forgetSharesThatAreOver } from './shares.ts'
 import { VersionRetention } from './version-retention.ts'
 
 /** A pass that was full has left something to do. In milliseconds. */
@@ -68,6 +69,8 @@ export function startSchedules({
   schedules.push(
     schedule('idempotency-keys', keys, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
   )
+  const forgetShares = (signal: AbortSignal) => forgetSharesThatAreOver(database, signal)
+  schedules.push(schedule('shares', forgetShares, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
   const retention = new VersionRetention({ database, backend, logger })
   metrics?.add(() => [
     single('storage_versions_purged_total', retention.purged),

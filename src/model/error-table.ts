@@ -50,6 +50,7 @@ export const ERROR_TABLE = {
   NoSuchTrashItem: { status: 404, message: 'There is no such thing in the trash' },
   NoSuchWebhook: { status: 404, message: 'There is no such webhook' },
   NoSuchCredential: { status: 404, message: 'There is no such access key' },
+  NoSuchShare: { status: 404, message: 'There is no such share, or it is over' },
   NoSuchBackup: { status: 404, message: 'There is no such backup' },
   NoSuchDeadLetter: { status: 404, message: 'There is no such dead letter' },
   NoSuchRoute: {
@@ -246,6 +247,25 @@ export const ERROR_TABLE = {
     compat: { status: 400, wireCode: 'InvalidJWT', label: 'InvalidJWT' },
   },
   LinkExhausted: { status: 403, message: 'The signed URL has been used as often as it may be' },
+  ShareSecretRequired: {
+    status: 401,
+    message: 'This share asks for a secret: its password, or its token',
+  },
+  InvalidShareSecret: { status: 401, message: 'The secret of the share is wrong' },
+  /** Of one share: nobody finds its password by trying. */
+  TooManyShareSecrets: {
+    status: 429,
+    message: 'Too many wrong secrets of this share; come back in a minute',
+    wireCode: 'SlowDown',
+    refusal: 'rate',
+    compat: { http: 429 },
+  },
+  ShareExhausted: { status: 403, message: 'The share has been downloaded as often as it may be' },
+  ShareForbids: { status: 403, message: 'The share does not allow this' },
+  TooManyShares: {
+    status: 409,
+    message: 'You have as many active shares as one may have: revoke some of them',
+  },
   TooManyRevocations: {
     status: 409,
     message:

@@ -110,7 +110,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads, buckets, trash, lifecycle, urls, counts, revoker } = services
+  const { requests, uploads, buckets, trash, lifecycle, urls, counts, revoker, sharedObjects } = services
   metrics.add(() => metrics.requests.families())
   metrics.add(() =>
     familiesOfRequests({
@@ -126,6 +126,7 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
       urls,
       counts,
       revoker,
+      sharedObjects,
     }),
   )
   const realtime = new Realtime({

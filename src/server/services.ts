@@ -39,6 +39,8 @@ import { ObjectLocks } from '../storage/object-locks.ts'
 import type { HotObjects } from '../storage/reading/hot-objects.ts'
 import { ResumableUploads } from '../storage/resumable/resumable-uploads.ts'
 import type { UploadLocks } from '../storage/resumable/upload-locks.ts'
+import { SharedObjects } from '../storage/shares/shared-objects.ts'
+import { Shares } from '../storage/shares/shares.ts'
 import { TimeTravel } from '../storage/time-travel.ts'
 import { KnownSweep } from '../storage/uploads/known-sweep.ts'
 import { RecentlyAllowed } from '../storage/uploads/recently-allowed.ts'
@@ -163,6 +165,8 @@ export function buildServices(parts: ServiceParts): Services {
     idempotency: new IdempotentRequests({ database, logger, seal }),
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
+    shares: traced(new Shares({ database, files })),
+    sharedObjects: traced(new SharedObjects({ ...links, urls })),
     resumable: traced(resumable),
     multipart: traced(multipart),
     tokens,

@@ -10,6 +10,8 @@ export type AuditAction =
   | 'lock'
   /** Signed URLs were taken back. */
   | 'revoke'
+  | 'share'
+  | 'share_access'
   /** By an operator alone, in SQL (drizzle/functions/locks.sql). */
   | 'unlock'
   /** What a lifecycle policy says, now. */
@@ -28,6 +30,7 @@ export type AuditedResource =
   | 'credential'
   | 'backup'
   | 'lifecycle'
+  | 'share'
   | 'event'
   | 'audit'
 

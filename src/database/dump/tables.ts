@@ -37,6 +37,8 @@ export const TABLES: CarriedTable[] = [
   // Signed URLs that were taken back, and how often others were used: they outlive what is restored.
   { name: 'link_revocations', backup: true, move: true },
   { name: 'link_uses', backup: true, move: true },
+  // Of their secrets they have hashes alone.
+  { name: 'shares', backup: true, move: true },
   // Who may go on with a download, for a minute.
   { name: 'link_downloads', backup: false, move: true },
   // Sealed, with the key in keys.json: without that they are of no use.

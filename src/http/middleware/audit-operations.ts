@@ -89,6 +89,14 @@ const OPERATIONS = new Map<string, AuditedOperation>([
   ['storage.backup.create', { action: 'create', on: 'backup' }],
   ['storage.backup.delete', { action: 'delete', on: 'backup' }],
   ['storage.backup.restore', { action: 'restore', on: 'backup' }],
+  ['storage.share.create', { action: 'share', on: 'share' }],
+  ['storage.share.update', { action: 'update', on: 'share' }],
+  ['storage.share.revoke', { action: 'revoke', on: 'share' }],
+  ['storage.share.revoke_all', { action: 'revoke', on: 'share' }],
+  ['storage.share.info', { action: 'share_access', on: 'share', isRead: true }],
+  ['storage.share.access', { action: 'share_access', on: 'share', isRead: true }],
+  ['storage.share.download', { action: 'share_access', on: 'share', isRead: true }],
+  ['storage.share.delete_file', remove],
   ['storage.lifecycle.create', { action: 'create', on: 'lifecycle' }],
   ['storage.lifecycle.update', { action: 'update', on: 'lifecycle' }],
   ['storage.lifecycle.delete', { action: 'delete', on: 'lifecycle' }],
@@ -97,9 +105,9 @@ const OPERATIONS = new Map<string, AuditedOperation>([
 
 /** What the service has looked at, by what it is about. */
 const LOOKS: Record<string, AuditedOperation> = Object.fromEntries(
-  (['object', 'bucket', 'webhook', 'credential', 'backup', 'lifecycle', 'event', 'audit'] as const).map(
-    (on) => [on, { action: 'read', on, isRead: true }],
-  ),
+  (
+    ['object', 'bucket', 'webhook', 'credential', 'backup', 'lifecycle', 'share', 'event', 'audit'] as const
+  ).map((on) => [on, { action: 'read', on, isRead: true }]),
 )
 
 /**
@@ -114,6 +122,6 @@ export function auditedOperation(
   const known = OPERATIONS.get(operation)
   if (known || role !== 'service_role') return known
   const [, about = ''] =
-    /(?:^|\.)(object|bucket|webhook|credential|backup|lifecycle|event|audit)\./.exec(operation) ?? []
+    /(?:^|\.)(object|bucket|webhook|credential|backup|lifecycle|share|event|audit)\./.exec(operation) ?? []
   return LOOKS[about]
 }

@@ -9,7 +9,7 @@ const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 const REQUEST_HEADERS = [
   'authorization, apikey, x-client-info, content-type, content-encoding, cache-control, range, if-range',
   'if-match, if-none-match, if-modified-since, if-unmodified-since',
-  'x-upsert, x-metadata, x-signature, x-content-sha256, content-digest, repr-digest, content-md5, x-robots-tag, x-request-id, last-event-id',
+  'x-upsert, x-metadata, x-signature, x-share-token, x-share-password, x-content-sha256, content-digest, repr-digest, content-md5, x-robots-tag, x-request-id, last-event-id',
   'x-strongroom-auto-delete-after-days, x-tags, x-strongroom-tags, x-strongroom-file-name, x-strongroom-organization-id',
   'idempotency-key, x-file-name, x-strongroom-user-id, x-strongroom-access-level, x-strongroom-asset-type, x-strongroom-enable-indexing',
   'tus-resumable, upload-length, upload-metadata, upload-offset, upload-defer-length, upload-checksum, upload-expires',

@@ -17,6 +17,8 @@ export const REQUEST_HEADERS = {
   'x-file-name': 'How the file is called, in UTF-8 or Latin-1. Of raw bytes; a form says it by itself.',
   'idempotency-key':
     'Up to 255 characters of printable ASCII. For a day the same key and request are the same answer; another request is 409.',
+  'x-share-token': 'The token of a share.',
+  'x-share-password': 'The password of a share.',
   'cache-control': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'content-encoding': 'Stored, and sent with downloads. Of raw bytes; a form has a field for it.',
   'x-content-sha256':

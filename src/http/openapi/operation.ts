@@ -45,6 +45,7 @@ export const TAGS = {
   Trash: 'What was deleted, and can come back.',
   Lists: 'What is in a bucket.',
   'Signed URLs': 'One action on one object, for whoever has the address, until a time.',
+  Shares: 'An object for whoever has the link and its secret.',
   'Resumable uploads': 'TUS 1.0.0. Errors are plain text, but those of a login.',
   Events: 'What happens to objects and buckets.',
   Webhooks: 'Who is told of events by HTTP.',

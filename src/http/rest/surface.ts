@@ -22,6 +22,7 @@ import { moveCopyRoutes } from './move-copy.ts'
 import { namedUploadRoutes } from './named-upload.ts'
 import { objectRoutes } from './object.ts'
 import { objectInfoRoutes } from './object-info.ts'
+import { shareRoutes } from './share.ts'
 import { signRoutes } from './sign.ts'
 import { trashRoutes } from './trash.ts'
 import { versionRoutes } from './versions.ts'
@@ -51,6 +52,7 @@ export function restSurface(services: Services, logger: Logger): Surface {
       .route('/', versionRoutes(services))
       .route('/', lockRoutes(services))
       .route('/', trashRoutes(services))
+      .route('/', shareRoutes(services))
       .route('/', eventRoutes(services, logger))
       .route('/', webhookRoutes(services))
       .route('/', credentialRoutes(services))

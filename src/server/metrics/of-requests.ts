@@ -9,6 +9,7 @@ import type { DownloadCounts } from '../../storage/links/download-counts.ts'
 import type { LinkRevoker } from '../../storage/links/link-revoker.ts'
 import type { SignedUrls } from '../../storage/links/signed-urls.ts'
 import type { HotObjects } from '../../storage/reading/hot-objects.ts'
+import type { SharedObjects } from '../../storage/shares/shared-objects.ts'
 import type { Trash } from '../../storage/versions/trash.ts'
 import { type Family, family, single } from '../../telemetry/metrics/catalog.ts'
 
@@ -25,6 +26,7 @@ export interface AnsweringParts {
   urls: SignedUrls
   counts: DownloadCounts
   revoker: LinkRevoker
+  sharedObjects: SharedObjects
 }
 
 /** How a process is that answers requests. */
@@ -42,6 +44,7 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
     urls,
     counts,
     revoker,
+    sharedObjects,
   } = parts
   const { open, busy, waiting } = database.load()
   const caches = [
@@ -64,6 +67,10 @@ export function familiesOfRequests(parts: AnsweringParts): Family[] {
       { labels: { reason: 'exhausted' }, value: counts.refused },
     ]),
     single('storage_link_revocations_total', revoker.revoked),
+    family(
+      'storage_share_access_total',
+      [...sharedObjects.totals.counts].map(([result, value]) => ({ labels: { result }, value })),
+    ),
     family(
       'storage_lifecycle_actions_total',
       [...lifecycle.totals].map(([action, value]) => ({ labels: { action }, value })),

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import type { Database } from '../../database/connection/client.ts'
 import { visibleNames } from '../../database/queries/objects.ts'
+import { isShareActive } from '../../database/queries/shares.ts'
 import { isWithin } from '../../lib/ip-network.ts'
 import { uuidV7 } from '../../lib/uuid.ts'
 import type { Caller } from '../../model/caller.ts'
@@ -172,8 +173,8 @@ export class SignedUrls {
    * Checks a download token. Whoever holds one needs no policy, but for one to a folder (`SignedFolders.readerOf`).
    *
    * @param from the address of who brings it
-   * @throws InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked, AccessDenied from elsewhere than it may be used,
-   *   DatabaseUnavailable
+   * @throws InvalidJWT, ExpiredToken, InvalidSignature, LinkRevoked when it was, or the share that has issued it is over,
+   *   AccessDenied from elsewhere than it may be used, DatabaseUnavailable
    */
   async checkDownload(
     token: string,
@@ -185,6 +186,10 @@ export class SignedUrls {
     if (claims.allowed_ip && !isWithin(from, claims.allowed_ip)) {
       this.refused.address++
       throw new StorageError('AccessDenied', { message: 'The signed URL is not for this address' })
+    }
+    if (claims.share !== undefined && !(await isShareActive(this.#options.database, claims.share))) {
+      this.refused.revoked++
+      throw new StorageError('LinkRevoked')
     }
     return claims
   }

@@ -29,6 +29,8 @@ const limits = {
   allowed_ip: z.array(z.string()).exactOptional(),
   /** The header of the answer, whatever the link says. */
   disposition: z.string().exactOptional(),
+  /** The share that has issued it, which has to be active. */
+  share: z.string().exactOptional(),
 }
 
 /** Of a token, as it travels. */

@@ -89,6 +89,11 @@ export const CATALOG = {
     labels: [],
     help: 'How often signed URLs were revoked by requests to this server.',
   },
+  storage_share_access_total: {
+    type: 'counter',
+    labels: ['result'],
+    help: 'Attempts to use shares: allowed, or why not.',
+  },
 
   // What is under way.
   storage_requests_in_flight: { type: 'gauge', labels: [], help: 'Requests under way.' },

@@ -59,6 +59,14 @@ const inFolder =
     headers,
   })
 
+/** With the secret of a share. */
+const visiting =
+  (sent: Partial<Sent> = {}): Make =>
+  async (world) => {
+    const { id, token } = await world.share()
+    return { ...sent, params: { id }, query: { token } }
+  }
+
 const uploading =
   (make: (world: World) => Promise<string> | string): Make =>
   async (world) => ({ params: { bucket: 'box', key: await make(world) }, body: 'hello', headers: OCTETS })
@@ -248,6 +256,20 @@ export const GOOD: Record<string, Make> = {
     }
   },
 
+  createShare: async (world) => ({ body: { bucket: 'box', path: await world.object() } }),
+  listShares: async (world) => {
+    await world.share()
+    return { query: { limit: '1' } }
+  },
+  revokeSharesOf: () => ({ query: { shared_by: 'somebody' } }),
+  changeShare: async (world) => ({ params: { id: (await world.share()).id }, body: { expires_hours: 1 } }),
+  revokeShare: async (world) => ({ params: { id: (await world.share()).id } }),
+  getShare: visiting(),
+  accessShare: visiting({ body: {} }),
+  downloadShare: visiting(),
+  headShareDownload: visiting(),
+  deleteSharedFile: visiting(),
+
   ...resumable('', false),
   ...resumable('Signed', true),
 
@@ -391,6 +413,16 @@ const revoked: Spoil = async (good, world) => {
   return sent === undefined ? { ...good, query: { token } } : good
 }
 
+/** With another share, about which the database is told this. */
+const reshared =
+  (columns: Record<string, unknown>): Spoil =>
+  async (good, world) => {
+    const { id, token } = await world.share()
+    const { admin } = world.server
+    await admin`update storage.shares set ${admin(columns)} where share_id = ${id}`
+    return { ...good, params: { id }, query: { token } }
+  }
+
 /** JSON of so many bytes. */
 function tooLarge(bytes: number): Spoil {
   return (good) => ({ ...good, body: `{"a":"${'x'.repeat(bytes)}"}` })
@@ -471,6 +503,15 @@ export const BAD: Partial<Record<ErrorCode, Spoil>> = {
   InvalidJWT: withQuery({ token: 'garbage' }),
   ExpiredToken: relinked((world, key) => world.link('download', key, { ageSeconds: 100 })),
   InvalidSignature: relinked((world) => world.link('download', 'another')),
+  NoSuchShare: withParams({ id: 'nothing' }),
+  ShareSecretRequired: (good) => ({ ...good, query: {} }),
+  InvalidShareSecret: withQuery({ token: 'wrong' }),
+  TooManyShareSecrets: async (good, world) => ({
+    ...(await reshared({ wrong_secrets: 10, wrong_since: new Date().toISOString() })(good, world)),
+    query: { token: 'wrong' },
+  }),
+  ShareExhausted: reshared({ max_downloads: 1, download_count: 1 }),
+  ShareForbids: reshared({ permissions: '{"view": false, "download": false, "delete": false}' }),
   LinkRevoked: revoked,
   LinkExhausted: limited({ once: true }, { isUsed: true }),
 }
@@ -575,6 +616,14 @@ const ofCreation = (isSigned: boolean): Record<string, Spoil> => {
     KeyAlreadyExists: named(async (world) => ['box', await world.object()]),
     ...(!isSigned && { InvalidRequest: without('upload-length') }),
   }
+}
+
+const ofShare: Record<string, Spoil> = {
+  NoSuchKey: reshared({ object_id: noSuch }),
+}
+const ofManaging: Record<string, Spoil> = {
+  AuthenticationRequired: (good) => ({ ...good, query: { manage: 'true' }, token: null }),
+  InvalidToken: (good) => ({ ...good, query: { manage: 'true' }, token: 'x' }),
 }
 
 const foreign: Record<string, Spoil> = {
@@ -767,6 +816,30 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       return { body: { subject }, token: await world.user(subject) }
     },
     BodyTooLarge: tooLarge(2_200_000),
+  },
+  createShare: {
+    NoSuchBucket: withBody({ bucket: 'nowhere' }),
+    NoSuchKey: withBody({ path: 'missing' }),
+    TooManyShares: async (good, world) => {
+      const { admin } = world.server
+      const [subject, key] = [world.name(), await world.object()]
+      await admin`update storage.objects set owner_id = ${subject} where name = ${key}`
+      await admin`
+        insert into storage.shares (share_id, object_id, shared_by, sharer_role, sharer_claims, permissions, expires_at)
+        select ${subject} || n, ${noSuch}, ${subject}, 'authenticated', '{}', '{}', now() + interval '1 hour'
+        from generate_series(1, 10000) n`
+      return { ...good, body: { bucket: 'box', path: key }, token: await world.user(subject) }
+    },
+  },
+  listShares: { InvalidRequest: withQuery({ limit: '0' }), InvalidParameter: withQuery({ cursor: '!' }) },
+  revokeSharesOf: { InvalidRequest: withQuery({ shared_by: '' }) },
+  getShare: { ...ofShare, ...ofManaging },
+  accessShare: ofShare,
+  downloadShare: ofShare,
+  headShareDownload: ofShare,
+  deleteSharedFile: {
+    ...ofShare,
+    KeptByRule: reshared({ sharer_role: 'authenticated', shared_by: 'nobody' }),
   },
   ...Object.fromEntries(
     ['objectInfo', 'authenticatedObjectInfo', 'publicObjectInfo'].map((id) => [

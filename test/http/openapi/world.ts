@@ -147,6 +147,18 @@ export class World {
     return { id, event: String(event.position) }
   }
 
+  /** Shares a new object. Returns what may be sent to use it. */
+  async share(options: Record<string, unknown> = {}): Promise<{ id: string; token: string; key: string }> {
+    const key = await this.object()
+    const made = await this.#ask('POST', '/share', {
+      bucket: 'box',
+      path: key,
+      permissions: { view: true, download: true, delete: true },
+      ...options,
+    })
+    return { id: String(made.share_id), token: String(made.access_token), key }
+  }
+
   async accessKey(): Promise<string> {
     const made = await this.#ask('POST', '/credential', { role: 'authenticated' })
     return String(made.access_key_id)
