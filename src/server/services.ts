@@ -150,6 +150,7 @@ export function buildServices(parts: ServiceParts): Services {
     maxExpirySeconds: Math.floor(config.maxSignedExpiryMs / 1000),
     now,
   }
+  const idempotency = new IdempotentRequests({ database, logger, seal })
   const urls = new SignedUrls({ ...links, checksExpires: !config.supabaseCompat })
   const { userBuckets, supabaseCompat, corsOrigins, publicUrl, trustProxy, documentation } = config
   return {
@@ -162,10 +163,10 @@ export function buildServices(parts: ServiceParts): Services {
     trash: traced(new Trash({ ...writing, seal })),
     urls: traced(urls),
     folders: traced(new SignedFolders({ ...links, seal, roles })),
-    idempotency: new IdempotentRequests({ database, logger, seal }),
+    idempotency,
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
-    shares: traced(new Shares({ database, files })),
+    shares: traced(new Shares({ database, files, idempotency, seal, secret: secrets[0] })),
     sharedObjects: traced(new SharedObjects({ ...links, urls })),
     resumable: traced(resumable),
     multipart: traced(multipart),

@@ -1,8 +1,10 @@
 import { Hono } from 'hono'
 import type { ShareRow } from '../../database/queries/shares.ts'
 import type { Caller } from '../../model/caller.ts'
+import { parseIdempotencyKey } from '../../storage/idempotent-requests.ts'
 import type { SharedObject } from '../../storage/shares/shared-objects.ts'
-import { optionalCaller, requireCaller } from '../auth/caller.ts'
+import type { ShareRequest } from '../../storage/shares/shares.ts'
+import { askerOf, optionalCaller, requireCaller } from '../auth/caller.ts'
 import { type AppContext, type Env, logObject, logTarget } from '../env.ts'
 import { checkShape, jsonReader } from '../message/json-body.ts'
 import { absoluteUrl } from '../message/public-url.ts'
@@ -47,7 +49,7 @@ export function shareRoutes(services: Services) {
         const body = await readJson(c.env.incoming, createSchema)
         const { file_id: fileId, bucket = '', path = '' } = body
         if (fileId === undefined) logTarget(c, bucket, path)
-        const { share, token } = await shares.create(caller, {
+        const request: ShareRequest = {
           target: fileId === undefined ? { bucket, path } : { id: fileId },
           sharedWith: body.shared_with ?? null,
           sharedWithEmail: body.shared_with_email ?? null,
@@ -55,8 +57,13 @@ export function shareRoutes(services: Services) {
           password: body.password ?? null,
           hours: body.expires_hours ?? 24,
           maxDownloads: body.max_downloads ?? null,
+        }
+        const { share, token, isReplay } = await shares.create(caller, request, {
+          key: parseIdempotencyKey(c.req.header('idempotency-key')),
+          who: `share ${caller.role} ${askerOf(c, services, caller)}`,
         })
         logShare(c, share)
+        if (isReplay) c.header('Idempotent-Replayed', 'true')
         c.header('Cache-Control', 'no-store')
         const message = 'Successfully shared'
         return c.json({ ...shareJson(c, services, share), access_token: token, message }, 201)

@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import type { Database } from '../../database/connection/client.ts'
 import {
   changeShare,
@@ -14,7 +15,9 @@ import {
 import { UUID } from '../../lib/uuid.ts'
 import { type Caller, requireService } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
+import type { SecretSeal } from '../credentials/secret-seal.ts'
 import type { FileStorage } from '../file-storage.ts'
+import { type IdempotentRequests, requestHash } from '../idempotent-requests.ts'
 import { isStorableText } from '../object/object-name.ts'
 import { decodeSharePlace, encodeSharePlace } from './share-cursor.ts'
 import { hashPassword, hashToken, newShareId, newToken, SHARE_ID } from './share-secrets.ts'
@@ -22,6 +25,11 @@ import { hashPassword, hashToken, newShareId, newToken, SHARE_ID } from './share
 export interface SharesOptions {
   database: Database
   files: FileStorage
+  idempotency: Pick<IdempotentRequests, 'once'>
+  /** For the tokens of requests that may be sent again. */
+  seal: SecretSeal
+  /** The one that URLs are signed with. */
+  secret: string
 }
 
 export interface ShareRequest {
@@ -60,6 +68,12 @@ export interface SharePageRequest {
   limit: number
 }
 
+/** What makes a share the same when it is made again; its token is sealed, since this is kept for a day. */
+interface ShareNote {
+  id: string
+  token: string | null
+}
+
 /** Active ones that one user may have, so that nobody fills the table. */
 const MOST_OF_ONE = 10_000
 
@@ -77,17 +91,45 @@ export class Shares {
   /**
    * Shares an object with whoever has the link and its secret.
    *
-   * @throws NoSuchBucket, NoSuchKey when the caller does not see it, AccessDenied when it is another's, TooManyShares
+   * @param once by which the same request is told the same share again
+   * @throws NoSuchBucket, NoSuchKey when the caller does not see it, AccessDenied when it is another's, TooManyShares, and as
+   *   `IdempotentRequests.once`
    */
-  async create(caller: Caller, request: ShareRequest): Promise<SharedWithToken> {
-    const { database } = this.#options
+  async create(
+    caller: Caller,
+    request: ShareRequest,
+    once: { key: string | undefined; who: string },
+  ): Promise<SharedWithToken & { isReplay: boolean }> {
+    const { database, idempotency, seal } = this.#options
+    const hash = this.#hashOf(request)
+    let made: ShareRow | null = null
+    const { answer: note, isReplay } = await idempotency.once<ShareNote, ShareNote>({
+      ...once,
+      request: hash,
+      note: () => {
+        const id = newShareId()
+        return { id, token: request.password === null ? seal.seal(sealOf(id), newToken()) : null }
+      },
+      work: async (note, isAgain) => {
+        made = isAgain ? await findShare(database, note.id) : null
+        made ??= await this.#create(caller, request, note)
+        return { answer: note, request: hash }
+      },
+    })
+    const share = made ?? (await findShare(database, note.id))
+    if (!share) throw new StorageError('NoSuchShare')
+    return { share, token: note.token && seal.open(sealOf(note.id), note.token), isReplay }
+  }
+
+  async #create(caller: Caller, request: ShareRequest, note: ShareNote): Promise<ShareRow> {
+    const { database, seal } = this.#options
     const objectId = await this.#requireOwner(caller, request.target)
     const { password } = request
-    const token = password === null ? newToken() : null
+    const token = note.token && seal.open(sealOf(note.id), note.token)
     const share = await createShare(
       database,
       {
-        share_id: newShareId(),
+        share_id: note.id,
         object_id: objectId,
         shared_by: caller.subject,
         sharer_role: caller.role,
@@ -102,7 +144,15 @@ export class Shares {
       { hours: request.hours, most: MOST_OF_ONE, operation: caller.operation },
     )
     if (!share) throw new StorageError('TooManyShares')
-    return { share, token }
+    return share
+  }
+
+  /** Of all that a request says, of its password by a hash that nobody else can make: it is kept for a day. */
+  #hashOf({ password, ...request }: ShareRequest): string {
+    const keyed = createHmac('sha256', this.#options.secret).update(
+      `strongroom share password\n${password ?? ''}`,
+    )
+    return requestHash('share', request, password !== null && keyed.digest('base64url'))
   }
 
   /** A page of the caller's own, or of those with him, newest first; for the service of all. @throws InvalidParameter */
@@ -192,6 +242,11 @@ export class Shares {
     }
     return object.id
   }
+}
+
+/** What a token is sealed for. */
+function sealOf(id: string): string {
+  return `share ${id}`
 }
 
 function mayManage({ role, subject }: Caller, { shared_by, bucket_owner }: ShareRow): boolean {

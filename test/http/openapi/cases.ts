@@ -830,6 +830,18 @@ export const OWN: Record<string, Record<string, Spoil>> = {
         from generate_series(1, 10000) n`
       return { ...good, body: { bucket: 'box', path: key }, token: await world.user(subject) }
     },
+    IdempotencyKeyReused: async (good, world) => {
+      const headers = { 'idempotency-key': world.name() }
+      await world.server.request('POST', '/storage/v1/share', { headers, body: good.body ?? {} })
+      return withBody({ expires_hours: 2 })({ ...good, headers }, world)
+    },
+    IdempotencyKeyInUse: async (good, world) => {
+      const headers = { 'idempotency-key': world.name() }
+      await world.server.request('POST', '/storage/v1/share', { headers, body: good.body ?? {} })
+      await world.server.admin`
+        update strongroom.idempotency_keys set answer = null, held_until = now() + interval '1 hour'`
+      return { ...good, headers }
+    },
   },
   listShares: { InvalidRequest: withQuery({ limit: '0' }), InvalidParameter: withQuery({ cursor: '!' }) },
   revokeSharesOf: { InvalidRequest: withQuery({ shared_by: '' }) },

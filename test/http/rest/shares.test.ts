@@ -135,6 +135,28 @@ describe('making a share', () => {
     },
   )
 
+  it('is made once for one Idempotency-Key, on any server, and told with the same token', async () => {
+    const { id } = await object()
+    const send = async (body: object, at: Served = server, token = owner) => {
+      const headers = { 'idempotency-key': 'once' }
+      const response = await at.request('POST', '/storage/v1/share', { body, headers, token })
+      const replayed = response.headers.get('idempotent-replayed')
+      return { status: response.status, replayed, ...((await response.json()) as Shared & { code?: string }) }
+    }
+    const first = await send({ file_id: id, password: undefined })
+    const second = await send({ file_id: id }, other)
+    expect(second).toEqual({ ...first, replayed: 'true' })
+    expect(await visit(server, first.share_id, withToken(second))).toMatchObject({ status: 200 })
+    expect(await send({ file_id: id, password: 'p' })).toMatchObject({ code: 'IdempotencyKeyReused' })
+    expect(await send({ file_id: id }, server, server.keys.serviceKey)).not.toMatchObject({
+      share_id: first.share_id,
+    })
+    const kept = JSON.stringify(await server.admin`select note, answer from strongroom.idempotency_keys`)
+    expect(kept).toContain(first.share_id)
+    expect(kept).not.toContain(first.access_token)
+    expect((await server.admin`select from storage.shares where object_id = ${id}`).length).toBe(2)
+  })
+
   it('ends at so many active ones of a user', async () => {
     const { id } = await object()
     const crowd = await server.token('crowd')

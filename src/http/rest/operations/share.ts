@@ -132,9 +132,25 @@ export const createShare: Describe = () =>
     summary: 'Shares an object',
     description:
       'By its owner, or that of its bucket, or the service: with whoever has the link and the secret.',
+    headers: ['idempotency-key'],
     body: { json: createSchema },
-    answers: { 201: { description: 'It is shared.', json: shareWithToken, headers: ['Cache-Control'] } },
-    errors: ['InvalidRequest', 'NoSuchBucket', 'NoSuchKey', 'AccessDenied', 'TooManyShares'],
+    answers: {
+      201: {
+        description: 'It is shared.',
+        json: shareWithToken,
+        headers: ['Cache-Control'],
+        mayCarry: ['Idempotent-Replayed'],
+      },
+    },
+    errors: [
+      'InvalidRequest',
+      'NoSuchBucket',
+      'NoSuchKey',
+      'AccessDenied',
+      'TooManyShares',
+      'IdempotencyKeyReused',
+      'IdempotencyKeyInUse',
+    ],
   })
 
 export const listShares: Describe = () =>
