@@ -18,6 +18,7 @@ const COMMANDS = new Map<string, () => Promise<Registers>>([
   ['migrate', async () => (await import('./migrate.ts')).registerMigrate],
   ['keys', async () => (await import('./keys.ts')).registerKeys],
   ['credentials', async () => (await import('./credentials.ts')).registerCredentials],
+  ['share', async () => (await import('./share.ts')).registerShare],
   ['audit', async () => (await import('./audit.ts')).registerAudit],
   ['lock', async () => (await import('./lock.ts')).registerLock],
   ['sql', async () => (await import('./sql.ts')).registerSql],

@@ -27,6 +27,7 @@ import {
   revokeShare,
   revokeShares,
 } from './operations/share.ts'
+import { shareFacts } from './share-json.ts'
 import { signedJson } from './signed-json.ts'
 
 /** Objects for whoever has a link (docs/shares.md). New routes: they answer alike in both modes. */
@@ -203,28 +204,9 @@ function given<T extends object>(sent: T | undefined): { [K in keyof T]?: Exclud
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> } // the same, without holes
 }
 
-/** For its sharer: without its secret. */
+/** For its sharer. */
 function shareJson(c: AppContext, services: Services, share: ShareRow) {
-  return {
-    share_id: share.share_id,
-    share_url: absoluteUrl(c, services, `/share/${share.share_id}`),
-    file_id: share.object_id,
-    bucket: share.bucket,
-    path: share.name,
-    shared_by: share.shared_by,
-    shared_with: share.shared_with,
-    shared_with_email: share.shared_with_email,
-    permissions: share.permissions,
-    has_password: share.password_hash !== null,
-    expires_at: new Date(share.expires_at),
-    max_downloads: share.max_downloads,
-    download_count: share.download_count,
-    last_downloaded_at: share.last_downloaded_at && new Date(share.last_downloaded_at),
-    is_active: share.is_active && share.seconds_left > 0,
-    revoked_at: share.revoked_at && new Date(share.revoked_at),
-    created_at: new Date(share.created_at),
-    updated_at: new Date(share.updated_at),
-  }
+  return { ...shareFacts(share), share_url: absoluteUrl(c, services, `/share/${share.share_id}`) }
 }
 
 /** For whoever has the link: nothing of whose it is, or where. */
