@@ -259,6 +259,7 @@ export const ERROR_TABLE = {
     wireCode: 'SlowDown',
     refusal: 'rate',
     compat: { http: 429 },
+    headers: { 'Retry-After': '60' },
   },
   ShareExhausted: { status: 403, message: 'The share has been downloaded as often as it may be' },
   ShareForbids: { status: 403, message: 'The share does not allow this' },

@@ -11,9 +11,6 @@ const HASHED_AT_ONCE = 2
 const MOST_OF_ONE = 50
 const MOST_WAITING = 200
 
-/** In seconds. */
-const RETRY = { 'Retry-After': '60' }
-
 /**
  * Looks at what is sent as the secret of a share. Ten wrong ones a minute may be tried, over all servers; then a password is not
  * looked at until the minute is over, not even the right one. The right token is let in all the same: nobody finds it by trying, and
@@ -39,19 +36,20 @@ export class SecretChecks {
 
   async #checkPassword(id: string, sent: string): Promise<void> {
     const share = await findShare(this.#database, id)
-    if (share?.is_throttled) throw tooMany()
+    if (share?.is_throttled) throw new StorageError('TooManyShareSecrets')
     const hash = share?.password_hash
     const isRight = typeof hash === 'string' && (await this.#hashing(() => isPassword(sent, hash)))
     if (!isRight) await this.#refuse(id)
   }
 
   async #refuse(id: string): Promise<never> {
-    throw (await countWrongSecret(this.#database, id)) ? new StorageError('InvalidShareSecret') : tooMany()
+    const isOneOfTen = await countWrongSecret(this.#database, id)
+    throw new StorageError(isOneOfTen ? 'InvalidShareSecret' : 'TooManyShareSecrets')
   }
 
   async #inLine(id: string, work: () => Promise<void>): Promise<void> {
     const line = this.#lines.get(id) ?? { waiting: 0, inLine: limitConcurrency(1) }
-    if (line.waiting >= MOST_OF_ONE) throw tooMany()
+    if (line.waiting >= MOST_OF_ONE) throw new StorageError('TooManyShareSecrets')
     if (this.#waiting >= MOST_WAITING) throw new StorageError('ServerBusy')
     this.#lines.set(id, line)
     line.waiting++
@@ -64,8 +62,4 @@ export class SecretChecks {
       if (line.waiting === 0) this.#lines.delete(id)
     }
   }
-}
-
-function tooMany(): StorageError {
-  return new StorageError('TooManyShareSecrets', { headers: RETRY })
 }

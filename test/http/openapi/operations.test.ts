@@ -103,6 +103,7 @@ class Tried {
     const isJson = operation.body !== undefined && 'json' in operation.body
     return fetch(`${server.url}/storage/v1${filled}${search}`, {
       method: verb.toUpperCase(),
+      redirect: operation.answers[302] ? 'manual' : 'follow',
       headers: {
         ...(token !== null && { authorization: `Bearer ${token}` }),
         ...(isJson && body !== undefined && { 'content-type': 'application/json' }),
