@@ -502,7 +502,8 @@ describe('the secret of a share', () => {
     await visit(server, made.share_id, { headers: { 'x-share-password': 'a secret word' } })
     await visit(server, plain.share_id, { path: `/download?token=${plain.access_token}` })
     await visit(server, plain.share_id, { path: `/file?token=${plain.access_token}`, method: 'DELETE' })
-    const audited = () => server.admin`select * from storage.audit_log where resource_id = ${made.share_id}`
+    const audited = () =>
+      server.admin`select * from storage.audit_log where resource_id = ${made.share_id} order by action, at`
     await until(async () => (await audited()).length >= 3, 'the audit log has it')
     expect(await audited()).toMatchObject([
       { action: 'share', user_id: 'owner' },
