@@ -95,7 +95,7 @@ async function create(place: string, options: CreateOptions, command: Command): 
       hours: options.hours,
       maxDownloads: options.maxDownloads ?? null,
     }
-    const made = await shares.create(SERVICE, request, { key: undefined, who: '' })
+    const made = await shares.create(SERVICE, request, { key: undefined, who: '', isService: true })
     const { share_id, ...facts } = shareFacts(made.share)
     const shown = { share_id, share_url: `${address}/share/${share_id}`, access_token: made.token, ...facts }
     process.stdout.write(`${JSON.stringify(shown, null, 2)}\n`)
@@ -155,11 +155,10 @@ async function withShares(work: (shares: Shares, address: string) => Promise<voi
   const secrets = signingSecrets({ signingSecret }, config)
   // The service shares what there is: nothing else is looked for.
   const files = { find: () => Promise.reject(new StorageError('NoSuchKey')) }
-  const idempotency = new IdempotentRequests({ database, logger })
+  const idempotency = new IdempotentRequests({ database, logger, seal: new SecretSeal(secrets) })
   const address = `${config.publicUrl ?? `http://localhost:${config.port}`}${PUBLIC_PREFIX}`
   try {
-    const seal = new SecretSeal(secrets)
-    await work(new Shares({ database, files, idempotency, seal, secret: secrets[0] }), address)
+    await work(new Shares({ database, files, idempotency }), address)
   } finally {
     await database.close()
   }

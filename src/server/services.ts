@@ -166,7 +166,7 @@ export function buildServices(parts: ServiceParts): Services {
     idempotency,
     counts: traced(new DownloadCounts({ database, logger })),
     revoker: traced(new LinkRevoker(links)),
-    shares: traced(new Shares({ database, files, idempotency, seal, secret: secrets[0] })),
+    shares: traced(new Shares({ database, files, idempotency })),
     sharedObjects: traced(new SharedObjects({ ...links, urls })),
     resumable: traced(resumable),
     multipart: traced(multipart),

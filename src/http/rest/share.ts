@@ -61,7 +61,8 @@ export function shareRoutes(services: Services) {
         }
         const { share, token, isReplay } = await shares.create(caller, request, {
           key: parseIdempotencyKey(c.req.header('idempotency-key')),
-          who: `share ${caller.role} ${askerOf(c, services, caller)}`,
+          who: `${caller.role} ${askerOf(c, services, caller)}`,
+          isService: caller.role === 'service_role',
         })
         logShare(c, share)
         if (isReplay) c.header('Idempotent-Replayed', 'true')

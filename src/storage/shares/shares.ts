@@ -1,4 +1,3 @@
-import { createHmac } from 'node:crypto'
 import type { Database } from '../../database/connection/client.ts'
 import {
   changeShare,
@@ -15,9 +14,8 @@ import {
 import { UUID } from '../../lib/uuid.ts'
 import { type Caller, requireService } from '../../model/caller.ts'
 import { StorageError } from '../../model/errors.ts'
-import type { SecretSeal } from '../credentials/secret-seal.ts'
 import type { FileStorage } from '../file-storage.ts'
-import { type IdempotentRequests, requestHash } from '../idempotent-requests.ts'
+import { type IdempotentRequest, type IdempotentRequests, requestHash } from '../idempotent-requests.ts'
 import { isStorableText } from '../object/object-name.ts'
 import { decodeSharePlace, encodeSharePlace } from './share-cursor.ts'
 import { hashPassword, hashToken, newShareId, newToken, SHARE_ID } from './share-secrets.ts'
@@ -26,10 +24,6 @@ export interface SharesOptions {
   database: Database
   files: Pick<FileStorage, 'find'>
   idempotency: Pick<IdempotentRequests, 'once'>
-  /** For the tokens of requests that may be sent again. */
-  seal: SecretSeal
-  /** The one that URLs are signed with. */
-  secret: string
 }
 
 export interface ShareRequest {
@@ -68,7 +62,7 @@ export interface SharePageRequest {
   limit: number
 }
 
-/** What makes a share the same when it is made again; its token is sealed, since this is kept for a day. */
+/** What makes a share the same when it is made again. */
 interface ShareNote {
   id: string
   token: string | null
@@ -98,18 +92,15 @@ export class Shares {
   async create(
     caller: Caller,
     request: ShareRequest,
-    once: { key: string | undefined; who: string },
+    once: Pick<IdempotentRequest<ShareNote, ShareNote>, 'key' | 'who' | 'isService'>,
   ): Promise<SharedWithToken & { isReplay: boolean }> {
-    const { database, idempotency, seal } = this.#options
-    const hash = this.#hashOf(request)
+    const { database, idempotency } = this.#options
+    const hash = requestHash('share', request)
     let made: ShareRow | null = null
     const { answer: note, isReplay } = await idempotency.once<ShareNote, ShareNote>({
       ...once,
       request: hash,
-      note: () => {
-        const id = newShareId()
-        return { id, token: request.password === null ? seal.seal(sealOf(id), newToken()) : null }
-      },
+      note: () => ({ id: newShareId(), token: request.password === null ? newToken() : null }),
       work: async (note, isAgain) => {
         made = isAgain ? await findShare(database, note.id) : null
         made ??= await this.#create(caller, request, note)
@@ -118,18 +109,18 @@ export class Shares {
     })
     const share = made ?? (await findShare(database, note.id))
     if (!share) throw new StorageError('NoSuchShare')
-    return { share, token: note.token && seal.open(sealOf(note.id), note.token), isReplay }
+    return { share, token: note.token, isReplay }
   }
 
   async #create(caller: Caller, request: ShareRequest, note: ShareNote): Promise<ShareRow> {
-    const { database, seal } = this.#options
+    const { database } = this.#options
     const objectId = await this.#requireOwner(caller, request.target)
     const { password } = request
-    const token = note.token && seal.open(sealOf(note.id), note.token)
+    const { id, token } = note
     const share = await createShare(
       database,
       {
-        share_id: note.id,
+        share_id: id,
         object_id: objectId,
         shared_by: caller.subject,
         sharer_role: caller.role,
@@ -145,14 +136,6 @@ export class Shares {
     )
     if (!share) throw new StorageError('TooManyShares')
     return share
-  }
-
-  /** Of all that a request says, of its password by a hash that nobody else can make: it is kept for a day. */
-  #hashOf({ password, ...request }: ShareRequest): string {
-    const keyed = createHmac('sha256', this.#options.secret).update(
-      `strongroom share password\n${password ?? ''}`,
-    )
-    return requestHash('share', request, password !== null && keyed.digest('base64url'))
   }
 
   /** A page of the caller's own, or of those with him, newest first; for the service of all. @throws InvalidParameter */
@@ -243,11 +226,6 @@ export class Shares {
     }
     return object.id
   }
-}
-
-/** What a token is sealed for. */
-function sealOf(id: string): string {
-  return `share ${id}`
 }
 
 function mayManage({ role, subject }: Caller, { shared_by, bucket_owner }: ShareRow): boolean {

@@ -618,6 +618,16 @@ const ofCreation = (isSigned: boolean): Record<string, Spoil> => {
   }
 }
 
+/** By one who has used as many keys as one may. */
+const hoarding: Spoil = async (good, world) => {
+  const token = await world.user('hoarder of keys')
+  await world.server.admin`
+    insert into strongroom.idempotency_keys (id, owner, note, holder, held_until)
+    select sha256(n::text::bytea), sha256('authenticated subject hoarder of keys'), '', gen_random_uuid(), now()
+    from generate_series(1, 10000) n on conflict do nothing`
+  return { ...good, token, headers: { ...good.headers, 'idempotency-key': world.name() } }
+}
+
 const ofShare: Record<string, Spoil> = {
   NoSuchKey: reshared({ object_id: noSuch }),
 }
@@ -733,14 +743,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
       await upload(world, key, 'another')
       return { ...good, headers: { ...good.headers, 'idempotency-key': key } }
     },
-    TooManyIdempotencyKeys: async (good, world) => {
-      const token = await world.user('hoarder of keys')
-      await world.server.admin`
-        insert into strongroom.idempotency_keys (id, owner, note, holder, held_until)
-        select sha256(n::text::bytea), sha256('authenticated subject hoarder of keys'), '', gen_random_uuid(), now()
-        from generate_series(1, 10000) n`
-      return { ...good, token, headers: { ...good.headers, 'idempotency-key': world.name() } }
-    },
+    TooManyIdempotencyKeys: hoarding,
     IdempotencyKeyInUse: async (good, world) => {
       const key = world.name()
       await upload(world, key, 'hello')
@@ -818,6 +821,7 @@ export const OWN: Record<string, Record<string, Spoil>> = {
     BodyTooLarge: tooLarge(2_200_000),
   },
   createShare: {
+    TooManyIdempotencyKeys: hoarding,
     NoSuchBucket: withBody({ bucket: 'nowhere' }),
     NoSuchKey: withBody({ path: 'missing' }),
     TooManyShares: async (good, world) => {

@@ -150,6 +150,7 @@ export const createShare: Describe = () =>
       'TooManyShares',
       'IdempotencyKeyReused',
       'IdempotencyKeyInUse',
+      'TooManyIdempotencyKeys',
     ],
   })
 
