@@ -49,7 +49,9 @@ create or replace function storage.organization_id() returns text language sql s
 create or replace function storage.guard_organization() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if new.organization_id is distinct from storage.organization_id() and not pg_has_role(current_user, 'service_role', 'member') then
+  if (new.organization_id is null or new.organization_id is distinct from storage.organization_id())
+    and not pg_has_role(current_user, 'service_role', 'member')
+  then
     raise exception 'an object belongs to the organisation of whoever writes it, or to none' using errcode = '42501';
   end if;
   return new;

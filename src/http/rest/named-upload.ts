@@ -50,7 +50,7 @@ export function namedUploadRoutes(services: Services) {
         reread: () =>
           receiveUpload(c, services, caller, async ({ partName, ...content }) => {
             const fileName = content.fileName ?? nameSent(c, partName)
-            return (await readForHash({ ...content, bucket, fileName })).request
+            return (await readForHash({ ...content, bucket, fileName }, services.maxFileSize)).request
           }),
       })
       if (isReplay) c.header('Idempotent-Replayed', 'true')

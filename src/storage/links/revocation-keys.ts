@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 
 /*
  * What of signed URLs can be taken back together: each has some keys, and is over when one of them was taken back after it
@@ -22,12 +22,20 @@ export const EVERY_LINK = 'all'
 
 /** One. @param url where only this one of them is meant: whoever takes it back knows of no other */
 export function linkKey(id: string, url?: string): string {
-  return url === undefined ? `link:${id}` : `link:${id}@${url}`
+  return url === undefined ? `link:${id}` : `link:${id}@${short(url)}`
 }
 
 /** All of an object, or of a folder as such. */
 export function objectKey(url: string): string {
-  return `object:${url}`
+  return `object:${short(url)}`
+}
+
+/** In characters. An index takes 2704 bytes, and a path that is signed may have more. */
+const MAX_URL = 512
+
+/** What is no longer is itself. It has a slash, and a digest has none. */
+function short(url: string): string {
+  return url.length <= MAX_URL ? url : `sha256:${createHash('sha256').update(url).digest('base64url')}`
 }
 
 /** All of a signer. @param signer of `signerOf` */

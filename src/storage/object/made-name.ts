@@ -56,6 +56,11 @@ export function makeName(
   return parseObjectName(filled(shortened(legal(fileName, rules), Math.max(left, 0))), rules)
 }
 
+/** Whether a template makes a name for one request alone: whoever finds something there knows whose it is. */
+export function isForOneRequest(template: string | null): boolean {
+  return (template ?? TEMPLATE).includes('{random8}')
+}
+
 /** @throws InvalidRequest for one by which no name could be made, or places that nothing stands for */
 export function parsePathTemplate(text: string, rules: NameRules): string {
   const wrong = (reason: string) => new StorageError('InvalidRequest', { message: `path_template ${reason}` })

@@ -6,7 +6,7 @@ import type { ReadTarget } from '../../database/queries/objects.ts'
 import type { Caller } from '../../model/caller.ts'
 import { hasCode, StorageError } from '../../model/errors.ts'
 import { requestHash } from '../idempotent-requests.ts'
-import { type Making, makeName } from '../object/made-name.ts'
+import { isForOneRequest, type Making, makeName } from '../object/made-name.ts'
 import type { NameRules } from '../object/object-name.ts'
 import type { StoredObject } from '../object/stored-object.ts'
 import type { Stored } from '../writing/commit.ts'
@@ -32,7 +32,7 @@ export interface NamedUpload extends NamedContent {
  * @throws NoSuchBucket, IdempotencyKeyReused when that is something else, and as `files.upload`
  */
 export async function storeNamed(
-  { database, nameRules }: { database: Database; nameRules: NameRules },
+  { database, nameRules, maxFileSize }: { database: Database; nameRules: NameRules; maxFileSize: number },
   files: {
     find(caller: Caller, target: ReadTarget): Promise<{ object: StoredObject }>
     upload(caller: Caller, request: UploadRequest): Promise<Stored>
@@ -45,11 +45,11 @@ export async function storeNamed(
     const template = await findPathTemplate(database, bucket)
     if (template === undefined) throw new StorageError('NoSuchBucket')
     const name = makeName(template, nameRules, making, { userId: ownerId ?? caller.subject, fileName })
-    // Whatever the policies show of it: it is what the caller has stored.
+    // Whatever the policies show of it: it is what the caller has stored, if nobody else can have.
     const target = { access: 'signed', bucket, name } as const
     const before = isAgain ? await files.find(caller, target).catch(absent) : null
-    if (before) {
-      const { request, sha256 } = await readForHash(content)
+    if (before && (isForOneRequest(template) || isOwn(caller, before.object))) {
+      const { request, sha256 } = await readForHash(content, maxFileSize)
       if (before.object.checksum !== sha256) throw new StorageError('IdempotencyKeyReused')
       return { stored: { object: before.object, created: false }, request }
     }
@@ -60,6 +60,11 @@ export async function storeNamed(
     content.body.discard()
     throw error
   }
+}
+
+/** Whether it is his by what its row says. */
+function isOwn({ role, subject }: Caller, { ownerId }: StoredObject): boolean {
+  return role === 'service_role' || (subject !== null && ownerId === subject)
 }
 
 function absent(error: unknown): null {
@@ -87,8 +92,16 @@ function watchedUpload<T extends NamedContent>(content: T): { watched: T; hash: 
   }
 }
 
-/** The same of an upload that is not to be stored: reads its bytes for nothing else. @throws as its body */
-export async function readForHash(content: NamedContent): Promise<{ request: string; sha256: string }> {
+/**
+ * The same of an upload that is not to be stored: reads its bytes for nothing else.
+ *
+ * @param maxBytes so many at most
+ * @throws EntityTooLarge, and as its body
+ */
+export async function readForHash(
+  content: NamedContent,
+  maxBytes: number,
+): Promise<{ request: string; sha256: string }> {
   const { body } = content
   const sha256 = createHash('sha256')
   let size = 0
@@ -96,6 +109,7 @@ export async function readForHash(content: NamedContent): Promise<{ request: str
     body.admit()
     for await (const bytes of body.stream) {
       size += bytes.length
+      if (size > maxBytes) throw new StorageError('EntityTooLarge')
       sha256.update(bytes)
     }
     const written = { size, sha256: sha256.digest('hex') }

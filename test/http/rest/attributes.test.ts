@@ -173,9 +173,10 @@ describe('an organisation', () => {
     await refused(await ask('POST', 'a', { token, body: 'x', headers: asHeaders({ user_id: 'bob' }) }))
     expect(await row('a')).toBeUndefined()
 
-    const asAda = (statement: string) =>
+    const asAda = (statement: string, organization: string | null = 'org-1') =>
       server.admin.begin(async (sql) => {
-        await sql`select set_config('request.jwt.claims', '{"sub":"ada","organization_id":"org-1"}', true)`
+        const claims = JSON.stringify({ sub: 'ada', organization_id: organization })
+        await sql`select set_config('request.jwt.claims', ${claims}, true)`
         await sql`set local role authenticated`
         await sql.unsafe(statement)
       })
@@ -187,6 +188,7 @@ describe('an organisation', () => {
     for (const taken of ["'org-2'", 'null']) {
       const update = `update storage.objects set organization_id = ${taken} where bucket_id = '${bucket}'`
       await expect(asAda(update)).rejects.toMatchObject({ code: '42501' })
+      await expect(asAda(update, null)).rejects.toMatchObject({ code: '42501' })
     }
   })
 })

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { signUrlToken } from '../../../src/storage/links/url-token.ts'
 import { openPostgresProxy, type PostgresProxy } from '../../support/postgres-proxy.ts'
@@ -130,6 +130,18 @@ describe('who may revoke what', () => {
 })
 
 describe('what is revoked', () => {
+  it('may have a path that is longer than an index takes', async () => {
+    const path = `${randomBytes(1500).toString('hex')}/`
+    const signed = await sign(server, `docs/${path}`, 60, { prefix: true })
+    const below = { ...signed, signedURL: signed.signedURL.replace('?', 'a?') }
+    expect(await statusOf(below)).toBe(404)
+    expect(await revoke({ bucket: 'docs', path })).toMatchObject({ status: 200 })
+    expect(await statusOf(below)).toBe(410)
+    const again = await sign(server, `docs/${path}`, 60, { prefix: true })
+    expect(await revoke({ bucket: 'docs', path, id: again.id })).toMatchObject({ status: 200 })
+    expect(await statusOf({ ...again, signedURL: again.signedURL.replace('?', 'a?') })).toBe(410)
+  })
+
   it('by its id alone: another of the same object goes on, and what it was revoked for is told', async () => {
     const name = await newObject()
     const [one, another] = [await signedBy(SIGNER, name), await signedBy(SIGNER, name)]
