@@ -49,10 +49,13 @@ export class BodyPace {
     const { windowMs, minRate, requestMs } = this.#options
     const now = this.#clock.now()
     for (const [incoming, watched] of this.#bodies) {
-      const { bytesRead } = incoming.socket
+      // One that was destroyed has no socket any more.
       if (incoming.complete || incoming.destroyed || watched.outgoing.headersSent) {
         this.#bodies.delete(incoming) // what comes behind an answer is dropped (`lingering.ts`)
-      } else if (inOneGo.has(incoming) && now - watched.startedAt > requestMs) {
+        continue
+      }
+      const { bytesRead } = incoming.socket
+      if (inOneGo.has(incoming) && now - watched.startedAt > requestMs) {
         this.breakOff(incoming)
       } else if (!waitsForClient(incoming)) {
         watched.windowAt = now

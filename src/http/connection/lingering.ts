@@ -55,7 +55,7 @@ export class Lingering {
   watch(incoming: IncomingMessage, outgoing: ServerResponse): void {
     // Before Node's own listener, which closes the connection when this was its last answer.
     outgoing.prependOnceListener('finish', () => {
-      if (!incoming.complete) this.#dropRest(incoming)
+      if (!incoming.complete && !incoming.destroyed) this.#dropRest(incoming)
     })
   }
 

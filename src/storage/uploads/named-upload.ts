@@ -107,7 +107,8 @@ export async function readForHash(
   let size = 0
   try {
     body.admit()
-    for await (const bytes of body.stream) {
+    // What is left of it is for `discard`, and not for the end of this loop, which would break the connection.
+    for await (const bytes of body.stream.iterator({ destroyOnReturn: false })) {
       size += bytes.length
       if (size > maxBytes) throw new StorageError('EntityTooLarge')
       sha256.update(bytes)
