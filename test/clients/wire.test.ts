@@ -16,6 +16,7 @@ const OWN_BUCKET = [
   'max_file_size',
   'max_versions',
   'object_lock',
+  'path_template',
   'policy',
   'retention_days',
   'trash_days',
@@ -50,7 +51,9 @@ const ROW = [
 const LISTED = ['created_at', 'id', 'last_accessed_at', 'metadata', 'name', 'updated_at']
 /** Supabase's where a bucket keeps versions: of any other one only by default. */
 const OF_VERSIONS = ['archived_at', 'is_delete_marker', 'is_versioned']
-const OWN_SIGNED = ['expires_at', 'url']
+/** What an object says of itself (docs/attributes.md). */
+const OF_ITSELF = ['access_level', 'asset_type', 'enable_indexing', 'file_name', 'organization_id', 'tags']
+const OWN_SIGNED = ['expires_at', 'id', 'url']
 
 type Request = [method: string, path: string, body?: string | object, headers?: Record<string, string>]
 
@@ -90,7 +93,7 @@ const STEPS: [what: string, request: Request, ownStatus: number, fields: string[
       'size',
       'version',
     ],
-    ['checksum', ...OF_VERSIONS],
+    ['checksum', ...OF_ITSELF, ...OF_VERSIONS],
   ],
   [
     'copy',
@@ -128,7 +131,7 @@ const STEPS: [what: string, request: Request, ownStatus: number, fields: string[
     ['POST', '/object/upload/sign/b/e.txt', {}],
     200,
     ['token', 'url'],
-    ['expires_at', 'signed_url'],
+    ['expires_at', 'id', 'signed_url'],
   ],
   ['delete many', ['DELETE', '/object/b', { prefixes: ['a.txt'] }], 200, ROW, []],
   ['empty a bucket', ['POST', '/bucket/b/empty', {}], 200, ['message'], []],
