@@ -322,7 +322,11 @@ describe('POST /trash/restore', () => {
     expect(await json('GET', `/object/info/${bucket}/a`)).toEqual(info)
     expect(await read('a')).toBe('x'.repeat(50_000))
     expect(await entries()).toEqual([])
-    expect((await events()).at(-1)).toEqual(['storage.object.created', 'storage.object.restore', null])
+    expect((await events()).at(-1)).toEqual([
+      'storage.object.created',
+      'storage.object.restore',
+      { tags: ['red'] },
+    ])
   })
 
   it('takes the newest of a name', async () => {
