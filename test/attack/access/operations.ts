@@ -122,8 +122,17 @@ export const OPERATIONS: Record<string, Operation> = {
     return shows('photo.txt', await cell.ask('POST', `/object/list-v2/${cell.bucket}`, { body }))
   },
   'list, v2, of all buckets': async (cell) => {
-    const body = { prefix: 'album/', filter: { created_after: new Date(0).toISOString() } }
-    return shows(cell.bucket, await cell.ask('POST', '/object/list-v2', { body }))
+    const filter = { created_after: new Date(0).toISOString() }
+    let cursor: string | undefined
+    // Other cells' buckets are listed, too, where all may see them.
+    for (;;) {
+      const body = { prefix: 'album/', filter, limit: 1000, cursor }
+      const response = await cell.ask('POST', '/object/list-v2', { body })
+      const outcome = await shows(cell.bucket, response.clone())
+      const page = outcome === 'empty' ? ((await response.json()) as { nextCursor?: string }) : {}
+      cursor = page.nextCursor
+      if (!cursor) return outcome
+    }
   },
   move: (cell) => {
     const body = { bucketId: cell.bucket, sourceKey: NAME, destinationKey: 'album/new.txt' }
