@@ -110,7 +110,7 @@ describe.each(MISHAPS)('a database that %s, asked for the bytes of an object,', 
       expect(await statusOf({ range: 'bytes=1-2' })).toBeGreaterThanOrEqual(400)
       expect((await copy()).ok).toBe(false)
     }
-    expect(await failing(/inline|read_object/, mishap, work)).toBeGreaterThan(2)
+    expect(await failing(/inline|read_row/, mishap, work)).toBeGreaterThan(2)
     await expectHealthy()
   })
 })
