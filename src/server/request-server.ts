@@ -110,25 +110,8 @@ export async function startRequestServer(parts: RequestServerParts): Promise<Req
     listeners,
     hotObjects,
   })
-  const { requests, uploads, buckets, trash, lifecycle, urls, counts, revoker, sharedObjects } = services
   metrics.add(() => metrics.requests.families())
-  metrics.add(() =>
-    familiesOfRequests({
-      database,
-      events,
-      connections,
-      requests,
-      uploads,
-      hotObjects,
-      buckets,
-      trash,
-      lifecycle,
-      urls,
-      counts,
-      revoker,
-      sharedObjects,
-    }),
-  )
+  metrics.add(() => familiesOfRequests({ ...services, database, events, connections, hotObjects }))
   const realtime = new Realtime({
     tokens,
     subscriptions,

@@ -80,7 +80,6 @@ export const pageSchema = fields({
 
 export const allBucketsSchema = fields({ ...page, ...filtered })
 
-export type PageBody = z.infer<typeof pageSchema>
 export type FilteredBody = z.infer<typeof allBucketsSchema>
 
 const entry = {
