@@ -51,11 +51,9 @@ const FLOORS: Record<string, Floors> = {
       ...[
         'orphan-cleanup.ts',
         'audit-months.ts',
-        'idempotency-keys.ts',
+        'expired-rows.ts',
         'version-retention.ts',
         'lifecycle.ts',
-        'links.ts',
-        'shares.ts',
         'auto-delete.ts',
         'scrub.ts',
         'backend-move.ts',

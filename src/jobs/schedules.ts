@@ -2,6 +2,9 @@ import type { Logger } from 'pino'
 import type { Backend } from '../backend/backend.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../database/connection/client.ts'
+import { forgetKeys } from '../database/queries/idempotency-keys.ts'
+import { forgetLinks } from '../database/queries/links.ts'
+import { forgetShares } from '../database/queries/shares.ts'
 import type { HealthChecks } from '../telemetry/health/health-checks.ts'
 import { family, single } from '../telemetry/metrics/catalog.ts'
 import type { ProcessMetrics } from '../telemetry/metrics/process-metrics.ts'
@@ -12,13 +15,11 @@ import { scheduleLog } from './backup/log-schedule.ts'
 import { BackupRunner } from './backup/runner.ts'
 import { cleanupTrouble } from './cleanup-health.ts'
 import { cleanupFamilies } from './cleanup-metrics.ts'
-import { forgetOldKeys } from './idempotency-keys.ts'
+import { forgetExpired } from './expired-rows.ts'
 import { Lifecycle, lifecycleFamilies } from './lifecycle.ts'
-import { forgetLinksThatAreOver } from './links.ts'
 import { OrphanCleanup } from './orphan-cleanup.ts'
 import { type Schedule, schedule } from './schedule.ts'
 import { Scrub } from './scrub.ts'
-import { forgetSharesThatAreOver } from './shares.ts'
 import { VersionRetention } from './version-retention.ts'
 
 /** A pass that was full has left something to do. In milliseconds. */
@@ -63,14 +64,11 @@ export function startSchedules({
   }
   const months = () => keepAuditMonths(database, config.audit.retentionDays)
   schedules.push(schedule('audit-months', months, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
-  const forget = (signal: AbortSignal) => forgetLinksThatAreOver(database, signal)
-  schedules.push(schedule('links', forget, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
-  const keys = (signal: AbortSignal) => forgetOldKeys(database, signal)
-  schedules.push(
-    schedule('idempotency-keys', keys, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }),
-  )
-  const forgetShares = (signal: AbortSignal) => forgetSharesThatAreOver(database, signal)
-  schedules.push(schedule('shares', forgetShares, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  const forgotten = { links: forgetLinks, 'idempotency-keys': forgetKeys, shares: forgetShares }
+  for (const [name, forget] of Object.entries(forgotten)) {
+    const work = (signal: AbortSignal) => forgetExpired(forget, database, signal)
+    schedules.push(schedule(name, work, { firstAfterMs: 60_000, afterFailureMs: 600_000, logger }))
+  }
   const retention = new VersionRetention({ database, backend, logger })
   metrics?.add(() => [
     single('storage_versions_purged_total', retention.purged),

@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { forgetOldKeys } from '../../src/jobs/idempotency-keys.ts'
+import { forgetKeys } from '../../src/database/queries/idempotency-keys.ts'
+import { forgetExpired } from '../../src/jobs/expired-rows.ts'
 import { StorageError } from '../../src/model/errors.ts'
 import { SecretSeal } from '../../src/storage/credentials/secret-seal.ts'
 import {
@@ -260,7 +261,7 @@ it('a key lasts for a day, and is taken away then', async () => {
   await ask(recent, counted)
   const count = async () => (await db.admin`select from strongroom.idempotency_keys`).length
   expect(await count()).toBe(2)
-  await forgetOldKeys(db.database, new AbortController().signal)
+  await forgetExpired(forgetKeys, db.database, new AbortController().signal)
   expect(await count()).toBe(1)
   await ask(old, counted)
   await db.admin`update strongroom.idempotency_keys set created_at = now() - interval '25 hours'`

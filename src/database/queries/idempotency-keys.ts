@@ -83,10 +83,10 @@ const LEAVE = new Statement<HeldKey & { isUndone: boolean }, object>(
   'select storage.leave_key(:id, :holder, :isUndone)',
 )
 
-/** Takes away up to `most` whose day is over. Returns how many. */
-export async function forgetKeys(database: Pick<Database, 'run'>, most: number): Promise<number> {
+/** Takes away up to `most` whose day is over. Returns whether there may be more. */
+export async function forgetKeys(database: Pick<Database, 'run'>, most: number): Promise<boolean> {
   const [row] = await database.run(FORGET, { most })
-  return row?.count ?? 0
+  return row?.count === most
 }
 
 const FORGET = new Statement<{ most: number }, { count: number }>(
